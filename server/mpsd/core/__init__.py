@@ -1,0 +1,1 @@
+"""What the daemon decides: pure and synchronous. No I/O, clock, randomness or logging; time is an argument."""

@@ -1,0 +1,81 @@
+"""A record on its way: one object from the fetch to the verdict, so that the hot path makes no other."""
+
+from dataclasses import dataclass
+
+from mpsd.core.outcome import Outcome
+from mpsd.core.record import Record, TopicPartition
+
+Lane = bytes | str | None
+"""What orders a record: its key, a name for a lane that is not a key's, or None for a record that is free."""
+
+
+class Assignment:
+    """One partition while this member owns it. Identity is what counts: a partition gained again is another one.
+
+    Attributes:
+        epoch: the group's generation in which the member acquired it: it only rises, applications may fence with it.
+    """
+
+    __slots__ = ("epoch", "tp")
+
+    def __init__(self, tp: TopicPartition, epoch: int) -> None:
+        self.tp = tp
+        self.epoch = epoch
+
+    def __repr__(self) -> str:
+        return f"<Assignment {self.tp} epoch={self.epoch}>"
+
+
+@dataclass(slots=True)
+class Trouble:
+    """What is remembered of a record that did not succeed at once; most records never have one.
+
+    Attributes:
+        attempts: deliveries so far that count.
+        holds: deliveries in a row that were answered Unavailable and did not count.
+        successes_mark: how many deliveries of the endpoint had succeeded when `holds` began.
+        suspect: a delivery of it was lost together with others.
+        last: the last outcome but Withdrawn.
+    """
+
+    attempts: int = 0
+    holds: int = 0
+    successes_mark: int = 0
+    suspect: bool = False
+    last: Outcome | None = None
+    first_failed_at_ms: int = 0
+    last_failed_at_ms: int = 0
+
+
+class Delivery:
+    """A record, its place in a lane, and how it fared.
+
+    Attributes:
+        size_bytes: what it counts against the bounds.
+        next: the record behind it in its lane.
+        started_s: when the delivery in flight began, on the monotonic clock; 0.0 if none is in flight.
+        state: for the eyes of operators: waiting, in flight, back-off, suspect, dead-lettering.
+    """
+
+    __slots__ = ("assignment", "lane", "next", "record", "replay", "size_bytes", "started_s", "trouble")
+
+    def __init__(self, record: Record, assignment: Assignment, lane: Lane, size_bytes: int) -> None:
+        self.record = record
+        self.assignment = assignment
+        self.lane = lane
+        self.size_bytes = size_bytes
+        self.next: Delivery | None = None
+        self.started_s = 0.0
+        self.trouble: Trouble | None = None
+        self.replay: str | None = None
+
+    @property
+    def attempt(self) -> int:
+        """Number of the delivery being made, 1 for the first; deliveries that did not count share a number."""
+        return 1 if self.trouble is None else self.trouble.attempts + 1
+
+    def __str__(self) -> str:
+        return f"{self.record.topic}/{self.record.partition}@{self.record.offset}"
+
+    def __repr__(self) -> str:
+        return f"<Delivery {self} attempt={self.attempt}>"

@@ -1,0 +1,79 @@
+"""What one delivery came to: many dialects of applications, these few meanings.
+
+Source: the delivery contract, "What the answer means".
+"""
+
+from dataclasses import dataclass
+
+EXCERPT_BYTES_MAX = 1024
+"""How much of an answer's body is kept for the dead letter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """The application has accepted the record."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retryable:
+    """This attempt failed and counts; a later one may succeed.
+
+    Attributes:
+        code: what went wrong in one word, such as `timeout` or `status_500`: a metric label, so of a bounded set.
+        lost: the delivery ended without an answer (time-out, connection lost after the request was sent). Several lost
+            together say nothing about one record: see `suspects`.
+    """
+
+    code: str
+    reason: str
+    status: int | None = None
+    retry_after_s: float | None = None
+    excerpt: bytes = b""
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """The application will never accept this record: a poison pill."""
+
+    code: str
+    reason: str
+    status: int | None = None
+    excerpt: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undeliverable:
+    """The protocol cannot carry the record at all; no request was made."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unavailable:
+    """The endpoint, not the record: it is down, misconfigured or asks for less.
+
+    Attributes:
+        throttled: the endpoint asks for less (429, 503) rather than being out of reach.
+    """
+
+    code: str
+    reason: str
+    status: int | None = None
+    retry_after_s: float | None = None
+    excerpt: bytes = b""
+    throttled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawn:
+    """The delivery was taken back or never left: it costs nothing and is made again."""
+
+    reason: str
+
+
+Outcome = Delivered | Retryable | Rejected | Undeliverable | Unavailable | Withdrawn
+
+DELIVERED = Delivered()
+"""The one value that nearly every delivery comes to; made once."""

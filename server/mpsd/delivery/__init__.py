@@ -1,0 +1,1 @@
+"""Delivery adapters: one file or folder each, interchangeable behind `mpsd.ports.DeliveryAdapter`."""

@@ -1,0 +1,1 @@
+"""Kafka: the only importer of aiokafka; its errors are mapped here."""

@@ -1,0 +1,78 @@
+"""What a subscription says of itself: plain values, taken in one step, for metrics, admin and tests."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mpsd.core.histogram import Histogram
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionStatistics:
+    """One assigned partition.
+
+    Attributes:
+        epoch: generation of the group in which it was acquired.
+        state: `delivering`, or why it is not: `leaving`, `dead-letter-topic-down`.
+        lag_records: log end less the offset to be committed; -1 while the log end is unknown.
+        lag_s: age of the oldest record that is not finished, in seconds; 0.0 if there is none.
+        oldest_unfinished_age_s: how long the oldest unfinished record has been with this daemon, in seconds.
+        next_offset: what would be committed now.
+        fetched_to: the offset that is read next.
+        committed: what was last committed, -1 if nothing yet.
+    """
+
+    topic: str
+    partition: int
+    epoch: int
+    state: str
+    lag_records: int
+    lag_s: float
+    pending_records: int
+    pending_bytes: int
+    in_flight: int
+    oldest_unfinished_age_s: float
+    next_offset: int
+    fetched_to: int
+    committed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionStatistics:
+    """One subscription.
+
+    Attributes:
+        state: `starting`, `waiting` (for broker, topic or permission), `running`, `stopping`, `stopped`.
+        reason: why it is in that state, in words; empty when running.
+        deliveries: ended deliveries by outcome code, `delivered` among them; codes are a bounded set.
+        retries: deliveries to be made again, at the cost of an attempt.
+        withdrawn: deliveries to be made again at no cost.
+        late_outcomes: outcomes of deliveries whose partition had moved on; dropped.
+        dead_letters: by disposition, acknowledged ones.
+        dead_letter_failures: writes to the dead-letter topic that failed and are tried again.
+        breaker: `closed` or `open`.
+        backing_off: lanes that wait for their next attempt.
+        suspects: records that wait to be delivered one at a time.
+        endpoint_latency: from the start of a delivery to its outcome, s.
+        end_to_end_latency: from the record's timestamp to its acceptance, s.
+        stages: each stage's own snapshot.
+    """
+
+    name: str
+    state: str
+    reason: str
+    partitions: Sequence[PartitionStatistics]
+    in_flight: int
+    backing_off: int
+    suspects: int
+    deliveries: Mapping[str, int]
+    retries: int
+    withdrawn: int
+    late_outcomes: int
+    dead_letters: Mapping[str, int]
+    dead_letter_failures: int
+    breaker: str
+    commits: int
+    commit_failures: int
+    endpoint_latency: Histogram
+    end_to_end_latency: Histogram
+    stages: Mapping[str, Mapping[str, int | float | str]]
