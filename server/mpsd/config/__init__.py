@@ -1,0 +1,60 @@
+"""The configuration: its tables, what each key may be, and how it is loaded."""
+
+from mpsd.config.daemon import (
+    Admin,
+    Control,
+    Http,
+    Kafka,
+    Limits,
+    Listener,
+    ListenerTls,
+    Logging,
+    Security,
+    Shutdown,
+    Stream,
+)
+from mpsd.config.delivery import Auth, Basic, ClientTls, RestDelivery, StatusMeaning
+from mpsd.config.root import Config
+from mpsd.config.secret import Secret, reveal
+from mpsd.config.subscription import (
+    Breaker,
+    Commit,
+    DeadLetter,
+    Ordering,
+    Pending,
+    Rebalance,
+    Retry,
+    Subscription,
+)
+from mpsd.config.values import split_address
+
+__all__ = [
+    "Admin",
+    "Auth",
+    "Basic",
+    "Breaker",
+    "ClientTls",
+    "Commit",
+    "Config",
+    "Control",
+    "DeadLetter",
+    "Http",
+    "Kafka",
+    "Limits",
+    "Listener",
+    "ListenerTls",
+    "Logging",
+    "Ordering",
+    "Pending",
+    "Rebalance",
+    "RestDelivery",
+    "Retry",
+    "Secret",
+    "Security",
+    "Shutdown",
+    "StatusMeaning",
+    "Stream",
+    "Subscription",
+    "reveal",
+    "split_address",
+]

@@ -1,0 +1,192 @@
+"""The tables that the whole daemon shares. Descriptions, ranges and defaults are the source of the reference page."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mpsd.config.secret import FilePath, SecretValue, TextValue
+from mpsd.config.values import Address, PeerAddress, Table, Topic
+
+
+class Security(Table):
+    """How the daemon speaks to Kafka."""
+
+    protocol: Literal["plaintext", "ssl", "sasl-plaintext", "sasl-ssl"] = Field(
+        default="plaintext", description="The listener's protocol; plaintext, as a fresh Kafka has it."
+    )
+    ca: FilePath | None = Field(
+        default=None,
+        description="PEM file of the authorities that may sign the brokers' certificates; without it, the system's.",
+        examples=["/etc/mps/kafka-ca.pem"],
+    )
+    cert: FilePath | None = Field(
+        default=None,
+        description="PEM file of the client's certificate; none, as most clusters authenticate by SASL.",
+        examples=["/etc/mps/kafka.pem"],
+    )
+    key: FilePath | None = Field(
+        default=None, description="PEM file of the private key to `cert`.", examples=["/etc/mps/kafka.key"]
+    )
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        default=None,
+        description="How to log in with a sasl-… protocol; no default, as a wrong guess would send the password away.",
+        examples=["SCRAM-SHA-512"],
+    )
+    username: TextValue | None = Field(
+        default=None, description="Who logs in, with a sasl-… protocol.", examples=["mps"]
+    )
+    password: SecretValue | None = Field(
+        default=None, description="The password, as a secret.", examples=[{"env": "KAFKA_PASSWORD"}]
+    )
+
+
+class Kafka(Table):
+    """The cluster that records are read from and dead letters are written to."""
+
+    bootstrap_servers: Annotated[tuple[Address, ...], Field(strict=False, min_length=1, max_length=100)] = Field(
+        description="Brokers to ask first; no default, so that a forgotten setting is an error and not a wrong"
+        " cluster.",
+        examples=[["127.0.0.1:9092"]],
+    )
+    client_id: str = Field(
+        default="mpsd",
+        min_length=1,
+        max_length=200,
+        description="Name in the brokers' logs and quotas; the command's, so that it is recognised there.",
+    )
+    security: Security = Field(default=Security(), description="Encryption and login.")
+    session_timeout_ms: int = Field(
+        default=20_000,
+        ge=1_000,
+        le=1_800_000,
+        description="Silence after which the group takes a member for dead; long enough for a stop-the-world pause or a"
+        " moved container, short enough that a crash holds its partitions for under half a minute.",
+    )
+    rebalance_timeout_ms: int = Field(
+        default=10_000,
+        ge=1_000,
+        le=3_600_000,
+        description="How long a rebalance waits for a member to join; short, as draining happens before it and"
+        " deliveries stop for as long as one member is not heard.",
+    )
+    heartbeat_interval_ms: int = Field(
+        default=2_000,
+        ge=100,
+        le=600_000,
+        description="Pause between heartbeats, at most a third of the session; also how late a member learns of a"
+        " rebalance, so shorter than Kafka's usual 3 s.",
+    )
+    fetch_bytes_max: int = Field(
+        default=8_388_608,
+        ge=65_536,
+        le=1_073_741_824,
+        description="Answer to one fetch; 8 MiB keep 100 MB/s flowing, and what the client holds in advance counts"
+        " towards limits.pending_bytes_max.",
+    )
+
+
+class Limits(Table):
+    """Bounds of the whole daemon."""
+
+    pending_bytes_max: int = Field(
+        default=67_108_864,
+        ge=1_048_576,
+        le=1_099_511_627_776,
+        description="Records read and not yet settled, their overhead included, shared fairly by the partitions; 64 MiB"
+        " keep the daemon under 150 MiB when everything is full.",
+    )
+
+
+class ListenerTls(Table):
+    """Encryption of a listener."""
+
+    cert: FilePath = Field(
+        description="PEM file of the server's certificate and its chain.", examples=["/etc/mps/tls.pem"]
+    )
+    key: FilePath = Field(description="PEM file of the private key to `cert`.", examples=["/etc/mps/tls.key"])
+    client_ca: FilePath | None = Field(
+        default=None,
+        description="PEM file of the authorities whose clients may call; without it, clients need no certificate.",
+        examples=["/etc/mps/clients-ca.pem"],
+    )
+
+
+class Listener(Table):
+    """What every listener has."""
+
+    tls: ListenerTls | None = Field(
+        default=None, description="Encryption; none, as the default address is not reachable from outside."
+    )
+    tokens_file: FilePath | None = Field(
+        default=None,
+        description="File with the bearer tokens that may call, and their roles; none, as with `tls`.",
+        examples=["/etc/mps/tokens.toml"],
+    )
+    insecure: bool = Field(
+        default=False,
+        description="Allow an address that others reach without TLS and without knowing who calls; false, so that it"
+        " takes a decision.",
+    )
+
+
+class Admin(Listener):
+    """gRPC: administration, health, reflection."""
+
+    listen: Address = Field(
+        default="127.0.0.1:7070",
+        description="Where to listen; loopback, so that nothing is open by accident. Port 0: a free one.",
+    )
+    advertise: PeerAddress = Field(
+        default="",
+        description="Address that other instances are told; empty: `listen`, where that names a reachable address.",
+    )
+
+
+class Http(Listener):
+    """HTTP: /healthz, /readyz, /metrics."""
+
+    listen: Address = Field(
+        default="127.0.0.1:7071",
+        description="Where to listen; loopback, so that nothing is open by accident. Port 0: a free one.",
+    )
+
+
+class Stream(Listener):
+    """gRPC: delivery streams."""
+
+    listen: Address = Field(
+        default="127.0.0.1:7072",
+        description="Where to listen; loopback, so that nothing is open by accident. Port 0: a free one.",
+    )
+
+
+class Shutdown(Table):
+    """What happens between SIGTERM and the end."""
+
+    grace_s: float = Field(
+        default=25.0,
+        ge=0.0,
+        le=3_600.0,
+        description="How long deliveries in flight may take to finish; below the 30 s after which a pod is killed."
+        " Deliveries cut off at its end are made again after the next start.",
+    )
+
+
+class Control(Table):
+    """Where pauses, limits and replay tasks are kept."""
+
+    topic: Topic = Field(
+        default="__mps_control",
+        description="Compacted topic shared by all instances; the underscores mark it as internal, as Kafka's own do.",
+    )
+
+
+class Logging(Table):
+    """What the daemon writes to standard error."""
+
+    format: Literal["auto", "human", "json"] = Field(
+        default="auto", description="How a line looks; auto is human on a terminal and JSON elsewhere."
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is left out below; info is one line per event and none per record."
+    )

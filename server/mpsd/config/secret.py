@@ -1,0 +1,151 @@
+"""A secret: named in the configuration, held in memory, never shown."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Never
+
+from pydantic import BeforeValidator, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+SECRET_BYTES_MAX = 65_536
+"""A file bigger than this is not a secret but a mistake in the path."""
+
+
+class Secret:
+    """The value of an environment variable or a file, read once, when the configuration is loaded.
+
+    Not a dataclass or a pydantic model on purpose: nothing that prints, copies or serialises those can show the value.
+    """
+
+    __slots__ = ("_value", "kind", "name")
+
+    def __init__(self, kind: Literal["env", "file"], name: str, value: str) -> None:
+        self.kind = kind
+        self.name = name
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself: for the wire, never for a log, a message or a metric."""
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return (self.kind, self.name, self._value) == (other.kind, other.name, other._value)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.name))
+
+    def __repr__(self) -> str:
+        return f"<Secret {self.kind}={self.name!r}>"
+
+
+def reveal(text: str | Secret) -> str:
+    """The text to send, whether it was written down or is a secret."""
+    return text.reveal() if isinstance(text, Secret) else text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a configuration may refer to outside itself; the validation context.
+
+    Attributes:
+        directory: where relative paths begin: that of the configuration file.
+    """
+
+    environ: Mapping[str, str] = field(default_factory=dict)
+    directory: Path = field(default_factory=Path)
+
+
+def refuse(message: str) -> Never:
+    """Reject a value with a message that is shown as it stands, so it never holds the value of a secret."""
+    raise PydanticCustomError("mps", "{message}", {"message": message})
+
+
+def surroundings(info: ValidationInfo) -> Surroundings:
+    """Those of the load; without one, nothing is set and paths begin at the working directory."""
+    return info.context if isinstance(info.context, Surroundings) else Surroundings()
+
+
+def readable_path(given: object, info: ValidationInfo) -> object:
+    """The path of a file that exists, made absolute; what is no string is left to the type check."""
+    if not isinstance(given, str):
+        return given
+    path = os.path.join(surroundings(info).directory, given)  # noqa: PTH118 - a Path would normalise what is shown
+    try:
+        readable = os.path.isfile(path) and os.access(path, os.R_OK)  # noqa: PTH113
+    except ValueError:  # a NUL byte
+        readable = False
+    if not readable:
+        refuse(f"no file that can be read at {given!r}")
+    return str(Path(path).absolute())
+
+
+def _read_secret(given: object, info: ValidationInfo) -> Secret:
+    if isinstance(given, Secret):
+        return given
+    match given:
+        case {"env": str(name), **others} if not others:
+            return Secret("env", name, _from_environment(name, surroundings(info)))
+        case {"file": str(name), **others} if not others:
+            return Secret("file", name, _from_file(name, surroundings(info)))
+        case str():
+            refuse('is a secret and never stands in the file itself: write { env = "NAME" } or { file = "path" }')
+        case _:
+            refuse('must be { env = "NAME" } or { file = "path" }')
+
+
+def _from_environment(name: str, around: Surroundings) -> str:
+    value = around.environ.get(name)
+    if value is None:
+        refuse(f"the environment variable {name} is not set")
+    if not value:
+        refuse(f"the environment variable {name} is empty")
+    return value
+
+
+def _from_file(name: str, around: Surroundings) -> str:
+    try:
+        with (around.directory / name).open("rb") as file:
+            content = file.read(SECRET_BYTES_MAX + 1)
+        text = content.decode()
+    except UnicodeDecodeError:
+        refuse(f"the file {name} is not UTF-8 text")
+    except (OSError, ValueError) as error:
+        refuse(f"the file {name} cannot be read: {getattr(error, 'strerror', None) or error}")
+    if len(content) > SECRET_BYTES_MAX:
+        refuse(f"the file {name} is longer than {SECRET_BYTES_MAX} bytes")
+    text = text.rstrip("\r\n")
+    if not text:
+        refuse(f"the file {name} is empty")
+    return text
+
+
+def _read_text(given: object, info: ValidationInfo) -> str | Secret:
+    if isinstance(given, str) and given:
+        return given
+    if isinstance(given, Secret | dict):
+        return _read_secret(given, info)
+    refuse('must be a string, { env = "NAME" } or { file = "path" }')
+
+
+_SECRET_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"env": {"type": "string"}, "file": {"type": "string"}},
+    "additionalProperties": False,
+    "minProperties": 1,
+    "maxProperties": 1,
+}
+
+SecretValue = Annotated[Secret, PlainValidator(_read_secret), WithJsonSchema(_SECRET_SCHEMA)]
+"""A field that takes nothing but a reference to a secret."""
+
+TextValue = Annotated[
+    str | Secret, PlainValidator(_read_text), WithJsonSchema({"anyOf": [{"type": "string"}, _SECRET_SCHEMA]})
+]
+"""A field that takes plain text or a reference to a secret."""
+
+FilePath = Annotated[str, BeforeValidator(readable_path)]
+"""A file that exists; relative paths begin at the directory of the configuration file."""

@@ -1,0 +1,245 @@
+"""A subscription: one consumer group, its topics, and one application endpoint. The source of its reference page."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mpsd.config.delivery import RestDelivery
+from mpsd.config.values import TOPIC, OwnTopic, Start, Table, Topic
+
+
+class Ordering(Table):
+    """What is delivered in order."""
+
+    by: Literal["key", "partition", "none"] = Field(
+        default="key",
+        description="What forms a lane, in which one record is in flight at a time; the key, as producers mean it.",
+    )
+    null_key: Literal["none", "partition"] = Field(
+        default="none",
+        description="Records without a key: free, or all of a partition in one lane; free, as who wants order"
+        " sets a key.",
+    )
+    after_dead_letter: Literal["continue", "hold"] = Field(
+        default="continue",
+        description="What becomes of a key after one of its records was dead-lettered: goes on, or waits for an"
+        " operator; goes on, so that nobody needs to be awake.",
+    )
+
+
+class Pending(Table):
+    """Records read and not yet settled, of each partition."""
+
+    records_max: int = Field(
+        default=10_000,
+        ge=1,
+        le=10_000_000,
+        description="Records held per partition; enough that one slow key does not stop the others behind it.",
+    )
+    bytes_max: int = Field(
+        default=33_554_432,
+        ge=1_024,
+        le=1_099_511_627_776,
+        description="Bytes held per partition, overhead included; 32 MiB, so that one partition never takes more than"
+        " half of limits.pending_bytes_max.",
+    )
+
+
+class Retry(Table):
+    """What becomes of a record whose delivery failed."""
+
+    attempts_max: int = Field(
+        default=5,
+        ge=1,
+        le=1_000,
+        description="Deliveries before a record is dead-lettered; with the back-off, five outlast a restart of"
+        " the application.",
+    )
+    backoff_initial_s: float = Field(
+        default=0.1,
+        ge=0.001,
+        le=3_600.0,
+        description="Bound of the first random pause, doubled with each attempt; 0.1 s is over before anyone waits.",
+    )
+    backoff_max_s: float = Field(
+        default=30.0,
+        ge=0.001,
+        le=86_400.0,
+        description="Bound of every pause; 30 s, so that a healed application is found healed within half a minute.",
+    )
+    sick_key_after: int = Field(
+        default=3,
+        ge=0,
+        le=1_000,
+        description="Records of one key that must exhaust their attempts in a row until later ones get a single"
+        " attempt; 0: never. Three tell a broken key from bad luck.",
+    )
+    sick_keys_max: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Failing keys that are remembered, the latest first; 10,000 cost about 1 MiB.",
+    )
+    record_age_max_s: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=315_360_000.0,
+        description="Age at which a record is dead-lettered as expired; 0: never, as only the application knows when"
+        " news is old.",
+    )
+    lost_window_s: float = Field(
+        default=1.0,
+        ge=0.0,
+        le=60.0,
+        description="How near in time lost deliveries count as one event, for which no record is charged; 1 s, as the"
+        " connections to a dying process break within that.",
+    )
+
+
+class Breaker(Table):
+    """How an outage of the endpoint is told from a record that it cannot take."""
+
+    lanes_min: int = Field(
+        default=3,
+        ge=1,
+        le=1_000,
+        description="Lanes that must fail, with no success between, until deliveries pause; three keys rarely"
+        " go bad at once.",
+    )
+    successes_between: int = Field(
+        default=20,
+        ge=1,
+        le=1_000_000,
+        description="Deliveries of others that succeed while a record is refused until the blame, and an attempt, is"
+        " its own; 20 are no coincidence.",
+    )
+    probe_interval_s: float = Field(
+        default=1.0,
+        ge=0.01,
+        le=3_600.0,
+        description="Pause between probes of an endpoint that is down; one a second burdens nobody and finds it soon.",
+    )
+
+
+class DeadLetter(Table):
+    """Where records go that the application cannot take."""
+
+    topic: OwnTopic = Field(
+        default="",
+        description="The topic, created if absent, of this subscription alone and never a source; empty:"
+        " `<first topic>.<name>.dlq`, which says whose it is.",
+        examples=["orders.billing.dlq"],
+    )
+    retention_s: int = Field(
+        default=1_209_600,
+        ge=0,
+        le=315_360_000,
+        description="How long a created topic keeps them; 0: for ever. Two weeks, so that a holiday loses none.",
+    )
+    replication_factor: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="Copies of a created topic; 0: three, or as many as there are brokers.",
+    )
+    write_timeout_s: float = Field(
+        default=10.0,
+        ge=0.1,
+        le=600.0,
+        description="How long a write may wait for all in-sync replicas until it is tried again; 10 s outlast a"
+        " change of leader.",
+    )
+    backoff_initial_s: float = Field(
+        default=0.5,
+        ge=0.001,
+        le=3_600.0,
+        description="Pause before the first repeated write, then doubled; brokers need it.",
+    )
+    backoff_max_s: float = Field(
+        default=30.0,
+        ge=0.001,
+        le=86_400.0,
+        description="Longest pause between writes while the topic cannot be written and its partition waits; 30 s, so"
+        " that it goes on soon after the repair.",
+    )
+
+
+class Commit(Table):
+    """When progress is written to Kafka."""
+
+    interval_s: float = Field(
+        default=1.0,
+        ge=0.05,
+        le=3_600.0,
+        description="Pause between commits; 1 s bounds what a kill repeats and costs one small request.",
+    )
+
+
+class Rebalance(Table):
+    """How a partition changes hands."""
+
+    drain_timeout_s: float = Field(
+        default=35.0,
+        ge=0.1,
+        le=7_200.0,
+        description="How long a partition that moves waits for its deliveries in flight; at least delivery.timeout_s,"
+        " and 5 s more by default, so that none is cut off.",
+    )
+
+
+class Subscription(Table):
+    """One consumer group, its topics, and one application endpoint; a daemon runs several."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+        description="Its name in logs, metrics and headers; no default, as it is public.",
+        examples=["billing"],
+    )
+    topics: Annotated[tuple[Topic, ...], Field(strict=False, min_length=1, max_length=1_000)] = Field(
+        description="Topics to read.", examples=[["orders"]]
+    )
+    group: str = Field(
+        min_length=1,
+        max_length=255,
+        description="Consumer group; no default, as another name means to start over.",
+        examples=["billing"],
+    )
+    start: Start = Field(
+        default="earliest",
+        description="Where a group without commits begins, committed at once; earliest, so that nothing is left out.",
+    )
+    out_of_range: Literal["earliest", "latest", "stop"] = Field(
+        default="earliest",
+        description="Where to go on if the committed offset is gone from the log; earliest, which leaves out"
+        " the least.",
+    )
+    isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
+        default="read_committed",
+        description="Whether records of open or aborted transactions are delivered; not, as they may never have"
+        " happened.",
+    )
+    delivery: RestDelivery = Field(description="How records reach the application.")
+    ordering: Ordering = Field(default=Ordering(), description="What is delivered in order.")
+    pending: Pending = Field(default=Pending(), description="Bounds per partition.")
+    retry: Retry = Field(default=Retry(), description="What becomes of failed deliveries.")
+    breaker: Breaker = Field(default=Breaker(), description="How an outage is recognised.")
+    dead_letter: DeadLetter = Field(default=DeadLetter(), description="Where refused records go.")
+    commit: Commit = Field(default=Commit(), description="When progress is written.")
+    rebalance: Rebalance = Field(default=Rebalance(), description="How a partition changes hands.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_dead_letter_topic(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        table = given.get("dead_letter", {})
+        match given:
+            case {"name": str(name), "topics": [str(first), *_]} if isinstance(table, dict) and not table.get("topic"):
+                return {**given, "dead_letter": {**table, "topic": dead_letter_topic(name, first)}}
+        return given
+
+
+def dead_letter_topic(name: str, first_topic: str) -> str:
+    """The topic for dead letters where none is named; empty where the parts make no topic, which is reported of them."""
+    topic = f"{first_topic}.{name}.dlq"
+    return topic if TOPIC.fullmatch(topic) else ""

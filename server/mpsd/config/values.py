@@ -1,0 +1,164 @@
+"""What a value may be: the kinds that TOML does not know, each with the rule that admits it."""
+
+import re
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from mpsd.config.secret import SecretValue, TextValue, refuse, reveal
+
+
+class Table(BaseModel):
+    """A table of the configuration: frozen, strictly typed, without room for unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What may be written, in words, where the type alone does not say it."""
+
+    words: str
+
+
+TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+HEADER_TEXT = re.compile(r"[\x20-\x7e\x80-\xff\t]+")
+HEADERS_OF_OURS = re.compile(
+    r"(mps|webhook|ce)-.*|content-(type|length)|host|connection|keep-alive|te|trailer|transfer-encoding|upgrade|expect"
+    r"|idempotency-key|traceparent|tracestate",
+    re.IGNORECASE,
+)
+HEADERS_THAT_TELL = re.compile(r"(proxy-)?authorization|cookie", re.IGNORECASE)
+WEBHOOK_SECRET_BYTES = range(24, 65)
+"""Source: Standard Webhooks 1.0, "Signature scheme": 24 to 64 bytes of key."""
+
+
+def _check_url(url: str) -> str:
+    if not re.fullmatch(r"[!-~]+", url):
+        refuse("has a blank, a control character or one beyond ASCII: percent-encode it")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        refuse(f"is not a URL: {str(error).split(':', maxsplit=1)[0]}")
+    if "@" in parts.netloc:
+        refuse("holds a user name or password: use delivery.auth.basic, with the password as a secret")
+    if not parts.scheme or (not parts.netloc and "//" not in url):
+        refuse(f"has no scheme: write http:// or https:// before {url!r}")
+    if parts.scheme not in {"http", "https"}:
+        refuse(f"the scheme must be http or https, not {parts.scheme!r}")
+    if not host:
+        refuse("names no host")
+    if port == 0:
+        refuse("the port must be 1 to 65535")
+    if parts.fragment:
+        refuse("has a fragment (#…), which is never sent")
+    return url
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of `host:port` or `[ipv6]:port`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:/@\[\]]+)):([0-9]{1,5})", address)
+    if not found or int(found[3]) > 65_535:
+        raise ValueError(address)
+    return found[1] or found[2], int(found[3])
+
+
+def _check_address(address: str) -> str:
+    try:
+        split_address(address)
+    except ValueError:
+        refuse(f"must be host:port, not {address!r}" if "@" not in address else "must be host:port")
+    return address
+
+
+def _check_peer(address: str) -> str:
+    if address and not _check_address(address).rpartition(":")[2].strip("0"):
+        refuse("port 0 cannot be reached: write the port that listens there")
+    return address
+
+
+def _check_topic(topic: str) -> str:
+    if not TOPIC.fullmatch(topic) or topic in {".", ".."}:
+        refuse(f"must be 1 to 249 of the characters a-z A-Z 0-9 . _ -, not {topic!r}")
+    return topic
+
+
+def _read_start(given: object) -> object:
+    if isinstance(given, str) and given not in {"earliest", "latest"}:
+        try:
+            given = datetime.fromisoformat(given)
+        except ValueError:
+            refuse(f'must be "earliest", "latest" or an RFC 3339 time, not {given!r}')
+    if isinstance(given, datetime) and given.tzinfo is None:
+        refuse("the time needs its offset from UTC, such as 2026-01-31T12:00:00Z")
+    return given
+
+
+def _check_header_name(name: str) -> str:
+    if not HEADER_NAME.fullmatch(name):
+        refuse("is not a header name: letters, digits and - only")
+    if HEADERS_OF_OURS.fullmatch(name):
+        refuse("is set by the daemon itself")
+    return name
+
+
+def _check_headers(headers: Mapping[str, Any]) -> Mapping[str, Any]:
+    names = [name.lower() for name in headers]
+    for name, text in headers.items():
+        if names.count(name.lower()) > 1:
+            refuse(f"{name!r} is there twice: the case of a header's name means nothing")
+        if isinstance(text, str) and HEADERS_THAT_TELL.fullmatch(name):
+            refuse(f'{name!r} is a secret and never stands in the file itself: write {{ env = "NAME" }}')
+        if not HEADER_TEXT.fullmatch(reveal(text)):
+            refuse(f"the value of {name!r} has a line break or another character that no header can carry")
+    return headers
+
+
+def _check_webhook_secret(secret: SecretValue) -> SecretValue:
+    scheme, _, key = secret.reveal().partition("_")
+    try:
+        size = len(b64decode(key, validate=True))
+    except (Base64Error, ValueError):
+        size = 0
+    if scheme != "whsec" or size not in WEBHOOK_SECRET_BYTES:
+        refuse(f"the secret in {secret.kind} {secret.name} must be whsec_ and then 24 to 64 bytes in base64")
+    return secret
+
+
+def _read_status(given: object) -> object:
+    return int(given) if isinstance(given, str) and re.fullmatch(r"[1-5][0-9][0-9]", given) else given
+
+
+Url = Annotated[str, AfterValidator(_check_url), Allowed("http:// or https:// URL")]
+Address = Annotated[str, AfterValidator(_check_address), Allowed("host:port")]
+PeerAddress = Annotated[str, AfterValidator(_check_peer), Allowed("host:port or empty")]
+Topic = Annotated[str, AfterValidator(_check_topic), Allowed("topic name: a-z A-Z 0-9 . _ -, at most 249")]
+OwnTopic = Annotated[str, AfterValidator(lambda topic: topic and _check_topic(topic)), Allowed("topic name or empty")]
+Start = Annotated[
+    Literal["earliest", "latest"] | datetime,
+    BeforeValidator(_read_start),
+    Allowed("earliest, latest, an RFC 3339 time"),
+]
+HeaderName = Annotated[str, AfterValidator(_check_header_name)]
+Headers = Annotated[
+    Mapping[HeaderName, TextValue], AfterValidator(_check_headers), Allowed("names and texts or secrets")
+]
+WebhookSecret = Annotated[SecretValue, AfterValidator(_check_webhook_secret)]
+Status = Annotated[
+    int,
+    BeforeValidator(_read_status),
+    Field(ge=100, le=599),
+    WithJsonSchema({"type": "string", "pattern": "^[1-5]\\d\\d$"}),
+]
