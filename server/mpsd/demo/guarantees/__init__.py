@@ -1,0 +1,40 @@
+"""The promises of the service as objects, one class each: told what happened, they say whether it was kept.
+
+They judge the demo here, and the simulation and integration tests; `tests/guarantees/` shows each of them holding and
+breaking. `Judge` fans events out to all; `read_events` reads what an application wrote down.
+"""
+
+from mpsd.demo.guarantees.attempts import AttemptsSurvive, OutageSpendsNoAttempts
+from mpsd.demo.guarantees.event_log import EventLogError, read_events
+from mpsd.demo.guarantees.guarantee import Fault, Guarantee, GuaranteeBroken, Place
+from mpsd.demo.guarantees.judge import Judge, Verdict, every_guarantee
+from mpsd.demo.guarantees.order import FreedomIsUsed, KeyOrder, OneInFlightPerKey
+from mpsd.demo.guarantees.repetition import BoundedRepetition
+from mpsd.demo.guarantees.settlement import (
+    CommitNeverPassesUnfinished,
+    DeadLetterSaysWhy,
+    EveryRecordSettled,
+    LagReachesZero,
+)
+
+__all__ = [
+    "AttemptsSurvive",
+    "BoundedRepetition",
+    "CommitNeverPassesUnfinished",
+    "DeadLetterSaysWhy",
+    "EventLogError",
+    "EveryRecordSettled",
+    "Fault",
+    "FreedomIsUsed",
+    "Guarantee",
+    "GuaranteeBroken",
+    "Judge",
+    "KeyOrder",
+    "LagReachesZero",
+    "OneInFlightPerKey",
+    "OutageSpendsNoAttempts",
+    "Place",
+    "Verdict",
+    "every_guarantee",
+    "read_events",
+]

@@ -1,0 +1,103 @@
+"""Attempts are counted when the record fails, and only then."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from typing_extensions import override
+
+from mpsd.core.outcome import Delivered, Outcome, Rejected, Retryable, Unavailable
+from mpsd.core.record import Record
+from mpsd.demo.guarantees.guarantee import Fault, Guarantee, Place
+
+
+class OutageSpendsNoAttempts(Guarantee):
+    """The attempts of a record are its own failures; those of the endpoint while it is out of reach cost nothing.
+
+    Outside of a declared outage a lost or unavailable delivery may cost an attempt: there it can be the record's fault.
+
+    Holds:   1 fails (attempt 1), outage, 1 accepted (attempt 2)
+    Breaks:  1 fails (attempt 1), outage, 1 accepted (attempt 4) · outage, dead letter 1 as attempts-exhausted
+    """
+
+    promise = "the outage spent no attempts"
+
+    def __init__(self) -> None:
+        self._outage = False
+        self._failures: Counter[Place] = Counter()
+        self._faults: list[Fault] = []
+
+    @override
+    def on_outage_began(self, at_s: float) -> None:
+        self._outage = True
+
+    @override
+    def on_outage_ended(self, at_s: float) -> None:
+        self._outage = False
+
+    @override
+    def on_delivery_started(self, record: Record, at_s: float, attempt: int = 1) -> None:
+        place = Place.of(record)
+        if attempt > self._failures[place] + 1:
+            self._faults.append(
+                Fault(place, f"came as attempt {attempt} after {self._failures[place]} failures of its own")
+            )
+
+    @override
+    def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
+        endpoint_s_fault = isinstance(outcome, Unavailable) or (isinstance(outcome, Retryable) and outcome.lost)
+        if isinstance(outcome, Retryable | Unavailable) and not (endpoint_s_fault and self._outage):
+            self._failures[Place.of(record)] += 1
+
+    @override
+    def on_dead_letter(self, record: Record, at_s: float, disposition: str, reason: str) -> None:
+        place = Place.of(record)
+        if disposition == "attempts-exhausted" and not self._failures[place]:
+            self._faults.append(Fault(place, "is a dead letter for its attempts, and never failed of its own"))
+
+    @override
+    def faults(self) -> Sequence[Fault]:
+        return self._faults
+
+
+class AttemptsSurvive(Guarantee):
+    """A failure that counted is not forgotten, but by a kill: those since the last commit may be.
+
+    Holds:   1 fails (attempt 1), 1 fails (attempt 2), 1 accepted (attempt 3)
+    Breaks:  1 fails (attempt 1), 1 fails (attempt 1)
+
+    Args:
+        commit_interval_s: how long before a kill a failure may be forgotten.
+    """
+
+    promise = "attempts are not forgotten"
+
+    def __init__(self, commit_interval_s: float = 0.0) -> None:
+        self._commit_interval_s = commit_interval_s
+        self._failed_at_s: dict[Place, list[float]] = {}
+        self._faults: list[Fault] = []
+
+    @override
+    def on_delivery_started(self, record: Record, at_s: float, attempt: int = 1) -> None:
+        place = Place.of(record)
+        failures = len(self._failed_at_s.get(place, ()))
+        if attempt < failures + 1:
+            self._faults.append(Fault(place, f"came as attempt {attempt} after {failures} failures"))
+
+    @override
+    def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
+        if isinstance(outcome, Retryable) and not outcome.lost:
+            self._failed_at_s.setdefault(Place.of(record), []).append(at_s)
+        elif isinstance(outcome, Delivered | Rejected):
+            self._failed_at_s.pop(Place.of(record), None)
+
+    @override
+    def on_daemon_killed(self, at_s: float) -> None:
+        since_s = at_s - self._commit_interval_s
+        self._failed_at_s = {
+            place: [failed_at_s for failed_at_s in failures if failed_at_s < since_s]
+            for place, failures in self._failed_at_s.items()
+        }
+
+    @override
+    def faults(self) -> Sequence[Fault]:
+        return self._faults

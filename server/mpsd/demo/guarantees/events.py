@@ -1,0 +1,87 @@
+"""What can be seen of the service from outside, as values: they can be collected anywhere and sorted by time."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mpsd.core.outcome import Outcome
+from mpsd.core.record import Record, TopicPartition
+
+
+class SeenRecord(NamedTuple):
+    """A record as an application or a log knows it: where it stands, and its key."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    timestamp: int = -1
+    value: bytes | None = None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+class Produced(NamedTuple):
+    """The broker has acknowledged the record."""
+
+    record: Record
+
+
+class DeliveryStarted(NamedTuple):
+    """The application received the record."""
+
+    record: Record
+    at_s: float
+    attempt: int = 1
+
+
+class DeliveryEnded(NamedTuple):
+    """The application answered, or the delivery ended without an answer."""
+
+    record: Record
+    at_s: float
+    outcome: Outcome
+
+
+class DeadLettered(NamedTuple):
+    """The record stands in the dead-letter topic."""
+
+    record: Record
+    at_s: float
+    disposition: str
+    reason: str
+
+
+class Committed(NamedTuple):
+    """The group's committed offset was seen."""
+
+    tp: TopicPartition
+    next_offset: int
+    at_s: float
+
+
+class LogEnd(NamedTuple):
+    """Where the partition ends when the story does."""
+
+    tp: TopicPartition
+    next_offset: int
+
+
+class OutageBegan(NamedTuple):
+    """The endpoint is out of reach from now on."""
+
+    at_s: float
+
+
+class OutageEnded(NamedTuple):
+    """The endpoint is back."""
+
+    at_s: float
+
+
+class DaemonKilled(NamedTuple):
+    """A daemon died without a chance to finish anything."""
+
+    at_s: float
+
+
+TimedEvent = DeliveryStarted | DeliveryEnded | DeadLettered | Committed | OutageBegan | OutageEnded | DaemonKilled
+Event = Produced | LogEnd | TimedEvent

@@ -1,0 +1,117 @@
+"""What a guarantee is: it is told what happened, in the order of time, and then says whether its promise was kept.
+
+A guarantee does no I/O and reads no clock: the same objects judge a simulation on virtual time, an integration test and
+the demo. Records are named by where they stand (`orders/3@1842`), never by their keys.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+from mpsd.core.outcome import Outcome
+from mpsd.core.record import Record, TopicPartition
+from mpsd.errors import MpsError
+
+FAULTS_SHOWN_MAX = 5
+
+
+class Place(NamedTuple):
+    """Where a record stands: what identifies it in every event."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    @classmethod
+    def of(cls, record: Record) -> "Place":
+        """The place of a record."""
+        return cls(record.topic, record.partition, record.offset)
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}@{self.offset}"
+
+
+Lane = tuple[str, int, bytes]
+
+
+def lane_of(record: Record) -> Lane | None:
+    """What orders the record: topic, partition and key; None where it has no key and is free."""
+    return None if record.key is None else (record.topic, record.partition, record.key)
+
+
+class Fault(NamedTuple):
+    """One way in which a guarantee was broken.
+
+    Attributes:
+        place: the record it happened to; None where it happened to a partition or to the whole run.
+    """
+
+    place: Place | None
+    text: str
+
+    def __str__(self) -> str:
+        return self.text if self.place is None else f"{self.place} {self.text}"
+
+
+class GuaranteeBroken(MpsError):  # noqa: N818 - it reads as the sentence it is
+    """A promise was not kept; `faults` says for which records."""
+
+    code = "guarantee.broken"
+
+    def __init__(self, guarantee: str, faults: Sequence[Fault]) -> None:
+        self.guarantee = guarantee
+        self.faults = tuple(faults)
+        left_out = len(faults) - FAULTS_SHOWN_MAX
+        shown = [str(fault) for fault in faults[:FAULTS_SHOWN_MAX]] + ([f"and {left_out} more"] if left_out > 0 else [])
+        super().__init__(f"{guarantee}: " + "; ".join(shown))
+
+
+class Guarantee(ABC):
+    """A promise of the service. Override the events that matter to it, and `faults`.
+
+    Events come in the order of their time, on any clock that all of them share; what was produced comes before what
+    became of it.
+    """
+
+    promise: ClassVar[str]
+    """The promise in a few words, for a table."""
+
+    def on_produced(self, record: Record) -> None:
+        """The broker has acknowledged the record."""
+
+    def on_delivery_started(self, record: Record, at_s: float, attempt: int = 1) -> None:
+        """The application received the record; `attempt` is what it was told."""
+
+    def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
+        """The application answered, or the delivery ended without an answer."""
+
+    def on_dead_letter(self, record: Record, at_s: float, disposition: str, reason: str) -> None:
+        """The record stands in the dead-letter topic."""
+
+    def on_committed(self, tp: TopicPartition, next_offset: int, at_s: float) -> None:
+        """The group's committed offset was seen to be `next_offset`."""
+
+    def on_log_end(self, tp: TopicPartition, next_offset: int) -> None:
+        """At the end of the story the log of the partition ends before `next_offset`."""
+
+    def on_outage_began(self, at_s: float) -> None:
+        """From now on the endpoint is out of reach."""
+
+    def on_outage_ended(self, at_s: float) -> None:
+        """The endpoint is back."""
+
+    def on_daemon_killed(self, at_s: float) -> None:
+        """A daemon died without a chance to finish anything."""
+
+    @abstractmethod
+    def faults(self) -> Sequence[Fault]:
+        """Every breach so far; empty while the promise holds."""
+
+    def check(self) -> None:
+        """Judge all that happened.
+
+        Raises:
+            GuaranteeBroken: with the records concerned.
+        """
+        if faults := self.faults():
+            raise GuaranteeBroken(type(self).__name__, faults)

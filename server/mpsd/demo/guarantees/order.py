@@ -1,0 +1,117 @@
+"""One key in order and never twice at a time; different keys beside each other."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from typing_extensions import override
+
+from mpsd.core.outcome import Delivered, Outcome
+from mpsd.core.record import Record, TopicPartition
+from mpsd.demo.guarantees.guarantee import Fault, Guarantee, Lane, Place, lane_of
+
+
+class KeyOrder(Guarantee):
+    """First successful deliveries of one key happen in offset order. A dead-lettered record has left the order.
+
+    Holds:   k1: 1 2 2 3 (a repetition is no first)      Breaks:  k1: 1 3 2
+    """
+
+    promise = "records of one key accepted in order"
+
+    def __init__(self) -> None:
+        self._accepted: set[Place] = set()
+        self._last: dict[Lane, Place] = {}
+        self._late: dict[Place, Place] = {}
+        self._dead: set[Place] = set()
+
+    @override
+    def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
+        place, lane = Place.of(record), lane_of(record)
+        if lane is None or place in self._accepted or not isinstance(outcome, Delivered):
+            return
+        self._accepted.add(place)
+        last = self._last.setdefault(lane, place)
+        if place.offset < last.offset:
+            self._late[place] = last
+        else:
+            self._last[lane] = place
+
+    @override
+    def on_dead_letter(self, record: Record, at_s: float, disposition: str, reason: str) -> None:
+        self._dead.add(Place.of(record))
+
+    @override
+    def faults(self) -> Sequence[Fault]:
+        return [
+            Fault(place, f"was accepted only after {later} of its key")
+            for place, later in self._late.items()
+            if place not in self._dead
+        ]
+
+
+class OneInFlightPerKey(Guarantee):
+    """No two deliveries of one key overlap, whoever makes them.
+
+    Holds:   k1 [1--2] k1 [3--4]        Breaks:  k1 [1-----4] k1 [2--3]
+    """
+
+    promise = "deliveries of one key never overlap"
+
+    def __init__(self) -> None:
+        self._in_flight: defaultdict[Lane, list[Place]] = defaultdict(list)
+        self._faults: list[Fault] = []
+
+    @override
+    def on_delivery_started(self, record: Record, at_s: float, attempt: int = 1) -> None:
+        place, lane = Place.of(record), lane_of(record)
+        if lane is None:
+            return
+        if others := self._in_flight[lane]:
+            self._faults.append(Fault(place, f"began at {at_s:.6f} s while {others[0]} of its key was in flight"))
+        others.append(place)
+
+    @override
+    def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
+        place, lane = Place.of(record), lane_of(record)
+        if lane is not None and place in self._in_flight[lane]:
+            self._in_flight[lane].remove(place)
+
+    @override
+    def faults(self) -> Sequence[Fault]:
+        return self._faults
+
+
+class FreedomIsUsed(Guarantee):
+    """Different keys of one partition, and records without a key, are delivered beside each other.
+
+    Holds:   k1 [1---4]                 Breaks:  k1 [1--2]
+             k2   [2---5]                        k2       [3--4]
+
+    Args:
+        at_once_min: how many deliveries of some one partition must have been in flight at one time.
+    """
+
+    promise = "different keys delivered at the same time"
+
+    def __init__(self, at_once_min: int = 2) -> None:
+        self._at_once_min = at_once_min
+        self._in_flight: Counter[TopicPartition] = Counter()
+        self._peak = 0
+
+    @override
+    def on_delivery_started(self, record: Record, at_s: float, attempt: int = 1) -> None:
+        tp = TopicPartition(record.topic, record.partition)
+        self._in_flight[tp] += 1
+        self._peak = max(self._peak, self._in_flight[tp])
+
+    @override
+    def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
+        self._in_flight[TopicPartition(record.topic, record.partition)] -= 1
+
+    @override
+    def faults(self) -> Sequence[Fault]:
+        if self._peak >= self._at_once_min:
+            return []
+        return [
+            Fault(None, f"no partition had more than {self._peak} in flight at once; {self._at_once_min} were expected")
+        ]

@@ -1,0 +1,58 @@
+"""Nothing is accepted twice, but what a kill makes unavoidable."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from typing_extensions import override
+
+from mpsd.core.outcome import Delivered, Outcome
+from mpsd.core.record import Record
+from mpsd.demo.guarantees.guarantee import Fault, Guarantee, Place
+
+
+class BoundedRepetition(Guarantee):
+    """A record is accepted once; after a kill, those in flight or accepted since the last commit may be once more.
+
+    Holds:   1 2 3 · 1 2 kill 2 3 (2 was in flight)      Breaks:  1 2 2 3 · 1 2 3 (long ago) kill 1
+
+    Args:
+        commit_interval_s: how long before a kill an acceptance may be forgotten: the configured interval of commits,
+            and what one commit takes.
+    """
+
+    promise = "nothing delivered twice"
+
+    def __init__(self, commit_interval_s: float = 0.0) -> None:
+        self._commit_interval_s = commit_interval_s
+        self._accepted_at_s: dict[Place, float] = {}
+        self._in_flight: Counter[Place] = Counter()
+        self._repetitions: Counter[Place] = Counter()
+        self._allowed: Counter[Place] = Counter()
+
+    @override
+    def on_delivery_started(self, record: Record, at_s: float, attempt: int = 1) -> None:
+        self._in_flight[Place.of(record)] += 1
+
+    @override
+    def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
+        place = Place.of(record)
+        self._in_flight[place] -= 1
+        if not self._in_flight[place]:
+            del self._in_flight[place]
+        if isinstance(outcome, Delivered):
+            self._repetitions[place] += place in self._accepted_at_s
+            self._accepted_at_s[place] = at_s
+
+    @override
+    def on_daemon_killed(self, at_s: float) -> None:
+        since_s = at_s - self._commit_interval_s
+        recent = {place for place, accepted_at_s in self._accepted_at_s.items() if accepted_at_s >= since_s}
+        self._allowed.update(recent | self._in_flight.keys())
+
+    @override
+    def faults(self) -> Sequence[Fault]:
+        return [
+            Fault(place, f"was accepted {count + 1} times, {self._allowed[place] + 1} allowed")
+            for place, count in self._repetitions.items()
+            if count > self._allowed[place]
+        ]

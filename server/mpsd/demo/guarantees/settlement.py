@@ -1,0 +1,164 @@
+"""Nothing is lost: every record is settled, and no commit says more than that."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from heapq import heappop, heappush
+
+from typing_extensions import override
+
+from mpsd.core.outcome import Delivered, Outcome, Rejected
+from mpsd.core.record import Record, TopicPartition
+from mpsd.demo.guarantees.guarantee import Fault, Guarantee, Place
+
+
+class EveryRecordSettled(Guarantee):
+    """At least once: every record ends as accepted, or in the dead-letter topic.
+
+    Holds:   produced 1 2 3, accepted 1 3, dead letter 2      Breaks:  produced 1 2 3, accepted 1 3
+    """
+
+    promise = "every record accepted or dead-lettered"
+
+    def __init__(self) -> None:
+        self._produced: dict[Place, None] = {}
+        self._settled: set[Place] = set()
+
+    @override
+    def on_produced(self, record: Record) -> None:
+        self._produced[Place.of(record)] = None
+
+    @override
+    def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
+        if isinstance(outcome, Delivered):
+            self._settled.add(Place.of(record))
+
+    @override
+    def on_dead_letter(self, record: Record, at_s: float, disposition: str, reason: str) -> None:
+        self._settled.add(Place.of(record))
+
+    @override
+    def faults(self) -> Sequence[Fault]:
+        return [
+            Fault(place, "was neither accepted nor dead-lettered")
+            for place in self._produced
+            if place not in self._settled
+        ]
+
+
+class DeadLetterSaysWhy(Guarantee):
+    """A dead letter has a reason, and a rejected record is exactly one dead letter.
+
+    Holds:   1 rejected "no such customer", dead letter 1 "rejected: no such customer"
+    Breaks:  1 rejected, no dead letter · dead letter 1 without a reason · dead letter 1 twice · 1 accepted and dead-lettered
+    """
+
+    promise = "each dead letter once, and with its reason"
+
+    def __init__(self) -> None:
+        self._accepted: set[Place] = set()
+        self._rejected: dict[Place, str] = {}
+        self._letters: defaultdict[Place, list[tuple[str, str]]] = defaultdict(list)
+
+    @override
+    def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
+        if isinstance(outcome, Rejected):
+            self._rejected[Place.of(record)] = outcome.reason
+        elif isinstance(outcome, Delivered):
+            self._accepted.add(Place.of(record))
+
+    @override
+    def on_dead_letter(self, record: Record, at_s: float, disposition: str, reason: str) -> None:
+        self._letters[Place.of(record)].append((disposition, reason))
+
+    @override
+    def faults(self) -> Sequence[Fault]:
+        missing = [
+            Fault(p, "was rejected and is not in the dead-letter topic") for p in self._rejected.keys() - self._letters
+        ]
+        return missing + [
+            Fault(place, text) for place, letters in self._letters.items() for text in self._wrong(place, letters)
+        ]
+
+    def _wrong(self, place: Place, letters: Sequence[tuple[str, str]]) -> list[str]:
+        disposition, reason = letters[0]
+        wrong = []
+        if len(letters) > 1:
+            wrong.append(f"is in the dead-letter topic {len(letters)} times")
+        if place in self._accepted:
+            wrong.append("was accepted and dead-lettered")
+        if not disposition or not reason:
+            wrong.append("is a dead letter that does not say why")
+        if disposition == "rejected" and place not in self._rejected:
+            wrong.append("is a dead letter as rejected, and the application never rejected it")
+        if self._rejected.get(place, "") not in reason:
+            wrong.append("is a dead letter without the reason that the application gave")
+        return wrong
+
+
+class CommitNeverPassesUnfinished(Guarantee):
+    """A commit never passes a record that is neither accepted nor dead-lettered.
+
+    Holds:   1 accepted, 2 accepted, commit 3      Breaks:  1 accepted, 3 accepted, commit 4 (where is 2?)
+    """
+
+    promise = "no commit passes an unfinished record"
+
+    def __init__(self) -> None:
+        self._produced: defaultdict[TopicPartition, list[int]] = defaultdict(list)
+        self._finished: defaultdict[TopicPartition, set[int]] = defaultdict(set)
+        self._faults: dict[Place, Fault] = {}
+
+    @override
+    def on_produced(self, record: Record) -> None:
+        heappush(self._produced[TopicPartition(record.topic, record.partition)], record.offset)
+
+    @override
+    def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
+        if isinstance(outcome, Delivered):
+            self._finished[TopicPartition(record.topic, record.partition)].add(record.offset)
+
+    @override
+    def on_dead_letter(self, record: Record, at_s: float, disposition: str, reason: str) -> None:
+        self._finished[TopicPartition(record.topic, record.partition)].add(record.offset)
+
+    @override
+    def on_committed(self, tp: TopicPartition, next_offset: int, at_s: float) -> None:
+        waiting, finished = self._produced[tp], self._finished[tp]
+        while waiting and (waiting[0] in finished or waiting[0] < next_offset):
+            offset = heappop(waiting)
+            if offset not in finished:
+                place = Place(tp.topic, tp.partition, offset)
+                self._faults[place] = Fault(place, f"was unfinished when {next_offset} was committed at {at_s:.3f} s")
+
+    @override
+    def faults(self) -> Sequence[Fault]:
+        return list(self._faults.values())
+
+
+class LagReachesZero(Guarantee):
+    """Once all faults have ended, everything is settled and committed.
+
+    Holds:   commit 3, commit 5, log end 5      Breaks:  commit 3, log end 5
+    """
+
+    promise = "committed offset = log end"
+
+    def __init__(self) -> None:
+        self._committed: dict[TopicPartition, int] = {}
+        self._log_end: dict[TopicPartition, int] = {}
+
+    @override
+    def on_committed(self, tp: TopicPartition, next_offset: int, at_s: float) -> None:
+        self._committed[tp] = next_offset
+
+    @override
+    def on_log_end(self, tp: TopicPartition, next_offset: int) -> None:
+        self._log_end[tp] = next_offset
+
+    @override
+    def faults(self) -> Sequence[Fault]:
+        return [
+            Fault(None, f"{tp} is committed up to {self._committed.get(tp, 'nothing')}, its log ends at {end}")
+            for tp, end in sorted(self._log_end.items())
+            if self._committed.get(tp, 0) != end
+        ]
