@@ -1,0 +1,66 @@
+# Needs Python 3.11 or newer, git and make; everything else comes into .venv with the first target called.
+PYTHON ?= python3
+BIN    := .venv/bin
+READY  := .venv/.ready
+STUBS  := .venv/.stubs
+PROTOS := $(shell find proto -name '*.proto')
+FAST   := -m "not integration" --ignore=tests/integration --ignore=tests/conformance --ignore=tests/simulation
+SYNC   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+.PHONY: help demo test check bench proto broker fix lock clean lint types layers protos fast
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
+
+demo: $(STUBS) ## 20,000 records from a real Kafka through mpsd to an application, checked (KEEP=1 leaves it running)
+	@$(BIN)/mpsd demo $(if $(KEEP),--keep)
+
+test: $(STUBS) ## every test, with coverage of the server
+	@$(BIN)/python -m pytest --cov $(ARGS)
+
+check: $(STUBS) ## what CI runs: format, lint, types, layers, protos, fast tests
+	@$(MAKE) --no-print-directory --keep-going -j2 $(SYNC) types fast lint layers protos
+
+bench: $(STUBS) ## speed, memory and latency on a real broker
+	@$(BIN)/python -m bench $(ARGS)
+
+proto: $(READY) ## generate the stubs
+	@$(BIN)/python hatch_build.py && touch $(STUBS)
+
+broker: $(STUBS) ## a development broker until Ctrl-C; prints its address
+	@$(BIN)/mpsd broker
+
+fix: $(READY) ## format, and correct what can be corrected
+	@$(BIN)/ruff check --quiet --fix; $(BIN)/ruff format && $(BIN)/buf format -w proto
+
+lock: ## resolve the dependencies anew into requirements.lock
+	@$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet uv
+	@build/lock/bin/uv pip compile pyproject.toml --group dev --extra demo --universal --python-version 3.11 \
+	    --generate-hashes --upgrade --quiet --custom-compile-command "make lock" --output-file requirements.lock
+
+clean: ## remove the environment and all that is generated
+	@rm -rf .venv build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -prune -exec rm -rf {} + ; find proto -name '*_pb2*.py*' -delete
+
+# The parts of `check`, each of which can be called alone.
+lint: $(STUBS)
+	@$(BIN)/ruff format --check --diff --quiet && $(BIN)/ruff check
+types: $(STUBS)
+	@$(BIN)/mypy
+layers: $(STUBS)
+	@$(BIN)/lint-imports
+protos: $(STUBS)
+	@$(BIN)/buf lint proto && $(BIN)/buf format --diff --exit-code proto && echo "Protos ok"
+fast: $(STUBS)
+	@$(BIN)/python -m pytest --quiet $(FAST) $(ARGS)
+
+$(READY): requirements.lock pyproject.toml hatch_build.py
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("kafka-mps needs Python 3.11 or newer, but $(PYTHON) is %d.%d: say make PYTHON=/path/to/a/newer/python3" % sys.version_info[:2])'
+	@echo "Preparing .venv from requirements.lock ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(STUBS): $(READY) $(PROTOS)
+	@$(BIN)/python hatch_build.py && touch $@

@@ -1,0 +1,54 @@
+"""The build step: generated code for everything in `proto/`.
+
+`generate_stubs()` serves the wheel's build hook, `make proto` and CI alike. The stubs lie beside the protos they come
+from (the proto path is the Python path, so their imports need no rewriting) and are never committed.
+"""
+
+import subprocess
+import sys
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+PROTO_ROOT = Path(__file__).parent / "proto"
+
+
+def generate_stubs(root: Path = PROTO_ROOT) -> list[Path]:
+    """Write the stubs of every proto below `root`, and remove those whose proto is gone.
+
+    Raises:
+        subprocess.CalledProcessError: a proto is wrong; the compiler has said where on standard error.
+    """
+    protos = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.proto"))
+    outputs = [f"--{kind}_out=." for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
+    for stale in _stubs(root):
+        stale.unlink()
+    subprocess.run(
+        [sys.executable, "-m", "grpc_tools.protoc", "-I.", *_plugins(), *outputs, *protos], cwd=root, check=True
+    )
+    return _stubs(root)
+
+
+def _stubs(root: Path) -> list[Path]:
+    return sorted([*root.rglob("*_pb2*.py"), *root.rglob("*_pb2*.pyi")])
+
+
+def _plugins() -> list[str]:
+    """Where mypy-protobuf's programs are: they are on PATH neither in an isolated build nor without `activate`."""
+    programs = [file.locate() for file in distribution("mypy-protobuf").files or () if file.name.startswith("protoc-gen-")]
+    return [f"--plugin={Path(program).stem}={Path(program).resolve()}" for program in programs]
+
+
+class StubsHook(BuildHookInterface):
+    """Called by hatchling before it collects the files of a wheel or of an editable install."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        generate_stubs(Path(self.root) / "proto")
+
+
+if __name__ == "__main__":
+    generate_stubs()

@@ -1,0 +1,1 @@
+"""The contract between streaming applications and the daemon."""
