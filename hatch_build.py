@@ -25,9 +25,8 @@ def generate_stubs(root: Path = PROTO_ROOT) -> list[Path]:
     outputs = [f"--{kind}_out=." for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     for stale in _stubs(root):
         stale.unlink()
-    subprocess.run(
-        [sys.executable, "-m", "grpc_tools.protoc", "-I.", *_plugins(), *outputs, *protos], cwd=root, check=True
-    )
+    compiler = [sys.executable, "-m", "grpc_tools.protoc", "-I.", *_plugins(), *outputs, *protos]
+    subprocess.run(compiler, cwd=root, check=True)  # noqa: S603 - our own protos
     return _stubs(root)
 
 
@@ -37,16 +36,18 @@ def _stubs(root: Path) -> list[Path]:
 
 def _plugins() -> list[str]:
     """Where mypy-protobuf's programs are: they are on PATH neither in an isolated build nor without `activate`."""
-    programs = [file.locate() for file in distribution("mypy-protobuf").files or () if file.name.startswith("protoc-gen-")]
+    programs = [
+        file.locate() for file in distribution("mypy-protobuf").files or () if file.name.startswith("protoc-gen-")
+    ]
     return [f"--plugin={Path(program).stem}={Path(program).resolve()}" for program in programs]
 
 
-class StubsHook(BuildHookInterface):
+class StubsHook(BuildHookInterface[Any]):
     """Called by hatchling before it collects the files of a wheel or of an editable install."""
 
     PLUGIN_NAME = "custom"
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # type: ignore[explicit-override]
         generate_stubs(Path(self.root) / "proto")
 
 
