@@ -89,7 +89,7 @@ class KafkaCluster:
             DemoExtraMissing: the packages of the extra `demo` are not installed.
             DownloadFailed: Kafka is not in the cache and could not be brought there.
             AddressInUse: the `port` that was asked for is taken.
-            BrokerFailed: a node did not start; the message has the end of its log. Nothing is left behind.
+            BrokerFailed: a node did not start; the message has an excerpt of its log. Nothing is left behind.
         """
         assert self._processes is None, "the cluster has been started"
         if os.name != "posix":
@@ -133,10 +133,10 @@ class KafkaCluster:
         self._nodes[node].thaw()
 
     def check(self) -> None:
-        """Raises BrokerFailed, with the end of its log, if a node has ended."""
+        """Raises BrokerFailed, with an excerpt of its log, if a node has ended."""
         for node in self._nodes.values():
             if (code := node.exit_code()) is not None:
-                raise BrokerFailed(f"{node.name} has ended with {code}\n{node.log_tail()}")
+                raise BrokerFailed(f"{node.name} has ended with {code}\n{node.log_excerpt()}")
 
     def _start_nodes(self, distribution: Distribution) -> None:
         processes = self._processes = GuardedProcesses()
@@ -202,7 +202,9 @@ class KafkaCluster:
 
 def _claim(port: int) -> int:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Java does: connections of a past broker don't count
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as Java does: connections of a past broker don't count
         try:
             probe.bind((LOOPBACK, port))
         except OSError as error:

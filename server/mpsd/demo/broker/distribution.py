@@ -86,7 +86,9 @@ class Distribution:
         (self.home / "lib").mkdir(parents=True, exist_ok=True)
         if missing:
             megabytes = sum(jar.size_bytes for jar in missing) / 1e6
-            report(f"Kafka {self.lock.kafka_version}: downloading {len(missing)} jars ({megabytes:.0f} MB) to {self.home}")
+            report(
+                f"Kafka {self.lock.kafka_version}: downloading {len(missing)} jars ({megabytes:.0f} MB) to {self.home}"
+            )
         for number, jar in enumerate(missing, start=1):
             place(fetch(jar, downloads), jar, self.file_of(jar))
             if number % 10 == 0 or number == len(missing):

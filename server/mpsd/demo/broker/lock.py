@@ -107,7 +107,9 @@ def resolve(roots: Sequence[str]) -> list[Jar]:
         maven = MavenContext(repo_cache=Path(directory), timeout=60)
         wanted = [maven.create_dependency(root) for root in roots]
         inputs, transitive = maven.resolver.resolve(wanted)
-        artifacts = {d.artifact.key: d.artifact for d in [*inputs, *transitive] if d.scope in {None, "compile", "runtime"}}
+        artifacts = {
+            d.artifact.key: d.artifact for d in [*inputs, *transitive] if d.scope in {None, "compile", "runtime"}
+        }
         return [
             Jar(
                 group=artifact.groupId,

@@ -17,7 +17,8 @@ _STARTED = b"Kafka Server started"  # logged when the broker is unfenced and its
 _PORT_TAKEN = b"Address already in use"
 _POLL_INTERVAL_S = 0.01
 _STOP_TIMEOUT_S = 20.0
-_TAIL_LINES = 25
+_ERROR = " ERROR "
+_EXCERPT_LINES = 25
 
 _LOGGING = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -80,15 +81,15 @@ class Node:
 
         Raises:
             PortTaken: one of its ports is in use.
-            BrokerFailed: it ended, or `timeout_s` are over; the message has the end of its log.
+            BrokerFailed: it ended, or `timeout_s` are over; the message has an excerpt of its log.
         """
         deadline_s = time.monotonic() + timeout_s
         while _STARTED not in self._log():
             if (code := self.exit_code()) is not None:
                 failure = PortTaken if _PORT_TAKEN in self._log() else BrokerFailed
-                raise failure(f"{self.name} ended with {code} while it started\n{self.log_tail()}")
+                raise failure(f"{self.name} ended with {code} while it started\n{self.log_excerpt()}")
             if time.monotonic() > deadline_s:
-                raise BrokerFailed(f"{self.name} has not started within {timeout_s:g} s\n{self.log_tail()}")
+                raise BrokerFailed(f"{self.name} has not started within {timeout_s:g} s\n{self.log_excerpt()}")
             time.sleep(_POLL_INTERVAL_S)
 
     def exit_code(self) -> int | None:
@@ -111,9 +112,12 @@ class Node:
     def thaw(self) -> None:
         self._processes.signal(self.name, signal.SIGCONT)
 
-    def log_tail(self) -> str:
-        lines = self._log().decode(errors="replace").splitlines()[-_TAIL_LINES:]
-        return f"the end of {self.log_file}:\n" + "\n".join(f"  {line}" for line in lines)
+    def log_excerpt(self) -> str:
+        """What the log of this run says about a failure: from its first error on, or its end if there is none."""
+        lines = self._log().decode(errors="replace").splitlines()
+        error = next((number for number, line in enumerate(lines) if _ERROR in line), len(lines) - _EXCERPT_LINES)
+        excerpt = lines[max(0, error) :][:_EXCERPT_LINES]
+        return "\n".join(["from its log:", *(f"  {line}" for line in excerpt)])
 
     def _log(self) -> bytes:
         with self.log_file.open("rb") as log:

@@ -1,6 +1,7 @@
 """The starter's end of the guard: broker processes that cannot outlive this one."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,7 +33,7 @@ class GuardedProcesses:
             stdout=subprocess.PIPE,
             start_new_session=True,
             cwd="/",
-            text=True,
+            bufsize=0,  # a request that the guard never got must not be left to send when the pipe is closed
         )
         self._lock = threading.Lock()
         self.directory = Path(self._answer()["directory"])
@@ -74,15 +75,15 @@ class GuardedProcesses:
             assert self._guard.stdin is not None
             assert self._guard.stdout is not None
             self._guard.stdin.close()
-            self._guard.wait(_CLOSE_TIMEOUT_S)
             self._guard.stdout.close()
+            if self._guard.wait(_CLOSE_TIMEOUT_S) != 0:  # it was killed, and its processes with it, but not their data
+                shutil.rmtree(self.directory, ignore_errors=True)
 
     def _ask(self, **request: Any) -> dict[str, Any]:
         with self._lock:
             assert self._guard.stdin is not None
             try:
-                self._guard.stdin.write(json.dumps(request) + "\n")
-                self._guard.stdin.flush()
+                self._guard.stdin.write(json.dumps(request).encode() + b"\n")
             except (BrokenPipeError, ValueError) as error:
                 raise BrokerFailed("the brokers have been stopped") from error
             answer = self._answer()

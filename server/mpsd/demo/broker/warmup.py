@@ -76,7 +76,7 @@ def _trained(distribution: Distribution, processes: GuardedProcesses) -> Path:
     node.wait_until_started(_START_TIMEOUT_S)
     node.stop(kill=False, timeout_s=_DUMP_TIMEOUT_S)  # the process ends only when the cache is written
     if not output.exists():
-        raise BrokerFailed(f"Java wrote no AOT cache; {node.log_tail()}")
+        raise BrokerFailed(f"Java wrote no AOT cache; {node.log_excerpt()}")
     return output
 
 

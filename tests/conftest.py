@@ -1,0 +1,52 @@
+"""What tests of any kind may ask for. Brokers start with the first test that asks, and end with the run."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+
+import psutil
+import pytest
+
+from mpsd.demo.broker import KafkaCluster, kafka
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap() -> Iterator[list[str]]:
+    """A Kafka for tests that only use it: of `KAFKA_BOOTSTRAP_SERVERS`, else of one node, shared by the run."""
+    with kafka() as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def kafka_cluster() -> Iterator[KafkaCluster]:
+    """Three nodes of our own, for tests that stop and freeze them. Leave all of them running."""
+    with KafkaCluster(nodes=3) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def unique_name() -> Callable[[str], str]:
+    """Names for topics and groups that no other test, nor an earlier run on the same Kafka, has used."""
+    return lambda purpose: f"{purpose}-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def all_ended() -> Callable[[Iterable[psutil.Process]], bool]:
+    """Waits until none of the processes runs; one that only its parent has not noticed counts as ended."""
+
+    def wait(processes: Iterable[psutil.Process], timeout_s: float = 30.0) -> bool:
+        deadline_s = time.monotonic() + timeout_s
+        left = list(processes)
+        while left and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+            left = [process for process in left if _runs(process)]
+        return not left
+
+    return wait
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
