@@ -4,6 +4,8 @@ Every error has a `code` such as `delivery.timeout`: it is the metric label, the
 `docs/reference/errors.md`. Keys and values of records never stand in a message.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -13,10 +15,35 @@ class MpsError(Exception):
     code: ClassVar[str] = "internal"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong with the configuration.
+
+    Attributes:
+        path: the key, such as `subscriptions[0].retry.attempts_max`, or the file itself.
+        message: what is wrong, with the value given unless that may be a secret.
+        hint: what to write instead, or why; may be empty.
+        subscription: the name of the subscription that the key is in, or empty.
+    """
+
+    path: str
+    message: str
+    hint: str = ""
+    subscription: str = ""
+
+    def __str__(self) -> str:
+        whose = f" ({self.subscription})" if self.subscription else ""
+        return f"{self.path}{whose}: {self.message}" + (f"; {self.hint}" if self.hint else "")
+
+
 class ConfigError(MpsError):
     """The configuration cannot be used; every problem is listed, one a line."""
 
     code = "config.invalid"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
 
 
 class KafkaUnavailable(MpsError):  # noqa: N818 - the state of the broker, as Kafka names it
@@ -41,3 +68,9 @@ class AddressInUse(MpsError):  # noqa: N818
     """A listener's address is taken by another process."""
 
     code = "listener.address_in_use"
+
+
+class AddressUnusable(MpsError):  # noqa: N818
+    """A listener cannot have its address: not of this machine, not permitted, or a name that nobody knows."""
+
+    code = "listener.address_unusable"

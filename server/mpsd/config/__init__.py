@@ -14,6 +14,7 @@ from mpsd.config.daemon import (
     Stream,
 )
 from mpsd.config.delivery import Auth, Basic, ClientTls, RestDelivery, StatusMeaning
+from mpsd.config.load import load, validate
 from mpsd.config.root import Config
 from mpsd.config.secret import Secret, reveal
 from mpsd.config.subscription import (
@@ -26,6 +27,7 @@ from mpsd.config.subscription import (
     Retry,
     Subscription,
 )
+from mpsd.config.toml import print_config
 from mpsd.config.values import split_address
 
 __all__ = [
@@ -55,6 +57,9 @@ __all__ = [
     "StatusMeaning",
     "Stream",
     "Subscription",
+    "load",
+    "print_config",
     "reveal",
     "split_address",
+    "validate",
 ]

@@ -44,8 +44,7 @@ class Kafka(Table):
     """The cluster that records are read from and dead letters are written to."""
 
     bootstrap_servers: Annotated[tuple[Address, ...], Field(strict=False, min_length=1, max_length=100)] = Field(
-        description="Brokers to ask first; no default, so that a forgotten setting is an error and not a wrong"
-        " cluster.",
+        description="Brokers to ask first; no default, so that a forgotten setting is an error and not a wrong cluster.",
         examples=[["127.0.0.1:9092"]],
     )
     client_id: str = Field(
@@ -111,9 +110,13 @@ class ListenerTls(Table):
     )
 
 
+LISTEN = "Where to listen; loopback, so that nothing is open by accident. Port 0: a free one."
+
+
 class Listener(Table):
     """What every listener has."""
 
+    listen: Address = Field(description=LISTEN)
     tls: ListenerTls | None = Field(
         default=None, description="Encryption; none, as the default address is not reachable from outside."
     )
@@ -132,10 +135,7 @@ class Listener(Table):
 class Admin(Listener):
     """gRPC: administration, health, reflection."""
 
-    listen: Address = Field(
-        default="127.0.0.1:7070",
-        description="Where to listen; loopback, so that nothing is open by accident. Port 0: a free one.",
-    )
+    listen: Address = Field(default="127.0.0.1:7070", description=LISTEN)
     advertise: PeerAddress = Field(
         default="",
         description="Address that other instances are told; empty: `listen`, where that names a reachable address.",
@@ -145,19 +145,13 @@ class Admin(Listener):
 class Http(Listener):
     """HTTP: /healthz, /readyz, /metrics."""
 
-    listen: Address = Field(
-        default="127.0.0.1:7071",
-        description="Where to listen; loopback, so that nothing is open by accident. Port 0: a free one.",
-    )
+    listen: Address = Field(default="127.0.0.1:7071", description=LISTEN)
 
 
 class Stream(Listener):
     """gRPC: delivery streams."""
 
-    listen: Address = Field(
-        default="127.0.0.1:7072",
-        description="Where to listen; loopback, so that nothing is open by accident. Port 0: a free one.",
-    )
+    listen: Address = Field(default="127.0.0.1:7072", description=LISTEN)
 
 
 class Shutdown(Table):

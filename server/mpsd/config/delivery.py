@@ -6,9 +6,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from mpsd.config.secret import FilePath, SecretValue, TextValue, refuse
-from mpsd.config.values import Allowed, Headers, Status, Table, Url, WebhookSecret
+from mpsd.config.values import Headers, Status, Table, Url, WebhookSecret
+from mpsd.config.words import Allowed
 
+PROTOCOLS_TO_COME = ("stream", "pull")
 StatusMeaning = Literal["delivered", "retry", "dead-letter", "throttle", "unavailable"]
+StatusTable = Annotated[Mapping[Status, StatusMeaning], Allowed("a table of status codes, each with what it means")]
 
 
 class Basic(Table):
@@ -85,8 +88,7 @@ class RestDelivery(Table):
         default=30.0,
         ge=0.1,
         le=86_400.0,
-        description="Idleness at which a connection is closed; below the 60 s after which many servers and"
-        " balancers do.",
+        description="Idleness at which a connection is closed; below the 60 s after which many servers and balancers do.",
     )
     request_header_bytes_max: int = Field(
         default=32_768,
@@ -99,22 +101,19 @@ class RestDelivery(Table):
         default=65_536,
         ge=1_024,
         le=16_777_216,
-        description="Headers of one answer, over which the connection is closed; 64 KiB are more than any sane"
-        " answer has.",
+        description="Headers of one answer, over which the connection is closed; 64 KiB are more than any sane answer has.",
     )
     response_body_bytes_max: int = Field(
         default=65_536,
         ge=0,
         le=16_777_216,
-        description="Body of one answer, over which the connection is closed; 64 KiB bound the memory and only"
-        " 1 KiB is kept.",
+        description="Body of one answer, over which the connection is closed; 64 KiB bound the memory and only 1 KiB is kept.",
     )
     retry_after_max_s: float = Field(
         default=300.0,
         ge=0.0,
         le=86_400.0,
-        description="Longest Retry-After that is honoured; 5 minutes, so that one wrong header cannot stop a"
-        " key for a day.",
+        description="Longest Retry-After that is honoured; 5 minutes, so that one wrong header cannot stop a key for a day.",
     )
     body: Literal["value", "cloudevents-binary"] = Field(
         default="value",
@@ -126,12 +125,11 @@ class RestDelivery(Table):
     auth: Auth | None = Field(default=None, description="Authentication; none.")
     webhook_secrets: Annotated[tuple[WebhookSecret, ...], Field(strict=False, max_length=2)] = Field(
         default=(),
-        description="Sign each request as Standard Webhooks does; two secrets, so that they can be changed"
-        " without a gap.",
+        description="Sign each request as Standard Webhooks does; two secrets, so that they can be changed without a gap.",
         examples=[[{"env": "WEBHOOK_SECRET"}]],
     )
     tls: ClientTls | None = Field(default=None, description="TLS of an https:// URL; the system's authorities.")
-    status: Annotated[Mapping[Status, StatusMeaning], Allowed("status codes 100 to 599 and what each means")] = Field(
+    status: StatusTable = Field(
         default={},
         description="Answers that mean something else than the contract's table says; none, as the table fits most.",
         examples=[{"404": "dead-letter"}],
@@ -140,7 +138,7 @@ class RestDelivery(Table):
     @model_validator(mode="before")
     @classmethod
     def _check_protocol(cls, given: object) -> object:
-        match given:
-            case {"protocol": "stream" | "pull" as protocol}:
-                refuse(f"protocol {protocol!r} is not in this version; it knows 'rest'")
+        protocol = given.get("protocol") if isinstance(given, dict) else None
+        if protocol in PROTOCOLS_TO_COME:
+            refuse(f'protocol "{protocol}" is not in this version, which knows "rest"')
         return given

@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal, Never
 
 from pydantic import BeforeValidator, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
+from typing_extensions import override
+
+from mpsd.config.words import Allowed, shown
 
 SECRET_BYTES_MAX = 65_536
 """A file bigger than this is not a secret but a mistake in the path."""
@@ -30,14 +33,27 @@ class Secret:
         """The value itself: for the wire, never for a log, a message or a metric."""
         return self._value
 
+    @override
+    def __reduce__(self) -> Never:
+        raise TypeError("a secret is never copied to where it could be read")
+
+    def __copy__(self) -> "Secret":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "Secret":
+        return self
+
+    @override
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
         return (self.kind, self.name, self._value) == (other.kind, other.name, other._value)
 
+    @override
     def __hash__(self) -> int:
         return hash((self.kind, self.name))
 
+    @override
     def __repr__(self) -> str:
         return f"<Secret {self.kind}={self.name!r}>"
 
@@ -79,7 +95,7 @@ def readable_path(given: object, info: ValidationInfo) -> object:
     except ValueError:  # a NUL byte
         readable = False
     if not readable:
-        refuse(f"no file that can be read at {given!r}")
+        refuse(f"no file that can be read at {shown(given)}")
     return str(Path(path).absolute())
 
 
@@ -139,13 +155,21 @@ _SECRET_SCHEMA: dict[str, Any] = {
     "maxProperties": 1,
 }
 
-SecretValue = Annotated[Secret, PlainValidator(_read_secret), WithJsonSchema(_SECRET_SCHEMA)]
+SecretValue = Annotated[
+    Secret,
+    PlainValidator(_read_secret),
+    Allowed('a secret: { env = "NAME" } or { file = "path" }'),
+    WithJsonSchema(_SECRET_SCHEMA),
+]
 """A field that takes nothing but a reference to a secret."""
 
 TextValue = Annotated[
-    str | Secret, PlainValidator(_read_text), WithJsonSchema({"anyOf": [{"type": "string"}, _SECRET_SCHEMA]})
+    str | Secret,
+    PlainValidator(_read_text),
+    Allowed('a text, or a secret: { env = "NAME" } or { file = "path" }'),
+    WithJsonSchema({"anyOf": [{"type": "string"}, _SECRET_SCHEMA]}),
 ]
 """A field that takes plain text or a reference to a secret."""
 
-FilePath = Annotated[str, BeforeValidator(readable_path)]
+FilePath = Annotated[str, BeforeValidator(readable_path), Allowed("the path of a file that can be read")]
 """A file that exists; relative paths begin at the directory of the configuration file."""

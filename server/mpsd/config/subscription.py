@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from mpsd.config.delivery import RestDelivery
 from mpsd.config.values import TOPIC, OwnTopic, Start, Table, Topic
+from mpsd.config.words import Allowed
 
 
 class Ordering(Table):
@@ -17,8 +18,7 @@ class Ordering(Table):
     )
     null_key: Literal["none", "partition"] = Field(
         default="none",
-        description="Records without a key: free, or all of a partition in one lane; free, as who wants order"
-        " sets a key.",
+        description="Records without a key: free, or all of a partition in one lane; free, as who wants order sets a key.",
     )
     after_dead_letter: Literal["continue", "hold"] = Field(
         default="continue",
@@ -52,8 +52,7 @@ class Retry(Table):
         default=5,
         ge=1,
         le=1_000,
-        description="Deliveries before a record is dead-lettered; with the back-off, five outlast a restart of"
-        " the application.",
+        description="Deliveries before a record is dead-lettered; with the back-off, five outlast a restart of the application.",
     )
     backoff_initial_s: float = Field(
         default=0.1,
@@ -103,8 +102,7 @@ class Breaker(Table):
         default=3,
         ge=1,
         le=1_000,
-        description="Lanes that must fail, with no success between, until deliveries pause; three keys rarely"
-        " go bad at once.",
+        description="Lanes that must fail, with no success between, until deliveries pause; three keys rarely go bad at once.",
     )
     successes_between: int = Field(
         default=20,
@@ -190,7 +188,7 @@ class Rebalance(Table):
 class Subscription(Table):
     """One consumer group, its topics, and one application endpoint; a daemon runs several."""
 
-    name: str = Field(
+    name: Annotated[str, Allowed("a letter or digit, then up to 62 of a-z A-Z 0-9 . _ -")] = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
         description="Its name in logs, metrics and headers; no default, as it is public.",
         examples=["billing"],
@@ -210,13 +208,11 @@ class Subscription(Table):
     )
     out_of_range: Literal["earliest", "latest", "stop"] = Field(
         default="earliest",
-        description="Where to go on if the committed offset is gone from the log; earliest, which leaves out"
-        " the least.",
+        description="Where to go on if the committed offset is gone from the log; earliest, which leaves out the least.",
     )
     isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
         default="read_committed",
-        description="Whether records of open or aborted transactions are delivered; not, as they may never have"
-        " happened.",
+        description="Whether records of open or aborted transactions are delivered; not, as they may never have happened.",
     )
     delivery: RestDelivery = Field(description="How records reach the application.")
     ordering: Ordering = Field(default=Ordering(), description="What is delivered in order.")
@@ -233,13 +229,16 @@ class Subscription(Table):
         if not isinstance(given, dict):
             return given
         table = given.get("dead_letter", {})
+        if not isinstance(table, dict) or table.get("topic"):
+            return given
         match given:
-            case {"name": str(name), "topics": [str(first), *_]} if isinstance(table, dict) and not table.get("topic"):
+            case {"name": str(name), "topics": [str(first), *_]}:
                 return {**given, "dead_letter": {**table, "topic": dead_letter_topic(name, first)}}
-        return given
+            case _:
+                return given
 
 
 def dead_letter_topic(name: str, first_topic: str) -> str:
-    """The topic for dead letters where none is named; empty where the parts make no topic, which is reported of them."""
+    """The topic where none is named; empty where the parts make no topic's name, which is reported of them."""
     topic = f"{first_topic}.{name}.dlq"
     return topic if TOPIC.fullmatch(topic) else ""

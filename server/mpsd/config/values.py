@@ -4,7 +4,6 @@ import re
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -12,19 +11,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from mpsd.config.secret import SecretValue, TextValue, refuse, reveal
+from mpsd.config.words import Allowed, shown
 
 
 class Table(BaseModel):
     """A table of the configuration: frozen, strictly typed, without room for unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """What may be written, in words, where the type alone does not say it."""
-
-    words: str
 
 
 TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
@@ -51,9 +44,9 @@ def _check_url(url: str) -> str:
     if "@" in parts.netloc:
         refuse("holds a user name or password: use delivery.auth.basic, with the password as a secret")
     if not parts.scheme or (not parts.netloc and "//" not in url):
-        refuse(f"has no scheme: write http:// or https:// before {url!r}")
+        refuse(f"has no scheme: write http:// or https:// before {shown(url.partition('?')[0])}")
     if parts.scheme not in {"http", "https"}:
-        refuse(f"the scheme must be http or https, not {parts.scheme!r}")
+        refuse(f"the scheme must be http or https, not {shown(parts.scheme)}")
     if not host:
         refuse("names no host")
     if port == 0:
@@ -69,7 +62,7 @@ def split_address(address: str) -> tuple[str, int]:
     Raises:
         ValueError: it is neither.
     """
-    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:/@\[\]]+)):([0-9]{1,5})", address)
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+(?:%[0-9A-Za-z._-]+)?)\]|([^\s:/@\[\]]+)):([0-9]{1,5})", address)
     if not found or int(found[3]) > 65_535:
         raise ValueError(address)
     return found[1] or found[2], int(found[3])
@@ -79,7 +72,7 @@ def _check_address(address: str) -> str:
     try:
         split_address(address)
     except ValueError:
-        refuse(f"must be host:port, not {address!r}" if "@" not in address else "must be host:port")
+        refuse(f"must be host:port, not {shown(address)}")
     return address
 
 
@@ -91,7 +84,7 @@ def _check_peer(address: str) -> str:
 
 def _check_topic(topic: str) -> str:
     if not TOPIC.fullmatch(topic) or topic in {".", ".."}:
-        refuse(f"must be 1 to 249 of the characters a-z A-Z 0-9 . _ -, not {topic!r}")
+        refuse(f"must be 1 to 249 of the characters a-z A-Z 0-9 . _ -, not {shown(topic)}")
     return topic
 
 
@@ -100,7 +93,9 @@ def _read_start(given: object) -> object:
         try:
             given = datetime.fromisoformat(given)
         except ValueError:
-            refuse(f'must be "earliest", "latest" or an RFC 3339 time, not {given!r}')
+            refuse(f'must be "earliest", "latest" or an RFC 3339 time, not {shown(given)}')
+    if not isinstance(given, str | datetime):
+        refuse(f'must be "earliest", "latest" or an RFC 3339 time, not {shown(given)}')
     if isinstance(given, datetime) and given.tzinfo is None:
         refuse("the time needs its offset from UTC, such as 2026-01-31T12:00:00Z")
     return given
@@ -118,11 +113,11 @@ def _check_headers(headers: Mapping[str, Any]) -> Mapping[str, Any]:
     names = [name.lower() for name in headers]
     for name, text in headers.items():
         if names.count(name.lower()) > 1:
-            refuse(f"{name!r} is there twice: the case of a header's name means nothing")
+            refuse(f"{shown(name)} is there twice: the case of a header's name means nothing")
         if isinstance(text, str) and HEADERS_THAT_TELL.fullmatch(name):
-            refuse(f'{name!r} is a secret and never stands in the file itself: write {{ env = "NAME" }}')
+            refuse(f'{shown(name)} is a secret and never stands in the file itself: write {{ env = "NAME" }}')
         if not HEADER_TEXT.fullmatch(reveal(text)):
-            refuse(f"the value of {name!r} has a line break or another character that no header can carry")
+            refuse(f"the value of {shown(name)} has a line break or another character that no header can carry")
     return headers
 
 
@@ -141,24 +136,31 @@ def _read_status(given: object) -> object:
     return int(given) if isinstance(given, str) and re.fullmatch(r"[1-5][0-9][0-9]", given) else given
 
 
-Url = Annotated[str, AfterValidator(_check_url), Allowed("http:// or https:// URL")]
+Url = Annotated[str, AfterValidator(_check_url), Allowed("an http:// or https:// URL")]
 Address = Annotated[str, AfterValidator(_check_address), Allowed("host:port")]
 PeerAddress = Annotated[str, AfterValidator(_check_peer), Allowed("host:port or empty")]
-Topic = Annotated[str, AfterValidator(_check_topic), Allowed("topic name: a-z A-Z 0-9 . _ -, at most 249")]
-OwnTopic = Annotated[str, AfterValidator(lambda topic: topic and _check_topic(topic)), Allowed("topic name or empty")]
+Topic = Annotated[str, AfterValidator(_check_topic), Allowed("a topic's name (1 to 249 of a-z A-Z 0-9 . _ -)")]
+OwnTopic = Annotated[
+    str, AfterValidator(lambda topic: topic and _check_topic(topic)), Allowed("a topic's name or empty")
+]
 Start = Annotated[
     Literal["earliest", "latest"] | datetime,
     BeforeValidator(_read_start),
-    Allowed("earliest, latest, an RFC 3339 time"),
+    Allowed('"earliest", "latest" or an RFC 3339 time'),
 ]
 HeaderName = Annotated[str, AfterValidator(_check_header_name)]
 Headers = Annotated[
-    Mapping[HeaderName, TextValue], AfterValidator(_check_headers), Allowed("names and texts or secrets")
+    Mapping[HeaderName, TextValue],
+    AfterValidator(_check_headers),
+    Allowed("a table of header names, each with a text or a secret"),
 ]
-WebhookSecret = Annotated[SecretValue, AfterValidator(_check_webhook_secret)]
+WebhookSecret = Annotated[
+    SecretValue, AfterValidator(_check_webhook_secret), Allowed('a secret: { env = "NAME" } or { file = "path" }')
+]
 Status = Annotated[
     int,
     BeforeValidator(_read_status),
     Field(ge=100, le=599),
-    WithJsonSchema({"type": "string", "pattern": "^[1-5]\\d\\d$"}),
+    Allowed("a status code from 100 to 599"),
+    WithJsonSchema({"type": "string", "pattern": "^[1-5][0-9][0-9]$"}),
 ]

@@ -1,0 +1,40 @@
+"""Writes every page of the documentation that is generated from the code: `python docs/generate.py [--check]`."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from mpsd.config.reference import configuration_page, json_schema
+
+DOCS = Path(__file__).parent
+
+
+def _schema() -> str:
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "reference/configuration.md": configuration_page,
+    "reference/mps.schema.json": _schema,
+}
+"""Each generated file below docs/ and what makes its text."""
+
+
+def stale() -> list[str]:
+    """The files that are not what the code says."""
+    return [name for name, text in PAGES.items() if not (DOCS / name).is_file() or (DOCS / name).read_text() != text()]
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages; with --check only name those that have drifted, and return 1 if there are any."""
+    drifted = stale()
+    for name in drifted:
+        print(f"docs/{name}")
+        if arguments != ["--check"]:
+            (DOCS / name).write_text(PAGES[name]())
+    return 1 if drifted and arguments == ["--check"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,147 @@
+"""What a key may be and what it is, in words: one source for messages, the reference page and the example."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from typing import Annotated, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+SHOWN_CHARACTERS_MAX = 80
+Step = str | int
+Shape = tuple[object, tuple[object, ...]]
+"""A type and what is annotated to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What may be written, in words, where the type alone does not say it."""
+
+    words: str
+
+
+def shape_of(field: FieldInfo) -> Shape:
+    """The type of a field and its annotations, without the None of a field that may be absent."""
+    shape: Shape = (field.annotation, tuple(field.metadata))
+    options = [option for option in get_args(field.annotation) if option is not type(None)]
+    if len(options) == 1 and type(None) in get_args(field.annotation):
+        return _opened(options[0], shape[1])
+    return shape
+
+
+def table_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The table that a field holds, or each item of a list of tables."""
+    kind, _ = shape_of(field)
+    if get_origin(kind) is tuple:
+        kind, _ = _opened(get_args(kind)[0])
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def field_at(model: type[BaseModel], path: Iterable[Step]) -> FieldInfo | None:
+    """The field at a path of keys and list positions; None where there is none, or it is no field of a table."""
+    field: FieldInfo | None = None
+    table: type[BaseModel] | None = model
+    for step in path:
+        if isinstance(step, int):
+            continue
+        field = table.model_fields.get(step) if table is not None else None
+        if field is None:
+            return None
+        table = table_of(field)
+    return field
+
+
+def words_at(model: type[BaseModel], path: tuple[Step, ...]) -> str:
+    """What may stand at a path: also within a list, or as a value or "[key]" of a mapping. Empty where nothing may."""
+    if path[-1:] == ("[key]",):
+        path = (*path[:-2], "[key]")
+    for end in range(len(path), 0, -1):
+        field = field_at(model, path[:end])
+        if field is not None and not (end < len(path) and table_of(field)):
+            shape = shape_of(field)
+            for step in path[end - isinstance(path[end - 1], int) :]:
+                shape = _within(shape, step)
+            return words(shape)
+    return ""
+
+
+def words(shape: Shape) -> str:
+    """A type in words, such as `an integer from 1 to 1000`."""
+    kind, metadata = shape
+    for note in metadata:
+        if isinstance(note, Allowed):
+            return note.words
+    if get_origin(kind) is Literal:
+        *others, last = (f'"{option}"' for option in get_args(kind))
+        return f"{', '.join(others)} or {last}" if others else last
+    if get_origin(kind) is tuple:
+        return f"a list{_size(metadata)}, each {words(_opened(get_args(kind)[0]))}"
+    if kind is str:
+        return f"a text{_size(metadata, 'of', 'characters')}"
+    if kind is int or kind is float:
+        return f"{'an integer' if kind is int else 'a number'}{_range(metadata)}"
+    names = {bool: "true or false", datetime: "a time"}
+    return next((name for known, name in names.items() if kind is known), "a table")
+
+
+def shown(value: object) -> str:
+    """A value as TOML has it, short, and without what stands before an @: that may be a password."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**20 else "an integer as large"
+    if isinstance(value, str):
+        text = value.rpartition("@")[2]
+        text = ("…" if text != value else "") + text
+        text = text if len(text) <= SHOWN_CHARACTERS_MAX else text[:SHOWN_CHARACTERS_MAX] + "…"
+        return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text) + '"'
+    if isinstance(value, float | date | time):
+        return str(value)
+    return kind_of(value)
+
+
+def kind_of(value: object) -> str:
+    """What kind of value this is, without the value."""
+    kinds = (
+        (bool, "true or false"),
+        (int | float, "a number"),
+        (str, "a text"),
+        (Mapping, "a table"),
+        (list, "a list"),
+    )
+    return next((name for kind, name in kinds if isinstance(value, kind)), "a time")
+
+
+def _opened(kind: object, metadata: tuple[object, ...] = ()) -> Shape:
+    if get_origin(kind) is Annotated:
+        kind, *inner = get_args(kind)
+        return kind, (*inner, *metadata)
+    return kind, metadata
+
+
+def _within(shape: Shape, step: Step) -> Shape:
+    arguments = get_args(shape[0])
+    if get_origin(shape[0]) is tuple:
+        return _opened(arguments[0])
+    if get_origin(shape[0]) is Mapping and len(arguments) > 1:
+        return _opened(arguments[0 if step == "[key]" else 1])
+    return shape
+
+
+def _size(metadata: tuple[object, ...], before: str = "of", after: str = "") -> str:
+    least, most = _note(metadata, "min_length"), _note(metadata, "max_length")
+    return "" if most is None else f" {before} {least or 0} to {most} {after}".rstrip()
+
+
+def _range(metadata: tuple[object, ...]) -> str:
+    least, most = _note(metadata, "ge"), _note(metadata, "le")
+    return f" from {_plain(least)} to {_plain(most)}" if least is not None and most is not None else ""
+
+
+def _note(metadata: tuple[object, ...], name: str) -> object:
+    return next((value for note in metadata if (value := getattr(note, name, None)) is not None), None)
+
+
+def _plain(number: object) -> str:
+    return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)
