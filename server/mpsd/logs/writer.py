@@ -1,0 +1,117 @@
+"""The thread that writes, so that a terminal on hold or a full pipe stops no heartbeat."""
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from typing_extensions import override
+
+from mpsd.logs.rate_limit import RateLimit
+
+QUEUE_LINES_MAX = 1000
+CLOSE_S = 1.0
+"""How long the end of the daemon waits for its last lines to be taken."""
+TICK_S = 1.0
+"""How often the writer looks for counts that became due while nothing happened."""
+
+
+class LogWriter(logging.Handler):
+    """Writes admitted lines to a file descriptor; whoever logs never waits.
+
+    Lines beyond a full queue, and those that nobody reads any more, are left out and counted. The descriptor is written
+    to directly: nothing stays in a buffer that would fail, or block, once more when the interpreter ends.
+
+    Holds at most: `queue_lines_max` lines.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        lines: logging.Formatter,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        queue_lines_max: int = QUEUE_LINES_MAX,
+        tick_s: float = TICK_S,
+        close_s: float = CLOSE_S,
+    ) -> None:
+        super().__init__()
+        self.setFormatter(lines)
+        self._descriptor = descriptor
+        self._clock = clock
+        self._limit = RateLimit()
+        self._lost = 0
+        self._queue: queue.Queue[bytes | None] = queue.Queue(queue_lines_max)
+        self._tick_s = tick_s
+        self._close_s = close_s
+        self._thread = threading.Thread(target=self._run, name="mpsd-logs", daemon=True)
+        self._thread.start()
+
+    @property
+    def suppressed(self) -> int:
+        """Lines left out since the start, for whatever reason."""
+        return self._limit.suppressed + self._lost
+
+    @override
+    def __repr__(self) -> str:
+        return f"<LogWriter queued={self._queue.qsize()} suppressed={self.suppressed}>"
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._hand_over(self._limit.admit(record, self._clock()))
+        except Exception:  # noqa: BLE001 - the boundary: a line that cannot be made must not harm what it tells of
+            self.handleError(record)
+
+    @override
+    def handleError(self, record: logging.LogRecord) -> None:
+        broken = logging.LogRecord(
+            record.name, logging.ERROR, "", 0, "a log line could not be made: %r", (record.msg,), None
+        )
+        self._put(self.format(broken))
+
+    @override
+    def close(self) -> None:
+        """Write what is queued and what was left out, but wait no longer than `close_s` for each."""
+        with self._locked():
+            self._hand_over(self._limit.rest(self._clock()))
+        with suppress(queue.Full):
+            self._queue.put(None, timeout=self._close_s)
+            self._thread.join(self._close_s)
+        super().close()
+
+    def _locked(self) -> threading.RLock:
+        assert self.lock is not None
+        return self.lock
+
+    def _hand_over(self, records: Iterable[logging.LogRecord]) -> None:
+        for record in records:
+            self._put(self.format(record))
+
+    def _put(self, line: str) -> None:
+        try:
+            self._queue.put_nowait(f"{line}\n".encode(errors="backslashreplace"))
+        except queue.Full:
+            self._lost += 1
+
+    def _run(self) -> None:
+        while True:
+            try:
+                line = self._queue.get(timeout=self._tick_s)
+            except queue.Empty:
+                with self._locked():
+                    self._hand_over(self._limit.due(self._clock()))
+                continue
+            if line is None:
+                return
+            self._write(line)
+
+    def _write(self, line: bytes) -> None:
+        try:
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+        except OSError:  # the other end is gone, or made it non-blocking and does not read
+            self._lost += 1
