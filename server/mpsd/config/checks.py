@@ -5,16 +5,13 @@ wrong; a key that has a problem of its own is left out.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from pydantic_core import PydanticUndefined
-
-from mpsd.config.problems import Path, dotted, subscription_name
-from mpsd.config.root import Config
-from mpsd.config.subscription import dead_letter_topic
+from mpsd.config.problems import Path, dotted
 from mpsd.config.values import split_address
-from mpsd.config.words import field_at, shown
+from mpsd.config.words import shown
+from mpsd.config.written import Written
 from mpsd.errors import Problem
 
 LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
@@ -27,66 +24,6 @@ FETCHES_PER_SUBSCRIPTION_MIN = 2
 LISTENERS = ("admin", "http", "stream")
 
 
-class Written:
-    """The values that are written, and the defaults of those that are not."""
-
-    def __init__(self, tree: Mapping[str, object], bad: AbstractSet[Path]) -> None:
-        self.tree = tree
-        self.bad = bad
-
-    def value(self, *path: str | int) -> object:
-        """The value at a path; None where it is absent and has no default, or is known to be bad."""
-        if any(path[: len(bad)] == bad for bad in self.bad):
-            return None
-        found: object = self.tree
-        for step in path:
-            match found, step:
-                case dict(), str() if step in found:
-                    found = found[step]
-                case ((list() | tuple()), int()) if step < len(found):
-                    found = found[step]
-                case _:
-                    return self._default(path)
-        return found
-
-    def _default(self, path: Path) -> object:
-        field = field_at(Config, path)
-        return None if field is None or field.default is PydanticUndefined else field.default
-
-    def number(self, *path: str | int) -> float | None:
-        value = self.value(*path)
-        return value if isinstance(value, int | float) else None
-
-    def text(self, *path: str | int) -> str:
-        value = self.value(*path)
-        return value if isinstance(value, str) else ""
-
-    def items(self, *path: str | int) -> list[object]:
-        value = self.value(*path)
-        return list(value) if isinstance(value, list | tuple) else []
-
-    def has(self, *path: str | int) -> bool:
-        return self.value(*path) not in (None, "")
-
-    def subscriptions(self) -> range:
-        return range(len(self.items("subscriptions")))
-
-    def topics(self, index: int) -> list[tuple[Path, str]]:
-        """Source topics of a subscription and where each is written."""
-        path = ("subscriptions", index, "topics")
-        topics = [((*path, i), self.text(*path, i)) for i in range(len(self.items(*path)))]
-        return [(where, topic) for where, topic in topics if topic]
-
-    def dead_letter_topic(self, index: int) -> str:
-        own = self.text("subscriptions", index, "dead_letter", "topic")
-        return own or dead_letter_topic(
-            self.text("subscriptions", index, "name"), self.text("subscriptions", index, "topics", 0)
-        )
-
-    def problem(self, path: Path, message: str, hint: str = "") -> Problem:
-        return Problem(path=dotted(path), message=message, hint=hint, subscription=subscription_name(self.tree, path))
-
-
 def contradictions(tree: Mapping[str, object], bad: AbstractSet[Path]) -> Iterator[Problem]:
     """Every contradiction between keys.
 
@@ -94,20 +31,12 @@ def contradictions(tree: Mapping[str, object], bad: AbstractSet[Path]) -> Iterat
         bad: paths of keys that have problems of their own.
     """
     written = Written(tree, bad)
-    yield from _kafka(written)
-    yield from _limits(written)
-    for listener in LISTENERS:
-        yield from _listener(written, listener)
-    yield from _same_addresses(written)
-    yield from _same_names(written)
-    yield from _same_sources(written)
-    yield from _dead_letter_topics(written)
-    for index in written.subscriptions():
-        yield from _times(written, index)
-        yield from _endpoint(written, index)
+    for check in CHECKS:
+        yield from check(written)
 
 
-def _kafka(written: Written) -> Iterator[Problem]:
+def _heartbeats(written: Written) -> Iterator[Problem]:
+    """`kafka.heartbeat_interval_ms` is at most a third of `session_timeout_ms` and half of `rebalance_timeout_ms`."""
     heartbeat = written.number("kafka", "heartbeat_interval_ms")
     session = written.number("kafka", "session_timeout_ms")
     rebalance = written.number("kafka", "rebalance_timeout_ms")
@@ -124,10 +53,10 @@ def _kafka(written: Written) -> Iterator[Problem]:
             f"{heartbeat} is more than half of kafka.rebalance_timeout_ms, {rebalance}",
             "members would learn of a rebalance too late to join it",
         )
-    yield from _security(written)
 
 
 def _security(written: Written) -> Iterator[Problem]:
+    """`kafka.security`: sasl protocols take mechanism, username and password, ssl ones may take ca, cert and key."""
     at: Path = ("kafka", "security")
     protocol = written.text(*at, "protocol")
     if not protocol:
@@ -152,6 +81,7 @@ def _pair(written: Written, at: Path) -> Iterator[Problem]:
 
 
 def _limits(written: Written) -> Iterator[Problem]:
+    """`limits.pending_bytes_max` holds at least two fetches (`kafka.fetch_bytes_max`) of each subscription."""
     pending = written.number("limits", "pending_bytes_max")
     fetch = written.number("kafka", "fetch_bytes_max")
     count = len(written.subscriptions())
@@ -165,7 +95,13 @@ def _limits(written: Written) -> Iterator[Problem]:
         )
 
 
-def _listener(written: Written, name: str) -> Iterator[Problem]:
+def _open_listeners(written: Written) -> Iterator[Problem]:
+    """A listener beyond loopback has `tls`, and `tokens_file` or `tls.client_ca`, or says `insecure = true`."""
+    for name in LISTENERS:
+        yield from _open_listener(written, name)
+
+
+def _open_listener(written: Written, name: str) -> Iterator[Problem]:
     listen = written.text(name, "listen")
     if not listen or LOOPBACK.fullmatch(split_address(listen)[0]):
         return
@@ -185,6 +121,7 @@ def _listener(written: Written, name: str) -> Iterator[Problem]:
 
 
 def _same_addresses(written: Written) -> Iterator[Problem]:
+    """No two listeners have one address."""
     seen: dict[str, str] = {}
     for name in LISTENERS:
         listen = written.text(name, "listen")
@@ -196,6 +133,7 @@ def _same_addresses(written: Written) -> Iterator[Problem]:
 
 
 def _same_names(written: Written) -> Iterator[Problem]:
+    """No two subscriptions have one name."""
     seen: dict[str, int] = {}
     for index in written.subscriptions():
         name = written.text("subscriptions", index, "name")
@@ -207,6 +145,7 @@ def _same_names(written: Written) -> Iterator[Problem]:
 
 
 def _same_sources(written: Written) -> Iterator[Problem]:
+    """A group reads a topic in one subscription only, and nobody reads `control.topic`."""
     seen: dict[tuple[str, str], Path] = {}
     control = written.text("control", "topic")
     for index in written.subscriptions():
@@ -224,6 +163,7 @@ def _same_sources(written: Written) -> Iterator[Problem]:
 
 
 def _dead_letter_topics(written: Written) -> Iterator[Problem]:
+    """A dead-letter topic belongs to one subscription, and is neither a source of any nor `control.topic`."""
     sources = {topic: path for index in written.subscriptions() for path, topic in reversed(written.topics(index))}
     seen: dict[str, int] = {}
     for index in written.subscriptions():
@@ -246,34 +186,64 @@ def _dead_letter_topics(written: Written) -> Iterator[Problem]:
         seen.setdefault(topic, index)
 
 
-def _times(written: Written, index: int) -> Iterator[Problem]:
-    at: Path = ("subscriptions", index)
-    drain, timeout = written.number(*at, "rebalance", "drain_timeout_s"), written.number(*at, "delivery", "timeout_s")
-    if drain and timeout and drain < timeout:
-        yield written.problem(
-            (*at, "rebalance", "drain_timeout_s"),
-            f"{drain} is less than delivery.timeout_s, {timeout}",
-            "a rebalance would cut off deliveries that still may succeed",
-        )
-    for table in ("retry", "dead_letter"):
-        initial = written.number(*at, table, "backoff_initial_s")
-        most = written.number(*at, table, "backoff_max_s")
-        if initial and most and initial > most:
+def _drains(written: Written) -> Iterator[Problem]:
+    """`rebalance.drain_timeout_s` is at least `delivery.timeout_s`."""
+    for index in written.subscriptions():
+        path = ("subscriptions", index, "rebalance", "drain_timeout_s")
+        drain, timeout = written.number(*path), written.number("subscriptions", index, "delivery", "timeout_s")
+        if drain and timeout and drain < timeout:
             yield written.problem(
-                (*at, table, "backoff_initial_s"), f"{initial} is more than {table}.backoff_max_s, {most}"
+                path,
+                f"{drain} is less than delivery.timeout_s, {timeout}",
+                "a rebalance would cut off deliveries that still may succeed",
             )
 
 
-def _endpoint(written: Written, index: int) -> Iterator[Problem]:
-    at: Path = ("subscriptions", index, "delivery")
-    if written.has(*at, "tls"):
-        yield from _pair(written, (*at, "tls"))
-        if written.text(*at, "url").lower().startswith("http:"):
-            yield written.problem((*at, "tls"), "has no effect on an http:// URL", "write https://")
-    auth = written.value(*at, "auth")
-    if isinstance(auth, dict):
+def _backoffs(written: Written) -> Iterator[Problem]:
+    """`backoff_initial_s` is at most `backoff_max_s`, in `retry` and in `dead_letter`."""
+    for index in written.subscriptions():
+        for table in ("retry", "dead_letter"):
+            path = ("subscriptions", index, table, "backoff_initial_s")
+            initial, most = written.number(*path), written.number("subscriptions", index, table, "backoff_max_s")
+            if initial and most and initial > most:
+                yield written.problem(path, f"{initial} is more than {table}.backoff_max_s, {most}")
+
+
+def _endpoints(written: Written) -> Iterator[Problem]:
+    """`delivery.tls` goes with an https:// URL, and a certificate with its key."""
+    for index in written.subscriptions():
+        path = ("subscriptions", index, "delivery", "tls")
+        if written.has(*path):
+            yield from _pair(written, path)
+            if written.text(*path[:-1], "url").lower().startswith("http:"):
+                yield written.problem(path, "has no effect on an http:// URL", "write https://")
+
+
+def _authentication(written: Written) -> Iterator[Problem]:
+    """`delivery.auth` holds one of `basic` and `bearer`, and then `delivery.headers` has no Authorization."""
+    for index in written.subscriptions():
+        path = ("subscriptions", index, "delivery", "auth")
+        auth, headers = written.value(*path), written.value(*path[:-1], "headers")
+        if not isinstance(auth, dict):
+            continue
         if len(auth.keys() & {"basic", "bearer"}) != 1:
-            yield written.problem((*at, "auth"), "must hold one of basic and bearer")
-        headers = written.value(*at, "headers")
+            yield written.problem(path, "must hold one of basic and bearer")
         if isinstance(headers, dict) and "authorization" in {str(name).lower() for name in headers}:
-            yield written.problem((*at, "auth"), "sets the header Authorization, which delivery.headers sets too")
+            yield written.problem(path, "sets the header Authorization, which delivery.headers sets too")
+
+
+CHECKS: Sequence[Callable[[Written], Iterator[Problem]]] = (
+    _heartbeats,
+    _security,
+    _limits,
+    _open_listeners,
+    _same_addresses,
+    _same_names,
+    _same_sources,
+    _dead_letter_topics,
+    _drains,
+    _backoffs,
+    _endpoints,
+    _authentication,
+)
+"""Each with the rule that it holds as its docstring, which the reference page lists."""

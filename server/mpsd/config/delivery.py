@@ -94,8 +94,8 @@ class RestDelivery(Table):
         default=32_768,
         ge=1_024,
         le=1_048_576,
-        description="Headers of one request; a record with more is dead-lettered as undeliverable. 32 KiB, what common"
-        " servers accept at most.",
+        description="Headers of one request; a record with more is dead-lettered as undeliverable. 32 KiB, what nginx"
+        " accepts by default.",
     )
     response_header_bytes_max: int = Field(
         default=65_536,

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from mpsd.config.checks import CHECKS
 from mpsd.config.overrides import overridable, variable_name
 from mpsd.config.root import Config
 from mpsd.config.toml import toml_value
@@ -40,6 +41,13 @@ at once. Editors find the schema in [mps.schema.json](mps.schema.json): `#:schem
 """
 
 
+RULES_INTRODUCTION = """\
+## Rules between keys
+
+Checked together with the rest, before anything is started:
+"""
+
+
 def example() -> str:
     """The commented configuration that `mpsd init` writes; it loads as it is, with the defaults of everything else."""
     return EXAMPLE_INTRODUCTION + "\n".join(_example(Config, ())) + "\n"
@@ -53,7 +61,9 @@ def json_schema() -> dict[str, Any]:
 
 def configuration_page() -> str:
     """The reference page, as Markdown."""
-    return PAGE_INTRODUCTION + "\n".join(_page(Config, ())) + "\n"
+    rules = [f"- {check.__doc__}" for check in CHECKS]
+    page = [*_page(Config, ()), "", RULES_INTRODUCTION, *rules]
+    return PAGE_INTRODUCTION + "\n".join(page) + "\n"
 
 
 def _keys(table: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
@@ -74,7 +84,7 @@ def _example(table: type[BaseModel], path: tuple[str, ...], mark: str = "") -> I
         header = f"[{'.'.join((*path, name))}]"
         optional = "#" if mark or field.default is None else ""
         yield ""
-        yield from textwrap.wrap(_title(inner), COLUMNS, initial_indent="# ", subsequent_indent="# ")
+        yield from textwrap.wrap(_title(inner, field), COLUMNS, initial_indent="# ", subsequent_indent="# ")
         yield optional + (f"[{header}]" if get_origin(field.annotation) is tuple else header)
         yield from _example(inner, (*path, name), optional)
 
@@ -87,9 +97,9 @@ def _shown_value(field: FieldInfo) -> object:
 
 def _page(table: type[BaseModel], path: tuple[str, ...]) -> Iterator[str]:
     variables = overridable(Config)
-    for name, _, inner in _tables(table):
+    for name, field, inner in _tables(table):
         here = (*path, name)
-        yield from ("", f"## {'.'.join(here)}", "", _title(inner), "")
+        yield from ("", f"## {'.'.join(here)}", "", _title(inner, field), "")
         if any((*here, key) in variables for key, _ in _keys(inner)):
             yield from (f"Variables: `{variable_name(here)}_<KEY>`, such as `{_first_variable(here, inner)}`.", "")
         if any(True for _ in _keys(inner)):
@@ -109,5 +119,6 @@ def _row(key: str, field: FieldInfo) -> str:
     return f"| `{key}` | {words(shape_of(field))} | {default} | {field.description} |"
 
 
-def _title(table: type[BaseModel]) -> str:
-    return (table.__doc__ or "").strip()
+def _title(table: type[BaseModel], field: FieldInfo) -> str:
+    optional = "" if field.default is not None else " May be left out."
+    return (table.__doc__ or "").strip() + optional

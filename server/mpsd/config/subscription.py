@@ -52,7 +52,8 @@ class Retry(Table):
         default=5,
         ge=1,
         le=1_000,
-        description="Deliveries before a record is dead-lettered; with the back-off, five outlast a restart of the application.",
+        description="Deliveries before a record is dead-lettered; five, within about a second, tell a hiccup from a"
+        " poison pill, and an outage spends none.",
     )
     backoff_initial_s: float = Field(
         default=0.1,
@@ -77,7 +78,7 @@ class Retry(Table):
         default=10_000,
         ge=1,
         le=1_000_000,
-        description="Failing keys that are remembered, the latest first; 10,000 cost about 1 MiB.",
+        description="Failing keys that are remembered; 10,000 cost a few MiB at most.",
     )
     record_age_max_s: float = Field(
         default=0.0,
@@ -151,7 +152,7 @@ class DeadLetter(Table):
         default=0.5,
         ge=0.001,
         le=3_600.0,
-        description="Pause before the first repeated write, then doubled; brokers need it.",
+        description="Pause before the first repeated write, then doubled; 0.5 s, about what a change of leader takes.",
     )
     backoff_max_s: float = Field(
         default=30.0,

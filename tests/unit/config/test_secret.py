@@ -136,6 +136,17 @@ def test_nothing_that_prints_a_configuration_shows_a_secret() -> None:
         assert WEBHOOK not in shown
 
 
+def test_a_secret_is_known_by_its_source() -> None:
+    secret = Secret("env", "A", HIDDEN)
+    assert repr(secret) == "<Secret env='A'>"
+    assert {secret: 1}[Secret("env", "A", HIDDEN)] == 1
+    assert secret != Secret("env", "A", "other")
+    assert secret != HIDDEN
+    assert copy.copy(secret) is secret
+    assert copy.deepcopy(secret) is secret
+    assert reveal("plain") == "plain"
+
+
 def test_a_secret_is_not_serialised() -> None:
     with pytest.raises(Exception, match="Unable to serialize unknown type"):
         with_secrets().model_dump_json()
