@@ -116,8 +116,11 @@ def _replication(nodes: int) -> dict[str, str]:
         "share.coordinator.state.topic.replication.factor": factor,
         "share.coordinator.state.topic.min.isr": in_sync,
     }
-    # A killed broker is noticed only when its session is over (9 s by default); tests of that should not take so long.
-    failover = {"broker.session.timeout.ms": "4000", "broker.heartbeat.interval.ms": "500"}
+    failover = {
+        "broker.session.timeout.ms": "4000",  # a killed broker is noticed only when this is over
+        "broker.heartbeat.interval.ms": "500",
+        "controller.quorum.election.timeout.ms": "500",  # every start waits for up to twice this
+    }
     return common if nodes == 1 else common | failover
 
 

@@ -4,7 +4,6 @@ The AOT cache (JEP 483, 514 and 515) holds the classes of a broker as they are a
 writes it at the end of a training run: here one plain start and an orderly stop. It halves the time of every later start.
 """
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -82,7 +81,7 @@ def _trained(distribution: Distribution, processes: GuardedProcesses) -> Path:
 
 def _keep(file: Path, target: Path) -> None:
     """Puts a file into the cache, whole or not at all."""
-    partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
+    partial = target.with_name(f"{target.name}.partial")  # one name: whoever comes here holds the cache
     try:
         shutil.copyfile(file, partial)
         partial.replace(target)
