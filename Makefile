@@ -7,7 +7,7 @@ PROTOS := $(shell find proto -name '*.proto')
 FAST   := -m "not integration" --ignore=tests/integration --ignore=tests/conformance --ignore=tests/simulation
 SYNC   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help demo test check bench proto broker fix lock clean lint types layers protos fast
+.PHONY: help demo test check bench proto broker fix lock clean lint types layers protos pages fast
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
@@ -17,9 +17,10 @@ demo: $(STUBS) ## 20,000 records from a real Kafka through mpsd to an applicatio
 
 test: $(STUBS) ## every test, with coverage of the server
 	@$(BIN)/python -m pytest --cov $(ARGS)
+	@$(BIN)/coverage report --include 'server/mpsd/core/*' --fail-under 100 >/dev/null || { echo "The core is not covered to the last branch."; exit 1; }
 
-check: $(STUBS) ## what CI runs: format, lint, types, layers, protos, fast tests
-	@$(MAKE) --no-print-directory --keep-going -j2 $(SYNC) types fast lint layers protos
+check: $(STUBS) ## what CI runs: format, lint, types, layers, protos, generated pages, fast tests
+	@$(MAKE) --no-print-directory --keep-going -j2 $(SYNC) types fast lint layers protos pages
 
 bench: $(STUBS) ## speed, memory and latency on a real broker
 	@$(BIN)/python -m bench $(ARGS)
@@ -30,8 +31,8 @@ proto: $(READY) ## generate the stubs
 broker: $(STUBS) ## a development broker until Ctrl-C; prints its address
 	@$(BIN)/mpsd broker
 
-fix: $(READY) ## format, and correct what can be corrected
-	@$(BIN)/ruff check --quiet --fix; $(BIN)/ruff format && $(BIN)/buf format -w proto
+fix: $(STUBS) ## format, correct what can be corrected, write the generated pages
+	@$(BIN)/ruff check --quiet --fix; $(BIN)/ruff format && $(BIN)/buf format -w proto && $(BIN)/python docs/generate.py
 
 lock: ## resolve the dependencies anew into requirements.lock
 	@$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet uv
@@ -51,6 +52,8 @@ layers: $(STUBS)
 	@$(BIN)/lint-imports
 protos: $(STUBS)
 	@$(BIN)/buf lint proto && $(BIN)/buf format --diff --exit-code proto && echo "Protos ok"
+pages: $(STUBS)
+	@$(BIN)/python docs/generate.py --check
 fast: $(STUBS)
 	@$(BIN)/python -m pytest --quiet $(FAST) $(ARGS)
 

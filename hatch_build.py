@@ -22,7 +22,7 @@ def generate_stubs(root: Path = PROTO_ROOT) -> list[Path]:
         subprocess.CalledProcessError: a proto is wrong; the compiler has said where on standard error.
     """
     protos = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.proto"))
-    outputs = [f"--{kind}_out=." for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
+    outputs = ["--python_out=.", "--grpc_python_out=.", "--mypy_out=quiet:.", "--mypy_grpc_out=quiet:."]
     for stale in _stubs(root):
         stale.unlink()
     compiler = [sys.executable, "-m", "grpc_tools.protoc", "-I.", *_plugins(), *outputs, *protos]

@@ -1,0 +1,206 @@
+"""What no linter holds.
+
+Each rule is a function that returns its complaints; it is shown one thing to complain of before it sees the tree.
+"""
+
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+LINES_MAX = 300
+VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
+UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b")
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:root|home|Users|work|workspace)/[\w.-]+|site-packages/")
+LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+
+
+def listed(*git_arguments: str) -> list[Path]:
+    """Files as git lists them, those deleted in the work tree left out."""
+    lines = subprocess.run(
+        ["git", "ls-files", *git_arguments], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    return [ROOT / line for line in lines.splitlines() if (ROOT / line).is_file()]
+
+
+FILES = listed("--cached", "--others", "--exclude-standard")
+SOURCES = [file for file in FILES if file.suffix == ".py" and file.relative_to(ROOT).parts[0] in {"server", "cli"}]
+MARKDOWN = [file for file in FILES if file.suffix == ".md"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def named(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+# The rules
+
+
+def untested(modules: Iterable[str], tests: Iterable[str]) -> list[str]:
+    return sorted(
+        {module for module in modules if module != "__init__"} - {test.removeprefix("test_") for test in tests}
+    )
+
+
+def too_long(text: str) -> list[str]:
+    lines = text.count("\n")
+    return [f"{lines} lines, {LINES_MAX} at most: it is more than one thing"] if lines > LINES_MAX else []
+
+
+def vague(path: PurePosixPath) -> list[str]:
+    return [part for part in (*path.parent.parts, path.stem) if part.strip("_") in VAGUE]
+
+
+def titles(markdown: str) -> list[str]:
+    return re.findall(r"^# +(.+)$", FENCE.sub("", markdown), re.MULTILINE)
+
+
+def anchors(markdown: str) -> set[str]:
+    headings = re.findall(r"^#+ +(.+?) *$", FENCE.sub("", markdown), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def dead_links(markdown: str, folder: Path) -> list[str]:
+    """Relative links to nothing; what `docs/` links to outside the tree is not ours to check."""
+    dead = []
+    for link in LINK.findall(re.sub(r"`[^`\n]*`", "", FENCE.sub("", markdown))):
+        path, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", path):
+            continue
+        target = folder / path if path else None
+        if target is not None and not target.exists():
+            dead.append(link)
+        elif anchor and (target is None or target.suffix == ".md"):
+            text = markdown if target is None else target.read_text()
+            dead.extend([link] if anchor not in anchors(text) else [])
+    return dead
+
+
+def floor(requirements: Iterable[str], package: str) -> str:
+    """The least version that the requirements allow of the package."""
+    (found,) = [wanted for text in requirements if (wanted := Requirement(text)).name == package]
+    (version,) = [clause.version for clause in found.specifier if clause.operator in {">=", "=="}]
+    return version
+
+
+# The rules can fail
+
+
+def test_a_module_without_a_test_is_named() -> None:
+    assert untested(["__init__", "lanes", "rate"], ["test_rate"]) == ["lanes"]
+
+
+def test_a_long_module_is_told_from_one_that_just_fits() -> None:
+    assert too_long("\n" * (LINES_MAX + 1))
+    assert not too_long("\n" * LINES_MAX)
+
+
+@pytest.mark.parametrize("path", ["server/mpsd/utils.py", "server/mpsd/common/lanes.py", "server/mpsd/core/_base.py"])
+def test_a_vague_name_is_found_wherever_it_stands(path: str) -> None:
+    assert vague(PurePosixPath(path))
+
+
+def test_a_title_counts_only_outside_of_code() -> None:
+    assert titles("# One\n## Part\n```sh\n# a comment\n```\n# Two\n") == ["One", "Two"]
+
+
+@pytest.mark.parametrize("link", ["missing.md", "#nowhere", "there.md#nowhere"])
+def test_a_dead_link_is_found(link: str, tmp_path: Path) -> None:
+    (tmp_path / "there.md").write_text("# There, and `here`\n")
+    assert dead_links(f"# Title\n[text]({link})\n", tmp_path) == [link]
+
+
+@pytest.mark.parametrize("link", ["there.md", "#title", "there.md#there-and-here", "https://example.com/x#y", "."])
+def test_a_live_link_is_not(link: str, tmp_path: Path) -> None:
+    (tmp_path / "there.md").write_text("# There, and `here`\n")
+    assert dead_links(f"# Title\n[text]({link})\n", tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["# TODO: later", "FIXME", "a XXX b"])
+def test_unfinished_work_is_found(text: str) -> None:
+    assert UNFINISHED.search(text)
+
+
+@pytest.mark.parametrize("text", ["cd /root/x", '"/home/ann/x"', "/work/main"])
+def test_a_path_of_one_machine_is_found(text: str) -> None:
+    assert MACHINE_PATH.search(text)
+
+
+def test_a_path_of_any_machine_is_not() -> None:
+    assert not MACHINE_PATH.search("GET /work, https://example.com/home/page, /etc/mps/mps.toml, docs/work/log")
+
+
+def test_a_floor_is_read_from_its_requirement() -> None:
+    assert floor(["grpcio-tools==1.2", "grpcio>=1.3", "rich>=1,<2"], "grpcio") == "1.3"
+
+
+# The rules are kept
+
+
+def test_every_module_of_the_core_has_a_test_of_its_name() -> None:
+    modules = (file.stem for file in SOURCES if "core" in file.parts)
+    assert untested(modules, (file.stem for file in FILES if file.parent == ROOT / "tests/unit/core")) == []
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=named)
+def test_a_module_is_one_thing_and_says_which(file: Path) -> None:
+    assert too_long(file.read_text()) + vague(PurePosixPath(named(file))) == []
+
+
+@pytest.mark.parametrize("file", MARKDOWN, ids=named)
+def test_a_page_has_one_title_and_live_links(file: Path) -> None:
+    text = file.read_text()
+    assert len(titles(text)) == 1, titles(text)
+    assert dead_links(text, file.parent) == []
+
+
+def test_nothing_is_left_unfinished_or_belongs_to_one_machine() -> None:
+    found = []
+    for file in FILES:
+        if file == Path(__file__):  # it has to spell out what it looks for
+            continue
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            continue
+        bad = (number for number, line in enumerate(lines, 1) if UNFINISHED.search(line) or MACHINE_PATH.search(line))
+        found += [f"{named(file)}:{number}" for number in bad]
+    assert found == []
+
+
+def test_no_generated_stub_is_committed() -> None:
+    assert [named(file) for file in listed("--cached") if re.search(r"_pb2(_grpc)?\.pyi?$", file.name)] == []
+
+
+def test_the_lock_names_packages_and_hashes_only() -> None:
+    """Whose mirror they come from is everybody's own affair."""
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    assert [
+        line for line in lines if not re.match(r"#|    #|    --hash=sha256:[0-9a-f]{64}( \\)?$|[\w.-]+==\S+", line)
+    ] == []
+
+
+def test_the_runtime_is_at_least_as_new_as_the_generator_of_the_stubs() -> None:
+    """Generated code refuses an older runtime: who installs the oldest that we allow must not find that out."""
+    build, needed = PROJECT["build-system"]["requires"], PROJECT["project"]["dependencies"]
+    generator = floor(build, "grpcio-tools")
+    assert {floor(needed, name) for name in ("grpcio", "grpcio-health-checking", "grpcio-reflection")} == {generator}
+    stubs = ROOT / "proto/mps/admin/v1"
+    assert f"GRPC_GENERATED_VERSION = '{generator}'" in (stubs / "admin_pb2_grpc.py").read_text()
+    assert f"Protobuf Python Version: {floor(needed, 'protobuf')}\n" in (stubs / "admin_pb2.py").read_text()
+
+
+@pytest.mark.parametrize("package", ["grpcio-tools", "mypy-protobuf", "hatchling"])
+def test_a_build_in_the_environment_is_the_build_of_a_release(package: str) -> None:
+    assert floor(PROJECT["dependency-groups"]["dev"], package) == floor(PROJECT["build-system"]["requires"], package)
+
+
+def test_the_plain_install_brings_no_java() -> None:
+    needed = {Requirement(text).name for text in PROJECT["project"]["dependencies"]}
+    assert not needed & {Requirement(text).name for text in PROJECT["project"]["optional-dependencies"]["demo"]}
