@@ -63,8 +63,13 @@ def record(offset: str, key: str | None) -> SeenRecord:
 
 def event(word: str, at_s: float) -> Event:
     """What a word of a story means."""
-    if word in {"down", "up", "kill"}:
-        return {"down": OutageBegan, "up": OutageEnded, "kill": DaemonKilled}[word](at_s)
+    match word:
+        case "down":
+            return OutageBegan(at_s)
+        case "up":
+            return OutageEnded(at_s)
+        case "kill":
+            return DaemonKilled(at_s)
     if found := DELIVERY.fullmatch(word):
         about = record(found["offset"], found["key"])
         if found["what"] == "(":
@@ -175,7 +180,9 @@ def test_breaks(guarantee: Guarantee, story: str, fault: str) -> None:
 
 def test_a_judge_names_every_broken_guarantee() -> None:
     judge = Judge(every_guarantee())
-    judge.see_all(event(word, float(at_s)) for at_s, word in enumerate("p1 p2 1( 2( 2) 1) c3 e4".split()))
+    judge.see_all(
+        event(word, float(at_s)) for at_s, word in enumerate(["p1", "p2", "1(", "2(", "2)", "1)", "c3", "e4"])
+    )
     with pytest.raises(ExceptionGroup) as broken:
         judge.check()
     names = {type(verdict.guarantee).__name__ for verdict in judge.verdicts() if verdict.broken}
@@ -192,7 +199,7 @@ def test_every_guarantee_has_a_promise_and_a_picture() -> None:
 
 
 def test_many_faults_are_counted_and_a_few_are_named() -> None:
-    with pytest.raises(GuaranteeBroken, match="orders/0@5 .*; and 3 more$"):
+    with pytest.raises(GuaranteeBroken, match=r"orders/0@5 .*; and 3 more$"):
         told(EveryRecordSettled(), "p1 p2 p3 p4 p5 p6 p7 p8").check()
 
 

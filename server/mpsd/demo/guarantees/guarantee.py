@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
+from typing_extensions import override
+
 from mpsd.core.outcome import Outcome
 from mpsd.core.record import Record, TopicPartition
 from mpsd.errors import MpsError
@@ -27,6 +29,7 @@ class Place(NamedTuple):
         """The place of a record."""
         return cls(record.topic, record.partition, record.offset)
 
+    @override
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}@{self.offset}"
 
@@ -49,6 +52,7 @@ class Fault(NamedTuple):
     place: Place | None
     text: str
 
+    @override
     def __str__(self) -> str:
         return self.text if self.place is None else f"{self.place} {self.text}"
 

@@ -1,0 +1,170 @@
+"""An application that takes orders from the Message Proxy Service: one HTTP request for each Kafka record.
+
+    python application.py                                  # prints its address: http://127.0.0.1:41873/orders
+    python application.py --port 8000 --log events.jsonl   # and writes down what it was asked and what it answered
+
+Nothing here knows Kafka. The proxy sends the record's value as the body and all else as headers, and the status of the
+answer says what becomes of the record:
+
+    200  taken; the proxy goes on with the next record of this key
+    422  never to be taken: the record goes to the dead-letter topic, with the reason
+    500  not this time: the proxy comes again after a while, up to `attempts_max` times
+    503, or nobody listens: the proxy waits until the application is back; that costs no attempt
+
+Two habits make an application a good receiver: it answers only when the work is done, and doing the work twice does no
+harm, because a record can come again after a crash. `Orders.take` shows both. There may be any number of copies of it, as
+the proxy never sends two records of one key at a time.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+try:
+    from uvloop import new_event_loop  # about twice as fast, where it exists
+except ImportError:
+    from asyncio import new_event_loop
+
+
+class Answer(NamedTuple):
+    """What the proxy is told."""
+
+    status: int
+    reason: str = ""
+
+
+class Orders:
+    """The business: every order is taken once.
+
+    Args:
+        work_s: what the work takes, as if a database were asked.
+    """
+
+    def __init__(self, work_s: float) -> None:
+        self._work_s = work_s
+        self._taken: set[str] = set()
+
+    async def take(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Take an order, or say why not."""
+        # The same for every attempt at a record, so it tells a repetition from a new order. A real application keeps
+        # it under a unique constraint in the transaction that does the work; this one forgets it when it ends.
+        idempotency_key = headers["idempotency-key"]
+        if idempotency_key in self._taken:
+            return Answer(200)
+        try:
+            order = json.loads(body)
+            amount, warehouse = float(order["amount"]), str(order["warehouse"])
+        except (ValueError, KeyError, TypeError):
+            return Answer(422, "this is not an order")
+        await asyncio.sleep(self._work_s)
+        if amount <= 0:
+            return Answer(422, "the amount must be above zero")
+        if warehouse == "remote" and int(headers["mps-attempt"]) <= 2:
+            return Answer(500, "the remote warehouse did not answer")
+        self._taken.add(idempotency_key)
+        return Answer(200)
+
+
+class EventLog:
+    """What the application saw, a JSON object a line; the demo judges the proxy by it.
+
+    Every line is written at once, so that not even `kill -9` loses one.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._file = path.open("ab", buffering=0) if path else None
+
+    def write(self, event: str, **fields: object) -> None:
+        """Write a line, with the time on a clock that all processes of the machine share."""
+        if self._file:
+            entry = {"event": event, "at_s": round(time.monotonic(), 6), **fields}
+            self._file.write(json.dumps(entry).encode() + b"\n")
+
+
+class Application:
+    """The HTTP side: `POST /orders` takes an order, `POST /outage?seconds=2` makes the application go away and come back."""
+
+    def __init__(self, orders: Orders, log: EventLog) -> None:
+        self._orders = orders
+        self._log = log
+        self._server: uvicorn.Server | None = None
+        self._outage_s = 0.0
+        self.routes = Starlette(
+            routes=[Route("/orders", self.orders, methods=["POST"]), Route("/outage", self.outage, methods=["POST"])]
+        )
+
+    async def orders(self, request: Request) -> Response:
+        """One record from the proxy."""
+        headers = request.headers
+        where: dict[str, Any] = {
+            "topic": headers["mps-topic"],
+            "partition": int(headers["mps-partition"]),
+            "offset": int(headers["mps-offset"]),
+            "key": headers.get("mps-key"),  # absent: the record has no key; otherwise it is percent-encoded
+        }
+        self._log.write("delivery_started", **where, attempt=int(headers["mps-attempt"]))
+        status, reason = await self._orders.take(await request.body(), headers)
+        self._log.write("delivery_ended", **where, answer=status, **({"reason": reason} if reason else {}))
+        return PlainTextResponse(reason, status, headers={"mps-reason": reason} if reason else None)
+
+    async def outage(self, request: Request) -> Response:
+        """Somebody wants to see what the proxy does while nobody listens here."""
+        self._outage_s = min(60.0, max(0.0, float(request.query_params.get("seconds", "2"))))
+        self._log.write("outage_began")
+        assert self._server, "it has received a request"
+        self._server.should_exit = True
+        return PlainTextResponse(f"away for {self._outage_s:g} s\n")
+
+    async def serve(self, host: str, port: int) -> None:
+        """Listen until a signal ends it; after an outage, on the same port again."""
+        self._log.write("application_started")
+        listener = bind(host, port)
+        port = listener.getsockname()[1]
+        print(f"http://{host}:{port}/orders", flush=True)
+        while True:
+            config = uvicorn.Config(self.routes, lifespan="off", access_log=False, log_level="warning", backlog=1024)
+            self._server = uvicorn.Server(config)
+            self._outage_s = 0.0
+            await self._server.serve(sockets=[listener])  # requests being answered are finished before it returns
+            if not self._outage_s:
+                return
+            await asyncio.sleep(self._outage_s)
+            listener = bind(host, port)
+            self._log.write("outage_ended")
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that will listen there; port 0 is a free one."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    return listener
+
+
+def main() -> None:
+    """Read the command line and serve."""
+    parser = argparse.ArgumentParser(description="Takes orders from the Message Proxy Service.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0, the default, is a free one")
+    parser.add_argument("--log", type=Path, help="file for the event log; none by default")
+    parser.add_argument("--work-s", type=float, default=0.002, help="what taking an order takes, default %(default)s")
+    options = parser.parse_args()
+    application = Application(Orders(options.work_s), EventLog(options.log))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner, contextlib.suppress(KeyboardInterrupt):
+        runner.run(application.serve(options.host, options.port))
+
+
+if __name__ == "__main__":
+    main()

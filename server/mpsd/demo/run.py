@@ -1,0 +1,125 @@
+"""One run on the stage: half of the orders, an outage, the other half while nobody listens, and waiting until all settles.
+
+Nothing here judges; what was seen is handed over as evidence.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+from mpsd.core.record import Record, TopicPartition
+from mpsd.demo.checks import Evidence
+from mpsd.demo.children import dead_letter_topic
+from mpsd.demo.display import Display, Moment
+from mpsd.demo.guarantees.events import Committed, SeenRecord
+from mpsd.demo.http import get, post
+from mpsd.demo.meters import Meters, read_meters
+from mpsd.demo.stage import Stage
+from mpsd.demo.story import Story
+from mpsd.errors import KafkaUnavailable
+from mpsd.kafka.topics import Message
+
+OUTAGE_S = 2.0
+_LOOK_INTERVAL_S = 0.1
+_RATE_WINDOW_S = 1.0
+_CHUNK_RECORDS = 2_500
+
+
+class Run:
+    """A run that has not begun; `play` it once.
+
+    Args:
+        deadline_s: on the monotonic clock; what is not settled by then stays so, and the evidence shows it.
+    """
+
+    def __init__(self, stage: Stage, story: Story, display: Display, deadline_s: float) -> None:
+        self._stage = stage
+        self._story = story
+        self._display = display
+        self._deadline_s = deadline_s
+        self._produced: list[Record] = []
+        self._commits: list[Committed] = []
+        self._committed: dict[TopicPartition, int] = {}
+        self._meters = Meters()
+        self._delivered: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+
+    async def play(self) -> Evidence:
+        """The whole run.
+
+        Raises:
+            ChildEnded: the daemon or the application ended by itself.
+            KafkaUnavailable: the broker does not do what a run needs.
+        """
+        messages = self._story.messages
+        half = len(messages) // 2
+        await self._produce(messages[:half])
+        await self._until(lambda: self._meters.delivered >= half // 2)
+        await post(f"{self._stage.outage_url}?seconds={OUTAGE_S:g}")
+        await self._produce(messages[half:])
+        log_end = await self._stage.topics.log_end(self._stage.topic)
+        await self._until(lambda: all(self._committed.get(tp, 0) == end for tp, end in log_end.items()))
+        return await self._evidence(log_end)
+
+    async def _produce(self, messages: Sequence[Message]) -> None:
+        for start in range(0, len(messages), _CHUNK_RECORDS):
+            chunk = messages[start : start + _CHUNK_RECORDS]
+            written = await self._stage.topics.produce(self._stage.topic, chunk)
+            self._produced += [
+                SeenRecord(self._stage.topic, partition, offset, message.key)
+                for message, (partition, offset) in zip(chunk, written, strict=True)
+            ]
+            await self._look()
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        """Look and show until it is reached or the deadline has passed."""
+        while not reached() and time.monotonic() < self._deadline_s:
+            await self._look()
+            await asyncio.sleep(_LOOK_INTERVAL_S)
+
+    async def _look(self) -> None:
+        self._stage.check()
+        if (exposition := await get(f"{self._stage.daemon_url}/metrics")) is not None:
+            self._meters = read_meters(exposition)
+        with contextlib.suppress(KafkaUnavailable):  # before the group's first commit it has no coordinator
+            self._see_commits(await self._stage.topics.committed(self._stage.topic))
+        self._display.show(self._moment())
+
+    def _see_commits(self, committed: Mapping[TopicPartition, int]) -> None:
+        now_s = time.monotonic()
+        for tp, next_offset in committed.items():
+            if self._committed.get(tp) != next_offset:
+                self._commits.append(Committed(tp, next_offset, now_s))
+        self._committed |= committed
+
+    def _moment(self) -> Moment:
+        now_s, meters = time.monotonic(), self._meters
+        self._delivered.append((now_s, meters.delivered))
+        while self._delivered[0][0] < now_s - _RATE_WINDOW_S:
+            self._delivered.popleft()
+        since_s, before = self._delivered[0]
+        return Moment(
+            records=len(self._story.messages),
+            delivered=meters.delivered,
+            retried=meters.retried,
+            dead_lettered=meters.dead_lettered,
+            in_flight=meters.in_flight,
+            per_second=round((meters.delivered - before) / max(now_s - since_s, _LOOK_INTERVAL_S)),
+            note="the application is away: deliveries pause" if meters.breaker_open else "",
+        )
+
+    async def _evidence(self, log_end: Mapping[TopicPartition, int]) -> Evidence:
+        dead_letters: list[Record] = []
+        with contextlib.suppress(KafkaUnavailable):  # no such topic: then there are none, which is for the judge
+            dead_letters = await self._stage.topics.read_all(dead_letter_topic(self._stage.topic))
+        return Evidence(
+            produced=self._produced,
+            poison=self._story.poison,
+            flaky=self._story.flaky,
+            event_log=self._stage.event_log.read_text().splitlines(),
+            dead_letters=dead_letters,
+            commits=self._commits,
+            log_end=log_end,
+            wall_clock_s=time.time() - time.monotonic(),
+        )

@@ -1,0 +1,153 @@
+"""Topics as an operator handles them: made, filled, read as a whole, their offsets looked up.
+
+No record on its way to an application comes through here; the demo and the tests do.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import aiokafka
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, for_code
+from typing_extensions import override
+
+from mpsd.core.record import Record, TopicPartition
+from mpsd.errors import KafkaUnavailable
+
+_REQUEST_S = 15.0
+_TRANSFER_S = 300.0
+_READ_WAIT_MS = 200
+_REPLICATION_MAX = 3
+
+
+class Message(NamedTuple):
+    """A record to be."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+class Written(NamedTuple):
+    """Where a message became a record."""
+
+    partition: int
+    offset: int
+
+
+class Topics:
+    """The topics of one cluster, reached in plain text. Use it with `async with`.
+
+    Every call has a time limit and fails with KafkaUnavailable; a cancelled one leaves nothing behind but what the
+    broker had done already.
+    """
+
+    def __init__(self, bootstrap_servers: Sequence[str]) -> None:
+        self._bootstrap_servers = list(bootstrap_servers)
+        self._admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers)
+
+    @override
+    def __repr__(self) -> str:
+        return f"<Topics of {','.join(self._bootstrap_servers)}>"
+
+    async def __aenter__(self) -> Self:
+        try:
+            async with _asking("connect"):
+                await self._admin.start()
+        except BaseException:
+            await self._admin.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._admin.close()
+
+    async def create(self, topic: str, partitions: int) -> None:
+        """A new topic, replicated up to three times."""
+        async with _asking(f"create topic {topic}"):
+            brokers = len((await self._admin.describe_cluster())["brokers"])
+            new = NewTopic(name=topic, num_partitions=partitions, replication_factor=min(_REPLICATION_MAX, brokers))
+            _raise_first((await self._admin.create_topics([new])).topic_errors)
+
+    async def delete(self, topics: Sequence[str]) -> None:
+        """Remove topics and all that is in them."""
+        async with _asking(f"delete topics {', '.join(topics)}"):
+            _raise_first((await self._admin.delete_topics(list(topics))).topic_error_codes)
+
+    async def committed(self, group: str) -> dict[TopicPartition, int]:
+        """The group's committed offsets, the next of each partition; partitions without a commit are left out."""
+        async with _asking(f"look up the offsets of group {group}"):
+            answer = await self._admin.list_consumer_group_offsets(group)
+        return {TopicPartition(tp.topic, tp.partition): offset for tp, (offset, _) in answer.items() if offset >= 0}
+
+    async def log_end(self, topic: str) -> dict[TopicPartition, int]:
+        """Where each partition ends: the offset that its next record will have."""
+        async with self._consumer() as consumer, _asking(f"look up the end of {topic}"):
+            ends = await consumer.end_offsets(await self._partitions(topic))
+        return {TopicPartition(tp.topic, tp.partition): offset for tp, offset in ends.items()}
+
+    async def read_all(self, topic: str) -> list[Record]:
+        """Every record that the topic has now, in memory at once; of each partition in offset order."""
+        records: list[Record] = []
+        async with self._consumer() as consumer, _asking(f"read {topic}", _TRANSFER_S):
+            tps = await self._partitions(topic)
+            consumer.assign(tps)
+            ends = await consumer.end_offsets(tps)
+            await consumer.seek_to_beginning(*tps)
+            while any([await consumer.position(tp) < ends[tp] for tp in tps]):
+                fetched = await consumer.getmany(timeout_ms=_READ_WAIT_MS)
+                records.extend(record for batch in fetched.values() for record in batch)
+        return records
+
+    async def produce(self, topic: str, messages: Iterable[Message]) -> list[Written]:
+        """Write messages in their order; returns where, once all in-sync replicas have all of them."""
+        producer = aiokafka.AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap_servers, acks="all", enable_idempotence=True
+        )
+        async with _asking(f"produce to {topic}", _TRANSFER_S):
+            try:
+                await producer.start()
+                sent = [
+                    await producer.send(topic, key=message.key, value=message.value, headers=list(message.headers))
+                    for message in messages
+                ]
+                return [Written(answer.partition, answer.offset) for answer in await asyncio.gather(*sent)]
+            finally:
+                await producer.stop()
+
+    async def _partitions(self, topic: str) -> list[aiokafka.TopicPartition]:
+        (described,) = await self._admin.describe_topics([topic])
+        _raise_first([(topic, described["error_code"])])
+        return [aiokafka.TopicPartition(topic, partition["partition"]) for partition in described["partitions"]]
+
+    @asynccontextmanager
+    async def _consumer(self) -> AsyncIterator[Any]:
+        consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=self._bootstrap_servers, enable_auto_commit=False)
+        try:
+            async with _asking("connect"):
+                await consumer.start()
+            yield consumer
+        finally:
+            await consumer.stop()
+
+
+@asynccontextmanager
+async def _asking(what: str, timeout_s: float = _REQUEST_S) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError as error:
+        raise KafkaUnavailable(f"could not {what}: Kafka did not answer within {timeout_s:g} s") from error
+    except (KafkaError, OSError) as error:
+        raise KafkaUnavailable(f"could not {what}: {error}") from error
+
+
+def _raise_first(answers: Iterable[tuple[Any, ...]]) -> None:
+    for topic, code, *_ in answers:
+        if code:
+            raise for_code(code)(topic)
