@@ -45,11 +45,11 @@ clean: ## remove the environment and all that is generated
 
 # The parts of `check`, each of which can be called alone.
 lint: $(STUBS)
-	@$(BIN)/ruff format --check --diff --quiet && $(BIN)/ruff check
+	@$(BIN)/ruff check; checked=$$?; $(BIN)/ruff format --check && exit $$checked
 types: $(STUBS)
 	@$(BIN)/mypy
 layers: $(STUBS)
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 protos: $(STUBS)
 	@$(BIN)/buf lint proto && $(BIN)/buf format --diff --exit-code proto && echo "Protos ok"
 pages: $(STUBS)
