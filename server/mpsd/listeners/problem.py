@@ -1,0 +1,17 @@
+"""Errors as an HTTP client reads them: RFC 9457 problem documents."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from starlette.responses import Response
+
+
+def problem(status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer that says what is wrong.
+
+    Args:
+        detail: about this very request, and what to do instead.
+    """
+    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+    return Response(json.dumps(body), status.value, headers=dict(headers or {}), media_type="application/problem+json")
