@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from mpsd.admin.reference import metrics_page
 from mpsd.config.reference import configuration_page, json_schema
 
 DOCS = Path(__file__).parent
@@ -16,6 +17,7 @@ def _schema() -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "reference/configuration.md": configuration_page,
+    "reference/metrics.md": metrics_page,
     "reference/mps.schema.json": _schema,
 }
 """Each generated file below docs/ and what makes its text."""

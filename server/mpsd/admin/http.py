@@ -1,0 +1,92 @@
+"""Health and metrics over HTTP."""
+
+import json
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from mpsd.admin.daemon import Daemon
+from mpsd.listeners.problem import problem
+from mpsd.listeners.tokens import Role, Tokens
+
+
+class Probes:
+    """The endpoints' handlers. /healthz and /readyz are open to all, as those who probe have no token."""
+
+    def __init__(self, daemon: Daemon, metrics: CollectorRegistry, tokens: Tokens | None) -> None:
+        self._daemon = daemon
+        self._metrics = metrics
+        self._tokens = tokens
+
+    async def healthz(self, _request: Request) -> Response:
+        """That it answers at all says that the event loop turns."""
+        return _status("alive", self._daemon.not_alive())
+
+    async def readyz(self, _request: Request) -> Response:
+        return _status("ready", self._daemon.not_ready())
+
+    async def metrics(self, request: Request) -> Response:
+        if (refused := self._refused(request)) is not None:
+            return refused
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(self._metrics), headers={"content-type": content_type})
+
+    def _refused(self, request: Request) -> Response | None:
+        if self._tokens is None:
+            return None
+        caller = self._tokens.caller(request.headers.get("authorization"))
+        if caller is not None and caller.role >= Role.VIEWER:
+            return None
+        challenge = {"www-authenticate": 'Bearer realm="mpsd"'}
+        return problem(HTTPStatus.UNAUTHORIZED, "a bearer token of [http] tokens_file is needed", challenge)
+
+
+def http_app(
+    daemon: Daemon, metrics: CollectorRegistry, tokens: Tokens | None = None, routes: Sequence[BaseRoute] = ()
+) -> Starlette:
+    """The application of the HTTP listener.
+
+    Args:
+        tokens: who may read metrics; None for everyone who can connect.
+        routes: of other parts of the daemon that share the listener.
+    """
+    probes = Probes(daemon, metrics, tokens)
+    own = [Route(f"/{handler.__name__}", handler) for handler in (probes.healthz, probes.readyz, probes.metrics)]
+    paths = ", ".join(route.path for route in own)
+
+    async def http_error(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        status = HTTPStatus(error.status_code)
+        match status:
+            case HTTPStatus.NOT_FOUND:
+                detail = f"nothing here; there are {paths}"
+            case HTTPStatus.METHOD_NOT_ALLOWED:
+                detail = f"allowed are {(error.headers or {}).get('Allow', 'GET')}"
+            case _:
+                detail = error.detail
+        return problem(status, detail, error.headers)
+
+    async def failed(_request: Request, _error: Exception) -> Response:
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the daemon's log says why")
+
+    return Starlette(
+        routes=[*own, *routes],
+        exception_handlers={HTTPException: http_error, Exception: failed},
+    )
+
+
+def _status(state: str, reasons: Sequence[str]) -> Response:
+    body = {"status": f"not {state}" if reasons else state, "reasons": list(reasons)}
+    return Response(
+        json.dumps(body),
+        HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK,
+        headers={"cache-control": "no-store"},
+        media_type="application/json",
+    )

@@ -1,0 +1,165 @@
+"""Metrics as Prometheus reads them, judged as its own linter would."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
+from prometheus_client.parser import text_string_to_metric_families
+
+from mpsd.admin.collector import registry
+from mpsd.admin.metric import LABEL_VALUES_MAX, Metric
+from mpsd.admin.metrics import METRICS, STANDARD_METRICS
+from mpsd.core.histogram import Histogram
+from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
+
+PARTITION = PartitionStatistics(
+    topic="orders", partition=3, epoch=7, state="delivering", lag_records=12, lag_s=1.5, pending_records=10,
+    pending_bytes=7000, in_flight=4, oldest_unfinished_age_s=0.25, next_offset=100, fetched_to=112, committed=99,
+)  # fmt: skip
+
+
+def subscription() -> SubscriptionStatistics:
+    latency = Histogram((0.1, 1.0))
+    for seconds in (0.05, 0.1, 0.5, 7.0):
+        latency.observe(seconds)
+    return SubscriptionStatistics(
+        name="billing", state="running", reason="", partitions=[PARTITION], in_flight=4, backing_off=2, suspects=1,
+        deliveries={"delivered": 1000, "timeout": 3}, retries=3, withdrawn=5, late_outcomes=6,
+        dead_letters={"rejected": 8}, dead_letter_failures=9, breaker="open", commits=11, commit_failures=13,
+        endpoint_latency=latency, end_to_end_latency=Histogram(), stages={"reader": {"fetches": 17, "state": "reading"}},
+    )  # fmt: skip
+
+
+@dataclass
+class FakeDaemon:
+    subscriptions: Sequence[SubscriptionStatistics] = field(default_factory=lambda: [subscription()])
+
+    def statistics(self) -> Sequence[SubscriptionStatistics]:
+        return self.subscriptions
+
+    def not_alive(self) -> Sequence[str]:
+        return []
+
+    def not_ready(self) -> Sequence[str]:
+        return []
+
+
+def scrape(*subscriptions: SubscriptionStatistics) -> list[Family]:
+    encode, _ = choose_encoder("")
+    text = encode(registry(FakeDaemon(subscriptions), "1.2.3", lambda: 42)).decode()
+    return list(text_string_to_metric_families(text))
+
+
+def value(families: Iterable[Family], name: str, **labels: str) -> float | None:
+    found = [
+        sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    ]
+    assert len(found) < 2
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "expected"),
+    [
+        ("mps_deliveries_total", {"outcome": "delivered"}, 1000),
+        ("mps_deliveries_total", {"outcome": "timeout"}, 3),
+        ("mps_retries_total", {}, 3),
+        ("mps_withdrawn_deliveries_total", {}, 5),
+        ("mps_late_outcomes_total", {}, 6),
+        ("mps_dead_letters_total", {"disposition": "rejected"}, 8),
+        ("mps_dead_letter_failures_total", {}, 9),
+        ("mps_breaker_open", {}, 1),
+        ("mps_commits_total", {}, 11),
+        ("mps_commit_failures_total", {}, 13),
+        ("mps_in_flight_records", {}, 4),
+        ("mps_backing_off_lanes", {}, 2),
+        ("mps_suspect_records", {}, 1),
+        ("mps_assigned_partitions", {}, 1),
+        ("mps_subscription_state", {"state": "running"}, 1),
+        ("mps_subscription_state", {"state": "waiting"}, 0),
+        ("mps_stage_statistic", {"stage": "reader", "statistic": "fetches"}, 17),
+        ("mps_partition_state", {"state": "delivering"}, 1),
+        ("mps_partition_state", {"state": "leaving"}, 0),
+        ("mps_partition_lag_records", {}, 12),
+        ("mps_partition_lag_seconds", {}, 1.5),
+        ("mps_partition_oldest_unfinished_seconds", {}, 0.25),
+        ("mps_partition_pending_records", {}, 10),
+        ("mps_partition_pending_bytes", {}, 7000),
+        ("mps_partition_in_flight_records", {}, 4),
+        ("mps_partition_next_offset", {}, 100),
+        ("mps_partition_fetched_to_offset", {}, 112),
+        ("mps_partition_committed_offset", {}, 99),
+        ("mps_partition_epoch", {}, 7),
+    ],
+)
+def test_each_statistic_has_its_metric(name: str, labels: dict[str, str], expected: float) -> None:
+    where = {"subscription": "billing"} | ({"topic": "orders", "partition": "3"} if "_partition_" in name else {})
+    assert value(scrape(subscription()), name, **where, **labels) == expected
+
+
+def test_histograms_are_cumulative() -> None:
+    families = scrape(subscription())
+    buckets = [value(families, "mps_endpoint_latency_seconds_bucket", le=le) for le in ("0.1", "1.0", "+Inf")]
+    assert buckets == [2, 3, 4]
+    assert value(families, "mps_endpoint_latency_seconds_count") == 4
+    assert value(families, "mps_endpoint_latency_seconds_sum") == pytest.approx(7.65)
+
+
+def test_the_daemon_says_its_version_and_what_it_left_out_of_the_log() -> None:
+    families = scrape()
+    assert value(families, "mps_build_info", version="1.2.3") == 1
+    assert value(families, "mps_log_lines_suppressed_total") == 42
+
+
+def test_what_is_unknown_is_absent() -> None:
+    unknown = replace(PARTITION, lag_records=-1, committed=-1)
+    families = scrape(replace(subscription(), partitions=[unknown]))
+    assert value(families, "mps_partition_lag_records") is None
+    assert value(families, "mps_partition_committed_offset") is None
+
+
+def test_codes_beyond_the_bound_are_counted_together() -> None:
+    codes = {f"status_{status}": 1 for status in range(LABEL_VALUES_MAX + 5)}
+    families = scrape(replace(subscription(), deliveries=codes))
+    samples = [sample for family in families for sample in family.samples if sample.name == "mps_deliveries_total"]
+    assert len(samples) == LABEL_VALUES_MAX + 1
+    assert value(families, "mps_deliveries_total", outcome="other") == 5
+
+
+def test_a_state_that_the_table_does_not_know_is_shown_all_the_same() -> None:
+    assert value(scrape(replace(subscription(), state="odd")), "mps_subscription_state", state="odd") == 1
+
+
+def test_everything_shown_is_in_the_table_and_the_other_way_round() -> None:
+    shown = {f"{family.name}_total" if family.type == "counter" else family.name for family in scrape(subscription())}
+    documented = {metric.name for metric in METRICS} | set(STANDARD_METRICS)
+    assert shown <= documented
+    assert {metric.name for metric in METRICS} <= shown
+
+
+def test_families_are_announced_before_there_is_a_subscription() -> None:
+    assert {metric.name.removesuffix("_total") for metric in METRICS} <= {family.name for family in scrape()}
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_conventions(metric: Metric) -> None:
+    assert metric.name.startswith("mps_")
+    assert metric.help.endswith(".")
+    assert (metric.type == "counter") == metric.name.endswith("_total")
+    words = metric.name.removesuffix("_total").split("_")
+    assert words[-1] == metric.unit or words[-1] not in {"seconds", "bytes", "records"}
+    assert not {"milliseconds", "ms", "kilobytes", "count", "key"} & set(words)
+    assert not {"key", "offset", "le"} & set(metric.labels)
+    assert len(set(metric.labels)) == len(metric.labels)
+
+
+def test_openmetrics_is_strict_and_content() -> None:
+    encode, _ = choose_encoder("application/openmetrics-text; version=1.0.0")
+    text = encode(registry(FakeDaemon(), "1.2.3", lambda: 0)).decode()
+    assert list(openmetrics_families(text))  # type: ignore[no-untyped-call]

@@ -1,0 +1,19 @@
+"""The reference page names every metric."""
+
+from mpsd.admin.metrics import METRICS, STANDARD_METRICS
+from mpsd.admin.reference import metrics_page
+
+
+def test_every_metric_has_its_row() -> None:
+    page = metrics_page()
+    assert page.startswith("# Metrics\n")
+    assert page.endswith("\n")
+    for metric in METRICS:
+        assert f"| `{metric.name}` | {metric.type} |" in page
+    for name in STANDARD_METRICS:
+        assert f"| `{name}` |" in page
+
+
+def test_no_cell_breaks_its_table() -> None:
+    rows = [line for line in metrics_page().splitlines() if line.startswith("| `mps_")]
+    assert {row.count(" | ") for row in rows} == {4}
