@@ -30,7 +30,7 @@ def logging_to(stream: TextIO | None = None, *, style: Style = "auto", level: Le
         style: auto is human on a terminal and JSON elsewhere.
         level: of our own loggers; other libraries speak from WARNING on.
     """
-    target = stream or sys.stderr or Path(os.devnull).open("w")  # a closed standard error is none
+    target = stream or sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process
     root, ours = logging.getLogger(), logging.getLogger("mpsd")
     handlers, levels = root.handlers[:], (root.level, ours.level)
     writer = LogWriter(target.fileno(), _lines(style, target))
