@@ -1,20 +1,27 @@
 """Health and metrics over HTTP."""
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from typing_extensions import override
 
 from mpsd.admin.daemon import Daemon
 from mpsd.listeners.problem import problem
 from mpsd.listeners.tokens import Role, Tokens
+
+END = b"# EOF\n"
+"""What OpenMetrics ends with, and nothing else may."""
 
 
 class Probes:
@@ -36,7 +43,7 @@ class Probes:
         if (refused := self._refused(request)) is not None:
             return refused
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(self._metrics), headers={"content-type": content_type})
+        return Response(await _in_turns(self._metrics, encode), headers={"content-type": content_type})
 
     def _refused(self, request: Request) -> Response | None:
         if self._tokens is None:
@@ -80,6 +87,26 @@ def http_app(
         routes=[*own, *routes],
         exception_handlers={HTTPException: http_error, Exception: failed},
     )
+
+
+class _Only(Collector):
+    """One family by itself."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    @override
+    def collect(self) -> Sequence[Metric]:
+        return (self._family,)
+
+
+async def _in_turns(metrics: CollectorRegistry, encode: Callable[[Collector], bytes]) -> bytes:
+    """All families, one for each turn of the loop: 1,000 partitions take 80 ms, and deliveries shall not wait for all."""
+    text = []
+    for family in metrics.collect():
+        text.append(encode(_Only(family)).removesuffix(END))
+        await asyncio.sleep(0)
+    return b"".join((*text, encode(CollectorRegistry())))
 
 
 def _status(state: str, reasons: Sequence[str]) -> Response:

@@ -11,6 +11,7 @@ from asyncio import BaseTransport, TimerHandle
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import h11
 from starlette.types import ASGIApp
@@ -54,12 +55,11 @@ class BoundedProtocol(H11Protocol):
 
     @override
     def connection_made(self, transport: BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", transport))  # uvloop's is one in all but its class
         if len(self.connections) > self.bounds.connections_max:
             most = self.bounds.connections_max
             log.warning("more than %d connections; closing new ones", most, extra={"code": "listener.connections"})
-            transport.abort()
+            self.transport.abort()
         else:
             self._wait_for_request()
 

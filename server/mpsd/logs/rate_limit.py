@@ -11,7 +11,7 @@ from mpsd.logs.lines import fields, message
 
 WINDOW_S = 60.0
 LINES_MAX = 5
-"""Lines of one cause per window: enough to see what differs between them."""
+"""Lines of one cause per window: enough to see what differs between them. The same text again is left out at once."""
 FOREIGN_LINES_MAX = 1
 """The same for other libraries, which repeat themselves: a dead broker is one line a minute."""
 CAUSES_MAX = 512
@@ -58,7 +58,8 @@ class RateLimit:
             return
         ours = record.name.partition(".")[0] == "mpsd"
         cause = self._cause(record, ours=ours, now_s=now_s)
-        if cause.written < (LINES_MAX if ours else FOREIGN_LINES_MAX):
+        within = cause.written < (LINES_MAX if ours else FOREIGN_LINES_MAX)
+        if within and (not cause.written or message(record) != cause.example):
             cause.written += 1
             yield record
         else:

@@ -42,12 +42,12 @@ class FakeDaemon:
 
 
 @asynccontextmanager
-async def serving(daemon: FakeDaemon) -> AsyncIterator[tuple[Health, aio.Channel]]:
+async def serving(daemon: FakeDaemon, close_s: float = 1.0) -> AsyncIterator[tuple[Health, aio.Channel]]:
     listener = bind("admin", "127.0.0.1:0")
     address = address_of(listener)
     health, server = Health(daemon, watch_s=0.01), bounded_server()
     add_health_and_reflection(server, health)
-    async with serving_grpc("admin", server, listener), aio.insecure_channel(address) as channel:
+    async with serving_grpc("admin", server, listener, close_s=close_s), aio.insecure_channel(address) as channel:
         yield health, channel
 
 
@@ -117,7 +117,7 @@ async def test_watches_are_bounded_and_given_back() -> None:
 
 
 async def test_stopping_with_an_open_watch_takes_no_grace() -> None:
-    async with asyncio.timeout(10), serving(FakeDaemon()) as (health, channel):
+    async with asyncio.timeout(30), serving(FakeDaemon(), close_s=3600) as (health, channel):
         watch = health_stub(channel).Watch(health_pb2.HealthCheckRequest())
         await watch.read()
         health.end()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import trustme
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from mpsd.admin.collector import registry
@@ -109,6 +110,8 @@ async def test_metrics_are_text_or_openmetrics_as_asked() -> None:
     assert "mps_build_info" in {family.name for family in text_string_to_metric_families(plain.body.decode())}
     assert strict.headers["content-type"].startswith("application/openmetrics-text")
     assert strict.body.endswith(b"# EOF\n")
+    assert strict.body.count(b"# EOF") == 1
+    assert list(openmetrics_families(strict.body.decode()))  # type: ignore[no-untyped-call]
 
 
 async def test_an_unknown_path_is_a_problem_that_says_what_there_is() -> None:

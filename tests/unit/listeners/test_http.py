@@ -53,6 +53,13 @@ async def test_it_answers_and_keeps_the_connection() -> None:
             assert await reader.readexactly(5) == b"hello"
 
 
+def test_it_answers_on_uvloop() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test_it_answers_and_keeps_the_connection())
+        runner.run(test_a_request_that_never_ends_is_cut_off())
+
+
 async def test_signals_and_logging_stay_as_they_were() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), logging.getLogger().handlers[:]
     async with connected():
