@@ -49,6 +49,8 @@ class StubsHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # type: ignore[explicit-override]
         generate_stubs(Path(self.root) / "proto")
+        if version != "editable":  # a clone has the demo's application among the examples
+            build_data["force_include"]["examples/orders/application.py"] = "mpsd/demo/application.py"
 
 
 if __name__ == "__main__":
