@@ -6,8 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mpsd.demo.broker import KafkaCluster, kafka
+
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("shared")  # a busy machine is no fault of the code, and a failing seed says how to run it again
 
 
 @pytest.fixture(scope="session")
