@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import Outcome
-from mpsd.core.record import Record, TopicPartition
+from mpsd.core.record import Record
 
 
 class Demand(NamedTuple):
@@ -103,12 +103,16 @@ class RecordSource(Protocol):
     async def start(self, listener: AssignmentListener) -> None:
         """Join; returns once joined. Waits (visibly) for the broker and for missing topics."""
 
-    async def fetch(self, wanted: Collection[Assignment], records_max: int, wait_s: float) -> Mapping[Assignment, Fetched]:
+    async def fetch(
+        self, wanted: Collection[Assignment], records_max: int, wait_s: float
+    ) -> Mapping[Assignment, Fetched]:
         """Records of the wanted partitions; with nothing wanted just keeps the membership alive for `wait_s`."""
 
     def lease_left_s(self) -> float:
-        """How long deliveries may still be started; <= 0 when membership is not confirmed. On a clock that runs while
-        the process is stopped."""
+        """How long deliveries may still be started; 0 or less while the membership is not confirmed.
+
+        On a clock that runs while the process is stopped.
+        """
 
     async def commit(self, points: Mapping[Assignment, CommitPoint]) -> None:
         """Commit all or fail.
@@ -120,6 +124,9 @@ class RecordSource(Protocol):
 
     def release(self, assignments: Collection[Assignment]) -> None:
         """These left with everything committed: hand them on."""
+
+    def waiting_for(self) -> str:
+        """What keeps it from having joined, in words; empty once it has."""
 
     async def close(self) -> None:
         """Leave the group."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from mpsd.core.outcome import Outcome
 from mpsd.core.record import Record, TopicPartition
 
@@ -22,6 +24,7 @@ class Assignment:
         self.tp = tp
         self.epoch = epoch
 
+    @override
     def __repr__(self) -> str:
         return f"<Assignment {self.tp} epoch={self.epoch}>"
 
@@ -53,18 +56,23 @@ class Delivery:
     Attributes:
         size_bytes: what it counts against the bounds.
         next: the record behind it in its lane.
+        read_at_s: when it was read, on the monotonic clock.
         started_s: when the delivery in flight began, on the monotonic clock; 0.0 if none is in flight.
-        state: for the eyes of operators: waiting, in flight, back-off, suspect, dead-lettering.
+        trouble: how it failed so far; None if it did not.
+        replay: id of the replay or reset that brought it back.
     """
 
-    __slots__ = ("assignment", "lane", "next", "record", "replay", "size_bytes", "started_s", "trouble")
+    __slots__ = ("assignment", "lane", "next", "read_at_s", "record", "replay", "size_bytes", "started_s", "trouble")
 
-    def __init__(self, record: Record, assignment: Assignment, lane: Lane, size_bytes: int) -> None:
+    def __init__(
+        self, record: Record, assignment: Assignment, lane: Lane, size_bytes: int, read_at_s: float = 0.0
+    ) -> None:
         self.record = record
         self.assignment = assignment
         self.lane = lane
         self.size_bytes = size_bytes
         self.next: Delivery | None = None
+        self.read_at_s = read_at_s
         self.started_s = 0.0
         self.trouble: Trouble | None = None
         self.replay: str | None = None
@@ -74,8 +82,10 @@ class Delivery:
         """Number of the delivery being made, 1 for the first; deliveries that did not count share a number."""
         return 1 if self.trouble is None else self.trouble.attempts + 1
 
+    @override
     def __str__(self) -> str:
         return f"{self.record.topic}/{self.record.partition}@{self.record.offset}"
 
+    @override
     def __repr__(self) -> str:
         return f"<Delivery {self} attempt={self.attempt}>"

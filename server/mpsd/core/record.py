@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from typing_extensions import override
+
 RECORD_OVERHEAD_BYTES = 600
 """What a pending record costs beside its key, value and headers: measured with tracemalloc, rounded up."""
 
@@ -13,6 +15,7 @@ class TopicPartition(NamedTuple):
     topic: str
     partition: int
 
+    @override
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}"
 

@@ -1,0 +1,51 @@
+"""What a dead letter says of itself, beside the record it carries.
+
+Source: the delivery contract, "Dead letters"; the `__dlq.errors.*` names are those of Kafka's share groups (KIP-1191).
+"""
+
+from dataclasses import dataclass
+
+from mpsd.core.delivery import Delivery
+from mpsd.core.outcome import Rejected, Retryable, Unavailable
+from mpsd.core.retry import Bury
+
+REASON_CHARACTERS_MAX = 1000
+"""A reason is for reading; an application's own is cut here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """Who writes the dead letter, the same for all of a subscription."""
+
+    subscription: str
+    group: str
+    endpoint: str
+
+
+def headers(delivery: Delivery, bury: Bury, sender: Sender) -> list[tuple[str, bytes]]:
+    """The added headers, in the contract's order; those that would be empty are left out, `status` and times among them."""
+    record, trouble = delivery.record, delivery.trouble
+    last = trouble.last if trouble is not None else None
+    reason = bury.reason[:REASON_CHARACTERS_MAX]
+    answered = last if isinstance(last, Retryable | Rejected | Unavailable) else None
+    values: list[tuple[str, str | int | None]] = [
+        ("__dlq.errors.topic", record.topic),
+        ("__dlq.errors.partition", record.partition),
+        ("__dlq.errors.offset", record.offset),
+        ("__dlq.errors.group", sender.group),
+        ("__dlq.errors.delivery.count", trouble.attempts if trouble is not None else 0),
+        ("__dlq.errors.message", reason),
+        ("mps-dlq-subscription", sender.subscription),
+        ("mps-dlq-disposition", bury.disposition.value),
+        ("mps-dlq-status", answered.status if answered is not None else None),
+        ("mps-dlq-reason", reason),
+        ("mps-dlq-timestamp", record.timestamp),
+        ("mps-dlq-first-failed-at", trouble.first_failed_at_ms or None if trouble is not None else None),
+        ("mps-dlq-last-failed-at", trouble.last_failed_at_ms or None if trouble is not None else None),
+        ("mps-dlq-endpoint", sender.endpoint),
+        ("mps-dlq-replays", 0),
+    ]
+    added = [(name, str(value).encode()) for name, value in values if value is not None]
+    if answered is not None and answered.excerpt:
+        added.append(("mps-dlq-excerpt", answered.excerpt))
+    return added

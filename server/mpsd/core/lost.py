@@ -1,0 +1,55 @@
+"""Deliveries that ended without an answer: one event must not blame many.
+
+What is lost within `window_s` of the first loss is one event. If one delivery was lost, it is to blame and charged. If
+several were, any of them may have brought the others down (a record that crashes the worker) or none (the worker was
+restarted): none is charged and all become suspects, which are delivered one at a time beside normal traffic. A suspect
+that is lost again is charged, whatever else is lost with it; one that is settled is cleared.
+
+    lost: a            window over: a charged
+    lost: a b c        window over: a b c suspects, none charged
+    lost: a(suspect) b window over: a charged, b suspect
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mpsd.core.delivery import Delivery
+
+
+class Judged(NamedTuple):
+    """What one event came to."""
+
+    charged: Sequence[Delivery]
+    suspects: Sequence[Delivery]
+
+
+class LostDeliveries:
+    """The lost deliveries of the event that is going on.
+
+    Holds at most: what can be in flight at once.
+    """
+
+    __slots__ = ("_lost", "_window_s", "due_s")
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._lost: list[Delivery] = []
+        self.due_s: float | None = None
+
+    def add(self, delivery: Delivery, now_s: float) -> None:
+        if self.due_s is None:
+            self.due_s = now_s + self._window_s
+        self._lost.append(delivery)
+
+    def judge(self, now_s: float) -> Judged:
+        """Whom to blame, once the window is over; nobody before."""
+        if self.due_s is None or now_s < self.due_s:
+            return Judged((), ())
+        lost, self._lost, self.due_s = self._lost, [], None
+        if len(lost) == 1:
+            return Judged(lost, ())
+        charged = [delivery for delivery in lost if delivery.trouble is not None and delivery.trouble.suspect]
+        return Judged(charged, [delivery for delivery in lost if delivery not in charged])
+
+    def __len__(self) -> int:
+        return len(self._lost)

@@ -1,0 +1,148 @@
+"""Which offsets of a partition are finished, and so how far the group may commit.
+
+Only unfinished offsets are kept, in the order in which they were read: their first is the commit point, and everything
+between them that lies below the read position is finished or never existed. Holes of the log (compaction, transaction
+markers, a log that starts at 1,000,000) therefore need no care: an offset that was not read cannot hold anything up.
+
+    read 5 6 9 10      unfinished 5 6 9 10    next_offset 5     end 11
+    finished 6 10      unfinished 5 9         next_offset 5     runs beyond: 6-9 (6, and 7-8 never existed), 10-11
+    finished 5         unfinished 9           next_offset 9     runs beyond: 10-11
+    finished 9         unfinished             next_offset 11
+
+`offset` is a record's own; `next_offset` is what Kafka commits, the first that is not finished. `next_offset_after` is
+the one place where the one becomes the other.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from typing_extensions import override
+
+from mpsd.core.delivery import Delivery
+
+
+def next_offset_after(offset: int) -> int:
+    """What Kafka commits to say that `offset` is finished."""
+    return offset + 1
+
+
+class Run(NamedTuple):
+    """Offsets from `start` up to but not including `stop`."""
+
+    start: int
+    stop: int
+
+
+class Snapshot(NamedTuple):
+    """What is finished, all from one moment.
+
+    Attributes:
+        next_offset: everything below is finished.
+        runs: what is finished beyond it, ascending, not touching each other.
+        attempts: (offset, attempts spent) of unfinished records that have failed, ascending.
+    """
+
+    next_offset: int
+    runs: tuple[Run, ...]
+    attempts: tuple[tuple[int, int], ...]
+
+
+class OffsetTracker:
+    """Unfinished offsets of one partition.
+
+    Takes: offsets in ascending order as they are read, then each once as it is finished, in any order.
+    Gives: the commit point and the finished runs beyond it.
+    Holds at most: one entry per unfinished offset (the PendingQueue's bound) and the runs restored from a commit.
+    """
+
+    __slots__ = ("end", "highest_finished", "restored", "unfinished")
+
+    def __init__(self, next_offset: int, finished: Iterable[Run] = ()) -> None:
+        """Begin at a commit point.
+
+        Args:
+            next_offset: the first offset that will be read.
+            finished: runs beyond it that were finished before, ascending; reading them again yields nothing to do.
+        """
+        self.unfinished: dict[int, Delivery] = {}
+        self.restored = [run for run in finished if run.stop > next_offset]
+        self.end = next_offset
+        self.highest_finished = self.restored[-1].stop - 1 if self.restored else -1
+
+    def read(self, offset: int, delivery: Delivery) -> None:
+        """The record at `offset` was read and is unfinished. Offsets must ascend."""
+        self.unfinished[offset] = delivery
+        self.end = next_offset_after(offset)
+
+    def read_to(self, end: int) -> None:
+        """Everything below `end` has been read; what lies between the last record and it does not exist."""
+        self.end = max(self.end, end)
+
+    def was_finished(self, offset: int) -> bool:
+        """Whether a restored run covers the offset. Ask in ascending order: runs passed by are forgotten."""
+        restored = self.restored
+        while restored and restored[0].stop <= offset:
+            del restored[0]
+        return bool(restored) and restored[0].start <= offset
+
+    def finished(self, offset: int) -> None:
+        """The record is accepted or durably dead-lettered.
+
+        Raises:
+            KeyError: the offset was not read, or finished before.
+        """
+        del self.unfinished[offset]
+        self.highest_finished = max(self.highest_finished, offset)
+
+    @property
+    def next_offset(self) -> int:
+        """What may be committed: the first unfinished offset, or the read position."""
+        return next(iter(self.unfinished), self.end)
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """Differs whenever a snapshot could differ; attempts aside."""
+        return self.end, self.highest_finished, len(self.unfinished)
+
+    def oldest(self) -> Delivery | None:
+        """The unfinished record that holds up the commit."""
+        return next(iter(self.unfinished.values()), None)
+
+    def snapshot(self) -> Snapshot:
+        """Base, runs and attempts of one moment. Cost: the unfinished offsets below the highest finished one."""
+        attempts = tuple(
+            (o, d.trouble.attempts) for o, d in self.unfinished.items() if d.trouble and d.trouble.attempts
+        )
+        return Snapshot(self.next_offset, tuple(self._runs()), attempts)
+
+    def _runs(self) -> list[Run]:
+        """Finished runs beyond the base: what lies between unfinished offsets, then what was restored and not read yet."""
+        runs, start = [], self.next_offset
+        for offset in self.unfinished:
+            if offset > self.highest_finished:
+                break
+            if offset > start:
+                runs.append(Run(start, offset))
+            start = next_offset_after(offset)
+        stop = min(next_offset_after(self.highest_finished), self.end)
+        if stop > start:
+            runs.append(Run(start, stop))
+        for run in self.restored:
+            start = max(run.start, self.end)
+            if run.stop > start:
+                if runs and runs[-1].stop == start:
+                    start = runs.pop().start
+                runs.append(Run(start, run.stop))
+        return runs
+
+    def statistics(self) -> dict[str, int]:
+        return {
+            "next_offset": self.next_offset,
+            "read_to": self.end,
+            "unfinished": len(self.unfinished),
+            "restored_runs": len(self.restored),
+        }
+
+    @override
+    def __repr__(self) -> str:
+        return f"<OffsetTracker next_offset={self.next_offset} end={self.end} unfinished={len(self.unfinished)}>"

@@ -1,0 +1,122 @@
+"""From the OffsetTrackers to the group's committed offsets."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from contextlib import suppress
+
+from mpsd.core.delivery import Assignment
+from mpsd.core.offset_tracker import Snapshot
+from mpsd.errors import CommitFenced, KafkaRefused, KafkaUnavailable
+from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
+from mpsd.ports import CommitPoint, RecordSource
+
+log = logging.getLogger("mpsd.committer")
+
+RETRY_S = 0.1
+"""Rest between two tries of a commit that somebody waits for."""
+
+
+class Committer:
+    """Commits what changed: every `interval_s`, when a partition leaves, and at the end.
+
+    Takes: snapshots of the OffsetTrackers.
+    Gives: commit points to the broker.
+    Holds at most: one commit under way.
+    """
+
+    def __init__(
+        self,
+        subscription: str,
+        source: RecordSource,
+        pending: PendingQueue,
+        interval_s: float,
+        metadata: Callable[[Snapshot], str],
+    ) -> None:
+        """Begin with nothing committed.
+
+        Args:
+            metadata: what a commit carries beside the offset.
+        """
+        self._subscription = subscription
+        self._source = source
+        self._pending = pending
+        self._interval_s = interval_s
+        self._metadata = metadata
+        self._lock = asyncio.Lock()
+        self._done: dict[Assignment, tuple[object, CommitPoint]] = {}
+        self._due = asyncio.Event()
+        self.commits = 0
+        self.failures = 0
+
+    def wake(self) -> None:
+        """Commit soon: at a first assignment, so that where the group begins is not forgotten."""
+        self._due.set()
+
+    def forget(self, assignment: Assignment) -> None:
+        """The partition is no longer ours."""
+        self._done.pop(assignment, None)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._due.wait(), self._interval_s)
+            self._due.clear()
+            await self.commit(self._pending.queues)
+
+    async def commit(self, assignments: Collection[Assignment]) -> bool:
+        """Commit what changed of these.
+
+        Returns:
+            Whether all of it is committed now.
+        """
+        async with self._lock:
+            points = {a: point for a in assignments if (point := self._point(a)) is not None}
+            if not points:
+                return True
+            states = {assignment: self._state(self._pending.queues[assignment]) for assignment in points}
+            try:
+                await self._source.commit(points)
+            except (CommitFenced, KafkaUnavailable, KafkaRefused) as error:
+                self.failures += 1
+                extra = {"code": error.code, "subscription": self._subscription}
+                log.warning("cannot commit now: %s; nothing is lost, it is tried again", error, extra=extra)
+                return False
+            self.commits += 1
+            for assignment, point in points.items():
+                queue = self._pending.queues.get(assignment)
+                if queue is not None:
+                    queue.committed = point.next_offset
+                    self._done[assignment] = states[assignment], point
+            return True
+
+    async def commit_all(self, assignments: Collection[Assignment], timeout_s: float | None = None) -> bool:
+        """Commit these, trying again while they are ours; returns whether it succeeded within the time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    if await self.commit([a for a in assignments if a in self._pending.queues]):
+                        return True
+                    await asyncio.sleep(RETRY_S)
+        except TimeoutError:
+            return False
+
+    def _point(self, assignment: Assignment) -> CommitPoint | None:
+        """What there is to commit, None if that is committed already; costs nothing where nothing changed."""
+        queue = self._pending.queues.get(assignment)
+        if queue is None:
+            return None
+        done = self._done.get(assignment)
+        if done is not None and done[0] == self._state(queue):
+            return None
+        snapshot = queue.tracker.snapshot()
+        point = CommitPoint(snapshot.next_offset, self._metadata(snapshot))
+        return None if done is not None and done[1] == point else point
+
+    @staticmethod
+    def _state(queue: PartitionQueue) -> object:
+        return queue.tracker.state, queue.charges
+
+    def statistics(self) -> dict[str, int | float | str]:
+        return {"commits": self.commits, "failures": self.failures}

@@ -1,0 +1,137 @@
+"""From verdicts to the dead-letter topic: a record's offset counts as done only when all in-sync replicas have it."""
+
+import asyncio
+import logging
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from mpsd.core.dead_letter import Sender, headers
+from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.retry import Bury, RetryRules, backoff_s
+from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
+from mpsd.ports import DeadLetter, DeadLetterSink
+
+log = logging.getLogger("mpsd.dead_letters")
+
+LETTERS_PER_WRITE_MAX = 500
+HOLD = "dead-letter-topic-down"
+
+
+class _Buried(NamedTuple):
+    queue: PartitionQueue
+    letter: DeadLetter
+
+
+class DeadLetterWriter:
+    """Writes dead letters, and while it cannot, holds the partitions they came from.
+
+    Takes: records with the verdict to bury them.
+    Gives: finished records back to the PendingQueue, once acknowledged.
+    Holds at most: one letter per lane of the PendingQueue, as the lane of each is blocked.
+    """
+
+    def __init__(
+        self,
+        sink: DeadLetterSink,
+        sender: Sender,
+        rules: RetryRules,
+        pending: PendingQueue,
+        on_released: Callable[[PartitionQueue], None],
+    ) -> None:
+        """Begin with nothing to write.
+
+        Args:
+            rules: back-off between failed writes; attempts have no bound, as losing the record is no choice.
+            on_released: a partition was held and is not any more.
+        """
+        self._sink = sink
+        self._sender = sender
+        self._rules = rules
+        self._pending = pending
+        self._on_released = on_released
+        self._waiting: deque[_Buried] = deque()
+        self._arrived = asyncio.Event()
+        self._acknowledged = asyncio.Event()
+        self.written: Counter[str] = Counter()
+        self.failures = 0
+
+    def bury(self, queue: PartitionQueue, delivery: Delivery, verdict: Bury) -> None:
+        """Take a record over; its lane waits until it is written."""
+        letter = DeadLetter(
+            delivery=delivery,
+            disposition=verdict.disposition.value,
+            reason=verdict.reason,
+            headers=headers(delivery, verdict, self._sender),
+        )
+        self._waiting.append(_Buried(queue, letter))
+        self._arrived.set()
+
+    async def settled(self, assignments: Collection[Assignment], timeout_s: float) -> bool:
+        """Wait until none of these has a letter to be written; returns whether that was so within the time."""
+        try:
+            async with asyncio.timeout(max(0.0, timeout_s)):
+                while any(queue.burying for a in assignments if (queue := self._pending.queues.get(a)) is not None):
+                    self._acknowledged.clear()
+                    await self._acknowledged.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Until cancelled; a write that is cut off is repeated by whoever owns the partition next."""
+        failed = 0
+        while True:
+            await self._arrived.wait()
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), LETTERS_PER_WRITE_MAX))]
+            batch = [buried for buried in batch if buried.queue.assignment in self._pending.queues]
+            retry = await self._write(batch) if batch else []
+            self._waiting.extendleft(reversed(retry))
+            if not self._waiting:
+                self._arrived.clear()
+            if retry:
+                failed += 1
+                await asyncio.sleep(
+                    max(self._rules.backoff_initial_s / 2, backoff_s(failed, self._rules, random.random()))
+                )
+            else:
+                failed = 0
+
+    async def _write(self, batch: list[_Buried]) -> list[_Buried]:
+        """Write; returns those that must be written again."""
+        errors = await self._sink.write([buried.letter for buried in batch])
+        retry = []
+        for buried, error in zip(batch, errors, strict=True):
+            queue, delivery = buried.queue, buried.letter.delivery
+            if queue.assignment not in self._pending.queues:
+                continue
+            if error is not None:
+                self.failures += 1
+                self._hold(queue, delivery, error)
+                retry.append(buried)
+                continue
+            self.written[buried.letter.disposition] += 1
+            queue.burying -= 1
+            self._release(queue)
+            self._pending.finish(queue, delivery)
+            self._acknowledged.set()
+        return retry
+
+    def _hold(self, queue: PartitionQueue, delivery: Delivery, error: BaseException) -> None:
+        queue.hold = queue.hold or HOLD
+        log.error(
+            "%s: cannot be written to the dead-letter topic: %s; partition %s waits and the write is tried again",
+            delivery,
+            error,
+            queue.assignment.tp,
+            extra={"code": "dead_letter.write_failed", "subscription": self._sender.subscription},
+        )
+
+    def _release(self, queue: PartitionQueue) -> None:
+        if queue.hold == HOLD:
+            queue.hold = ""
+            self._on_released(queue)
+
+    def statistics(self) -> dict[str, int | float | str]:
+        return {"waiting": len(self._waiting), "written": self.written.total(), "failures": self.failures}

@@ -1,0 +1,237 @@
+"""Records read and not yet settled, in lanes."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from typing_extensions import override
+
+from mpsd.core.delivery import Assignment, Delivery, Lane, Trouble
+from mpsd.core.lanes import Lanes
+from mpsd.core.offset_tracker import OffsetTracker
+from mpsd.core.record import Record, record_bytes
+
+NULL_KEY_LANE = "null key"
+PARTITION_LANE = "partition"
+REFILL_SHARE = 4
+"""A full partition is read again once a quarter of its records has gone, so that reading goes in batches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordering:
+    """What forms a lane."""
+
+    by: Literal["key", "partition", "none"] = "key"
+    null_key: Literal["none", "partition"] = "none"
+
+    def lane(self, key: bytes | None) -> Lane:
+        """The lane of a record, within its partition."""
+        match self.by:
+            case "none":
+                return None
+            case "partition":
+                return PARTITION_LANE
+            case "key":
+                return key if key is not None else NULL_KEY_LANE if self.null_key == "partition" else None
+
+
+class PendingBudget:
+    """The bytes of the whole daemon, in equal shares for all assigned partitions of all subscriptions."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._partitions = 0
+        self.share_bytes = bytes_max
+
+    def count(self, change: int) -> None:
+        """So many partitions came (or went, if negative)."""
+        self._partitions += change
+        self.share_bytes = self._bytes_max // max(1, self._partitions)
+
+
+class PartitionQueue:
+    """One assigned partition: its lanes, its offsets, and why it is held, if it is.
+
+    Attributes:
+        hold: why nothing of it may be delivered now; empty if it may.
+        is_leaving: it must move: nothing more of it is read.
+        in_turn: whether the OrderIterator has it on its list.
+        in_flight: deliveries with the adapter.
+        wants_refill: it was full; whoever frees room tells the Reader.
+        charges: attempts charged, ever: with the tracker's state it says whether a commit would say anything new.
+        restored_attempts: by offset, attempts that records had spent before the partition came here.
+        burying: records on their way to the dead-letter topic.
+    """
+
+    __slots__ = (
+        "assignment",
+        "burying",
+        "bytes",
+        "charges",
+        "committed",
+        "high_watermark",
+        "hold",
+        "in_flight",
+        "in_turn",
+        "is_leaving",
+        "lanes",
+        "restored_attempts",
+        "tracker",
+        "wants_refill",
+    )
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        tracker: OffsetTracker,
+        committed: int,
+        high_watermark: int,
+        restored_attempts: Mapping[int, int] | None = None,
+    ) -> None:
+        self.assignment = assignment
+        self.tracker = tracker
+        self.lanes = Lanes()
+        self.bytes = 0
+        self.in_flight = 0
+        self.burying = 0
+        self.charges = 0
+        self.hold = ""
+        self.in_turn = False
+        self.is_leaving = False
+        self.wants_refill = False
+        self.committed = committed
+        self.high_watermark = high_watermark
+        self.restored_attempts = dict(restored_attempts or {})
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something of it is under way that must end before it can be handed on."""
+        return bool(self.in_flight or self.burying)
+
+    @override
+    def __repr__(self) -> str:
+        return f"<PartitionQueue {self.assignment} pending={len(self.tracker.unfinished)} hold={self.hold!r}>"
+
+
+class PendingQueue:
+    """Records read and not yet settled, in lanes.
+
+    Takes: fetched records, one partition at a time.
+    Gives: the lanes that may deliver now, by way of `on_ready`.
+    Holds at most: `records_max` and `bytes_max` of each assigned partition, and its share of the budget; a record larger
+        than a bound passes alone.
+    """
+
+    def __init__(
+        self,
+        ordering: Ordering,
+        records_max: int,
+        bytes_max: int,
+        budget: PendingBudget,
+        on_ready: Callable[[PartitionQueue], None],
+        on_room: Callable[[], None],
+    ) -> None:
+        """Begin without partitions.
+
+        Args:
+            on_ready: a partition has a lane that may deliver.
+            on_room: a partition that was full may be read again.
+        """
+        self._ordering = ordering
+        self._records_max = records_max
+        self._bytes_max = bytes_max
+        self._budget = budget
+        self._on_ready = on_ready
+        self._on_room = on_room
+        self._refill_records = records_max - max(1, records_max // REFILL_SHARE)
+        self.queues: dict[Assignment, PartitionQueue] = {}
+
+    def open(self, queue: PartitionQueue) -> None:
+        """The partition is ours."""
+        self.queues[queue.assignment] = queue
+        self._budget.count(1)
+
+    def discard(self, assignment: Assignment) -> PartitionQueue | None:
+        """The partition is no longer ours; its records are forgotten. None if it was not here."""
+        queue = self.queues.pop(assignment, None)
+        if queue is not None:
+            self._budget.count(-1)
+        return queue
+
+    def has_room(self, queue: PartitionQueue) -> bool:
+        """Whether its partition may be read."""
+        if len(queue.tracker.unfinished) < self._records_max and queue.bytes < self.bytes_max:
+            return True
+        queue.wants_refill = True
+        return False
+
+    @property
+    def bytes_max(self) -> int:
+        """Of one partition, now."""
+        return min(self._bytes_max, self._budget.share_bytes)
+
+    def add(self, queue: PartitionQueue, records: Sequence[Record], now_s: float) -> int:
+        """Append records in offset order until the partition is full.
+
+        Returns:
+            How many were taken; offer the rest again when there is room.
+        """
+        tracker, lanes, unfinished = queue.tracker, queue.lanes, queue.tracker.unfinished
+        assignment, records_max, bytes_max = queue.assignment, self._records_max, self.bytes_max
+        by_key, lane_of = self._ordering.by == "key", self._ordering.lane
+        taken, pending_bytes = 0, queue.bytes
+        for record in records:
+            offset = record.offset
+            if tracker.restored and tracker.was_finished(offset):
+                tracker.read_to(offset + 1)
+                taken += 1
+                continue
+            size = record_bytes(record)
+            if unfinished and (len(unfinished) >= records_max or pending_bytes + size > bytes_max):
+                queue.wants_refill = True
+                break
+            key = record.key
+            lane = key if by_key and key is not None else lane_of(key)
+            delivery = Delivery(record, assignment, lane, size, now_s)
+            if queue.restored_attempts and (attempts := queue.restored_attempts.pop(offset, 0)):
+                delivery.trouble = Trouble(attempts=attempts)
+            tracker.read(offset, delivery)
+            lanes.add(delivery)
+            pending_bytes += size
+            taken += 1
+        queue.bytes = pending_bytes
+        if lanes.ready and not queue.in_turn:
+            self._on_ready(queue)
+        return taken
+
+    def finish(self, queue: PartitionQueue, delivery: Delivery) -> None:
+        """The record is accepted or durably dead-lettered: its offset is done and its lane goes on."""
+        tracker, lanes = queue.tracker, queue.lanes
+        tracker.finished(delivery.record.offset)
+        queue.bytes -= delivery.size_bytes
+        lanes.settled(delivery)
+        if lanes.ready and not queue.in_turn:
+            self._on_ready(queue)
+        if queue.wants_refill and self._is_refillable(queue):
+            queue.wants_refill = False
+            self._on_room()
+
+    def put_back(self, queue: PartitionQueue, delivery: Delivery) -> None:
+        """The head of a lane may be delivered again now."""
+        queue.lanes.put_back(delivery)
+        if not queue.in_turn:
+            self._on_ready(queue)
+
+    def _is_refillable(self, queue: PartitionQueue) -> bool:
+        pending = len(queue.tracker.unfinished)
+        return not pending or (pending <= self._refill_records and queue.bytes <= self.bytes_max * 3 // 4)
+
+    def statistics(self) -> dict[str, int | float | str]:
+        queues: Iterable[PartitionQueue] = self.queues.values()
+        return {
+            "partitions": len(self.queues),
+            "records": sum(len(queue.tracker.unfinished) for queue in queues),
+            "bytes": sum(queue.bytes for queue in queues),
+            "lanes": sum(len(queue.lanes) for queue in queues),
+            "bytes_max_per_partition": self.bytes_max,
+        }

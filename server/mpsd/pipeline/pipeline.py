@@ -1,0 +1,310 @@
+"""One subscription's path of a record, from the broker to the application and back, and its way in and out of life."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from mpsd.core.dead_letter import Sender
+from mpsd.core.delivery import Assignment
+from mpsd.core.offset_tracker import OffsetTracker, Run, Snapshot
+from mpsd.core.rate import TokenBucket
+from mpsd.core.retry import RetryRules
+from mpsd.core.retry_policy import PolicyRules, RetryPolicy
+from mpsd.errors import MpsError
+from mpsd.pipeline.committer import Committer
+from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
+from mpsd.pipeline.order_iterator import OrderIterator
+from mpsd.pipeline.pending_queue import Ordering, PartitionQueue, PendingBudget, PendingQueue
+from mpsd.pipeline.reader import Reader
+from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
+from mpsd.pipeline.writer import Writer
+from mpsd.ports import CommitPoint, DeadLetterSink, DeliveryAdapter, Position, RecordSource
+
+log = logging.getLogger("mpsd.pipeline")
+
+LEAVING = "leaving"
+COMMIT_S_MIN = 1.0
+"""However long deliveries took to finish, the last commit gets this time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a pipeline is told; ranges, defaults and reasons are the configuration's."""
+
+    name: str
+    sender: Sender
+    ordering: Ordering
+    records_max: int
+    bytes_max: int
+    rules: PolicyRules
+    burial: RetryRules
+    rate_max_per_s: float
+    commit_interval_s: float
+    drain_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OffsetMaps:
+    """How finished offsets beyond the committed one travel in a commit's metadata.
+
+    Attributes:
+        write: text for a snapshot.
+        read: finished runs and attempts from what was committed; of untrusted text, nothing.
+    """
+
+    write: Callable[[Snapshot], str]
+    read: Callable[[CommitPoint, int, int], tuple[tuple[Run, ...], Mapping[int, int]]]
+
+
+class Pipeline:
+    """Reader → PendingQueue → OrderIterator → Writer → Committer, for one consumer group and one endpoint.
+
+    Takes: assignments and records of its source.
+    Gives: deliveries to its adapter, commits to its source, dead letters to its sink.
+    Holds at most: what its stages hold.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: RecordSource,
+        adapter: DeliveryAdapter,
+        sink: DeadLetterSink,
+        budget: PendingBudget,
+        maps: OffsetMaps,
+    ) -> None:
+        self.settings = settings
+        self._source = source
+        self._adapter = adapter
+        self._sink = sink
+        self._maps = maps
+        self.policy = RetryPolicy(settings.rules)
+        self._order = OrderIterator()
+        self.pending = PendingQueue(
+            settings.ordering, settings.records_max, settings.bytes_max, budget, self._on_ready, self._on_room
+        )
+        self.reader = Reader(source, self.pending, settings.name)
+        self._bucket = TokenBucket(settings.rate_max_per_s, time.monotonic())
+        self._dead_letters = DeadLetterWriter(sink, settings.sender, settings.burial, self.pending, self._on_released)
+        self.writer = Writer(
+            settings.name,
+            self.pending,
+            self._order,
+            self.policy,
+            adapter,
+            source,
+            self._bucket,
+            self._dead_letters.bury,
+        )
+        self.committer = Committer(settings.name, source, self.pending, settings.commit_interval_s, maps.write)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._leaving: dict[Assignment, asyncio.Task[None]] = {}
+        self.state = "starting"
+        self.reason = ""
+
+    async def start(self) -> None:
+        """Open the adapter and begin to join; returns at once, `state` tells how far it is."""
+        await self.writer.start()
+        self._tasks = [
+            asyncio.create_task(self._join_and_read(), name=f"{self.settings.name} reader"),
+            asyncio.create_task(self._dead_letters.run(), name=f"{self.settings.name} dead letters"),
+            asyncio.create_task(self.committer.run(), name=f"{self.settings.name} committer"),
+        ]
+        for task in self._tasks:
+            task.add_done_callback(self._on_task_done)
+
+    async def stop(self, grace_s: float) -> None:
+        """Stop reading, let deliveries finish, commit, leave the group.
+
+        Args:
+            grace_s: for deliveries in flight; those cut off at its end are made again after the next start.
+        """
+        deadline_s = time.monotonic() + grace_s
+        self.state, self.reason = "stopping", "shutting down"
+        self.reader.stop()
+        self.writer.stop()
+        await self._adapter.close(max(0.0, deadline_s - time.monotonic()))
+        await self._dead_letters.settled(list(self.pending.queues), deadline_s - time.monotonic())
+        await self.committer.commit_all(list(self.pending.queues), max(COMMIT_S_MIN, deadline_s - time.monotonic()))
+        for task in (*self._tasks, *self._leaving.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._leaving.values(), return_exceptions=True)
+        await self._source.close()
+        await self._sink.close()
+        for assignment in list(self.pending.queues):
+            self._forget(assignment)
+        self.state, self.reason = "stopped", ""
+
+    def on_assigned(self, assignment: Assignment, position: Position) -> None:
+        """See `AssignmentListener`."""
+        runs, attempts = (), {}  # type: tuple[Run, ...], Mapping[int, int]
+        if position.committed is not None and position.committed.next_offset == position.next_offset:
+            runs, attempts = self._maps.read(position.committed, position.log_start, position.log_end)
+        tracker = OffsetTracker(position.next_offset, runs)
+        committed = position.committed.next_offset if position.committed is not None else -1
+        self.pending.open(PartitionQueue(assignment, tracker, committed, position.log_end, attempts))
+        if committed != position.next_offset:
+            self.committer.wake()
+        log.info(
+            "%s: assigned, from offset %d of %d to %d",
+            assignment.tp,
+            position.next_offset,
+            position.log_start,
+            position.log_end,
+            extra={"code": "partition.assigned", "subscription": self.settings.name},
+        )
+        self.reader.on_room()
+
+    def on_leaving(self, assignment: Assignment) -> None:
+        """See `AssignmentListener`."""
+        queue = self.pending.queues.get(assignment)
+        if queue is None or queue.is_leaving:
+            if queue is None:
+                self._source.release([assignment])
+            return
+        queue.is_leaving = True
+        queue.hold = LEAVING
+        self._leaving[assignment] = asyncio.create_task(self._hand_on(queue), name=f"{assignment.tp} leaving")
+
+    def on_stays(self, assignment: Assignment) -> None:
+        """See `AssignmentListener`."""
+        if (task := self._leaving.pop(assignment, None)) is not None:
+            task.cancel()
+        queue = self.pending.queues.get(assignment)
+        if queue is not None and queue.is_leaving:
+            queue.is_leaving = False
+            queue.hold = ""
+            self._on_ready(queue)
+
+    def on_lost(self, assignment: Assignment) -> None:
+        """See `AssignmentListener`."""
+        if assignment in self.pending.queues:
+            log.warning(
+                "%s: lost; deliveries of it that are in flight no longer count",
+                assignment.tp,
+                extra={"code": "partition.lost", "subscription": self.settings.name},
+            )
+        if (task := self._leaving.pop(assignment, None)) is not None:
+            task.cancel()
+        self._forget(assignment)
+
+    def set_rate_share(self, share: float) -> None:
+        """This member's part of the rate limit, 0 up to 1."""
+        self._bucket.set_rate(self.settings.rate_max_per_s * share, time.monotonic())
+
+    async def _join_and_read(self) -> None:
+        await self._source.start(self)
+        if self.state == "starting":
+            self.state, self.reason = "running", ""
+        await self.reader.run()
+
+    async def _hand_on(self, queue: PartitionQueue) -> None:
+        """Drain, commit, release: in this order, or finished work would be done again by the next owner."""
+        assignment = queue.assignment
+        deadline_s = time.monotonic() + self.settings.drain_timeout_s
+        await self._adapter.revoke(assignment, self.settings.drain_timeout_s)
+        await self._dead_letters.settled([assignment], deadline_s - time.monotonic())
+        await self.committer.commit_all([assignment])
+        if self.pending.queues.get(assignment) is queue:
+            self._leaving.pop(assignment, None)
+            self._forget(assignment)
+            log.info(
+                "%s: drained, committed and handed on",
+                assignment.tp,
+                extra={"code": "partition.released", "subscription": self.settings.name},
+            )
+            self._source.release([assignment])
+
+    def _forget(self, assignment: Assignment) -> None:
+        self.pending.discard(assignment)
+        self.reader.forget(assignment)
+        self.writer.forget(assignment)
+        self.committer.forget(assignment)
+        self.writer.wake()
+
+    def _on_ready(self, queue: PartitionQueue) -> None:
+        self._order.ready(queue)
+        self.writer.wake()
+
+    def _on_released(self, queue: PartitionQueue) -> None:
+        if queue.is_leaving:
+            queue.hold = LEAVING
+        else:
+            self._on_ready(queue)
+
+    def _on_room(self) -> None:
+        self.reader.on_room()
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        """A stage ends only when it is cancelled; anything else is a bug or a refusal, and must not stay unseen."""
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        self.state, self.reason = "failed", str(error)
+        code = error.code if isinstance(error, MpsError) else "internal"
+        log.error(
+            "%s ended: %s",
+            task.get_name(),
+            error,
+            exc_info=None if isinstance(error, MpsError) else error,
+            extra={"code": code, "subscription": self.settings.name},
+        )
+
+    def statistics(self) -> SubscriptionStatistics:
+        now_s, wall_s = time.monotonic(), time.time()
+        waiting = self._source.waiting_for()
+        state, reason = (
+            ("waiting", waiting) if waiting and self.state in {"starting", "running"} else (self.state, self.reason)
+        )
+        return SubscriptionStatistics(
+            name=self.settings.name,
+            state=state,
+            reason=reason,
+            partitions=[_partition(queue, now_s, wall_s) for queue in self.pending.queues.values()],
+            in_flight=self.writer.in_flight,
+            backing_off=int(self.writer.statistics()["backing_off"]),
+            suspects=int(self.writer.statistics()["suspects"]),
+            deliveries=self.writer.outcomes,
+            retries=self.writer.retries,
+            withdrawn=self.writer.withdrawn,
+            late_outcomes=self.writer.late,
+            dead_letters=self._dead_letters.written,
+            dead_letter_failures=self._dead_letters.failures,
+            breaker="open" if self.policy.breaker.is_open else "closed",
+            commits=self.committer.commits,
+            commit_failures=self.committer.failures,
+            endpoint_latency=self.writer.endpoint_latency,
+            end_to_end_latency=self.writer.end_to_end_latency,
+            stages={
+                "source": self._source.statistics(),
+                "reader": self.reader.statistics(),
+                "pending_queue": self.pending.statistics(),
+                "order_iterator": self._order.statistics(),
+                "writer": self.writer.statistics(),
+                "adapter": self._adapter.statistics(),
+                "retry_policy": self.policy.statistics(),
+                "committer": self.committer.statistics(),
+                "dead_letter_writer": self._dead_letters.statistics(),
+            },
+        )
+
+
+def _partition(queue: PartitionQueue, now_s: float, wall_s: float) -> PartitionStatistics:
+    tracker, oldest = queue.tracker, queue.tracker.oldest()
+    behind = queue.high_watermark - tracker.next_offset
+    return PartitionStatistics(
+        topic=queue.assignment.tp.topic,
+        partition=queue.assignment.tp.partition,
+        epoch=queue.assignment.epoch,
+        state=queue.hold or "delivering",
+        lag_records=max(0, behind) if queue.high_watermark >= 0 else -1,
+        lag_s=max(0.0, wall_s - oldest.record.timestamp / 1000) if oldest is not None else 0.0,
+        pending_records=len(tracker.unfinished),
+        pending_bytes=queue.bytes,
+        in_flight=queue.in_flight,
+        oldest_unfinished_age_s=now_s - oldest.read_at_s if oldest is not None else 0.0,
+        next_offset=tracker.next_offset,
+        fetched_to=tracker.end,
+        committed=queue.committed,
+    )

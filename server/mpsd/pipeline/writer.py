@@ -1,0 +1,300 @@
+"""From ready lanes to the adapter, and from outcomes to verdicts."""
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.histogram import Histogram
+from mpsd.core.outcome import DELIVERED, Delivered, Outcome, Rejected, Retryable, Unavailable, Undeliverable, Withdrawn
+from mpsd.core.rate import TokenBucket
+from mpsd.core.retry import Ack, Bury, Disposition, Hold, Retry, Verdict
+from mpsd.core.retry_policy import Moment, RetryPolicy, Suspect, Undecided
+from mpsd.pipeline.order_iterator import OrderIterator
+from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
+from mpsd.ports import DeliveryAdapter, RecordSource
+
+log = logging.getLogger("mpsd.writer")
+
+Turn = tuple[PartitionQueue, Delivery]
+
+
+class Writer:
+    """Keeps the adapter busy, and never sleeps on a retry.
+
+    Takes: heads of lanes from the OrderIterator; outcomes from the adapter.
+    Gives: deliveries to the adapter; finished records back to the PendingQueue; dead letters to `bury`.
+    Holds at most: `concurrency_max` deliveries in flight; of each lane its head, in back-off or among the suspects.
+    """
+
+    def __init__(
+        self,
+        subscription: str,
+        pending: PendingQueue,
+        order: OrderIterator,
+        policy: RetryPolicy,
+        adapter: DeliveryAdapter,
+        source: RecordSource,
+        bucket: TokenBucket,
+        bury: Callable[[PartitionQueue, Delivery, Bury], None],
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Begin stopped; `start` opens.
+
+        Args:
+            bury: takes a record over for the dead-letter topic.
+            draw: jitter, 0 up to 1.
+        """
+        self._subscription = subscription
+        self._pending = pending
+        self._order = order
+        self._policy = policy
+        self._adapter = adapter
+        self._source = source
+        self._bucket = bucket
+        self._bury = bury
+        self._draw = draw
+        self._loop = asyncio.get_running_loop()
+        self._is_pump_due = False
+        self._is_open = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._sequence = 0
+        self._backing_off: list[tuple[float, int, Delivery]] = []
+        self._suspects: deque[Delivery] = deque()
+        self._suspect_out: Delivery | None = None
+        self.in_flight = 0
+        self.outcomes: Counter[str] = Counter()
+        self.retries = 0
+        self.withdrawn = 0
+        self.late = 0
+        self.endpoint_latency = Histogram()
+        self.end_to_end_latency = Histogram()
+
+    async def start(self) -> None:
+        await self._adapter.start(self.wake, self.settle)
+        self._is_open = True
+        self.wake()
+
+    def stop(self) -> None:
+        """Start no delivery from now on; those in flight go on."""
+        self._is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def wake(self) -> None:
+        """Something may be deliverable. Cheap: wake-ups of one turn of the loop are one."""
+        if not self._is_pump_due and self._is_open:
+            self._is_pump_due = True
+            self._loop.call_soon(self._pump)
+
+    def settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        """What a delivery came to; called by the adapter, once for each."""
+        self.in_flight -= 1
+        queue = self._pending.queues.get(delivery.assignment)
+        if delivery is self._suspect_out:
+            self._suspect_out = None
+        if queue is None:
+            self.late += 1
+            self._policy.breaker.withdrawn()
+            self.wake()
+            return
+        now_s = time.monotonic()
+        queue.in_flight -= 1
+        self.endpoint_latency.observe(now_s - delivery.started_s)
+        delivery.started_s = 0.0
+        if outcome is DELIVERED or isinstance(outcome, Delivered):
+            self.outcomes["delivered"] += 1
+            self._policy.succeeded(delivery)
+            self.end_to_end_latency.observe(time.time() - delivery.record.timestamp / 1000)
+            self._pending.finish(queue, delivery)
+        else:
+            self._failed(queue, delivery, outcome, now_s)
+        if not self._is_pump_due and self._is_open:
+            self._is_pump_due = True
+            self._loop.call_soon(self._pump)
+
+    def forget(self, assignment: Assignment) -> None:
+        """The partition is no longer ours: nothing of it is delivered any more, late outcomes mean nothing."""
+        self._backing_off = [entry for entry in self._backing_off if entry[2].assignment is not assignment]
+        self._backing_off.sort()
+        self._suspects = deque(delivery for delivery in self._suspects if delivery.assignment is not assignment)
+        self._policy.forget(assignment.tp)
+
+    def _pump(self) -> None:
+        """Hand over what may be delivered now, and see to it that somebody comes back when more may be."""
+        self._is_pump_due = False
+        if not self._is_open:
+            return
+        now_s = time.monotonic()
+        self._judge_lost(now_s)
+        self._end_back_offs(now_s)
+        lease_left_s = self._source.lease_left_s()
+        if lease_left_s > 0:
+            turns = self._next(now_s)
+            if turns:
+                self._hand_over(turns, now_s)
+        self._arm(now_s, lease_left_s)
+
+    def _next(self, now_s: float) -> list[Turn]:
+        """The deliveries that may start now."""
+        policy = self._policy
+        records, size = self._adapter.demand()
+        records = min(records, policy.throttle.limit - self.in_flight)
+        if (tokens := self._bucket.available(now_s)) is not None:
+            records = min(records, tokens)
+        if policy.breaker.is_open:
+            if records <= 0 or not policy.breaker.may_probe(now_s):
+                return []
+            turns = self._order.take(1, 1) or self._next_suspect()
+            if turns:
+                policy.breaker.probe()
+            return turns
+        if records <= 0:
+            return []
+        suspect = self._next_suspect() if self._suspects else []
+        return suspect + self._order.take(records - len(suspect), size)
+
+    def _next_suspect(self) -> list[Turn]:
+        """One suspect at a time; those of partitions that are held keep their place."""
+        if self._suspect_out is not None:
+            return []
+        for _ in range(len(self._suspects)):
+            delivery = self._suspects.popleft()
+            queue = self._pending.queues.get(delivery.assignment)
+            if queue is not None and not queue.hold:
+                self._suspect_out = delivery
+                return [(queue, delivery)]
+            if queue is not None:
+                self._suspects.append(delivery)
+        return []
+
+    def _hand_over(self, turns: list[Turn], now_s: float) -> None:
+        policy, batch = self._policy, []
+        wall_ms = int(time.time() * 1000)
+        for queue, delivery in turns:
+            if policy.is_expired(delivery, wall_ms):
+                if delivery is self._suspect_out:
+                    self._suspect_out = None
+                policy.breaker.withdrawn()
+                reason = "older than retry.record_age_max_s before it was accepted"
+                self._bury_it(queue, delivery, Bury(disposition=Disposition.EXPIRED, reason=reason))
+                self.wake()
+                continue
+            delivery.started_s = now_s
+            queue.in_flight += 1
+            batch.append(delivery)
+        if batch:
+            self.in_flight += len(batch)
+            self._bucket.spend(len(batch))
+            self._adapter.deliver(batch)
+
+    def _failed(self, queue: PartitionQueue, delivery: Delivery, outcome: Outcome, now_s: float) -> None:
+        moment = Moment(now_s, int(time.time() * 1000), self._draw())
+        self.outcomes[_code(outcome)] += 1
+        verdict = self._policy.judge(delivery, outcome, moment)
+        if isinstance(verdict, Undecided):
+            return
+        self._apply(queue, delivery, outcome, verdict, now_s)
+
+    def _apply(
+        self, queue: PartitionQueue, delivery: Delivery, outcome: Outcome, verdict: Verdict, now_s: float
+    ) -> None:
+        match verdict:
+            case Ack():
+                self._pending.finish(queue, delivery)
+            case Hold(after_s=after_s) | Retry(after_s=after_s):
+                queue.charges += isinstance(verdict, Retry)
+                self.retries += isinstance(verdict, Retry)
+                self.withdrawn += isinstance(verdict, Hold)
+                if delivery.trouble is not None and delivery.trouble.suspect:
+                    self._suspects.append(delivery)
+                elif after_s <= 0.0:
+                    self._pending.put_back(queue, delivery)
+                else:
+                    self._sequence += 1
+                    heappush(self._backing_off, (now_s + after_s, self._sequence, delivery))
+                if not isinstance(outcome, Withdrawn):
+                    self._tell(delivery, outcome, verdict)
+            case Bury():
+                self._tell(delivery, outcome, verdict)
+                self._bury_it(queue, delivery, verdict)
+
+    def _bury_it(self, queue: PartitionQueue, delivery: Delivery, verdict: Bury) -> None:
+        queue.burying += 1
+        self._bury(queue, delivery, verdict)
+
+    def _judge_lost(self, now_s: float) -> None:
+        due_s = self._policy.lost_due_s
+        if due_s is None or now_s < due_s:
+            return
+        for delivery, verdict in self._policy.judge_lost(Moment(now_s, int(time.time() * 1000), self._draw())):
+            queue = self._pending.queues.get(delivery.assignment)
+            if queue is None or delivery.trouble is None or delivery.trouble.last is None:
+                continue
+            if isinstance(verdict, Suspect):
+                self.withdrawn += 1
+                self._suspects.append(delivery)
+            else:
+                self._apply(queue, delivery, delivery.trouble.last, verdict, now_s)
+
+    def _end_back_offs(self, now_s: float) -> None:
+        heap = self._backing_off
+        while heap and heap[0][0] <= now_s:
+            delivery = heappop(heap)[2]
+            queue = self._pending.queues.get(delivery.assignment)
+            if queue is not None:
+                self._pending.put_back(queue, delivery)
+
+    def _arm(self, now_s: float, lease_left_s: float) -> None:
+        """One timer for whatever is due first."""
+        due = [due_s for due_s in (self._policy.lost_due_s, self._policy.breaker.probe_due_s) if due_s is not None]
+        if self._backing_off:
+            due.append(self._backing_off[0][0])
+        if self._order and self._bucket.available(now_s) == 0:
+            due.append(self._bucket.due_s(now_s))
+        if lease_left_s <= 0:
+            due.append(now_s + 0.05)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due and (at_s := min(due)) > now_s:
+            self._timer = self._loop.call_later(at_s - now_s, self.wake)
+        elif due and not self._policy.breaker.is_open:
+            self.wake()
+
+    def _tell(self, delivery: Delivery, outcome: Outcome, verdict: Verdict) -> None:
+        """One line an event, limited per cause by the logger."""
+        code, reason = _code(outcome), getattr(outcome, "reason", "")
+        match verdict:
+            case Retry(after_s=after_s):
+                then = f"attempt {delivery.attempt - 1} failed, the next in {after_s:.1f} s"
+            case Hold(after_s=after_s):
+                then = f"not counted as an attempt, the next delivery in {after_s:.1f} s or when the endpoint answers"
+            case Bury(disposition=disposition):
+                then = f"to the dead-letter topic as {disposition.value}"
+            case _:
+                return
+        extra = {"code": f"delivery.{code}", "subscription": self._subscription}
+        log.warning("%s: %s (%s)", delivery, reason, then, extra=extra)
+
+    def statistics(self) -> dict[str, int | float | str]:
+        return {
+            "in_flight": self.in_flight,
+            "backing_off": len(self._backing_off),
+            "suspects": len(self._suspects) + (self._suspect_out is not None),
+            "late_outcomes": self.late,
+        }
+
+
+def _code(outcome: Outcome) -> str:
+    match outcome:
+        case Delivered():
+            return "delivered"
+        case Withdrawn():
+            return "withdrawn"
+        case Retryable(code=code) | Rejected(code=code) | Unavailable(code=code) | Undeliverable(code=code):
+            return code
