@@ -1,0 +1,189 @@
+"""One connection: at most one request in flight on it, and a rule for whatever may happen to it."""
+
+import asyncio
+from collections.abc import Set as AbstractSet
+from typing import Protocol, cast
+
+from typing_extensions import override
+
+from mpsd.core.delivery import Delivery
+from mpsd.core.outcome import DELIVERED, Outcome, Retryable
+from mpsd.delivery.rest.answer import Answer
+from mpsd.delivery.rest.answer_reader import AnswerBounds, AnswerReader, Nonsense
+
+JOINED_BYTES_MAX = 32_768
+"""Up to this size head and body are copied into one piece: one call costs more than the copy."""
+KNOWN_BYTES_MAX = 1024
+"""Answers above this are not remembered."""
+NOTHING_KNOWN: frozenset[bytes] = frozenset()
+
+
+class ConnectionOwner(Protocol):
+    """What a connection tells, and what it asks.
+
+    Attributes:
+        known: whole answers that were read before and say no more than Delivered, a fact about their bytes alone;
+            the same set for ever.
+    """
+
+    known: set[bytes]
+
+    def opened(self, connection: "Connection") -> None: ...
+    def answered(self, connection: "Connection", delivery: Delivery, outcome: Outcome) -> None:
+        """The delivery has ended and the connection is free, or closed where `connection.is_closing`."""
+
+    def lost(self, connection: "Connection", delivery: Delivery | None) -> None:
+        """The connection is gone, and with it the delivery that was in flight on it."""
+
+    def remember(self, answer: bytes) -> None: ...
+    def judge(self, answer: Answer) -> Outcome: ...
+
+
+class Connection(asyncio.Protocol):
+    """A request goes out, an answer comes in.
+
+    Attributes:
+        delivery: the one in flight.
+        started_s: when the last request began, on the loop's clock.
+        busy_s: when it was last seen at work, on the loop's clock.
+        expires_s: when it is too old to be used again, on the loop's clock.
+        fresh: it never waited idle, so that its loss cannot be due to a peer that had closed it in the meantime.
+        keep: may be used again after the present answer.
+        fate: what the delivery in flight comes to once the connection is gone; None leaves that to its owner.
+        has_answer_begun: bytes of the present answer have come.
+        opening: what the owner asked it to be opened for.
+    """
+
+    __slots__ = (
+        "_known",
+        "_owner",
+        "_reader",
+        "_transport",
+        "busy_s",
+        "delivery",
+        "expires_s",
+        "fate",
+        "fresh",
+        "has_answer_begun",
+        "is_closing",
+        "keep",
+        "opening",
+        "started_s",
+    )
+
+    def __init__(self, owner: ConnectionOwner, opening: object, bounds: AnswerBounds, expires_s: float) -> None:
+        self._owner = owner
+        self._known: AbstractSet[bytes] = owner.known
+        self._reader = AnswerReader(bounds)
+        self.opening = opening
+        self._transport: asyncio.Transport | None = None
+        self.delivery: Delivery | None = None
+        self.started_s = self.busy_s = 0.0
+        self.expires_s = expires_s
+        self.fresh = True
+        self.keep = True
+        self.is_closing = False
+        self.has_answer_begun = False
+        self.fate: Outcome | None = None
+
+    def send(self, delivery: Delivery, head: bytes, started_s: float) -> None:
+        """Put a request on the wire; only while nothing is in flight."""
+        transport = self._transport
+        assert transport is not None
+        self.delivery = delivery
+        self.started_s = started_s
+        body = delivery.record.value
+        if not body:
+            transport.write(head)
+        elif len(body) <= JOINED_BYTES_MAX:
+            transport.write(head + body)
+        else:
+            self._known = NOTHING_KNOWN
+            transport.writelines((head, body))
+
+    def abort(self, fate: Outcome | None) -> None:
+        """Give it up at once; the delivery in flight ends when the connection is gone, shortly after."""
+        if not self.is_closing:
+            self.is_closing = True
+            self.fate = fate
+            self._known = NOTHING_KNOWN
+            self.drop()
+
+    def retire(self) -> None:
+        """Close it, with nothing in flight."""
+        if not self.is_closing:
+            self.is_closing = True
+            assert self._transport is not None
+            self._transport.close()
+
+    def drop(self) -> None:
+        """Break it off, even in the middle of its closing."""
+        assert self._transport is not None
+        self._transport.abort()
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
+        self._owner.opened(self)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        delivery = self.delivery
+        if data in self._known and delivery is not None:
+            self.delivery = None
+            self._owner.answered(self, delivery, DELIVERED)
+        else:
+            self._read(data)
+
+    @override
+    def eof_received(self) -> None:
+        """No byte comes any more: where that is not how the answer was to end, the delivery is lost."""
+        if self.delivery is not None and not self.is_closing and (answer := self._reader.end()) is not None:
+            self._end(answer)
+        elif not self.is_closing:
+            self.abort(None)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_closing = True
+        self._reader.close()
+        delivery, self.delivery = self.delivery, None
+        self._owner.lost(self, delivery)
+
+    def _read(self, data: bytes) -> None:
+        if self.is_closing:
+            return
+        if self.delivery is None:
+            self.abort(None)
+            return
+        is_first = not self.has_answer_begun
+        self.has_answer_begun = True
+        self._known = NOTHING_KNOWN
+        try:
+            answer = self._reader.feed(data)
+        except Nonsense as nonsense:
+            self.abort(Retryable(code="nonsense", reason=str(nonsense)))
+            return
+        if answer is not None:
+            self._end(answer, data if is_first else b"")
+
+    def _end(self, answer: Answer, data: bytes = b"") -> None:
+        """Settle; what was sent in one piece, says Delivered and keeps the connection is worth remembering."""
+        delivery = self.delivery
+        assert delivery is not None
+        outcome = self._owner.judge(answer)
+        if outcome is DELIVERED and answer.reusable and 0 < len(data) <= KNOWN_BYTES_MAX:
+            self._owner.remember(data)
+        self.delivery = None
+        self.has_answer_begun = False
+        self._known = self._owner.known
+        if self._is_unsent():
+            self.abort(None)
+        elif not (answer.reusable and self.keep):
+            self.retire()
+        self._owner.answered(self, delivery, outcome)
+
+    def _is_unsent(self) -> bool:
+        """The answer came before the whole request was taken: the rest of it is in the way of any other."""
+        assert self._transport is not None
+        return self._transport.get_write_buffer_size() > 0

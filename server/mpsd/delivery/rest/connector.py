@@ -1,0 +1,167 @@
+"""From a URL's host to a new connection: names, addresses, TLS, and what each failure means."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Protocol
+
+from mpsd.core.outcome import Unavailable
+from mpsd.delivery.rest.settings import ClientTls, Endpoint
+
+RESOLVE_INTERVAL_S = 5.0
+"""How long resolved addresses serve; new connections then ask again."""
+TLS_SHUTDOWN_S = 1.0
+"""How long a peer may take to say goodbye."""
+
+
+class ConnectFailed(Exception):  # noqa: N818
+    """No address of the endpoint could be connected to."""
+
+    def __init__(self, outcome: Unavailable) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
+
+
+class Connector(Protocol):
+    """A way to open connections."""
+
+    async def connect(self, factory: Callable[[], asyncio.Protocol], timeout_s: float) -> None:
+        """Open one connection.
+
+        Raises:
+            ConnectFailed: with the outcome for the delivery that waits for it.
+        """
+
+    @property
+    def addresses(self) -> int: ...
+
+
+class EndpointConnector:
+    """Spreads new connections over all addresses of the endpoint, those that failed last."""
+
+    def __init__(self, endpoint: Endpoint, tls: ClientTls) -> None:
+        self._endpoint = endpoint
+        self._context = tls_context(tls) if endpoint.is_tls else None
+        self._addresses: list[str] = []
+        self._failed: set[str] = set()
+        self._resolved_s = float("-inf")
+        self._lookup: asyncio.Task[None] | None = None
+        self._turn = 0
+
+    @property
+    def addresses(self) -> int:
+        """How many the name had when it was last resolved."""
+        return len(self._addresses)
+
+    async def connect(self, factory: Callable[[], asyncio.Protocol], timeout_s: float) -> None:
+        """Try each address once, in turn; each may take its share of the time.
+
+        Raises:
+            ConnectFailed: with what the last address said.
+        """
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        await self._resolve(timeout_s)
+        order = self._order()
+        failure = Unavailable(code="unresolved", reason=f"{self._endpoint.host} has no address")
+        for number, address in enumerate(order):
+            share_s = max(0.0, deadline_s - loop.time()) / (len(order) - number)
+            try:
+                async with asyncio.timeout(share_s):
+                    await self._connect_to(address, factory, share_s)
+            except OSError as error:  # a TimeoutError and an ssl.SSLError are one, too
+                self._failed.add(address)
+                failure = self._meaning(error, address, timeout_s)
+            else:
+                self._failed.discard(address)
+                return
+        raise ConnectFailed(failure)
+
+    async def close(self) -> None:
+        if self._lookup is not None:
+            self._lookup.cancel()
+            await asyncio.wait([self._lookup])
+
+    async def _connect_to(self, address: str, factory: Callable[[], asyncio.Protocol], share_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        endpoint = self._endpoint
+        if self._context is None:
+            transport, _ = await loop.create_connection(factory, address, endpoint.port)
+        else:
+            transport, _ = await loop.create_connection(
+                factory,
+                address,
+                endpoint.port,
+                ssl=self._context,
+                server_hostname=endpoint.host,
+                ssl_handshake_timeout=max(share_s, 0.001),
+                ssl_shutdown_timeout=TLS_SHUTDOWN_S,
+            )
+        if (sock := transport.get_extra_info("socket")) is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    async def _resolve(self, timeout_s: float) -> None:
+        """Ask for the addresses unless they are recent; all who need them wait for one answer.
+
+        Old addresses serve on where the name cannot be resolved now.
+        """
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._resolved_s < RESOLVE_INTERVAL_S:
+            return
+        if self._lookup is None or self._lookup.done():
+            self._lookup = loop.create_task(self._look_up(), name="rest-resolve")
+        lookup = self._lookup
+        try:
+            async with asyncio.timeout(timeout_s):
+                await asyncio.shield(lookup)
+        except OSError as error:
+            if not self._addresses:
+                reason = f"{self._endpoint.host} cannot be resolved: {_words(error)}"
+                raise ConnectFailed(Unavailable(code="unresolved", reason=reason)) from error
+
+    async def _look_up(self) -> None:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(self._endpoint.host, self._endpoint.port, type=socket.SOCK_STREAM)
+        self._addresses = list(dict.fromkeys(str(sockaddr[0]) for _, _, _, _, sockaddr in found))
+        self._failed.clear()
+        self._resolved_s = loop.time()
+
+    def _order(self) -> list[str]:
+        """All addresses, beginning with another one each time; those that failed come last."""
+        if not self._addresses:
+            return []
+        self._turn += 1
+        first = self._turn % len(self._addresses)
+        turned = self._addresses[first:] + self._addresses[:first]
+        return sorted(turned, key=self._failed.__contains__)
+
+    def _meaning(self, error: OSError, address: str, timeout_s: float) -> Unavailable:
+        where = f"{address} port {self._endpoint.port}"
+        match error:
+            case TimeoutError():
+                return Unavailable(code="connect_timeout", reason=f"no connection to {where} within {timeout_s} s")
+            case ssl.SSLError():
+                return Unavailable(code="tls", reason=f"TLS with {where} failed: {_words(error)}")
+            case ConnectionRefusedError():
+                return Unavailable(code="refused", reason=f"{where} refused the connection")
+            case ConnectionError() if self._context is not None:
+                return Unavailable(code="tls", reason=f"{where} ended the TLS handshake: {_words(error)}")
+            case _:
+                return Unavailable(code="unreachable", reason=f"{where} cannot be reached: {_words(error)}")
+
+
+def tls_context(tls: ClientTls) -> ssl.SSLContext:
+    """Verifies the endpoint's certificate and name, always.
+
+    Raises:
+        OSError: a file cannot be read or is not what it should be (`ssl.SSLError`).
+    """
+    context = ssl.create_default_context(cafile=tls.ca)
+    if tls.cert is not None:
+        context.load_cert_chain(tls.cert, tls.key)
+    return context
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__

@@ -1,0 +1,164 @@
+"""The head of a request: everything before the body.
+
+What stays the same while a partition is assigned is written once; an ordinary record (first attempt, no headers of its
+own) is one formatting operation.
+"""
+
+import re
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from mpsd.core.cloudevents import attributes_of_event, attributes_of_record, is_structured
+from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.percent import TOKEN, VISIBLE, percent_encode
+from mpsd.core.record import Record
+from mpsd.delivery.rest.settings import Endpoint, RestSettings
+from mpsd.delivery.rest.signature import Signer
+
+ASSIGNMENTS_CACHED_MAX = 4096
+"""Written beginnings kept; assignments that are over leave theirs behind until then."""
+
+OCTET_STREAM = b"application/octet-stream"
+_CONTENT_TYPE = re.compile(rb"[!-~](?:[\t -~]{0,1022}[!-~])?")
+_TRACE_PARENT = re.compile(rb"[!-~]{1,256}")
+_TRACE_STATE = re.compile(rb"[!-~](?:[\t -~]{0,1022}[!-~])?")
+
+
+class _Beginning(NamedTuple):
+    """What the requests of one assignment have in common.
+
+    Attributes:
+        lines: request line and headers up to the offset.
+        ordinary: format of the whole head for offset, offset, timestamp, key and length.
+        ordinary_without_key: the same for offset, offset, timestamp and length.
+        place: topic and partition as they stand in `Idempotency-Key`.
+    """
+
+    lines: bytes
+    ordinary: bytes
+    ordinary_without_key: bytes
+    place: bytes
+
+
+class RequestHeads:
+    """Writes the heads of the requests to one endpoint.
+
+    Args:
+        wall_s: seconds since the epoch, for signatures.
+    """
+
+    def __init__(self, settings: RestSettings, endpoint: Endpoint, wall_s: Callable[[], float]) -> None:
+        self._wall_s = wall_s
+        self._opening = _opening_lines(settings, endpoint)
+        self._signer = Signer(settings.webhook_secrets) if settings.webhook_secrets else None
+        self._as_events = settings.body == "cloudevents-binary"
+        self._is_plain = not self._as_events and self._signer is None
+        self._beginnings: dict[Assignment, _Beginning] = {}
+
+    def head(self, delivery: Delivery) -> bytes:
+        """Request line and headers with the empty line at their end; of any length."""
+        assignment = delivery.assignment
+        beginning = self._beginnings.get(assignment) or self._begin(assignment)
+        record = delivery.record
+        value = record.value
+        timestamp = record.timestamp
+        if (
+            record.headers
+            or value is None
+            or delivery.trouble is not None
+            or delivery.replay is not None
+            or timestamp < 0
+            or not self._is_plain
+        ):
+            return b"".join(self._parts(delivery, beginning))
+        key = record.key
+        offset = record.offset
+        if key is None:
+            return beginning.ordinary_without_key % (offset, offset, timestamp, len(value))
+        if key.translate(None, VISIBLE):
+            key = percent_encode(key)
+        return beginning.ordinary % (offset, offset, timestamp, key, len(value))
+
+    def _begin(self, assignment: Assignment) -> _Beginning:
+        place = b"%b/%d" % (percent_encode(assignment.tp.topic.encode()), assignment.tp.partition)
+        lines = b"%bMps-Topic: %b\r\nMps-Partition: %d\r\nMps-Epoch: %d\r\n" % (
+            self._opening,
+            percent_encode(assignment.tp.topic.encode()),
+            assignment.tp.partition,
+            assignment.epoch,
+        )
+        fixed = lines.replace(b"%", b"%%")
+        fields = b"Mps-Offset: %%d\r\nIdempotency-Key: %b/%%d\r\nMps-Timestamp: %%d\r\n" % place.replace(b"%", b"%%")
+        rest = b"Mps-Attempt: 1\r\nContent-Type: %b\r\nContent-Length: %%d\r\n\r\n" % OCTET_STREAM
+        beginning = _Beginning(
+            lines=lines,
+            ordinary=fixed + fields + b"Mps-Key: %b\r\n" + rest,
+            ordinary_without_key=fixed + fields + rest,
+            place=place,
+        )
+        if len(self._beginnings) >= ASSIGNMENTS_CACHED_MAX:
+            self._beginnings.clear()
+        self._beginnings[assignment] = beginning
+        return beginning
+
+    def _parts(self, delivery: Delivery, beginning: _Beginning) -> Iterator[bytes]:
+        record = delivery.record
+        identity = b"%b/%d" % (beginning.place, record.offset)
+        if delivery.replay is not None:
+            identity += b"#" + percent_encode(delivery.replay.encode())
+        yield beginning.lines
+        yield b"Mps-Offset: %d\r\nIdempotency-Key: %b\r\n" % (record.offset, identity)
+        if record.timestamp >= 0:
+            yield b"Mps-Timestamp: %d\r\n" % record.timestamp
+        if record.key is not None:
+            yield b"Mps-Key: %b\r\n" % percent_encode(record.key)
+        yield b"Mps-Attempt: %d\r\n" % delivery.attempt
+        if record.value is None:
+            yield b"Mps-Tombstone: true\r\n"
+        if delivery.replay is not None:
+            yield b"Mps-Replay: %b\r\n" % percent_encode(delivery.replay.encode())
+        yield from self._header_parts(record)
+        body = record.value or b""
+        if self._signer is not None:
+            yield self._signer.headers(identity, body, int(self._wall_s()))
+        yield b"Content-Length: %d\r\n\r\n" % len(body)
+
+    def _header_parts(self, record: Record) -> Iterator[bytes]:
+        """What comes of the record's own headers, and what CloudEvents adds."""
+        content_type = _first(record, "content-type", _CONTENT_TYPE)
+        yield b"Content-Type: %b\r\n" % (content_type or OCTET_STREAM)
+        if trace_parent := _first(record, "traceparent", _TRACE_PARENT):
+            yield b"traceparent: %b\r\n" % trace_parent
+        if trace_state := _first(record, "tracestate", _TRACE_STATE):
+            yield b"tracestate: %b\r\n" % trace_state
+        mapped: dict[str, bytes] = {}
+        if self._as_events and not is_structured((content_type or b"").decode()):
+            attributes = attributes_of_event(record.headers)
+            mapped = attributes or {}
+            for name, value in (attributes or attributes_of_record(record)).items():
+                yield b"ce-%b: %b\r\n" % (name.encode(), value)
+        for name, given in record.headers:
+            if not (mapped and name.startswith("ce_") and name[3:] in mapped):
+                yield b"Mps-Header-%b: %b\r\n" % (percent_encode(name.encode(), TOKEN), percent_encode(given or b""))
+
+
+def _opening_lines(settings: RestSettings, endpoint: Endpoint) -> bytes:
+    """Request line and the headers that no record changes."""
+    headers = {"Host": endpoint.authority, "User-Agent": "mpsd", **settings.headers}
+    if settings.basic is not None:
+        credentials = b64encode(":".join(settings.basic).encode())
+        headers["Authorization"] = f"Basic {credentials.decode()}"
+    elif settings.bearer is not None:
+        headers["Authorization"] = f"Bearer {settings.bearer}"
+    headers["Mps-Subscription"] = percent_encode(settings.subscription.encode()).decode()
+    lines = [f"POST {endpoint.target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
+
+
+def _first(record: Record, wanted: str, valid: re.Pattern[bytes]) -> bytes | None:
+    """The first header of that name, in any case, whose value HTTP can carry."""
+    for name, value in record.headers:
+        if value and name.lower() == wanted and valid.fullmatch(value):
+            return value
+    return None

@@ -1,0 +1,31 @@
+"""Standard Webhooks: proof that a request comes from here, was not altered, and is not an old one sent again.
+
+Source: Standard Webhooks 1.0, "Signature scheme" and "Webhook headers".
+"""
+
+import hmac
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+
+
+class Signer:
+    """Signs with every live secret, so that a receiver may know either while they are changed.
+
+    Args:
+        secrets: each `whsec_` and base64.
+    """
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._keys = [b64decode(secret.removeprefix("whsec_"), validate=True) for secret in secrets]
+
+    def headers(self, identity: bytes, body: bytes, now_s: int) -> bytes:
+        """The three header lines.
+
+        Args:
+            identity: the same for every attempt; dots are encoded, as the scheme forbids them in it.
+            now_s: the wall clock, seconds since the epoch.
+        """
+        webhook_id = identity.replace(b".", b"%2E")
+        signed = b"%b.%d.%b" % (webhook_id, now_s, body)
+        signatures = b" ".join([b"v1," + b64encode(hmac.digest(key, signed, "sha256")) for key in self._keys])
+        return b"webhook-id: %b\r\nwebhook-timestamp: %d\r\nwebhook-signature: %b\r\n" % (webhook_id, now_s, signatures)
