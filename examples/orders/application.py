@@ -32,11 +32,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-try:
-    from uvloop import new_event_loop  # about twice as fast, where it exists
-except ImportError:
-    from asyncio import new_event_loop
-
 
 class Answer(NamedTuple):
     """What the proxy is told."""
@@ -162,7 +157,8 @@ def main() -> None:
     parser.add_argument("--work-s", type=float, default=0.002, help="what taking an order takes, default %(default)s")
     options = parser.parse_args()
     application = Application(Orders(options.work_s), EventLog(options.log))
-    with asyncio.Runner(loop_factory=new_event_loop) as runner, contextlib.suppress(KeyboardInterrupt):
+    fast_loop = uvicorn.Config(application.routes).get_loop_factory()  # uvloop, where it is installed
+    with asyncio.Runner(loop_factory=fast_loop) as runner, contextlib.suppress(KeyboardInterrupt):
         runner.run(application.serve(options.host, options.port))
 
 

@@ -70,6 +70,8 @@ def event(word: str, at_s: float) -> Event:
             return OutageEnded(at_s)
         case "kill":
             return DaemonKilled(at_s)
+        case _:
+            pass
     if found := DELIVERY.fullmatch(word):
         about = record(found["offset"], found["key"])
         if found["what"] == "(":

@@ -6,6 +6,7 @@ guarantees, `display` and `summary` show it.
 """
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -48,6 +49,7 @@ def run_demo(*, records: int = 20_000, keys: int = 500, keep: bool = False, json
     """
     if records < RECORDS_MIN or keys < 1:
         raise DemoArgumentError(f"the demo needs at least {RECORDS_MIN} records and 1 key, not {records} and {keys}")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of a client's troubles is raised
     display = display_for(sys.stderr if json_output else sys.stdout)
     try:
         return asyncio.run(_Demo(records, keys, keep, json_output, display).until_signalled())

@@ -54,12 +54,13 @@ class Display(Protocol):
 
 
 class PlainDisplay:
-    """Lines without colour, one every few seconds: for files, pipes and CI."""
+    """Lines without colour, one every few seconds while there is news: for files, pipes and CI."""
 
     def __init__(self, stream: TextIO, interval_s: float = PLAIN_INTERVAL_S) -> None:
         self._stream = stream
         self._interval_s = interval_s
         self._shown_at_s = float("-inf")
+        self._shown: Moment | None = None
 
     @override
     def __repr__(self) -> str:
@@ -70,8 +71,8 @@ class PlainDisplay:
 
     def show(self, moment: Moment) -> None:
         now_s = time.monotonic()
-        if now_s - self._shown_at_s >= self._interval_s:
-            self._shown_at_s = now_s
+        if now_s - self._shown_at_s >= self._interval_s and moment != self._shown:
+            self._shown_at_s, self._shown = now_s, moment
             self.say(moment.figures() + (f"  {moment.note}" if moment.note else ""))
 
     def close(self) -> None:

@@ -25,13 +25,16 @@ OUTAGE_S = 2.0
 _LOOK_INTERVAL_S = 0.1
 _RATE_WINDOW_S = 1.0
 _CHUNK_RECORDS = 2_500
+STALLED_S = 20.0
+"""A run in which nothing has moved for so long is over: longer than an outage and every back-off of the demo."""
 
 
 class Run:
     """A run that has not begun; `play` it once.
 
     Args:
-        deadline_s: on the monotonic clock; what is not settled by then stays so, and the evidence shows it.
+        deadline_s: on the monotonic clock; what is not settled by then, or when nothing has moved for `STALLED_S`, stays
+            so, and the evidence shows it.
     """
 
     def __init__(self, stage: Stage, story: Story, display: Display, deadline_s: float) -> None:
@@ -43,6 +46,7 @@ class Run:
         self._commits: list[Committed] = []
         self._committed: dict[TopicPartition, int] = {}
         self._meters = Meters()
+        self._moved_at_s = time.monotonic()
         self._delivered: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
 
     async def play(self) -> Evidence:
@@ -73,17 +77,20 @@ class Run:
             await self._look()
 
     async def _until(self, reached: Callable[[], bool]) -> None:
-        """Look and show until it is reached or the deadline has passed."""
-        while not reached() and time.monotonic() < self._deadline_s:
+        """Look and show until it is reached, or there is no more hope that it will be."""
+        while not reached() and time.monotonic() < min(self._deadline_s, self._moved_at_s + STALLED_S):
             await self._look()
             await asyncio.sleep(_LOOK_INTERVAL_S)
 
     async def _look(self) -> None:
         self._stage.check()
+        before = (self._meters, len(self._commits), len(self._produced))
         if (exposition := await get(f"{self._stage.daemon_url}/metrics")) is not None:
             self._meters = read_meters(exposition)
         with contextlib.suppress(KafkaUnavailable):  # before the group's first commit it has no coordinator
             self._see_commits(await self._stage.topics.committed(self._stage.topic))
+        if (self._meters, len(self._commits), len(self._produced)) != before:
+            self._moved_at_s = time.monotonic()
         self._display.show(self._moment())
 
     def _see_commits(self, committed: Mapping[TopicPartition, int]) -> None:
@@ -110,15 +117,13 @@ class Run:
         )
 
     async def _evidence(self, log_end: Mapping[TopicPartition, int]) -> Evidence:
-        dead_letters: list[Record] = []
-        with contextlib.suppress(KafkaUnavailable):  # no such topic: then there are none, which is for the judge
-            dead_letters = await self._stage.topics.read_all(dead_letter_topic(self._stage.topic))
+        topics, dead_letters = self._stage.topics, dead_letter_topic(self._stage.topic)
         return Evidence(
             produced=self._produced,
             poison=self._story.poison,
             flaky=self._story.flaky,
             event_log=self._stage.event_log.read_text().splitlines(),
-            dead_letters=dead_letters,
+            dead_letters=await topics.read_all(dead_letters) if await topics.exists(dead_letters) else [],
             commits=self._commits,
             log_end=log_end,
             wall_clock_s=time.time() - time.monotonic(),

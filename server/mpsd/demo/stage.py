@@ -82,7 +82,7 @@ async def staged(say: Callable[[str], None]) -> AsyncIterator[Stage]:
         event_log = processes.directory / "events.jsonl"
         application = Child(processes, "application", application_argv(event_log))
         application_url = await application.first_line(_READY_S)
-        say(f"the application takes orders at {application_url} (process {application.pid})")
+        say(f"an application takes orders at {application_url} (process {application.pid})")
         (http_port,) = free_ports(1)
         config = processes.directory / "mps.toml"
         config.write_text(daemon_config(servers, topic, application_url, http_port))
@@ -90,7 +90,7 @@ async def staged(say: Callable[[str], None]) -> AsyncIterator[Stage]:
         stack.push_async_callback(daemon.stop)
         daemon_url = f"http://127.0.0.1:{http_port}"
         await _until_ready(daemon, f"{daemon_url}/readyz")
-        say(f"mpsd has joined its group; metrics at {daemon_url}/metrics (process {daemon.pid})")
+        say(f"mpsd is ready, with metrics at {daemon_url}/metrics (process {daemon.pid})")
         yield Stage(
             topics=topics,
             bootstrap_servers=",".join(servers),

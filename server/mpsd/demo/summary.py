@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import TextIO
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -41,15 +41,15 @@ def as_lines(findings: Findings, whole_s: float) -> str:
     return "\n".join(lines)
 
 
-def as_table(findings: Findings, whole_s: float) -> Table:
+def as_table(findings: Findings, whole_s: float) -> Group:
     """For a terminal."""
-    table = Table(box=box.SIMPLE_HEAD, caption=figures_of(findings, whole_s), caption_justify="left", caption_style="")
-    table.add_column("Promise")
-    table.add_column("Seen")
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("promise", no_wrap=True)
+    table.add_column("seen", no_wrap=True)
     for check in findings.checks:
-        seen = Text(f"BROKEN {check.fault}", style="bold red") if check.fault else Text("holds", style="green")
-        table.add_row(check.promise, seen)
-    return table
+        table.add_row(check.promise, Text("BROKEN", style="bold red") if check.fault else Text("holds", style="green"))
+    faults = [Text(f"{check.guarantee}: {check.fault}\n", style="red") for check in findings.checks if check.fault]
+    return Group(table, *faults, Text(figures_of(findings, whole_s)))
 
 
 def write_summary(findings: Findings, whole_s: float, stream: TextIO) -> None:

@@ -79,6 +79,11 @@ class Topics:
         async with _asking(f"delete topics {', '.join(topics)}"):
             _raise_first((await self._admin.delete_topics(list(topics))).topic_error_codes)
 
+    async def exists(self, topic: str) -> bool:
+        """Whether the cluster has the topic now."""
+        async with _asking("list topics"):
+            return topic in await self._admin.list_topics()
+
     async def committed(self, group: str) -> dict[TopicPartition, int]:
         """The group's committed offsets, the next of each partition; partitions without a commit are left out."""
         async with _asking(f"look up the offsets of group {group}"):
@@ -96,9 +101,8 @@ class Topics:
         records: list[Record] = []
         async with self._consumer() as consumer, _asking(f"read {topic}", _TRANSFER_S):
             tps = await self._partitions(topic)
-            consumer.assign(tps)
             ends = await consumer.end_offsets(tps)
-            await consumer.seek_to_beginning(*tps)
+            consumer.assign(tps)
             while any([await consumer.position(tp) < ends[tp] for tp in tps]):
                 fetched = await consumer.getmany(timeout_ms=_READ_WAIT_MS)
                 records.extend(record for batch in fetched.values() for record in batch)
@@ -127,7 +131,10 @@ class Topics:
 
     @asynccontextmanager
     async def _consumer(self) -> AsyncIterator[Any]:
-        consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=self._bootstrap_servers, enable_auto_commit=False)
+        # "earliest", because `seek_to_beginning` behind `assign` can lose against the reset that `assign` starts.
+        consumer = aiokafka.AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest"
+        )
         try:
             async with _asking("connect"):
                 await consumer.start()
