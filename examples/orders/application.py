@@ -32,6 +32,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+BACKLOG = 1024
+"""Connections that may wait until they are accepted."""
+
 
 class Answer(NamedTuple):
     """What the proxy is told."""
@@ -117,9 +120,10 @@ class Application:
     async def outage(self, request: Request) -> Response:
         """Somebody wants to see what the proxy does while nobody listens here."""
         self._outage_s = min(60.0, max(0.0, float(request.query_params.get("seconds", "2"))))
-        self._log.write("outage_began")
         assert self._server, "it has received a request"
-        self._server.should_exit = True
+        if not self._server.should_exit:
+            self._log.write("outage_began")
+            self._server.should_exit = True
         return PlainTextResponse(f"away for {self._outage_s:g} s\n")
 
     async def serve(self, host: str, port: int) -> None:
@@ -129,7 +133,7 @@ class Application:
         port = listener.getsockname()[1]
         print(f"http://{host}:{port}/orders", flush=True)
         while True:
-            config = uvicorn.Config(self.routes, lifespan="off", access_log=False, log_level="warning", backlog=1024)
+            config = uvicorn.Config(self.routes, lifespan="off", access_log=False, log_level="warning", backlog=BACKLOG)
             self._server = uvicorn.Server(config)
             self._outage_s = 0.0
             await self._server.serve(sockets=[listener])  # requests being answered are finished before it returns
@@ -141,10 +145,11 @@ class Application:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that will listen there; port 0 is a free one."""
+    """A socket that listens there, so that nobody is refused from now on; port 0 is a free one."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
+    listener.listen(BACKLOG)
     return listener
 
 
