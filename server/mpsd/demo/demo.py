@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from mpsd.demo.checks import Findings, find
 from mpsd.demo.display import Display, display_for
@@ -105,22 +106,22 @@ class _Demo:
 
 
 def _to_try(stage: Stage) -> str:
-    kafka, topic = stage.bootstrap_servers, stage.topic
-    order = 'customer-1:{"amount": 5, "warehouse": "near"}'
+    python = os.path.relpath(sys.executable) if sys.executable.startswith(f"{Path.cwd()}{os.sep}") else sys.executable
+    kafka = stage.bootstrap_servers
     return f"""
 Everything goes on until Ctrl-C. To try in another terminal:
   what the daemon says of itself
-    curl -s {stage.daemon_url}/metrics | grep -v '#'
+    curl -s {stage.daemon_url}/metrics | grep ^mps
+  5,000 orders more
+    {python} -m mpsd.demo.produce {kafka} {stage.topic} 5000
   the application goes away for ten seconds; records wait and spend no attempts
     curl -X POST '{stage.outage_url}?seconds=10'
-  one more order, or a poisonous one with "amount": 0
-    echo '{order}' | kcat -P -b {kafka} -t {topic} -K:
-  20,000 more in a demo of its own on the same Kafka
-    KAFKA_BOOTSTRAP_SERVERS={kafka} mpsd demo
-  a second daemon in the same group (give it another [http] listen)
-    cat {stage.config}
-  every delivery that the application sees
+  every delivery, as the application sees it
     tail -f {stage.event_log}
-  the daemon stops cleanly, and what it committed stays
+  a second daemon shares the partitions; stop it with Ctrl-C
+    MPS_HTTP_LISTEN=127.0.0.1:0 {python} -m mpsd --config {stage.config}
+  the first one stops cleanly; what it has committed stays
     kill {stage.daemon.pid}
+  the demo once more on the same Kafka
+    KAFKA_BOOTSTRAP_SERVERS={kafka} {python} -m mpsd demo
 """
