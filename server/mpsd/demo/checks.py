@@ -39,6 +39,7 @@ class Evidence:
         event_log: lines that the application wrote.
         dead_letters: records of the dead-letter topic.
         commits: offsets that the group was seen to have committed, in the order of time.
+        clean_stop: whether the daemon ended with 0 when it was asked to end; None if it was not asked.
         wall_clock_s: seconds since the epoch at the zero of the clock that the other times are on.
     """
 
@@ -49,6 +50,7 @@ class Evidence:
     dead_letters: Sequence[Record]
     commits: Sequence[Committed]
     log_end: Mapping[TopicPartition, int]
+    clean_stop: bool | None
     wall_clock_s: float
 
 
@@ -101,7 +103,7 @@ def find(evidence: Evidence) -> Findings:
     ended = [event for event in application if isinstance(event, DeliveryEnded)]
     accepted = len({Place.of(event.record) for event in ended if isinstance(event.outcome, Delivered)})
     return Findings(
-        checks=[*checks, Check("StoryTold", "poison, failures and an outage happened", _untold(application, evidence))],
+        checks=[*checks, *_of_the_run(application, evidence)],
         produced=len(evidence.produced),
         accepted=accepted,
         dead_lettered=len(letters),
@@ -129,6 +131,14 @@ def _dead_lettered(record: Record, wall_clock_s: float) -> DeadLettered:
         source = SeenRecord(record.topic, record.partition, record.offset, record.key)
     at_s = record.timestamp / 1000 - wall_clock_s
     return DeadLettered(source, at_s, headers.get("mps-dlq-disposition", ""), headers.get("mps-dlq-reason", ""))
+
+
+def _of_the_run(application: Sequence[TimedEvent], evidence: Evidence) -> list[Check]:
+    checks = [Check("StoryTold", "poison, failures and an outage happened", _untold(application, evidence))]
+    if evidence.clean_stop is not None:
+        fault = "" if evidence.clean_stop else "mpsd did not end with exit code 0 when it was asked to end"
+        checks.append(Check("CleanStop", "mpsd stopped cleanly", fault))
+    return checks
 
 
 def _untold(application: Sequence[TimedEvent], evidence: Evidence) -> str:

@@ -49,8 +49,11 @@ class Run:
         self._moved_at_s = time.monotonic()
         self._delivered: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
 
-    async def play(self) -> Evidence:
+    async def play(self, *, stop: bool) -> Evidence:
         """The whole run.
+
+        Args:
+            stop: whether to ask the daemon to end when all is settled, so that what it does then is seen too.
 
         Raises:
             ChildEnded: the daemon or the application ended by itself.
@@ -64,7 +67,9 @@ class Run:
         await self._produce(messages[half:])
         log_end = await self._stage.topics.log_end(self._stage.topic)
         await self._until(lambda: all(self._committed.get(tp, 0) == end for tp, end in log_end.items()))
-        return await self._evidence(log_end)
+        clean_stop = await self._stage.daemon.stop() == 0 if stop else None
+        self._see_commits(await self._stage.topics.committed(self._stage.topic))
+        return await self._evidence(log_end, clean_stop)
 
     async def _produce(self, messages: Sequence[Message]) -> None:
         for start in range(0, len(messages), _CHUNK_RECORDS):
@@ -116,7 +121,7 @@ class Run:
             note="the application is away: deliveries pause" if meters.breaker_open else "",
         )
 
-    async def _evidence(self, log_end: Mapping[TopicPartition, int]) -> Evidence:
+    async def _evidence(self, log_end: Mapping[TopicPartition, int], clean_stop: bool | None) -> Evidence:
         topics, dead_letters = self._stage.topics, dead_letter_topic(self._stage.topic)
         return Evidence(
             produced=self._produced,
@@ -126,5 +131,6 @@ class Run:
             dead_letters=await topics.read_all(dead_letters) if await topics.exists(dead_letters) else [],
             commits=self._commits,
             log_end=log_end,
+            clean_stop=clean_stop,
             wall_clock_s=time.time() - time.monotonic(),
         )

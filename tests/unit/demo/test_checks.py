@@ -55,6 +55,7 @@ EVIDENCE = Evidence(
     dead_letters=[letter(2, 1_000_004.5)],
     commits=[Committed(ORDERS, 1, 1.6), Committed(ORDERS, 3, 5.0)],
     log_end={ORDERS: 3},
+    clean_stop=True,
     wall_clock_s=1_000_000.0,
 )
 
@@ -113,6 +114,11 @@ def test_a_commit_before_the_dead_letter_is_too_early() -> None:
 
 def test_a_commit_that_stays_behind_is_lag() -> None:
     assert broken(replace(EVIDENCE, commits=EVIDENCE.commits[:1])) == {"LagReachesZero"}
+
+
+def test_a_daemon_that_does_not_end_is_no_success() -> None:
+    assert broken(replace(EVIDENCE, clean_stop=False)) == {"CleanStop"}
+    assert not broken(replace(EVIDENCE, clean_stop=None))
 
 
 def test_a_run_of_nothing_is_no_success() -> None:
