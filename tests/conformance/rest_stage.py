@@ -1,0 +1,58 @@
+"""A REST adapter in front of a scripted server."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from mpsd.core.delivery import Delivery
+from mpsd.core.outcome import Outcome
+from mpsd.delivery.rest import RestAdapter, RestSettings
+from tests.conformance.deliveries import Settlements
+from tests.conformance.http_server import HttpServer, Script
+
+WALL_S = 1_000_000.0
+"""What the wall clock says in these tests."""
+
+
+@dataclass(slots=True, kw_only=True)
+class RestStage:
+    adapter: RestAdapter
+    server: HttpServer
+    settlements: Settlements = field(default_factory=Settlements)
+
+    def deliver(self, *batch: Delivery) -> None:
+        self.settlements.deliver(self.adapter, *batch)
+
+    async def outcome(self, given: Delivery) -> Outcome:
+        self.deliver(given)
+        return await self.settlements.of(given)
+
+    def statistic(self, name: str) -> int:
+        return int(self.adapter.statistics()[name])
+
+
+@asynccontextmanager
+async def rest(
+    script: Script,
+    *,
+    url: str = "http://127.0.0.1:{port}/orders",
+    tls: ssl.SSLContext | None = None,
+    **settings: object,
+) -> AsyncIterator[RestStage]:
+    server = HttpServer(script)
+    port = await server.start(tls=tls)
+    given = {"concurrency_max": 8, **settings}
+    adapter = RestAdapter(
+        RestSettings(subscription="billing", url=url.format(port=port), **given),  # type: ignore[arg-type]
+        wall_s=lambda: WALL_S,
+    )
+    stage = RestStage(adapter=adapter, server=server)
+    await adapter.start(lambda: None, stage.settlements.settle)
+    try:
+        yield stage
+    finally:
+        await adapter.close(0.0)
+        await server.stop()
+    assert not stage.settlements.complaints
+    assert not stage.settlements.open
