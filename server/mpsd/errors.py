@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from typing_extensions import override
+
 
 class MpsError(Exception):
     """Something the daemon could not do and can name."""
@@ -31,6 +33,7 @@ class Problem:
     hint: str = ""
     subscription: str = ""
 
+    @override
     def __str__(self) -> str:
         whose = f" ({self.subscription})" if self.subscription else ""
         return f"{self.path}{whose}: {self.message}" + (f"; {self.hint}" if self.hint else "")

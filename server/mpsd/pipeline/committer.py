@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 
 from mpsd.core.delivery import Assignment
-from mpsd.core.offset_tracker import Snapshot
 from mpsd.errors import CommitFenced, KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.ports import CommitPoint, RecordSource
@@ -31,18 +30,11 @@ class Committer:
         source: RecordSource,
         pending: PendingQueue,
         interval_s: float,
-        metadata: Callable[[Snapshot], str],
     ) -> None:
-        """Begin with nothing committed.
-
-        Args:
-            metadata: what a commit carries beside the offset.
-        """
         self._subscription = subscription
         self._source = source
         self._pending = pending
         self._interval_s = interval_s
-        self._metadata = metadata
         self._lock = asyncio.Lock()
         self._done: dict[Assignment, tuple[object, CommitPoint]] = {}
         self._due = asyncio.Event()
@@ -110,8 +102,7 @@ class Committer:
         done = self._done.get(assignment)
         if done is not None and done[0] == self._state(queue):
             return None
-        snapshot = queue.tracker.snapshot()
-        point = CommitPoint(snapshot.next_offset, self._metadata(snapshot))
+        point = CommitPoint(queue.tracker.next_offset, "")
         return None if done is not None and done[1] == point else point
 
     @staticmethod

@@ -3,12 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mpsd.core.dead_letter import Sender
 from mpsd.core.delivery import Assignment
-from mpsd.core.offset_tracker import OffsetTracker, Run, Snapshot
+from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.core.rate import TokenBucket
 from mpsd.core.retry import RetryRules
 from mpsd.core.retry_policy import PolicyRules, RetryPolicy
@@ -20,7 +19,7 @@ from mpsd.pipeline.pending_queue import Ordering, PartitionQueue, PendingBudget,
 from mpsd.pipeline.reader import Reader
 from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
 from mpsd.pipeline.writer import Writer
-from mpsd.ports import CommitPoint, DeadLetterSink, DeliveryAdapter, Position, RecordSource
+from mpsd.ports import DeadLetterSink, DeliveryAdapter, Position, RecordSource
 
 log = logging.getLogger("mpsd.pipeline")
 
@@ -45,19 +44,6 @@ class Settings:
     drain_timeout_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OffsetMaps:
-    """How finished offsets beyond the committed one travel in a commit's metadata.
-
-    Attributes:
-        write: text for a snapshot.
-        read: finished runs and attempts from what was committed; of untrusted text, nothing.
-    """
-
-    write: Callable[[Snapshot], str]
-    read: Callable[[CommitPoint, int, int], tuple[tuple[Run, ...], Mapping[int, int]]]
-
-
 class Pipeline:
     """Reader → PendingQueue → OrderIterator → Writer → Committer, for one consumer group and one endpoint.
 
@@ -73,13 +59,11 @@ class Pipeline:
         adapter: DeliveryAdapter,
         sink: DeadLetterSink,
         budget: PendingBudget,
-        maps: OffsetMaps,
     ) -> None:
         self.settings = settings
         self._source = source
         self._adapter = adapter
         self._sink = sink
-        self._maps = maps
         self.policy = RetryPolicy(settings.rules)
         self._order = OrderIterator()
         self.pending = PendingQueue(
@@ -98,7 +82,7 @@ class Pipeline:
             self._bucket,
             self._dead_letters.bury,
         )
-        self.committer = Committer(settings.name, source, self.pending, settings.commit_interval_s, maps.write)
+        self.committer = Committer(settings.name, source, self.pending, settings.commit_interval_s)
         self._tasks: list[asyncio.Task[None]] = []
         self._leaving: dict[Assignment, asyncio.Task[None]] = {}
         self.state = "starting"
@@ -139,12 +123,9 @@ class Pipeline:
 
     def on_assigned(self, assignment: Assignment, position: Position) -> None:
         """See `AssignmentListener`."""
-        runs, attempts = (), {}  # type: tuple[Run, ...], Mapping[int, int]
-        if position.committed is not None and position.committed.next_offset == position.next_offset:
-            runs, attempts = self._maps.read(position.committed, position.log_start, position.log_end)
-        tracker = OffsetTracker(position.next_offset, runs)
+        tracker = OffsetTracker(position.next_offset)
         committed = position.committed.next_offset if position.committed is not None else -1
-        self.pending.open(PartitionQueue(assignment, tracker, committed, position.log_end, attempts))
+        self.pending.open(PartitionQueue(assignment, tracker, committed, position.log_end))
         if committed != position.next_offset:
             self.committer.wake()
         log.info(

@@ -1,0 +1,75 @@
+"""A look at a cluster, for `mpsd --check`."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from mpsd.kafka.connection import asking
+
+TIMEOUT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicDescription:
+    """What a topic is like.
+
+    Attributes:
+        retention_ms: -1 is for ever.
+        brokers: of the whole cluster.
+    """
+
+    partitions: int
+    replicas: int
+    min_in_sync: int
+    retention_ms: int
+    brokers: int
+
+
+class Cluster:
+    """Use it with `async with`; each call fails with KafkaUnavailable or KafkaRefused within `TIMEOUT_S`."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._admin = AIOKafkaAdminClient(**options)
+        self.brokers = 0
+
+    async def __aenter__(self) -> Self:
+        try:
+            with asking("connect to Kafka"):
+                async with asyncio.timeout(TIMEOUT_S):
+                    await self._admin.start()
+                    self.brokers = len((await self._admin.describe_cluster())["brokers"])
+        except BaseException:
+            await self._admin.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._admin.close()
+
+    async def describe(self, names: Sequence[str]) -> dict[str, TopicDescription]:
+        """Those of the topics that exist."""
+        with asking("describe topics"):
+            async with asyncio.timeout(TIMEOUT_S):
+                existing = set(await self._admin.list_topics())
+                found = [name for name in names if name in existing]
+                described = await self._admin.describe_topics(found) if found else []
+                return {topic["topic"]: await self._described(topic) for topic in described}
+
+    async def _described(self, topic: Any) -> TopicDescription:
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic["topic"])
+        answers = await self._admin.describe_configs([resource])
+        configs = {entry[0]: entry[1] for answer in answers for entry in answer.resources[0][4]}
+        return TopicDescription(
+            partitions=len(topic["partitions"]),
+            replicas=min((len(partition["replicas"]) for partition in topic["partitions"]), default=0),
+            min_in_sync=int(configs.get("min.insync.replicas", 1)),
+            retention_ms=int(configs.get("retention.ms", -1)),
+            brokers=self.brokers,
+        )

@@ -1,0 +1,143 @@
+"""From the configuration to the parts: the one place where its words become settings of stages, clients and policies."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mpsd.config import Config, RestDelivery, Subscription, reveal
+from mpsd.core.breaker import BreakerRules
+from mpsd.core.dead_letter import Sender
+from mpsd.core.retry import RetryRules
+from mpsd.core.retry_policy import PolicyRules
+from mpsd.core.status_table import Meaning
+from mpsd.delivery.rest.adapter import RestAdapter
+from mpsd.delivery.rest.settings import ClientTls, RestSettings
+from mpsd.kafka.connection import client_options
+from mpsd.kafka.dead_letters import DeadLetterSettings, KafkaDeadLetters
+from mpsd.kafka.group import GroupSettings, KafkaGroup
+from mpsd.pipeline.pending_queue import Ordering, PendingBudget
+from mpsd.pipeline.pipeline import Pipeline, Settings
+
+PREFETCHES = 1
+"""Fetches that the client library holds beside the one being handed out; they count towards limits.pending_bytes_max."""
+
+
+def pipelines(config: Config) -> list[Pipeline]:
+    """One pipeline a subscription, connected to nothing yet.
+
+    Raises:
+        ConfigError: a certificate, key or secret cannot be used.
+    """
+    options = client_options(config.kafka)
+    prefetched = PREFETCHES * config.kafka.fetch_bytes_max * len(config.subscriptions)
+    budget = PendingBudget(config.limits.pending_bytes_max - prefetched)
+    return [_pipeline(config, subscription, options, budget) for subscription in config.subscriptions]
+
+
+def _pipeline(
+    config: Config, subscription: Subscription, options: Mapping[str, Any], budget: PendingBudget
+) -> Pipeline:
+    return Pipeline(
+        pipeline_settings(subscription),
+        KafkaGroup(group_settings(config, subscription), options),
+        RestAdapter(rest_settings(subscription)),
+        KafkaDeadLetters(dead_letter_settings(subscription), options),
+        budget,
+    )
+
+
+def pipeline_settings(subscription: Subscription) -> Settings:
+    """What the stages are told."""
+    retry, breaker, delivery = subscription.retry, subscription.breaker, subscription.delivery
+    return Settings(
+        name=subscription.name,
+        sender=Sender(subscription=subscription.name, group=subscription.group, endpoint=delivery.url),
+        ordering=Ordering(by=subscription.ordering.by, null_key=subscription.ordering.null_key),
+        records_max=subscription.pending.records_max,
+        bytes_max=subscription.pending.bytes_max,
+        rules=PolicyRules(
+            retry=RetryRules(
+                attempts_max=retry.attempts_max,
+                backoff_initial_s=retry.backoff_initial_s,
+                backoff_max_s=retry.backoff_max_s,
+                record_age_max_s=retry.record_age_max_s,
+            ),
+            breaker=BreakerRules(
+                lanes_min=breaker.lanes_min,
+                successes_between=breaker.successes_between,
+                probe_interval_s=breaker.probe_interval_s,
+            ),
+            sick_key_after=retry.sick_key_after,
+            sick_keys_max=retry.sick_keys_max,
+            lost_window_s=retry.lost_window_s,
+            concurrency_max=delivery.concurrency_max,
+        ),
+        burial=RetryRules(
+            attempts_max=1,
+            backoff_initial_s=subscription.dead_letter.backoff_initial_s,
+            backoff_max_s=subscription.dead_letter.backoff_max_s,
+        ),
+        rate_max_per_s=delivery.rate_max_per_s,
+        commit_interval_s=subscription.commit.interval_s,
+        drain_timeout_s=subscription.rebalance.drain_timeout_s,
+    )
+
+
+def group_settings(config: Config, subscription: Subscription) -> GroupSettings:
+    """What the membership is told."""
+    kafka = config.kafka
+    return GroupSettings(
+        subscription=subscription.name,
+        group=subscription.group,
+        topics=tuple(subscription.topics),
+        start=subscription.start,
+        out_of_range=subscription.out_of_range,
+        isolation_level=subscription.isolation_level,
+        session_timeout_ms=kafka.session_timeout_ms,
+        rebalance_timeout_ms=kafka.rebalance_timeout_ms,
+        heartbeat_interval_ms=kafka.heartbeat_interval_ms,
+        fetch_bytes_max=kafka.fetch_bytes_max,
+        address=config.admin.advertise,
+    )
+
+
+def dead_letter_settings(subscription: Subscription) -> DeadLetterSettings:
+    """What the dead-letter sink is told."""
+    dead_letter = subscription.dead_letter
+    return DeadLetterSettings(
+        topic=dead_letter.topic,
+        source_topics=tuple(subscription.topics),
+        retention_s=dead_letter.retention_s,
+        replication_factor=dead_letter.replication_factor,
+        write_timeout_s=dead_letter.write_timeout_s,
+    )
+
+
+def rest_settings(subscription: Subscription) -> RestSettings:
+    """What the REST adapter is told, secrets in the clear."""
+    delivery: RestDelivery = subscription.delivery
+    auth, tls = delivery.auth, delivery.tls
+    basic = auth.basic if auth is not None else None
+    return RestSettings(
+        subscription=subscription.name,
+        url=delivery.url,
+        concurrency_max=delivery.concurrency_max,
+        timeout_s=delivery.timeout_s,
+        connect_timeout_s=delivery.connect_timeout_s,
+        connection_age_max_s=delivery.connection_age_max_s,
+        connection_idle_max_s=delivery.connection_idle_max_s,
+        request_header_bytes_max=delivery.request_header_bytes_max,
+        response_header_bytes_max=delivery.response_header_bytes_max,
+        response_body_bytes_max=delivery.response_body_bytes_max,
+        retry_after_max_s=delivery.retry_after_max_s,
+        body=delivery.body,
+        headers={name: reveal(value) for name, value in delivery.headers.items()},
+        basic=(reveal(basic.username), reveal(basic.password)) if basic is not None else None,
+        bearer=reveal(auth.bearer) if auth is not None and auth.bearer is not None else None,
+        webhook_secrets=tuple(reveal(secret) for secret in delivery.webhook_secrets),
+        tls=ClientTls(
+            ca=str(tls.ca) if tls is not None and tls.ca else None,
+            cert=str(tls.cert) if tls is not None and tls.cert else None,
+            key=str(tls.key) if tls is not None and tls.key else None,
+        ),
+        status={status: Meaning(meaning) for status, meaning in delivery.status.items()},
+    )

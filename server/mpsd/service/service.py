@@ -1,0 +1,127 @@
+"""The running daemon: starts its parts in the order that delivers soonest, stops them in the order that loses nothing."""
+
+import asyncio
+import gc
+import logging
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+
+from mpsd import __version__
+from mpsd.config import Config
+from mpsd.listeners.address import address_of, bind
+from mpsd.pipeline.pipeline import Pipeline
+from mpsd.pipeline.statistics import SubscriptionStatistics
+from mpsd.service.build import pipelines
+
+log = logging.getLogger("mpsd.service")
+
+POLL_SILENCE_MAX_S = 60.0
+"""How long a Reader may not have polled until the daemon is taken for stuck."""
+GC_THRESHOLD = 50_000
+"""Objects made between two collections of the youngest generation: records are many and hold no cycles."""
+
+
+class Service:
+    """All subscriptions and listeners of one daemon.
+
+    Takes: a configuration.
+    Gives: statistics and health to the listeners.
+    """
+
+    def __init__(self, config: Config, log_lines_suppressed: Callable[[], int]) -> None:
+        """Take the addresses, so that one in use is an error before anything starts.
+
+        Raises:
+            ConfigError: a certificate, key or secret cannot be used.
+            AddressInUse, AddressUnusable: a listener cannot listen.
+        """
+        self._config = config
+        self._suppressed = log_lines_suppressed
+        self._pipelines: Sequence[Pipeline] = ()
+        self._is_stopping = False
+        self._http: socket.socket = bind("http", config.http.listen)
+        try:
+            self._admin: socket.socket = bind("admin", config.admin.listen)
+        except BaseException:
+            self._http.close()
+            raise
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then finish what is in flight within `shutdown.grace_s`."""
+        self._pipelines = pipelines(self._config)
+        for pipeline in self._pipelines:
+            await pipeline.start()
+        async with AsyncExitStack() as listeners:
+            await self._listen(listeners)
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(GC_THRESHOLD, 20, 20)
+            await stop.wait()
+            await self._stop()
+
+    async def _listen(self, listeners: AsyncExitStack) -> None:
+        """Open the listeners; imported here, as the libraries take longer to load than the groups to join."""
+        await asyncio.sleep(0)
+        from mpsd.admin.collector import registry  # noqa: PLC0415 - see above
+        from mpsd.admin.http import http_app  # noqa: PLC0415
+        from mpsd.listeners.http import serving_http  # noqa: PLC0415
+        from mpsd.listeners.tls import server_context  # noqa: PLC0415
+        from mpsd.listeners.tokens import load_tokens  # noqa: PLC0415
+
+        http = self._config.http
+        tokens = load_tokens("http", http.tokens_file) if http.tokens_file else None
+        app = http_app(self, registry(self, __version__, self._suppressed), tokens)
+        tls = server_context("http", http.tls) if http.tls else None
+        await listeners.enter_async_context(serving_http(app, self._http, tls))
+        await asyncio.sleep(0)
+
+        from mpsd.admin.grpc import Health, add_health_and_reflection  # noqa: PLC0415
+        from mpsd.listeners.grpc import bounded_server, serving_grpc  # noqa: PLC0415
+
+        health, server = Health(self), bounded_server()
+        add_health_and_reflection(server, health)
+        admin_address = address_of(self._admin)
+        await listeners.enter_async_context(serving_grpc("admin", server, self._admin, self._config.admin.tls))
+        listeners.callback(health.end)
+        log.info(
+            "mpsd %s serves %d subscriptions; http %s, admin %s",
+            __version__,
+            len(self._pipelines),
+            address_of(self._http),
+            admin_address,
+            extra={"code": "service.started"},
+        )
+
+    async def _stop(self) -> None:
+        self._is_stopping = True
+        grace_s = self._config.shutdown.grace_s
+        log.info("stopping: deliveries in flight have %.0f s", grace_s, extra={"code": "service.stopping"})
+        await asyncio.gather(*(pipeline.stop(grace_s) for pipeline in self._pipelines))
+        log.info("stopped; everything finished is committed", extra={"code": "service.stopped"})
+
+    def statistics(self) -> Sequence[SubscriptionStatistics]:
+        return [pipeline.statistics() for pipeline in self._pipelines]
+
+    def not_alive(self) -> Sequence[str]:
+        """See `admin.daemon.Daemon`."""
+        now_s = time.monotonic()
+        return [
+            f"subscription {pipeline.settings.name}: its reader has not polled for {now_s - pipeline.reader.polled_at_s:.0f} s"
+            for pipeline in self._pipelines
+            if pipeline.state == "failed"
+            or (pipeline.state == "running" and now_s - pipeline.reader.polled_at_s > POLL_SILENCE_MAX_S)
+        ]
+
+    def not_ready(self) -> Sequence[str]:
+        """See `admin.daemon.Daemon`."""
+        if self._is_stopping:
+            return ["shutting down"]
+        if not self._pipelines:
+            return ["starting"]
+        return [
+            f"subscription {said.name} is {said.state}: {said.reason}"
+            for said in self.statistics()
+            if said.state != "running"
+        ]
