@@ -23,7 +23,7 @@ def pytest_asyncio_loop_factories(
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
-@pytest.fixture(params=ADAPTERS.values(), ids=ADAPTERS.keys())
+@pytest.fixture(params=list(ADAPTERS.values()), ids=list(ADAPTERS))
 def staged(request: pytest.FixtureRequest) -> Staged:
     """An adapter at work, with its application, for the length of a block."""
 

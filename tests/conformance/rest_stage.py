@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import Outcome
 from mpsd.delivery.rest import RestAdapter, RestSettings
+from mpsd.delivery.rest.connector import LookUp, look_up
 from tests.conformance.deliveries import Settlements
 from tests.conformance.http_server import HttpServer, Script
 
@@ -37,15 +38,18 @@ async def rest(
     script: Script,
     *,
     url: str = "http://127.0.0.1:{port}/orders",
+    host: str = "127.0.0.1",
     tls: ssl.SSLContext | None = None,
+    look_up: LookUp = look_up,
     **settings: object,
 ) -> AsyncIterator[RestStage]:
     server = HttpServer(script)
-    port = await server.start(tls=tls)
+    port = await server.start(host=host, tls=tls)
     given = {"concurrency_max": 8, **settings}
     adapter = RestAdapter(
         RestSettings(subscription="billing", url=url.format(port=port), **given),  # type: ignore[arg-type]
         wall_s=lambda: WALL_S,
+        look_up=look_up,
     )
     stage = RestStage(adapter=adapter, server=server)
     await adapter.start(lambda: None, stage.settlements.settle)

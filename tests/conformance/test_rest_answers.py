@@ -47,6 +47,8 @@ def sending(*pieces: bytes, then: str = "wait") -> Script:
                     peer.writer.write_eof()
                     await peer.gone()
                     return
+                case _:
+                    assert then == "wait"
 
     return script
 

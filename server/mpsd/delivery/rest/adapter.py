@@ -10,7 +10,7 @@ from mpsd.core.outcome import Outcome, Withdrawn
 from mpsd.core.status_table import StatusTable
 from mpsd.delivery.rest.answer import Answer, AnswerRules, judge
 from mpsd.delivery.rest.answer_reader import AnswerBounds
-from mpsd.delivery.rest.connector import EndpointConnector
+from mpsd.delivery.rest.connector import EndpointConnector, LookUp, look_up
 from mpsd.delivery.rest.pool import Pool, PoolLimits
 from mpsd.delivery.rest.request import RequestHeads
 from mpsd.delivery.rest.settings import Endpoint, RestSettings
@@ -39,12 +39,15 @@ class RestAdapter:
 
     Args:
         wall_s: seconds since the epoch, for signatures and dates.
+        look_up: where the addresses of the URL's host come from.
 
     Raises:
         ConfigError: the URL, a webhook secret, or a file of the TLS settings cannot be used.
     """
 
-    def __init__(self, settings: RestSettings, *, wall_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, settings: RestSettings, *, wall_s: Callable[[], float] = time.time, look_up: LookUp = look_up
+    ) -> None:
         self._settings = settings
         self._wall_s = wall_s
         key = "url"
@@ -53,7 +56,7 @@ class RestAdapter:
             key = "webhook_secrets"
             self._heads = RequestHeads(settings, endpoint, wall_s)
             key = "tls"
-            self._connector = EndpointConnector(endpoint, settings.tls)
+            self._connector = EndpointConnector(endpoint, settings.tls, look_up)
         except (OSError, ValueError) as error:
             raise ConfigError([_problem(settings, key, error)]) from error
         self._rules = AnswerRules(

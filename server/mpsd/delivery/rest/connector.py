@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from mpsd.core.outcome import Unavailable
@@ -13,6 +13,10 @@ RESOLVE_INTERVAL_S = 5.0
 """How long resolved addresses serve; new connections then ask again."""
 TLS_SHUTDOWN_S = 1.0
 """How long a peer may take to say goodbye."""
+
+
+LookUp = Callable[[str, int], Awaitable[Sequence[str]]]
+"""From host and port to addresses; see `look_up`."""
 
 
 class ConnectFailed(Exception):  # noqa: N818
@@ -40,13 +44,14 @@ class Connector(Protocol):
 class EndpointConnector:
     """Spreads new connections over all addresses of the endpoint, those that failed last."""
 
-    def __init__(self, endpoint: Endpoint, tls: ClientTls) -> None:
+    def __init__(self, endpoint: Endpoint, tls: ClientTls, look_up: LookUp) -> None:
         self._endpoint = endpoint
+        self._look_up = look_up
         self._context = tls_context(tls) if endpoint.is_tls else None
         self._addresses: list[str] = []
         self._failed: set[str] = set()
         self._resolved_s = float("-inf")
-        self._lookup: asyncio.Task[None] | None = None
+        self._lookup: asyncio.Future[Sequence[str]] | None = None
         self._turn = 0
 
     @property
@@ -102,30 +107,33 @@ class EndpointConnector:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     async def _resolve(self, timeout_s: float) -> None:
-        """Ask for the addresses unless they are recent; all who need them wait for one answer.
-
-        Old addresses serve on where the name cannot be resolved now.
-        """
+        """Ask for the addresses unless they are recent; all who need them wait for one answer."""
         loop = asyncio.get_running_loop()
         if loop.time() - self._resolved_s < RESOLVE_INTERVAL_S:
             return
-        if self._lookup is None or self._lookup.done():
-            self._lookup = loop.create_task(self._look_up(), name="rest-resolve")
+        if self._lookup is None:
+            coming = self._look_up(self._endpoint.host, self._endpoint.port)
+            self._lookup = asyncio.ensure_future(coming)
+            self._lookup.add_done_callback(self._resolved)
         lookup = self._lookup
         try:
             async with asyncio.timeout(timeout_s):
                 await asyncio.shield(lookup)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             if not self._addresses:
                 reason = f"{self._endpoint.host} cannot be resolved: {_words(error)}"
                 raise ConnectFailed(Unavailable(code="unresolved", reason=reason)) from error
 
-    async def _look_up(self) -> None:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(self._endpoint.host, self._endpoint.port, type=socket.SOCK_STREAM)
-        self._addresses = list(dict.fromkeys(str(sockaddr[0]) for _, _, _, _, sockaddr in found))
-        self._failed.clear()
-        self._resolved_s = loop.time()
+    def _resolved(self, lookup: asyncio.Future[Sequence[str]]) -> None:
+        """Take the new addresses; old ones serve on for a while where there are none."""
+        self._lookup = None
+        if lookup.cancelled():
+            return
+        if lookup.exception() is None:
+            self._addresses = list(lookup.result())
+            self._failed.clear()
+        if self._addresses:
+            self._resolved_s = asyncio.get_running_loop().time()
 
     def _order(self) -> list[str]:
         """All addresses, beginning with another one each time; those that failed come last."""
@@ -163,5 +171,16 @@ def tls_context(tls: ClientTls) -> ssl.SSLContext:
     return context
 
 
-def _words(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
+async def look_up(host: str, port: int) -> Sequence[str]:
+    """The addresses of a name, each once, as the system orders them.
+
+    Raises:
+        OSError: there is none (`socket.gaierror`), or nobody could tell.
+        UnicodeError: it cannot be a name.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(sockaddr[0]) for _, _, _, _, sockaddr in found))
+
+
+def _words(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
