@@ -1,5 +1,6 @@
 """The edges of the pipeline: what it needs of a broker and of a way to deliver, and nothing more."""
 
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -7,6 +8,22 @@ from typing import NamedTuple, Protocol
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import Outcome
 from mpsd.core.record import Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """What time it is; stages bind the functions, so that a call costs what the function costs.
+
+    Attributes:
+        monotonic_s: seconds since some moment; never goes back.
+        wall_s: seconds since the epoch.
+    """
+
+    monotonic_s: Callable[[], float] = time.monotonic
+    wall_s: Callable[[], float] = time.time
+
+
+SYSTEM_CLOCK = Clock()
 
 
 class Demand(NamedTuple):

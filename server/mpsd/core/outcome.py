@@ -4,6 +4,7 @@ Source: the delivery contract, "What the answer means".
 """
 
 from dataclasses import dataclass
+from typing import assert_never
 
 EXCERPT_BYTES_MAX = 1024
 """How much of an answer's body is kept for the dead letter."""
@@ -74,6 +75,20 @@ class Withdrawn:
 
 
 Outcome = Delivered | Retryable | Rejected | Undeliverable | Unavailable | Withdrawn
+
+
+def code_of(outcome: Outcome) -> str:
+    """The outcome in one word, of a bounded set."""
+    match outcome:
+        case Delivered():
+            return "delivered"
+        case Withdrawn():
+            return "withdrawn"
+        case Retryable(code=code) | Rejected(code=code) | Unavailable(code=code) | Undeliverable(code=code):
+            return code
+        case _:
+            assert_never(outcome)
+
 
 DELIVERED = Delivered()
 """The one value that nearly every delivery comes to; made once."""

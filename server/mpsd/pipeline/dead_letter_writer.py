@@ -39,18 +39,21 @@ class DeadLetterWriter:
         rules: RetryRules,
         pending: PendingQueue,
         on_released: Callable[[PartitionQueue], None],
+        draw: Callable[[], float] = random.random,
     ) -> None:
         """Begin with nothing to write.
 
         Args:
             rules: back-off between failed writes; attempts have no bound, as losing the record is no choice.
             on_released: a partition was held and is not any more.
+            draw: jitter, 0 up to 1.
         """
         self._sink = sink
         self._sender = sender
         self._rules = rules
         self._pending = pending
         self._on_released = on_released
+        self._draw = draw
         self._waiting: deque[_Buried] = deque()
         self._arrived = asyncio.Event()
         self._acknowledged = asyncio.Event()
@@ -93,7 +96,7 @@ class DeadLetterWriter:
             if retry:
                 failed += 1
                 await asyncio.sleep(
-                    max(self._rules.backoff_initial_s / 2, backoff_s(failed, self._rules, random.random()))
+                    max(self._rules.backoff_initial_s / 2, backoff_s(failed, self._rules, self._draw()))
                 )
             else:
                 failed = 0

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-import time
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mpsd.core.dead_letter import Sender
@@ -17,9 +18,9 @@ from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.pending_queue import Ordering, PartitionQueue, PendingBudget, PendingQueue
 from mpsd.pipeline.reader import Reader
-from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
+from mpsd.pipeline.statistics import SubscriptionStatistics, partition_statistics
 from mpsd.pipeline.writer import Writer
-from mpsd.ports import DeadLetterSink, DeliveryAdapter, Position, RecordSource
+from mpsd.ports import SYSTEM_CLOCK, Clock, DeadLetterSink, DeliveryAdapter, Position, RecordSource
 
 log = logging.getLogger("mpsd.pipeline")
 
@@ -59,19 +60,24 @@ class Pipeline:
         adapter: DeliveryAdapter,
         sink: DeadLetterSink,
         budget: PendingBudget,
+        clock: Clock = SYSTEM_CLOCK,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self.settings = settings
         self._source = source
         self._adapter = adapter
         self._sink = sink
+        self._clock = clock
         self.policy = RetryPolicy(settings.rules)
         self._order = OrderIterator()
         self.pending = PendingQueue(
             settings.ordering, settings.records_max, settings.bytes_max, budget, self._on_ready, self._on_room
         )
-        self.reader = Reader(source, self.pending, settings.name)
-        self._bucket = TokenBucket(settings.rate_max_per_s, time.monotonic())
-        self._dead_letters = DeadLetterWriter(sink, settings.sender, settings.burial, self.pending, self._on_released)
+        self.reader = Reader(source, self.pending, settings.name, clock)
+        self._bucket = TokenBucket(settings.rate_max_per_s, clock.monotonic_s())
+        self._dead_letters = DeadLetterWriter(
+            sink, settings.sender, settings.burial, self.pending, self._on_released, draw
+        )
         self.writer = Writer(
             settings.name,
             self.pending,
@@ -81,6 +87,8 @@ class Pipeline:
             source,
             self._bucket,
             self._dead_letters.bury,
+            clock,
+            draw,
         )
         self.committer = Committer(settings.name, source, self.pending, settings.commit_interval_s)
         self._tasks: list[asyncio.Task[None]] = []
@@ -105,13 +113,15 @@ class Pipeline:
         Args:
             grace_s: for deliveries in flight; those cut off at its end are made again after the next start.
         """
-        deadline_s = time.monotonic() + grace_s
+        deadline_s = self._clock.monotonic_s() + grace_s
         self.state, self.reason = "stopping", "shutting down"
         self.reader.stop()
         self.writer.stop()
-        await self._adapter.close(max(0.0, deadline_s - time.monotonic()))
-        await self._dead_letters.settled(list(self.pending.queues), deadline_s - time.monotonic())
-        await self.committer.commit_all(list(self.pending.queues), max(COMMIT_S_MIN, deadline_s - time.monotonic()))
+        await self._adapter.close(max(0.0, deadline_s - self._clock.monotonic_s()))
+        await self._dead_letters.settled(list(self.pending.queues), deadline_s - self._clock.monotonic_s())
+        await self.committer.commit_all(
+            list(self.pending.queues), max(COMMIT_S_MIN, deadline_s - self._clock.monotonic_s())
+        )
         for task in (*self._tasks, *self._leaving.values()):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._leaving.values(), return_exceptions=True)
@@ -173,7 +183,7 @@ class Pipeline:
 
     def set_rate_share(self, share: float) -> None:
         """This member's part of the rate limit, 0 up to 1."""
-        self._bucket.set_rate(self.settings.rate_max_per_s * share, time.monotonic())
+        self._bucket.set_rate(self.settings.rate_max_per_s * share, self._clock.monotonic_s())
 
     async def _join_and_read(self) -> None:
         await self._source.start(self)
@@ -184,9 +194,9 @@ class Pipeline:
     async def _hand_on(self, queue: PartitionQueue) -> None:
         """Drain, commit, release: in this order, or finished work would be done again by the next owner."""
         assignment = queue.assignment
-        deadline_s = time.monotonic() + self.settings.drain_timeout_s
+        deadline_s = self._clock.monotonic_s() + self.settings.drain_timeout_s
         await self._adapter.revoke(assignment, self.settings.drain_timeout_s)
-        await self._dead_letters.settled([assignment], deadline_s - time.monotonic())
+        await self._dead_letters.settled([assignment], deadline_s - self._clock.monotonic_s())
         await self.committer.commit_all([assignment])
         if self.pending.queues.get(assignment) is queue:
             self._leaving.pop(assignment, None)
@@ -233,7 +243,7 @@ class Pipeline:
         )
 
     def statistics(self) -> SubscriptionStatistics:
-        now_s, wall_s = time.monotonic(), time.time()
+        now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
         waiting = self._source.waiting_for()
         state, reason = (
             ("waiting", waiting) if waiting and self.state in {"starting", "running"} else (self.state, self.reason)
@@ -242,7 +252,7 @@ class Pipeline:
             name=self.settings.name,
             state=state,
             reason=reason,
-            partitions=[_partition(queue, now_s, wall_s) for queue in self.pending.queues.values()],
+            partitions=[partition_statistics(queue, now_s, wall_s) for queue in self.pending.queues.values()],
             in_flight=self.writer.in_flight,
             backing_off=int(self.writer.statistics()["backing_off"]),
             suspects=int(self.writer.statistics()["suspects"]),
@@ -269,23 +279,3 @@ class Pipeline:
                 "dead_letter_writer": self._dead_letters.statistics(),
             },
         )
-
-
-def _partition(queue: PartitionQueue, now_s: float, wall_s: float) -> PartitionStatistics:
-    tracker, oldest = queue.tracker, queue.tracker.oldest()
-    behind = queue.high_watermark - tracker.next_offset
-    return PartitionStatistics(
-        topic=queue.assignment.tp.topic,
-        partition=queue.assignment.tp.partition,
-        epoch=queue.assignment.epoch,
-        state=queue.hold or "delivering",
-        lag_records=max(0, behind) if queue.high_watermark >= 0 else -1,
-        lag_s=max(0.0, wall_s - oldest.record.timestamp / 1000) if oldest is not None else 0.0,
-        pending_records=len(tracker.unfinished),
-        pending_bytes=queue.bytes,
-        in_flight=queue.in_flight,
-        oldest_unfinished_age_s=now_s - oldest.read_at_s if oldest is not None else 0.0,
-        next_offset=tracker.next_offset,
-        fetched_to=tracker.end,
-        committed=queue.committed,
-    )

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -10,7 +9,7 @@ from mpsd.core.delivery import Assignment
 from mpsd.core.record import Record
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.pending_queue import PendingQueue
-from mpsd.ports import RecordSource
+from mpsd.ports import SYSTEM_CLOCK, Clock, RecordSource
 
 log = logging.getLogger("mpsd.reader")
 
@@ -28,16 +27,19 @@ class Reader:
     Holds at most: the part of one fetch per partition that did not fit.
     """
 
-    def __init__(self, source: RecordSource, pending: PendingQueue, subscription: str) -> None:
+    def __init__(
+        self, source: RecordSource, pending: PendingQueue, subscription: str, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self._source = source
         self._pending = pending
         self._subscription = subscription
+        self._monotonic_s = clock.monotonic_s
         self._leftovers: dict[Assignment, tuple[Sequence[Record], int]] = {}
         self._room = asyncio.Event()
         self._stopping = False
         self._records = 0
         self._fetches = 0
-        self.polled_at_s = time.monotonic()
+        self.polled_at_s = self._monotonic_s()
 
     def on_room(self) -> None:
         """A partition that was full may be read again."""
@@ -54,7 +56,7 @@ class Reader:
     async def run(self) -> None:
         """Until cancelled, which leaves nothing half-read: a fetch that was answered has been taken."""
         while True:
-            self.polled_at_s = time.monotonic()
+            self.polled_at_s = self._monotonic_s()
             self._offer_leftovers()
             wanted = [] if self._stopping else self._wanted()
             self._room.clear()
@@ -82,7 +84,7 @@ class Reader:
 
     async def _fetch(self, wanted: Sequence[Assignment]) -> None:
         fetched = await self._source.fetch(wanted, RECORDS_PER_FETCH_MAX, WAIT_S)
-        now_s = time.monotonic()
+        now_s = self._monotonic_s()
         self._fetches += bool(fetched)
         for assignment, (records, next_offset, high_watermark) in fetched.items():
             queue = self._pending.queues.get(assignment)
@@ -102,7 +104,7 @@ class Reader:
             if queue is None:
                 del self._leftovers[assignment]
                 continue
-            taken = self._pending.add(queue, records, time.monotonic())
+            taken = self._pending.add(queue, records, self._monotonic_s())
             if taken == len(records):
                 del self._leftovers[assignment]
                 queue.tracker.read_to(next_offset)

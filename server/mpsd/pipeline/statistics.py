@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mpsd.core.histogram import Histogram
+from mpsd.pipeline.pending_queue import PartitionQueue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,3 +77,23 @@ class SubscriptionStatistics:
     endpoint_latency: Histogram
     end_to_end_latency: Histogram
     stages: Mapping[str, Mapping[str, int | float | str]]
+
+
+def partition_statistics(queue: PartitionQueue, now_s: float, wall_s: float) -> PartitionStatistics:
+    tracker, oldest = queue.tracker, queue.tracker.oldest()
+    behind = queue.high_watermark - tracker.next_offset
+    return PartitionStatistics(
+        topic=queue.assignment.tp.topic,
+        partition=queue.assignment.tp.partition,
+        epoch=queue.assignment.epoch,
+        state=queue.hold or "delivering",
+        lag_records=max(0, behind) if queue.high_watermark >= 0 else -1,
+        lag_s=max(0.0, wall_s - oldest.record.timestamp / 1000) if oldest is not None else 0.0,
+        pending_records=len(tracker.unfinished),
+        pending_bytes=queue.bytes,
+        in_flight=queue.in_flight,
+        oldest_unfinished_age_s=now_s - oldest.read_at_s if oldest is not None else 0.0,
+        next_offset=tracker.next_offset,
+        fetched_to=tracker.end,
+        committed=queue.committed,
+    )

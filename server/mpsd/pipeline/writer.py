@@ -3,20 +3,19 @@
 import asyncio
 import logging
 import random
-import time
 from collections import Counter, deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.histogram import Histogram
-from mpsd.core.outcome import DELIVERED, Delivered, Outcome, Rejected, Retryable, Unavailable, Undeliverable, Withdrawn
+from mpsd.core.outcome import DELIVERED, Delivered, Outcome, Withdrawn, code_of
 from mpsd.core.rate import TokenBucket
 from mpsd.core.retry import Ack, Bury, Disposition, Hold, Retry, Verdict
 from mpsd.core.retry_policy import Moment, RetryPolicy, Suspect, Undecided
 from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-from mpsd.ports import DeliveryAdapter, RecordSource
+from mpsd.ports import SYSTEM_CLOCK, Clock, DeliveryAdapter, RecordSource
 
 log = logging.getLogger("mpsd.writer")
 
@@ -41,6 +40,7 @@ class Writer:
         source: RecordSource,
         bucket: TokenBucket,
         bury: Callable[[PartitionQueue, Delivery, Bury], None],
+        clock: Clock = SYSTEM_CLOCK,
         draw: Callable[[], float] = random.random,
     ) -> None:
         """Begin stopped; `start` opens.
@@ -57,6 +57,7 @@ class Writer:
         self._source = source
         self._bucket = bucket
         self._bury = bury
+        self._monotonic_s, self._wall_s = clock.monotonic_s, clock.wall_s
         self._draw = draw
         self._loop = asyncio.get_running_loop()
         self._is_pump_due = False
@@ -102,14 +103,14 @@ class Writer:
             self._policy.breaker.withdrawn()
             self.wake()
             return
-        now_s = time.monotonic()
+        now_s = self._monotonic_s()
         queue.in_flight -= 1
         self.endpoint_latency.observe(now_s - delivery.started_s)
         delivery.started_s = 0.0
         if outcome is DELIVERED or isinstance(outcome, Delivered):
             self.outcomes["delivered"] += 1
             self._policy.succeeded(delivery)
-            self.end_to_end_latency.observe(time.time() - delivery.record.timestamp / 1000)
+            self.end_to_end_latency.observe(self._wall_s() - delivery.record.timestamp / 1000)
             self._pending.finish(queue, delivery)
         else:
             self._failed(queue, delivery, outcome, now_s)
@@ -129,7 +130,7 @@ class Writer:
         self._is_pump_due = False
         if not self._is_open:
             return
-        now_s = time.monotonic()
+        now_s = self._monotonic_s()
         self._judge_lost(now_s)
         self._end_back_offs(now_s)
         lease_left_s = self._source.lease_left_s()
@@ -174,7 +175,7 @@ class Writer:
 
     def _hand_over(self, turns: list[Turn], now_s: float) -> None:
         policy, batch = self._policy, []
-        wall_ms = int(time.time() * 1000)
+        wall_ms = int(self._wall_s() * 1000)
         for queue, delivery in turns:
             if policy.is_expired(delivery, wall_ms):
                 if delivery is self._suspect_out:
@@ -193,8 +194,8 @@ class Writer:
             self._adapter.deliver(batch)
 
     def _failed(self, queue: PartitionQueue, delivery: Delivery, outcome: Outcome, now_s: float) -> None:
-        moment = Moment(now_s, int(time.time() * 1000), self._draw())
-        self.outcomes[_code(outcome)] += 1
+        moment = Moment(now_s, int(self._wall_s() * 1000), self._draw())
+        self.outcomes[code_of(outcome)] += 1
         verdict = self._policy.judge(delivery, outcome, moment)
         if isinstance(verdict, Undecided):
             return
@@ -231,7 +232,7 @@ class Writer:
         due_s = self._policy.lost_due_s
         if due_s is None or now_s < due_s:
             return
-        for delivery, verdict in self._policy.judge_lost(Moment(now_s, int(time.time() * 1000), self._draw())):
+        for delivery, verdict in self._policy.judge_lost(Moment(now_s, int(self._wall_s() * 1000), self._draw())):
             queue = self._pending.queues.get(delivery.assignment)
             if queue is None or delivery.trouble is None or delivery.trouble.last is None:
                 continue
@@ -268,7 +269,7 @@ class Writer:
 
     def _tell(self, delivery: Delivery, outcome: Outcome, verdict: Verdict) -> None:
         """One line an event, limited per cause by the logger."""
-        code, reason = _code(outcome), getattr(outcome, "reason", "")
+        code, reason = code_of(outcome), getattr(outcome, "reason", "")
         match verdict:
             case Retry(after_s=after_s):
                 then = f"attempt {delivery.attempt - 1} failed, the next in {after_s:.1f} s"
@@ -288,13 +289,3 @@ class Writer:
             "suspects": len(self._suspects) + (self._suspect_out is not None),
             "late_outcomes": self.late,
         }
-
-
-def _code(outcome: Outcome) -> str:
-    match outcome:
-        case Delivered():
-            return "delivered"
-        case Withdrawn():
-            return "withdrawn"
-        case Retryable(code=code) | Rejected(code=code) | Unavailable(code=code) | Undeliverable(code=code):
-            return code
