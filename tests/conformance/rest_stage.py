@@ -39,12 +39,12 @@ async def rest(
     *,
     url: str = "http://127.0.0.1:{port}/orders",
     host: str = "127.0.0.1",
-    tls: ssl.SSLContext | None = None,
+    server_tls: ssl.SSLContext | None = None,
     look_up: LookUp = look_up,
     **settings: object,
 ) -> AsyncIterator[RestStage]:
     server = HttpServer(script)
-    port = await server.start(host=host, tls=tls)
+    port = await server.start(host=host, tls=server_tls)
     given = {"concurrency_max": 8, **settings}
     adapter = RestAdapter(
         RestSettings(subscription="billing", url=url.format(port=port), **given),  # type: ignore[arg-type]

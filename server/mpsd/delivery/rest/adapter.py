@@ -11,7 +11,8 @@ from mpsd.core.status_table import StatusTable
 from mpsd.delivery.rest.answer import Answer, AnswerRules, judge
 from mpsd.delivery.rest.answer_reader import AnswerBounds
 from mpsd.delivery.rest.connector import EndpointConnector, LookUp, look_up
-from mpsd.delivery.rest.pool import Pool, PoolLimits
+from mpsd.delivery.rest.pool import Pool
+from mpsd.delivery.rest.pool_limits import PoolLimits
 from mpsd.delivery.rest.request import RequestHeads
 from mpsd.delivery.rest.settings import Endpoint, RestSettings
 from mpsd.errors import ConfigError, Problem
@@ -137,8 +138,7 @@ class RestAdapter:
                 async with asyncio.timeout(deadline_s):
                     await self._drained(pool, assignment)
             except TimeoutError:
-                for connection in pool.in_flight(assignment):
-                    connection.abort(Withdrawn(reason=f"aborted {deadline_s} s after its partition was revoked"))
+                pool.abort(assignment, Withdrawn(reason=f"aborted {deadline_s} s after its partition was revoked"))
                 await self._drained(pool, assignment)
 
     async def _drained(self, pool: Pool, assignment: Assignment | None) -> None:

@@ -89,12 +89,12 @@ class EndpointConnector:
             await asyncio.wait([self._lookup])
 
     async def _connect_to(self, address: str, factory: Callable[[], asyncio.Protocol], share_s: float) -> None:
-        loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()  # asyncio and uvloop both set TCP_NODELAY
         endpoint = self._endpoint
         if self._context is None:
-            transport, _ = await loop.create_connection(factory, address, endpoint.port)
+            await loop.create_connection(factory, address, endpoint.port)
         else:
-            transport, _ = await loop.create_connection(
+            await loop.create_connection(
                 factory,
                 address,
                 endpoint.port,
@@ -103,8 +103,6 @@ class EndpointConnector:
                 ssl_handshake_timeout=max(share_s, 0.001),
                 ssl_shutdown_timeout=TLS_SHUTDOWN_S,
             )
-        if (sock := transport.get_extra_info("socket")) is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     async def _resolve(self, timeout_s: float) -> None:
         """Ask for the addresses unless they are recent; all who need them wait for one answer."""

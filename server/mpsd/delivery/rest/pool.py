@@ -4,35 +4,21 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import Outcome, Retryable, Undeliverable, Withdrawn
 from mpsd.delivery.rest.answer import Answer
-from mpsd.delivery.rest.answer_reader import AnswerBounds
 from mpsd.delivery.rest.connection import Connection
 from mpsd.delivery.rest.connector import ConnectFailed, Connector
+from mpsd.delivery.rest.pool_limits import PoolLimits
 
 KNOWN_ANSWERS_MAX = 256
 """Answers remembered; as many names of servers and dates as a second may bring."""
 AGE_SPREAD = 0.25
 """Connections opened together end over this part of their age, so that not all are opened anew at once."""
-COUNTED = ("opened", "open_failures", "reused_retries", "timeouts")
+COUNTED = ("opened", "open_failures", "reused_retries", "timeouts", "aborted")
 _GOLDEN_RATIO = 0.618033988749895
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolLimits:
-    """Bounds of a pool; all times in seconds."""
-
-    connections_max: int
-    head_bytes_max: int
-    bounds: AnswerBounds
-    timeout_s: float
-    connect_timeout_s: float
-    age_max_s: float
-    idle_max_s: float
 
 
 class Pool:
@@ -75,17 +61,16 @@ class Pool:
         self._gone = asyncio.Event()
         self._counts: Counter[str] = Counter()
         self._requests = 0
-        self._sweep_s = sweep_interval_s(limits)
-        self._sweeping = self._loop.call_later(self._sweep_s, self._sweep)
+        self._sweeping = self._loop.call_later(limits.sweep_s, self._sweep)
 
     def deliver(self, batch: Sequence[Delivery]) -> None:
         now_s = self._loop.time()
         idle = self._idle
         for delivery in batch:
-            if idle:
-                self._send(idle.pop(), delivery, now_s)
-            else:
+            if not idle:
                 self._waiting.append(delivery)
+            elif not self._send(connection := idle.pop(), delivery, now_s):
+                idle.append(connection)
         if self._waiting:
             self._open_more()
 
@@ -93,10 +78,10 @@ class Pool:
         """Those that were not sent, or whose connection is gone; None for those of all assignments."""
         self._settle_refused()
         waiting = [*self._waiting, *(delivery for delivery, _ in self._waiting_anew)]
-        withdrawn = [delivery for delivery in waiting if assignment in {None, delivery.assignment}]
+        withdrawn = {delivery: None for delivery in waiting if assignment in {None, delivery.assignment}}
         self._waiting = deque(delivery for delivery in self._waiting if delivery not in withdrawn)
         self._waiting_anew = deque(entry for entry in self._waiting_anew if entry[0] not in withdrawn)
-        return withdrawn
+        return list(withdrawn)
 
     def in_flight(self, assignment: Assignment | None) -> Sequence[Connection]:
         """Connections at work on the assignment; None for all."""
@@ -105,6 +90,12 @@ class Pool:
             for connection in self._connections
             if connection.delivery is not None and assignment in {None, connection.delivery.assignment}
         ]
+
+    def abort(self, assignment: Assignment | None, outcome: Outcome) -> None:
+        """What is in flight comes to this outcome as soon as its connections are gone; None for all assignments."""
+        for connection in self.in_flight(assignment):
+            self._counts["aborted"] += 1
+            connection.abort(outcome)
 
     @contextmanager
     def draining(self, assignment: Assignment | None) -> Iterator[None]:
@@ -148,11 +139,12 @@ class Pool:
         elif not connection.keep:
             connection.retire()
             self._let_go(connection)
-        elif self._waiting:
-            self._park(connection)
         else:
             connection.fresh = False
-            self._idle.append(connection)
+            if self._waiting:
+                self._employ(connection)
+            else:
+                self._idle.append(connection)
         self._ended(delivery, outcome)
 
     def opened(self, connection: Connection) -> None:
@@ -164,12 +156,10 @@ class Pool:
         self._counts["opened"] += 1
         self._connections.add(connection)
         connection.busy_s = self._loop.time()
-        if self._waiting_anew:
-            self._send(connection, *self._waiting_anew.popleft())
-        elif self._waiting:
-            self._send(connection, self._waiting.popleft(), connection.busy_s)
-        else:
-            self._park(connection)
+        while self._waiting_anew:
+            if self._send(connection, *self._waiting_anew.popleft()):
+                return
+        self._employ(connection)
 
     def lost(self, connection: Connection, delivery: Delivery | None) -> None:
         """A connection is gone; see `ConnectionOwner`.
@@ -204,29 +194,30 @@ class Pool:
             self._counts["reused_retries"] += 1
             self._waiting_anew.append((delivery, connection.started_s))
 
-    def _send(self, connection: Connection, delivery: Delivery, started_s: float) -> None:
+    def _send(self, connection: Connection, delivery: Delivery, started_s: float) -> bool:
+        """False where HTTP cannot carry the record; the connection is as free as before."""
         head = self._head(delivery)
         if len(head) <= self._limits.head_bytes_max:
             self._requests += 1
             connection.send(delivery, head, started_s)
-            return
+            return True
         if not self._refused:
             self._loop.call_soon(self._settle_refused)
         reason = f"needs {len(head)} bytes of headers, of which {self._limits.head_bytes_max} are allowed"
         self._refused.append((delivery, Undeliverable(code="headers_too_large", reason=reason)))
-        self._park(connection)
+        return False
 
     def _settle_refused(self) -> None:
         while self._refused:
             self._ended(*self._refused.popleft())
 
-    def _park(self, connection: Connection) -> None:
+    def _employ(self, connection: Connection) -> None:
         """It is free: for a delivery that waits, else for later."""
+        while self._waiting:
+            if self._send(connection, self._waiting.popleft(), self._loop.time()):
+                return
         connection.fresh = False
-        if self._waiting:
-            self._send(connection, self._waiting.popleft(), self._loop.time())
-        else:
-            self._idle.append(connection)
+        self._idle.append(connection)
 
     def _let_go(self, connection: Connection) -> None:
         """It is closing: another may take its place."""
@@ -259,6 +250,7 @@ class Pool:
                 self._ended(self._waiting_anew.popleft()[0], failed.outcome)
             elif self._waiting:
                 self._ended(self._waiting.popleft(), failed.outcome)
+            self._open_more()
 
     def _make(self, opening: object) -> Connection:
         spread = AGE_SPREAD * (self._counts["opened"] * _GOLDEN_RATIO % 1)
@@ -267,9 +259,11 @@ class Pool:
 
     def _sweep(self) -> None:
         """The one timer: what takes too long, is too old, or has been idle too long."""
-        self._sweeping = self._loop.call_later(self._sweep_s, self._sweep)
+        self._sweeping = self._loop.call_later(self._limits.sweep_s, self._sweep)
         now_s = self._loop.time()
         limits = self._limits
+        for connection in [each for each in self._leaving if now_s - each.started_s >= limits.timeout_s]:
+            connection.drop()
         for connection in list(self._connections):
             if now_s >= connection.expires_s:
                 connection.keep = False
@@ -287,8 +281,3 @@ class Pool:
             self._idle.remove(connection)
             connection.retire()
             self._let_go(connection)
-
-
-def sweep_interval_s(limits: PoolLimits) -> float:
-    """A twentieth of the shortest time to be watched, so that none is exceeded by much; never a busy loop."""
-    return min(max(min(limits.timeout_s, limits.age_max_s, limits.idle_max_s) / 20, 0.005), 0.5)

@@ -1,0 +1,265 @@
+"""The head of a request, in small stories; what a parser makes of it, for any record."""
+
+from urllib.parse import unquote_to_bytes
+
+import h11
+import pytest
+from httptools import HttpRequestParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpsd.core.delivery import Assignment, Delivery, Trouble
+from mpsd.core.record import TopicPartition
+from mpsd.delivery.rest.request import RequestHeads
+from mpsd.delivery.rest.settings import Endpoint, RestSettings
+from tests.conformance.deliveries import Row
+
+URL = "http://billing:8000/orders?v=1"
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+def heads(**settings: object) -> RequestHeads:
+    given = RestSettings(subscription="billing", url=URL, **settings)  # type: ignore[arg-type]
+    return RequestHeads(given, Endpoint.of(URL), lambda: 1_700_000_000.9)
+
+
+def made(*, attempts: int = 0, replay: str | None = None, **fields: object) -> Delivery:
+    row = Row()
+    for name, value in fields.items():
+        setattr(row, name, value)
+    delivery = Delivery(row, Assignment(TopicPartition(row.topic, row.partition), 7), row.key, 0)
+    delivery.replay = replay
+    if attempts:
+        delivery.trouble = Trouble(attempts=attempts)
+    return delivery
+
+
+def lines(head: bytes) -> list[str]:
+    assert head.endswith(b"\r\n\r\n")
+    return head.decode("latin-1").split("\r\n")[:-2]
+
+
+def values(head: bytes, name: str) -> list[str]:
+    return [line.split(": ", maxsplit=1)[1] for line in lines(head) if line.lower().startswith(f"{name.lower()}: ")]
+
+
+def test_an_ordinary_record() -> None:
+    assert lines(heads().head(made())) == [
+        "POST /orders?v=1 HTTP/1.1",
+        "Host: billing:8000",
+        "User-Agent: mpsd",
+        "Mps-Subscription: billing",
+        "Mps-Topic: orders",
+        "Mps-Partition: 3",
+        "Mps-Epoch: 7",
+        "Mps-Offset: 1842",
+        "Idempotency-Key: orders/3/1842",
+        "Mps-Timestamp: 1700000000123",
+        "Mps-Key: k1",
+        "Mps-Attempt: 1",
+        "Content-Type: application/octet-stream",
+        "Content-Length: 5",
+    ]
+
+
+def test_no_key_is_not_the_empty_key() -> None:
+    assert values(heads().head(made(key=None)), "Mps-Key") == []
+    assert values(heads().head(made(key=b"")), "Mps-Key") == [""]
+
+
+def test_no_value_is_not_the_empty_value() -> None:
+    tombstone, empty = heads().head(made(value=None)), heads().head(made(value=b""))
+    assert values(tombstone, "Mps-Tombstone") == ["true"]
+    assert values(empty, "Mps-Tombstone") == []
+    assert values(tombstone, "Content-Length") == values(empty, "Content-Length") == ["0"]
+
+
+def test_a_record_without_a_time_says_none() -> None:
+    assert values(heads().head(made(timestamp=-1)), "Mps-Timestamp") == []
+
+
+def test_attempts_count_on_and_leave_the_idempotency_key_alone() -> None:
+    head = heads().head(made(attempts=4))
+    assert values(head, "Mps-Attempt") == ["5"]
+    assert values(head, "Idempotency-Key") == ["orders/3/1842"]
+
+
+def test_a_replay_has_an_idempotency_key_of_its_own() -> None:
+    head = heads().head(made(replay="r 9"))
+    assert values(head, "Mps-Replay") == ["r%209"]
+    assert values(head, "Idempotency-Key") == ["orders/3/1842#r%209"]
+
+
+def test_record_headers_are_repeated_in_order_and_encoded() -> None:
+    head = heads().head(made(headers=(("a", b"1"), ("b c", b"x y\xff"), ("a", b"2%"), ("empty", b""), ("null", None))))
+    assert [line for line in lines(head) if line.startswith("Mps-Header-")] == [
+        "Mps-Header-a: 1",
+        "Mps-Header-b%20c: x%20y%FF",
+        "Mps-Header-a: 2%25",
+        "Mps-Header-empty: ",
+        "Mps-Header-null: ",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        (b"application/json; charset=utf-8", "application/json; charset=utf-8"),
+        (b"text/plain\r\nX-Evil: 1", "application/octet-stream"),
+        (b"", "application/octet-stream"),
+        (None, "application/octet-stream"),
+        (b" leading", "application/octet-stream"),
+        (b"x" * 2000, "application/octet-stream"),
+        ("é".encode(), "application/octet-stream"),
+    ],
+)
+def test_the_content_type_is_the_record_s_where_http_can_carry_it(given: bytes | None, sent: str) -> None:
+    assert values(heads().head(made(headers=(("Content-Type", given),))), "Content-Type") == [sent]
+
+
+def test_trace_headers_are_passed_on() -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    head = heads().head(made(headers=(("traceparent", trace.encode()), ("tracestate", b"a=1, b=2"))))
+    assert values(head, "traceparent") == [trace]
+    assert values(head, "tracestate") == ["a=1, b=2"]
+
+
+@pytest.mark.parametrize("given", [b"", b"a\r\nb", b"x" * 2000, b"\xff"])
+def test_trace_headers_that_http_cannot_carry_are_not(given: bytes) -> None:
+    head = heads().head(made(headers=(("traceparent", given), ("tracestate", given))))
+    assert values(head, "traceparent") == values(head, "tracestate") == []
+
+
+def test_static_headers_and_authentication() -> None:
+    head = heads(headers={"X-Api-Key": "s3cret", "User-Agent": "mine"}, basic=("mps", "pa:ss")).head(made())
+    assert values(head, "X-Api-Key") == ["s3cret"]
+    assert values(head, "User-Agent") == ["mine"]
+    assert values(head, "Authorization") == ["Basic bXBzOnBhOnNz"]
+    assert values(heads(bearer="t0ken").head(made()), "Authorization") == ["Bearer t0ken"]
+
+
+def test_secrets_are_never_shown() -> None:
+    settings = RestSettings(
+        subscription="s",
+        url=URL,
+        headers={"a": "SECRET"},
+        basic=("u", "SECRET"),
+        bearer="SECRET",
+        webhook_secrets=("SECRET",),
+    )
+    assert "SECRET" not in repr(settings)
+
+
+def test_signatures_stand_beside_the_rest() -> None:
+    head = heads(webhook_secrets=("whsec_" + "A" * 32,)).head(made())
+    assert values(head, "webhook-id") == ["orders/3/1842"]
+    assert values(head, "webhook-timestamp") == ["1700000000"]
+    assert len(values(head, "webhook-signature")) == 1
+
+
+def test_a_record_becomes_a_cloud_event() -> None:
+    head = heads(body="cloudevents-binary").head(made(headers=(("content-type", b"application/json"), ("a", b"1"))))
+    assert values(head, "ce-specversion") == ["1.0"]
+    assert values(head, "ce-id") == ["orders/3/1842"]
+    assert values(head, "Content-Type") == ["application/json"]
+    assert values(head, "Mps-Header-a") == ["1"]
+    assert values(head, "Mps-Attempt") == ["1"]
+
+
+def test_a_cloud_event_is_mapped_not_wrapped() -> None:
+    event = (("ce_specversion", b"1.0"), ("ce_id", b"7"), ("ce_source", b"/s"), ("ce_type", b"t"), ("ce_X", b"odd"))
+    head = heads(body="cloudevents-binary").head(made(headers=event))
+    assert values(head, "ce-id") == ["7"]
+    assert values(head, "ce-source") == ["/s"]
+    assert [line for line in lines(head) if line.startswith("Mps-Header-")] == ["Mps-Header-ce_X: odd"]
+
+
+def test_a_structured_cloud_event_goes_as_it_is() -> None:
+    given = (("content-type", b"application/cloudevents+json"),)
+    head = heads(body="cloudevents-binary").head(made(headers=given))
+    assert not [line for line in lines(head) if line.lower().startswith("ce-")]
+
+
+def test_what_is_kept_of_assignments_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mpsd.delivery.rest.request.ASSIGNMENTS_CACHED_MAX", 3)
+    writer = heads()
+    assert {values(writer.head(made(partition=number)), "Mps-Partition")[0] for number in range(10)} == {
+        str(number) for number in range(10)
+    }
+
+
+@given(
+    topic=st.from_regex(r"[a-zA-Z0-9._-]{1,20}", fullmatch=True),
+    offset=st.integers(0, 2**63 - 1),
+    timestamp=st.integers(-1, 2**63 - 1),
+    key=st.none() | st.binary(),
+    value=st.none() | st.binary(),
+    headers=st.lists(st.tuples(st.text(min_size=1), st.none() | st.binary()), max_size=5).map(tuple),
+    attempts=st.integers(0, 9),
+    replay=st.none() | st.text(max_size=20),
+    settings=st.sampled_from([{}, {"body": "cloudevents-binary"}, {"webhook_secrets": ("whsec_" + "A" * 32,)}]),
+)
+def test_any_record_comes_back_from_a_parser(
+    *,
+    topic: str,
+    offset: int,
+    timestamp: int,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Headers,
+    attempts: int,
+    replay: str | None,
+    settings: dict[str, object],
+) -> None:
+    delivery = made(
+        topic=topic,
+        offset=offset,
+        timestamp=timestamp,
+        key=key,
+        value=value,
+        headers=headers,
+        attempts=attempts,
+        replay=replay,
+    )
+    data = heads(**settings).head(delivery) + (value or b"")
+
+    server = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
+    server.receive_data(data)
+    request = server.next_event()
+    assert isinstance(request, h11.Request)
+    body = b""
+    while isinstance(event := server.next_event(), h11.Data):
+        body += event.data
+    assert isinstance(event, h11.EndOfMessage)
+    assert server.trailing_data[0] == b""
+
+    found = [(name, text) for name, text in request.headers]
+    of = dict(found)
+    assert body == (value or b"")
+    assert of[b"mps-topic"].decode() == topic
+    assert int(of[b"mps-offset"]) == offset
+    assert int(of[b"mps-attempt"]) == attempts + 1
+    assert int(of.get(b"mps-timestamp", -1)) == timestamp
+    assert (of.get(b"mps-tombstone") == b"true") is (value is None)
+    sent_key = of.get(b"mps-key")
+    assert (None if sent_key is None else unquote_to_bytes(sent_key)) == key
+    assert (of.get(b"mps-replay") is None) is (replay is None)
+    sent = [(name[11:], unquote_to_bytes(text)) for name, text in found if name.startswith(b"mps-header-")]
+    names = [(unquote_to_bytes(name).decode("utf-8", "replace"), text) for name, text in sent]
+    if all(name.isascii() and name == name.lower() for name, _ in headers):
+        assert names == [(name, text or b"") for name, text in headers]
+    assert len(names) == len(headers)
+    assert _headers_of_httptools(data) == found
+
+
+def _headers_of_httptools(data: bytes) -> list[tuple[bytes, bytes]]:
+    class Listener:
+        def __init__(self) -> None:
+            self.found: list[tuple[bytes, bytes]] = []
+
+        def on_header(self, name: bytes, text: bytes) -> None:
+            self.found.append((name.lower(), text))
+
+    listener = Listener()
+    HttpRequestParser(listener).feed_data(data)
+    return listener.found
