@@ -12,8 +12,9 @@ from mpsd.core.status_table import Meaning
 from mpsd.delivery.rest.adapter import RestAdapter
 from mpsd.delivery.rest.settings import ClientTls, RestSettings
 from mpsd.kafka.connection import client_options
+from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.dead_letters import DeadLetterSettings, KafkaDeadLetters
-from mpsd.kafka.group import GroupSettings, KafkaGroup
+from mpsd.kafka.group import KafkaGroup
 from mpsd.pipeline.pending_queue import Ordering, PendingBudget
 from mpsd.pipeline.pipeline import Pipeline, Settings
 

@@ -1,0 +1,86 @@
+"""Commits of a member: none behind a JoinGroup, none for what is somebody else's."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.errors import CommitFailedError
+from aiokafka.structs import OffsetAndMetadata
+
+from mpsd.core.delivery import Assignment
+from mpsd.errors import CommitFenced, KafkaUnavailable
+from mpsd.kafka.connection import asking
+from mpsd.ports import CommitPoint
+
+TIMEOUT_S = 5.0
+
+
+class Commits:
+    """Lets commits through while the member is joined.
+
+    A commit that travels behind an outstanding JoinGroup is answered with IllegalGeneration, which forces another
+    rebalance; in a group of several that never ends. So commits wait from `hold` to `let`.
+
+    Holds at most: one commit under way.
+    """
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._one = asyncio.Lock()
+        self._task: asyncio.Task[Any] | None = None
+
+    async def hold(self) -> None:
+        """A JoinGroup is about to be sent: no commit goes out from now on; returns when the running one is through."""
+        self._open.clear()
+        async with self._one:
+            pass
+
+    def let(self) -> None:
+        """The assignment is there."""
+        self._open.set()
+
+    def abandon(self) -> None:
+        """The membership is over: a queued commit would be sent with whatever member id comes next."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def commit(
+        self, consumer: Any, points: Mapping[Assignment, CommitPoint], is_ours: Callable[[Assignment], bool]
+    ) -> None:
+        """See `RecordSource.commit`.
+
+        Args:
+            is_ours: asked when nothing can come between the answer and the sending any more.
+        """
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                await self._open.wait()
+        except TimeoutError:
+            raise KafkaUnavailable("could not commit: the group is rebalancing") from None
+        async with self._one:
+            if not self._open.is_set():
+                raise KafkaUnavailable("could not commit: the group is rebalancing")
+            offsets = {
+                ClientPartition(*assignment.tp): OffsetAndMetadata(*point) for assignment, point in points.items()
+            }
+            self._task = asyncio.create_task(consumer.commit(offsets))
+            try:
+                await self._finish(self._task)
+            finally:
+                self._task.cancel()
+                self._task = None
+
+    async def _finish(self, task: asyncio.Task[Any]) -> None:
+        """Wait for it, bounded: the library tries again for ever."""
+        try:
+            with asking("commit"):
+                async with asyncio.timeout(TIMEOUT_S):
+                    await asyncio.wait([task])
+                if task.cancelled():
+                    raise CommitFenced("could not commit: the membership ended meanwhile")
+                task.result()
+        except KafkaUnavailable as error:
+            if isinstance(error.__cause__, CommitFailedError):
+                raise CommitFenced("could not commit: the group has gone on without this member") from error
+            raise

@@ -1,0 +1,113 @@
+"""The client library's consumer, made for a membership and connected once all its topics are there."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from mpsd.errors import KafkaUnavailable, MpsError
+from mpsd.kafka.assignor import CooperativeAssignor
+from mpsd.kafka.connection import asking
+
+log = logging.getLogger("mpsd.group")
+
+CONNECT_TIMEOUT_S = 15.0
+CONNECT_REST_MAX_S = 15.0
+STOP_TIMEOUT_S = 5.0
+METADATA_AGE_MAX_MS = 30_000
+"""New partitions and leaders that changed unnoticed are found within this time."""
+PARTITION_FETCH_BYTES_MAX = 1_048_576
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSettings:
+    """What a membership needs to know; ranges, defaults and reasons are the configuration's.
+
+    Attributes:
+        address: what other members are told of where this one can be asked; may be empty.
+    """
+
+    subscription: str
+    group: str
+    topics: tuple[str, ...]
+    start: str | datetime
+    out_of_range: str
+    isolation_level: str
+    session_timeout_ms: int
+    rebalance_timeout_ms: int
+    heartbeat_interval_ms: int
+    fetch_bytes_max: int
+    address: str = ""
+
+
+async def connected(
+    settings: GroupSettings, options: Mapping[str, Any], assignor: CooperativeAssignor, waits: Callable[[str], None]
+) -> Any:
+    """A consumer that is connected and outside the group, as it knows no topics yet.
+
+    Tries again, with growing rests, while the broker is out of reach, refuses, or lacks a topic. Cancelled, it leaves
+    nothing open.
+
+    Args:
+        waits: told what it waits for.
+    """
+    rest_s = 0.5
+    while True:
+        consumer = AIOKafkaConsumer(
+            **options,
+            group_id=settings.group,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level=settings.isolation_level,
+            session_timeout_ms=settings.session_timeout_ms,
+            rebalance_timeout_ms=settings.rebalance_timeout_ms,
+            heartbeat_interval_ms=settings.heartbeat_interval_ms,
+            fetch_max_bytes=settings.fetch_bytes_max,
+            max_partition_fetch_bytes=min(PARTITION_FETCH_BYTES_MAX, settings.fetch_bytes_max),
+            metadata_max_age_ms=METADATA_AGE_MAX_MS,
+            partition_assignment_strategy=(assignor,),
+        )
+        try:
+            with asking(f"read the topics of subscription {settings.subscription}"):
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await _find_topics(settings, options)
+                    await consumer.start()
+        except MpsError as error:
+            await stop(consumer)
+            waits(str(error))
+            extra = {"code": error.code, "subscription": settings.subscription}
+            log.warning("%s: waiting: %s", settings.subscription, error, extra=extra)
+            await asyncio.sleep(rest_s)
+            rest_s = min(CONNECT_REST_MAX_S, rest_s * 2)
+        except BaseException:
+            await stop(consumer)
+            raise
+        else:
+            return consumer
+
+
+async def _find_topics(settings: GroupSettings, options: Mapping[str, Any]) -> None:
+    """Raises KafkaUnavailable where one is missing; subscribing to it might create it."""
+    admin = AIOKafkaAdminClient(**options)
+    try:
+        await admin.start()
+        existing = set(await admin.list_topics())
+    finally:
+        await admin.close()
+    missing = [topic for topic in settings.topics if topic not in existing]
+    if missing:
+        raise KafkaUnavailable(f"topic {', '.join(missing)} does not exist; it is read as soon as somebody creates it")
+
+
+async def stop(consumer: Any) -> None:
+    """Leave the group and disconnect; a broker that does not answer is not waited for."""
+    with suppress(TimeoutError, KafkaError, OSError):
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await consumer.stop()
