@@ -98,9 +98,12 @@ class HttpServer:
         self._server = await asyncio.start_server(self._serve, host, port, ssl=tls, limit=1 << 20)
         return int(self._server.sockets[0].getsockname()[1])
 
-    async def stop(self) -> None:
+    def stop_listening(self) -> None:
         if self._server is not None:
             self._server.close()
+
+    async def stop(self) -> None:
+        self.stop_listening()
         for task in list(self._running):
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -66,6 +66,21 @@ async def test_it_is_retried_once_only() -> None:
         assert stage.server.connections == 2
 
 
+async def test_a_retry_that_finds_nobody_is_unavailable() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(200)
+        await peer.request()
+        stage.server.stop_listening()
+
+    async with rest(script) as stage:
+        assert await stage.outcome(delivery()) is DELIVERED
+        outcome = await stage.outcome(delivery())
+        assert isinstance(outcome, Unavailable)
+        assert outcome.code == "refused"
+        assert stage.statistic("reused_retries") == 1
+
+
 async def test_a_reused_connection_lost_in_an_answer_is_not_retried() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()

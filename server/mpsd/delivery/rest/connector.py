@@ -44,9 +44,12 @@ class Connector(Protocol):
 class EndpointConnector:
     """Spreads new connections over all addresses of the endpoint, those that failed last."""
 
-    def __init__(self, endpoint: Endpoint, tls: ClientTls, look_up: LookUp) -> None:
+    def __init__(
+        self, endpoint: Endpoint, tls: ClientTls, look_up: LookUp, resolve_interval_s: float = RESOLVE_INTERVAL_S
+    ) -> None:
         self._endpoint = endpoint
         self._look_up = look_up
+        self._resolve_interval_s = resolve_interval_s
         self._context = tls_context(tls) if endpoint.is_tls else None
         self._addresses: list[str] = []
         self._failed: set[str] = set()
@@ -107,7 +110,7 @@ class EndpointConnector:
     async def _resolve(self, timeout_s: float) -> None:
         """Ask for the addresses unless they are recent; all who need them wait for one answer."""
         loop = asyncio.get_running_loop()
-        if loop.time() - self._resolved_s < RESOLVE_INTERVAL_S:
+        if loop.time() - self._resolved_s < self._resolve_interval_s:
             return
         if self._lookup is None:
             coming = self._look_up(self._endpoint.host, self._endpoint.port)

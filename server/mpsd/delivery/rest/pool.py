@@ -232,9 +232,6 @@ class Pool:
             return
         wanted = len(self._waiting) + len(self._waiting_anew) - len(self._openings)
         room = self._limits.connections_max - len(self._connections) - len(self._openings)
-        if wanted > room and self._idle and self._waiting_anew:
-            self._close_idle(self._idle[0])
-            room += 1
         for _ in range(min(wanted, room)):
             opening = object()
             self._openings[opening] = self._loop.create_task(self._open(opening), name="rest-open")
