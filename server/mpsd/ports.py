@@ -110,6 +110,12 @@ class AssignmentListener(Protocol):
     def on_stays(self, assignment: Assignment) -> None:
         """It was leaving and may stay after all."""
 
+    def on_share(self, share: float) -> None:
+        """This member's part of all partitions of the group, 0 up to 1; fleet totals are divided by it."""
+
+    def on_log_end(self, assignment: Assignment, log_end: int) -> None:
+        """Where the partition ends, looked up now and then, so that the lag grows also while nothing is read."""
+
     def on_lost(self, assignment: Assignment) -> None:
         """It is somebody else's: forget all of it; late outcomes mean nothing."""
 
@@ -170,5 +176,12 @@ class DeadLetterSink(Protocol):
 
     def write(self, letters: Sequence[DeadLetter]) -> Awaitable[Sequence[BaseException | None]]:
         """Write all; per letter None once every in-sync replica has it, or why it could not be written."""
+
+    async def prepare(self) -> None:
+        """Make the topic if it is not there; called once at the start, so that trouble with it is seen early.
+
+        Raises:
+            KafkaRefused, KafkaUnavailable: it could not be; `write` tries again.
+        """
 
     async def close(self) -> None: ...

@@ -20,10 +20,10 @@ class Ordering(Table):
         default="none",
         description="Records without a key: free, or all of a partition in one lane; free, as who wants order sets a key.",
     )
-    after_dead_letter: Literal["continue", "hold"] = Field(
+    after_dead_letter: Literal["continue"] = Field(
         default="continue",
-        description="What becomes of a key after one of its records was dead-lettered: goes on, or waits for an"
-        " operator; goes on, so that nobody needs to be awake.",
+        description="What becomes of a key after one of its records was dead-lettered: it goes on, so that nobody needs"
+        " to be awake; this version knows nothing else.",
     )
 
 

@@ -89,13 +89,8 @@ class KafkaDeadLetters:
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await producer.stop()
 
-    async def ensure_topic(self) -> None:
-        """Create the topic if it is not there.
-
-        Raises:
-            KafkaRefused: not permitted.
-            KafkaUnavailable: not now.
-        """
+    async def prepare(self) -> None:
+        """See `DeadLetterSink`."""
         admin = AIOKafkaAdminClient(**self._options)
         with asking(f"create dead-letter topic {self._settings.topic}"):
             try:
@@ -128,7 +123,7 @@ class KafkaDeadLetters:
     async def _connect(self) -> None:
         if self._producer is not None:
             return
-        await self.ensure_topic()
+        await self.prepare()
         producer = AIOKafkaProducer(
             **self._options,
             acks="all",

@@ -37,6 +37,7 @@ log = logging.getLogger("mpsd.group")
 NOBODY = ClientPartition("mps", -1)
 """Asking for it receives nothing, but keeps the poll alive."""
 LOOK_UP_REST_S = 1.0
+LOG_END_INTERVAL_S = 5.0
 
 
 class _Owned:
@@ -76,7 +77,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._rejoin_wanted = False
         self._waiting = "connecting to Kafka"
         self._generations = 0
-        self.share = 0.0
+        self._watching: asyncio.Task[None] | None = None
 
     # life
     async def start(self, listener: AssignmentListener) -> None:
@@ -88,14 +89,16 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._lease.hook(self._consumer._coordinator)
         self._consumer._subscription.begin_reassignment = lambda: None  # else getmany() sleeps through joins
         self._consumer.subscribe(list(self._settings.topics), listener=self)
+        self._watching = asyncio.create_task(self._watch_log_ends())
 
     def _wait_for(self, what: str) -> None:
         self._waiting = what
 
     async def close(self) -> None:
         """See `RecordSource`."""
-        if self._loading is not None:
-            self._loading.cancel()
+        for task in (self._loading, self._watching):
+            if task is not None:
+                task.cancel()
         if self._consumer is not None:
             await stop(self._consumer)
         self._lease.end()
@@ -128,7 +131,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         coordinator = self._consumer._coordinator
         self._member_id, generation = coordinator.member_id, coordinator.generation
         self._generations += 1
-        self.share = share
+        self._listener.on_share(share)
         for tp in set(self._owned) - set(partitions):  # another's claim was later, or the topic is gone
             self._drop(self._owned[tp])
         for tp in partitions:
@@ -193,6 +196,20 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
                     self._listener.on_leaving(owned.assignment)
                 else:
                     self._consumer.resume(owned.key)
+
+    async def _watch_log_ends(self) -> None:
+        """Ask for the ends of our partitions now and then; an answer that does not come is only a lag that is older."""
+        while True:
+            await asyncio.sleep(LOG_END_INTERVAL_S)
+            owned = [owned for owned in self._owned.values() if owned.position is not None]
+            try:
+                with asking("look up log ends"):
+                    ends = await self._consumer.end_offsets([each.key for each in owned]) if owned else {}
+            except (KafkaUnavailable, KafkaRefused):
+                continue
+            for each in owned:
+                if self._is_ours(each.assignment):
+                    self._listener.on_log_end(each.assignment, ends.get(each.key, -1))
 
     def release(self, assignments: Collection[Assignment]) -> None:
         """See `RecordSource`."""

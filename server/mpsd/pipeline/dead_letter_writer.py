@@ -10,6 +10,7 @@ from typing import NamedTuple
 from mpsd.core.dead_letter import Sender, headers
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.retry import Bury, RetryRules, backoff_s
+from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.ports import DeadLetter, DeadLetterSink
 
@@ -84,6 +85,7 @@ class DeadLetterWriter:
 
     async def run(self) -> None:
         """Until cancelled; a write that is cut off is repeated by whoever owns the partition next."""
+        await self._prepare()
         failed = 0
         while True:
             await self._arrived.wait()
@@ -100,6 +102,13 @@ class DeadLetterWriter:
                 )
             else:
                 failed = 0
+
+    async def _prepare(self) -> None:
+        try:
+            await self._sink.prepare()
+        except (KafkaRefused, KafkaUnavailable) as error:
+            extra = {"code": "dead_letter.topic_missing", "subscription": self._sender.subscription}
+            log.warning("%s; tried again with the first dead letter", error, extra=extra)
 
     async def _write(self, batch: list[_Buried]) -> list[_Buried]:
         """Write; returns those that must be written again."""

@@ -15,6 +15,7 @@ from mpsd.core.retry_policy import PolicyRules, RetryPolicy
 from mpsd.errors import MpsError
 from mpsd.pipeline.committer import Committer
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
+from mpsd.pipeline.handover import LEAVING, Handover
 from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.pending_queue import Ordering, PartitionQueue, PendingBudget, PendingQueue
 from mpsd.pipeline.reader import Reader
@@ -24,7 +25,8 @@ from mpsd.ports import SYSTEM_CLOCK, Clock, DeadLetterSink, DeliveryAdapter, Pos
 
 log = logging.getLogger("mpsd.pipeline")
 
-LEAVING = "leaving"
+LEASE_GUARD_S = 0.25
+"""How late the end of the lease is noticed."""
 COMMIT_S_MIN = 1.0
 """However long deliveries took to finish, the last commit gets this time."""
 
@@ -92,7 +94,18 @@ class Pipeline:
         )
         self.committer = Committer(settings.name, source, self.pending, settings.commit_interval_s)
         self._tasks: list[asyncio.Task[None]] = []
-        self._leaving: dict[Assignment, asyncio.Task[None]] = {}
+        self._handover = Handover(
+            settings.name,
+            settings.drain_timeout_s,
+            source,
+            adapter,
+            self.pending,
+            self._dead_letters,
+            self.committer,
+            self._forget,
+            clock,
+        )
+        self._aborting: set[asyncio.Task[None]] = set()
         self.state = "starting"
         self.reason = ""
 
@@ -103,6 +116,7 @@ class Pipeline:
             asyncio.create_task(self._join_and_read(), name=f"{self.settings.name} reader"),
             asyncio.create_task(self._dead_letters.run(), name=f"{self.settings.name} dead letters"),
             asyncio.create_task(self.committer.run(), name=f"{self.settings.name} committer"),
+            asyncio.create_task(self._guard_lease(), name=f"{self.settings.name} lease"),
         ]
         for task in self._tasks:
             task.add_done_callback(self._on_task_done)
@@ -122,9 +136,10 @@ class Pipeline:
         await self.committer.commit_all(
             list(self.pending.queues), max(COMMIT_S_MIN, deadline_s - self._clock.monotonic_s())
         )
-        for task in (*self._tasks, *self._leaving.values()):
+        await self._handover.stop()
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._leaving.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._source.close()
         await self._sink.close()
         for assignment in list(self.pending.queues):
@@ -151,39 +166,35 @@ class Pipeline:
     def on_leaving(self, assignment: Assignment) -> None:
         """See `AssignmentListener`."""
         queue = self.pending.queues.get(assignment)
-        if queue is None or queue.is_leaving:
-            if queue is None:
-                self._source.release([assignment])
-            return
-        queue.is_leaving = True
-        queue.hold = LEAVING
-        self._leaving[assignment] = asyncio.create_task(self._hand_on(queue), name=f"{assignment.tp} leaving")
+        if queue is None:
+            self._source.release([assignment])
+        else:
+            self._handover.begin(queue)
 
     def on_stays(self, assignment: Assignment) -> None:
         """See `AssignmentListener`."""
-        if (task := self._leaving.pop(assignment, None)) is not None:
-            task.cancel()
-        queue = self.pending.queues.get(assignment)
-        if queue is not None and queue.is_leaving:
-            queue.is_leaving = False
-            queue.hold = ""
+        self._handover.cancel(assignment)
+        if (queue := self.pending.queues.get(assignment)) is not None:
             self._on_ready(queue)
+
+    def on_share(self, share: float) -> None:
+        """See `AssignmentListener`."""
+        self._bucket.set_rate(self.settings.rate_max_per_s * share, self._clock.monotonic_s())
+
+    def on_log_end(self, assignment: Assignment, log_end: int) -> None:
+        """See `AssignmentListener`."""
+        if (queue := self.pending.queues.get(assignment)) is not None:
+            queue.high_watermark = max(queue.high_watermark, log_end)
 
     def on_lost(self, assignment: Assignment) -> None:
         """See `AssignmentListener`."""
         if assignment in self.pending.queues:
-            log.warning(
-                "%s: lost; deliveries of it that are in flight no longer count",
-                assignment.tp,
-                extra={"code": "partition.lost", "subscription": self.settings.name},
-            )
-        if (task := self._leaving.pop(assignment, None)) is not None:
-            task.cancel()
+            extra = {"code": "partition.lost", "subscription": self.settings.name}
+            log.warning("%s: lost; deliveries of it that are in flight are aborted", assignment.tp, extra=extra)
+        self._handover.cancel(assignment)
         self._forget(assignment)
-
-    def set_rate_share(self, share: float) -> None:
-        """This member's part of the rate limit, 0 up to 1."""
-        self._bucket.set_rate(self.settings.rate_max_per_s * share, self._clock.monotonic_s())
+        self._aborting.add(abort := asyncio.create_task(self._adapter.revoke(assignment, 0.0)))
+        abort.add_done_callback(self._aborting.discard)
 
     async def _join_and_read(self) -> None:
         await self._source.start(self)
@@ -191,22 +202,17 @@ class Pipeline:
             self.state, self.reason = "running", ""
         await self.reader.run()
 
-    async def _hand_on(self, queue: PartitionQueue) -> None:
-        """Drain, commit, release: in this order, or finished work would be done again by the next owner."""
-        assignment = queue.assignment
-        deadline_s = self._clock.monotonic_s() + self.settings.drain_timeout_s
-        await self._adapter.revoke(assignment, self.settings.drain_timeout_s)
-        await self._dead_letters.settled([assignment], deadline_s - self._clock.monotonic_s())
-        await self.committer.commit_all([assignment])
-        if self.pending.queues.get(assignment) is queue:
-            self._leaving.pop(assignment, None)
-            self._forget(assignment)
-            log.info(
-                "%s: drained, committed and handed on",
-                assignment.tp,
-                extra={"code": "partition.released", "subscription": self.settings.name},
-            )
-            self._source.release([assignment])
+    async def _guard_lease(self) -> None:
+        """A delivery ends with its lease: by then somebody else may own the partition and start the next of its key."""
+        while True:
+            await asyncio.sleep(LEASE_GUARD_S)
+            if self.writer.in_flight and self._source.lease_left_s() <= 0:
+                extra = {"code": "partition.lease_over", "subscription": self.settings.name}
+                log.warning(
+                    "membership not confirmed in time: deliveries in flight are aborted and made again", extra=extra
+                )
+                for assignment in list(self.pending.queues):
+                    await self._adapter.revoke(assignment, 0.0)
 
     def _forget(self, assignment: Assignment) -> None:
         self.pending.discard(assignment)

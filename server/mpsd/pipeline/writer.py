@@ -110,7 +110,7 @@ class Writer:
         if outcome is DELIVERED or isinstance(outcome, Delivered):
             self.outcomes["delivered"] += 1
             self._policy.succeeded(delivery)
-            self.end_to_end_latency.observe(self._wall_s() - delivery.record.timestamp / 1000)
+            self.end_to_end_latency.observe(max(0.0, self._wall_s() - delivery.record.timestamp / 1000))
             self._pending.finish(queue, delivery)
         else:
             self._failed(queue, delivery, outcome, now_s)

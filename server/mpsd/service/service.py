@@ -106,13 +106,16 @@ class Service:
 
     def not_alive(self) -> Sequence[str]:
         """See `admin.daemon.Daemon`."""
-        now_s = time.monotonic()
-        return [
-            f"subscription {pipeline.settings.name}: its reader has not polled for {now_s - pipeline.reader.polled_at_s:.0f} s"
-            for pipeline in self._pipelines
-            if pipeline.state == "failed"
-            or (pipeline.state == "running" and now_s - pipeline.reader.polled_at_s > POLL_SILENCE_MAX_S)
-        ]
+        reasons = []
+        for pipeline in self._pipelines:
+            silence_s = time.monotonic() - pipeline.reader.polled_at_s
+            if pipeline.state == "failed":
+                reasons.append(f"subscription {pipeline.settings.name} has failed: {pipeline.reason}")
+            elif pipeline.state == "running" and silence_s > POLL_SILENCE_MAX_S:
+                reasons.append(
+                    f"subscription {pipeline.settings.name}: its reader has not polled for {silence_s:.0f} s"
+                )
+        return reasons
 
     def not_ready(self) -> Sequence[str]:
         """See `admin.daemon.Daemon`."""

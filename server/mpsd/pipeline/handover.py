@@ -1,0 +1,92 @@
+"""How a partition leaves: drained, committed, released, in this order, while everything else goes on."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from mpsd.core.delivery import Assignment
+from mpsd.pipeline.committer import Committer
+from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
+from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
+from mpsd.ports import Clock, DeliveryAdapter, RecordSource
+
+log = logging.getLogger("mpsd.pipeline")
+
+LEAVING = "leaving"
+
+
+class Handover:
+    """The partitions that are leaving.
+
+    Takes: partitions that must move.
+    Gives: them back to the source, with everything that was finished committed.
+    Holds at most: one task per partition that leaves.
+    """
+
+    def __init__(
+        self,
+        subscription: str,
+        drain_timeout_s: float,
+        source: RecordSource,
+        adapter: DeliveryAdapter,
+        pending: PendingQueue,
+        dead_letters: DeadLetterWriter,
+        committer: Committer,
+        forget: Callable[[Assignment], None],
+        clock: Clock,
+    ) -> None:
+        """Begin with none leaving.
+
+        Args:
+            drain_timeout_s: for deliveries in flight and dead letters under way; then they are aborted.
+            forget: lets all stages forget a partition.
+        """
+        self._subscription = subscription
+        self._drain_timeout_s = drain_timeout_s
+        self._source = source
+        self._adapter = adapter
+        self._pending = pending
+        self._dead_letters = dead_letters
+        self._committer = committer
+        self._forget = forget
+        self._clock = clock
+        self._tasks: dict[Assignment, asyncio.Task[None]] = {}
+
+    def begin(self, queue: PartitionQueue) -> None:
+        """Start nothing new of it, and hand it on when what is under way has ended."""
+        if not queue.is_leaving:
+            queue.is_leaving = True
+            queue.hold = LEAVING
+            task = asyncio.create_task(self._hand_on(queue), name=f"{queue.assignment.tp} leaving")
+            self._tasks[queue.assignment] = task
+
+    def cancel(self, assignment: Assignment) -> None:
+        """It stays after all, or is lost already."""
+        if (task := self._tasks.pop(assignment, None)) is not None:
+            task.cancel()
+        queue = self._pending.queues.get(assignment)
+        if queue is not None and queue.is_leaving:
+            queue.is_leaving = False
+            queue.hold = ""
+
+    async def stop(self) -> None:
+        """Cancel all; what was not handed on goes with the membership."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _hand_on(self, queue: PartitionQueue) -> None:
+        """In this order, or finished work would be done again by the next owner."""
+        assignment = queue.assignment
+        deadline_s = self._clock.monotonic_s() + self._drain_timeout_s
+        await self._adapter.revoke(assignment, self._drain_timeout_s)
+        await self._dead_letters.settled([assignment], deadline_s - self._clock.monotonic_s())
+        await self._committer.commit_all([assignment])
+        if self._pending.queues.get(assignment) is not queue:
+            return
+        self._tasks.pop(assignment, None)
+        self._forget(assignment)
+        extra = {"code": "partition.released", "subscription": self._subscription}
+        log.info("%s: drained, committed and handed on", assignment.tp, extra=extra)
+        self._source.release([assignment])
