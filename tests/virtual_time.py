@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from typing_extensions import override
 
-
 T = TypeVar("T")
 
 
