@@ -14,10 +14,10 @@ from typing import IO
 import psutil
 import pytest
 
+from mpsd.demo.asking import post
 from mpsd.demo.children import application_argv
 from mpsd.demo.guarantees import read_events
 from mpsd.demo.guarantees.events import OutageBegan, OutageEnded
-from mpsd.demo.http import post
 
 pytestmark = pytest.mark.integration
 

@@ -53,21 +53,21 @@ class Child:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(f"  {line}" for line in lines[-LOG_LINES_SHOWN:]) or "  (it wrote nothing)"
 
-    async def first_line(self, timeout_s: float) -> str:
-        """What it says first.
+    async def says(self, beginning: str, timeout_s: float) -> str:
+        """Its first line that begins so; warnings of the interpreter and the like may come before.
 
         Raises:
             ChildEnded: it ended instead.
-            ChildLate: it said nothing within `timeout_s`.
+            ChildLate: it said no such thing within `timeout_s`.
         """
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
-            line, complete, _ = self.log.read_text().partition("\n")
-            if complete:
-                return line
+            lines = self.log.read_text(errors="replace").splitlines(keepends=True)
+            if found := next((line for line in lines if line.startswith(beginning) and line.endswith("\n")), None):
+                return found.rstrip()
             self.check()
             await asyncio.sleep(POLL_S)
-        raise ChildLate(f"{self.name} said nothing within {timeout_s:g} s")
+        raise ChildLate(f"{self.name} was not ready within {timeout_s:g} s; the end of its log:\n{self.log_end()}")
 
     async def stop(self) -> int | None:
         """Ask it to end and wait until it has; returns the exit code, None if it does not end."""
@@ -76,8 +76,8 @@ class Child:
 
 
 def application_argv(event_log: Path) -> list[str]:
-    """How to run the sample application."""
-    return [sys.executable, str(application_file()), "--log", str(event_log)]
+    """How to run the sample application; -P, so that its neighbours in an installed package are no modules to it."""
+    return [sys.executable, "-P", str(application_file()), "--log", str(event_log)]
 
 
 def application_file() -> Path:

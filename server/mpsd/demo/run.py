@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from mpsd.core.record import Record, TopicPartition
+from mpsd.demo.asking import get, post
 from mpsd.demo.checks import Evidence
 from mpsd.demo.children import dead_letter_topic
 from mpsd.demo.display import Display, Moment
 from mpsd.demo.guarantees.events import Committed, SeenRecord
-from mpsd.demo.http import get, post
 from mpsd.demo.meters import Meters, read_meters
 from mpsd.demo.stage import Stage
 from mpsd.demo.story import Story

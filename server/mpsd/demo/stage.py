@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpsd.demo.asking import get
 from mpsd.demo.broker import KafkaCluster, external_servers
 from mpsd.demo.broker.ports import free_ports
 from mpsd.demo.broker.processes import GuardedProcesses
@@ -21,7 +22,6 @@ from mpsd.demo.children import (
     daemon_config,
     dead_letter_topic,
 )
-from mpsd.demo.http import get
 from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.topics import Topics
 
@@ -81,7 +81,7 @@ async def staged(say: Callable[[str], None]) -> AsyncIterator[Stage]:
             stack.push_async_callback(_remove_topics, topics, topic)
         event_log = processes.directory / "events.jsonl"
         application = Child(processes, "application", application_argv(event_log))
-        application_url = await application.first_line(_READY_S)
+        application_url = await application.says("http://", _READY_S)
         say(f"an application takes orders at {application_url} (process {application.pid})")
         (http_port,) = free_ports(1)
         config = processes.directory / "mps.toml"
