@@ -1,0 +1,54 @@
+from mpsd.core.dead_letter import REASON_CHARACTERS_MAX, Sender, headers
+from mpsd.core.delivery import Delivery, Trouble
+from mpsd.core.outcome import Outcome, Retryable
+from mpsd.core.retry import Bury, Disposition
+from tests.fakes.records import PRODUCED_MS, TOO_WIDE, assigned, delivery
+
+SENDER = Sender(subscription="billing", group="billing-group", endpoint="http://billing:8000/orders")
+BURY = Bury(disposition=Disposition.ATTEMPTS_EXHAUSTED, reason="failed")
+
+
+def troubled(last: Outcome | None) -> Delivery:
+    made = delivery(1842, b"a", assigned(3))
+    made.trouble = Trouble(attempts=5, last=last, first_failed_at_ms=1000, last_failed_at_ms=2000)
+    return made
+
+
+def test_a_dead_letter_says_where_it_came_from_what_was_tried_and_why_it_is_here() -> None:
+    last = Retryable(code="status_500", reason="failed", status=500, excerpt=b"<h1>oops</h1>")
+    assert headers(troubled(last), BURY, SENDER) == [
+        ("__dlq.errors.topic", b"orders"),
+        ("__dlq.errors.partition", b"3"),
+        ("__dlq.errors.offset", b"1842"),
+        ("__dlq.errors.group", b"billing-group"),
+        ("__dlq.errors.delivery.count", b"5"),
+        ("__dlq.errors.message", b"failed"),
+        ("mps-dlq-subscription", b"billing"),
+        ("mps-dlq-disposition", b"attempts-exhausted"),
+        ("mps-dlq-status", b"500"),
+        ("mps-dlq-reason", b"failed"),
+        ("mps-dlq-timestamp", str(PRODUCED_MS).encode()),
+        ("mps-dlq-first-failed-at", b"1000"),
+        ("mps-dlq-last-failed-at", b"2000"),
+        ("mps-dlq-endpoint", b"http://billing:8000/orders"),
+        ("mps-dlq-replays", b"0"),
+        ("mps-dlq-excerpt", b"<h1>oops</h1>"),
+    ]
+
+
+def test_one_that_was_never_delivered_says_so_and_has_no_times_of_failure() -> None:
+    said = dict(headers(delivery(), Bury(disposition=Disposition.EXPIRED, reason="too old"), SENDER))
+    assert said["__dlq.errors.delivery.count"] == b"0"
+    assert not said.keys() & {
+        "mps-dlq-status", "mps-dlq-excerpt", "mps-dlq-first-failed-at", "mps-dlq-last-failed-at"
+    }  # fmt: skip
+
+
+def test_without_an_answer_there_is_no_status() -> None:
+    for last in (None, TOO_WIDE, Retryable(code="timeout", reason="", lost=True)):
+        assert not dict(headers(troubled(last), BURY, SENDER)).keys() & {"mps-dlq-status", "mps-dlq-excerpt"}
+
+
+def test_a_long_reason_is_cut() -> None:
+    said = dict(headers(delivery(), Bury(disposition=Disposition.REJECTED, reason="é" * 5000), SENDER))
+    assert said["mps-dlq-reason"].decode() == "é" * REASON_CHARACTERS_MAX

@@ -1,0 +1,56 @@
+from mpsd.core.lost import LostDeliveries
+from tests.fakes.records import delivery
+
+WINDOW_S = 1.0
+
+
+def test_nothing_lost_is_nothing_to_judge() -> None:
+    lost = LostDeliveries(WINDOW_S)
+    assert lost.due_s is None
+    assert lost.judge(99.0) == ((), ())
+
+
+def test_one_that_was_lost_alone_is_to_blame() -> None:
+    lost, only = LostDeliveries(WINDOW_S), delivery()
+    lost.add(only, 10.0)
+    assert lost.judge(11.0) == ([only], ())
+
+
+def test_nobody_is_blamed_before_the_window_is_over() -> None:
+    lost = LostDeliveries(WINDOW_S)
+    lost.add(delivery(), 10.0)
+    assert lost.judge(10.9) == ((), ())
+    assert (len(lost), lost.due_s) == (1, 11.0)
+
+
+def test_several_lost_together_are_suspects_and_none_is_charged() -> None:
+    lost, several = LostDeliveries(WINDOW_S), [delivery(offset, None) for offset in range(3)]
+    for number, each in enumerate(several):
+        lost.add(each, 10.0 + number * 0.4)
+    assert lost.judge(11.0) == ([], several)
+
+
+def test_a_suspect_that_is_lost_again_is_charged_and_the_others_are_not() -> None:
+    lost, suspect, other = LostDeliveries(WINDOW_S), delivery(0, attempts=1), delivery(1, attempts=1)
+    assert suspect.trouble is not None
+    suspect.trouble.suspect = True
+    lost.add(other, 10.0)
+    lost.add(suspect, 10.0)
+    assert lost.judge(11.0) == ([suspect], [other])
+
+
+def test_one_without_any_trouble_so_far_is_no_suspect_yet() -> None:
+    lost, two = LostDeliveries(WINDOW_S), [delivery(0), delivery(1)]
+    for each in two:
+        lost.add(each, 10.0)
+    assert lost.judge(11.0) == ([], two)
+
+
+def test_the_next_event_has_a_window_of_its_own() -> None:
+    lost, late = LostDeliveries(WINDOW_S), delivery(1)
+    lost.add(delivery(0), 10.0)
+    lost.judge(11.0)
+    assert (len(lost), lost.due_s) == (0, None)
+    lost.add(late, 11.5)
+    assert lost.due_s == 12.5
+    assert lost.judge(12.5) == ([late], ())

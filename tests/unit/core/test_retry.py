@@ -1,0 +1,39 @@
+import pytest
+
+from mpsd.core.outcome import DELIVERED, Outcome, Retryable, Unavailable
+from mpsd.core.retry import ACK, Bury, Disposition, Hold, Retry, RetryRules, Verdict, backoff_s, decide
+from tests.fakes.records import FAILED, POISON, REFUSED, TAKEN_BACK, TOO_WIDE
+
+RULES = RetryRules(attempts_max=3, backoff_initial_s=1.0, backoff_max_s=30.0)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "attempt", "holds", "verdict"),
+    [
+        (DELIVERED, 1, 0, ACK),
+        (POISON, 1, 0, Bury(disposition=Disposition.REJECTED, reason="no such customer")),
+        (TOO_WIDE, 1, 0, Bury(disposition=Disposition.UNDELIVERABLE, reason="headers over the bound")),
+        (FAILED, 1, 0, Retry(after_s=0.5)),
+        (FAILED, 2, 0, Retry(after_s=1.0)),
+        (FAILED, 3, 0, Bury(disposition=Disposition.ATTEMPTS_EXHAUSTED, reason="failed")),
+        (Retryable(code="x", reason="", retry_after_s=7.0), 1, 0, Retry(after_s=7.0)),
+        (Retryable(code="x", reason="", retry_after_s=0.0), 1, 0, Retry(after_s=0.5)),
+        (REFUSED, 99, 1, Hold(after_s=0.5)),
+        (REFUSED, 0, 3, Hold(after_s=2.0)),
+        (Unavailable(code="x", reason="", retry_after_s=7.0), 0, 1, Hold(after_s=7.0)),
+        (TAKEN_BACK, 99, 0, Hold(after_s=0.0)),
+    ],
+)
+def test_what_becomes_of_a_record(outcome: Outcome, attempt: int, holds: int, verdict: Verdict) -> None:
+    assert decide(outcome, attempt, holds, RULES, jitter=0.5) == verdict
+
+
+@pytest.mark.parametrize(("failures", "ceiling_s"), [(1, 1.0), (2, 2.0), (5, 16.0), (6, 30.0), (10_000, 30.0)])
+def test_the_ceiling_doubles_up_to_its_own(failures: int, ceiling_s: float) -> None:
+    assert backoff_s(failures, RULES, jitter=1.0) == ceiling_s
+    assert backoff_s(failures, RULES, jitter=0.25) == ceiling_s / 4
+    assert backoff_s(failures, RULES, jitter=0.0) == 0.0
+
+
+def test_a_ceiling_below_the_first_back_off_holds_from_the_start() -> None:
+    assert backoff_s(1, RetryRules(attempts_max=3, backoff_initial_s=5.0, backoff_max_s=2.0), jitter=1.0) == 2.0
