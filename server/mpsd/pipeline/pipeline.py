@@ -76,7 +76,7 @@ class Pipeline:
             settings.ordering, settings.records_max, settings.bytes_max, budget, self._on_ready, self._on_room
         )
         self.reader = Reader(source, self.pending, settings.name, clock)
-        self._bucket = TokenBucket(settings.rate_max_per_s, clock.monotonic_s())
+        self._bucket = TokenBucket(settings.rate_max_per_s or None, clock.monotonic_s())
         self._dead_letters = DeadLetterWriter(
             sink, settings.sender, settings.burial, self.pending, self._on_released, draw
         )
@@ -179,7 +179,9 @@ class Pipeline:
 
     def on_share(self, share: float) -> None:
         """See `AssignmentListener`."""
-        self._bucket.set_rate(self.settings.rate_max_per_s * share, self._clock.monotonic_s())
+        if self.settings.rate_max_per_s:
+            self._bucket.set_rate(self.settings.rate_max_per_s * share, self._clock.monotonic_s())
+            self.writer.wake()
 
     def on_log_end(self, assignment: Assignment, log_end: int) -> None:
         """See `AssignmentListener`."""
