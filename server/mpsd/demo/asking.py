@@ -3,6 +3,7 @@
 import asyncio
 import urllib.error
 import urllib.request
+from urllib.parse import urlsplit
 
 _TIMEOUT_S = 3.0
 
@@ -15,6 +16,18 @@ async def get(url: str) -> str | None:
 async def post(url: str) -> str | None:
     """The same, for a POST without a body."""
     return await asyncio.to_thread(_ask, url, b"")
+
+
+async def listens(url: str) -> bool:
+    """Whether somebody takes connections there."""
+    parts = urlsplit(url)
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    except OSError:  # TimeoutError is one
+        return False
+    writer.close()
+    return True
 
 
 def _ask(url: str, body: bytes | None) -> str | None:

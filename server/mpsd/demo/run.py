@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from mpsd.core.record import Record, TopicPartition
-from mpsd.demo.asking import get, post
+from mpsd.demo.asking import get, listens, post
 from mpsd.demo.checks import Evidence
-from mpsd.demo.children import dead_letter_topic
+from mpsd.demo.children import POLL_S, dead_letter_topic
 from mpsd.demo.display import Display, Moment
 from mpsd.demo.guarantees.events import Committed, SeenRecord
 from mpsd.demo.meters import Meters, read_meters
@@ -63,7 +63,7 @@ class Run:
         half = len(messages) // 2
         await self._produce(messages[:half])
         await self._until(lambda: self._meters.delivered >= half // 2)
-        await post(f"{self._stage.outage_url}?seconds={OUTAGE_S:g}")
+        await self._make_outage()
         await self._produce(messages[half:])
         log_end = await self._stage.topics.log_end(self._stage.topic)
         await self._until(lambda: all(self._committed.get(tp, 0) == end for tp, end in log_end.items()))
@@ -80,6 +80,13 @@ class Run:
                 for message, (partition, offset) in zip(chunk, written, strict=True)
             ]
             await self._look()
+
+    async def _make_outage(self) -> None:
+        """Returns when nobody listens: the application finishes what has come before it goes."""
+        await post(f"{self._stage.outage_url}?seconds={OUTAGE_S:g}")
+        while await listens(self._stage.application_url) and time.monotonic() < self._deadline_s:
+            await self._look()
+            await asyncio.sleep(POLL_S)
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         """Look and show until it is reached, or there is no more hope that it will be."""
