@@ -1,0 +1,249 @@
+"""What a test has to itself, and what was seen of it."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, Self
+
+from mpsd.core.record import Record, TopicPartition
+from mpsd.demo.broker.processes import GuardedProcesses
+from mpsd.demo.guarantees import FreedomIsUsed, Judge, every_guarantee
+from mpsd.demo.guarantees.events import Committed, DaemonKilled, DeadLettered, LogEnd, Produced, SeenRecord, TimedEvent
+from tests.integration.world.application import Application
+from tests.integration.world.configuration import configuration
+from tests.integration.world.daemon import Daemon
+from tests.integration.world.kafka import Kafka, Message, send
+from tests.integration.world.patience import PATIENCE_S, until
+
+COMMIT_INTERVAL_S = 0.2
+_WATCH_S = 0.05
+_CHUNKS_PER_S = 20
+
+
+class World:
+    """Use it with `async with`; leaving it ends every daemon.
+
+    Args:
+        bootstrap_servers: in plain text and without restrictions, for the test's own hand.
+        clients: the `[kafka]` table's keys by which daemons connect; the same servers in plain text if not given.
+    """
+
+    def __init__(self, bootstrap_servers: Sequence[str], clients: Mapping[str, Any] | None = None) -> None:
+        self.kafka = Kafka(bootstrap_servers)
+        self.clients = dict(clients or {})
+        self.application = Application()
+        self.daemons: list[Daemon] = []
+        self._produced: list[SeenRecord] = []
+        self._seen: list[TimedEvent] = []
+        self._groups: dict[str, dict[TopicPartition, int]] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self._processes = GuardedProcesses()
+            stack.callback(self._processes.close)
+            await stack.enter_async_context(self.kafka)
+            await stack.enter_async_context(self.application)
+            watcher = asyncio.create_task(self._watch())
+            stack.push_async_callback(_cancel, watcher)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for daemon in self.daemons:
+            print(f"--- log of {daemon}\n{daemon.log_text()}")  # pytest shows it where the test has failed
+        await self._stack.aclose()
+
+    # topics and records
+    async def create_topic(self, partitions: int = 1, *, purpose: str = "t", replicas: int = 1, **configs: str) -> str:
+        """A new topic; `retention_ms="1"` sets `retention.ms`."""
+        topic = name(purpose)
+        settings = {key.replace("_", "."): value for key, value in configs.items()}
+        await self.kafka.create_topic(topic, partitions, replicas, settings)
+        return topic
+
+    async def produce(self, topic: str, messages: Iterable[Message]) -> list[SeenRecord]:
+        return self.remember(await self.kafka.produce(topic, messages))
+
+    @asynccontextmanager
+    async def producing(self, topic: str, *, keys: int, per_s: int) -> AsyncIterator[None]:
+        """Records of so many keys, at this pace, until the block is left."""
+        stop = asyncio.Event()
+        task = asyncio.create_task(self._load(topic, keys, per_s, stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await task
+
+    async def _load(self, topic: str, keys: int, per_s: int, stop: asyncio.Event) -> None:
+        count = 0
+        async with self.kafka.producer() as producer:
+            while not stop.is_set():
+                chunk = [keyed(number, keys) for number in range(count, count + max(1, per_s // _CHUNKS_PER_S))]
+                self.remember(await send(producer, topic, chunk))
+                count += len(chunk)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), 1 / _CHUNKS_PER_S)
+
+    def remember(self, records: list[SeenRecord]) -> list[SeenRecord]:
+        """These are to be settled."""
+        self._produced += records
+        return records
+
+    # daemons
+    def subscription(self, topic: str, **tables: Any) -> dict[str, Any]:
+        """A subscription of one topic, its group named after it.
+
+        Args:
+            tables: added to; a key of `delivery` or any other table alone is enough.
+        """
+        given: dict[str, Any] = {
+            "name": tables.pop("name", "orders"),
+            "topics": tables.pop("topics", [topic]),
+            "group": tables.pop("group", topic),
+            "delivery": {"protocol": "rest", "url": self.application.url},
+            "commit": {"interval_s": COMMIT_INTERVAL_S},
+            "breaker": {"probe_interval_s": 0.2},
+            "retry": {"backoff_initial_s": 0.02, "backoff_max_s": 0.2},
+            "dead_letter": {"topic": f"{topic}.dlq", "backoff_initial_s": 0.1, "backoff_max_s": 0.5},
+        }
+        for key, value in tables.items():
+            given[key] = {**given.get(key, {}), **value} if isinstance(value, Mapping) else value
+        self._groups.setdefault(given["group"], {})
+        return given
+
+    def configuration(self, *subscriptions: Mapping[str, Any], **tables: Any) -> str:
+        kafka = {**self.clients, **tables.pop("kafka", {})}
+        return configuration(self.kafka.bootstrap_servers, *subscriptions, kafka=kafka, **tables)
+
+    def begin_daemon(
+        self, *subscriptions: Mapping[str, Any], environment: Mapping[str, str] | None = None, **tables: Any
+    ) -> Daemon:
+        """Started, and not waited for."""
+        config = self.configuration(*subscriptions, **tables)
+        daemon = Daemon(self._processes, f"mpsd-{len(self.daemons) + 1}", config, environment)
+        self.daemons.append(daemon)
+        return daemon
+
+    async def start_daemon(self, *subscriptions: Mapping[str, Any], **tables: Any) -> Daemon:
+        """Started and ready."""
+        return await self.begin_daemon(*subscriptions, **tables).ready()
+
+    async def kill(self, daemon: Daemon) -> None:
+        self._seen.append(DaemonKilled(await daemon.kill()))
+
+    # what became of it
+    async def settled(self, *topics: str, group: str = "", timeout_s: float = PATIENCE_S) -> None:
+        """Wait until all that the topics have is committed."""
+        for topic in topics:
+
+            async def lag(topic: str = topic) -> bool:
+                ends, committed = await self.kafka.topics.log_end(topic), self._groups[group or topic]
+                return all(committed.get(tp) == end for tp, end in ends.items())
+
+            await until(lag, f"{topic} is settled: {self.application}", timeout_s, every_s=0.05)
+
+    async def dead_letters(self, topic: str) -> list[Record]:
+        """Of the subscription that `subscription` makes for the topic."""
+        letters = f"{topic}.dlq"
+        return await self.kafka.topics.read_all(letters) if await self.kafka.topics.exists(letters) else []
+
+    def committed(self, group: str) -> Mapping[TopicPartition, int]:
+        """As it was seen last."""
+        return self._groups[group]
+
+    async def judge(
+        self,
+        *topics: str,
+        group: str = "",
+        repeated_s: float = 0.0,
+        at_once_min: int = 0,
+        applications: Sequence[Application] = (),
+    ) -> None:
+        """Put all that was seen of the topics before every guarantee.
+
+        Args:
+            group: whose commits count; the topic's name if not given.
+            repeated_s: what a kill of the daemon may undo.
+            at_once_min: deliveries of one partition that must have been in flight at one time; 0: not asked.
+
+        Raises:
+            ExceptionGroup: of every broken promise.
+        """
+        ends: dict[TopicPartition, int] = {}
+        events: list[TimedEvent] = []
+        for topic in topics:
+            events += [_dead_lettered(record) for record in await self.dead_letters(topic)]
+            ends |= await self.kafka.topics.log_end(topic)
+            self._look(group or topic, await self.kafka.committed(group or topic))
+        for application in applications or [self.application]:
+            events += application.events
+        events += self._seen
+        judge = Judge(
+            [g for g in every_guarantee(repeated_s, at_once_min) if at_once_min or not isinstance(g, FreedomIsUsed)]
+        )
+        judge.see_all(Produced(record) for record in self._produced if record.topic in topics)
+        seen: list[TimedEvent] = [event for event in events if _is_of(event, topics)]
+        judge.see_all(sorted(seen, key=_at_s))
+        judge.see_all(LogEnd(tp, end) for tp, end in ends.items())
+        judge.check()
+
+    async def _watch(self) -> None:
+        """See every commit soon after it was made, so that one that passes an unfinished record is seen in time."""
+        while True:
+            for group in list(self._groups):
+                self._look(group, await self.kafka.committed(group))
+            await asyncio.sleep(_WATCH_S)
+
+    def _look(self, group: str, committed: Mapping[TopicPartition, int]) -> None:
+        known = self._groups.setdefault(group, {})
+        for tp, next_offset in committed.items():
+            if known.get(tp) != next_offset:
+                known[tp] = next_offset
+                self._seen.append(Committed(tp, next_offset, time.monotonic()))
+
+
+def keyed(number: int, keys: int) -> Message:
+    """The record of that number, its keys in turn."""
+    return Message(f"k{number % keys}".encode(), str(number).encode())
+
+
+def name(purpose: str) -> str:
+    """That nobody has used."""
+    return f"{purpose}-{uuid.uuid4().hex[:12]}"
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _at_s(event: TimedEvent) -> float:
+    return event.at_s
+
+
+def _is_of(event: TimedEvent, topics: Sequence[str]) -> bool:
+    match event:
+        case Committed(tp=tp):
+            return tp.topic in topics
+        case DaemonKilled():
+            return True
+        case _:
+            record = getattr(event, "record", None)
+            return record is None or record.topic in topics
+
+
+def _dead_lettered(letter: Record) -> DeadLettered:
+    headers = {key: (value or b"").decode() for key, value in letter.headers}
+    at_s = letter.timestamp / 1000 - (time.time() - time.monotonic())
+    record = SeenRecord(
+        headers["__dlq.errors.topic"],
+        int(headers["__dlq.errors.partition"]),
+        int(headers["__dlq.errors.offset"]),
+        letter.key,
+    )
+    return DeadLettered(record, at_s, headers["mps-dlq-disposition"], headers["mps-dlq-reason"])
