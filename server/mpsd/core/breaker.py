@@ -41,7 +41,7 @@ class Breaker:
         self._failing: set[object] = set()
         self._is_open = False
         self._probe_due_s = 0.0
-        self._probing = False
+        self._probing: object = None
         self.successes = 0
         self.opened = 0
 
@@ -59,7 +59,7 @@ class Breaker:
     def answered(self) -> None:
         """The endpoint answered about a record, be it with a refusal: it is not out."""
         self._is_open = False
-        self._probing = False
+        self._probing = None
 
     def failed(self, lane: object, now_s: float, retry_after_s: float = 0.0) -> None:
         """The endpoint was unavailable to the head of a lane.
@@ -73,26 +73,29 @@ class Breaker:
             if len(self._failing) < self._rules.lanes_min:
                 return
             self._is_open = True
+            self._probe_due_s = 0.0
             self.opened += 1
             self._failing.clear()
-        self._probing = False
+        self.withdrawn(lane)
         self._probe_due_s = max(self._probe_due_s, now_s + max(self._rules.probe_interval_s, retry_after_s))
 
-    def withdrawn(self) -> None:
-        """The probe came to nothing: another may go out."""
-        self._probing = False
+    def withdrawn(self, lane: object) -> None:
+        """A delivery of the lane came to nothing: if it was the probe, another may go out."""
+        if self._probing == lane:
+            self._probing = None
 
     def may_probe(self, now_s: float) -> bool:
         """Whether an open breaker lets one delivery through now; `probe` says that it went."""
-        return self._is_open and not self._probing and now_s >= self._probe_due_s
+        return self._is_open and self._probing is None and now_s >= self._probe_due_s
 
-    def probe(self) -> None:
-        self._probing = True
+    def probe(self, lane: object) -> None:
+        """The head of the lane has gone out as the probe; what else is in flight went out before."""
+        self._probing = lane
 
     @property
     def probe_due_s(self) -> float | None:
         """When the next probe may go; None when closed or while one is out."""
-        return self._probe_due_s if self._is_open and not self._probing else None
+        return self._probe_due_s if self._is_open and self._probing is None else None
 
     @override
     def __repr__(self) -> str:

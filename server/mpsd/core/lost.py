@@ -3,7 +3,7 @@
 What is lost within `window_s` of the first loss is one event. If one delivery was lost, it is to blame and charged. If
 several were, any of them may have brought the others down (a record that crashes the worker) or none (the worker was
 restarted): none is charged and all become suspects, which are delivered one at a time beside normal traffic. A suspect
-that is lost again is charged, whatever else is lost with it; one that is settled is cleared.
+that is lost again is charged, whatever else is lost with it, and stays one; it is cleared by the first answer.
 
     lost: a            window over: a charged
     lost: a b c        window over: a b c suspects, none charged

@@ -93,7 +93,7 @@ class RetryPolicy:
         """What becomes of a delivery that was not accepted."""
         trouble = delivery.trouble = delivery.trouble or Trouble()
         if isinstance(outcome, Withdrawn):
-            self.breaker.withdrawn()
+            self.withdrawn(delivery)
             return Hold(after_s=0.0)
         trouble.last = outcome
         trouble.first_failed_at_ms = trouble.first_failed_at_ms or moment.wall_ms
@@ -101,25 +101,34 @@ class RetryPolicy:
         if isinstance(outcome, Unavailable):
             return self._unavailable(delivery, trouble, outcome, moment)
         if isinstance(outcome, Retryable) and outcome.lost:
-            return self._was_lost(delivery, moment)
-        trouble.suspect = False
+            return self._was_lost(delivery, trouble, moment)
         if isinstance(outcome, Undeliverable):
-            self.breaker.withdrawn()
-        else:
-            self.breaker.answered()
+            self.withdrawn(delivery)
+            return decide(outcome, trouble.attempts, 0, self._rules.retry, moment.jitter)
+        trouble.suspect = False
+        self.breaker.answered()
         return self._charge(delivery, trouble, outcome, moment)
+
+    def probe(self, delivery: Delivery) -> None:
+        """The delivery goes out while the breaker is open."""
+        self.breaker.probe(_identity(delivery))
+
+    def withdrawn(self, delivery: Delivery) -> None:
+        """The delivery came to nothing: if it was the probe, another may go out."""
+        self.breaker.withdrawn(_identity(delivery))
 
     def judge_lost(self, moment: Moment) -> Iterator[tuple[Delivery, Verdict | Suspect]]:
         """The verdicts on the deliveries of a window that is over; `lost_due_s` says when that is."""
         judged = self._lost.judge(moment.now_s)
-        for delivery in judged.charged:
-            if (trouble := delivery.trouble) is not None and trouble.last is not None:
-                trouble.suspect = False
+        for delivery in (*judged.charged, *judged.suspects):
+            trouble = delivery.trouble
+            assert trouble is not None
+            assert trouble.last is not None
+            if delivery in judged.charged and (trouble.suspect or not self.breaker.is_open):
                 yield delivery, self._charge(delivery, trouble, trouble.last, moment)
-        for delivery in judged.suspects:
-            if delivery.trouble is not None:
-                delivery.trouble.suspect = True
-            yield delivery, SUSPECT
+            else:
+                trouble.suspect = True
+                yield delivery, SUSPECT
 
     @property
     def lost_due_s(self) -> float | None:
@@ -156,11 +165,15 @@ class RetryPolicy:
         breaker.failed(_identity(delivery), moment.now_s, outcome.retry_after_s or 0.0)
         return decide(outcome, trouble.attempts, trouble.holds, self._rules.retry, moment.jitter)
 
-    def _was_lost(self, delivery: Delivery, moment: Moment) -> Verdict | Undecided:
-        """A lost probe of an endpoint that is out anyway says nothing new; any other waits for its window."""
-        was_open = self.breaker.is_open
+    def _was_lost(self, delivery: Delivery, trouble: Trouble, moment: Moment) -> Verdict | Undecided:
+        """A lost probe of an endpoint that is out anyway says nothing new; any other waits for the end of its window.
+
+        The others that a poison pill takes down may open the breaker before its own loss is seen: that is still one event.
+        """
+        is_probe = self.breaker.is_open and self._lost.due_s is None
         self.breaker.failed(_identity(delivery), moment.now_s)
-        if was_open:
+        if is_probe:
+            trouble.suspect = True
             return Hold(after_s=0.0)
         self._lost.add(delivery, moment.now_s)
         return UNDECIDED

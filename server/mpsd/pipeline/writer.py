@@ -100,7 +100,7 @@ class Writer:
             self._suspect_out = None
         if queue is None:
             self.late += 1
-            self._policy.breaker.withdrawn()
+            self._policy.withdrawn(delivery)
             self.wake()
             return
         now_s = self._monotonic_s()
@@ -151,8 +151,8 @@ class Writer:
             if records <= 0 or not policy.breaker.may_probe(now_s):
                 return []
             turns = self._order.take(1, 1) or self._next_suspect()
-            if turns:
-                policy.breaker.probe()
+            for _, delivery in turns:
+                policy.probe(delivery)
             return turns
         if records <= 0:
             return []
@@ -180,7 +180,7 @@ class Writer:
             if policy.is_expired(delivery, wall_ms):
                 if delivery is self._suspect_out:
                     self._suspect_out = None
-                policy.breaker.withdrawn()
+                policy.withdrawn(delivery)
                 reason = "older than retry.record_age_max_s before it was accepted"
                 self._bury_it(queue, delivery, Bury(disposition=Disposition.EXPIRED, reason=reason))
                 self.wake()

@@ -1,0 +1,348 @@
+import pytest
+
+from mpsd.core.breaker import BreakerRules
+from mpsd.core.delivery import Delivery
+from mpsd.core.outcome import Outcome, Unavailable
+from mpsd.core.retry import Bury, Disposition, Hold, Retry, RetryRules, Verdict
+from mpsd.core.retry_policy import SUSPECT, UNDECIDED, Moment, PolicyRules, RetryPolicy, Suspect, Undecided
+from tests.fakes.records import (
+    BUSY,
+    FAILED,
+    LOST,
+    POISON,
+    PRODUCED_MS,
+    REFUSED,
+    TAKEN_BACK,
+    TOO_WIDE,
+    assigned,
+    delivery,
+)
+
+EXHAUSTED = Bury(disposition=Disposition.ATTEMPTS_EXHAUSTED, reason="failed")
+
+
+def policy_of(*, sick_key_after: int = 3, lanes_min: int = 3, record_age_max_s: float = 0.0) -> RetryPolicy:
+    return RetryPolicy(
+        PolicyRules(
+            retry=RetryRules(
+                attempts_max=3, backoff_initial_s=1.0, backoff_max_s=30.0, record_age_max_s=record_age_max_s
+            ),
+            breaker=BreakerRules(lanes_min=lanes_min, successes_between=5, probe_interval_s=1.0),
+            sick_key_after=sick_key_after,
+            sick_keys_max=10,
+            lost_window_s=1.0,
+            concurrency_max=8,
+        )
+    )
+
+
+def at(now_s: float) -> Moment:
+    return Moment(now_s, int(now_s * 1000), 1.0)
+
+
+def judge(policy: RetryPolicy, of: Delivery, outcome: Outcome, now_s: float = 10.0) -> Verdict | Undecided:
+    return policy.judge(of, outcome, at(now_s))
+
+
+def lose(policy: RetryPolicy, *lost: Delivery, now_s: float) -> list[tuple[Delivery, Verdict | Suspect]]:
+    """All lost at once, and what comes of it when the window is over."""
+    for each in lost:
+        assert judge(policy, each, LOST, now_s) is UNDECIDED
+    return list(policy.judge_lost(at(now_s + 1.0)))
+
+
+def several(count: int = 4) -> list[Delivery]:
+    return [delivery(offset, b"k%d" % offset) for offset in range(count)]
+
+
+def trouble_of(made: Delivery) -> tuple[int, bool]:
+    assert made.trouble is not None
+    return made.trouble.attempts, made.trouble.suspect
+
+
+# A record that fails
+
+
+def test_a_record_that_fails_is_tried_again_until_its_attempts_are_spent() -> None:
+    policy, made = policy_of(), delivery()
+    assert [judge(policy, made, FAILED) for _ in range(3)] == [Retry(after_s=1.0), Retry(after_s=2.0), EXHAUSTED]
+
+
+def test_attempts_spent_elsewhere_count() -> None:
+    assert judge(policy_of(), delivery(attempts=2), FAILED) == EXHAUSTED
+
+
+def test_a_poison_pill_is_buried_at_once() -> None:
+    made = delivery()
+    assert judge(policy_of(), made, POISON) == Bury(disposition=Disposition.REJECTED, reason="no such customer")
+    assert trouble_of(made) == (1, False)
+
+
+def test_what_no_request_was_made_for_has_spent_no_attempt() -> None:
+    made = delivery()
+    assert judge(policy_of(), made, TOO_WIDE) == Bury(
+        disposition=Disposition.UNDELIVERABLE, reason="headers over the bound"
+    )
+    assert trouble_of(made) == (0, False)
+
+
+def test_what_is_taken_back_costs_nothing_and_leaves_no_mark() -> None:
+    policy, made = policy_of(), delivery()
+    judge(policy, made, FAILED)
+    assert judge(policy, made, TAKEN_BACK, 99.0) == Hold(after_s=0.0)
+    assert made.trouble is not None
+    assert (made.trouble.attempts, made.trouble.last, made.trouble.last_failed_at_ms) == (1, FAILED, 10_000)
+
+
+def test_the_first_and_the_last_failure_are_remembered() -> None:
+    policy, made = policy_of(), delivery()
+    judge(policy, made, FAILED, 10.0)
+    judge(policy, made, BUSY, 20.0)
+    assert made.trouble is not None
+    assert (made.trouble.first_failed_at_ms, made.trouble.last_failed_at_ms, made.trouble.last) == (
+        10_000,
+        20_000,
+        BUSY,
+    )
+
+
+# The endpoint
+
+
+def test_an_outage_spends_no_attempts_and_opens_the_breaker() -> None:
+    policy = policy_of()
+    for each in several() * 10:
+        assert isinstance(judge(policy, each, REFUSED), Hold)
+        assert trouble_of(each) == (0, False)
+    assert policy.breaker.is_open
+
+
+def test_holds_rest_longer_and_longer() -> None:
+    policy, made = policy_of(), delivery()
+    assert [judge(policy, made, REFUSED) for _ in range(3)] == [Hold(after_s=s) for s in (1.0, 2.0, 4.0)]
+
+
+def test_a_wait_that_the_endpoint_asks_for_is_granted_to_the_record_and_by_the_breaker() -> None:
+    policy = policy_of(lanes_min=1)
+    asks = Unavailable(code="status_503", reason="later", status=503, retry_after_s=60.0)
+    assert judge(policy, delivery(), asks) == Hold(after_s=60.0)
+    assert policy.breaker.probe_due_s == 70.0
+
+
+def test_unavailable_to_one_record_while_others_succeed_is_about_the_record() -> None:
+    policy, made = policy_of(), delivery()
+    assert isinstance(judge(policy, made, REFUSED), Hold)
+    for _ in range(5):
+        policy.succeeded(delivery(1, b"b"))
+    assert judge(policy, made, REFUSED) == Retry(after_s=1.0)
+    assert trouble_of(made) == (1, False)
+
+
+def test_it_is_blamed_anew_only_after_as_many_successes_again() -> None:
+    policy, made = policy_of(), delivery(attempts=1)
+    for _ in range(2):
+        judge(policy, made, REFUSED)
+        for _ in range(4):
+            policy.succeeded(delivery(1, b"b"))
+    assert trouble_of(made) == (1, False)
+    policy.succeeded(delivery(1, b"b"))
+    judge(policy, made, REFUSED)
+    assert trouble_of(made) == (2, False)
+    assert isinstance(judge(policy, made, REFUSED), Hold)
+    assert trouble_of(made) == (2, False)
+
+
+def test_nobody_is_blamed_while_the_breaker_is_open() -> None:
+    policy, made = policy_of(), delivery(99, b"other")
+    judge(policy, made, REFUSED)
+    for _ in range(5):
+        policy.succeeded(delivery(1, b"b"))
+    for each in several(3):
+        judge(policy, each, REFUSED)
+    assert policy.breaker.is_open
+    assert isinstance(judge(policy, made, REFUSED), Hold)
+    assert trouble_of(made) == (0, False)
+
+
+def test_a_busy_endpoint_is_given_less_and_after_successes_more() -> None:
+    policy = policy_of()
+    judge(policy, delivery(), BUSY)
+    assert policy.throttle.limit == 4
+    judge(policy, delivery(1, b"b"), REFUSED, 99.0)
+    assert policy.throttle.limit == 4
+    for _ in range(4):
+        policy.succeeded(delivery(2, b"c"))
+    assert policy.throttle.limit == 5
+
+
+@pytest.mark.parametrize("outcome", [FAILED, POISON])
+def test_any_answer_about_a_record_closes_the_breaker(outcome: Outcome) -> None:
+    policy = policy_of(lanes_min=1)
+    judge(policy, delivery(), REFUSED)
+    judge(policy, delivery(1, b"b"), outcome)
+    assert not policy.breaker.is_open
+
+
+@pytest.mark.parametrize("outcome", [TAKEN_BACK, TOO_WIDE])
+def test_a_probe_that_never_left_makes_way_for_another(outcome: Outcome) -> None:
+    policy, probe = policy_of(lanes_min=1), delivery(1, b"b")
+    judge(policy, delivery(), REFUSED)
+    policy.probe(probe)
+    assert not policy.breaker.may_probe(99.0)
+    judge(policy, probe, outcome)
+    assert policy.breaker.is_open
+    assert policy.breaker.may_probe(99.0)
+
+
+def test_records_without_a_lane_fail_each_for_itself() -> None:
+    policy = policy_of()
+    for offset in range(3):
+        judge(policy, delivery(offset, None), REFUSED)
+    assert policy.breaker.is_open
+
+
+# Deliveries without an answer
+
+
+def test_one_lost_alone_is_charged_when_its_window_is_over() -> None:
+    policy, made = policy_of(), delivery()
+    assert judge(policy, made, LOST) is UNDECIDED
+    assert policy.lost_due_s == 11.0
+    assert list(policy.judge_lost(at(10.5))) == []
+    assert list(policy.judge_lost(at(11.0))) == [(made, Retry(after_s=1.0))]
+    assert trouble_of(made) == (1, False)
+
+
+def test_one_event_blames_nobody() -> None:
+    policy, both = policy_of(), several(2)
+    assert lose(policy, *both, now_s=10.0) == [(each, SUSPECT) for each in both]
+    assert [trouble_of(each) for each in both] == [(0, True), (0, True)]
+
+
+def test_a_suspect_lost_again_is_charged_and_stays_under_suspicion() -> None:
+    policy, (suspect, other) = policy_of(), several(2)
+    lose(policy, suspect, other, now_s=10.0)
+    bystander = delivery(9, b"z")
+    assert lose(policy, bystander, suspect, now_s=20.0) == [(suspect, Retry(after_s=1.0)), (bystander, SUSPECT)]
+    assert trouble_of(suspect) == (1, True)
+    assert trouble_of(bystander) == (0, True)
+
+
+def test_a_suspect_that_was_answered_is_cleared() -> None:
+    policy, (suspect, other) = policy_of(), several(2)
+    lose(policy, suspect, other, now_s=10.0)
+    judge(policy, suspect, FAILED, 20.0)
+    assert trouble_of(suspect) == (1, False)
+
+
+def test_a_suspect_that_could_not_be_delivered_is_not_cleared_by_that() -> None:
+    policy, (suspect, other) = policy_of(), several(2)
+    lose(policy, suspect, other, now_s=10.0)
+    assert judge(policy, suspect, REFUSED, 20.0) == Hold(after_s=1.0)
+    assert judge(policy, suspect, TAKEN_BACK, 20.0) == Hold(after_s=0.0)
+    assert trouble_of(suspect) == (0, True)
+
+
+def test_a_crash_that_opens_the_breaker_still_charges_the_suspect_that_was_in_it() -> None:
+    policy, (poison, *others) = policy_of(), several(8)
+    lose(policy, poison, *others[:1], now_s=10.0)
+    for each in others:
+        judge(policy, each, LOST, 20.0)
+    assert policy.breaker.is_open
+    assert judge(policy, poison, LOST, 20.5) is UNDECIDED
+    assert (poison, Retry(after_s=1.0)) in list(policy.judge_lost(at(21.0)))
+    assert {trouble_of(each) for each in others[1:]} == {(0, True)}
+
+
+def test_one_lost_alone_in_an_outage_is_not_charged() -> None:
+    policy = policy_of()
+    judge(policy, lost := delivery(), LOST, 10.0)
+    for each in several(4)[1:]:
+        judge(policy, each, REFUSED, 10.5)
+    assert policy.breaker.is_open
+    assert list(policy.judge_lost(at(11.0))) == [(lost, SUSPECT)]
+    assert trouble_of(lost) == (0, True)
+
+
+def test_a_probe_lost_in_an_outage_is_not_charged_and_waits_behind_the_other_suspects() -> None:
+    policy, probe = policy_of(lanes_min=1), delivery(1, b"b")
+    judge(policy, delivery(), REFUSED, 10.0)
+    policy.probe(probe)
+    assert judge(policy, probe, LOST, 12.0) == Hold(after_s=0.0)
+    assert trouble_of(probe) == (0, True)
+    assert policy.lost_due_s is None
+    assert policy.breaker.probe_due_s == 13.0
+
+
+# Keys that always fail
+
+
+def exhaust(policy: RetryPolicy, lane: bytes | None, records: int) -> None:
+    for offset in range(records):
+        made = delivery(offset, lane)
+        while not isinstance(judge(policy, made, FAILED), Bury):
+            pass
+
+
+def test_after_enough_exhausted_records_of_a_key_its_next_get_one_attempt() -> None:
+    policy = policy_of()
+    exhaust(policy, b"a", 2)
+    assert judge(policy, delivery(7), FAILED) == Retry(after_s=1.0)
+    exhaust(policy, b"a", 1)
+    assert judge(policy, delivery(8), FAILED) == EXHAUSTED
+
+
+def test_a_success_gives_the_key_its_attempts_back() -> None:
+    policy = policy_of()
+    exhaust(policy, b"a", 3)
+    policy.succeeded(delivery(7))
+    assert judge(policy, delivery(8), FAILED) == Retry(after_s=1.0)
+
+
+def test_records_without_a_lane_are_never_sick() -> None:
+    policy = policy_of()
+    exhaust(policy, None, 10)
+    assert judge(policy, delivery(99, None), FAILED) == Retry(after_s=1.0)
+
+
+def test_a_poison_pill_does_not_make_its_key_sick() -> None:
+    policy = policy_of(sick_key_after=1)
+    judge(policy, delivery(0), POISON)
+    assert judge(policy, delivery(1), FAILED) == Retry(after_s=1.0)
+
+
+def test_a_partition_that_leaves_takes_its_sick_keys_along() -> None:
+    policy = policy_of()
+    exhaust(policy, b"a", 3)
+    policy.forget(assigned(0).tp)
+    assert judge(policy, delivery(9), FAILED) == Retry(after_s=1.0)
+
+
+# Age
+
+
+@pytest.mark.parametrize(
+    ("age_max_s", "timestamp", "age_s", "expired"),
+    [
+        (60.0, PRODUCED_MS, 60.001, True),
+        (60.0, PRODUCED_MS, 60.0, False),
+        (60.0, -1, 60.001, False),
+        (0.0, PRODUCED_MS, 1e9, False),
+    ],
+)
+def test_a_record_expires_only_where_an_age_is_set_and_its_own_is_known(
+    age_max_s: float, timestamp: int, age_s: float, expired: bool
+) -> None:
+    policy = policy_of(record_age_max_s=age_max_s)
+    assert policy.is_expired(delivery(timestamp=timestamp), PRODUCED_MS + round(age_s * 1000)) is expired
+
+
+def test_a_policy_shows_what_it_thinks() -> None:
+    policy = policy_of(lanes_min=1)
+    assert policy.statistics() == {
+        "breaker": "closed", "breaker_opened": 0, "concurrency_limit": 8, "lost_undecided": 0, "sick_keys": 0
+    }  # fmt: skip
+    judge(policy, delivery(), LOST)
+    assert policy.statistics() == {
+        "breaker": "open", "breaker_opened": 1, "concurrency_limit": 8, "lost_undecided": 1, "sick_keys": 0
+    }  # fmt: skip
