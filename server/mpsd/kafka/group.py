@@ -12,7 +12,7 @@ What the library does by itself, and what is done here about it (measured facts,
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener
@@ -28,7 +28,7 @@ from mpsd.kafka.assignor import CooperativeAssignor
 from mpsd.kafka.commits import Commits
 from mpsd.kafka.connection import asking
 from mpsd.kafka.consumer import GroupSettings, connected, stop
-from mpsd.kafka.lease import Lease
+from mpsd.kafka.lease import Lease, boottime_s
 from mpsd.kafka.positions import Positions
 from mpsd.ports import AssignmentListener, CommitPoint, Fetched
 
@@ -38,6 +38,8 @@ NOBODY = ClientPartition("mps", -1)
 """Asking for it receives nothing, but keeps the poll alive."""
 LOOK_UP_REST_S = 1.0
 LOG_END_INTERVAL_S = 5.0
+
+Connect = Callable[[GroupSettings, Mapping[str, Any], CooperativeAssignor, Callable[[str], None]], Awaitable[Any]]
 
 
 class _Owned:
@@ -60,15 +62,24 @@ class _Owned:
 class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the library is not typed
     """`RecordSource` on a real Kafka."""
 
-    def __init__(self, settings: GroupSettings, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        settings: GroupSettings,
+        options: Mapping[str, Any],
+        connect: Connect = connected,
+        clock_s: Callable[[], float] = boottime_s,
+    ) -> None:
         """Begin outside the group.
 
         Args:
             options: of every client: see `connection.client_options`.
+            connect: makes the client library's consumer.
+            clock_s: of the lease; it runs while the process is stopped.
         """
         self._settings = settings
         self._options = options
-        self._lease = Lease(settings.session_timeout_ms, settings.rebalance_timeout_ms)
+        self._connect = connect
+        self._lease = Lease(settings.session_timeout_ms, settings.rebalance_timeout_ms, clock_s)
         self._commits = Commits()
         self._consumer: Any = None
         self._owned: dict[TopicPartition, _Owned] = {}
@@ -84,7 +95,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         """See `RecordSource`."""
         self._listener = listener
         assignor = CooperativeAssignor(self._claims, self._take_assignment, self._settings.address)
-        self._consumer = await connected(self._settings, self._options, assignor, self._wait_for)
+        self._consumer = await self._connect(self._settings, self._options, assignor, self._wait_for)
         self._wait_for("joining the group")
         self._lease.hook(self._consumer._coordinator)
         self._consumer._subscription.begin_reassignment = lambda: None  # else getmany() sleeps through joins

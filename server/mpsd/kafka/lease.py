@@ -1,6 +1,7 @@
 """How long this member may still start deliveries: until the broker could have given its partitions away."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
@@ -20,7 +21,10 @@ class Lease:
     RebalanceInProgress does not renew it: the rebalance time-out, after which a silent member is dropped, is running then.
     """
 
-    def __init__(self, session_timeout_ms: int, rebalance_timeout_ms: int) -> None:
+    def __init__(
+        self, session_timeout_ms: int, rebalance_timeout_ms: int, clock_s: Callable[[], float] = boottime_s
+    ) -> None:
+        self._clock_s = clock_s
         self._length_s = min(session_timeout_ms, rebalance_timeout_ms) / 1000
         self._end_s = 0.0
 
@@ -29,7 +33,7 @@ class Lease:
         send = coordinator._send_req
 
         async def send_and_renew(request: Any) -> Any:
-            sent_s = boottime_s()
+            sent_s = self._clock_s()
             response = await send(request)
             if isinstance(request, HeartbeatRequest | JoinGroupRequest | SyncGroupRequest):
                 self.answered(response.error_code, sent_s)
@@ -50,4 +54,4 @@ class Lease:
 
     def left_s(self) -> float:
         """0 or less: no delivery may start."""
-        return self._end_s - boottime_s()
+        return self._end_s - self._clock_s()
