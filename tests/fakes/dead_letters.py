@@ -1,0 +1,40 @@
+"""A dead-letter topic in memory."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from mpsd.ports import DeadLetter
+
+
+class FakeDeadLetters:
+    """`DeadLetterSink`.
+
+    Attributes:
+        letters: those that were written, in order.
+        refuse: why a letter cannot be written; None writes it.
+        takes_s: how long a write takes.
+    """
+
+    def __init__(self) -> None:
+        self.letters: list[DeadLetter] = []
+        self.refuse: Callable[[DeadLetter], Exception | None] = lambda _: None
+        self.takes_s = 0.001
+        self.writes: list[int] = []
+        self.is_closed = False
+
+    @property
+    def offsets(self) -> list[int]:
+        return [letter.delivery.record.offset for letter in self.letters]
+
+    async def write(self, letters: Sequence[DeadLetter]) -> list[BaseException | None]:
+        self.writes.append(len(letters))
+        await asyncio.sleep(self.takes_s)
+        errors: list[BaseException | None] = []
+        for letter in letters:
+            errors.append(self.refuse(letter))
+            if errors[-1] is None:
+                self.letters.append(letter)
+        return errors
+
+    async def close(self) -> None:
+        self.is_closed = True
