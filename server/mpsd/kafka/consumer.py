@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,6 +45,10 @@ class GroupSettings:
     heartbeat_interval_ms: int
     fetch_bytes_max: int
     address: str = ""
+
+
+Connect = Callable[[GroupSettings, Mapping[str, Any], CooperativeAssignor, Callable[[str], None]], Awaitable[Any]]
+"""What makes a consumer that is connected and outside the group: `connected`, or a test's own."""
 
 
 async def connected(

@@ -12,7 +12,7 @@ What the library does by itself, and what is done here about it (measured facts,
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener
@@ -27,7 +27,7 @@ from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.assignor import CooperativeAssignor
 from mpsd.kafka.commits import Commits
 from mpsd.kafka.connection import asking
-from mpsd.kafka.consumer import GroupSettings, connected, stop
+from mpsd.kafka.consumer import Connect, GroupSettings, connected, stop
 from mpsd.kafka.lease import Lease, boottime_s
 from mpsd.kafka.positions import Positions
 from mpsd.ports import AssignmentListener, CommitPoint, Fetched
@@ -38,8 +38,6 @@ NOBODY = ClientPartition("mps", -1)
 """Asking for it receives nothing, but keeps the poll alive."""
 LOOK_UP_REST_S = 1.0
 LOG_END_INTERVAL_S = 5.0
-
-Connect = Callable[[GroupSettings, Mapping[str, Any], CooperativeAssignor, Callable[[str], None]], Awaitable[Any]]
 
 
 class _Owned:
@@ -90,7 +88,6 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._generations = 0
         self._watching: asyncio.Task[None] | None = None
 
-    # life
     async def start(self, listener: AssignmentListener) -> None:
         """See `RecordSource`."""
         self._listener = listener
@@ -114,7 +111,6 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             await stop(self._consumer)
         self._lease.end()
 
-    # membership
     def lease_left_s(self) -> float:
         """See `RecordSource`."""
         return self._lease.left_s()
@@ -231,7 +227,6 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             self._rejoin_wanted = True
             self._consumer._coordinator.request_rejoin()
 
-    # records
     async def fetch(self, wanted: Collection[Assignment], records_max: int, wait_s: float) -> dict[Assignment, Fetched]:
         """See `RecordSource`."""
         keys = [self._owned[assignment.tp].key for assignment in wanted if self._is_ours(assignment)]
@@ -286,7 +281,6 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
                 owned.position = next_offset
                 self._consumer.seek(key, next_offset)
 
-    # commits
     async def commit(self, points: Mapping[Assignment, CommitPoint]) -> None:
         """See `RecordSource`."""
         await self._commits.commit(self._consumer, points, self._is_ours)
