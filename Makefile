@@ -7,7 +7,7 @@ PROTOS := $(shell find proto -name '*.proto')
 FAST   := -m "not integration" --ignore=tests/integration --ignore=tests/conformance --ignore=tests/simulation
 SYNC   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help demo test check bench proto broker fix lock clean lint types layers protos pages fast
+.PHONY: help demo test check bench proto broker fix docs lock clean lint types layers protos pages fast
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
@@ -32,7 +32,10 @@ broker: $(STUBS) ## a development broker until Ctrl-C; prints its address
 	@$(BIN)/mpsd broker
 
 fix: $(STUBS) ## format, correct what can be corrected, write the generated pages
-	@$(BIN)/ruff check --quiet --fix; $(BIN)/ruff format && $(BIN)/buf format -w proto && $(BIN)/python docs/generate.py
+	@$(BIN)/ruff check --quiet --fix; $(BIN)/ruff format && $(BIN)/buf format -w proto && $(BIN)/python -m docs.generate
+
+docs: $(STUBS) ## write the pages of docs/reference that are generated from the code
+	@$(BIN)/python -m docs.generate
 
 lock: ## resolve the dependencies anew into requirements.lock
 	@$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet uv
@@ -53,7 +56,7 @@ layers: $(STUBS)
 protos: $(STUBS)
 	@$(BIN)/buf lint proto && $(BIN)/buf format --diff --exit-code proto && echo "Protos ok"
 pages: $(STUBS)
-	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python -m docs.generate --check
 fast: $(STUBS)
 	@$(BIN)/python -m pytest --quiet $(FAST) $(ARGS)
 

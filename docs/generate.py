@@ -1,10 +1,12 @@
-"""Writes every page of the documentation that is generated from the code: `python docs/generate.py [--check]`."""
+"""Writes every page of the documentation that is generated from the code: `python -m docs.generate [--check]`."""
 
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from docs.codes import codes_page
+from docs.commands import commands_page
 from mpsd.admin.reference import metrics_page
 from mpsd.config.reference import configuration_page, json_schema
 
@@ -16,7 +18,9 @@ def _schema() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "reference/commands.md": commands_page,
     "reference/configuration.md": configuration_page,
+    "reference/errors.md": codes_page,
     "reference/metrics.md": metrics_page,
     "reference/mps.schema.json": _schema,
 }
@@ -30,7 +34,11 @@ def stale() -> list[str]:
 
 def main(arguments: list[str]) -> int:
     """Write the pages; with --check only name those that have drifted, and return 1 if there are any."""
-    drifted = stale()
+    try:
+        drifted = stale()
+    except ValueError as error:
+        print(error)
+        return 1
     for name in drifted:
         print(f"docs/{name}")
         if arguments != ["--check"]:

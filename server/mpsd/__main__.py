@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 from mpsd.errors import ConfigError, MpsError
 
 EXAMPLE = "mps.toml"
+EXAMPLES = """\b
+Examples:
+  mpsd demo                      see it work, on a Kafka of its own
+  mpsd init                      write mps.toml, a configuration to begin with
+  mpsd --config mps.toml --check say what would be done and whether it can be
+  mpsd --config mps.toml         serve, until SIGTERM or Ctrl-C
+
+Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong.
+"""
 
 
 class Exit(IntEnum):
@@ -31,8 +40,9 @@ class Exit(IntEnum):
 
 app = typer.Typer(
     help="Delivers Kafka records to applications over plain HTTP, each key in order, many keys at once.",
-    epilog="First steps: `mpsd demo` shows it all on a Kafka of its own; `mpsd init` writes a configuration to begin with.",
+    epilog=EXAMPLES,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     add_completion=False,
@@ -43,11 +53,13 @@ app = typer.Typer(
 def serve(
     context: typer.Context,
     config: Annotated[
-        Path | None, typer.Option(help="Serve with this configuration (TOML).", show_default=False)
+        Path | None, typer.Option(metavar="FILE", help="Serve with this configuration (TOML).", show_default=False)
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Only say what would be done and whether it can be.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Do not serve: say what would be done and whether it can be.")
+    ] = False,
     print_config: Annotated[
-        bool, typer.Option("--print-config", help="Only print the configuration in effect, secrets masked.")
+        bool, typer.Option("--print-config", help="Do not serve: print the configuration in effect, secrets masked.")
     ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="With --check: one JSON object.")] = False,
     set_: Annotated[
@@ -56,10 +68,7 @@ def serve(
     ] = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Serve, unless one of the commands below is given.
-
-    Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong.
-    """
+    """Serve, unless one of the commands below is given."""
     if context.invoked_subcommand is not None:
         return
     if version:
@@ -84,9 +93,14 @@ def serve(
 
 @app.command()
 def init(
-    path: Annotated[Path, typer.Argument(help="Where to write it; - for standard output.")] = Path(EXAMPLE),
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it; - for standard output.")] = Path(
+        EXAMPLE
+    ),
 ) -> None:
-    """Write a commented configuration to begin with; an existing file is left alone."""
+    """Write a commented configuration to begin with.
+
+    A file that exists is left alone.
+    """
     from mpsd.config.reference import example
 
     if str(path) == "-":
@@ -112,12 +126,15 @@ def schema() -> None:
 
 @app.command()
 def demo(
-    records: Annotated[int, typer.Option(min=1, help="How many records.")] = 20_000,
-    keys: Annotated[int, typer.Option(min=1, help="Over how many keys.")] = 500,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards, until Ctrl-C.")] = False,
+    records: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="How many records.")] = 20_000,
+    keys: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Over how many keys.")] = 500,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
-    """Show it: a real Kafka, an application, trouble on purpose, and a check of every promise.
+    """Show it work on a real Kafka, and check it.
+
+    Starts a Kafka, an application and the daemon, sends records, some of which are trouble on purpose, takes the application
+    away for a while, and checks every promise at the end. Exits with 1 if one is broken.
 
     Needs the extra: pip install 'kafka-mps[demo]'. KAFKA_BOOTSTRAP_SERVERS names another Kafka to use.
     """
@@ -129,12 +146,16 @@ def demo(
 
 @app.command()
 def broker(
-    nodes: Annotated[int, typer.Option(help="1 or 3.")] = 1,
+    nodes: Annotated[int, typer.Option(metavar="1|3", help="How many nodes.")] = 1,
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Of the first node; a free one.", show_default=False)
+        int | None,
+        typer.Option(metavar="PORT", min=1, max=65535, help="Port of the first node; a free one.", show_default=False),
     ] = None,
 ) -> None:
-    """Run a real Kafka on this machine until Ctrl-C. Needs the extra: pip install 'kafka-mps[demo]'."""
+    """Run a real Kafka on this machine until Ctrl-C.
+
+    It makes no topic by itself, and its data is removed at the end. Needs the extra: pip install 'kafka-mps[demo]'.
+    """
     if nodes not in {1, 3}:
         raise typer.BadParameter("a broker has 1 or 3 nodes", param_hint="--nodes")
     with _failing():
