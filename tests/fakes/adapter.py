@@ -86,7 +86,7 @@ class FakeAdapter:
                 None if outcome is None else loop.call_later(self.takes_s, self.end, delivery, outcome)
             )
         self.in_flight_most = max(self.in_flight_most, len(self.in_flight))
-        self._changed()
+        self.changed()
 
     def end(self, delivery: Delivery, outcome: Outcome) -> None:
         handle = self.in_flight.pop(delivery)
@@ -95,7 +95,7 @@ class FakeAdapter:
         self._settle(delivery, outcome)
         if len(self.in_flight) == self._concurrency_max - 1:
             self._on_demand()
-        self._changed()
+        self.changed()
 
     def crash(self) -> None:
         """Everything in flight is lost."""
@@ -131,7 +131,8 @@ class FakeAdapter:
             for delivery in draining():
                 self.end(delivery, TAKEN_BACK)
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Let `until` look again."""
         for event in self._waiting:
             event.set()
         self._waiting.clear()

@@ -21,10 +21,15 @@ class FakeDeadLetters:
         self.takes_s = 0.001
         self.writes: list[int] = []
         self.is_closed = False
+        self.prepare_error: Exception | None = None
 
     @property
     def offsets(self) -> list[int]:
         return [letter.delivery.record.offset for letter in self.letters]
+
+    async def prepare(self) -> None:
+        if self.prepare_error is not None:
+            raise self.prepare_error
 
     async def write(self, letters: Sequence[DeadLetter]) -> list[BaseException | None]:
         self.writes.append(len(letters))

@@ -20,7 +20,7 @@ TAKEN_BACK = Withdrawn(reason="its partition was revoked")
 FAILURES: Sequence[Outcome] = (FAILED, LOST, REFUSED, BUSY, POISON, TOO_WIDE, TAKEN_BACK)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, weakref_slot=True)
 class Row:
     """A record of its own, without a client library."""
 

@@ -105,3 +105,22 @@ def decide(outcome: Outcome, attempt: int, holds: int, rules: RetryRules, jitter
             return Retry(after_s=max(backoff_s(attempt, rules, jitter), retry_after_s or 0.0))
         case _:
             assert_never(outcome)
+
+
+def in_words(verdict: Verdict, attempts: int) -> str:
+    """The verdict, for people.
+
+    Args:
+        attempts: deliveries so far that count.
+    """
+    match verdict:
+        case Ack():
+            return "accepted"
+        case Retry(after_s=after_s):
+            return f"attempt {attempts} failed, the next in {after_s:.1f} s"
+        case Hold(after_s=after_s):
+            return f"not counted as an attempt, the next delivery in {after_s:.1f} s or when the endpoint answers"
+        case Bury(disposition=disposition):
+            return f"to the dead-letter topic as {disposition.value}"
+        case _:
+            assert_never(verdict)

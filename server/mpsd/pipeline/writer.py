@@ -6,18 +6,24 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable
 from heapq import heappop, heappush
+from math import inf
 
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.histogram import Histogram
 from mpsd.core.outcome import DELIVERED, Delivered, Outcome, Withdrawn, code_of
 from mpsd.core.rate import TokenBucket
-from mpsd.core.retry import Ack, Bury, Disposition, Hold, Retry, Verdict
+from mpsd.core.retry import Ack, Bury, Disposition, Hold, Retry, Verdict, in_words
 from mpsd.core.retry_policy import Moment, RetryPolicy, Suspect, Undecided
 from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.ports import SYSTEM_CLOCK, Clock, DeliveryAdapter, RecordSource
 
 log = logging.getLogger("mpsd.writer")
+
+LEASE_POLL_S = 0.05
+"""How often a lease that is over is looked at again while something waits for it."""
+TIMER_S_MIN = 0.001
+"""Timers are no finer: what falls due a rounding error from now must not keep the loop from turning to others."""
 
 Turn = tuple[PartitionQueue, Delivery]
 
@@ -110,7 +116,8 @@ class Writer:
         if outcome is DELIVERED or isinstance(outcome, Delivered):
             self.outcomes["delivered"] += 1
             self._policy.succeeded(delivery)
-            self.end_to_end_latency.observe(max(0.0, self._wall_s() - delivery.record.timestamp / 1000))
+            if (timestamp := delivery.record.timestamp) >= 0:
+                self.end_to_end_latency.observe(max(0.0, self._wall_s() - timestamp / 1000))
             self._pending.finish(queue, delivery)
         else:
             self._failed(queue, delivery, outcome, now_s)
@@ -211,13 +218,11 @@ class Writer:
                 queue.charges += isinstance(verdict, Retry)
                 self.retries += isinstance(verdict, Retry)
                 self.withdrawn += isinstance(verdict, Hold)
-                if delivery.trouble is not None and delivery.trouble.suspect:
-                    self._suspects.append(delivery)
-                elif after_s <= 0.0:
-                    self._pending.put_back(queue, delivery)
-                else:
+                if after_s > 0.0:
                     self._sequence += 1
                     heappush(self._backing_off, (now_s + after_s, self._sequence, delivery))
+                else:
+                    self._ready_again(queue, delivery)
                 if not isinstance(outcome, Withdrawn):
                     self._tell(delivery, outcome, verdict)
             case Bury():
@@ -243,44 +248,43 @@ class Writer:
                 self._apply(queue, delivery, delivery.trouble.last, verdict, now_s)
 
     def _end_back_offs(self, now_s: float) -> None:
-        heap = self._backing_off
+        heap, due = self._backing_off, list[Delivery]()
         while heap and heap[0][0] <= now_s:
-            delivery = heappop(heap)[2]
+            due.append(heappop(heap)[2])
+        for delivery in reversed(due):  # each is put before all others, so that the first due is the first to go
             queue = self._pending.queues.get(delivery.assignment)
             if queue is not None:
-                self._pending.put_back(queue, delivery)
+                self._ready_again(queue, delivery)
+
+    def _ready_again(self, queue: PartitionQueue, delivery: Delivery) -> None:
+        if delivery.trouble is not None and delivery.trouble.suspect:
+            self._suspects.append(delivery)
+        else:
+            self._pending.put_back(queue, delivery)
 
     def _arm(self, now_s: float, lease_left_s: float) -> None:
-        """One timer for whatever is due first."""
-        due = [due_s for due_s in (self._policy.lost_due_s, self._policy.breaker.probe_due_s) if due_s is not None]
+        """One timer for whatever is due first. What waits for an outcome or for demand is woken by it, and needs none."""
+        due_s = inf if (lost_due_s := self._policy.lost_due_s) is None else lost_due_s
         if self._backing_off:
-            due.append(self._backing_off[0][0])
-        if self._order and self._bucket.available(now_s) == 0:
-            due.append(self._bucket.due_s(now_s))
-        if lease_left_s <= 0:
-            due.append(now_s + 0.05)
+            due_s = min(due_s, self._backing_off[0][0])
+        if self._order or self._suspects:
+            if (probe_due_s := self._policy.breaker.probe_due_s) is not None and probe_due_s > now_s:
+                due_s = min(due_s, probe_due_s)
+            if self._bucket.available(now_s) == 0:
+                due_s = min(due_s, self._bucket.due_s(now_s))
+            if lease_left_s <= 0:
+                due_s = min(due_s, now_s + LEASE_POLL_S)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if due and (at_s := min(due)) > now_s:
-            self._timer = self._loop.call_later(at_s - now_s, self.wake)
-        elif due and not self._policy.breaker.is_open:
-            self.wake()
+        if due_s < inf:
+            self._timer = self._loop.call_later(max(TIMER_S_MIN, due_s - now_s), self.wake)
 
     def _tell(self, delivery: Delivery, outcome: Outcome, verdict: Verdict) -> None:
         """One line an event, limited per cause by the logger."""
-        code, reason = code_of(outcome), getattr(outcome, "reason", "")
-        match verdict:
-            case Retry(after_s=after_s):
-                then = f"attempt {delivery.attempt - 1} failed, the next in {after_s:.1f} s"
-            case Hold(after_s=after_s):
-                then = f"not counted as an attempt, the next delivery in {after_s:.1f} s or when the endpoint answers"
-            case Bury(disposition=disposition):
-                then = f"to the dead-letter topic as {disposition.value}"
-            case _:
-                return
-        extra = {"code": f"delivery.{code}", "subscription": self._subscription}
-        log.warning("%s: %s (%s)", delivery, reason, then, extra=extra)
+        extra = {"code": f"delivery.{code_of(outcome)}", "subscription": self._subscription}
+        then = in_words(verdict, delivery.attempt - 1)
+        log.warning("%s: %s (%s)", delivery, getattr(outcome, "reason", ""), then, extra=extra)
 
     def statistics(self) -> dict[str, int | float | str]:
         return {

@@ -1,7 +1,7 @@
 import pytest
 
 from mpsd.core.outcome import DELIVERED, Outcome, Retryable, Unavailable
-from mpsd.core.retry import ACK, Bury, Disposition, Hold, Retry, RetryRules, Verdict, backoff_s, decide
+from mpsd.core.retry import ACK, Bury, Disposition, Hold, Retry, RetryRules, Verdict, backoff_s, decide, in_words
 from tests.fakes.records import FAILED, POISON, REFUSED, TAKEN_BACK, TOO_WIDE
 
 RULES = RetryRules(attempts_max=3, backoff_initial_s=1.0, backoff_max_s=30.0)
@@ -37,3 +37,16 @@ def test_the_ceiling_doubles_up_to_its_own(failures: int, ceiling_s: float) -> N
 
 def test_a_ceiling_below_the_first_back_off_holds_from_the_start() -> None:
     assert backoff_s(1, RetryRules(attempts_max=3, backoff_initial_s=5.0, backoff_max_s=2.0), jitter=1.0) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        (ACK, "accepted"),
+        (Retry(after_s=0.44), "attempt 2 failed, the next in 0.4 s"),
+        (Hold(after_s=3.0), "not counted as an attempt, the next delivery in 3.0 s or when the endpoint answers"),
+        (Bury(disposition=Disposition.REJECTED, reason="x"), "to the dead-letter topic as rejected"),
+    ],
+)
+def test_a_verdict_can_be_read_by_people(verdict: Verdict, words: str) -> None:
+    assert in_words(verdict, 2) == words

@@ -1,0 +1,116 @@
+"""The inner stages wired up around doubles, for tests of one stage."""
+
+from mpsd.core.breaker import BreakerRules
+from mpsd.core.delivery import Delivery
+from mpsd.core.offset_tracker import OffsetTracker
+from mpsd.core.rate import TokenBucket
+from mpsd.core.retry import Bury, RetryRules
+from mpsd.core.retry_policy import PolicyRules, RetryPolicy
+from mpsd.pipeline.order_iterator import OrderIterator
+from mpsd.pipeline.pending_queue import Ordering, PartitionQueue, PendingBudget, PendingQueue
+from mpsd.pipeline.writer import Writer
+from tests.fakes.adapter import FakeAdapter
+from tests.fakes.clock import loop_clock
+from tests.fakes.records import PRODUCED_MS, Row, assigned
+from tests.fakes.source import FakeSource
+
+
+def policy_rules(
+    *,
+    attempts_max: int = 3,
+    backoff_initial_s: float = 1.0,
+    backoff_max_s: float = 30.0,
+    record_age_max_s: float = 0.0,
+    lanes_min: int = 3,
+    successes_between: int = 5,
+    concurrency_max: int = 64,
+    sick_key_after: int = 3,
+) -> PolicyRules:
+    return PolicyRules(
+        retry=RetryRules(
+            attempts_max=attempts_max,
+            backoff_initial_s=backoff_initial_s,
+            backoff_max_s=backoff_max_s,
+            record_age_max_s=record_age_max_s,
+        ),
+        breaker=BreakerRules(lanes_min=lanes_min, successes_between=successes_between, probe_interval_s=1.0),
+        sick_key_after=sick_key_after,
+        sick_keys_max=100,
+        lost_window_s=1.0,
+        concurrency_max=concurrency_max,
+    )
+
+
+class Stage:
+    """PendingQueue, OrderIterator and Writer as the Pipeline wires them; what is buried stays where it is.
+
+    Jitter is 1, so that every back-off is as long as it can be.
+    """
+
+    def __init__(
+        self,
+        rules: PolicyRules | None = None,
+        *,
+        concurrency_max: int = 64,
+        rate_per_s: float | None = None,
+        records_max: int = 10_000,
+        bytes_max: int = 1 << 30,
+        ordering: Ordering | None = None,
+        is_burying: bool = True,
+    ) -> None:
+        clock = loop_clock()
+        self.monotonic_s = clock.monotonic_s
+        self.adapter = FakeAdapter(concurrency_max)
+        self.source = FakeSource()
+        self.order = OrderIterator()
+        self.policy = RetryPolicy(rules or policy_rules())
+        self.budget = PendingBudget(1 << 40)
+        self.room_calls = 0
+        self.pending = PendingQueue(
+            ordering or Ordering(), records_max, bytes_max, self.budget, self.on_ready, self._on_room
+        )
+        self.buried: list[tuple[int, str]] = []
+        self.bucket = TokenBucket(rate_per_s, clock.monotonic_s())
+        self.writer = Writer(
+            "billing", self.pending, self.order, self.policy, self.adapter, self.source, self.bucket, self._bury, clock,
+            lambda: 1.0,
+        )  # fmt: skip
+        self._is_burying = is_burying
+
+    def open(self, partition: int = 0) -> PartitionQueue:
+        queue = PartitionQueue(assigned(partition), OffsetTracker(0), -1, 0)
+        self.pending.open(queue)
+        return queue
+
+    def read(self, queue: PartitionQueue, *keys: bytes | None, timestamp: int = PRODUCED_MS) -> int:
+        """One record a key; returns how many were taken."""
+        partition, begin = queue.assignment.tp.partition, queue.tracker.end
+        rows = [
+            Row(partition=partition, offset=begin + number, key=key, timestamp=timestamp)
+            for number, key in enumerate(keys)
+        ]
+        return self.pending.add(queue, rows, self.monotonic_s())
+
+    def on_ready(self, queue: PartitionQueue) -> None:
+        self.order.ready(queue)
+        self.writer.wake()
+
+    def hold(self, queue: PartitionQueue, why: str) -> None:
+        """Hold the partition; with an empty reason let it go."""
+        queue.hold = why
+        if not why:
+            self.on_ready(queue)
+
+    async def done(self, *queues: PartitionQueue) -> None:
+        """Until nothing of the partitions is unfinished."""
+        await self.adapter.until(lambda: all(not queue.tracker.unfinished for queue in queues))
+
+    def _bury(self, queue: PartitionQueue, delivery: Delivery, verdict: Bury) -> None:
+        self.buried.append((delivery.record.offset, verdict.disposition.value))
+        if self._is_burying:
+            queue.burying -= 1
+            self.pending.finish(queue, delivery)
+        self.adapter.changed()
+
+    def _on_room(self) -> None:
+        self.room_calls += 1
