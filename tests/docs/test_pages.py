@@ -106,3 +106,9 @@ def test_a_program_shown_is_python(block: Block) -> None:
 @pytest.mark.parametrize("block", of("json"))
 def test_a_document_shown_is_json(block: Block) -> None:
     json.loads(block.text)
+
+
+def test_the_index_leads_to_every_page() -> None:
+    index = ROOT / "docs/README.md"
+    linked = {(index.parent / link).resolve() for link in re.findall(r"\]\(([^)#]+\.md)\)", index.read_text())}
+    assert {page for page in PAGES if page.parent != ROOT} - {index} - linked == set()
