@@ -1,7 +1,6 @@
 """Records read and not yet settled, in lanes."""
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,18 +8,14 @@ from typing_extensions import override
 
 from mpsd.core.delivery import Assignment, Delivery, Lane, Trouble
 from mpsd.core.lanes import Lanes
-from mpsd.core.offset_map import NO_BOUND
-from mpsd.core.offset_tracker import OffsetTracker, next_offset_after
+from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.core.record import Record, record_bytes
-from mpsd.core.run_codes import worst_bits
 
 NULL_KEY_LANE = "null key"
 PARTITION_LANE = "partition"
 GONE = "gone"
 REFILL_SHARE = 4
 """A full partition is read again once a quarter of its records has gone, so that reading goes in batches."""
-MAP_REFILL = 15
-"""Sixteenths of the offset map's bound below which a partition whose map was full is read again at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +58,9 @@ class PartitionQueue:
         is_leaving: it must move: nothing more of it is read.
         in_turn: whether the OrderIterator has it on its list.
         in_flight: deliveries with the adapter.
-        map_full: it is not read further, as its offset map might not fit any more.
         wants_refill: it was full; whoever frees room tells the Reader.
         charges: attempts charged, ever: with the tracker's state it says whether a commit would say anything new.
+        restored_attempts: by offset, attempts that records had spent before the partition came here.
         burying: records on their way to the dead-letter topic.
     """
 
@@ -81,7 +76,7 @@ class PartitionQueue:
         "in_turn",
         "is_leaving",
         "lanes",
-        "map_full",
+        "restored_attempts",
         "tracker",
         "wants_refill",
     )
@@ -92,6 +87,7 @@ class PartitionQueue:
         tracker: OffsetTracker,
         committed: int,
         high_watermark: int,
+        restored_attempts: Mapping[int, int] | None = None,
     ) -> None:
         self.assignment = assignment
         self.tracker = tracker
@@ -103,10 +99,10 @@ class PartitionQueue:
         self.hold = ""
         self.in_turn = False
         self.is_leaving = False
-        self.map_full = False
         self.wants_refill = False
         self.committed = committed
         self.high_watermark = high_watermark
+        self.restored_attempts = dict(restored_attempts or {})
 
     @property
     def is_busy(self) -> bool:
@@ -124,8 +120,7 @@ class PendingQueue:
     Takes: fetched records, one partition at a time.
     Gives: the lanes that may deliver now, by way of `on_ready`.
     Holds at most: `records_max` and `bytes_max` of each assigned partition, and its share of the budget; a record larger
-        than a bound passes alone. And no more than an offset map has room for, whatever of it is finished first: the
-        further the finished ones spread, the fewer are held.
+        than a bound passes alone.
     """
 
     def __init__(
@@ -136,12 +131,10 @@ class PendingQueue:
         budget: PendingBudget,
         on_ready: Callable[[PartitionQueue], None],
         on_room: Callable[[], None],
-        map_bits_max: int = NO_BOUND,
     ) -> None:
         """Begin without partitions.
 
         Args:
-            map_bits_max: bound of `worst_bits`; may be set at any time.
             on_ready: a partition has a lane that may deliver.
             on_room: a partition that was full may be read again.
         """
@@ -151,7 +144,6 @@ class PendingQueue:
         self._budget = budget
         self._on_ready = on_ready
         self._on_room = on_room
-        self.map_bits_max = map_bits_max
         self._refill_records = records_max - max(1, records_max // REFILL_SHARE)
         self.queues: dict[Assignment, PartitionQueue] = {}
 
@@ -171,9 +163,7 @@ class PendingQueue:
     def has_room(self, queue: PartitionQueue) -> bool:
         """Whether its partition may be read."""
         if len(queue.tracker.unfinished) < self._records_max and queue.bytes < self.bytes_max:
-            queue.map_full = not self._has_map_room(queue, self.map_bits_max)
-            if not queue.map_full:
-                return True
+            return True
         queue.wants_refill = True
         return False
 
@@ -189,7 +179,6 @@ class PendingQueue:
             How many were taken; offer the rest again when there is room.
         """
         tracker, lanes, unfinished = queue.tracker, queue.lanes, queue.tracker.unfinished
-        records = self._mappable(queue, records)
         assignment, records_max, bytes_max = queue.assignment, self._records_max, self.bytes_max
         by_key, lane_of = self._ordering.by == "key", self._ordering.lane
         taken, pending_bytes = 0, queue.bytes
@@ -206,7 +195,7 @@ class PendingQueue:
             key = record.key
             lane = key if by_key and key is not None else lane_of(key)
             delivery = Delivery(record, assignment, lane, size, now_s)
-            if tracker.restored_attempts and (attempts := tracker.restored_attempts.pop(offset, 0)):
+            if queue.restored_attempts and (attempts := queue.restored_attempts.pop(offset, 0)):
                 delivery.trouble = Trouble(attempts=attempts)
             tracker.read(offset, delivery)
             lanes.add(delivery)
@@ -237,31 +226,7 @@ class PendingQueue:
 
     def _is_refillable(self, queue: PartitionQueue) -> bool:
         pending = len(queue.tracker.unfinished)
-        if pending and (pending > self._refill_records or queue.bytes > self.bytes_max * 3 // 4):
-            return False
-        return not queue.map_full or self._has_map_room(queue, self.map_bits_max * MAP_REFILL // 16)
-
-    def _mappable(self, queue: PartitionQueue, records: Sequence[Record]) -> Sequence[Record]:
-        """Those of the records, from the front, with which every offset map that can come of them fits."""
-        if not records:
-            return records
-        tracker, first, most = queue.tracker, records[0].offset, self.map_bits_max
-
-        def bits(count: int) -> int:
-            return worst_bits(tracker.spread(first, next_offset_after(records[count - 1].offset), count))
-
-        queue.map_full = bits(len(records)) > most
-        if not queue.map_full:
-            return records
-        queue.wants_refill = True
-        known = bisect_left(records, tracker.restored_end, key=lambda record: record.offset)  # they spread no further
-        return records[: max(known, bisect_right(range(1, len(records)), most, key=bits))]
-
-    @staticmethod
-    def _has_map_room(queue: PartitionQueue, bits_max: int) -> bool:
-        tracker = queue.tracker
-        end = tracker.end
-        return end < tracker.restored_end or worst_bits(tracker.spread(end, next_offset_after(end), 1)) <= bits_max
+        return not pending or (pending <= self._refill_records and queue.bytes <= self.bytes_max * 3 // 4)
 
     def statistics(self) -> dict[str, int | float | str]:
         queues: Iterable[PartitionQueue] = self.queues.values()
