@@ -19,6 +19,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from mpsd.core.delivery import Delivery
 from mpsd.core.record import Record
 from mpsd.errors import KafkaUnavailable, MpsError
 from mpsd.kafka.connection import asking
@@ -52,7 +53,13 @@ class DeadLetterSettings:
 
 
 class KafkaDeadLetters:
-    """`DeadLetterSink` on a real Kafka. Connects when there is something to write."""
+    """`DeadLetterSink` on a real Kafka. Connects when there is something to write.
+
+    The library's idempotent producer tries again for ever. So a letter without an answer in time stays with the producer
+    that has it, and whoever brings it again waits for the same answer: sent anew, it could be there twice.
+
+    Holds at most: what was brought to `write` and not answered.
+    """
 
     def __init__(self, settings: DeadLetterSettings, options: Mapping[str, Any]) -> None:
         """Begin unconnected.
@@ -64,6 +71,8 @@ class KafkaDeadLetters:
         self._options = options
         self._producer: Any = None
         self._partitions = 0
+        self._writing: dict[Delivery, asyncio.Task[BaseException | None]] = {}
+        self._unanswered = KafkaUnavailable(f"dead-letter topic {settings.topic} has not acknowledged it yet")
 
     async def write(self, letters: Sequence[DeadLetter]) -> list[BaseException | None]:
         """See `DeadLetterSink`. Cancelled, it may leave letters written that are not known to be."""
@@ -74,20 +83,36 @@ class KafkaDeadLetters:
         except MpsError as error:
             await self.close()
             return [error] * len(letters)
-        errors = await asyncio.gather(*(self._write(letter) for letter in letters))
-        if any(errors):
+        for letter in letters:
+            if letter.delivery not in self._writing:
+                self._writing[letter.delivery] = asyncio.create_task(self._write(letter))
+        await asyncio.wait(
+            [self._writing[letter.delivery] for letter in letters], timeout=self._settings.write_timeout_s
+        )
+        errors = [self._answer(letter.delivery) for letter in letters]
+        for delivery in [delivery for delivery, task in self._writing.items() if task.done()]:
+            del self._writing[delivery]  # those that nobody asks about any more among them
+        if any(error is not None and error is not self._unanswered for error in errors):
             await (
                 self.close()
             )  # a producer that failed may have lost its sequence: the next write begins with a new one
-        return list(errors)
+        return errors
+
+    def _answer(self, delivery: Delivery) -> BaseException | None:
+        task = self._writing[delivery]
+        return task.result() if task.done() else self._unanswered
 
     async def close(self) -> None:
-        """See `DeadLetterSink`."""
+        """See `DeadLetterSink`. What has not been acknowledged is given up, and may be written or not."""
         producer, self._producer = self._producer, None
+        unanswered = [task for task in self._writing.values() if not task.done()]
+        self._writing.clear()
+        for task in unanswered:
+            task.cancel()
         if producer is not None:
             with suppress(TimeoutError, KafkaError, OSError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await producer.stop()
+                    await (_abandon(producer) if unanswered else producer.stop())
 
     async def prepare(self) -> None:
         """See `DeadLetterSink`."""
@@ -161,18 +186,33 @@ class KafkaDeadLetters:
         record = letter.delivery.record
         try:
             with asking(f"write to dead-letter topic {self._settings.topic}"):
-                async with asyncio.timeout(self._settings.write_timeout_s * 2):
-                    await self._producer.send_and_wait(
-                        self._settings.topic,
-                        value,
-                        record.key,
-                        partition=record.partition % self._partitions,
-                        timestamp_ms=int(time.time() * 1000),
-                        headers=headers,
-                    )
+                await (await self._begin(record.key, value, record.partition % self._partitions, headers))
         except MpsError as error:
             return error
         return None
+
+    async def _begin(
+        self, key: bytes | None, value: bytes | None, partition: int, headers: Sequence[tuple[str, bytes | None]]
+    ) -> Any:
+        """The future of its acknowledgement.
+
+        A record of neither key nor value, which Kafka knows and the library's `send` refuses, goes as a batch.
+        """
+        now_ms = int(time.time() * 1000)
+        if key is None and value is None:
+            batch = self._producer.create_batch()
+            batch.append(key=None, value=None, timestamp=now_ms, headers=headers)
+            return await self._producer.send_batch(batch, self._settings.topic, partition=partition)
+        return await self._producer.send(
+            self._settings.topic, value, key, partition=partition, timestamp_ms=now_ms, headers=headers
+        )
+
+
+async def _abandon(producer: Any) -> None:
+    """Disconnect at once; `stop` would wait for what the broker does not acknowledge, and leave it being sent for ever."""
+    producer._closed = True
+    await producer._sender.close()
+    await producer.client.close()
 
 
 def _omitted(record: Record) -> list[tuple[str, bytes]]:
