@@ -12,11 +12,25 @@ What is judged was seen from outside: by the application, or in Kafka. Everythin
 is killed.
 """
 
-from tests.integration.world.application import HELD, Answer, Application, Request
+from tests.integration.world.application import HELD, Answer, Application, Behaviour, Request
 from tests.integration.world.configuration import configuration
-from tests.integration.world.daemon import Daemon
+from tests.integration.world.daemon import Daemon, Metrics, run_mpsd
 from tests.integration.world.kafka import Message
 from tests.integration.world.patience import until
 from tests.integration.world.world import World, keyed
 
-__all__ = ["HELD", "Answer", "Application", "Daemon", "Message", "Request", "World", "configuration", "keyed", "until"]
+__all__ = [
+    "HELD",
+    "Answer",
+    "Application",
+    "Behaviour",
+    "Daemon",
+    "Message",
+    "Metrics",
+    "Request",
+    "World",
+    "configuration",
+    "keyed",
+    "run_mpsd",
+    "until",
+]

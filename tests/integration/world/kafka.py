@@ -1,7 +1,7 @@
 """What tests do to Kafka that no operator's tool of ours does: records of any shape, topics of any setting."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
@@ -49,8 +49,12 @@ class Kafka:
         await self.admin.close()
         await self.topics.__aexit__(None, None, None)
 
-    async def create_topic(self, topic: str, partitions: int, replicas: int, configs: dict[str, str]) -> None:
-        new = NewTopic(topic, partitions, replicas, topic_configs=configs)
+    async def create_topic(self, topic: str, partitions: int, nodes: Sequence[int], configs: Mapping[str, str]) -> None:
+        """With replicas on these nodes, or one anywhere."""
+        if nodes:
+            new = NewTopic(topic, -1, -1, dict.fromkeys(range(partitions), list(nodes)), configs)
+        else:
+            new = NewTopic(topic, partitions, 1, topic_configs=configs)
         for _, code, *_ in (await self.admin.create_topics([new])).topic_errors:
             if code:
                 raise for_code(code)(topic)

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from operator import attrgetter
 from typing import Any, Self
 
 from mpsd.core.record import Record, TopicPartition
@@ -57,12 +58,20 @@ class World:
         await self._stack.aclose()
 
     # topics and records
-    async def create_topic(self, partitions: int = 1, *, purpose: str = "t", replicas: int = 1, **configs: str) -> str:
-        """A new topic; `retention_ms="1"` sets `retention.ms`."""
-        topic = name(purpose)
-        settings = {key.replace("_", "."): value for key, value in configs.items()}
-        await self.kafka.create_topic(topic, partitions, replicas, settings)
+    async def create_topic(self, partitions: int = 1, *, nodes: Sequence[int] = (), **configs: str) -> str:
+        """A new topic.
+
+        Args:
+            nodes: where its replicas are; one anywhere if not given.
+            configs: `retention_ms="1"` sets `retention.ms`.
+        """
+        topic = name("t")
+        await self.kafka.create_topic(topic, partitions, nodes, _settings(configs))
         return topic
+
+    async def create_dead_letter_topic(self, topic: str, *, nodes: Sequence[int] = (), **configs: str) -> None:
+        """Before the daemon would."""
+        await self.kafka.create_topic(f"{topic}.dlq", 1, nodes, _settings(configs))
 
     async def produce(self, topic: str, messages: Iterable[Message]) -> list[SeenRecord]:
         return self.remember(await self.kafka.produce(topic, messages))
@@ -187,7 +196,7 @@ class World:
         )
         judge.see_all(Produced(record) for record in self._produced if record.topic in topics)
         seen: list[TimedEvent] = [event for event in events if _is_of(event, topics)]
-        judge.see_all(sorted(seen, key=_at_s))
+        judge.see_all(sorted(seen, key=attrgetter("at_s")))
         judge.see_all(LogEnd(tp, end) for tp, end in ends.items())
         judge.check()
 
@@ -211,6 +220,10 @@ def keyed(number: int, keys: int) -> Message:
     return Message(f"k{number % keys}".encode(), str(number).encode())
 
 
+def _settings(configs: Mapping[str, str]) -> dict[str, str]:
+    return {key.replace("_", "."): value for key, value in configs.items()}
+
+
 def name(purpose: str) -> str:
     """That nobody has used."""
     return f"{purpose}-{uuid.uuid4().hex[:12]}"
@@ -220,10 +233,6 @@ async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-
-
-def _at_s(event: TimedEvent) -> float:
-    return event.at_s
 
 
 def _is_of(event: TimedEvent, topics: Sequence[str]) -> bool:
