@@ -5,7 +5,7 @@ import logging
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from mpsd.core.dead_letter import Sender, headers
 from mpsd.core.delivery import Assignment, Delivery
@@ -20,9 +20,13 @@ LETTERS_PER_WRITE_MAX = 500
 HOLD = "dead-letter-topic-down"
 
 
-class _Buried(NamedTuple):
+@dataclass(slots=True)
+class _Buried:
+    """A letter to be written; `failed` once it could not be."""
+
     queue: PartitionQueue
     letter: DeadLetter
+    failed: bool = False
 
 
 class DeadLetterWriter:
@@ -72,6 +76,11 @@ class DeadLetterWriter:
         self._waiting.append(_Buried(queue, letter))
         self._arrived.set()
 
+    def forget(self, assignment: Assignment) -> None:
+        """The partition is no longer ours, and its letters are not ours to write."""
+        self._waiting = deque(buried for buried in self._waiting if buried.queue.assignment is not assignment)
+        self._acknowledged.set()
+
     async def settled(self, assignments: Collection[Assignment], timeout_s: float) -> bool:
         """Wait until none of these has a letter to be written; returns whether that was so within the time."""
         try:
@@ -90,7 +99,6 @@ class DeadLetterWriter:
         while True:
             await self._arrived.wait()
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), LETTERS_PER_WRITE_MAX))]
-            batch = [buried for buried in batch if buried.queue.assignment in self._pending.queues]
             retry = await self._write(batch) if batch else []
             self._waiting.extendleft(reversed(retry))
             if not self._waiting:
@@ -120,17 +128,20 @@ class DeadLetterWriter:
                 continue
             if error is not None:
                 self.failures += 1
-                self._hold(queue, delivery, error)
+                self._hold(buried, error)
                 retry.append(buried)
                 continue
             self.written[buried.letter.disposition] += 1
             queue.burying -= 1
-            self._release(queue)
+            self._release(buried)
             self._pending.finish(queue, delivery)
             self._acknowledged.set()
         return retry
 
-    def _hold(self, queue: PartitionQueue, delivery: Delivery, error: BaseException) -> None:
+    def _hold(self, buried: _Buried, error: BaseException) -> None:
+        queue, delivery = buried.queue, buried.letter.delivery
+        queue.unwritable += not buried.failed
+        buried.failed = True
         queue.hold = queue.hold or HOLD
         log.error(
             "%s: cannot be written to the dead-letter topic: %s; partition %s waits and the write is tried again",
@@ -140,8 +151,11 @@ class DeadLetterWriter:
             extra={"code": "dead_letter.write_failed", "subscription": self._sender.subscription},
         )
 
-    def _release(self, queue: PartitionQueue) -> None:
-        if queue.hold == HOLD:
+    def _release(self, buried: _Buried) -> None:
+        """The last of the letters that could not be written lets the partition go."""
+        queue = buried.queue
+        queue.unwritable -= buried.failed
+        if queue.hold == HOLD and not queue.unwritable:
             queue.hold = ""
             self._on_released(queue)
 

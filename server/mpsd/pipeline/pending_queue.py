@@ -62,6 +62,7 @@ class PartitionQueue:
         charges: attempts charged, ever: with the tracker's state it says whether a commit would say anything new.
         restored_attempts: by offset, attempts that records had spent before the partition came here.
         burying: records on their way to the dead-letter topic.
+        unwritable: those of them that could not be written so far.
     """
 
     __slots__ = (
@@ -78,6 +79,7 @@ class PartitionQueue:
         "lanes",
         "restored_attempts",
         "tracker",
+        "unwritable",
         "wants_refill",
     )
 
@@ -95,6 +97,7 @@ class PartitionQueue:
         self.bytes = 0
         self.in_flight = 0
         self.burying = 0
+        self.unwritable = 0
         self.charges = 0
         self.hold = ""
         self.in_turn = False

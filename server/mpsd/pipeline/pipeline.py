@@ -220,6 +220,7 @@ class Pipeline:
         self.pending.discard(assignment)
         self.reader.forget(assignment)
         self.writer.forget(assignment)
+        self._dead_letters.forget(assignment)
         self.committer.forget(assignment)
         self.writer.wake()
 

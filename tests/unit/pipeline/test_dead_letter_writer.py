@@ -1,0 +1,226 @@
+"""The DeadLetterWriter with a topic in memory, in virtual time; jitter is 1."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from mpsd.core.dead_letter import Sender
+from mpsd.core.retry import Bury, Disposition, RetryRules
+from mpsd.errors import KafkaRefused, KafkaUnavailable
+from mpsd.pipeline.dead_letter_writer import HOLD, LETTERS_PER_WRITE_MAX, DeadLetterWriter
+from mpsd.pipeline.pending_queue import PartitionQueue
+from mpsd.ports import DeadLetter
+from tests.fakes.dead_letters import FakeDeadLetters
+from tests.fakes.stage import Stage
+from tests.virtual_time import in_virtual_time
+
+SENDER = Sender(subscription="billing", group="billing-group", endpoint="http://billing:8000/orders")
+RULES = RetryRules(attempts_max=1, backoff_initial_s=1.0, backoff_max_s=8.0)
+REJECTED = Bury(disposition=Disposition.REJECTED, reason="no such customer")
+DOWN = KafkaUnavailable("not enough replicas")
+
+
+class Burying:
+    """A writer at work, and the partitions it lets go."""
+
+    def __init__(self) -> None:
+        self.stage = Stage()
+        self.sink = FakeDeadLetters()
+        self.released: list[PartitionQueue] = []
+        self.writer = DeadLetterWriter(self.sink, SENDER, RULES, self.stage.pending, self.released.append, lambda: 1.0)
+
+    def read(self, queue: PartitionQueue, records: int) -> None:
+        self.stage.read(queue, *[b"%d" % number for number in range(records)])
+
+    def bury(self, queue: PartitionQueue, *offsets: int) -> None:
+        for offset in offsets:
+            delivery = queue.tracker.unfinished[offset]
+            queue.lanes.ready.remove(delivery)
+            queue.burying += 1
+            self.writer.bury(queue, delivery, REJECTED)
+
+    def opened(self, partition: int = 0, records: int = 10) -> PartitionQueue:
+        queue = self.stage.open(partition)
+        self.read(queue, records)
+        return queue
+
+
+@asynccontextmanager
+async def burying() -> AsyncIterator[Burying]:
+    made = Burying()
+    task = asyncio.create_task(made.writer.run())
+    try:
+        yield made
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def refusing(*offsets: int) -> Callable[[DeadLetter], Exception | None]:
+    """A topic that takes all letters but these."""
+    return lambda letter: DOWN if letter.delivery.record.offset in offsets else None
+
+
+@in_virtual_time
+async def test_a_record_is_finished_when_its_letter_is_written_and_not_before() -> None:
+    async with burying() as at:
+        queue = at.opened()
+        at.sink.takes_s = 5.0
+        at.bury(queue, 0)
+        await asyncio.sleep(4.0)
+        assert queue.tracker.next_offset == 0
+        await asyncio.sleep(2.0)
+        assert (queue.tracker.next_offset, queue.burying) == (1, 0)
+        assert at.writer.written == {"rejected": 1}
+        assert dict(at.sink.letters[0].headers)["mps-dlq-reason"] == b"no such customer"
+
+
+@in_virtual_time
+async def test_letters_are_written_together_up_to_a_bound() -> None:
+    async with burying() as at:
+        queue = at.opened(records=LETTERS_PER_WRITE_MAX + 1)
+        at.bury(queue, *range(LETTERS_PER_WRITE_MAX + 1))
+        assert await at.writer.settled([queue.assignment], 60.0)
+        assert at.sink.writes == [LETTERS_PER_WRITE_MAX, 1]
+        assert at.writer.statistics() == {"waiting": 0, "written": LETTERS_PER_WRITE_MAX + 1, "failures": 0}
+
+
+@in_virtual_time
+async def test_while_the_topic_is_down_its_partition_waits_and_goes_on_by_itself() -> None:
+    async with burying() as at:
+        queue, other = at.opened(0), at.opened(1)
+        at.sink.refuse = lambda _: DOWN
+        at.bury(queue, 0)
+        await asyncio.sleep(60.0)
+        assert (queue.hold, other.hold) == (HOLD, "")
+        assert queue.tracker.next_offset == 0
+        assert at.writer.failures == len(at.sink.writes)
+        assert 8 <= len(at.sink.writes) <= 12
+        at.sink.refuse = lambda _: None
+        await asyncio.sleep(8.0)
+        assert (queue.hold, queue.tracker.next_offset, at.released) == ("", 1, [queue])
+
+
+@in_virtual_time
+async def test_a_letter_that_cannot_be_written_holds_its_partition_though_others_of_it_can() -> None:
+    async with burying() as at:
+        queue = at.opened()
+        for refused in (0, 9):
+            at.sink.refuse = refusing(refused)
+            at.bury(queue, refused)
+            at.bury(queue, *([1, 2, 3] if refused == 0 else [4, 5, 6]))
+            await asyncio.sleep(0.1)
+            assert queue.hold == HOLD
+            assert at.released == []
+            await asyncio.sleep(30.0)
+            assert queue.hold == HOLD
+            at.bury(queue, 7 if refused == 0 else 8)
+            await asyncio.sleep(30.0)
+            assert queue.hold == HOLD
+            assert refused in queue.tracker.unfinished
+            at.sink.refuse = lambda _: None
+            await asyncio.sleep(10.0)
+            assert (queue.hold, at.released) == ("", [queue])
+            at.released.clear()
+        assert not queue.tracker.unfinished
+
+
+@in_virtual_time
+async def test_two_letters_that_cannot_be_written_hold_until_both_are() -> None:
+    async with burying() as at:
+        queue = at.opened()
+        at.sink.refuse = lambda _: DOWN
+        at.bury(queue, 0, 1)
+        await asyncio.sleep(10.0)
+        at.sink.refuse = refusing(0)
+        await asyncio.sleep(30.0)
+        assert (queue.hold, at.released) == (HOLD, [])
+        at.sink.refuse = lambda _: None
+        await asyncio.sleep(10.0)
+        assert (queue.hold, at.released) == ("", [queue])
+
+
+@in_virtual_time
+async def test_the_reason_of_another_hold_is_left_alone() -> None:
+    async with burying() as at:
+        queue = at.opened()
+        queue.hold = "leaving"
+        at.sink.refuse = lambda _: DOWN
+        at.bury(queue, 0)
+        await asyncio.sleep(10.0)
+        assert queue.hold == "leaving"
+        at.sink.refuse = lambda _: None
+        await asyncio.sleep(10.0)
+        assert (queue.hold, at.released, queue.tracker.next_offset) == ("leaving", [], 1)
+
+
+@in_virtual_time
+async def test_the_letters_of_a_partition_that_is_gone_are_not_written() -> None:
+    async with burying() as at:
+        queue, other = at.opened(0), at.opened(1)
+        at.sink.refuse = lambda _: DOWN
+        at.bury(queue, 0)
+        await asyncio.sleep(0.5)
+        at.stage.pending.discard(queue.assignment)
+        at.writer.forget(queue.assignment)
+        assert at.writer.statistics()["waiting"] == 0
+        at.sink.refuse = lambda _: None
+        at.bury(other, 1)
+        assert await at.writer.settled([other.assignment], 60.0)
+        assert [letter.delivery.assignment for letter in at.sink.letters] == [other.assignment]
+
+
+@in_virtual_time
+async def test_a_partition_that_goes_while_its_letters_are_written_is_left_alone() -> None:
+    async with burying() as at:
+        queue = at.opened()
+        at.sink.takes_s = 5.0
+        at.bury(queue, 0)
+        await asyncio.sleep(1.0)
+        at.stage.pending.discard(queue.assignment)
+        at.writer.forget(queue.assignment)
+        await asyncio.sleep(10.0)
+        assert queue.tracker.next_offset == 0
+        assert at.writer.written == {}
+
+
+@in_virtual_time
+async def test_whoever_waits_for_the_letters_is_told_whether_they_were_written_in_time() -> None:
+    async with burying() as at:
+        queue, other = at.opened(0), at.opened(1)
+        assert await at.writer.settled([queue.assignment], 0.0)
+        at.sink.takes_s = 5.0
+        at.bury(queue, 0, 1)
+        at.bury(other, 0)
+        assert not await at.writer.settled([queue.assignment], 4.0)
+        assert await at.writer.settled([queue.assignment, other.assignment], 4.0)
+
+
+@in_virtual_time
+async def test_nobody_waits_for_the_letters_of_a_partition_that_is_gone() -> None:
+    async with burying() as at:
+        queue = at.opened()
+        at.sink.refuse = lambda _: DOWN
+        at.bury(queue, 0)
+        waiting = asyncio.create_task(at.writer.settled([queue.assignment], 1000.0))
+        await asyncio.sleep(1.0)
+        at.stage.pending.discard(queue.assignment)
+        at.writer.forget(queue.assignment)
+        async with asyncio.timeout(1.0):
+            assert await waiting
+
+
+@in_virtual_time
+async def test_a_topic_that_cannot_be_made_ready_is_told_of_and_tried_again_later(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made = Burying()
+    made.sink.prepare_error = KafkaRefused("not permitted to create the topic")
+    queue = made.opened()
+    task = asyncio.create_task(made.writer.run())
+    made.bury(queue, 0)
+    assert await made.writer.settled([queue.assignment], 60.0)
+    assert "not permitted" in caplog.text
+    task.cancel()
