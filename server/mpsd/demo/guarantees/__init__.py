@@ -5,10 +5,11 @@ breaking. `Judge` fans events out to all; `read_events` reads what an applicatio
 """
 
 from mpsd.demo.guarantees.attempts import AttemptsSurvive, OutageSpendsNoAttempts
+from mpsd.demo.guarantees.epochs import EpochRises
 from mpsd.demo.guarantees.event_log import EventLogError, read_events
 from mpsd.demo.guarantees.guarantee import Fault, Guarantee, GuaranteeBroken, Place
 from mpsd.demo.guarantees.judge import Judge, Verdict, every_guarantee
-from mpsd.demo.guarantees.order import FreedomIsUsed, KeyOrder, OneInFlightPerKey
+from mpsd.demo.guarantees.order import FreedomIsUsed, KeyOrder, NullKeysAreFree, OneInFlightPerKey
 from mpsd.demo.guarantees.repetition import BoundedRepetition
 from mpsd.demo.guarantees.settlement import (
     CommitNeverPassesUnfinished,
@@ -22,6 +23,7 @@ __all__ = [
     "BoundedRepetition",
     "CommitNeverPassesUnfinished",
     "DeadLetterSaysWhy",
+    "EpochRises",
     "EventLogError",
     "EveryRecordSettled",
     "Fault",
@@ -31,6 +33,7 @@ __all__ = [
     "Judge",
     "KeyOrder",
     "LagReachesZero",
+    "NullKeysAreFree",
     "OneInFlightPerKey",
     "OutageSpendsNoAttempts",
     "Place",

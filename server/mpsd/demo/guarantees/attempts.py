@@ -1,12 +1,12 @@
 """Attempts are counted when the record fails, and only then."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from typing_extensions import override
 
 from mpsd.core.outcome import Delivered, Outcome, Rejected, Retryable, Unavailable
-from mpsd.core.record import Record
+from mpsd.core.record import Record, TopicPartition
 from mpsd.demo.guarantees.guarantee import Fault, Guarantee, Place
 
 
@@ -91,12 +91,13 @@ class AttemptsSurvive(Guarantee):
             self._failed_at_s.pop(Place.of(record), None)
 
     @override
-    def on_daemon_killed(self, at_s: float) -> None:
-        since_s = at_s - self._commit_interval_s
-        self._failed_at_s = {
-            place: [failed_at_s for failed_at_s in failures if failed_at_s < since_s]
-            for place, failures in self._failed_at_s.items()
-        }
+    def on_daemon_killed(
+        self, at_s: float, partitions: Collection[TopicPartition] | None = None, since_s: float | None = None
+    ) -> None:
+        since_s = at_s - self._commit_interval_s if since_s is None else since_s
+        for place, failures in self._failed_at_s.items():
+            if place.is_of(partitions):
+                self._failed_at_s[place] = [failed_at_s for failed_at_s in failures if failed_at_s < since_s]
 
     @override
     def faults(self) -> Sequence[Fault]:

@@ -1,6 +1,6 @@
 """What can be seen of the service from outside, as values: they can be collected anywhere and sorted by time."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from mpsd.core.outcome import Outcome
@@ -78,10 +78,34 @@ class OutageEnded(NamedTuple):
 
 
 class DaemonKilled(NamedTuple):
-    """A daemon died without a chance to finish anything."""
+    """A daemon died, or lost its membership, without a chance to finish anything.
 
+    Attributes:
+        partitions: those that it held; None where that is not known.
+        since_s: what it had finished before then was committed; None: whatever the guarantee allows by itself.
+    """
+
+    at_s: float
+    partitions: Collection[TopicPartition] | None = None
+    since_s: float | None = None
+
+
+class Removed(NamedTuple):
+    """Retention has taken the record, settled or not."""
+
+    record: Record
+
+
+class EpochSeen(NamedTuple):
+    """A delivery came with this epoch from this instance."""
+
+    tp: TopicPartition
+    epoch: int
+    holder: str
     at_s: float
 
 
-TimedEvent = DeliveryStarted | DeliveryEnded | DeadLettered | Committed | OutageBegan | OutageEnded | DaemonKilled
-Event = Produced | LogEnd | TimedEvent
+TimedEvent = (
+    DeliveryStarted | DeliveryEnded | DeadLettered | Committed | OutageBegan | OutageEnded | DaemonKilled | EpochSeen
+)
+Event = Produced | Removed | LogEnd | TimedEvent

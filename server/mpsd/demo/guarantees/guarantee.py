@@ -5,7 +5,7 @@ the demo. Records are named by where they stand (`orders/3@1842`), never by thei
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar, NamedTuple
 
 from typing_extensions import override
@@ -28,6 +28,10 @@ class Place(NamedTuple):
     def of(cls, record: Record) -> "Place":
         """The place of a record."""
         return cls(record.topic, record.partition, record.offset)
+
+    def is_of(self, partitions: Collection[TopicPartition] | None) -> bool:
+        """Whether it stands in one of these; None: it may."""
+        return partitions is None or TopicPartition(self.topic, self.partition) in partitions
 
     @override
     def __str__(self) -> str:
@@ -104,8 +108,16 @@ class Guarantee(ABC):
     def on_outage_ended(self, at_s: float) -> None:
         """The endpoint is back."""
 
-    def on_daemon_killed(self, at_s: float) -> None:
-        """A daemon died without a chance to finish anything."""
+    def on_daemon_killed(
+        self, at_s: float, partitions: Collection[TopicPartition] | None = None, since_s: float | None = None
+    ) -> None:
+        """A daemon died or lost its membership; see `DaemonKilled`."""
+
+    def on_removed(self, record: Record) -> None:
+        """Retention has taken the record."""
+
+    def on_epoch(self, tp: TopicPartition, epoch: int, holder: str, at_s: float) -> None:
+        """A delivery came with this epoch from this instance."""
 
     @abstractmethod
     def faults(self) -> Sequence[Fault]:

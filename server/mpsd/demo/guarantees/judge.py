@@ -1,7 +1,7 @@
 """One judge listens to all events and asks every guarantee."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, assert_never
+from typing import Final, NamedTuple
 
 from mpsd.demo.guarantees.attempts import AttemptsSurvive, OutageSpendsNoAttempts
 from mpsd.demo.guarantees.events import (
@@ -10,11 +10,13 @@ from mpsd.demo.guarantees.events import (
     DeadLettered,
     DeliveryEnded,
     DeliveryStarted,
+    EpochSeen,
     Event,
     LogEnd,
     OutageBegan,
     OutageEnded,
     Produced,
+    Removed,
 )
 from mpsd.demo.guarantees.guarantee import Guarantee, GuaranteeBroken
 from mpsd.demo.guarantees.order import FreedomIsUsed, KeyOrder, OneInFlightPerKey
@@ -36,7 +38,7 @@ def every_guarantee(commit_interval_s: float = 0.0, at_once_min: int = 2) -> lis
     """
     return [
         EveryRecordSettled(),
-        DeadLetterSaysWhy(),
+        DeadLetterSaysWhy(commit_interval_s),
         KeyOrder(),
         OneInFlightPerKey(),
         FreedomIsUsed(at_once_min),
@@ -46,6 +48,26 @@ def every_guarantee(commit_interval_s: float = 0.0, at_once_min: int = 2) -> lis
         CommitNeverPassesUnfinished(),
         LagReachesZero(),
     ]
+
+
+HOOKS: Final = (
+    (Produced, "on_produced"),
+    (Removed, "on_removed"),
+    (DeliveryStarted, "on_delivery_started"),
+    (DeliveryEnded, "on_delivery_ended"),
+    (DeadLettered, "on_dead_letter"),
+    (Committed, "on_committed"),
+    (LogEnd, "on_log_end"),
+    (OutageBegan, "on_outage_began"),
+    (OutageEnded, "on_outage_ended"),
+    (DaemonKilled, "on_daemon_killed"),
+    (EpochSeen, "on_epoch"),
+)
+"""An event's fields are its hook's arguments."""
+
+
+def _hears(guarantee: Guarantee, hook: str) -> bool:
+    return getattr(type(guarantee), hook) is not getattr(Guarantee, hook)
 
 
 class Verdict(NamedTuple):
@@ -60,31 +82,12 @@ class Judge:
 
     def __init__(self, guarantees: Sequence[Guarantee]) -> None:
         self.guarantees = guarantees
+        self._hear = {kind: [getattr(each, hook) for each in guarantees if _hears(each, hook)] for kind, hook in HOOKS}
 
     def see(self, event: Event) -> None:
         """Tell every guarantee what happened."""
-        for guarantee in self.guarantees:
-            match event:
-                case DeliveryStarted(record, at_s, attempt):
-                    guarantee.on_delivery_started(record, at_s, attempt)
-                case DeliveryEnded(record, at_s, outcome):
-                    guarantee.on_delivery_ended(record, at_s, outcome)
-                case Produced(record):
-                    guarantee.on_produced(record)
-                case DeadLettered(record, at_s, disposition, reason):
-                    guarantee.on_dead_letter(record, at_s, disposition, reason)
-                case Committed(tp, next_offset, at_s):
-                    guarantee.on_committed(tp, next_offset, at_s)
-                case LogEnd(tp, next_offset):
-                    guarantee.on_log_end(tp, next_offset)
-                case OutageBegan(at_s):
-                    guarantee.on_outage_began(at_s)
-                case OutageEnded(at_s):
-                    guarantee.on_outage_ended(at_s)
-                case DaemonKilled(at_s):
-                    guarantee.on_daemon_killed(at_s)
-                case _:
-                    assert_never(event)
+        for hear in self._hear[type(event)]:
+            hear(*event)
 
     def see_all(self, events: Iterable[Event]) -> None:
         """Tell a whole story."""

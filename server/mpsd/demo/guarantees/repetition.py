@@ -1,12 +1,12 @@
 """Nothing is accepted twice, but what a kill makes unavoidable."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from typing_extensions import override
 
 from mpsd.core.outcome import Delivered, Outcome
-from mpsd.core.record import Record
+from mpsd.core.record import Record, TopicPartition
 from mpsd.demo.guarantees.guarantee import Fault, Guarantee, Place
 
 
@@ -44,10 +44,12 @@ class BoundedRepetition(Guarantee):
             self._accepted_at_s[place] = at_s
 
     @override
-    def on_daemon_killed(self, at_s: float) -> None:
-        since_s = at_s - self._commit_interval_s
+    def on_daemon_killed(
+        self, at_s: float, partitions: Collection[TopicPartition] | None = None, since_s: float | None = None
+    ) -> None:
+        since_s = at_s - self._commit_interval_s if since_s is None else since_s
         recent = {place for place, accepted_at_s in self._accepted_at_s.items() if accepted_at_s >= since_s}
-        self._allowed.update(recent | self._in_flight.keys())
+        self._allowed.update(place for place in recent | self._in_flight.keys() if place.is_of(partitions))
 
     @override
     def faults(self) -> Sequence[Fault]:
