@@ -52,7 +52,7 @@ class Kafka:
     async def create_topic(self, topic: str, partitions: int, nodes: Sequence[int], configs: Mapping[str, str]) -> None:
         """With replicas on these nodes, or one anywhere."""
         if nodes:
-            new = NewTopic(topic, -1, -1, dict.fromkeys(range(partitions), list(nodes)), configs)
+            new = NewTopic(topic, -1, -1, {number: list(nodes) for number in range(partitions)}, configs)
         else:
             new = NewTopic(topic, partitions, 1, topic_configs=configs)
         for _, code, *_ in (await self.admin.create_topics([new])).topic_errors:

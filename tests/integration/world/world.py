@@ -248,7 +248,7 @@ def _is_of(event: TimedEvent, topics: Sequence[str]) -> bool:
 
 def _dead_lettered(letter: Record) -> DeadLettered:
     headers = {key: (value or b"").decode() for key, value in letter.headers}
-    at_s = letter.timestamp / 1000 - (time.time() - time.monotonic())
+    at_s = (letter.timestamp + 1) / 1000 - (time.time() - time.monotonic())  # it was cut to a whole millisecond
     record = SeenRecord(
         headers["__dlq.errors.topic"],
         int(headers["__dlq.errors.partition"]),
