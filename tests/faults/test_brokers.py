@@ -1,0 +1,104 @@
+"""Brokers that die, freeze, restart, or are all gone: delivery resumes by itself, and nothing is lost."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from mpsd.demo.broker import KafkaCluster
+from tests.faults.figures import Figures
+from tests.faults.fleet import REPEATED_S, Fleet, Quiet
+from tests.integration.world import until
+
+pytestmark = pytest.mark.integration
+
+NODES = (1, 2, 3)
+BACKLOG = 3_000
+GONE_S = 6.0
+"""Longer than a session: the membership is over, and known to be."""
+
+
+async def all_nodes(act: Callable[..., None], *nodes: int, **options: bool) -> None:
+    """Do it to several brokers at once."""
+    await asyncio.gather(*(asyncio.to_thread(act, node, **options) for node in nodes))
+
+
+async def coordinator_of(fleet: Fleet) -> int:
+    return int(await fleet.world.kafka.admin.find_coordinator(fleet.topic))
+
+
+async def test_the_coordinator_and_leader_is_killed_and_started_again(
+    replicated: Fleet, kafka_cluster: KafkaCluster, figures: Figures
+) -> None:
+    fleet = replicated
+    await fleet.create_topic()
+    await fleet.start("a", "b")
+    await fleet.balanced()
+    async with fleet.load(per_s=300):
+        node = await coordinator_of(fleet)
+        with Quiet(*fleet) as quiet:
+            killed_s = fleet.cut()
+            await all_nodes(kafka_cluster.stop_node, node, kill=True)
+            await until(lambda: {s.daemon for s in fleet.seen if s.at_s > killed_s + 2.0} == {"a", "b"}, "both go on")
+            await fleet.balanced()
+            await fleet.more()
+        pause_s = fleet.stay_gap_s()
+        await all_nodes(kafka_cluster.start_node, node)
+        await fleet.more()
+    cost = await fleet.settle(REPEATED_S)
+    figures.note("coordinator and leader killed, started again", **cost, **quiet.figures, longest_pause_s=pause_s)
+
+
+async def through_an_outage(
+    fleet: Fleet, begin: Callable[[], Awaitable[None]], end: Callable[[], Awaitable[None]]
+) -> dict[str, object]:
+    """With deliveries in flow, and records that are waiting in the daemons."""
+    await fleet.create_topic()
+    await fleet.start("a", "b", delivery={"concurrency_max": 16})
+    await fleet.balanced()
+    await fleet.backlog(BACKLOG, work_s=0.1)
+    await fleet.more()
+    began_s = fleet.cut()
+    await begin()
+    try:
+        with Quiet(*fleet) as quiet:
+            await until(lambda: time.monotonic() > began_s + GONE_S, "it has lasted")
+            answers = [await daemon.get("/readyz") for daemon in fleet]
+            assert all([(await daemon.get("/healthz"))[0] == 200 for daemon in fleet])
+    finally:
+        await end()
+    back_s = fleet.cut()
+    assert fleet.accepted < BACKLOG, "it happened in full flow"
+    await fleet.more(1)
+    resumed_s = fleet.pause_s(back_s)
+    async with fleet.load(per_s=100):
+        await fleet.balanced()
+    cost = await fleet.settle(back_s - began_s + REPEATED_S)
+    print(answers)
+    return {**cost, **quiet.figures, "resumed_after_s": resumed_s}
+
+
+async def test_all_brokers_are_gone_for_a_while(
+    replicated: Fleet, kafka_cluster: KafkaCluster, figures: Figures
+) -> None:
+    cost = await through_an_outage(
+        replicated,
+        lambda: all_nodes(kafka_cluster.stop_node, *NODES, kill=True),
+        lambda: all_nodes(kafka_cluster.start_node, *NODES),
+    )
+    figures.note(f"all brokers gone for {GONE_S:.0f} s", **cost)
+
+
+@pytest.mark.parametrize("count", [1, 3], ids=["the coordinator", "all of them"])
+async def test_brokers_accept_and_never_answer(
+    replicated: Fleet, kafka_cluster: KafkaCluster, figures: Figures, count: int
+) -> None:
+    frozen: list[int] = []
+
+    async def freeze() -> None:
+        frozen[:] = NODES if count == len(NODES) else [await coordinator_of(replicated)]
+        await all_nodes(kafka_cluster.freeze_node, *frozen)
+
+    cost = await through_an_outage(replicated, freeze, lambda: all_nodes(kafka_cluster.thaw_node, *frozen))
+    figures.note(f"{count} of 3 brokers accept and never answer for {GONE_S:.0f} s", **cost)

@@ -1,0 +1,78 @@
+"""Members that come, go, die and freeze: nothing is lost, little is done again, and no key is in two hands."""
+
+import random
+import time
+
+import pytest
+
+from tests.faults.figures import Figures
+from tests.faults.fleet import REPEATED_S, SESSION_S, Fleet
+from tests.integration.world import until
+
+pytestmark = pytest.mark.integration
+
+
+async def test_a_rolling_restart_of_three_is_not_noticed(fleet: Fleet, figures: Figures) -> None:
+    await fleet.create_topic()
+    await fleet.start("a", "b", "c")
+    await fleet.balanced()
+    async with fleet.load():
+        fleet.seen.clear()
+        for name in ("a", "b", "c"):
+            assert await fleet[name].stop() == 0
+            await fleet.more()
+            await fleet.start(name)
+            await fleet.balanced()
+            await fleet.more()
+    cost = await fleet.settle()
+    assert set(fleet.world.application.accepted.values()) == {1}
+    gap_ms = round(fleet.stay_gap_s() * 1000)
+    figures.note("rolling restart of three under load", **cost, longest_gap_of_a_partition_that_stays_ms=gap_ms)
+
+
+async def test_kills_at_random_in_full_flow(fleet: Fleet, figures: Figures) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    await fleet.create_topic()
+    await fleet.start("a", "b", "c")
+    async with fleet.load():
+        for _ in range(3):
+            name = dice.choice("abc")
+            await fleet.kill(name)
+            fleet.begin(name)
+            await fleet.more(dice.randrange(100, 2_000))
+    cost = await fleet.settle(REPEATED_S)
+    figures.note("SIGKILL in full flow, three times", **cost)
+
+
+async def test_a_frozen_member_starts_nothing_before_it_is_confirmed(fleet: Fleet, figures: Figures) -> None:
+    await fleet.create_topic()
+    await fleet.start("a", "b")
+    await fleet.balanced()
+    async with fleet.load():
+        frozen_s = fleet.freeze("a")
+        await until(lambda: time.monotonic() > frozen_s + 2 * SESSION_S, "two sessions are over")
+        thawed_s = fleet.thaw("a")
+        await until(lambda: any(seen.daemon == "a" and seen.at_s > thawed_s for seen in fleet.seen), "it works again")
+        await fleet.balanced()
+    cost = await fleet.settle(REPEATED_S)
+    assert not fleet.early("a", thawed_s)
+    figures.note("SIGSTOP of one of two for two sessions, SIGCONT", **cost, started_by_the_thawed_too_early=0)
+
+
+async def test_a_member_frozen_within_its_session(fleet: Fleet, figures: Figures) -> None:
+    """While another one joins, it is dropped after the rebalance time-out, and thawed before its session would end."""
+    await fleet.create_topic()
+    await fleet.start("a", "b")
+    await fleet.balanced()
+    async with fleet.load():
+        frozen_s = fleet.freeze("a")
+        fleet.begin("c")
+        await until(lambda: time.monotonic() > frozen_s + 0.95 * SESSION_S, "its session is nearly over")
+        thawed_s = fleet.thaw("a")
+        await fleet.balanced()
+        await fleet.more()
+    cost = await fleet.settle(REPEATED_S)
+    assert max(seen.at_s for seen in fleet.seen if seen.daemon == "a") > thawed_s
+    figures.note("SIGSTOP while another joins, SIGCONT within the session", **cost)
