@@ -165,7 +165,8 @@ class PendingQueue:
 
     def has_room(self, queue: PartitionQueue) -> bool:
         """Whether its partition may be read."""
-        if len(queue.tracker.unfinished) < self._records_max and queue.bytes < self.bytes_max:
+        pending = len(queue.tracker.unfinished)
+        if not pending or (pending < self._records_max and queue.bytes < self.bytes_max):
             return True
         queue.wants_refill = True
         return False
