@@ -582,3 +582,24 @@ async def test_a_writer_with_nothing_to_do_rests() -> None:
     before = loop.turns
     await asyncio.sleep(3600.0)
     assert loop.turns - before < 10
+
+
+@in_virtual_time
+async def test_a_probe_that_is_due_and_finds_no_demand_is_not_asked_for_again_and_again() -> None:
+    stage = await started(Stage(policy_rules(backoff_initial_s=500.0, backoff_max_s=500.0)))
+    stage.adapter.answer = lambda _: REFUSED
+    queue = stage.open()
+    stage.read(queue, *KEYS[:3])
+    await stage.adapter.until(lambda: stage.policy.breaker.is_open)
+    stage.adapter.concurrency_max = 0
+    stage.read(queue, b"d")
+    await asyncio.sleep(2.0)
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    before = loop.turns
+    await asyncio.sleep(100.0)
+    assert loop.turns - before < 10
+    stage.adapter.answer = lambda _: DELIVERED
+    stage.adapter.concurrency_max = 1
+    await turns()
+    assert stage.adapter.offsets[-1] == 3
