@@ -67,6 +67,12 @@ class CommitFenced(MpsError):  # noqa: N818
     code = "kafka.commit_fenced"
 
 
+class MetadataTooLarge(MpsError):  # noqa: N818
+    """The broker takes less text with a commit than it was sent."""
+
+    code = "kafka.metadata_too_large"
+
+
 class AddressInUse(MpsError):  # noqa: N818
     """A listener's address is taken by another process."""
 

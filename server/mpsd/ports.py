@@ -142,6 +142,7 @@ class RecordSource(Protocol):
 
         Raises:
             CommitFenced: the membership is over.
+            MetadataTooLarge: commit again with less.
             KafkaUnavailable: not now; nothing was lost, commit again later.
         """
 

@@ -15,7 +15,7 @@ from mpsd.admin.metric import (
 )
 
 SUBSCRIPTION_STATES = ("starting", "waiting", "running", "stopping", "stopped")
-PARTITION_STATES = ("delivering", "leaving", "dead-letter-topic-down")
+PARTITION_STATES = ("delivering", "leaving", "dead-letter-topic-down", "offset-map-full")
 
 _S = ("subscription",)
 _P = ("subscription", "topic", "partition")
@@ -133,6 +133,20 @@ METRICS: Sequence[Metric] = (
         help="Commits that failed; nothing is lost, the next one says it again.",
         labels=_S,
         read=per_subscription(lambda one: one.commit_failures),
+    ),
+    Metric(
+        name="mps_offset_maps_ignored_total",
+        type="counter",
+        help="Offset maps of assigned partitions that were not used, by reason; their records are delivered again.",
+        labels=(*_S, "reason"),
+        read=per_subscription_labelled(lambda one: counted(one.offset_maps_ignored)),
+    ),
+    Metric(
+        name="mps_offset_map_attempts_left_out",
+        type="gauge",
+        help="Records whose spent attempts had no room in the last commits; after a restart they begin anew.",
+        labels=_S,
+        read=per_subscription(lambda one: one.attempts_left_out),
     ),
     Metric(
         name="mps_endpoint_latency_seconds",

@@ -39,6 +39,7 @@ def _labels() -> Iterator[str]:
             ("`state` of a partition", _names(PARTITION_STATES)),
             ("`outcome`", "`delivered`, or the code of an outcome; the first 100 have a series each, the rest `other`"),
             ("`disposition`", "why a record was dead-lettered: see the delivery contract"),
+            ("`reason`", "why an offset map was ignored: see [the offset map](offset-map.md#what-is-ignored)"),
             ("`stage`, `statistic`", "a stage of the pipeline, and what it counts"),
         ),
     )

@@ -172,6 +172,17 @@ class Commit(Table):
         le=3_600.0,
         description="Pause between commits; 1 s bounds what a kill repeats and costs one small request.",
     )
+    metadata: Literal["ascii", "utf16"] = Field(
+        default="ascii",
+        description="How the offset map beside a commit is packed; ascii, which every broker counts alike. Apache Kafka"
+        " counts UTF-16 units, of which utf16 makes two and a half times as much.",
+    )
+    metadata_units_max: int = Field(
+        default=4_096,
+        ge=128,
+        le=10_000,
+        description="Length of the offset map; what offset.metadata.max.bytes of a broker is where nobody changed it.",
+    )
 
 
 class Rebalance(Table):

@@ -47,25 +47,42 @@ class Snapshot(NamedTuple):
     attempts: tuple[tuple[int, int], ...]
 
 
+class Spread(NamedTuple):
+    """Offsets from a base on.
+
+    Attributes:
+        span: how many they are, up to the last finished one.
+        unfinished: how many of them are not finished.
+    """
+
+    span: int
+    unfinished: int
+
+
 class OffsetTracker:
     """Unfinished offsets of one partition.
 
     Takes: offsets in ascending order as they are read, then each once as it is finished, in any order.
     Gives: the commit point and the finished runs beyond it.
-    Holds at most: one entry per unfinished offset (the PendingQueue's bound) and the runs restored from a commit.
+    Holds at most: one entry per unfinished offset (the PendingQueue's bound) and what was restored from a
+        commit.
     """
 
-    __slots__ = ("end", "highest_finished", "restored", "unfinished")
+    __slots__ = ("end", "highest_finished", "restored", "restored_attempts", "unfinished")
 
-    def __init__(self, next_offset: int, finished: Iterable[Run] = ()) -> None:
+    def __init__(
+        self, next_offset: int, finished: Iterable[Run] = (), attempts: Iterable[tuple[int, int]] = ()
+    ) -> None:
         """Begin at a commit point.
 
         Args:
             next_offset: the first offset that will be read.
             finished: runs beyond it that were finished before, ascending; reading them again yields nothing to do.
+            attempts: (offset, attempts) that unfinished records had spent before, ascending; whoever reads one takes it.
         """
         self.unfinished: dict[int, Delivery] = {}
         self.restored = [run for run in finished if run.stop > next_offset]
+        self.restored_attempts = dict(attempts)
         self.end = next_offset
         self.highest_finished = self.restored[-1].stop - 1 if self.restored else -1
 
@@ -110,10 +127,26 @@ class OffsetTracker:
 
     def snapshot(self) -> Snapshot:
         """Base, runs and attempts of one moment. Cost: the unfinished offsets below the highest finished one."""
-        attempts = tuple(
-            (o, d.trouble.attempts) for o, d in self.unfinished.items() if d.trouble and d.trouble.attempts
-        )
-        return Snapshot(self.next_offset, tuple(self._runs()), attempts)
+        attempts = [(o, d.trouble.attempts) for o, d in self.unfinished.items() if d.trouble and d.trouble.attempts]
+        attempts += [(offset, spent) for offset, spent in self.restored_attempts.items() if offset >= self.end]
+        return Snapshot(self.next_offset, tuple(self._runs()), tuple(attempts))
+
+    def spread(self, first: int, stop: int, records: int) -> Spread:
+        """How far snapshots could spread if so many records more were read, whatever of all is finished by then.
+
+        Args:
+            first: offset of the first of them.
+            stop: the offset behind the last of them.
+        """
+        base = next(iter(self.unfinished), first)
+        unread = sum(run.stop - max(run.start, stop) for run in self.restored if run.stop > stop)
+        beyond = max(stop, self.restored_end)
+        return Spread(beyond - base, len(self.unfinished) + records + beyond - stop - unread)
+
+    @property
+    def restored_end(self) -> int:
+        """The offset behind all that was finished before and is not read yet; 0 if there is none."""
+        return self.restored[-1].stop if self.restored else 0
 
     def _runs(self) -> list[Run]:
         """Finished runs beyond the base: what lies between unfinished offsets, then what was restored and not read yet."""

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiokafka import TopicPartition as ClientPartition
-from aiokafka.errors import CommitFailedError
+from aiokafka.errors import CommitFailedError, OffsetMetadataTooLargeError
 from aiokafka.structs import OffsetAndMetadata
 
 from mpsd.core.delivery import Assignment
-from mpsd.errors import CommitFenced, KafkaUnavailable
+from mpsd.errors import CommitFenced, KafkaUnavailable, MetadataTooLarge
 from mpsd.kafka.connection import asking
 from mpsd.ports import CommitPoint
 
@@ -83,4 +83,6 @@ class Commits:
         except KafkaUnavailable as error:
             if isinstance(error.__cause__, CommitFailedError):
                 raise CommitFenced("could not commit: the group has gone on without this member") from error
+            if isinstance(error.__cause__, OffsetMetadataTooLargeError):
+                raise MetadataTooLarge("could not commit: the offset map is larger than the broker allows") from error
             raise

@@ -6,7 +6,8 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from mpsd.core.delivery import Assignment
-from mpsd.errors import CommitFenced, KafkaRefused, KafkaUnavailable
+from mpsd.errors import CommitFenced, KafkaRefused, KafkaUnavailable, MetadataTooLarge
+from mpsd.pipeline.offset_maps import OffsetMaps
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.ports import CommitPoint, RecordSource
 
@@ -19,7 +20,7 @@ RETRY_S = 0.1
 class Committer:
     """Commits what changed: every `interval_s`, when a partition leaves, and at the end.
 
-    Takes: snapshots of the OffsetTrackers.
+    Takes: snapshots of the OffsetTrackers, as OffsetMaps writes them.
     Gives: commit points to the broker.
     Holds at most: one commit under way.
     """
@@ -29,11 +30,13 @@ class Committer:
         subscription: str,
         source: RecordSource,
         pending: PendingQueue,
+        maps: OffsetMaps,
         interval_s: float,
     ) -> None:
         self._subscription = subscription
         self._source = source
         self._pending = pending
+        self._maps = maps
         self._interval_s = interval_s
         self._lock = asyncio.Lock()
         self._done: dict[Assignment, tuple[object, CommitPoint]] = {}
@@ -48,6 +51,7 @@ class Committer:
     def forget(self, assignment: Assignment) -> None:
         """The partition is no longer ours."""
         self._done.pop(assignment, None)
+        self._maps.forget(assignment)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -70,6 +74,10 @@ class Committer:
             states = {assignment: self._state(self._pending.queues[assignment]) for assignment in points}
             try:
                 await self._source.commit(points)
+            except MetadataTooLarge as error:
+                self.failures += 1
+                self._shrink(error)
+                return False
             except (CommitFenced, KafkaUnavailable, KafkaRefused) as error:
                 self.failures += 1
                 extra = {"code": error.code, "subscription": self._subscription}
@@ -99,15 +107,35 @@ class Committer:
         queue = self._pending.queues.get(assignment)
         if queue is None:
             return None
-        done = self._done.get(assignment)
-        if done is not None and done[0] == self._state(queue):
+        done, state = self._done.get(assignment), self._state(queue)
+        if done is not None and done[0] == state:
             return None
-        point = CommitPoint(queue.tracker.next_offset, "")
-        return None if done is not None and done[1] == point else point
+        point = self._maps.point(assignment, queue.tracker)
+        if done is not None and done[1] == point:
+            self._done[assignment] = state, point
+            return None
+        return point
+
+    def _shrink(self, error: MetadataTooLarge) -> None:
+        """Offset maps that the broker does not take must not keep the group from committing at all."""
+        self._maps.shrink()
+        self._pending.map_bits_max = self._maps.space.worst_bits_max
+        log.error(
+            "%s; trying with %d: tell commit.metadata_units_max what the broker's offset.metadata.max.bytes allows",
+            error,
+            self._maps.space.units_max,
+            extra={"code": error.code, "subscription": self._subscription},
+        )
 
     @staticmethod
     def _state(queue: PartitionQueue) -> object:
-        return queue.tracker.state, queue.charges
+        """Differs whenever a commit could say something new: attempts are charged, or spent by what is being buried."""
+        return queue.tracker.state, queue.charges, queue.burying
 
     def statistics(self) -> dict[str, int | float | str]:
-        return {"commits": self.commits, "failures": self.failures}
+        return {
+            "commits": self.commits,
+            "failures": self.failures,
+            "attempts_left_out": self._maps.attempts_left_out,
+            "metadata_units_max": self._maps.space.units_max,
+        }

@@ -1,6 +1,7 @@
 """Records read and not yet settled, in lanes."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,14 +9,18 @@ from typing_extensions import override
 
 from mpsd.core.delivery import Assignment, Delivery, Lane, Trouble
 from mpsd.core.lanes import Lanes
-from mpsd.core.offset_tracker import OffsetTracker
+from mpsd.core.offset_map import NO_BOUND
+from mpsd.core.offset_tracker import OffsetTracker, next_offset_after
 from mpsd.core.record import Record, record_bytes
+from mpsd.core.run_codes import worst_bits
 
 NULL_KEY_LANE = "null key"
 PARTITION_LANE = "partition"
 GONE = "gone"
 REFILL_SHARE = 4
 """A full partition is read again once a quarter of its records has gone, so that reading goes in batches."""
+MAP_REFILL = 15
+"""Sixteenths of the offset map's bound below which a partition whose map was full is read again at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +63,9 @@ class PartitionQueue:
         is_leaving: it must move: nothing more of it is read.
         in_turn: whether the OrderIterator has it on its list.
         in_flight: deliveries with the adapter.
+        map_full: it is not read further, as its offset map might not fit any more.
         wants_refill: it was full; whoever frees room tells the Reader.
         charges: attempts charged, ever: with the tracker's state it says whether a commit would say anything new.
-        restored_attempts: by offset, attempts that records had spent before the partition came here.
         burying: records on their way to the dead-letter topic.
         unwritable: those of them that could not be written so far.
     """
@@ -77,7 +82,7 @@ class PartitionQueue:
         "in_turn",
         "is_leaving",
         "lanes",
-        "restored_attempts",
+        "map_full",
         "tracker",
         "unwritable",
         "wants_refill",
@@ -89,7 +94,6 @@ class PartitionQueue:
         tracker: OffsetTracker,
         committed: int,
         high_watermark: int,
-        restored_attempts: Mapping[int, int] | None = None,
     ) -> None:
         self.assignment = assignment
         self.tracker = tracker
@@ -102,10 +106,10 @@ class PartitionQueue:
         self.hold = ""
         self.in_turn = False
         self.is_leaving = False
+        self.map_full = False
         self.wants_refill = False
         self.committed = committed
         self.high_watermark = high_watermark
-        self.restored_attempts = dict(restored_attempts or {})
 
     @property
     def is_busy(self) -> bool:
@@ -123,7 +127,11 @@ class PendingQueue:
     Takes: fetched records, one partition at a time.
     Gives: the lanes that may deliver now, by way of `on_ready`.
     Holds at most: `records_max` and `bytes_max` of each assigned partition, and its share of the budget; a record larger
-        than a bound passes alone.
+        than a bound passes alone. And no more than an offset map has room for, whatever of it is finished first: the
+        further the finished ones spread, the fewer are held.
+
+    Attributes:
+        map_bits_max: bound of `worst_bits` of each partition's offset map; may be set at any time.
     """
 
     def __init__(
@@ -135,7 +143,7 @@ class PendingQueue:
         on_ready: Callable[[PartitionQueue], None],
         on_room: Callable[[], None],
     ) -> None:
-        """Begin without partitions.
+        """Begin without partitions, and with no bound on offset maps.
 
         Args:
             on_ready: a partition has a lane that may deliver.
@@ -147,6 +155,7 @@ class PendingQueue:
         self._budget = budget
         self._on_ready = on_ready
         self._on_room = on_room
+        self.map_bits_max = NO_BOUND
         self._refill_records = records_max - max(1, records_max // REFILL_SHARE)
         self.queues: dict[Assignment, PartitionQueue] = {}
 
@@ -165,9 +174,10 @@ class PendingQueue:
 
     def has_room(self, queue: PartitionQueue) -> bool:
         """Whether its partition may be read."""
-        pending = len(queue.tracker.unfinished)
-        if not pending or (pending < self._records_max and queue.bytes < self.bytes_max):
-            return True
+        if len(queue.tracker.unfinished) < self._records_max and queue.bytes < self.bytes_max:
+            queue.map_full = not self._has_map_room(queue, self.map_bits_max)
+            if not queue.map_full:
+                return True
         queue.wants_refill = True
         return False
 
@@ -183,6 +193,7 @@ class PendingQueue:
             How many were taken; offer the rest again when there is room.
         """
         tracker, lanes, unfinished = queue.tracker, queue.lanes, queue.tracker.unfinished
+        records = self._mappable(queue, records)
         assignment, records_max, bytes_max = queue.assignment, self._records_max, self.bytes_max
         by_key, lane_of = self._ordering.by == "key", self._ordering.lane
         taken, pending_bytes = 0, queue.bytes
@@ -199,7 +210,7 @@ class PendingQueue:
             key = record.key
             lane = key if by_key and key is not None else lane_of(key)
             delivery = Delivery(record, assignment, lane, size, now_s)
-            if queue.restored_attempts and (attempts := queue.restored_attempts.pop(offset, 0)):
+            if tracker.restored_attempts and (attempts := tracker.restored_attempts.pop(offset, 0)):
                 delivery.trouble = Trouble(attempts=attempts)
             tracker.read(offset, delivery)
             lanes.add(delivery)
@@ -230,7 +241,31 @@ class PendingQueue:
 
     def _is_refillable(self, queue: PartitionQueue) -> bool:
         pending = len(queue.tracker.unfinished)
-        return not pending or (pending <= self._refill_records and queue.bytes <= self.bytes_max * 3 // 4)
+        if pending and (pending > self._refill_records or queue.bytes > self.bytes_max * 3 // 4):
+            return False
+        return not queue.map_full or self._has_map_room(queue, self.map_bits_max * MAP_REFILL // 16)
+
+    def _mappable(self, queue: PartitionQueue, records: Sequence[Record]) -> Sequence[Record]:
+        """Those of the records, from the front, with which every offset map that can come of them fits."""
+        if not records:
+            return records
+        tracker, first, most = queue.tracker, records[0].offset, self.map_bits_max
+
+        def bits(count: int) -> int:
+            return worst_bits(tracker.spread(first, next_offset_after(records[count - 1].offset), count))
+
+        queue.map_full = bits(len(records)) > most
+        if not queue.map_full:
+            return records
+        queue.wants_refill = True
+        known = bisect_left(records, tracker.restored_end, key=lambda record: record.offset)  # they spread no further
+        return records[: max(known, bisect_right(range(1, len(records)), most, key=bits))]
+
+    @staticmethod
+    def _has_map_room(queue: PartitionQueue, bits_max: int) -> bool:
+        tracker = queue.tracker
+        end = tracker.end
+        return end < tracker.restored_end or worst_bits(tracker.spread(end, next_offset_after(end), 1)) <= bits_max
 
     def statistics(self) -> dict[str, int | float | str]:
         queues: Iterable[PartitionQueue] = self.queues.values()

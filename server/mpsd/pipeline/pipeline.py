@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mpsd.core.dead_letter import Sender
 from mpsd.core.delivery import Assignment
-from mpsd.core.offset_tracker import OffsetTracker
+from mpsd.core.offset_map import MapSpace
 from mpsd.core.rate import TokenBucket
 from mpsd.core.retry import RetryRules
 from mpsd.core.retry_policy import PolicyRules, RetryPolicy
@@ -16,6 +16,7 @@ from mpsd.errors import MpsError
 from mpsd.pipeline.committer import Committer
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.handover import LEAVING, Handover
+from mpsd.pipeline.offset_maps import OffsetMaps
 from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.pending_queue import Ordering, PartitionQueue, PendingBudget, PendingQueue
 from mpsd.pipeline.reader import Reader
@@ -44,6 +45,7 @@ class Settings:
     burial: RetryRules
     rate_max_per_s: float
     commit_interval_s: float
+    map_space: MapSpace
     drain_timeout_s: float
 
 
@@ -72,9 +74,11 @@ class Pipeline:
         self._clock = clock
         self.policy = RetryPolicy(settings.rules)
         self._order = OrderIterator()
+        self.maps = OffsetMaps(settings.name, settings.map_space)
         self.pending = PendingQueue(
             settings.ordering, settings.records_max, settings.bytes_max, budget, self._on_ready, self._on_room
         )
+        self.pending.map_bits_max = settings.map_space.worst_bits_max
         self.reader = Reader(source, self.pending, settings.name, clock)
         self._bucket = TokenBucket(settings.rate_max_per_s or None, clock.monotonic_s())
         self._dead_letters = DeadLetterWriter(
@@ -92,7 +96,7 @@ class Pipeline:
             clock,
             draw,
         )
-        self.committer = Committer(settings.name, source, self.pending, settings.commit_interval_s)
+        self.committer = Committer(settings.name, source, self.pending, self.maps, settings.commit_interval_s)
         self._tasks: list[asyncio.Task[None]] = []
         self._handover = Handover(
             settings.name,
@@ -148,7 +152,7 @@ class Pipeline:
 
     def on_assigned(self, assignment: Assignment, position: Position) -> None:
         """See `AssignmentListener`."""
-        tracker = OffsetTracker(position.next_offset)
+        tracker = self.maps.restore(assignment, position)
         committed = position.committed.next_offset if position.committed is not None else -1
         self.pending.open(PartitionQueue(assignment, tracker, committed, position.log_end))
         if committed != position.next_offset:
@@ -274,6 +278,8 @@ class Pipeline:
             breaker="open" if self.policy.breaker.is_open else "closed",
             commits=self.committer.commits,
             commit_failures=self.committer.failures,
+            offset_maps_ignored=self.maps.ignored,
+            attempts_left_out=self.maps.attempts_left_out,
             endpoint_latency=self.writer.endpoint_latency,
             end_to_end_latency=self.writer.end_to_end_latency,
             stages={

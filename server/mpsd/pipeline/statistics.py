@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from mpsd.core.histogram import Histogram
 from mpsd.pipeline.pending_queue import PartitionQueue
 
+OFFSET_MAP_FULL = "offset-map-full"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionStatistics:
@@ -13,7 +15,8 @@ class PartitionStatistics:
 
     Attributes:
         epoch: generation of the group in which it was acquired.
-        state: `delivering`, or why it is not: `leaving`, `dead-letter-topic-down`.
+        state: `delivering`, or why it is not: `leaving`, `dead-letter-topic-down`; `offset-map-full` if what was read is
+            delivered, but nothing more is read until unfinished records settle.
         lag_records: log end less the offset to be committed; -1 while the log end is unknown.
         lag_s: age of the oldest record that is not finished, in seconds; 0.0 if there is none.
         oldest_unfinished_age_s: how long the oldest unfinished record has been with this daemon, in seconds.
@@ -53,6 +56,8 @@ class SubscriptionStatistics:
         breaker: `closed` or `open`.
         backing_off: lanes that wait for their next attempt.
         suspects: records that wait to be delivered one at a time.
+        offset_maps_ignored: by reason, maps of assigned partitions that were not used; their records are delivered again.
+        attempts_left_out: records whose attempts had no room in the last commits; a restart forgets them.
         endpoint_latency: from the start of a delivery to its outcome, s.
         end_to_end_latency: from the record's timestamp to its acceptance, s.
         stages: each stage's own snapshot.
@@ -74,6 +79,8 @@ class SubscriptionStatistics:
     breaker: str
     commits: int
     commit_failures: int
+    offset_maps_ignored: Mapping[str, int]
+    attempts_left_out: int
     endpoint_latency: Histogram
     end_to_end_latency: Histogram
     stages: Mapping[str, Mapping[str, int | float | str]]
@@ -86,7 +93,7 @@ def partition_statistics(queue: PartitionQueue, now_s: float, wall_s: float) -> 
         topic=queue.assignment.tp.topic,
         partition=queue.assignment.tp.partition,
         epoch=queue.assignment.epoch,
-        state=queue.hold or "delivering",
+        state=queue.hold or (OFFSET_MAP_FULL if queue.map_full else "delivering"),
         lag_records=max(0, behind) if queue.high_watermark >= 0 else -1,
         lag_s=max(0.0, wall_s - oldest.record.timestamp / 1000) if oldest is not None else 0.0,
         pending_records=len(tracker.unfinished),

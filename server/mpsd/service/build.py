@@ -6,6 +6,8 @@ from typing import Any
 from mpsd.config import Config, RestDelivery, Subscription, reveal
 from mpsd.core.breaker import BreakerRules
 from mpsd.core.dead_letter import Sender
+from mpsd.core.metadata_text import Packing
+from mpsd.core.offset_map import MapSpace
 from mpsd.core.retry import RetryRules
 from mpsd.core.retry_policy import PolicyRules
 from mpsd.core.status_table import Meaning
@@ -79,6 +81,7 @@ def pipeline_settings(subscription: Subscription) -> Settings:
         ),
         rate_max_per_s=delivery.rate_max_per_s,
         commit_interval_s=subscription.commit.interval_s,
+        map_space=MapSpace(Packing(subscription.commit.metadata), subscription.commit.metadata_units_max),
         drain_timeout_s=subscription.rebalance.drain_timeout_s,
     )
 

@@ -29,6 +29,7 @@ def subscription() -> SubscriptionStatistics:
         name="billing", state="running", reason="", partitions=[PARTITION], in_flight=4, backing_off=2, suspects=1,
         deliveries={"delivered": 1000, "timeout": 3}, retries=3, withdrawn=5, late_outcomes=6,
         dead_letters={"rejected": 8}, dead_letter_failures=9, breaker="open", commits=11, commit_failures=13,
+        offset_maps_ignored={"foreign": 2}, attempts_left_out=14,
         endpoint_latency=latency, end_to_end_latency=Histogram(), stages={"reader": {"fetches": 17, "state": "reading"}},
     )  # fmt: skip
 
@@ -77,6 +78,8 @@ def value(families: Iterable[Family], name: str, **labels: str) -> float | None:
         ("mps_breaker_open", {}, 1),
         ("mps_commits_total", {}, 11),
         ("mps_commit_failures_total", {}, 13),
+        ("mps_offset_maps_ignored_total", {"reason": "foreign"}, 2),
+        ("mps_offset_map_attempts_left_out", {}, 14),
         ("mps_in_flight_records", {}, 4),
         ("mps_backing_off_lanes", {}, 2),
         ("mps_suspect_records", {}, 1),

@@ -1,7 +1,7 @@
 import pytest
 
 from mpsd.core.delivery import Delivery
-from mpsd.core.offset_tracker import OffsetTracker, Run, Snapshot
+from mpsd.core.offset_tracker import OffsetTracker, Run, Snapshot, Spread
 from tests.fakes.records import delivery
 
 
@@ -130,3 +130,30 @@ def test_a_tracker_shows_what_it_holds() -> None:
     tracker, _ = reading(0, 1)
     assert repr(tracker) == "<OffsetTracker next_offset=0 end=2 unfinished=2>"
     assert tracker.statistics() == {"next_offset": 0, "read_to": 2, "unfinished": 2, "restored_runs": 0}
+
+
+def test_attempts_spent_before_are_told_until_their_record_is_read() -> None:
+    tracker = OffsetTracker(5, [Run(6, 8)], [(5, 2), (8, 1), (9, 3)])
+    assert tracker.snapshot() == Snapshot(5, (Run(6, 8),), ((5, 2), (8, 1), (9, 3)))
+    assert tracker.restored_attempts.pop(5) == 2
+    tracker.read(5, delivery(5, attempts=2))
+    assert tracker.snapshot().attempts == ((5, 2), (8, 1), (9, 3))
+    tracker.read(9, delivery(9))
+    assert tracker.snapshot().attempts == ((5, 2),), "8 is gone from the log, and whoever read 9 took its attempts"
+
+
+def test_the_spread_counts_what_is_held_and_what_would_be_read() -> None:
+    tracker, _ = reading(5, 6, 9, 10)
+    tracker.finished(6)
+    assert tracker.spread(11, 14, 2) == Spread(span=9, unfinished=5)
+    assert OffsetTracker(5).spread(7, 9, 2) == Spread(span=2, unfinished=2)
+
+
+def test_the_spread_counts_what_was_restored_and_is_not_read_yet() -> None:
+    tracker = OffsetTracker(5, [Run(6, 9), Run(12, 20)])
+    assert tracker.restored_end == 20
+    assert tracker.spread(5, 6, 1) == Spread(span=15, unfinished=1 + 3)
+    tracker.read(5, delivery(5))
+    assert tracker.spread(6, 14, 2) == Spread(span=15, unfinished=1 + 2)
+    assert tracker.spread(6, 30, 2) == Spread(span=25, unfinished=1 + 2)
+    assert OffsetTracker(5).restored_end == 0

@@ -1,0 +1,231 @@
+"""The offset map: what a commit says beside its offset, as text in the metadata of the commit.
+
+    mps1a…      version 1, packed in ASCII        mps1u…      packed in UTF-16
+
+    text        "mps", version, packing, then packed: length (2 bytes), checksum (4), body
+    checksum    CRC-32 of topic, partition and base offset, and of the body
+    body        the finished runs beyond the base, then the attempts of unfinished records
+
+What is read back is untrusted. The checksum tells a map from anything else, and a map of this commit from one of another.
+A map that does not lie within the log is a map of another log. Whatever is wrong, the map is ignored as a whole and its
+records are delivered again: the group repeats, but skips nothing. `docs/reference/offset-map.md` is the format for others.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+from zlib import crc32
+
+from mpsd.core.byte_reader import ByteReader, Malformed, number
+from mpsd.core.metadata_text import Packing, bytes_in, pack, unpack
+from mpsd.core.offset_tracker import Run, Snapshot
+from mpsd.core.record import TopicPartition
+from mpsd.core.run_codes import FIXED_BYTES, decode_runs, encode_runs
+
+VERSION = 1
+HEAD_UNITS = 5
+HEAD_BYTES = 6
+BODY_BYTES_MIN = 64
+NO_BOUND = 1 << 63
+_FORM = re.compile(r"mps([0-9]{1,4})([a-z])(.*)", re.DOTALL)
+_PACKINGS = {Packing.ASCII: "a", Packing.UTF16: "u"}
+_LETTERS = {letter: packing for packing, letter in _PACKINGS.items()}
+
+Runs = tuple[Run, ...]
+Attempts = tuple[tuple[int, int], ...]
+"""(offset, attempts spent), ascending."""
+
+
+class MapSpace(NamedTuple):
+    """Where maps are written to.
+
+    Attributes:
+        units_max: UTF-16 units, or bytes where `packing` is ASCII, that the broker takes.
+    """
+
+    packing: Packing
+    units_max: int
+
+    @property
+    def body_bytes(self) -> int:
+        """What runs and attempts may take; too little: nothing is written."""
+        body_bytes = bytes_in(self.units_max - HEAD_UNITS, self.packing) - HEAD_BYTES
+        return body_bytes if body_bytes >= BODY_BYTES_MIN else 0
+
+    @property
+    def worst_bits_max(self) -> int:
+        """The `worst_bits` up to which offsets are read: three quarters, as the rest is for attempts."""
+        return (self.body_bytes - FIXED_BYTES) * 8 * 3 // 4 if self.body_bytes else NO_BOUND
+
+    def halved(self) -> "MapSpace":
+        """For a broker that takes less than it was told to; in the end commits carry no map, and nothing is held up."""
+        return self._replace(units_max=self.units_max // 2)
+
+
+class Encoded(NamedTuple):
+    """A map as text, empty where there is nothing to say.
+
+    Attributes:
+        attempts_left_out: records whose attempts did not fit: the lowest.
+        offsets_left_out: finished offsets that did not fit: the highest. None, unless the space became smaller.
+    """
+
+    text: str
+    attempts_left_out: int
+    offsets_left_out: int
+
+
+class OffsetMap(NamedTuple):
+    """What a commit says beside its offset."""
+
+    runs: Runs
+    attempts: Attempts
+
+
+class Ignored(StrEnum):
+    """Why a map is not used."""
+
+    FOREIGN = "foreign"
+    OTHER_VERSION = "other-version"
+    TRUNCATED = "truncated"
+    DAMAGED = "damaged"
+    MALFORMED = "malformed"
+    BEYOND_LOG_END = "beyond-log-end"
+
+    @property
+    def words(self) -> str:
+        return _WORDS[self]
+
+
+_WORDS = {
+    Ignored.FOREIGN: "another program wrote it",
+    Ignored.OTHER_VERSION: "another version of this program wrote it",
+    Ignored.TRUNCATED: "its end is missing",
+    Ignored.DAMAGED: "its checksum does not match: it was changed, or belongs to another commit",
+    Ignored.MALFORMED: "its checksum matches, but it says what cannot be",
+    Ignored.BEYOND_LOG_END: "it names offsets beyond the end of the log: it belongs to another one",
+}
+EMPTY = OffsetMap((), ())
+
+
+def encode(snapshot: Snapshot, tp: TopicPartition, space: MapSpace) -> Encoded:
+    """The snapshot as text of `space.units_max` units at most."""
+    base, runs, attempts = snapshot
+    runs, code = _fitting_runs(base, runs, space.body_bytes - 1)  # a byte at least says how many attempts there are
+    attempts = _fitting_attempts(base, attempts, space.body_bytes - len(code))
+    left_out = len(snapshot.attempts) - len(attempts), _count(snapshot.runs) - _count(runs)
+    if not runs and not attempts:
+        return Encoded("", *left_out)
+    body = code + _encode_attempts(base, attempts)
+    data = len(body).to_bytes(2, "big") + _checksum(tp, base, body) + body
+    return Encoded(f"mps{VERSION}{_PACKINGS[space.packing]}{pack(data, space.packing)}", *left_out)
+
+
+def decode(text: str, tp: TopicPartition, next_offset: int, log_start: int, log_end: int) -> OffsetMap | Ignored:
+    """What a commit of `next_offset` says beside it; whatever the text is, nothing is raised.
+
+    Args:
+        log_start: runs below it are left out.
+        log_end: runs or attempts beyond it make the map one of another log.
+    """
+    if not text:
+        return EMPTY
+    if (form := _FORM.fullmatch(text)) is None:
+        return Ignored.FOREIGN
+    version, letter, packed = form.groups()
+    if version != str(VERSION):
+        return Ignored.OTHER_VERSION
+    body = _body(packed, _LETTERS.get(letter), tp, next_offset)
+    if isinstance(body, Ignored):
+        return body
+    try:
+        runs, attempts = _parse(body, next_offset)
+    except Malformed:
+        return Ignored.MALFORMED
+    if (runs and runs[-1].stop > log_end) or (attempts and attempts[-1][0] >= log_end):
+        return Ignored.BEYOND_LOG_END
+    kept = tuple(Run(max(run.start, log_start), run.stop) for run in runs if run.stop > log_start)
+    return OffsetMap(kept, tuple((offset, spent) for offset, spent in attempts if offset >= log_start))
+
+
+def _body(packed: str, packing: Packing | None, tp: TopicPartition, base: int) -> bytes | Ignored:
+    if packing is None:
+        return Ignored.DAMAGED
+    try:
+        data = unpack(packed, packing)
+    except ValueError:
+        return Ignored.DAMAGED
+    stop = HEAD_BYTES + int.from_bytes(data[:2], "big")
+    if len(data) < stop:
+        return Ignored.TRUNCATED
+    body = data[HEAD_BYTES:stop]
+    if data[2:HEAD_BYTES] != _checksum(tp, base, body) or pack(data[:stop], packing) != packed:
+        return Ignored.DAMAGED
+    return body
+
+
+def _checksum(tp: TopicPartition, base: int, body: bytes) -> bytes:
+    return crc32(f"{tp}@{base}\n".encode() + body).to_bytes(4, "big")
+
+
+def _parse(body: bytes, base: int) -> tuple[list[Run], list[tuple[int, int]]]:
+    reader = ByteReader(body)
+    runs = decode_runs(reader, base)
+    attempts = list(_decode_attempts(reader, base))
+    reader.end()
+    starts = [run.start for run in runs]
+    for offset, _ in attempts:
+        before = bisect_right(starts, offset)
+        if before and offset < runs[before - 1].stop:
+            raise Malformed("attempts of a finished record")
+    return runs, attempts
+
+
+def _encode_attempts(base: int, attempts: Attempts) -> bytes:
+    """How many there are, then of each how far it is from the one before, and the attempts spent."""
+    data, at = bytearray(number(len(attempts))), base
+    for offset, spent in attempts:
+        data += number(offset - at) + number(spent)
+        at = offset
+    return bytes(data)
+
+
+def _decode_attempts(reader: ByteReader, base: int) -> Iterator[tuple[int, int]]:
+    at = base
+    for position in range(reader.number()):
+        step, spent = reader.number(), reader.number()
+        if not spent or (position and not step):
+            raise Malformed("attempts that are none, or an offset named twice")
+        at += step
+        yield at, spent
+
+
+def _fitting_runs(base: int, runs: Runs, room: int) -> tuple[Runs, bytes]:
+    """As many of the lowest as fit, and their code."""
+    code = encode_runs(base, runs)
+    if len(code) <= room:
+        return runs, code
+    least, most = 0, len(runs) - 1
+    while least < most:  # the code of fewer runs is not always shorter, but whatever is returned was tried
+        middle = (least + most + 1) // 2
+        if len(encode_runs(base, runs[:middle])) <= room:
+            least = middle
+        else:
+            most = middle - 1
+    return runs[:least], encode_runs(base, runs[:least])
+
+
+def _fitting_attempts(base: int, attempts: Attempts, room: int) -> Attempts:
+    """Those that fit: the most attempts first, and of equals the lowest offset."""
+    if not attempts or len(_encode_attempts(base, attempts)) <= room:
+        return attempts
+    ranked = sorted(attempts, key=lambda each: (-each[1], each[0]))
+    sizes = range(1, len(ranked))
+    fitting = bisect_right(sizes, room, key=lambda count: len(_encode_attempts(base, tuple(sorted(ranked[:count])))))
+    return tuple(sorted(ranked[:fitting]))
+
+
+def _count(runs: Sequence[Run]) -> int:
+    return sum(run.stop - run.start for run in runs)

@@ -1,0 +1,66 @@
+"""What commits say beside their offset, written and read back."""
+
+import logging
+from collections import Counter
+
+from mpsd.core.delivery import Assignment
+from mpsd.core.offset_map import Ignored, MapSpace, OffsetMap, decode, encode
+from mpsd.core.offset_tracker import OffsetTracker
+from mpsd.ports import CommitPoint, Position
+
+log = logging.getLogger("mpsd.committer")
+
+
+class OffsetMaps:
+    """Makes commit points of trackers, and trackers of what was committed.
+
+    Takes: trackers; committed text, which anybody may have written.
+    Gives: a commit point whose base and map are of one moment; a tracker that knows no more than both say together.
+    Holds at most: a number for each assigned partition.
+    """
+
+    def __init__(self, subscription: str, space: MapSpace) -> None:
+        self._subscription = subscription
+        self.space = space
+        self.ignored: Counter[str] = Counter()
+        self._left_out: dict[Assignment, int] = {}
+
+    def restore(self, assignment: Assignment, position: Position) -> OffsetTracker:
+        """Begin where the group stands. The map counts only with the base that it came with."""
+        committed, tp = position.committed, assignment.tp
+        if committed is None or committed.next_offset != position.next_offset:
+            return OffsetTracker(position.next_offset)
+        found = decode(committed.metadata, tp, position.next_offset, position.log_start, position.log_end)
+        if isinstance(found, OffsetMap):
+            return OffsetTracker(position.next_offset, found.runs, found.attempts)
+        self._tell_ignored(assignment, found)
+        return OffsetTracker(position.next_offset)
+
+    def _tell_ignored(self, assignment: Assignment, why: Ignored) -> None:
+        self.ignored[why.value] += 1
+        log.warning(
+            "%s: the offset map of the last commit is ignored: %s; records beyond the committed offset may be delivered again",
+            assignment.tp,
+            why.words,
+            extra={"code": "offset_map.ignored", "subscription": self._subscription},
+        )
+
+    def point(self, assignment: Assignment, tracker: OffsetTracker) -> CommitPoint:
+        """Base and map of one snapshot."""
+        snapshot = tracker.snapshot()
+        encoded = encode(snapshot, assignment.tp, self.space)
+        self._left_out[assignment] = encoded.attempts_left_out
+        return CommitPoint(snapshot.next_offset, encoded.text)
+
+    def shrink(self) -> None:
+        """The broker takes less than it was told to."""
+        self.space = self.space.halved()
+
+    def forget(self, assignment: Assignment) -> None:
+        """The partition is no longer ours."""
+        self._left_out.pop(assignment, None)
+
+    @property
+    def attempts_left_out(self) -> int:
+        """Records whose attempts had no room in the last commits."""
+        return sum(self._left_out.values())

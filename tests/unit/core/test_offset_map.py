@@ -1,0 +1,253 @@
+"""The map of a commit comes back or is ignored for a reason, and whatever is read back, no record is skipped."""
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import Any
+from zlib import crc32
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpsd.core.metadata_text import Packing, pack
+from mpsd.core.offset_map import EMPTY, NO_BOUND, Encoded, Ignored, MapSpace, OffsetMap, decode, encode
+from mpsd.core.offset_tracker import Run, Snapshot, Spread
+from mpsd.core.record import TopicPartition
+from mpsd.core.run_codes import FIXED_BYTES, worst_bits
+
+PAGE = Path(__file__).parents[3] / "docs/reference/offset-map.md"
+HERE = TopicPartition("orders", 3)
+ASCII, UTF16 = MapSpace(Packing.ASCII, 4096), MapSpace(Packing.UTF16, 4096)
+FAR = 1 << 62
+SMALL = Snapshot(5, (Run(6, 9), Run(10, 11)), ((5, 2), (9, 1)))
+
+
+def text_of(snapshot: Snapshot, space: MapSpace = ASCII, tp: TopicPartition = HERE) -> str:
+    encoded = encode(snapshot, tp, space)
+    assert encoded[1:] == (0, 0)
+    return encoded.text
+
+
+def vectors() -> list[dict[str, Any]]:
+    (found,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    return list(json.loads(found))
+
+
+@pytest.mark.parametrize("vector", vectors(), ids=lambda vector: vector["says"])
+def test_the_vectors_of_the_page(vector: dict[str, Any]) -> None:
+    tp, base = TopicPartition(vector["topic"], vector["partition"]), vector["next_offset"]
+    runs = tuple(Run(*run) for run in vector["finished"])
+    attempts = tuple((offset, spent) for offset, spent in vector["attempts"])
+    space = MapSpace(Packing(vector["packing"]), 4096)
+    assert encode(Snapshot(base, runs, attempts), tp, space) == Encoded(vector["metadata"], 0, 0)
+    assert decode(vector["metadata"], tp, base, 0, FAR) == OffsetMap(runs, attempts)
+
+
+def test_the_page_names_every_reason() -> None:
+    for reason in Ignored:
+        assert f"| `{reason.value}` |" in PAGE.read_text()
+        assert reason.words
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    base = draw(st.integers(0, 1 << 40))
+    lengths = draw(st.lists(st.tuples(st.integers(1, 200), st.integers(1, 200)), max_size=40))
+    runs, at = [], base - draw(st.integers(0, 1))  # the first may begin at the base
+    for before, length in lengths:
+        start = max(base, at + before)
+        runs.append(Run(start, start + length))
+        at = start + length
+    unfinished = [offset for offset in range(base, at) if not any(run.start <= offset < run.stop for run in runs)]
+    failed = draw(st.sets(st.sampled_from([*unfinished, at + 1, at + 5]))) if runs else {base}
+    return Snapshot(base, tuple(runs), tuple((offset, draw(st.integers(1, 1000))) for offset in sorted(failed)))
+
+
+@given(snapshots(), st.sampled_from([ASCII, UTF16]))
+def test_what_was_written_comes_back(snapshot: Snapshot, space: MapSpace) -> None:
+    text = text_of(snapshot, space)
+    assert decode(text, HERE, snapshot.next_offset, 0, FAR) == OffsetMap(snapshot.runs, snapshot.attempts)
+
+
+@given(snapshots(), st.sampled_from(Packing), st.integers(0, 200))
+def test_no_text_is_longer_than_the_space_and_what_is_left_is_true(
+    snapshot: Snapshot, packing: Packing, units: int
+) -> None:
+    text, attempts_left_out, offsets_left_out = encode(snapshot, HERE, MapSpace(packing, units))
+    assert len(text) <= units
+    found = decode(text, HERE, snapshot.next_offset, 0, FAR)
+    assert isinstance(found, OffsetMap)
+    assert found.runs == snapshot.runs[: len(found.runs)]
+    assert set(found.attempts) <= set(snapshot.attempts)
+    assert len(found.attempts) == len(snapshot.attempts) - attempts_left_out
+    assert sum(run.stop - run.start for run in snapshot.runs[len(found.runs) :]) == offsets_left_out
+
+
+def test_the_lowest_attempts_are_left_out_first_and_of_equals_the_last() -> None:
+    attempts = tuple((offset, 1 + (offset % 50 == 0)) for offset in range(200))
+    text, left_out, _ = encode(Snapshot(0, (), attempts), HERE, MapSpace(Packing.ASCII, 160))
+    found = decode(text, HERE, 0, 0, FAR)
+    assert isinstance(found, OffsetMap)
+    kept = [offset for offset, _ in found.attempts]
+    assert {0, 50, 100, 150} <= set(kept)
+    assert [offset for offset in kept if offset % 50] == [offset for offset in range(200) if offset % 50][
+        : len(kept) - 4
+    ]
+    assert left_out == 200 - len(kept) > 0
+
+
+def test_runs_go_before_attempts() -> None:
+    runs = tuple(Run(offset, offset + 1) for offset in range(1, 400, 2))
+    text, left_out, _ = encode(
+        Snapshot(0, runs, tuple((o, 9) for o in range(0, 400, 2))), HERE, ASCII._replace(units_max=128)
+    )
+    found = decode(text, HERE, 0, 0, FAR)
+    assert isinstance(found, OffsetMap)
+    assert found.runs == runs
+    assert left_out == 200 - len(found.attempts) > 0
+
+
+def test_where_not_all_runs_fit_the_lowest_do() -> None:
+    random = Random(1)
+    offsets = sorted(random.sample(range(1, 4000), 1500))
+    runs = tuple(Run(offset, offset + 1) for offset, after in pairwise(offsets) if after > offset + 1)
+    text, _, left_out = encode(Snapshot(0, runs, ()), HERE, MapSpace(Packing.ASCII, 300))
+    found = decode(text, HERE, 0, 0, FAR)
+    assert isinstance(found, OffsetMap)
+    assert found.runs == runs[: len(runs) - left_out]
+    assert 100 < left_out < len(runs) - 100
+    assert 200 < len(text) <= 300
+
+
+def test_where_hardly_anything_fits_there_is_no_map_and_no_bound() -> None:
+    space = MapSpace(Packing.ASCII, 4096)
+    while space.body_bytes:
+        assert space.worst_bits_max < NO_BOUND
+        space = space.halved()
+    assert space.worst_bits_max == NO_BOUND
+    assert encode(SMALL, HERE, space) == Encoded("", 2, 4)
+
+
+@pytest.mark.parametrize("space", [ASCII, UTF16, MapSpace(Packing.ASCII, 128)])
+def test_what_may_be_read_leaves_a_quarter_for_attempts(space: MapSpace) -> None:
+    assert (FIXED_BYTES + space.worst_bits_max / 8) / space.body_bytes <= 0.85
+    assert space.worst_bits_max >= 200
+
+
+@pytest.mark.parametrize("stuck", [0.0, 0.01, 0.05])
+@pytest.mark.parametrize("space", [ASCII, UTF16])
+def test_thirty_thousand_finished_offsets_behind_a_stuck_one_are_no_pressure(stuck: float, space: MapSpace) -> None:
+    """A key with so much of the records is stuck, 64 are in flight, and as many as two fetches can still be read."""
+    assert worst_bits(Spread(30_000, 1 + int(30_000 * stuck) + 64 + 1_000)) <= space.worst_bits_max
+
+
+def test_no_text_is_an_empty_map() -> None:
+    assert decode("", HERE, 5, 0, 100) is EMPTY
+    assert encode(Snapshot(5, (), ()), HERE, ASCII) == Encoded("", 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("foreign", Ignored.FOREIGN),
+        ("mps", Ignored.FOREIGN),
+        ("mps1", Ignored.FOREIGN),
+        (" mps1aAA", Ignored.FOREIGN),
+        ("mps2aAAebJoFTAQJkZGRkAA", Ignored.OTHER_VERSION),
+        ("mps01aAAebJoFTAQJkZGRkAA", Ignored.OTHER_VERSION),
+        ("mps1zAAebJoFTAQJkZGRkAA", Ignored.DAMAGED),
+        ("mps1aA", Ignored.DAMAGED),
+        ("mps1a\u4e00", Ignored.DAMAGED),
+        ("mps1a", Ignored.TRUNCATED),
+        ("mps1aAAAA", Ignored.TRUNCATED),
+    ],
+)
+def test_what_is_no_map_of_ours_is_ignored_and_named(text: str, why: Ignored) -> None:
+    assert decode(text, HERE, 5, 0, 100) is why
+
+
+@pytest.mark.parametrize("space", [ASCII, UTF16])
+def test_a_text_that_was_cut_or_changed_anywhere_is_ignored(space: MapSpace) -> None:
+    text = text_of(SMALL, space)
+    for end in range(1, len(text)):
+        assert isinstance(decode(text[:end], HERE, 5, 0, 100), Ignored)
+    for at, character in enumerate(text):
+        for change in (1, 2, 4, 8, 16, 32):
+            changed = text[:at] + chr(ord(character) ^ change) + text[at + 1 :]
+            assert isinstance(decode(changed, HERE, 5, 0, 100), Ignored), changed
+    assert isinstance(decode(text + text[-1], HERE, 5, 0, 100), Ignored)
+
+
+def test_a_map_of_another_commit_is_ignored() -> None:
+    text = text_of(SMALL)
+    assert decode(text, HERE, 6, 0, 100) is Ignored.DAMAGED
+    assert decode(text, HERE, 4, 0, 100) is Ignored.DAMAGED
+    assert decode(text, TopicPartition("orders", 4), 5, 0, 100) is Ignored.DAMAGED
+    assert decode(text, TopicPartition("orders.copy", 3), 5, 0, 100) is Ignored.DAMAGED
+
+
+def test_a_map_that_passes_the_end_of_the_log_is_of_another_log() -> None:
+    text = text_of(Snapshot(5, (Run(6, 9),), ()))
+    assert decode(text, HERE, 5, 0, 9) == OffsetMap((Run(6, 9),), ())
+    assert decode(text, HERE, 5, 0, 8) is Ignored.BEYOND_LOG_END
+    text = text_of(Snapshot(5, (), ((7, 1),)))
+    assert decode(text, HERE, 5, 0, 8) == OffsetMap((), ((7, 1),))
+    assert decode(text, HERE, 5, 0, 7) is Ignored.BEYOND_LOG_END
+
+
+def test_what_the_log_no_longer_has_is_left_out() -> None:
+    text = text_of(SMALL)
+    assert decode(text, HERE, 5, 7, 100) == OffsetMap((Run(7, 9), Run(10, 11)), ((9, 1),))
+    assert decode(text, HERE, 5, 9, 100) == OffsetMap((Run(10, 11),), ((9, 1),))
+    assert decode(text, HERE, 5, 50, 100) == EMPTY
+
+
+def forged(body: bytes, packing: Packing = Packing.ASCII) -> str:
+    """A text whose checksum is right, whatever its body says."""
+    data = len(body).to_bytes(2, "big") + crc32(b"orders/3@5\n" + body).to_bytes(4, "big") + body
+    return f"mps1{'a' if packing is Packing.ASCII else 'u'}{pack(data, packing)}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\x09\x00",  # an unknown code
+        b"\x00",  # attempts are missing
+        b"\x00\x00\x00",  # more than there should be
+        b"\x00\x01\x00\x00",  # no attempts at all
+        b"\x00\x02\x01\x01\x00\x01",  # an offset twice
+        b"\x01\x01\x01\x03\x01\x02\x01",  # attempts of a finished one
+    ],
+)
+def test_what_cannot_be_is_ignored_also_with_the_right_checksum(body: bytes) -> None:
+    assert decode(forged(body), HERE, 5, 0, 100) is Ignored.MALFORMED
+
+
+@given(st.binary(max_size=60), st.sampled_from(Packing))
+def test_no_body_can_skip_what_is_below_the_base_or_beyond_the_end(body: bytes, packing: Packing) -> None:
+    found = decode(forged(body, packing), HERE, 5, 7, 100)
+    if isinstance(found, OffsetMap):
+        for run in found.runs:
+            assert 7 <= run.start < run.stop <= 100
+        assert all(7 <= offset < 100 for offset, _ in found.attempts)
+
+
+@given(st.text(max_size=60) | st.from_regex(r"mps1[au][A-Za-z0-9+/\u4e00-\ucdff]{0,60}", fullmatch=True))
+def test_any_text_is_empty_or_ignored(text: str) -> None:
+    found = decode(text, HERE, 5, 0, 100)
+    assert isinstance(found, Ignored) if text else found is EMPTY
+
+
+@given(snapshots(), st.sampled_from([ASCII, UTF16]), st.integers())
+def test_a_text_changed_at_random_is_ignored(snapshot: Snapshot, space: MapSpace, seed: int) -> None:
+    text, random = text_of(snapshot, space), Random(seed)
+    for _ in range(10):
+        at, kind = random.randrange(len(text) + 1), random.randrange(3)
+        letter = random.choice("AZaz09+/" + text)
+        changed = text[:at] + (letter if kind else "") + text[at + (kind != 1) :]
+        if changed != text:
+            assert isinstance(decode(changed, HERE, snapshot.next_offset, 0, FAR), Ignored) or not changed
