@@ -59,6 +59,10 @@ class Reader:
             case _:
                 pass
 
+    def logs(self) -> str:
+        """What everything in the background has said."""
+        return "\n".join(f"{name}:\n{(self._directory / f'{name}.log').read_text()}" for name in self._running)
+
     def leave(self) -> None:
         """End what runs, the last first, as Ctrl-C in each terminal would."""
         for name in reversed(self._running):
@@ -130,4 +134,4 @@ def test_a_page_does_what_it_shows(page: Path, reader: Reader) -> None:
         try:
             reader.follow(block)
         except AssertionError as error:
-            raise AssertionError(f"{page.relative_to(ROOT)}, line {block.line}: {error}") from None
+            raise AssertionError(f"{page.relative_to(ROOT)}, line {block.line}: {error}\n{reader.logs()}") from None

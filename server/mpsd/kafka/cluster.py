@@ -9,7 +9,7 @@ from typing import Any, Self
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from mpsd.kafka.connection import asking
+from mpsd.kafka.connection import asking, existing_topics, start
 
 TIMEOUT_S = 15.0
 
@@ -34,6 +34,7 @@ class Cluster:
     """Use it with `async with`; each call fails with KafkaUnavailable or KafkaRefused within `TIMEOUT_S`."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
         self._admin = AIOKafkaAdminClient(**options)
         self.brokers = 0
 
@@ -41,7 +42,7 @@ class Cluster:
         try:
             with asking("connect to Kafka"):
                 async with asyncio.timeout(TIMEOUT_S):
-                    await self._admin.start()
+                    await start(self._admin, self._options)
                     self.brokers = len((await self._admin.describe_cluster())["brokers"])
         except BaseException:
             await self._admin.close()
@@ -57,8 +58,7 @@ class Cluster:
         """Those of the topics that exist."""
         with asking("describe topics"):
             async with asyncio.timeout(TIMEOUT_S):
-                existing = set(await self._admin.list_topics())
-                found = [name for name in names if name in existing]
+                found = sorted(await existing_topics(self._admin, names))
                 described = await self._admin.describe_topics(found) if found else []
                 return {topic["topic"]: await self._described(topic) for topic in described}
 

@@ -1,10 +1,11 @@
 """How every client connects, and what its errors mean to us."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from aiokafka.conn import create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
     AuthenticationMethodNotSupported,
@@ -12,12 +13,15 @@ from aiokafka.errors import (
     GroupAuthorizationFailedError,
     InconsistentGroupProtocolError,
     InvalidSessionTimeoutError,
+    KafkaConnectionError,
     KafkaError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
     UnsupportedSaslMechanismError,
+    for_code,
 )
+from aiokafka.protocol.metadata import MetadataRequest
 
 from mpsd.config import Kafka, reveal
 from mpsd.errors import ConfigError, KafkaRefused, KafkaUnavailable, Problem
@@ -66,6 +70,41 @@ def _ssl_context(kafka: Kafka) -> ssl.SSLContext:
             [Problem(path="kafka.security", message=f"a certificate or key cannot be used: {error}")]
         ) from error
     return context
+
+
+async def start(client: Any, options: Mapping[str, Any]) -> None:
+    """Connect a client; where it finds no broker, raise why, which the library logs and does not say.
+
+    Raises:
+        KafkaError, OSError: as the library does, of the last server that was asked.
+    """
+    try:
+        await client.start()
+    except KafkaConnectionError:
+        given = {name: value for name, value in options.items() if name != "bootstrap_servers"}
+        for server in options["bootstrap_servers"]:
+            host, _, port = server.rpartition(":")
+            (await create_conn(host.strip("[]"), int(port), **given)).close()
+        raise
+
+
+async def existing_topics(admin: Any, topics: Sequence[str]) -> set[str]:
+    """Those of the topics that are there. None is created by asking.
+
+    Raises:
+        TopicAuthorizationFailedError: some may not be described; lists of topics leave those out.
+    """
+    listed = set(await admin.list_topics())
+    if missing := [topic for topic in topics if topic not in listed]:
+        answer = await admin._send_request(MetadataRequest(missing, allow_auto_topic_creation=False))
+        refused = [
+            topic["topic"]
+            for topic in answer.to_object()["topics"]
+            if for_code(topic["error_code"]) is TopicAuthorizationFailedError
+        ]
+        if refused:
+            raise TopicAuthorizationFailedError(*refused)
+    return listed.intersection(topics)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 
 from mpsd.errors import KafkaUnavailable, MpsError
 from mpsd.kafka.assignor import CooperativeAssignor
-from mpsd.kafka.connection import asking
+from mpsd.kafka.connection import asking, existing_topics, start
 
 log = logging.getLogger("mpsd.group")
 
@@ -101,8 +101,8 @@ async def _find_topics(settings: GroupSettings, options: Mapping[str, Any]) -> N
     """Raises KafkaUnavailable where one is missing; subscribing to it might create it."""
     admin = AIOKafkaAdminClient(**options)
     try:
-        await admin.start()
-        existing = set(await admin.list_topics())
+        await start(admin, options)
+        existing = await existing_topics(admin, settings.topics)
     finally:
         await admin.close()
     missing = [topic for topic in settings.topics if topic not in existing]

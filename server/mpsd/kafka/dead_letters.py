@@ -22,7 +22,7 @@ from aiokafka.errors import (
 from mpsd.core.delivery import Delivery
 from mpsd.core.record import Record
 from mpsd.errors import KafkaUnavailable, MpsError
-from mpsd.kafka.connection import asking
+from mpsd.kafka.connection import asking, existing_topics, start
 from mpsd.ports import DeadLetter
 
 log = logging.getLogger("mpsd.dead_letters")
@@ -120,8 +120,8 @@ class KafkaDeadLetters:
         with asking(f"create dead-letter topic {self._settings.topic}"):
             try:
                 async with asyncio.timeout(self._settings.write_timeout_s):
-                    await admin.start()
-                    if self._settings.topic not in await admin.list_topics():
+                    await start(admin, self._options)
+                    if not await existing_topics(admin, [self._settings.topic]):
                         await self._create(admin)
             finally:
                 await admin.close()

@@ -133,6 +133,10 @@ class Application:
     def held(self) -> int:
         return len(self._held)
 
+    def holding(self) -> list[Request]:
+        """What waits for its answer."""
+        return list(self._held.values())
+
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(

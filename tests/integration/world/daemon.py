@@ -160,11 +160,10 @@ class Daemon:
         self.signal()
         return await self.ended()
 
-    async def kill(self) -> float:
-        """SIGKILL; returns the moment after which it certainly was dead."""
+    async def kill(self) -> None:
+        """SIGKILL; returns when it is dead."""
         self.signal(signal.SIGKILL)
         assert await self.ended() == -signal.SIGKILL
-        return time.monotonic()
 
 
 def mpsd(*arguments: str) -> list[str]:

@@ -10,11 +10,16 @@ from aiokafka import TopicPartition as ClientPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
+from aiokafka.protocol.admin import CreateAclsRequest
 
 from mpsd.core.record import TopicPartition
 from mpsd.demo.guarantees.events import SeenRecord
 from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.topics import Topics
+
+_TOPIC, _GROUP, _LITERAL, _ALLOW = 2, 3, 3, 3
+_OPERATIONS = {"read": 3, "write": 4, "create": 5, "describe": 8}
+"""Numbers of Kafka's protocol, for access control lists."""
 
 
 class Message(NamedTuple):
@@ -74,6 +79,15 @@ class Kafka:
     def producer(self, **options: Any) -> Any:
         given = {"acks": "all", "max_request_size": 8 << 20, "linger_ms": 5, **options}
         return AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers, **given)
+
+    async def allow(self, user: str, operations: Sequence[str], *, topic: str = "", group: str = "") -> None:
+        """Let a user do this with one topic or group."""
+        kind, name = (_TOPIC, topic) if topic else (_GROUP, group)
+        for operation in operations:
+            acl = CreateAclsRequest(kind, name, _LITERAL, f"User:{user}", "*", _OPERATIONS[operation], _ALLOW)
+            for code, *_ in (await self.admin._send_to_controller(acl)).creation_responses:
+                if code:
+                    raise for_code(code)(name)
 
     async def delete_records(self, topic: str, partition: int, before_offset: int) -> None:
         await self.admin.delete_records({ClientPartition(topic, partition): RecordsToDelete(before_offset)})

@@ -142,7 +142,12 @@ class World:
         return await self.begin_daemon(*subscriptions, **tables).ready()
 
     async def kill(self, daemon: Daemon) -> None:
-        self._seen.append(DaemonKilled(await daemon.kill()))
+        await daemon.kill()
+        self.given_up()
+
+    def given_up(self) -> None:
+        """A daemon is out of the group without having finished: what it had in flight may come once more."""
+        self._seen.append(DaemonKilled(time.monotonic()))
 
     # what became of it
     async def settled(self, *topics: str, group: str = "", timeout_s: float = PATIENCE_S) -> None:

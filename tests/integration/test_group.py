@@ -1,0 +1,127 @@
+"""Several daemons in one group: partitions change hands, and nothing is lost, repeated, out of order or twice at a time."""
+
+import asyncio
+import itertools
+import signal
+
+import pytest
+
+from mpsd.demo.guarantees.events import DeliveryStarted
+from tests.integration.world import Answer, Daemon, Request, World, keyed, until
+
+pytestmark = pytest.mark.integration
+
+PARTITIONS = 8
+KEYS = 200
+WORK = Answer(after_s=0.005)
+
+
+async def assigned(*daemons: Daemon) -> list[int]:
+    """How many partitions each has; those that are leaving count for both sides of no one."""
+    metrics = [await daemon.metrics() for daemon in daemons]
+    return [int(one.sum("mps_partition_state", state="delivering")) for one in metrics]
+
+
+async def shared(*daemons: Daemon) -> None:
+    """Wait until every partition has one of the daemons, as evenly as can be."""
+
+    async def is_even() -> bool:
+        counts = await assigned(*daemons)
+        return sum(counts) == PARTITIONS and max(counts) - min(counts) <= 1
+
+    await until(is_even, f"{len(daemons)} daemons share the partitions", every_s=0.1)
+
+
+async def test_a_rolling_restart_under_load_is_not_noticed(world: World) -> None:
+    topic = await world.create_topic(PARTITIONS)
+    world.application.behaviour = lambda _: WORK
+    first = await asyncio.gather(*(world.start_daemon(world.subscription(topic)) for _ in range(3)))
+    async with world.producing(topic, keys=KEYS, per_s=600):
+        await shared(*first)
+        second: list[Daemon] = []
+        for daemon in first:
+            assert await daemon.stop() == 0
+            second.append(await world.start_daemon(world.subscription(topic)))
+        await shared(*second)
+    await world.settled(topic)
+    assert [await daemon.stop() for daemon in second] == [0, 0, 0]
+    handed_on = sum(daemon.said("drained, committed and handed on") for daemon in (*first, *second))
+    assert handed_on, "partitions moved between living daemons"
+    assert set(world.application.accepted.values()) == {1}
+    await world.judge(topic)
+
+
+async def test_a_partition_is_handed_on_when_its_slow_deliveries_have_ended(world: World) -> None:
+    topic = await world.create_topic(PARTITIONS)
+    world.application.hold_all()
+    subscription = world.subscription(topic, delivery={"timeout_s": 20.0}, rebalance={"drain_timeout_s": 25.0})
+    one = await world.start_daemon(subscription)
+    await world.produce(topic, [keyed(number, KEYS) for number in range(2 * KEYS)])
+    await until(lambda: world.application.held == 64, "every slot is taken")
+    epochs_before = {request.epoch for request in world.application.holding()}
+    two = await world.start_daemon(subscription)
+
+    async def is_leaving() -> bool:
+        return (await one.metrics()).sum("mps_partition_state", state="leaving") == PARTITIONS // 2
+
+    await until(is_leaving, "half of the partitions are to move, and wait for their deliveries")
+    assert await assigned(one, two) == [PARTITIONS // 2, 0]
+    epochs: dict[int, set[int]] = {}
+
+    def note(request: Request) -> Answer:
+        epochs.setdefault(request.record.partition, set()).add(request.epoch)
+        return Answer()
+
+    world.application.behaviour = note
+    world.application.let_go()
+    await shared(one, two)
+    await world.settled(topic)
+    moved = [partition for partition, seen in epochs.items() if max(seen) > max(epochs_before)]
+    assert len(moved) == PARTITIONS // 2, "the moved ones have a higher epoch, the others theirs"
+    assert set(world.application.accepted.values()) == {1}
+    await world.judge(topic)
+
+
+async def test_a_killed_daemon_s_partitions_go_to_the_others(world: World) -> None:
+    topic = await world.create_topic(PARTITIONS)
+    world.application.behaviour = lambda _: WORK
+    quick = {"session_timeout_ms": 2_500, "rebalance_timeout_ms": 2_500}
+    one, two = await asyncio.gather(*(world.start_daemon(world.subscription(topic), kafka=quick) for _ in range(2)))
+    async with world.producing(topic, keys=KEYS, per_s=600):
+        await shared(one, two)
+        await world.application.accepts(300)
+        await world.kill(two)
+        await shared(one)
+    await world.settled(topic)
+    assert await one.stop() == 0
+    await world.judge(topic, repeated_s=1.0)
+
+
+async def test_a_frozen_daemon_starts_nothing_when_it_thaws(world: World) -> None:
+    topic = await world.create_topic(PARTITIONS)
+    world.application.behaviour = lambda _: WORK
+    quick = {"session_timeout_ms": 1_500, "rebalance_timeout_ms": 1_500, "heartbeat_interval_ms": 100}
+    one, two = await asyncio.gather(*(world.start_daemon(world.subscription(topic), kafka=quick) for _ in range(2)))
+    async with world.producing(topic, keys=KEYS, per_s=600):
+        await shared(one, two)
+        two.signal(signal.SIGSTOP)
+        await shared(one)
+        world.given_up()
+        two.signal(signal.SIGCONT)
+        await shared(one, two)
+    await world.settled(topic)
+    assert [await daemon.stop() for daemon in (one, two)] == [0, 0]
+    starts = [event.at_s for event in world.application.events if isinstance(event, DeliveryStarted)]
+    assert max(later - earlier for earlier, later in itertools.pairwise(starts)) < 5.0
+    await world.judge(topic, repeated_s=quick["session_timeout_ms"] / 1_000 + 1.5)
+
+
+async def test_more_daemons_than_partitions_are_ready_too(world: World) -> None:
+    topic = await world.create_topic()
+    daemons = await asyncio.gather(*(world.start_daemon(world.subscription(topic)) for _ in range(2)))
+
+    async def one_has_it() -> bool:
+        return sorted(await assigned(*daemons)) == [0, 1]
+
+    await until(one_has_it, "one has the partition")
+    assert [(await daemon.get("/readyz"))[0] for daemon in daemons] == [200, 200]
