@@ -4,7 +4,7 @@ No record on its way to an application comes through here; the demo and the test
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -110,24 +110,40 @@ class Topics:
 
     async def produce(self, topic: str, messages: Iterable[Message]) -> list[Written]:
         """Write messages in their order; returns where, once all in-sync replicas have all of them."""
-        producer = aiokafka.AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap_servers, acks="all", enable_idempotence=True
-        )
-        async with _asking(f"produce to {topic}", _TRANSFER_S):
-            try:
-                await producer.start()
-                sent = [
+        async with self._producer() as producer, _asking(f"produce to {topic}", _TRANSFER_S):
+            sent = [
+                await producer.send(topic, key=message.key, value=message.value, headers=list(message.headers))
+                for message in messages
+            ]
+            return [Written(answer.partition, answer.offset) for answer in await asyncio.gather(*sent)]
+
+    @asynccontextmanager
+    async def producing(self, topic: str) -> AsyncIterator[Callable[[Message], Awaitable[None]]]:
+        """Write messages as they come; leaving waits until all in-sync replicas have all of them."""
+        async with self._producer() as producer:
+
+            async def send(message: Message) -> None:
+                async with _asking(f"produce to {topic}"):
                     await producer.send(topic, key=message.key, value=message.value, headers=list(message.headers))
-                    for message in messages
-                ]
-                return [Written(answer.partition, answer.offset) for answer in await asyncio.gather(*sent)]
-            finally:
-                await producer.stop()
+
+            yield send
 
     async def _partitions(self, topic: str) -> list[aiokafka.TopicPartition]:
         (described,) = await self._admin.describe_topics([topic])
         _raise_first([(topic, described["error_code"])])
         return [aiokafka.TopicPartition(topic, partition["partition"]) for partition in described["partitions"]]
+
+    @asynccontextmanager
+    async def _producer(self) -> AsyncIterator[Any]:
+        producer = aiokafka.AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap_servers, acks="all", enable_idempotence=True
+        )
+        try:
+            async with _asking("connect"):
+                await producer.start()
+            yield producer
+        finally:
+            await producer.stop()
 
     @asynccontextmanager
     async def _consumer(self) -> AsyncIterator[Any]:

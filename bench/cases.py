@@ -1,0 +1,128 @@
+"""What is measured, and what is to be reached: one factor varied at a time from a base."""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Literal
+
+from bench.workload import Workload
+
+RECORDS = 100_000
+GROWTH_MAX = 1.25
+"""Cost per record relative to the base's, over partitions, keys and backlog."""
+
+
+class Kind(Enum):
+    """How a case is run."""
+
+    THROUGHPUT = "from the first delivery of a full topic to the last"
+    FULL = "an application that never answers, until the memory no longer grows"
+    LATENCY = "500 records a second, from the producer's call to the sink"
+    FLOOR = "the adapter alone, without Kafka and pipeline"
+    CEILING = "the sink alone, under a client that only repeats itself"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a figure should be.
+
+    Attributes:
+        figure: a field of `bench.figures.Figures`.
+        aim: what we are after, beyond what has to be.
+    """
+
+    figure: str
+    sense: Literal["min", "max"]
+    bound: float
+    aim: float | None = None
+
+    def is_met(self, value: float) -> bool:
+        return value >= self.bound if self.sense == "min" else value <= self.bound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One row of the table.
+
+    Attributes:
+        delay_ms: how long the application takes for a record.
+        in_flight: `delivery.concurrency_max`.
+        grows_from: the case whose cost per record this one's is compared with; empty: none.
+    """
+
+    name: str
+    title: str
+    workload: Workload
+    kind: Kind = Kind.THROUGHPUT
+    delay_ms: float = 0.0
+    in_flight: int = 64
+    grows_from: str = ""
+    targets: tuple[Target, ...] = ()
+
+
+RATE = "records_per_s"
+CPU = "cpu_us"
+GROWTH = Target(figure="growth", sense="max", bound=GROWTH_MAX)
+BASE = Workload(records=RECORDS)
+
+
+def cases(records: int = RECORDS) -> list[Case]:
+    """All of them, in the order of the table.
+
+    Args:
+        records: of the base; the large backlog has five times as many.
+    """
+    base = replace(BASE, records=records)
+    at_least_18k = Target(figure=RATE, sense="min", bound=18_000)
+    return [
+        Case(name="ceiling", title="sink's ceiling, 64 connections", kind=Kind.CEILING, workload=base),
+        Case(name="floor", title="floor: adapter alone", kind=Kind.FLOOR, workload=base),
+        Case(
+            name="base",
+            title="base: 8 partitions, 10,000 keys, 0 ms, 64",
+            workload=base,
+            targets=(
+                Target(figure=RATE, sense="min", bound=20_000, aim=28_000),
+                Target(figure=CPU, sense="max", bound=45, aim=32),
+                Target(figure="first_s", sense="max", bound=1.0),
+            ),
+        ),
+        Case(name="zipf", title="Zipf 1.1 keys", workload=replace(base, zipf=1.1), targets=(at_least_18k,)),
+        Case(
+            name="slow", title="5 ms, 256 in flight", workload=base, delay_ms=5, in_flight=256, targets=(at_least_18k,)
+        ),
+        Case(
+            name="slow-1",
+            title="5 ms, 256, 1 partition",
+            workload=replace(base, partitions=1),
+            delay_ms=5,
+            in_flight=256,
+            grows_from="slow",
+            targets=(at_least_18k, GROWTH),
+        ),
+        _grown("partitions-1", "1 partition", replace(base, partitions=1)),
+        _grown("partitions-64", "64 partitions", replace(base, partitions=64)),
+        _grown("keys-100", "100 keys", replace(base, keys=100)),
+        _grown("keys-1000000", "1,000,000 keys", replace(base, keys=1_000_000)),
+        _grown("backlog", f"{5 * records:,} records", replace(base, records=5 * records)),
+        Case(
+            name="full",
+            title="full queues, stalled application",
+            kind=Kind.FULL,
+            workload=base,
+            targets=(Target(figure="peak_mib", sense="max", bound=150),),
+        ),
+        Case(
+            name="latency",
+            title="500 records/s",
+            kind=Kind.LATENCY,
+            workload=base,
+            targets=(
+                Target(figure="p50_ms", sense="max", bound=3),
+                Target(figure="p99_ms", sense="max", bound=30),
+            ),
+        ),
+    ]
+
+
+def _grown(name: str, title: str, workload: Workload) -> Case:
+    return Case(name=name, title=title, workload=workload, grows_from="base", targets=(GROWTH,))

@@ -1,0 +1,111 @@
+"""The daemon as it is measured: a process of its own, with an operator's configuration and nothing switched off."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import psutil
+
+from bench.stage import POLL_S, Stage
+from mpsd.core.record import TopicPartition
+from mpsd.demo.asking import get
+from mpsd.demo.broker.ports import free_ports
+from mpsd.demo.children import Child, ChildLate
+
+READY_S = 30.0
+CONFIG = """\
+[kafka]
+bootstrap_servers = {servers}
+
+[admin]
+listen = "127.0.0.1:0"
+[http]
+listen = "127.0.0.1:{http_port}"
+[stream]
+listen = "127.0.0.1:0"
+
+[shutdown]
+grace_s = 2.0
+
+[[subscriptions]]
+name = "bench"
+topics = ["{topic}"]
+group = "{group}"
+
+[subscriptions.delivery]
+protocol = "rest"
+url = "{url}/"
+concurrency_max = {in_flight}
+
+[subscriptions.dead_letter]
+topic = "{dead_letters}"
+"""
+
+
+def configured(stage: Stage, topic: str, group: str, in_flight: int, http_port: int = 0) -> Path:
+    """The configuration in a file; what it does not say is the default."""
+    text = CONFIG.format(
+        servers=json.dumps(stage.bootstrap_servers),
+        http_port=http_port,
+        topic=topic,
+        group=group,
+        url=stage.sink.url,
+        in_flight=in_flight,
+        dead_letters=stage.dead_letters,
+    )
+    return stage.write(f"{group}.toml", text)
+
+
+class Daemon:
+    """Starts with the object."""
+
+    def __init__(self, stage: Stage, topic: str, in_flight: int, *, sampled_into: Path | None = None) -> None:
+        """Begin.
+
+        Args:
+            sampled_into: run it under `bench.sampler`, which writes this file.
+        """
+        (self._http_port,) = free_ports(1)
+        self.group = stage.new_name("group")
+        self._stage = stage
+        config = configured(stage, topic, self.group, in_flight, self._http_port)
+        command = ["bench.sampler", str(sampled_into)] if sampled_into else ["mpsd"]
+        self.started_s = time.monotonic()
+        self._child: Child = stage.start(self.group, *command, "--config", str(config))
+        self.pid = self._child.pid
+
+    def check(self) -> None:
+        """Raises ChildEnded if it has."""
+        self._child.check()
+
+    async def ready(self) -> None:
+        """Wait until it has joined its group.
+
+        Raises:
+            ChildLate: it took too long.
+        """
+        deadline_s = time.monotonic() + READY_S
+        while await get(f"http://127.0.0.1:{self._http_port}/readyz") is None:
+            self.check()
+            if time.monotonic() > deadline_s:
+                raise ChildLate(f"the daemon was not ready; the end of its log:\n{self._child.log_end()}")
+            await asyncio.sleep(POLL_S)
+
+    def peak_mib(self) -> float:
+        """Resident memory at its highest; where the system does not keep that, now."""
+        status = Path(f"/proc/{self.pid}/status")
+        if status.exists():
+            for line in status.read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) / 1024
+        return self.now_mib()
+
+    def now_mib(self) -> float:
+        return float(psutil.Process(self.pid).memory_info().rss) / (1 << 20)
+
+    async def stop(self) -> dict[TopicPartition, int]:
+        """Ask it to end; returns what its group has committed then."""
+        if await self._child.stop() != 0:
+            raise ChildLate(f"the daemon did not end well; the end of its log:\n{self._child.log_end()}")
+        return await self._stage.topics.committed(self.group)

@@ -1,0 +1,71 @@
+"""The machine and the versions: figures mean nothing without them."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+LIBRARIES = ("aiokafka", "uvloop", "httptools")
+
+
+class Cores(NamedTuple):
+    """Who runs where; both empty where there is only one core, or where processes cannot be bound to any.
+
+    Attributes:
+        daemon: the daemon's, or of whatever stands in its place.
+        others: the broker's, the sink's and the producer's.
+    """
+
+    daemon: frozenset[int]
+    others: frozenset[int]
+
+
+def shared_out() -> Cores:
+    """One core for the daemon, the rest for everything else."""
+    if not hasattr(os, "sched_getaffinity"):
+        return Cores(frozenset(), frozenset())
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        return Cores(frozenset(), frozenset())
+    return Cores(frozenset(cores[:1]), frozenset(cores[1:]))
+
+
+@contextmanager
+def bound_to(cores: frozenset[int]) -> Iterator[None]:
+    """Within, this thread runs on these cores only, and so does every process that it starts, for good."""
+    if not cores:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def described(kafka: str, cores: Cores) -> dict[str, str]:
+    """In the words of the report.
+
+    Args:
+        kafka: which one is used.
+    """
+    pinned = "the daemon on one core, all else on the rest" if cores.daemon else "not pinned"
+    return {
+        "machine": f"{os.cpu_count()} cores, {_cpu_model()}, {platform.system()} {platform.machine()}; {pinned}",
+        "versions": ", ".join(
+            [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in LIBRARIES), kafka]
+        ),
+    }
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown processor"

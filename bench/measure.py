@@ -1,0 +1,146 @@
+"""One run of one case."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import assert_never
+
+from bench.cases import Case, Kind
+from bench.daemon import Daemon
+from bench.figures import Figures, quantile
+from bench.stage import POLL_S, Stage
+from bench.workload import timed
+from mpsd.errors import MpsError
+
+STALLED_S = 20.0
+"""Without any delivery for so long, a run has failed."""
+WARM_UP_SHARE = 10
+STEADY_S = 3.0
+"""Memory that has not grown for so long will not."""
+PACE_PER_S = 500
+PACED_S = 12.0
+PACED_WARM_UP_S = 2.0
+
+
+class RunFailed(MpsError):
+    """The daemon did not do what the case needs."""
+
+    code = "bench.run_failed"
+
+
+async def measure(stage: Stage, case: Case) -> Figures:
+    """Everything started for it has ended when this returns.
+
+    Raises:
+        MpsError: it could not be measured.
+    """
+    match case.kind:
+        case Kind.THROUGHPUT:
+            return await throughput(stage, case)
+        case Kind.FULL:
+            return await _full(stage, case)
+        case Kind.LATENCY:
+            return await _latency(stage, case)
+        case Kind.FLOOR:
+            return await _tool(stage, case, "bench.floor")
+        case Kind.CEILING:
+            return await _tool(stage, case, "bench.hammer")
+        case _:
+            assert_never(case.kind)
+
+
+async def throughput(stage: Stage, case: Case, sampled_into: Path | None = None) -> Figures:
+    """A topic from end to end.
+
+    Raises:
+        RunFailed: a record was not delivered, or not exactly once, or not committed.
+    """
+    records = case.workload.records
+    warm_up = max(1, records // WARM_UP_SHARE)
+    topic = await stage.topic_of(case.workload)
+    ends = await stage.topics.log_end(topic)
+    orders = {"records": records, "warm_up": warm_up, "delay_ms": case.delay_ms}
+    await stage.sink.begin(**orders)
+    daemon = Daemon(stage, topic, case.in_flight, sampled_into=sampled_into)
+    await stage.sink.begin(**orders, pid=daemon.pid)
+    await _arrived(stage, daemon, records)
+    peak_mib = daemon.peak_mib()
+    committed = await daemon.stop()
+    seen = await stage.sink.seen()
+    if seen.records != records or any(end != committed.get(tp, 0) for tp, end in ends.items()):
+        raise RunFailed(f"{case.name}: {seen.records} deliveries of {records} records, committed {committed} of {ends}")
+    first, warm, last = seen.marks[0], seen.marks[-2], seen.marks[-1]
+    return Figures(
+        records_per_s=(records - 1) / (last.at_s - first.at_s),
+        cpu_us=(last.cpu_s - first.cpu_s) / (records - 1) * 1e6,
+        steady_cpu_us=(last.cpu_s - warm.cpu_s) / (records - warm.records) * 1e6,
+        peak_mib=peak_mib,
+        first_s=first.at_s - daemon.started_s,
+        sink_cpu_us=seen.sink_cpu_s / records * 1e6,
+    )
+
+
+async def _arrived(stage: Stage, daemon: Daemon, records: int) -> None:
+    arrived, at_s = 0, time.monotonic()
+    while (seen := (await stage.sink.seen()).records) < records:
+        daemon.check()
+        if seen > arrived:
+            arrived, at_s = seen, time.monotonic()
+        elif time.monotonic() - at_s > STALLED_S:
+            raise RunFailed(f"nothing was delivered for {STALLED_S} s, after {arrived} of {records} records")
+        await asyncio.sleep(4 * POLL_S)
+
+
+async def _full(stage: Stage, case: Case) -> Figures:
+    topic = await stage.topic_of(case.workload)
+    await stage.sink.begin(silent=1)
+    daemon = Daemon(stage, topic, case.in_flight)
+    peak_mib, risen_s, first_s = 0.0, time.monotonic(), None
+    while time.monotonic() - risen_s < STEADY_S or first_s is None:
+        daemon.check()
+        if first_s is None and (marks := (await stage.sink.seen()).marks):
+            first_s = marks[0].at_s - daemon.started_s
+        if daemon.peak_mib() > peak_mib:
+            peak_mib, risen_s = daemon.peak_mib(), time.monotonic()
+        elif time.monotonic() - risen_s > STALLED_S:
+            raise RunFailed(f"{case.name}: nothing was delivered for {STALLED_S} s")
+        await asyncio.sleep(POLL_S)
+    await daemon.stop()
+    return Figures(peak_mib=peak_mib, first_s=first_s)
+
+
+async def _latency(stage: Stage, case: Case) -> Figures:
+    topic = await stage.empty_topic(case.workload)
+    daemon = Daemon(stage, topic, case.in_flight)
+    await daemon.ready()
+    records, warm_up = int(PACE_PER_S * PACED_S), int(PACE_PER_S * PACED_WARM_UP_S)
+    await stage.sink.begin(records=records, warm_up=warm_up, pid=daemon.pid, timed=1)
+    keys = case.workload.key_numbers()
+    began_s = time.monotonic()
+    async with stage.topics.producing(topic) as produce:
+        for number in range(records):
+            await asyncio.sleep(began_s + number / PACE_PER_S - time.monotonic())
+            await produce(timed(next(keys), case.workload.value_bytes))
+        await _arrived(stage, daemon, records)
+    peak_mib = daemon.peak_mib()
+    await daemon.stop()
+    seen = await stage.sink.seen()
+    latencies_ms = [latency_s * 1000 for latency_s in seen.latencies_s[warm_up:]]
+    first, last = seen.marks[0], seen.marks[-1]
+    return Figures(
+        records_per_s=(records - 1) / (last.at_s - first.at_s),
+        cpu_us=(last.cpu_s - first.cpu_s) / (records - 1) * 1e6,
+        peak_mib=peak_mib,
+        p50_ms=quantile(latencies_ms, 0.5),
+        p99_ms=quantile(latencies_ms, 0.99),
+        worst_ms=max(latencies_ms),
+        sink_cpu_us=seen.sink_cpu_s / records * 1e6,
+    )
+
+
+async def _tool(stage: Stage, case: Case, module: str) -> Figures:
+    await stage.sink.begin()
+    workload = case.workload
+    said = await stage.run_tool(module, stage.sink.url, workload.records, case.in_flight, workload.value_bytes)
+    seen = await stage.sink.seen()
+    return Figures(**said, sink_cpu_us=seen.sink_cpu_s / max(1, seen.records) * 1e6)

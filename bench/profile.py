@@ -1,0 +1,80 @@
+"""Where the CPU time of a record goes, from samples of the daemon under load."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cases import Case
+from bench.measure import throughput
+from bench.sampler import LOOP, Place
+from bench.stage import Stage
+
+TOP = 30
+LINES = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """µs of CPU per record, largest first.
+
+    Attributes:
+        parts: by part of the daemon.
+        functions: by function, without what it calls but with the C code that it calls.
+        lines: by line.
+    """
+
+    sampled_us: float
+    parts: list[tuple[str, float]]
+    functions: list[tuple[str, float]]
+    lines: list[tuple[str, float]]
+
+
+async def profile(stage: Stage, case: Case) -> Profile:
+    """One run of the case under `bench.sampler`."""
+    output = stage.measured.directory / f"{stage.new_name('samples')}.json"
+    await throughput(stage, case, sampled_into=output)
+    return read(output, case.workload.records)
+
+
+def read(output: Path, records: int) -> Profile:
+    """From the sampler's file."""
+    said = json.loads(output.read_text())
+    us = said["cpu_s"] / said["samples"] / records * 1e6
+    counts = Counter({Place(*place): count for *place, count in said["counts"]})
+    return Profile(
+        sampled_us=counts.total() * us,
+        parts=_largest(counts, us, _part),
+        functions=_largest(counts, us, lambda place: f"{_module(place.file)}.{place.function}")[:TOP],
+        lines=_largest(counts, us, lambda place: f"{_module(place.file)}:{place.line} {place.function}")[:LINES],
+    )
+
+
+def _largest(counts: Counter[Place], us: float, name: Callable[[Place], str]) -> list[tuple[str, float]]:
+    sums: Counter[str] = Counter()
+    for place, count in counts.items():
+        sums[name(place)] += count
+    return [(what, count * us) for what, count in sums.most_common()]
+
+
+def _module(file: str) -> str:
+    parts = Path(file).with_suffix("").parts
+    return ".".join(parts[-2:])
+
+
+def _part(place: Place) -> str:
+    if place.file == LOOP:
+        return "event loop: waiting, receiving, calling back"
+    for folder, name in (
+        ("aiokafka", "aiokafka"),
+        ("mpsd/kafka", "kafka"),
+        ("mpsd/delivery/rest", "REST adapter, sending included"),
+        ("mpsd/pipeline", "pipeline"),
+        ("mpsd/core", "core"),
+        ("mpsd/", "rest of mpsd"),
+        ("asyncio/", "asyncio"),
+    ):
+        if f"/{folder}" in place.file:
+            return name
+    return "other libraries"

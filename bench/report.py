@@ -1,0 +1,159 @@
+"""The table: for people on a terminal, in plain columns elsewhere."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.cases import Case, Target
+from bench.figures import Figures
+from bench.profile import Profile
+
+PLAIN_WIDTH = 160
+COLUMNS = {
+    "records_per_s": ("records/s", "{:,.0f}"),
+    "cpu_us": ("CPU µs/record", "{:.1f}"),
+    "steady_cpu_us": ("without start", "{:.1f}"),
+    "growth": ("growth", "{:+.0%}"),
+    "peak_mib": ("peak MiB", "{:.0f}"),
+    "first_s": ("first, s", "{:.2f}"),
+    "p50_ms": ("p50 ms", "{:.1f}"),
+    "p99_ms": ("p99 ms", "{:.1f}"),
+    "sink_cpu_us": ("sink µs", "{:.1f}"),
+}
+NOTES = (
+    "records/s and CPU: from the first delivery to the last, of the daemon's process (floor, ceiling: of the client's).",
+    "without start: the CPU after the first tenth of the records, as the listeners are opened during the first.",
+    "growth: the CPU without start against the base's, for 5 ms on 1 partition against 5 ms on 8.",
+    "first: from the start of the process to the first delivery. sink: its CPU per record; it shares a core with Kafka.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A case and its medians."""
+
+    case: Case
+    figures: Figures
+    runs: Sequence[Figures]
+
+    def verdicts(self) -> list[tuple[Target, bool]]:
+        """Targets that could be judged."""
+        judged = [(target, getattr(self.figures, target.figure)) for target in self.case.targets]
+        return [(target, target.is_met(value)) for target, value in judged if value is not None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All there is to say.
+
+    Attributes:
+        about: machine, versions and the like.
+        stages: µs of CPU per record.
+    """
+
+    about: Mapping[str, str]
+    rows: Sequence[Row]
+    stages: Mapping[str, float]
+    profile: Profile | None = None
+
+    @property
+    def missed(self) -> list[str]:
+        return [
+            f"{row.case.name}: {words(target)}" for row in self.rows for target, is_met in row.verdicts() if not is_met
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "about": dict(self.about),
+            "cases": {
+                row.case.name: {
+                    "medians": asdict(row.figures),
+                    "runs": [asdict(run) for run in row.runs],
+                    "targets": {words(target): is_met for target, is_met in row.verdicts()},
+                }
+                for row in self.rows
+            },
+            "stages_us": dict(self.stages),
+            "profile": asdict(self.profile) if self.profile is not None else None,
+        }
+
+
+def words(target: Target) -> str:
+    """A target as the table has it."""
+    title, form = COLUMNS[target.figure]
+    bound = target.bound - 1 if target.figure == "growth" else target.bound
+    aim = f", aim {form.format(target.aim)}" if target.aim is not None else ""
+    return f"{title} {'≥' if target.sense == 'min' else '≤'} {form.format(bound)}{aim}"
+
+
+def show(report: Report, console: Console | None = None) -> None:
+    """Print it all."""
+    console = console or Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(file=console.file, width=PLAIN_WIDTH, highlight=False, color_system=None)
+    for name, value in report.about.items():
+        console.print(f"{name}: {value}")
+    if report.rows:
+        console.print(_cases(report.rows, is_plain=not console.is_terminal))
+        console.print("\n".join(NOTES))
+    if report.stages:
+        console.print("\nµs of CPU per record, each stage by itself")
+        table = _table(("stage", "µs"), is_plain=not console.is_terminal)
+        for stage, us in report.stages.items():
+            table.add_row(stage, f"{us:.2f}")
+        table.add_row("sum", f"{sum(report.stages.values()):.2f}")
+        console.print(table)
+    if report.profile is not None:
+        _show_profile(report.profile, console)
+
+
+def _cases(rows: Sequence[Row], *, is_plain: bool) -> Table:
+    used = [name for name in COLUMNS if any(getattr(row.figures, name) is not None for row in rows)]
+    table = _table(("case", *(COLUMNS[name][0] for name in used)), is_plain=is_plain)
+    table.add_column("targets", no_wrap=False)
+    for row in rows:
+        table.add_row(row.case.title, *(_cell(name, getattr(row.figures, name)) for name in used), _verdict(row))
+    return table
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return COLUMNS[name][1].format(value - 1 if name == "growth" else value)
+
+
+def _verdict(row: Row) -> Text:
+    text = Text()
+    for target, is_met in row.verdicts():
+        text.append("\n" if text else "")
+        text.append("met    " if is_met else "MISSED ", style="green" if is_met else "bold red")
+        text.append(words(target))
+    return text
+
+
+def _table(columns: Sequence[str], *, is_plain: bool) -> Table:
+    table = Table(box=None if is_plain else SIMPLE, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    return table
+
+
+def _show_profile(profile: Profile, console: Console) -> None:
+    is_plain = not console.is_terminal
+    console.print(f"\nprofile: {profile.sampled_us:.1f} µs of CPU per record, without imports")
+    for title, entries in (("part", profile.parts), ("function", profile.functions), ("line", profile.lines)):
+        table = _table((title, "µs"), is_plain=is_plain)
+        for name, us in entries:
+            table.add_row(name, f"{us:.2f}")
+        console.print(table)
+
+
+def to_stderr(line: str) -> None:
+    """Progress, apart from the report."""
+    print(line, file=sys.stderr, flush=True)

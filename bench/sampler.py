@@ -1,0 +1,87 @@
+"""Runs the daemon and notes where it spends its time: `python -m bench.sampler FILE --config mps.toml`.
+
+A profiler that sees every call makes short functions look long, so this one looks now and then: a timer of CPU time
+interrupts, and the handler notes the Python line that is being run. The interpreter calls handlers between two lines of
+Python only, so time in C counts for the line that called it; where nobody did, because uvloop was waiting, reading or
+about to call back, the handler runs at the first instruction of the callback, which is noted as the loop's time.
+
+At the end it writes one JSON object: a count for each place, the CPU time, and all samples that it stands for, imports
+included, which have no place. (The timer rarely comes as often as it was asked to.)
+"""
+
+import json
+import runpy
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+INTERVAL_S = 0.001
+LOOP = "event loop"
+
+
+class Place(NamedTuple):
+    """Where a sample was taken; `line` is 0 for the loop's own time."""
+
+    file: str
+    function: str
+    line: int
+
+
+class Sampler:
+    """Counts places while it runs. There can be one in a process."""
+
+    def __init__(self) -> None:
+        self.places: Counter[Place] = Counter()
+        self._samples = 0
+
+    def start(self) -> None:
+        signal.signal(signal.SIGPROF, self._look)
+        signal.setitimer(signal.ITIMER_PROF, INTERVAL_S, INTERVAL_S)
+
+    def stop(self) -> None:
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+
+    def _look(self, number: int, frame: FrameType | None) -> None:
+        self._samples += 1
+        if frame is None or _is_importing(frame):
+            return
+        code = frame.f_code
+        if frame.f_lineno == code.co_firstlineno and _is_called_back(frame):
+            self.places[Place(LOOP, f"before {Path(code.co_filename).stem}.{code.co_qualname}", 0)] += 1
+        else:
+            self.places[Place(code.co_filename, code.co_qualname, frame.f_lineno)] += 1
+
+    def written(self) -> str:
+        counts = [[*place, count] for place, count in self.places.items()]
+        return json.dumps({"cpu_s": time.process_time(), "samples": self._samples, "counts": counts})
+
+
+def _is_importing(frame: FrameType) -> bool:
+    """Start-up is no part of the path of a record."""
+    at: FrameType | None = frame
+    while at is not None:
+        if at.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        at = at.f_back
+    return False
+
+
+def _is_called_back(frame: FrameType) -> bool:
+    """Whether the loop called it, rather than another function of Python."""
+    return frame.f_back is None or frame.f_back.f_code.co_filename.endswith("asyncio/runners.py")
+
+
+if __name__ == "__main__":
+    output = Path(sys.argv.pop(1))
+    sys.argv[0] = "mpsd"
+    sampler = Sampler()
+    sampler.start()
+    try:
+        runpy.run_module("mpsd", run_name="__main__")
+    finally:
+        sampler.stop()
+        output.write_text(sampler.written())

@@ -1,0 +1,149 @@
+"""The application's place: takes every POST and answers 200 at the least cost, so that it is not what is measured.
+
+Run as a process of its own: `python -m bench.sink`. It says its address on standard output, takes its orders as query of
+a GET and answers each with what it has seen since the last one (see `bench.sink_client`):
+
+    GET /begin?records=100000&pid=4711&delay_ms=5&warm_up=10000&timed=1&silent=0     forget everything, watch a process
+    GET /seen                                                                        the figures so far
+
+One request of a connection at a time, heads as the daemon and `bench.hammer` write them: Content-Length as it is spelt
+there, and nothing else looked at.
+"""
+
+import asyncio
+import json
+import time
+from collections import deque
+from email.utils import formatdate
+from typing import cast
+from urllib.parse import parse_qsl, urlsplit
+
+import psutil
+import uvloop
+from typing_extensions import override
+
+END_OF_HEAD = b"\r\n\r\n"
+LENGTH = b"Content-Length: "
+TIME_DIGITS = 20
+"""A timed value begins with the nanosecond of its production, in so many digits."""
+
+
+class Sink:
+    """What all connections share: the orders and the figures."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._due: deque[tuple[float, asyncio.Transport]] = deque()
+        self._answering: asyncio.TimerHandle | None = None
+        self.begin({})
+        self.tick()
+
+    def tick(self) -> None:
+        """The answer as of this second: servers send their date."""
+        date = formatdate(usegmt=True).encode()
+        self.answer = b"HTTP/1.1 200 OK\r\nDate: %b\r\nContent-Length: 0\r\n\r\n" % date
+        self._loop.call_later(1.0, self.tick)
+
+    def begin(self, orders: dict[str, str]) -> None:
+        self.silent = orders.get("silent") == "1"
+        self.delay_s = float(orders.get("delay_ms", "0")) / 1000
+        self.timed = orders.get("timed") == "1"
+        self._pid = int(orders.get("pid", "0"))
+        self._marks = {1, int(orders.get("warm_up", "1")), int(orders.get("records", "1"))}
+        self.next_mark = min(self._marks)
+        self.seen = 0
+        self.passed: dict[int, tuple[float, float]] = {}
+        self.latencies_s: list[float] = []
+        self._began_cpu_s = time.process_time()
+
+    def mark(self) -> None:
+        """Note when this record came, and the CPU time of the daemon until then."""
+        self.passed[self.seen] = time.monotonic(), _cpu_s(self._pid) if self._pid else 0.0
+        self.next_mark = min((mark for mark in self._marks if mark > self.seen), default=0)
+
+    def figures(self) -> dict[str, object]:
+        return {
+            "seen": self.seen,
+            "passed": {str(count): mark for count, mark in self.passed.items()},
+            "latencies_s": self.latencies_s,
+            "sink_cpu_s": time.process_time() - self._began_cpu_s,
+        }
+
+    def answer_later(self, transport: asyncio.Transport) -> None:
+        """All answers are delayed alike, so the first to come is the first to go, and one timer serves all."""
+        self._due.append((self._loop.time() + self.delay_s, transport))
+        if self._answering is None:
+            self._answering = self._loop.call_later(self.delay_s, self._answer_due)
+
+    def _answer_due(self) -> None:
+        now_s, due = self._loop.time() + 0.0005, self._due
+        while due and due[0][0] <= now_s:
+            transport = due.popleft()[1]
+            if not transport.is_closing():
+                transport.write(self.answer)
+        self._answering = self._loop.call_later(due[0][0] - now_s, self._answer_due) if due else None
+
+
+class SinkConnection(asyncio.Protocol):
+    """Requests of one client."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._begun = b""
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._begun:
+            data = self._begun + data
+        end = data.find(END_OF_HEAD)
+        at = data.find(LENGTH, 0, end)
+        if end < 0 or at < 0:
+            self._other(data, end)
+            return
+        if len(data) - end - 4 < int(data[at + 16 : data.find(b"\r", at, end + 1)]):
+            self._begun = data
+            return
+        self._begun = b""
+        sink = self._sink
+        sink.seen += 1
+        if sink.seen == sink.next_mark:
+            sink.mark()
+        if sink.timed:
+            sink.latencies_s.append((time.time_ns() - int(data[end + 4 : end + 4 + TIME_DIGITS])) / 1e9)
+        if sink.delay_s:
+            sink.answer_later(self._transport)
+        elif not sink.silent:
+            self._transport.write(sink.answer)
+
+    def _other(self, data: bytes, end: int) -> None:
+        """An order, or the beginning of a request."""
+        if end < 0 or not data.startswith(b"GET "):
+            self._begun = data
+            return
+        self._begun = b""
+        target = urlsplit(data.split(b" ", 2)[1].decode())
+        if target.path == "/begin":
+            self._sink.begin(dict(parse_qsl(target.query)))
+        body = json.dumps(self._sink.figures()).encode()
+        self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+
+def _cpu_s(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+async def serve() -> None:
+    """Until killed."""
+    sink = Sink()
+    server = await asyncio.get_running_loop().create_server(lambda: SinkConnection(sink), "127.0.0.1", 0, backlog=1024)
+    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve())

@@ -1,0 +1,63 @@
+"""Orders to the sink, and what it has seen."""
+
+import json
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from mpsd.demo.asking import get
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """When the sink had so many records.
+
+    Attributes:
+        at_s: on the monotonic clock, which all processes of a machine share.
+        cpu_s: of the watched process until then.
+    """
+
+    records: int
+    at_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """The figures of the sink.
+
+    Attributes:
+        marks: those passed so far, ascending: the first record, the end of the warm-up, the last.
+        sink_cpu_s: of the sink itself.
+    """
+
+    records: int
+    marks: list[Mark]
+    latencies_s: list[float]
+    sink_cpu_s: float
+
+
+class SinkClient:
+    """Speaks to a sink that runs at `url`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def begin(self, **orders: float) -> None:
+        """Forget everything and watch; see `bench.sink` for the orders."""
+        await self._ask(f"/begin?{urlencode(orders)}")
+
+    async def seen(self) -> Seen:
+        figures = json.loads(await self._ask("/seen"))
+        marks = [Mark(records=int(n), at_s=at_s, cpu_s=cpu_s) for n, (at_s, cpu_s) in figures["passed"].items()]
+        return Seen(
+            records=figures["seen"],
+            marks=sorted(marks, key=lambda mark: mark.records),
+            latencies_s=figures["latencies_s"],
+            sink_cpu_s=figures["sink_cpu_s"],
+        )
+
+    async def _ask(self, target: str) -> str:
+        answer = await get(self.url + target)
+        if answer is None:
+            raise OSError(f"the sink at {self.url} does not answer")
+        return answer
