@@ -174,7 +174,8 @@ class PendingQueue:
 
     def has_room(self, queue: PartitionQueue) -> bool:
         """Whether its partition may be read."""
-        if len(queue.tracker.unfinished) < self._records_max and queue.bytes < self.bytes_max:
+        pending = len(queue.tracker.unfinished)
+        if not pending or (pending < self._records_max and queue.bytes < self.bytes_max):
             queue.map_full = not self._has_map_room(queue, self.map_bits_max)
             if not queue.map_full:
                 return True
