@@ -45,7 +45,7 @@ class OutageSpendsNoAttempts(Guarantee):
     @override
     def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
         endpoint_s_fault = isinstance(outcome, Unavailable) or (isinstance(outcome, Retryable) and outcome.lost)
-        if isinstance(outcome, Retryable | Unavailable) and not (endpoint_s_fault and self._outage):
+        if isinstance(outcome, Retryable | Unavailable | Rejected) and not (endpoint_s_fault and self._outage):
             self._failures[Place.of(record)] += 1
 
     @override

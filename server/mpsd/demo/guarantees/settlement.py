@@ -63,8 +63,13 @@ class DeadLetterSaysWhy(Guarantee):
         self._accepted: set[Place] = set()
         self._rejected: dict[Place, str] = {}
         self._letters: defaultdict[Place, list[tuple[str, str]]] = defaultdict(list)
+        self._open: set[Place] = set()
         self._settled_at_s: dict[Place, float] = {}
         self._allowed: Counter[Place] = Counter()
+
+    @override
+    def on_delivery_started(self, record: Record, at_s: float, attempt: int = 1) -> None:
+        self._open.add(Place.of(record))
 
     @override
     def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
@@ -72,21 +77,24 @@ class DeadLetterSaysWhy(Guarantee):
             self._rejected[Place.of(record)] = outcome.reason
         elif isinstance(outcome, Delivered):
             self._accepted.add(Place.of(record))
-            self._settled_at_s[Place.of(record)] = at_s
+            self._settle(Place.of(record), at_s)
+
+    def _settle(self, place: Place, at_s: float) -> None:
+        self._open.discard(place)
+        self._settled_at_s[place] = at_s
 
     @override
     def on_dead_letter(self, record: Record, at_s: float, disposition: str, reason: str) -> None:
         self._letters[Place.of(record)].append((disposition, reason))
-        self._settled_at_s[Place.of(record)] = at_s
+        self._settle(Place.of(record), at_s)
 
     @override
     def on_daemon_killed(
         self, at_s: float, partitions: Collection[TopicPartition] | None = None, since_s: float | None = None
     ) -> None:
         since_s = at_s - self._commit_interval_s if since_s is None else since_s
-        self._allowed.update(
-            place for place, settled in self._settled_at_s.items() if settled >= since_s and place.is_of(partitions)
-        )
+        recent = {place for place, settled_at_s in self._settled_at_s.items() if settled_at_s >= since_s}
+        self._allowed.update(place for place in recent | self._open if place.is_of(partitions))
 
     @override
     def on_removed(self, record: Record) -> None:
