@@ -20,6 +20,8 @@ QUICK = {"session_timeout_ms": 2_500, "rebalance_timeout_ms": 2_000, "heartbeat_
 SESSION_S = 2.5
 REPEATED_S = 1.0
 """What a kill may undo: the interval of commits, and what a commit takes on a busy machine."""
+REBALANCE_S = 2.0
+"""While a join waits for a member that has died, its partners cannot commit: killed then, they repeat that much more."""
 WORK_S = 0.005
 PARTITIONS = 8
 KEYS = 10_000

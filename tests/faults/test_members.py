@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.faults.figures import Figures
-from tests.faults.fleet import REPEATED_S, SESSION_S, Fleet
+from tests.faults.fleet import REBALANCE_S, REPEATED_S, SESSION_S, Fleet
 from tests.integration.world import until
 
 pytestmark = pytest.mark.integration
@@ -42,7 +42,7 @@ async def test_kills_at_random_in_full_flow(fleet: Fleet, figures: Figures) -> N
             await fleet.kill(name)
             fleet.begin(name)
             await fleet.more(dice.randrange(100, 2_000))
-    cost = await fleet.settle(REPEATED_S)
+    cost = await fleet.settle(REPEATED_S + REBALANCE_S)
     figures.note("SIGKILL in full flow, three times", **cost)
 
 

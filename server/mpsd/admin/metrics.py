@@ -135,6 +135,13 @@ METRICS: Sequence[Metric] = (
         read=per_subscription(lambda one: one.commit_failures),
     ),
     Metric(
+        name="mps_lost_offsets_total",
+        type="counter",
+        help="Offsets passed over because the log no longer had them; see out_of_range.",
+        labels=_S,
+        read=per_subscription(lambda one: float(one.stages.get("source", {}).get("lost_offsets", 0))),
+    ),
+    Metric(
         name="mps_offset_maps_ignored_total",
         type="counter",
         help="Offset maps of assigned partitions that were not used, by reason; their records are delivered again.",

@@ -75,6 +75,13 @@ class Kafka(Table):
         description="Pause between heartbeats, at most a third of the session; also how late a member learns of a"
         " rebalance, so shorter than Kafka's usual 3 s.",
     )
+    metadata_age_max_ms: int = Field(
+        default=30_000,
+        ge=1_000,
+        le=3_600_000,
+        description="How old the list of partitions and their leaders may become; also how late new partitions are"
+        " found, so shorter than Kafka's usual five minutes.",
+    )
     fetch_bytes_max: int = Field(
         default=8_388_608,
         ge=65_536,

@@ -5,7 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiokafka import TopicPartition as ClientPartition
-from aiokafka.errors import CommitFailedError, OffsetMetadataTooLargeError
+from aiokafka.errors import (
+    IllegalGenerationError,
+    OffsetMetadataTooLargeError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 from aiokafka.structs import OffsetAndMetadata
 
 from mpsd.core.delivery import Assignment
@@ -14,6 +19,7 @@ from mpsd.kafka.connection import asking
 from mpsd.ports import CommitPoint
 
 TIMEOUT_S = 5.0
+FENCED = (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
 
 
 class Commits:
@@ -61,10 +67,12 @@ class Commits:
         async with self._one:
             if not self._open.is_set():
                 raise KafkaUnavailable("could not commit: the group is rebalancing")
+            if not all(map(is_ours, points)):
+                raise CommitFenced("could not commit: a partition has moved meanwhile")
             offsets = {
                 ClientPartition(*assignment.tp): OffsetAndMetadata(*point) for assignment, point in points.items()
             }
-            self._task = asyncio.create_task(consumer.commit(offsets))
+            self._task = asyncio.create_task(_send(consumer._coordinator, offsets))
             try:
                 await self._finish(self._task)
             finally:
@@ -72,7 +80,7 @@ class Commits:
                 self._task = None
 
     async def _finish(self, task: asyncio.Task[Any]) -> None:
-        """Wait for it, bounded: the library tries again for ever."""
+        """Wait for it, bounded: the library looks for a coordinator for ever."""
         try:
             with asking("commit"):
                 async with asyncio.timeout(TIMEOUT_S):
@@ -81,8 +89,14 @@ class Commits:
                     raise CommitFenced("could not commit: the membership ended meanwhile")
                 task.result()
         except KafkaUnavailable as error:
-            if isinstance(error.__cause__, CommitFailedError):
+            if isinstance(error.__cause__, FENCED):
                 raise CommitFenced("could not commit: the group has gone on without this member") from error
             if isinstance(error.__cause__, OffsetMetadataTooLargeError):
                 raise MetadataTooLarge("could not commit: the offset map is larger than the broker allows") from error
             raise
+
+
+async def _send(coordinator: Any, offsets: Mapping[Any, Any]) -> None:
+    """Once: the library's own `commit` tries again for ever, and when it is cancelled its request goes on unheard."""
+    await coordinator.ensure_coordinator_known()
+    await coordinator._do_commit_offsets(None, offsets)

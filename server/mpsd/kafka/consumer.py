@@ -21,8 +21,8 @@ log = logging.getLogger("mpsd.group")
 CONNECT_TIMEOUT_S = 15.0
 CONNECT_REST_MAX_S = 15.0
 STOP_TIMEOUT_S = 5.0
-METADATA_AGE_MAX_MS = 30_000
-"""New partitions and leaders that changed unnoticed are found within this time."""
+REQUEST_MARGIN_MS = 5_000
+"""A JoinGroup is answered within the rebalance time-out; what takes this much longer has no answer."""
 PARTITION_FETCH_BYTES_MAX = 1_048_576
 
 
@@ -31,6 +31,7 @@ class GroupSettings:
     """What a membership needs to know; ranges, defaults and reasons are the configuration's.
 
     Attributes:
+        metadata_age_max_ms: new partitions, and leaders that changed unnoticed, are found within this time.
         address: what other members are told of where this one can be asked; may be empty.
     """
 
@@ -44,6 +45,7 @@ class GroupSettings:
     rebalance_timeout_ms: int
     heartbeat_interval_ms: int
     fetch_bytes_max: int
+    metadata_age_max_ms: int = 30_000
     address: str = ""
 
 
@@ -75,7 +77,8 @@ async def connected(
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
             fetch_max_bytes=settings.fetch_bytes_max,
             max_partition_fetch_bytes=min(PARTITION_FETCH_BYTES_MAX, settings.fetch_bytes_max),
-            metadata_max_age_ms=METADATA_AGE_MAX_MS,
+            metadata_max_age_ms=settings.metadata_age_max_ms,
+            request_timeout_ms=settings.rebalance_timeout_ms + REQUEST_MARGIN_MS,
             partition_assignment_strategy=(assignor,),
         )
         try:
@@ -108,6 +111,13 @@ async def _find_topics(settings: GroupSettings, options: Mapping[str, Any]) -> N
     missing = [topic for topic in settings.topics if topic not in existing]
     if missing:
         raise KafkaUnavailable(f"topic {', '.join(missing)} does not exist; it is read as soon as somebody creates it")
+
+
+def position_of(consumer: Any, key: Any) -> int:
+    """The offset that the library hands out next; it has passed markers and holes that hold no record."""
+    assignment = consumer._subscription.subscription.assignment
+    state = assignment.state_value(key) if assignment is not None else None
+    return state.position if state is not None and state.has_valid_position else -1
 
 
 async def stop(consumer: Any) -> None:

@@ -13,6 +13,7 @@ What the library does by itself, and what is done here about it (measured facts,
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener
@@ -27,34 +28,18 @@ from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.assignor import CooperativeAssignor
 from mpsd.kafka.commits import Commits
 from mpsd.kafka.connection import asking
-from mpsd.kafka.consumer import Connect, GroupSettings, connected, stop
+from mpsd.kafka.consumer import Connect, GroupSettings, connected, position_of, stop
 from mpsd.kafka.lease import Lease, boottime_s
+from mpsd.kafka.loading import Loading
+from mpsd.kafka.owned import Owned
 from mpsd.kafka.positions import Positions
-from mpsd.ports import AssignmentListener, CommitPoint, Fetched
+from mpsd.kafka.vigil import UNCONFIRMED, Vigil
+from mpsd.ports import AssignmentListener, CommitPoint, Fetched, Position
 
 log = logging.getLogger("mpsd.group")
 
 NOBODY = ClientPartition("mps", -1)
 """Asking for it receives nothing, but keeps the poll alive."""
-LOOK_UP_REST_S = 1.0
-LOG_END_INTERVAL_S = 5.0
-
-
-class _Owned:
-    """A partition of ours.
-
-    Attributes:
-        position: the offset that is read next; None until the committed one was looked up.
-        leaving: it is being drained.
-    """
-
-    __slots__ = ("assignment", "key", "leaving", "position")
-
-    def __init__(self, assignment: Assignment) -> None:
-        self.assignment = assignment
-        self.key = ClientPartition(*assignment.tp)
-        self.position: int | None = None
-        self.leaving = False
 
 
 class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the library is not typed
@@ -80,31 +65,49 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._lease = Lease(settings.session_timeout_ms, settings.rebalance_timeout_ms, clock_s)
         self._commits = Commits()
         self._consumer: Any = None
-        self._owned: dict[TopicPartition, _Owned] = {}
+        self._positions = Positions(settings.subscription, settings.start, settings.out_of_range)
+        self._owned: dict[TopicPartition, Owned] = {}
         self._member_id = ""
-        self._loading: asyncio.Task[None] | None = None
         self._rejoin_wanted = False
         self._waiting = "connecting to Kafka"
+        self._trouble = ""
         self._generations = 0
+        self._renewals = 0
+        self._renewing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._loading = Loading(
+            settings.subscription, self._positions, lambda: self._consumer, self._owned.values, self._begin
+        )
 
     async def start(self, listener: AssignmentListener) -> None:
         """See `RecordSource`."""
         self._listener = listener
+        self._vigil = Vigil(
+            self._settings.subscription,
+            self._settings.topics,
+            self._lease,
+            self._positions,
+            lambda: self._consumer,
+            self._owned.values,
+            listener.on_log_end,
+        )
+        await self._join()
+        self._watching = asyncio.create_task(self._vigil.run())
+
+    async def _join(self) -> None:
         assignor = CooperativeAssignor(self._claims, self._take_assignment, self._settings.address)
-        self._consumer = await self._connect(self._settings, self._options, assignor, self._wait_for)
-        self._wait_for("joining the group")
+        self._consumer = await self._connect(
+            self._settings, self._options, assignor, partial(setattr, self, "_waiting")
+        )
+        self._waiting = "joining the group"
         self._lease.hook(self._consumer._coordinator)
         self._consumer._subscription.begin_reassignment = lambda: None  # else getmany() sleeps through joins
         self._consumer.subscribe(list(self._settings.topics), listener=self)
-        self._watching = asyncio.create_task(self._watch_log_ends())
-
-    def _wait_for(self, what: str) -> None:
-        self._waiting = what
 
     async def close(self) -> None:
         """See `RecordSource`."""
-        for task in (self._loading, self._watching):
+        self._loading.cancel()
+        for task in (self._watching, self._renewing):
             if task is not None:
                 task.cancel()
         if self._consumer is not None:
@@ -124,7 +127,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._rejoin_wanted = False
         return {tp: Claim(owned.assignment.epoch, owned.leaving) for tp, owned in self._owned.items()}
 
-    def _drop(self, owned: _Owned) -> None:
+    def _drop(self, owned: Owned) -> None:
         del self._owned[owned.assignment.tp]
         self._listener.on_lost(owned.assignment)
 
@@ -149,13 +152,13 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
                 self._consumer.pause(ClientPartition(*tp))
                 continue
             if owned is None:
-                owned = self._owned[tp] = _Owned(Assignment(tp, generation))
+                owned = self._owned[tp] = Owned(Assignment(tp, generation))
             self._consumer.seek(owned.key, owned.position or 0)  # a valid position keeps the library's own reset away
             if owned.position is None or tp in leaving:
                 self._consumer.pause(owned.key)
             self._tell_leaving(owned, tp in leaving)
 
-    def _tell_leaving(self, owned: _Owned, leaving: bool) -> None:
+    def _tell_leaving(self, owned: Owned, leaving: bool) -> None:
         was_leaving, owned.leaving = owned.leaving, leaving
         if owned.position is None:
             return
@@ -171,52 +174,19 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._waiting = ""
         if self._rejoin_wanted:
             self._consumer._coordinator.request_rejoin()
-        if self._loading is not None:
-            self._loading.cancel()
-        self._loading = asyncio.create_task(self._load())
+        self._loading.begin()
 
-    async def _load(self) -> None:
-        """Look up where the gained partitions begin, until it succeeds; a rebalance cancels it and begins anew."""
-        positions = Positions(
-            self._consumer, self._settings.subscription, self._settings.start, self._settings.out_of_range
-        )
-        while gained := [owned for owned in self._owned.values() if owned.position is None]:
-            try:
-                with asking("look up where assigned partitions begin"):
-                    found = await positions.look_up([owned.assignment.tp for owned in gained])
-            except (KafkaUnavailable, KafkaRefused) as error:
-                self._waiting = str(error)
-                extra = {"code": error.code, "subscription": self._settings.subscription}
-                log.warning("%s: waiting: %s", self._settings.subscription, error, extra=extra)
-                await asyncio.sleep(LOOK_UP_REST_S)
-                continue
-            self._waiting = ""
-            for owned in gained:
-                position = found[owned.assignment.tp]
-                if position is None:
-                    self._waiting = f"{owned.assignment.tp}: what was committed is gone, and out_of_range = stop"
-                    return
-                owned.position = position.next_offset
-                self._consumer.seek(owned.key, position.next_offset)
-                self._listener.on_assigned(owned.assignment, position)
-                if owned.leaving:
-                    self._listener.on_leaving(owned.assignment)
-                else:
-                    self._consumer.resume(owned.key)
-
-    async def _watch_log_ends(self) -> None:
-        """Ask for the ends of our partitions now and then; an answer that does not come is only a lag that is older."""
-        while True:
-            await asyncio.sleep(LOG_END_INTERVAL_S)
-            owned = [owned for owned in self._owned.values() if owned.position is not None]
-            try:
-                with asking("look up log ends"):
-                    ends = await self._consumer.end_offsets([each.key for each in owned]) if owned else {}
-            except (KafkaUnavailable, KafkaRefused):
-                continue
-            for each in owned:
-                if self._is_ours(each.assignment):
-                    self._listener.on_log_end(each.assignment, ends.get(each.key, -1))
+    def _begin(self, owned: Owned, position: Position | None) -> None:
+        if position is None:
+            owned.stopped = f"{owned.assignment.tp}: what was committed is gone, and out_of_range = stop"
+            return
+        owned.position = position.next_offset
+        self._consumer.seek(owned.key, position.next_offset)
+        self._listener.on_assigned(owned.assignment, position)
+        if owned.leaving:
+            self._listener.on_leaving(owned.assignment)
+        else:
+            self._consumer.resume(owned.key)
 
     def release(self, assignments: Collection[Assignment]) -> None:
         """See `RecordSource`."""
@@ -230,16 +200,24 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
     async def fetch(self, wanted: Collection[Assignment], records_max: int, wait_s: float) -> dict[Assignment, Fetched]:
         """See `RecordSource`."""
         keys = [self._owned[assignment.tp].key for assignment in wanted if self._is_ours(assignment)]
+        if self._renewing is not None:
+            if self._renewing.done():
+                self._renewing.result()
+            return {}
         try:
             with asking("fetch records"):
                 got = await self._consumer.getmany(
                     *(keys or [NOBODY]), timeout_ms=int(wait_s * 1000) if keys else 0, max_records=max(1, records_max)
                 )
-        except KafkaUnavailable as error:
+        except (KafkaUnavailable, KafkaRefused) as error:
             if isinstance(error.__cause__, OffsetOutOfRangeError):
                 await self._go_on(error.__cause__)
                 return {}
+            self._trouble = str(error)
+            self._mend()
             raise
+        if self.lease_left_s() > 0:
+            self._trouble = ""
         fetched: dict[Assignment, Fetched] = {}
         for key in keys:
             owned = self._owned.get(TopicPartition(*key))
@@ -248,31 +226,22 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             records = got.get(key, [])
             if records and records[0].offset < owned.position:  # of an assignment before this one
                 continue
-            position = self._position(key)
+            position = position_of(self._consumer, key)
             if records or position > owned.position:
                 owned.position = max(position, owned.position)
                 fetched[owned.assignment] = Fetched(records, owned.position, self._consumer.highwater(key) or -1)
         return fetched
 
-    def _position(self, key: Any) -> int:
-        """The offset that the library hands out next; it has passed markers and holes that hold no record."""
-        assignment = self._consumer._subscription.subscription.assignment
-        state = assignment.state_value(key) if assignment is not None else None
-        return state.position if state is not None and state.has_valid_position else -1
-
     async def _go_on(self, error: OffsetOutOfRangeError) -> None:
         """Retention has taken what was to be read next."""
-        positions = Positions(
-            self._consumer, self._settings.subscription, self._settings.start, self._settings.out_of_range
-        )
         for key, offset in dict(error.args[0]).items():
             owned = self._owned.get(TopicPartition(*key))
             if owned is None:
                 continue
             with asking("look up the log's range"):
-                next_offset = await positions.gone(owned.assignment.tp, offset)
+                next_offset = await self._positions.gone(self._consumer, owned.assignment.tp, offset)
             if next_offset is None:
-                self._waiting = f"{owned.assignment.tp}: offset {offset} is gone, and out_of_range = stop"
+                owned.stopped = f"{owned.assignment.tp}: offset {offset} is gone, and out_of_range = stop"
                 self._consumer.pause(key)
             elif next_offset < offset:  # the log is another one: what is held of the old one means nothing
                 self._drop(owned)
@@ -280,6 +249,29 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             else:
                 owned.position = next_offset
                 self._consumer.seek(key, next_offset)
+
+    def _mend(self) -> None:
+        """The library tells the same error for ever where a task of its own has ended with one."""
+        coordinator = self._consumer._coordinator
+        if coordinator._coordination_task.done():
+            self._renewing = asyncio.create_task(self._renew())
+        elif coordinator._heartbeat_task is not None and coordinator._heartbeat_task.done():
+            coordinator.request_rejoin()
+
+    async def _renew(self) -> None:
+        """Go on with another client: this one is past help."""
+        self._renewals += 1
+        extra = {"code": "group.renewed", "subscription": self._settings.subscription}
+        log.error("%s: connecting anew, as %s", self._settings.subscription, self._trouble, extra=extra)
+        self._lease.end()
+        await self._commits.hold()
+        for owned in list(self._owned.values()):
+            self._drop(owned)
+        self._loading.cancel()
+        await stop(self._consumer)
+        self._member_id = ""
+        await self._join()
+        self._renewing = None
 
     async def commit(self, points: Mapping[Assignment, CommitPoint]) -> None:
         """See `RecordSource`."""
@@ -291,11 +283,19 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
 
     def waiting_for(self) -> str:
         """See `RecordSource`."""
-        return self._waiting
+        if self._trouble or self._waiting or self._loading.waiting:
+            return self._trouble or self._waiting or self._loading.waiting
+        if self._vigil.missing:
+            return f"topic {', '.join(self._vigil.missing)} is gone; it is read as soon as somebody creates it"
+        if self.lease_left_s() <= 0:
+            return UNCONFIRMED
+        return next((owned.stopped for owned in self._owned.values() if owned.stopped), "")
 
     def statistics(self) -> dict[str, int | float | str]:
         return {
             "partitions": len(self._owned),
             "generations": self._generations,
+            "renewals": self._renewals,
+            "lost_offsets": self._positions.lost,
             "lease_left_s": round(self.lease_left_s(), 3),
         }

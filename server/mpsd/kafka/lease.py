@@ -1,13 +1,19 @@
 """How long this member may still start deliveries: until the broker could have given its partitions away."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
 
+from aiokafka.errors import RequestTimedOutError
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
 
 MEMBERSHIP_LOST = {22, 25}
 """IllegalGeneration and UnknownMemberId."""
+
+
+HEARTBEATS_PER_SESSION = 3
+"""A heartbeat without an answer for this part of the session: another broker may be the coordinator by now."""
 
 
 def boottime_s() -> float:
@@ -26,6 +32,7 @@ class Lease:
     ) -> None:
         self._clock_s = clock_s
         self._length_s = min(session_timeout_ms, rebalance_timeout_ms) / 1000
+        self._heartbeat_s = session_timeout_ms / HEARTBEATS_PER_SESSION / 1000
         self._end_s = 0.0
 
     def hook(self, coordinator: Any) -> None:
@@ -34,7 +41,12 @@ class Lease:
 
         async def send_and_renew(request: Any) -> Any:
             sent_s = self._clock_s()
-            response = await send(request)
+            try:
+                async with asyncio.timeout(self._heartbeat_s if isinstance(request, HeartbeatRequest) else None):
+                    response = await send(request)
+            except TimeoutError:
+                coordinator.coordinator_dead()
+                raise RequestTimedOutError from None
             if isinstance(request, HeartbeatRequest | JoinGroupRequest | SyncGroupRequest):
                 self.answered(response.error_code, sent_s)
             return response

@@ -17,27 +17,44 @@ class Positions:
     """Looks positions up, for many partitions in few requests.
 
     Args:
-        start: where a group without commits begins.
+        start: where a group without commits begins. Partitions that appear while this member runs begin at their first
+            record whatever it says: nobody could have skipped it on purpose.
         out_of_range: where to go on if what was committed is gone from the log.
+
+    Attributes:
+        lost: offsets passed over since the beginning, because the log no longer had them.
     """
 
-    def __init__(self, consumer: Any, subscription: str, start: str | datetime, out_of_range: str) -> None:
-        self._consumer = consumer
+    def __init__(self, subscription: str, start: str | datetime, out_of_range: str) -> None:
         self._subscription = subscription
         self._start = start
         self._out_of_range = out_of_range
+        self._known: dict[str, int] = {}
+        self.lost = 0
 
-    async def look_up(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, Position | None]:
+    def see_topics(self, partitions: Mapping[str, int]) -> list[str]:
+        """Told how many partitions each topic has, 0 for one that is not there; returns the topics that are gone.
+
+        What comes back under the name of one that is gone is another topic: all its partitions appear.
+        """
+        for topic, count in partitions.items():
+            if count:
+                self._known.setdefault(topic, count)
+            elif topic in self._known:
+                self._known[topic] = 0
+        return [topic for topic, count in partitions.items() if topic in self._known and not count]
+
+    async def look_up(self, consumer: Any, tps: Collection[TopicPartition]) -> dict[TopicPartition, Position | None]:
         """Offset and metadata of all from one answer of the broker; None where `out_of_range` says to stop.
 
         Raises:
             KafkaError: as the library does.
         """
         keys = [ClientPartition(*tp) for tp in tps]
-        committed = await self._consumer._coordinator.fetch_committed_offsets(keys)
-        starts = await self._consumer.beginning_offsets(keys)
-        ends = await self._consumer.end_offsets(keys)
-        begin = await self._begin([key for key in keys if key not in committed], starts, ends)
+        committed = await consumer._coordinator.fetch_committed_offsets(keys)
+        starts = await consumer.beginning_offsets(keys)
+        ends = await consumer.end_offsets(keys)
+        begin = await self._begin(consumer, [key for key in keys if key not in committed], starts, ends)
         positions: dict[TopicPartition, Position | None] = {}
         for key in keys:
             point = committed.get(key)
@@ -50,26 +67,34 @@ class Positions:
             )
         return positions
 
-    async def gone(self, tp: TopicPartition, position: int) -> int | None:
+    async def gone(self, consumer: Any, tp: TopicPartition, position: int) -> int | None:
         """Where to go on when the log no longer has the position that was to be read; None: nowhere."""
         key = ClientPartition(*tp)
-        starts, ends = await self._consumer.beginning_offsets([key]), await self._consumer.end_offsets([key])
+        starts, ends = await consumer.beginning_offsets([key]), await consumer.end_offsets([key])
         return self._in_range(key, position, starts[key], ends[key])
 
-    async def _begin(self, keys: Collection[Any], starts: Mapping[Any, int], ends: Mapping[Any, int]) -> dict[Any, int]:
+    async def _begin(
+        self, consumer: Any, keys: Collection[Any], starts: Mapping[Any, int], ends: Mapping[Any, int]
+    ) -> dict[Any, int]:
+        appeared = {key: starts[key] for key in keys if key.partition >= self._known.get(key.topic, key.partition + 1)}
+        rest = [key for key in keys if key not in appeared]
         match self._start:
             case datetime() as at:
-                found = await self._consumer.offsets_for_times({key: int(at.timestamp() * 1000) for key in keys})
-                return {key: ends[key] if found.get(key) is None else found[key].offset for key in keys}
+                asked = {key: int(at.timestamp() * 1000) for key in rest}
+                found = await consumer.offsets_for_times(asked) if asked else {}
+                begin = {key: ends[key] if found.get(key) is None else found[key].offset for key in rest}
             case "latest":
-                return {key: ends[key] for key in keys}
+                begin = {key: ends[key] for key in rest}
             case _:
-                return {key: starts[key] for key in keys}
+                begin = {key: starts[key] for key in rest}
+        return begin | appeared
 
     def _in_range(self, tp: Any, offset: int, log_start: int, log_end: int) -> int | None:
         if log_start <= offset <= log_end:
             return offset
-        lost = log_start - offset if offset < log_start else 0
+        next_offset = {"stop": None, "latest": log_end}.get(self._out_of_range, log_start)
+        lost = 0 if next_offset is None else max(0, next_offset - offset)
+        self.lost += lost
         log.error(
             "%s/%d: offset %d is not in the log, which has %d to %d: %d offsets are lost; going on as out_of_range = %s says",
             tp.topic,
@@ -81,10 +106,4 @@ class Positions:
             self._out_of_range,
             extra={"code": "kafka.out_of_range", "subscription": self._subscription},
         )
-        match self._out_of_range:
-            case "stop":
-                return None
-            case "latest":
-                return log_end
-            case _:
-                return log_start
+        return next_offset

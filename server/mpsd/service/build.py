@@ -100,6 +100,7 @@ def group_settings(config: Config, subscription: Subscription) -> GroupSettings:
         rebalance_timeout_ms=kafka.rebalance_timeout_ms,
         heartbeat_interval_ms=kafka.heartbeat_interval_ms,
         fetch_bytes_max=kafka.fetch_bytes_max,
+        metadata_age_max_ms=kafka.metadata_age_max_ms,
         address=config.admin.advertise,
     )
 

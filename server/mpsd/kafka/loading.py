@@ -1,0 +1,73 @@
+"""Looks up where gained partitions begin, until it succeeds."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from typing import Any
+
+from mpsd.errors import KafkaRefused, KafkaUnavailable
+from mpsd.kafka.connection import asking
+from mpsd.kafka.owned import Owned
+from mpsd.kafka.positions import Positions
+from mpsd.ports import Position
+
+log = logging.getLogger("mpsd.group")
+
+REST_S = 1.0
+
+
+class Loading:
+    """One task at a time; a rebalance begins it anew.
+
+    Args:
+        consumer: the present one.
+        owned: the partitions that are ours now.
+        found: told where one begins, None where `out_of_range` says to stop.
+
+    Attributes:
+        waiting: what keeps it from succeeding, in words.
+    """
+
+    def __init__(
+        self,
+        subscription: str,
+        positions: Positions,
+        consumer: Callable[[], Any],
+        owned: Callable[[], Collection[Owned]],
+        found: Callable[[Owned, Position | None], None],
+    ) -> None:
+        self._subscription = subscription
+        self._positions = positions
+        self._consumer = consumer
+        self._owned = owned
+        self._found = found
+        self._task: asyncio.Task[None] | None = None
+        self.waiting = ""
+
+    def begin(self) -> None:
+        """There is a new assignment."""
+        self.cancel()
+        for owned in self._owned():
+            owned.stopped = ""
+        self._task = asyncio.create_task(self._run())
+
+    def cancel(self) -> None:
+        """Look nothing up any more."""
+        self.waiting = ""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        while gained := [owned for owned in self._owned() if owned.position is None and not owned.stopped]:
+            try:
+                with asking("look up where assigned partitions begin"):
+                    found = await self._positions.look_up(self._consumer(), [owned.assignment.tp for owned in gained])
+            except (KafkaUnavailable, KafkaRefused) as error:
+                self.waiting = str(error)
+                extra = {"code": error.code, "subscription": self._subscription}
+                log.warning("%s: waiting: %s", self._subscription, error, extra=extra)
+                await asyncio.sleep(REST_S)
+                continue
+            self.waiting = ""
+            for owned in gained:
+                self._found(owned, found[owned.assignment.tp])
