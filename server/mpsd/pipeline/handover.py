@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from mpsd.core.delivery import Assignment
 from mpsd.pipeline.committer import Committer
-from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
+from mpsd.pipeline.dead_letter_writer import HOLD, DeadLetterWriter
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.ports import Clock, DeliveryAdapter, RecordSource
 
@@ -33,6 +33,7 @@ class Handover:
         dead_letters: DeadLetterWriter,
         committer: Committer,
         forget: Callable[[Assignment], None],
+        on_ended: Callable[[asyncio.Task[None]], None],
         clock: Clock,
     ) -> None:
         """Begin with none leaving.
@@ -40,6 +41,7 @@ class Handover:
         Args:
             drain_timeout_s: for deliveries in flight and dead letters under way; then they are aborted.
             forget: lets all stages forget a partition.
+            on_ended: looks at a task that has ended, well or not.
         """
         self._subscription = subscription
         self._drain_timeout_s = drain_timeout_s
@@ -49,6 +51,7 @@ class Handover:
         self._dead_letters = dead_letters
         self._committer = committer
         self._forget = forget
+        self._on_ended = on_ended
         self._clock = clock
         self._tasks: dict[Assignment, asyncio.Task[None]] = {}
 
@@ -58,6 +61,7 @@ class Handover:
             queue.is_leaving = True
             queue.hold = LEAVING
             task = asyncio.create_task(self._hand_on(queue), name=f"{queue.assignment.tp} leaving")
+            task.add_done_callback(self._on_ended)
             self._tasks[queue.assignment] = task
 
     def cancel(self, assignment: Assignment) -> None:
@@ -67,7 +71,7 @@ class Handover:
         queue = self._pending.queues.get(assignment)
         if queue is not None and queue.is_leaving:
             queue.is_leaving = False
-            queue.hold = ""
+            queue.hold = HOLD if queue.unwritable else ""
 
     async def stop(self) -> None:
         """Cancel all; what was not handed on goes with the membership."""
@@ -81,8 +85,11 @@ class Handover:
         assignment = queue.assignment
         deadline_s = self._clock.monotonic_s() + self._drain_timeout_s
         await self._adapter.revoke(assignment, self._drain_timeout_s)
-        await self._dead_letters.settled([assignment], deadline_s - self._clock.monotonic_s())
-        await self._committer.commit_all([assignment])
+        while self._pending.queues.get(assignment) is queue:
+            await self._dead_letters.settled([assignment], deadline_s - self._clock.monotonic_s())
+            await self._committer.commit_all([assignment])
+            if self._is_committed(queue) or self._clock.monotonic_s() >= deadline_s:
+                break
         if self._pending.queues.get(assignment) is not queue:
             return
         self._tasks.pop(assignment, None)
@@ -90,3 +97,8 @@ class Handover:
         extra = {"code": "partition.released", "subscription": self._subscription}
         log.info("%s: drained, committed and handed on", assignment.tp, extra=extra)
         self._source.release([assignment])
+
+    @staticmethod
+    def _is_committed(queue: PartitionQueue) -> bool:
+        """Whether nothing was buried while the commit was under way, as what was lost at last may be when its window ends."""
+        return not queue.burying and queue.committed == queue.tracker.next_offset

@@ -15,7 +15,7 @@ from mpsd.core.retry_policy import PolicyRules, RetryPolicy
 from mpsd.errors import MpsError
 from mpsd.pipeline.committer import Committer
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
-from mpsd.pipeline.handover import LEAVING, Handover
+from mpsd.pipeline.handover import Handover
 from mpsd.pipeline.offset_maps import OffsetMaps
 from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.pending_queue import Ordering, PartitionQueue, PendingBudget, PendingQueue
@@ -82,7 +82,7 @@ class Pipeline:
         self.reader = Reader(source, self.pending, settings.name, clock)
         self._bucket = TokenBucket(settings.rate_max_per_s or None, clock.monotonic_s())
         self._dead_letters = DeadLetterWriter(
-            sink, settings.sender, settings.burial, self.pending, self._on_released, draw
+            sink, settings.sender, settings.burial, self.pending, self._on_ready, draw
         )
         self.writer = Writer(
             settings.name,
@@ -107,6 +107,7 @@ class Pipeline:
             self._dead_letters,
             self.committer,
             self._forget,
+            self._on_task_done,
             clock,
         )
         self._aborting: set[asyncio.Task[None]] = set()
@@ -231,12 +232,6 @@ class Pipeline:
     def _on_ready(self, queue: PartitionQueue) -> None:
         self._order.ready(queue)
         self.writer.wake()
-
-    def _on_released(self, queue: PartitionQueue) -> None:
-        if queue.is_leaving:
-            queue.hold = LEAVING
-        else:
-            self._on_ready(queue)
 
     def _on_room(self) -> None:
         self.reader.on_room()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mpsd.core.delivery import Delivery
 from mpsd.core.histogram import Histogram
 from mpsd.pipeline.pending_queue import PartitionQueue
 
@@ -86,6 +87,12 @@ class SubscriptionStatistics:
     stages: Mapping[str, Mapping[str, int | float | str]]
 
 
+def _age_s(delivery: Delivery, now_s: float, wall_s: float) -> float:
+    """Since the record's own time; since it was read, where it has none."""
+    timestamp = delivery.record.timestamp
+    return max(0.0, wall_s - timestamp / 1000) if timestamp >= 0 else now_s - delivery.read_at_s
+
+
 def partition_statistics(queue: PartitionQueue, now_s: float, wall_s: float) -> PartitionStatistics:
     tracker, oldest = queue.tracker, queue.tracker.oldest()
     behind = queue.high_watermark - tracker.next_offset
@@ -95,7 +102,7 @@ def partition_statistics(queue: PartitionQueue, now_s: float, wall_s: float) -> 
         epoch=queue.assignment.epoch,
         state=queue.hold or (OFFSET_MAP_FULL if queue.map_full else "delivering"),
         lag_records=max(0, behind) if queue.high_watermark >= 0 else -1,
-        lag_s=max(0.0, wall_s - oldest.record.timestamp / 1000) if oldest is not None else 0.0,
+        lag_s=_age_s(oldest, now_s, wall_s) if oldest is not None else 0.0,
         pending_records=len(tracker.unfinished),
         pending_bytes=queue.bytes,
         in_flight=queue.in_flight,

@@ -1,0 +1,71 @@
+"""A whole pipeline between doubles, in virtual time."""
+
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mpsd.config import Subscription
+from mpsd.core.retry import RetryRules
+from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget
+from mpsd.pipeline.pipeline import Pipeline, Settings
+from mpsd.service.build import pipeline_settings
+from tests.fakes.adapter import FakeAdapter
+from tests.fakes.clock import loop_clock, turns
+from tests.fakes.dead_letters import FakeDeadLetters
+from tests.fakes.source import FakeSource
+from tests.fakes.stage import policy_rules
+
+SUBSCRIPTION = {
+    "name": "billing",
+    "topics": ["orders"],
+    "group": "billing",
+    "delivery": {"protocol": "rest", "url": "http://127.0.0.1:8000/orders"},
+}
+
+
+def settings(**changes: Any) -> Settings:
+    """As configured by default, but for the rules of tests and these changes."""
+    made = pipeline_settings(Subscription.model_validate(SUBSCRIPTION))
+    burial = RetryRules(attempts_max=1, backoff_initial_s=1.0, backoff_max_s=8.0)
+    told: dict[str, Any] = {"rules": policy_rules(), "burial": burial, **changes}
+    return dataclasses.replace(made, **told)
+
+
+class Piped:
+    """A pipeline and what it is connected to."""
+
+    def __init__(self, told: Settings) -> None:
+        self.source = FakeSource()
+        self.adapter = FakeAdapter()
+        self.sink = FakeDeadLetters()
+        self.pipeline = Pipeline(
+            told, self.source, self.adapter, self.sink, PendingBudget(1 << 30), loop_clock(), lambda: 1.0
+        )
+
+    @property
+    def queues(self) -> list[PartitionQueue]:
+        return list(self.pipeline.pending.queues.values())
+
+    def committed(self, partition: int = 0) -> int | None:
+        """Where the group stands, None if it never committed."""
+        found = [point.next_offset for tp, point in self.source.committed.items() if tp.partition == partition]
+        return found[0] if found else None
+
+    async def joined(self) -> None:
+        """Let the reader's task begin, and fail if it must."""
+        await turns()
+        assert self.pipeline.state != "starting"
+
+
+@asynccontextmanager
+async def piped(**changes: Any) -> AsyncIterator[Piped]:
+    """Started, joined, and stopped at the end unless the story did so."""
+    made = Piped(settings(**changes))
+    await made.pipeline.start()
+    await made.joined()
+    try:
+        yield made
+    finally:
+        if made.pipeline.state != "stopped":
+            await made.pipeline.stop(1.0)
