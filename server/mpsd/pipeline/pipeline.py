@@ -27,7 +27,7 @@ from mpsd.ports import SYSTEM_CLOCK, Clock, DeadLetterSink, DeliveryAdapter, Pos
 log = logging.getLogger("mpsd.pipeline")
 
 LEASE_GUARD_S = 0.25
-"""How late the end of the lease is noticed."""
+"""How often the lease is looked at before it is about to end."""
 COMMIT_S_MIN = 1.0
 """However long deliveries took to finish, the last commit gets this time."""
 
@@ -210,9 +210,10 @@ class Pipeline:
         await self.reader.run()
 
     async def _guard_lease(self) -> None:
-        """A delivery ends with its lease: by then somebody else may own the partition and start the next of its key."""
+        """A delivery ends with its lease, not a moment later: somebody else may start the next of its key then."""
         while True:
-            await asyncio.sleep(LEASE_GUARD_S)
+            left_s = self._source.lease_left_s()
+            await asyncio.sleep(left_s if 0 < left_s < LEASE_GUARD_S else LEASE_GUARD_S)
             if self.writer.in_flight and self._source.lease_left_s() <= 0:
                 extra = {"code": "partition.lease_over", "subscription": self.settings.name}
                 log.warning(

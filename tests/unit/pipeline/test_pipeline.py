@@ -392,6 +392,20 @@ async def test_deliveries_end_with_their_lease() -> None:
         assert at.committed() == 20
 
 
+@in_virtual_time
+async def test_no_delivery_outlives_its_lease_however_shortly() -> None:
+    async with piped() as at:
+        at.adapter.answer = lambda _: None
+        at.source.produce(*KEYS)
+        at.source.assign()
+        await at.adapter.until(lambda: len(at.adapter.in_flight) == 20)
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + 1.1
+        at.source.lease_left_s = lambda: end_s - loop.time()  # type: ignore[method-assign]
+        await asyncio.sleep(1.101)
+        assert not at.adapter.in_flight
+
+
 # The end
 
 
