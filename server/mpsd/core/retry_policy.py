@@ -40,11 +40,13 @@ class Moment(NamedTuple):
         now_s: the monotonic clock.
         wall_ms: the wall clock, milliseconds since the epoch.
         jitter: 0 up to 1.
+        in_flight: other deliveries that had begun and not ended.
     """
 
     now_s: float
     wall_ms: int
     jitter: float
+    in_flight: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +151,8 @@ class RetryPolicy:
         trouble.holds += 1
         if outcome.throttled:
             self.throttle.asked_for_less(moment.now_s)
-        if trouble.holds == 1:
-            trouble.successes_mark = breaker.successes
+        if trouble.holds == 1:  # an endpoint that shuts down still ends what it had begun: that says nothing
+            trouble.successes_mark = breaker.successes + moment.in_flight
         elif (
             not breaker.is_open and breaker.successes - trouble.successes_mark >= self._rules.breaker.successes_between
         ):

@@ -201,7 +201,7 @@ class Writer:
             self._adapter.deliver(batch)
 
     def _failed(self, queue: PartitionQueue, delivery: Delivery, outcome: Outcome, now_s: float) -> None:
-        moment = Moment(now_s, int(self._wall_s() * 1000), self._draw())
+        moment = Moment(now_s, int(self._wall_s() * 1000), self._draw(), self.in_flight)
         self.outcomes[code_of(outcome)] += 1
         verdict = self._policy.judge(delivery, outcome, moment)
         if isinstance(verdict, Undecided):

@@ -152,6 +152,15 @@ def test_it_is_blamed_anew_only_after_as_many_successes_again() -> None:
     assert trouble_of(made) == (2, False)
 
 
+def test_what_was_in_flight_when_an_outage_began_and_ended_well_says_nothing() -> None:
+    policy, made = policy_of(), delivery()
+    assert isinstance(policy.judge(made, REFUSED, at(10.0)._replace(in_flight=5)), Hold)
+    for _ in range(5):
+        policy.succeeded(delivery(1, b"b"))
+    assert isinstance(judge(policy, made, REFUSED), Hold)
+    assert trouble_of(made) == (0, False)
+
+
 def test_nobody_is_blamed_while_the_breaker_is_open() -> None:
     policy, made = policy_of(), delivery(99, b"other")
     judge(policy, made, REFUSED)
