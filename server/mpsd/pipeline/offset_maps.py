@@ -26,11 +26,17 @@ class OffsetMaps:
         self._left_out: dict[Assignment, int] = {}
 
     def restore(self, assignment: Assignment, position: Position) -> OffsetTracker:
-        """Begin where the group stands. The map counts only with the base that it came with."""
+        """Begin where the group stands.
+
+        The map counts only with the base that it came with, and with a later one if retention has taken what lies between.
+        """
         committed, tp = position.committed, assignment.tp
-        if committed is None or committed.next_offset != position.next_offset:
+        if committed is None or not (
+            committed.next_offset == position.next_offset
+            or committed.next_offset < position.next_offset == position.log_start
+        ):
             return OffsetTracker(position.next_offset)
-        found = decode(committed.metadata, tp, position.next_offset, position.log_start, position.log_end)
+        found = decode(committed.metadata, tp, committed.next_offset, position.log_start, position.log_end)
         if isinstance(found, OffsetMap):
             return OffsetTracker(position.next_offset, found.runs, found.attempts)
         self._tell_ignored(assignment, found)

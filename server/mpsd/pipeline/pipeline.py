@@ -153,10 +153,11 @@ class Pipeline:
 
     def on_assigned(self, assignment: Assignment, position: Position) -> None:
         """See `AssignmentListener`."""
+        ignored = self.maps.ignored.total()
         tracker = self.maps.restore(assignment, position)
         committed = position.committed.next_offset if position.committed is not None else -1
         self.pending.open(PartitionQueue(assignment, tracker, committed, position.log_end))
-        if committed != position.next_offset:
+        if committed != position.next_offset or self.maps.ignored.total() > ignored:  # ignored, it might fit one day
             self.committer.wake()
         log.info(
             "%s: assigned, from offset %d of %d to %d",
