@@ -67,7 +67,7 @@ class Broker:
         metadata_max: int,
         tell: Callable[[str], None],
         on_committed: Callable[[TopicPartition, int], None],
-        on_dropped: Callable[[str], None],
+        on_dropped: Callable[[Any], None],
     ) -> None:
         self._loop = loop
         self._dice = dice
@@ -227,11 +227,11 @@ class Broker:
         for connection in self.connections:
             self.close(connection)
         self.connections.clear()
-        self.group.disconnect()
+        self.group.go_down()
 
     def come_up(self) -> None:
         self.is_up = True
-        self.group.disconnect()
+        self.group.come_up()
 
     def close(self, connection: Connection) -> None:
         connection.closed = True

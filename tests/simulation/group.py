@@ -145,11 +145,19 @@ class Group:
             error = REBALANCE_IN_PROGRESS if self.state is State.COMPLETING else 0
         return error
 
-    def disconnect(self) -> None:
-        """The broker was gone: who waited is told by its connection; sessions begin anew."""
+    def go_down(self) -> None:
+        """The broker is gone: who waits is told by its connection, and nobody's silence counts."""
+        self._round += 1
         for member in self.members.values():
             member.join = member.sync = None
+            self._silence(member)
+
+    def come_up(self) -> None:
+        """Sessions begin anew, and so does a rebalance that was under way."""
+        for member in self.members.values():
             self._listen(member)
+        if self.members and self.state in {State.PREPARING, State.COMPLETING}:
+            self._prepare()
 
     def _fence(self, generation: int, member_id: str) -> int:
         if member_id not in self.members:
@@ -210,8 +218,6 @@ class Group:
         if round_ == self._round and self.state is State.COMPLETING:
             for member in [member for member in self.members.values() if member.sync is None]:
                 self._drop(member)
-            if self.members and self.state is not State.PREPARING:
-                self._prepare()
 
     def _distribute(self, assignments: dict[str, Any]) -> None:
         self.state = State.STABLE

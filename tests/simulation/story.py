@@ -181,13 +181,10 @@ class Story:
 
     def expire(self, tp: TopicPartition, offset: int) -> None:
         """Retention takes all before the offset."""
-        committed = self.broker.committed.get(tp, Stored(0, "")).offset
         for gone in self.broker.logs[tp].delete_before(offset):
             if place(gone) not in self._settled:
                 self.judge.see(Removed(gone))
         self.tell(f"{tp} begins at {offset}")
-        if offset > committed:  # the map counts only with its base
-            self.judge.see(DaemonKilled(self.loop.time(), {tp}, 0.0))
 
     async def run(self) -> None:
         for tp, (offset, metadata) in self.plan.committed.items():

@@ -13,7 +13,8 @@ from mpsd.demo.guarantees.guarantee import Fault, Guarantee, Place
 class OutageSpendsNoAttempts(Guarantee):
     """The attempts of a record are its own failures; those of the endpoint while it is out of reach cost nothing.
 
-    Outside of a declared outage a lost or unavailable delivery may cost an attempt: there it can be the record's fault.
+    Outside of a declared outage a lost or unavailable delivery may cost an attempt: there it can be the record's fault;
+    so may one that began before the outage and was not answered in time.
 
     Holds:   1 fails (attempt 1), outage, 1 accepted (attempt 2)
     Breaks:  1 fails (attempt 1), outage, 1 accepted (attempt 4) · outage, dead letter 1 as attempts-exhausted
@@ -24,6 +25,7 @@ class OutageSpendsNoAttempts(Guarantee):
     def __init__(self) -> None:
         self._outage = False
         self._failures: Counter[Place] = Counter()
+        self._began_well: set[Place] = set()
         self._faults: list[Fault] = []
 
     @override
@@ -37,6 +39,8 @@ class OutageSpendsNoAttempts(Guarantee):
     @override
     def on_delivery_started(self, record: Record, at_s: float, attempt: int = 1) -> None:
         place = Place.of(record)
+        if not self._outage:
+            self._began_well.add(place)
         if attempt > self._failures[place] + 1:
             self._faults.append(
                 Fault(place, f"came as attempt {attempt} after {self._failures[place]} failures of its own")
@@ -45,6 +49,9 @@ class OutageSpendsNoAttempts(Guarantee):
     @override
     def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
         endpoint_s_fault = isinstance(outcome, Unavailable) or (isinstance(outcome, Retryable) and outcome.lost)
+        if isinstance(outcome, Retryable) and outcome.code == "timeout" and Place.of(record) in self._began_well:
+            endpoint_s_fault = False
+        self._began_well.discard(Place.of(record))
         if isinstance(outcome, Retryable | Unavailable | Rejected) and not (endpoint_s_fault and self._outage):
             self._failures[Place.of(record)] += 1
 
