@@ -46,14 +46,16 @@ class Fleet:
 
     Args:
         replicas: of every topic.
+        user: as whom the daemons come, where access is controlled.
     """
 
-    def __init__(self, world: World, replicas: int = 1) -> None:
+    def __init__(self, world: World, replicas: int = 1, user: str = "") -> None:
         self.world = world
         self.topic = ""
         self.seen: list[Seen] = []
         self.behaviour: Callable[[Request], Answer | None] = lambda _: Answer(after_s=WORK_S)
         self._replicas = replicas
+        self._user = user
         self._by_name: dict[str, Daemon] = {}
         world.application.behaviour = self._receive
 
@@ -67,7 +69,19 @@ class Fleet:
         """`retention_ms="1"` sets `retention.ms`."""
         self.topic = f"t-{uuid.uuid4().hex[:12]}"
         await self.recreate_topic(partitions, **configs)
+        if self._user:
+            await self.permit(topic=self.topic)
+            await self.permit(group=self.topic)
+            await self.world.kafka.allow(self._user, ["create", "write", "describe"], topic=f"{self.topic}.dlq")
         return self.topic
+
+    async def permit(self, **name: str) -> None:
+        """Let the daemons read a topic, or work in a group."""
+        await self.world.kafka.allow(self._user, ["read", "describe"] if "topic" in name else ["read"], **name)
+
+    async def forbid(self, topic: str = "", group: str = "") -> None:
+        """Take it back."""
+        await self.world.kafka.forbid(self._user, topic=topic, group=group)
 
     async def recreate_topic(self, partitions: int = PARTITIONS, **configs: str) -> None:
         """The one of before, which has been deleted."""

@@ -244,6 +244,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
                 owned.stopped = f"{owned.assignment.tp}: offset {offset} is gone, and out_of_range = stop"
                 self._consumer.pause(key)
             elif next_offset < offset:  # the log is another one: what is held of the old one means nothing
+                self._positions.see_topics({owned.assignment.tp.topic: 0})
                 self._drop(owned)
                 self._consumer._coordinator.request_rejoin()
             else:

@@ -93,8 +93,8 @@ class Positions:
         if log_start <= offset <= log_end:
             return offset
         next_offset = {"stop": None, "latest": log_end}.get(self._out_of_range, log_start)
-        lost = 0 if next_offset is None else max(0, next_offset - offset)
-        self.lost += lost
+        lost = max(0, (log_start if next_offset is None else next_offset) - offset)
+        self.lost += 0 if next_offset is None else lost
         log.error(
             "%s/%d: offset %d is not in the log, which has %d to %d: %d offsets are lost; going on as out_of_range = %s says",
             tp.topic,

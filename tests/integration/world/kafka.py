@@ -10,14 +10,14 @@ from aiokafka import TopicPartition as ClientPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
-from aiokafka.protocol.admin import CreateAclsRequest
+from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 
 from mpsd.core.record import TopicPartition
 from mpsd.demo.guarantees.events import SeenRecord
 from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.topics import Topics
 
-_TOPIC, _GROUP, _LITERAL, _ALLOW = 2, 3, 3, 3
+_TOPIC, _GROUP, _LITERAL, _ALLOW, _ANY = 2, 3, 3, 3, 1
 _OPERATIONS = {"read": 3, "write": 4, "create": 5, "describe": 8}
 """Numbers of Kafka's protocol, for access control lists."""
 
@@ -88,6 +88,14 @@ class Kafka:
             for code, *_ in (await self.admin._send_to_controller(acl)).creation_responses:
                 if code:
                     raise for_code(code)(name)
+
+    async def forbid(self, user: str, *, topic: str = "", group: str = "") -> None:
+        """Take back all that `allow` gave."""
+        kind, name = (_TOPIC, topic) if topic else (_GROUP, group)
+        given = DeleteAclsRequest(kind, name, _LITERAL, f"User:{user}", "*", _ANY, _ALLOW)
+        for code, *_ in (await self.admin._send_to_controller(given)).filter_responses:
+            if code:
+                raise for_code(code)(name)
 
     async def delete_records(self, topic: str, partition: int, before_offset: int) -> None:
         await self.admin.delete_records({ClientPartition(topic, partition): RecordsToDelete(before_offset)})
