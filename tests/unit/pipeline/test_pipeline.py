@@ -419,6 +419,7 @@ async def test_a_clean_stop_commits_all_that_was_finished_and_leaves() -> None:
         at.source.produce(b"late")
         await at.pipeline.stop(10.0)
         assert (at.committed(), len(at.adapter.started)) == (20, 20)
+        assert len(at.source.commits) == 2
         assert (at.source.is_closed, at.sink.is_closed, at.adapter.is_closed) == (True, True, True)
         assert (at.pipeline.state, at.queues) == ("stopped", [])
 

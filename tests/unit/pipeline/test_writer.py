@@ -603,3 +603,15 @@ async def test_a_probe_that_is_due_and_finds_no_demand_is_not_asked_for_again_an
     stage.adapter.concurrency_max = 1
     await turns()
     assert stage.adapter.offsets[-1] == 3
+
+
+@in_virtual_time
+async def test_a_partition_that_left_takes_its_sick_keys_along() -> None:
+    stage = await started(Stage(policy_rules(sick_key_after=1)))
+    stage.adapter.answer = lambda _: FAILED
+    queue = stage.open()
+    stage.read(queue, b"a")
+    await stage.done(queue)
+    assert stage.policy.statistics()["sick_keys"] == 1
+    stage.writer.forget(queue.assignment)
+    assert stage.policy.statistics()["sick_keys"] == 0
