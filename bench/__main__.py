@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Annotated
@@ -64,6 +65,7 @@ def bench(
             raise typer.BadParameter(f"no case {name!r}; there are {', '.join([*known, STAGES])}")
     if profiled and known.get(profiled, known["floor"]).kind is not Kind.THROUGHPUT:
         raise typer.BadParameter(f"{profiled!r} cannot be profiled: it is no run of a full topic")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         report = asyncio.run(_run(known, wanted, repeat, profiled))
     except MpsError as error:

@@ -104,13 +104,8 @@ def cases(records: int = RECORDS) -> list[Case]:
         _grown("keys-100", "100 keys", replace(base, keys=100)),
         _grown("keys-1000000", "1,000,000 keys", replace(base, keys=1_000_000)),
         _grown("backlog", f"{5 * records:,} records", replace(base, records=5 * records)),
-        Case(
-            name="full",
-            title="full queues, stalled application",
-            kind=Kind.FULL,
-            workload=base,
-            targets=(Target(figure="peak_mib", sense="max", bound=150),),
-        ),
+        _full("full", "full queues, stalled application", base),
+        _full("full-64", "the same, 64 partitions", replace(base, partitions=64)),
         Case(
             name="latency",
             title="500 records/s",
@@ -126,3 +121,8 @@ def cases(records: int = RECORDS) -> list[Case]:
 
 def _grown(name: str, title: str, workload: Workload) -> Case:
     return Case(name=name, title=title, workload=workload, grows_from="base", targets=(GROWTH,))
+
+
+def _full(name: str, title: str, workload: Workload) -> Case:
+    target = Target(figure="peak_mib", sense="max", bound=150)
+    return Case(name=name, title=title, kind=Kind.FULL, workload=workload, targets=(target,))

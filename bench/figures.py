@@ -14,6 +14,8 @@ class Figures:
         records_per_s: from the first delivery to the last.
         cpu_us: CPU time of the measured process per record, over the same time.
         steady_cpu_us: the same without the first tenth of the records, during which the daemon still opens its listeners.
+        busy: CPU time of the measured process by the time it took, 1.0 at most on one core: what is missing it waited, for Kafka,
+            for the sink, or for the machine.
         peak_mib: resident memory at its highest.
         first_s: from the start of the process to the first delivery.
         p50_ms: latency from the producer's call to the sink; p99_ms and worst_ms alike.
@@ -24,6 +26,7 @@ class Figures:
     records_per_s: float | None = None
     cpu_us: float | None = None
     steady_cpu_us: float | None = None
+    busy: float | None = None
     peak_mib: float | None = None
     first_s: float | None = None
     p50_ms: float | None = None

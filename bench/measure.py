@@ -73,6 +73,7 @@ async def throughput(stage: Stage, case: Case, sampled_into: Path | None = None)
     return Figures(
         records_per_s=(records - 1) / (last.at_s - first.at_s),
         cpu_us=(last.cpu_s - first.cpu_s) / (records - 1) * 1e6,
+        busy=(last.cpu_s - first.cpu_s) / (last.at_s - first.at_s),
         steady_cpu_us=(last.cpu_s - warm.cpu_s) / (records - warm.records) * 1e6,
         peak_mib=peak_mib,
         first_s=first.at_s - daemon.started_s,
@@ -143,4 +144,5 @@ async def _tool(stage: Stage, case: Case, module: str) -> Figures:
     workload = case.workload
     said = await stage.run_tool(module, stage.sink.url, workload.records, case.in_flight, workload.value_bytes)
     seen = await stage.sink.seen()
-    return Figures(**said, sink_cpu_us=seen.sink_cpu_s / max(1, seen.records) * 1e6)
+    busy = said["cpu_us"] * said["records_per_s"] / 1e6
+    return Figures(**said, busy=busy, sink_cpu_us=seen.sink_cpu_s / max(1, seen.records) * 1e6)

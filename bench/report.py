@@ -19,6 +19,7 @@ COLUMNS = {
     "records_per_s": ("records/s", "{:,.0f}"),
     "cpu_us": ("CPU µs/record", "{:.1f}"),
     "steady_cpu_us": ("without start", "{:.1f}"),
+    "busy": ("busy", "{:.0%}"),
     "growth": ("growth", "{:+.0%}"),
     "peak_mib": ("peak MiB", "{:.0f}"),
     "first_s": ("first, s", "{:.2f}"),
@@ -29,6 +30,7 @@ COLUMNS = {
 NOTES = (
     "records/s and CPU: from the first delivery to the last, of the daemon's process (floor, ceiling: of the client's).",
     "without start: the CPU after the first tenth of the records, as the listeners are opened during the first.",
+    "busy: the part of the time in which it had the CPU; the rest it waited for Kafka, for the sink or for the machine.",
     "growth: the CPU without start against the base's, for 5 ms on 1 partition against 5 ms on 8.",
     "first: from the start of the process to the first delivery. sink: its CPU per record; it shares a core with Kafka.",
 )
@@ -102,6 +104,8 @@ def show(report: Report, console: Console | None = None) -> None:
     if report.rows:
         console.print(_cases(report.rows, is_plain=not console.is_terminal))
         console.print("\n".join(NOTES))
+        console.print()
+        console.print(_targets(report.rows, is_plain=not console.is_terminal))
     if report.stages:
         console.print("\nµs of CPU per record, each stage by itself")
         table = _table(("stage", "µs"), is_plain=not console.is_terminal)
@@ -115,10 +119,19 @@ def show(report: Report, console: Console | None = None) -> None:
 
 def _cases(rows: Sequence[Row], *, is_plain: bool) -> Table:
     used = [name for name in COLUMNS if any(getattr(row.figures, name) is not None for row in rows)]
-    table = _table(("case", *(COLUMNS[name][0] for name in used)), is_plain=is_plain)
-    table.add_column("targets", no_wrap=False)
+    table = _table(("case", "", *(COLUMNS[name][0] for name in used)), is_plain=is_plain)
     for row in rows:
-        table.add_row(row.case.title, *(_cell(name, getattr(row.figures, name)) for name in used), _verdict(row))
+        table.add_row(row.case.name, row.case.title, *(_cell(name, getattr(row.figures, name)) for name in used))
+    return table
+
+
+def _targets(rows: Sequence[Row], *, is_plain: bool) -> Table:
+    table = _table(("case", "target", "reached", ""), is_plain=is_plain)
+    for row in rows:
+        for target, is_met in row.verdicts():
+            reached = _cell(target.figure, getattr(row.figures, target.figure))
+            verdict = Text("met") if is_met else Text("MISSED", "bold red")
+            table.add_row(row.case.name, words(target), reached, verdict)
     return table
 
 
@@ -128,19 +141,11 @@ def _cell(name: str, value: float | None) -> str:
     return COLUMNS[name][1].format(value - 1 if name == "growth" else value)
 
 
-def _verdict(row: Row) -> Text:
-    text = Text()
-    for target, is_met in row.verdicts():
-        text.append("\n" if text else "")
-        text.append("met    " if is_met else "MISSED ", style="green" if is_met else "bold red")
-        text.append(words(target))
-    return text
-
-
 def _table(columns: Sequence[str], *, is_plain: bool) -> Table:
     table = Table(box=None if is_plain else SIMPLE, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+        is_word = column in {"", "target"} or not number
+        table.add_column(column, justify="left" if is_word else "right", no_wrap=True)
     return table
 
 
