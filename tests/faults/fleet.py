@@ -195,6 +195,12 @@ class Fleet:
         return [seen for seen in late if (seen.tp, seen.epoch) in old]
 
 
+async def lasts(seconds: float) -> None:
+    """Let a fault go on for so long."""
+    end_s = time.monotonic() + seconds
+    await until(lambda: time.monotonic() >= end_s, "time goes on")
+
+
 class Quiet:
     """What daemons spend while they can do nothing.
 

@@ -1,12 +1,11 @@
 """Permissions that are withdrawn from a daemon in flow, and granted again."""
 
 import json
-import time
 
 import pytest
 
 from tests.faults.figures import Figures
-from tests.faults.fleet import PARTITIONS, REPEATED_S, Fleet, Quiet
+from tests.faults.fleet import PARTITIONS, REPEATED_S, Fleet, Quiet, lasts
 from tests.integration.world import until
 
 REFUSED_S = 3.0
@@ -30,8 +29,7 @@ async def test_a_permission_is_revoked_and_granted_again(guarded: Fleet, figures
                 return status == 503 and "authorization" in json.loads(body)["reasons"][0].lower()
 
             await until(is_told, "it says what is refused")
-            told_s = time.monotonic()
-            await until(lambda: time.monotonic() > told_s + REFUSED_S, "it lasts")
+            await lasts(REFUSED_S)
         guarded.cut()
         await guarded.permit(**name)
         await daemon.ready()

@@ -1,13 +1,12 @@
 """Members that come, go, die and freeze: nothing is lost, little is done again, and no key is in two hands."""
 
 import random
-import time
 
 import pytest
 
 from tests.faults.figures import Figures
-from tests.faults.fleet import REBALANCE_S, REPEATED_S, SESSION_S, Fleet
-from tests.integration.world import until
+from tests.faults.fleet import KEYS, REBALANCE_S, REPEATED_S, SESSION_S, Fleet, lasts
+from tests.integration.world import HELD, Answer, Message, keyed, until
 
 pytestmark = pytest.mark.integration
 
@@ -51,8 +50,8 @@ async def test_a_frozen_member_starts_nothing_before_it_is_confirmed(fleet: Flee
     await fleet.start("a", "b")
     await fleet.balanced()
     async with fleet.load():
-        frozen_s = fleet.freeze("a")
-        await until(lambda: time.monotonic() > frozen_s + 2 * SESSION_S, "two sessions are over")
+        fleet.freeze("a")
+        await lasts(2 * SESSION_S)
         thawed_s = fleet.thaw("a")
         await until(lambda: any(seen.daemon == "a" and seen.at_s > thawed_s for seen in fleet.seen), "it works again")
         await fleet.balanced()
@@ -67,12 +66,41 @@ async def test_a_member_frozen_within_its_session(fleet: Fleet, figures: Figures
     await fleet.start("a", "b")
     await fleet.balanced()
     async with fleet.load():
-        frozen_s = fleet.freeze("a")
+        fleet.freeze("a")
         fleet.begin("c")
-        await until(lambda: time.monotonic() > frozen_s + 0.95 * SESSION_S, "its session is nearly over")
+        await lasts(0.9 * SESSION_S)
         thawed_s = fleet.thaw("a")
         await fleet.balanced()
         await fleet.more()
     cost = await fleet.settle(REPEATED_S)
     assert max(seen.at_s for seen in fleet.seen if seen.daemon == "a") > thawed_s
     figures.note("SIGSTOP while another joins, SIGCONT within the session", **cost)
+
+
+@pytest.mark.parametrize("finished", [10_000])
+async def test_what_is_finished_behind_a_stuck_record_survives_a_kill(
+    fleet: Fleet, figures: Figures, finished: int
+) -> None:
+    """Once the last commit is over, nothing but the stuck record is delivered again."""
+    world = fleet.world
+    await fleet.create_topic(1)
+    fleet.behaviour = lambda request: HELD if request.record.key == b"stuck" else Answer()
+    room = {"records_max": finished + 10}
+    await fleet.start("a", pending=room)
+    others = [keyed(number, KEYS) for number in range(finished)]
+    await world.produce(fleet.topic, [Message(b"stuck", b"1"), *others, Message(b"stuck", b"2")])
+    await until(lambda: fleet.accepted == finished, "all others are accepted", 60.0)
+    before = (await fleet["a"].metrics()).sum("mps_commits_total")
+
+    async def is_committed() -> bool:
+        nonlocal before
+        last, before = before, (await fleet["a"].metrics()).sum("mps_commits_total")
+        return last == before
+
+    await until(is_committed, "the last commit is over", every_s=1.0)
+    await fleet.kill("a")
+    world.application.heal()
+    await fleet.start("a", pending=room)
+    cost = await fleet.settle()
+    assert set(world.application.accepted.values()) == {1}
+    figures.note(f"SIGKILL with one key stuck and {finished:,} finished", **cost)

@@ -7,7 +7,7 @@ from aiokafka.admin import NewPartitions
 from aiokafka.errors import TopicAlreadyExistsError
 
 from tests.faults.figures import Figures
-from tests.faults.fleet import PARTITIONS, Fleet, Quiet
+from tests.faults.fleet import PARTITIONS, Fleet, Quiet, lasts
 from tests.integration.world import Answer, Message, Request, until
 
 pytestmark = pytest.mark.integration
@@ -51,8 +51,7 @@ async def test_a_topic_is_deleted_and_made_anew(fleet: Fleet, figures: Figures, 
                 return "is gone" in (await daemon.get("/readyz"))[1]
 
             await until(is_told, "it says that the topic is gone")
-            gone_at_s = time.monotonic()
-            await until(lambda: time.monotonic() > gone_at_s + gone_s, "it stays away")
+            await lasts(gone_s)
     await until(lambda: recreated(fleet), "the name is free")
     numbers = taken(fleet)
     anew_s = time.monotonic()

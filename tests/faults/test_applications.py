@@ -1,0 +1,65 @@
+"""An application that is killed in full flow and comes back at the same address."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from mpsd.demo.broker.ports import free_ports
+from mpsd.demo.children import Child, application_argv
+from mpsd.demo.guarantees.event_log import read_events
+from mpsd.demo.guarantees.events import DeliveryStarted
+from tests.faults.figures import Figures
+from tests.faults.fleet import PER_S, Fleet, Quiet, lasts
+from tests.integration.world import until
+
+pytestmark = pytest.mark.integration
+
+KILLS = 3
+READY_S = 30.0
+
+
+async def test_the_application_is_killed_and_comes_back(fleet: Fleet, figures: Figures) -> None:
+    """A process that dies with many deliveries in flight charges none of them: no record needs more than a second attempt."""
+    world = fleet.world
+    await fleet.create_topic()
+    (port,) = free_ports(1)
+    log = world._processes.directory / "events.jsonl"
+
+    async def application() -> str:
+        argv = [*application_argv(log), "--port", str(port), "--work-s", "0.01"]
+        return await Child(world._processes, "application", argv).says("http://", READY_S)
+
+    shares: list[float] = []
+    url = await application()
+    await fleet.start("a", "b", delivery={"url": url})
+    await fleet.balanced()
+    async with world.producing(fleet.topic, keys=1_000, per_s=PER_S // 2):
+        for _ in range(KILLS):
+            await grows(log, 1_000)
+            world._processes.signal("application", signal.SIGKILL)
+            world._processes.wait("application", READY_S)
+            with Quiet(*fleet) as quiet:
+                await lasts(1.0)
+            await application()
+            shares.append(quiet.cpu_share)
+    await world.settled(fleet.topic)
+    events = list(read_events(log.read_text().splitlines()))
+    world.application.events[:] = events
+    attempts = max(event.attempt for event in events if isinstance(event, DeliveryStarted))
+    await world.judge(fleet.topic, repeated_s=0.0)
+    figures.note(
+        f"application killed {KILLS} times in full flow", lost=0, most_attempts=attempts, cpu_share=max(shares)
+    )
+    assert attempts <= 2
+
+
+async def grows(log: Path, lines: int) -> None:
+    """Wait for so many more."""
+    goal = count(log) + lines
+    await until(lambda: count(log) >= goal, "records flow")
+
+
+def count(log: Path) -> int:
+    """Its lines so far."""
+    return log.read_bytes().count(b"\n") if log.exists() else 0
