@@ -4,10 +4,10 @@ BIN    := .venv/bin
 READY  := .venv/.ready
 STUBS  := .venv/.stubs
 PROTOS := $(shell find proto -name '*.proto')
-FAST   := -m "not integration" --ignore=tests/integration --ignore=tests/conformance --ignore=tests/simulation
+FAST   := -m "not integration" --ignore=tests/integration --ignore=tests/conformance --ignore=tests/faults --ignore=tests/simulation
 SYNC   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help demo test check bench proto broker fix docs lock clean lint types layers protos pages fast
+.PHONY: help demo test check soak bench proto broker fix docs lock clean lint types layers protos pages fast
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
@@ -21,6 +21,9 @@ test: $(STUBS) ## every test, with coverage of the server
 
 check: $(STUBS) ## what CI runs: format, lint, types, layers, protos, generated pages, fast tests
 	@$(MAKE) --no-print-directory --keep-going -j2 $(SYNC) types fast lint layers protos pages
+
+soak: $(STUBS) ## faults at random on real brokers and daemons, for MINUTES=60; SEED=… repeats the order of a run
+	@MINUTES=$(or $(MINUTES),60) SEED=$(SEED) $(BIN)/python -m pytest tests/faults -o faulthandler_timeout=0 $(ARGS)
 
 bench: $(STUBS) ## speed, memory and latency on a real broker
 	@$(BIN)/python -m bench $(ARGS)

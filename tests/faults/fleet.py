@@ -1,5 +1,6 @@
 """Several daemons that share a group, and what their deliveries look like from the application's side."""
 
+import os
 import signal
 import time
 import uuid
@@ -15,6 +16,8 @@ from mpsd.core.record import TopicPartition
 from mpsd.demo.guarantees.events import DaemonKilled
 from tests.integration.world import Answer, Daemon, Request, World, keyed, until
 
+SOAK_MINUTES = float(os.environ.get("MINUTES") or 0)
+"""Of `make soak`, where outages are long; 0 in `make test`."""
 QUICK = {"session_timeout_ms": 2_500, "rebalance_timeout_ms": 2_000, "heartbeat_interval_ms": 200}
 """Members that are noticed sooner than in production, so that a test takes seconds."""
 SESSION_S = 2.5

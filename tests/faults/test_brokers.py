@@ -7,14 +7,14 @@ import pytest
 
 from mpsd.demo.broker import KafkaCluster
 from tests.faults.figures import Figures
-from tests.faults.fleet import REPEATED_S, SESSION_S, Fleet, Quiet, lasts
+from tests.faults.fleet import REPEATED_S, SESSION_S, SOAK_MINUTES, Fleet, Quiet, lasts
 from tests.integration.world import until
 
 pytestmark = pytest.mark.integration
 
 NODES = (1, 2, 3)
 BACKLOG = 3_000
-GONE_S = 6.0
+GONE_S = 60.0 if SOAK_MINUTES else 4.0
 """Longer than a session: the membership is over, and known to be."""
 
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.faults.figures import Figures
-from tests.faults.fleet import KEYS, REBALANCE_S, REPEATED_S, SESSION_S, Fleet, lasts
+from tests.faults.fleet import KEYS, REBALANCE_S, REPEATED_S, SESSION_S, SOAK_MINUTES, Fleet, lasts
 from tests.integration.world import HELD, Answer, Message, keyed, until
 
 pytestmark = pytest.mark.integration
@@ -77,7 +77,7 @@ async def test_a_member_frozen_within_its_session(fleet: Fleet, figures: Figures
     figures.note("SIGSTOP while another joins, SIGCONT within the session", **cost)
 
 
-@pytest.mark.parametrize("finished", [10_000])
+@pytest.mark.parametrize("finished", [50_000 if SOAK_MINUTES else 10_000])
 async def test_what_is_finished_behind_a_stuck_record_survives_a_kill(
     fleet: Fleet, figures: Figures, finished: int
 ) -> None:
