@@ -87,7 +87,8 @@ class Health(health_pb2_grpc.HealthServicer):
                 yield status
                 last = status
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), self._watch_s)
+                async with asyncio.timeout(self._watch_s):
+                    await self._ended.wait()
         if (status := self.status(service)) != last:
             yield status
 

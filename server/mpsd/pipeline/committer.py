@@ -57,7 +57,8 @@ class Committer:
         """Until cancelled."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), self._interval_s)
+                async with asyncio.timeout(self._interval_s):  # `wait_for` of Python 3.11 may swallow a cancellation
+                    await self._due.wait()
             self._due.clear()
             await self.commit(self._pending.queues)
 

@@ -66,7 +66,8 @@ class Reader:
                 else:
                     await self._source.fetch((), 0, 0.0)
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._room.wait(), WAIT_S)
+                        async with asyncio.timeout(WAIT_S):  # `wait_for` of Python 3.11 may swallow a cancellation
+                            await self._room.wait()
             except (KafkaUnavailable, KafkaRefused) as error:
                 log.warning(
                     "cannot read: %s; trying again",

@@ -161,3 +161,14 @@ async def test_an_error_is_rested_on_and_then_reading_goes_on() -> None:
         assert len(at.source.fetches) == 1
         await asyncio.sleep(0.3)
         assert list(queue.tracker.unfinished) == [0]
+
+
+@in_virtual_time
+async def test_it_ends_though_room_comes_in_the_same_turn() -> None:
+    async with reading() as at:
+        task = asyncio.create_task(at.reader.run())
+        await asyncio.sleep(0.05)
+        at.reader.on_room()
+        await asyncio.sleep(0)
+        task.cancel()
+        assert (await asyncio.wait([task], timeout=1.0))[0]
