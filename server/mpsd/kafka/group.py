@@ -6,8 +6,7 @@ What the library does by itself, and what is done here about it (measured facts,
   step in which the library replaces its assignment, and positions of what stays are set again at once.
 - It answers a commit that travels behind a JoinGroup with IllegalGeneration, which forces another rebalance. Commits wait
   until the assignment is there: see `commits`.
-- It does not say when the membership was last confirmed. `_send_req` carries heartbeats, joins and syncs: one hook there
-  keeps the lease: see `lease`.
+- It does not say when the membership was last confirmed: one hook where all its requests pass keeps the lease: see `lease`.
 """
 
 import asyncio
@@ -96,9 +95,8 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
 
     async def _join(self) -> None:
         assignor = CooperativeAssignor(self._claims, self._take_assignment, self._settings.address)
-        self._consumer = await self._connect(
-            self._settings, self._options, assignor, partial(setattr, self, "_waiting")
-        )
+        waits = partial(setattr, self, "_waiting")
+        self._consumer = await self._connect(self._settings, self._options, assignor, waits)
         self._waiting = "joining the group"
         self._lease.hook(self._consumer._coordinator)
         self._consumer._subscription.begin_reassignment = lambda: None  # else getmany() sleeps through joins
