@@ -17,6 +17,8 @@ from mpsd.ports import DeadLetter, DeadLetterSink
 log = logging.getLogger("mpsd.dead_letters")
 
 LETTERS_PER_WRITE_MAX = 500
+LEASE_WAIT_S = 0.05
+"""How late it is noticed that the membership is confirmed again."""
 HOLD = "dead-letter-topic-down"
 
 
@@ -45,6 +47,7 @@ class DeadLetterWriter:
         pending: PendingQueue,
         on_released: Callable[[PartitionQueue], None],
         draw: Callable[[], float] = random.random,
+        lease_left_s: Callable[[], float] = lambda: 1.0,
     ) -> None:
         """Begin with nothing to write.
 
@@ -52,6 +55,7 @@ class DeadLetterWriter:
             rules: back-off between failed writes; attempts have no bound, as losing the record is no choice.
             on_released: a partition was held and is not any more.
             draw: jitter, 0 up to 1.
+            lease_left_s: 0 or less: the next owner may have the record by now, and succeed with it.
         """
         self._sink = sink
         self._sender = sender
@@ -59,6 +63,7 @@ class DeadLetterWriter:
         self._pending = pending
         self._on_released = on_released
         self._draw = draw
+        self._lease_left_s = lease_left_s
         self._waiting: deque[_Buried] = deque()
         self._arrived = asyncio.Event()
         self._acknowledged = asyncio.Event()
@@ -98,6 +103,9 @@ class DeadLetterWriter:
         failed = 0
         while True:
             await self._arrived.wait()
+            if self._lease_left_s() <= 0:
+                await asyncio.sleep(LEASE_WAIT_S)
+                continue
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), LETTERS_PER_WRITE_MAX))]
             retry = await self._write(batch) if batch else []
             self._waiting.extendleft(reversed(retry))

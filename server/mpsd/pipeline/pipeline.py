@@ -82,7 +82,7 @@ class Pipeline:
         self.reader = Reader(source, self.pending, settings.name, clock)
         self._bucket = TokenBucket(settings.rate_max_per_s or None, clock.monotonic_s())
         self._dead_letters = DeadLetterWriter(
-            sink, settings.sender, settings.burial, self.pending, self._on_ready, draw
+            sink, settings.sender, settings.burial, self.pending, self._on_ready, draw, source.lease_left_s
         )
         self.writer = Writer(
             settings.name,

@@ -406,6 +406,22 @@ async def test_no_delivery_outlives_its_lease_however_shortly() -> None:
         assert not at.adapter.in_flight
 
 
+@in_virtual_time
+async def test_no_dead_letter_is_written_after_the_lease_but_when_the_membership_is_confirmed_again() -> None:
+    async with piped() as at:
+        at.adapter.answer = lambda _: POISON
+        at.adapter.takes_s = 0.1
+        at.source.produce(b"a")
+        at.source.assign()
+        await at.adapter.until(lambda: len(at.adapter.in_flight) == 1)
+        at.source.lease_s = 0.0
+        await asyncio.sleep(0.2)
+        assert not at.sink.letters
+        at.source.lease_s = 10.0
+        await asyncio.sleep(0.2)
+        assert len(at.sink.letters) == 1
+
+
 # The end
 
 
