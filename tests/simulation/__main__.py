@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 
 from tests.simulation.runs import run_all
 from tests.simulation.story import tell
@@ -16,7 +17,10 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--hash", action="store_true", help="print only the trace's hash")
+    parser.add_argument("--until-broken", action="store_true", help="stop at the first broken guarantee; one process")
     given = parser.parse_args()
+    if given.until_broken:
+        return _until_broken(range(given.first, given.first + given.runs))
     if given.seed is not None:
         result = tell(given.seed, keep_trace=not given.hash)
         print("\n".join(result.trace) if not given.hash else result.digest)
@@ -38,6 +42,14 @@ def main() -> int:
     print(f"{given.runs} seeds in {took_s:.0f} s, {given.runs / took_s:.1f} a second; {failed} failed")
     print(", ".join(f"{count} × {what}" for what, count in faults.most_common()))
     return bool(failed)
+
+
+def _until_broken(seeds: Iterable[int]) -> bool:
+    for seed in seeds:
+        if broken := tell(seed).broken:
+            print(seed, ", ".join(broken))
+            return True
+    return False
 
 
 if __name__ == "__main__":

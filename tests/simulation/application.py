@@ -62,13 +62,24 @@ class Health(StrEnum):
 class Exchange:
     """One delivery between an adapter and the application; `is_over` for the guarantees, `is_settled` for the daemon."""
 
-    __slots__ = ("adapter", "attempt", "delivery", "is_broken", "is_over", "is_settled", "received", "timer")
+    __slots__ = (
+        "adapter",
+        "attempt",
+        "delivery",
+        "is_aborted",
+        "is_broken",
+        "is_over",
+        "is_settled",
+        "received",
+        "timer",
+    )
 
     def __init__(self, adapter: "SimulatedAdapter", delivery: Delivery) -> None:
         self.adapter = adapter
         self.delivery = delivery
         self.attempt = delivery.attempt
         self.received = False
+        self.is_aborted = False
         self.is_broken = False
         self.is_over = False
         self.is_settled = False
@@ -183,7 +194,7 @@ class SimulatedAdapter:
 
     def answered(self, exchange: Exchange, outcome: Outcome) -> None:
         if not exchange.is_settled:
-            outcome = LOST if exchange.is_broken else outcome
+            outcome = ABORTED if exchange.is_aborted else LOST if exchange.is_broken else outcome
             self._application.end(exchange, outcome)
             self._finish(exchange, outcome)
 
@@ -223,9 +234,14 @@ class SimulatedAdapter:
             pass
         finally:
             self._waiting.remove(changed)
-        for exchange in left():
+        aborted = left()
+        for exchange in aborted:
+            exchange.is_aborted = True
             self._application.end(exchange, ABORTED)
-            self._finish(exchange, ABORTED)
+        if aborted:
+            await asyncio.sleep(self._application.latency_s() * 20)
+        for exchange in aborted:
+            self.answered(exchange, ABORTED)
 
     def statistics(self) -> Mapping[str, int | float | str]:
         return {"in_flight": len(self.in_flight)}

@@ -14,7 +14,7 @@ from mpsd.demo.guarantees import Place
 from tests.simulation.application import Manner, Temper
 from tests.simulation.log import PartitionLog, SimulatedRecord
 
-RECORDS_MIN = 2_000
+RECORDS = 2_200
 PRODUCE_S = 14.0
 """How long records arrive; faults fall into this time."""
 WALL_S = 1_700_000_000.0
@@ -65,7 +65,7 @@ def _arrivals(
     keys = [b"%d" % number for number in range(dice.choice((12, 60, 400)))]
     sick = dice.choice(keys) if dice.random() < 0.3 else b"nobody"
     service_s = dice.choice((0.005, 0.02, 0.04))
-    times = sorted(dice.random() ** 1.3 * PRODUCE_S for _ in range(RECORDS_MIN))
+    times = sorted(dice.random() ** 1.3 * PRODUCE_S for _ in range(RECORDS))
     arrivals = []
     for at_s in times:
         key = None if dice.random() < 0.12 else keys[int(len(keys) * dice.random() ** 2)]

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 
 from mpsd.core.outcome import Outcome, code_of
 from mpsd.core.record import TopicPartition
-from mpsd.demo.guarantees import EpochRises, Judge, NullKeysAreFree, Place, every_guarantee
+from mpsd.demo.guarantees import CommitNeverGoesBack, EpochRises, Judge, NullKeysAreFree, Place, every_guarantee
 from mpsd.demo.guarantees.events import (
     Committed,
     DaemonKilled,
@@ -39,6 +39,9 @@ from tests.simulation.unrest import Unrest
 
 HEALING_S = 60.0
 """How long after the last fault everything may take to settle, in virtual time."""
+
+GENERATIONS_MAX = 120
+"""More is a group that never comes to rest; usual are 10 to 30."""
 
 
 @dataclass(slots=True)
@@ -71,7 +74,7 @@ class Story:
         self.tempers: dict[Place, Temper] = {}
         interval_s = self.plan.config.subscriptions[0].commit.interval_s
         self.unrest = Unrest(loop.time, interval_s)
-        watched = [*every_guarantee(interval_s), EpochRises()]
+        watched = [*every_guarantee(interval_s), EpochRises(), CommitNeverGoesBack()]
         self.judge = Judge([*watched, NullKeysAreFree()] if self.plan.null_keys_free else watched)
         self.broker = Broker(
             loop, random.Random(f"{seed}/broker"), METADATA_UNITS_MAX, self.tell, self._committed, self._dropped
@@ -225,6 +228,8 @@ class Story:
                 result.broken[type(verdict.guarantee).__name__] = str(verdict.broken)
         if failures := self._failures():
             result.broken["Stages"] = "; ".join(failures)
+        if self.broker.group.generation > GENERATIONS_MAX:
+            result.broken["RebalancesEnd"] = f"{self.broker.group.generation} generations"
         result.digest = self._hash.hexdigest()
         result.settled = len(self._settled)
         result.generations = self.broker.group.generation

@@ -12,6 +12,7 @@ from mpsd.demo.guarantees.judge import Judge, Verdict, every_guarantee
 from mpsd.demo.guarantees.order import FreedomIsUsed, KeyOrder, NullKeysAreFree, OneInFlightPerKey
 from mpsd.demo.guarantees.repetition import BoundedRepetition
 from mpsd.demo.guarantees.settlement import (
+    CommitNeverGoesBack,
     CommitNeverPassesUnfinished,
     DeadLetterSaysWhy,
     EveryRecordSettled,
@@ -21,6 +22,7 @@ from mpsd.demo.guarantees.settlement import (
 __all__ = [
     "AttemptsSurvive",
     "BoundedRepetition",
+    "CommitNeverGoesBack",
     "CommitNeverPassesUnfinished",
     "DeadLetterSaysWhy",
     "EpochRises",

@@ -196,3 +196,27 @@ class LagReachesZero(Guarantee):
             for tp, end in sorted(self._log_end.items())
             if self._committed.get(tp, 0) != end
         ]
+
+
+class CommitNeverGoesBack(Guarantee):
+    """What was committed is not taken back: a commit of a membership that is over must not overwrite its successor's.
+
+    Holds:   commit 3, commit 5      Breaks:  commit 5, commit 3
+    """
+
+    promise = "no commit goes back"
+
+    def __init__(self) -> None:
+        self._committed: dict[TopicPartition, int] = {}
+        self._faults: list[Fault] = []
+
+    @override
+    def on_committed(self, tp: TopicPartition, next_offset: int, at_s: float) -> None:
+        before = self._committed.get(tp, next_offset)
+        if next_offset < before:
+            self._faults.append(Fault(None, f"{tp} was committed at {next_offset} after {before}, at {at_s:.3f} s"))
+        self._committed[tp] = next_offset
+
+    @override
+    def faults(self) -> Sequence[Fault]:
+        return self._faults

@@ -1,0 +1,187 @@
+"""Deliberate bugs: each a small change of the real code that somebody might make."""
+
+from typing import NamedTuple
+
+
+class Edit(NamedTuple):
+    """In a file of `server/mpsd`, text that stands there exactly once, and what replaces it."""
+
+    file: str
+    old: str
+    new: str
+
+
+class Mutant(NamedTuple):
+    """One bug."""
+
+    name: str
+    edits: tuple[Edit, ...]
+
+
+def _one(name: str, file: str, old: str, new: str) -> Mutant:
+    return Mutant(name, (Edit(file, old, new),))
+
+
+_CLAIMS_KEPT = Edit("kafka/group.py", "if self._consumer._coordinator.member_id != self._member_id:", "if False:")
+
+MUTANTS = (
+    _one(
+        "commits the highest polled when a partition leaves",
+        "pipeline/committer.py",
+        "point = self._maps.point(assignment, queue.tracker)",
+        'point = CommitPoint(queue.tracker.end, "") if queue.is_leaving else self._maps.point(assignment, queue.tracker)',
+    ),
+    _one(
+        "fences before it drains",
+        "pipeline/handover.py",
+        "await self._adapter.revoke(assignment, self._drain_timeout_s)",
+        "return self._forget(assignment) or self._source.release([assignment])",
+    ),
+    _one(
+        "takes base and map from two snapshots",
+        "pipeline/offset_maps.py",
+        "encoded = encode(snapshot, assignment.tp, self.space)",
+        "before = self.__dict__.setdefault('_before', {}); encoded = encode(before.get(assignment, snapshot),"
+        " assignment.tp, self.space); before[assignment] = snapshot",
+    ),
+    _one(
+        "reads base and map back from two answers",
+        "kafka/positions.py",
+        'CommitPoint(point.offset, point.metadata or "")',
+        'CommitPoint(point.offset, self.__dict__.setdefault("_read", {}).setdefault(key, point).metadata or "")',
+    ),
+    _one(
+        "does not hold the map to the log",
+        "core/offset_map.py",
+        "if (runs and runs[-1].stop > log_end) or (attempts and attempts[-1][0] >= log_end):",
+        "if False:",
+    ),
+    _one(
+        "forgets attempts",
+        "pipeline/pending_queue.py",
+        "if tracker.restored_attempts and (attempts",
+        "if False and (attempts",
+    ),
+    _one(
+        "counts a dead letter before it is acknowledged",
+        "pipeline/dead_letter_writer.py",
+        "            if error is not None:",
+        "            if False:",
+    ),
+    _one(
+        "accepts a late outcome of an old epoch",
+        "pipeline/writer.py",
+        "self.in_flight -= 1\n        queue = self._pending.queues.get(delivery.assignment)",
+        "self.in_flight -= 1\n        queue = next((q for a, q in self._pending.queues.items() if a.tp == delivery.assignment.tp), None)",
+    ),
+    _one(
+        "releases a lane before its retry is queued",
+        "pipeline/writer.py",
+        "                    self._sequence += 1\n",
+        "                    self._sequence += 1\n                    queue.lanes.settled(delivery)\n"
+        "                    self._order.ready(queue)\n",
+    ),
+    _one(
+        "treats the null key as a key",
+        "pipeline/pending_queue.py",
+        'NULL_KEY_LANE if self.null_key == "partition" else None',
+        "NULL_KEY_LANE",
+    ),
+    Mutant(
+        "lets the watermark wait for a hole",
+        (
+            Edit(
+                "core/offset_tracker.py",
+                "self.unfinished[offset] = delivery\n        self.end = next_offset_after(offset)",
+                "self.unfinished[offset] = delivery\n        self.end += offset == self.end",
+            ),
+            Edit("core/offset_tracker.py", "self.end = max(self.end, end)", "pass"),
+        ),
+    ),
+    _one(
+        "drops the buffer of a partition that stays",
+        "kafka/group.py",
+        "        for tp in set(self._owned) - set(partitions):",
+        "        for held in list(self._owned.values()):\n            self._drop(held)\n"
+        "        for tp in set(self._owned) - set(partitions):",
+    ),
+    Mutant(
+        "hands a withheld partition on early",
+        (
+            Edit(
+                "core/balance.py",
+                "_mark_leaving(giver, shares[giver], members, tally)",
+                "_mark_leaving(giver, shares[giver], members, tally, shares)",
+            ),
+            Edit(
+                "core/balance.py",
+                "members: Mapping[str, Member], tally: _Tally) -> None:",
+                "members: Mapping[str, Member], tally: _Tally, shares) -> None:",
+            ),
+            Edit(
+                "core/balance.py",
+                "share.leaving.add(movable[topic].pop())",
+                "moved = movable[topic].pop(); share.partitions.discard(moved); shares[taker].partitions.add(moved)",
+            ),
+        ),
+    ),
+    Mutant(
+        "honours a stale claim",
+        (
+            _CLAIMS_KEPT,
+            Edit(
+                "core/balance.py",
+                "claim.epoch > members[other].claims[tp].epoch",
+                "claim.epoch < members[other].claims[tp].epoch",
+            ),
+        ),
+    ),
+    Mutant(
+        "commits a drain after the expulsion",
+        (
+            Edit("kafka/commits.py", "if not all(map(is_ours, points)):", "if False:"),
+            Edit(
+                "kafka/commits.py",
+                "            self._task.cancel()\n\n    async def commit(",
+                "            pass\n\n    async def commit(",
+            ),
+        ),
+    ),
+    _one(
+        "sends a commit behind an outstanding join",
+        "kafka/commits.py",
+        "        self._open.clear()\n        async with self._one:\n            pass\n",
+        "        pass\n",
+    ),
+    _one(
+        "takes the session time-out alone for the lease",
+        "kafka/lease.py",
+        "min(session_timeout_ms, rebalance_timeout_ms)",
+        "session_timeout_ms",
+    ),
+    _one("lets a thawed zombie deliver", "pipeline/writer.py", "        if lease_left_s > 0:", "        if True:"),
+    _one(
+        "is off by one between offset and next_offset",
+        "core/offset_tracker.py",
+        "    return offset + 1",
+        "    return offset",
+    ),
+    _one(
+        "lets the breaker spend attempts",
+        "core/retry_policy.py",
+        "            not breaker.is_open and breaker.successes - trouble.successes_mark >= self._rules.breaker.successes_between\n",
+        "            True\n",
+    ),
+    _one(
+        "charges all for one lost connection",
+        "core/lost.py",
+        "        if len(lost) == 1:\n",
+        "        if lost:\n",
+    ),
+    _one(
+        "notices the end of the lease a quarter of a second late",
+        "pipeline/pipeline.py",
+        "await asyncio.sleep(left_s if 0 < left_s < LEASE_GUARD_S else LEASE_GUARD_S)",
+        "await asyncio.sleep(LEASE_GUARD_S)",
+    ),
+)
