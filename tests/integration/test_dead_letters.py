@@ -92,6 +92,18 @@ async def test_a_record_too_large_for_the_topic_goes_without_its_value(world: Wo
     await world.judge(topic)
 
 
+async def test_a_record_as_large_as_its_source_allows_keeps_its_value(world: World) -> None:
+    topic = await world.create_topic(max_message_bytes=str(2 << 20))
+    value = bytes((2 << 20) - 200)
+    world.application.behaviour = lambda _: POISON
+    await world.start_daemon(world.subscription(topic))
+    await world.produce(topic, [Message(b"k", value)])
+    await world.settled(topic)
+    (letter,) = await world.dead_letters(topic)
+    assert letter.value == value
+    await world.judge(topic)
+
+
 async def test_a_record_with_headers_beyond_http_is_undeliverable(world: World) -> None:
     topic = await world.create_topic()
     daemon = await world.start_daemon(world.subscription(topic, delivery={"request_header_bytes_max": 4_096}))

@@ -14,7 +14,7 @@ from mpsd.admin.metric import (
     stages,
 )
 
-SUBSCRIPTION_STATES = ("starting", "waiting", "running", "stopping", "stopped")
+SUBSCRIPTION_STATES = ("starting", "waiting", "running", "failed", "stopping", "stopped")
 PARTITION_STATES = ("delivering", "leaving", "dead-letter-topic-down", "offset-map-full")
 
 _S = ("subscription",)

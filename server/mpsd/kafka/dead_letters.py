@@ -11,6 +11,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     KafkaError,
     MessageSizeTooLargeError,
@@ -29,6 +30,8 @@ log = logging.getLogger("mpsd.dead_letters")
 
 REPLICATION_MAX = 3
 MIN_IN_SYNC = 2
+ADDED_BYTES_MAX = 65_536
+"""What a topic that is made takes beyond its sources, so that no dead letter loses its value to the headers added."""
 REQUEST_BYTES_MAX = 1 << 30
 """The client's own bound is out of the way: the broker's is the one that counts."""
 CLOSE_TIMEOUT_S = 3.0
@@ -132,6 +135,8 @@ class KafkaDeadLetters:
         brokers = len((await admin.describe_cluster())["brokers"])
         replicas = settings.replication_factor or min(REPLICATION_MAX, brokers)
         configs = {"retention.ms": str(settings.retention_s * 1000 or -1), "cleanup.policy": "delete"}
+        if bytes_max := await self._source_bytes_max(admin):
+            configs["max.message.bytes"] = str(bytes_max + ADDED_BYTES_MAX)
         if replicas >= REPLICATION_MAX:
             configs["min.insync.replicas"] = str(MIN_IN_SYNC)
         topic = NewTopic(
@@ -144,6 +149,14 @@ class KafkaDeadLetters:
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise for_code(code)(name)
         log.info("created dead-letter topic %s", settings.topic, extra={"code": "dead_letter.topic_created"})
+
+    async def _source_bytes_max(self, admin: Any) -> int:
+        """The largest record that the sources take; 0 where that may not be known, and the cluster's default holds."""
+        answers = await admin.describe_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in self._settings.source_topics]
+        )
+        entries = [entry for answer in answers for resource in answer.resources for entry in resource[4]]
+        return max((int(entry[1]) for entry in entries if entry[0] == "max.message.bytes"), default=0)
 
     async def _connect(self) -> None:
         if self._producer is not None:

@@ -111,11 +111,6 @@ class PartitionQueue:
         self.committed = committed
         self.high_watermark = high_watermark
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether something of it is under way that must end before it can be handed on."""
-        return bool(self.in_flight or self.burying)
-
     @override
     def __repr__(self) -> str:
         return f"<PartitionQueue {self.assignment} pending={len(self.tracker.unfinished)} hold={self.hold!r}>"
