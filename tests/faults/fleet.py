@@ -201,7 +201,7 @@ class Fleet:
 async def lasts(seconds: float) -> None:
     """Let a fault go on for so long."""
     end_s = time.monotonic() + seconds
-    await until(lambda: time.monotonic() >= end_s, "time goes on")
+    await until(lambda: time.monotonic() >= end_s, "time goes on", seconds + 30.0)
 
 
 class Quiet:
