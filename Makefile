@@ -7,7 +7,7 @@ PROTOS := $(shell find proto -name '*.proto')
 FAST   := -m "not integration" --ignore=tests/integration --ignore=tests/conformance --ignore=tests/faults --ignore=tests/simulation
 SYNC   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help demo test check soak bench proto broker fix docs lock clean lint types layers protos pages fast
+.PHONY: help demo test check soak bench proto broker fix docs lock clean lint types layers protos pages fast simulate mutants
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
@@ -24,6 +24,12 @@ check: $(STUBS) ## what CI runs: format, lint, types, layers, protos, generated 
 
 soak: $(STUBS) ## faults at random on real brokers and daemons, for MINUTES=60; SEED=… repeats the order of a run
 	@MINUTES=$(or $(MINUTES),60) SEED=$(SEED) $(BIN)/python -m pytest tests/faults -o faulthandler_timeout=0 $(ARGS)
+
+simulate: $(STUBS) ## seeds of the simulation (RUNS=500), or one again with its trace (SEED=...)
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS))
+
+mutants: $(STUBS) ## plants bugs, one at a time, and says which guarantee the simulation catches each by
+	@$(BIN)/python -m tests.mutants $(if $(ONLY),--only "$(ONLY)")
 
 bench: $(STUBS) ## speed, memory and latency on a real broker
 	@$(BIN)/python -m bench $(ARGS)

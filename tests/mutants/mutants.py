@@ -25,11 +25,21 @@ def _one(name: str, file: str, old: str, new: str) -> Mutant:
 _CLAIMS_KEPT = Edit("kafka/group.py", "if self._consumer._coordinator.member_id != self._member_id:", "if False:")
 
 MUTANTS = (
-    _one(
+    Mutant(
         "commits the highest polled when a partition leaves",
-        "pipeline/committer.py",
-        "point = self._maps.point(assignment, queue.tracker)",
-        'point = CommitPoint(queue.tracker.end, "") if queue.is_leaving else self._maps.point(assignment, queue.tracker)',
+        (
+            Edit(
+                "pipeline/committer.py",
+                "point = self._maps.point(assignment, queue.tracker)",
+                'point = CommitPoint(queue.tracker.end, "") if queue.is_leaving else'
+                " self._maps.point(assignment, queue.tracker)",
+            ),
+            Edit(
+                "pipeline/handover.py",
+                "queue.committed == queue.tracker.next_offset",
+                "queue.committed == queue.tracker.end",
+            ),
+        ),
     ),
     _one(
         "fences before it drains",
@@ -72,7 +82,8 @@ MUTANTS = (
         "accepts a late outcome of an old epoch",
         "pipeline/writer.py",
         "self.in_flight -= 1\n        queue = self._pending.queues.get(delivery.assignment)",
-        "self.in_flight -= 1\n        queue = next((q for a, q in self._pending.queues.items() if a.tp == delivery.assignment.tp), None)",
+        "self.in_flight -= 1\n        queues = self._pending.queues\n"
+        "        queue = next((queues[a] for a in queues if a.tp == delivery.assignment.tp), None)",
     ),
     _one(
         "releases a lane before its retry is queued",
@@ -169,8 +180,8 @@ MUTANTS = (
     _one(
         "lets the breaker spend attempts",
         "core/retry_policy.py",
-        "            not breaker.is_open and breaker.successes - trouble.successes_mark >= self._rules.breaker.successes_between\n",
-        "            True\n",
+        "not breaker.is_open and breaker.successes - trouble.successes_mark >= self._rules.breaker.successes_between",
+        "True",
     ),
     _one(
         "charges all for one lost connection",

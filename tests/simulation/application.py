@@ -105,6 +105,9 @@ class Application:
         self._on_started = on_started
         self._on_ended = on_ended
         self.health = Health.WELL
+        self.outages = 0
+        self.on_refused_again: Callable[[Delivery], None] = lambda _delivery: None
+        self._refused: dict[Place, int] = {}
         self.slow = 1.0
         self.in_flight: dict[Exchange, None] = {}
 
@@ -114,6 +117,8 @@ class Application:
     def receive(self, exchange: Exchange) -> None:
         if exchange.is_over:
             return
+        if self.health is not Health.WELL:
+            self._refuse(exchange.delivery)
         if self.health is Health.DOWN:
             self._answer(exchange, REFUSED, 0.0)
             return
@@ -128,6 +133,13 @@ class Application:
         outcome = self._outcome(temper)
         if outcome is not None:
             self._answer(exchange, outcome, temper.service_s * self.slow)
+
+    def _refuse(self, delivery: Delivery) -> None:
+        """Told once an outage: refused before, others accepted since, refused again looks like the record's own fault."""
+        place = Place.of(delivery.record)
+        if self._refused.get(place, self.outages) != self.outages:
+            self.on_refused_again(delivery)
+        self._refused[place] = self.outages
 
     @staticmethod
     def _outcome(temper: Temper) -> Outcome | None:

@@ -92,7 +92,7 @@ class Daemon:
         self.is_stopping = True
         stopping = self.process.spawn(self.pipeline.stop(GRACE_S)) if self.pipeline is not None else None
         while stopping is not None and not stopping.done() and not self.is_gone:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # noqa: ASYNC110 - time costs nothing here
         if not self.is_gone:
             self.is_gone = True
             if stopping is not None:

@@ -201,6 +201,7 @@ class Faults:
 
     def _begin_outage(self) -> None:
         self._outages += 1
+        self._story.application.outages += 1
         if self._outages == 1:
             self._story.see(OutageBegan(self._loop.time()), "outage")
 

@@ -15,6 +15,8 @@ from typing_extensions import override
 
 TURNS_MAX = 200_000
 """Turns of the loop within one moment: more is a loop that never lets time pass."""
+ASKED_MAX = 1_000_000
+"""Looks at the clock within one moment: more is a loop that never lets the loop turn."""
 
 _PROCESS: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("process", default=None)
 
@@ -30,10 +32,14 @@ class SimulationLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._now_s = 0.0
         self._turns = 0
+        self._asked = 0
         self.gated = False
 
     @override
     def time(self) -> float:
+        self._asked += 1
+        if self._asked > ASKED_MAX:
+            raise Stuck(f"somebody asks what time it is for ever: {self._now_s} s")
         return self._now_s
 
     def _run_once(self) -> None:
@@ -45,7 +51,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
                 raise Stuck("nothing is ready and no timer is set")
             if scheduled[0]._when > self._now_s:
                 self._now_s = scheduled[0]._when
-                self._turns = 0
+                self._turns = self._asked = 0
         now_s = self._now_s
         while scheduled and scheduled[0]._when <= now_s:
             handle = heapq.heappop(scheduled)

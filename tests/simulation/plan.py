@@ -102,7 +102,7 @@ def _foreign(dice: random.Random, logs: dict[TopicPartition, PartitionLog]) -> d
     return committed
 
 
-def record(tp: TopicPartition, offset: int, key: bytes | None, wall_s: float) -> SimulatedRecord:
+def produced(tp: TopicPartition, offset: int, key: bytes | None, wall_s: float) -> SimulatedRecord:
     return SimulatedRecord(tp.topic, tp.partition, offset, int(wall_s * 1000), key)
 
 

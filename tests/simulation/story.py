@@ -11,6 +11,7 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
+from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import Outcome, code_of
 from mpsd.core.record import TopicPartition
 from mpsd.demo.guarantees import CommitNeverGoesBack, EpochRises, Judge, NullKeysAreFree, Place, every_guarantee
@@ -23,18 +24,20 @@ from mpsd.demo.guarantees.events import (
     EpochSeen,
     Event,
     LogEnd,
+    OutageBegan,
+    OutageEnded,
     Produced,
     Removed,
 )
 from mpsd.ports import DeadLetter
-from tests.simulation.application import Application, Exchange, Manner, Temper
+from tests.simulation.application import REFUSED, Application, Exchange, Manner, Temper
 from tests.simulation.broker import Broker, Connection, Stored
 from tests.simulation.client import tell_time
 from tests.simulation.daemon import Daemon
 from tests.simulation.dead_letters import Trouble
 from tests.simulation.faults import Faults
 from tests.simulation.machine import SimulationLoop, Stuck
-from tests.simulation.plan import METADATA_UNITS_MAX, WALL_S, draw, place, record
+from tests.simulation.plan import METADATA_UNITS_MAX, WALL_S, draw, place, produced
 from tests.simulation.unrest import Unrest
 
 HEALING_S = 60.0
@@ -84,6 +87,7 @@ class Story:
         self.application = Application(
             random.Random(f"{seed}/application"), self.tempers, self._delivery_started, self._delivery_ended
         )
+        self.application.on_refused_again = self._refused_again
         self.trouble = Trouble()
         self.daemons: dict[str, Daemon] = {}
         self.faults = Faults(self, random.Random(f"{seed}/faults"))
@@ -117,6 +121,14 @@ class Story:
             self._settled.add(Place.of(exchange.delivery.record))
         line = f"{exchange.adapter.process.name} ends {exchange.delivery} {code}"
         self.see(DeliveryEnded(exchange.delivery.record, self.loop.time(), outcome), line)
+
+    def _refused_again(self, delivery: Delivery) -> None:
+        """By the rule of the breaker it may be blamed for this one: judge it as if there were no outage."""
+        at_s, record = self.loop.time(), delivery.record
+        self.judge.see(OutageEnded(at_s))
+        self.judge.see(DeliveryStarted(record, at_s, delivery.attempt))
+        self.judge.see(DeliveryEnded(record, at_s, REFUSED))
+        self.judge.see(OutageBegan(at_s))
 
     def _dead_lettered(self, letter: DeadLetter) -> None:
         self._settled.add(Place.of(letter.delivery.record))
@@ -175,7 +187,7 @@ class Story:
             log = self.broker.logs[tp]
             if dice.random() < 0.03:
                 log.skip(dice.choice((1, 1, 2, 40)))
-            made = record(tp, log.end, key, self.loop.time() + self.wall_offset_s)
+            made = produced(tp, log.end, key, self.loop.time() + self.wall_offset_s)
             self.tempers[place(made)] = temper
             self.judge.see(Produced(made))
             self.broker.append(made)
@@ -203,7 +215,7 @@ class Story:
         self.tell("healed")
         deadline_s = self.loop.time() + HEALING_S
         while not self._is_settled and self.loop.time() < deadline_s and not self._failures():
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # noqa: ASYNC110 - time costs nothing here
         await asyncio.gather(*(daemon.stop() for daemon in self.living))
         for tp, log in self.broker.logs.items():
             self.judge.see(LogEnd(tp, log.end))
