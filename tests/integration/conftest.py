@@ -1,10 +1,12 @@
 """What integration tests may ask for beside the broker."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from mpsd.demo.broker import KafkaCluster
 from tests.integration.world import World
+from tests.integration.world.guarded import guarded_cluster
 
 
 @pytest.fixture
@@ -12,3 +14,10 @@ async def world(kafka_bootstrap: list[str]) -> AsyncIterator[World]:
     """A corner of the run's Kafka."""
     async with World(kafka_bootstrap) as world:
         yield world
+
+
+@pytest.fixture(scope="session")
+def guarded_kafka() -> Iterator[KafkaCluster]:
+    """See `world.guarded`."""
+    with guarded_cluster() as cluster:
+        yield cluster

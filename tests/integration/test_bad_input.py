@@ -3,19 +3,19 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mpsd.demo.broker import ClientListener, KafkaCluster
+from mpsd.demo.broker import KafkaCluster
 from mpsd.demo.broker.ports import free_ports
 from tests.integration.world import Answer, Daemon, Message, World, configuration, run_mpsd, until
+from tests.integration.world.guarded import guarded_world
+from tests.integration.world.world import name
 
 pytestmark = pytest.mark.integration
 
-USERS = {"root": "r00t", "mps": "mps-secret"}
-IDLE_CPU_SHARE_MAX = 0.25
+IDLE_CPU_SHARE_MAX = 0.5
 """Of one core, while it waits for what is not there: a busy loop takes a whole one."""
 
 
@@ -25,7 +25,7 @@ async def waits_quietly(daemon: Daemon, for_s: float) -> None:
     began_s, cpu_s, lines = time.monotonic(), daemon.cpu_s(), len(daemon.log())
     await until(lambda: time.monotonic() - began_s > for_s, "some time has passed")
     assert daemon.cpu_s() - cpu_s < IDLE_CPU_SHARE_MAX * (time.monotonic() - began_s)
-    assert len(daemon.log()) - lines <= 10 * for_s, daemon.log_text()
+    assert len(daemon.log()) - lines <= 15 * for_s, daemon.log_text()
     assert (await daemon.get("/readyz"))[0] == 503
     assert (await daemon.get("/healthz"))[0] == 200
 
@@ -36,7 +36,7 @@ async def test_a_broker_that_comes_later_is_found(kafka_bootstrap: list[str], tm
         late = {"bootstrap_servers": [f"127.0.0.1:{port}"]}
         subscription = world.subscription("late", delivery={"url": world.application.url})
         daemon = world.begin_daemon(subscription, kafka=late)
-        await waits_quietly(daemon, 2.0)
+        await waits_quietly(daemon, 1.0)
         status, body = await daemon.get("/readyz")
         assert status == 503
         assert "could not" in json.loads(body)["reasons"][0]
@@ -52,7 +52,7 @@ async def test_a_broker_that_comes_later_is_found(kafka_bootstrap: list[str], tm
 
 
 async def test_a_missing_topic_is_waited_for_while_others_run(world: World) -> None:
-    present, missing = await world.create_topic(), "missing-" + await world.create_topic()
+    present, missing = await world.create_topic(), name("missing")
     daemon = world.begin_daemon(world.subscription(missing, name="waits"), world.subscription(present, name="runs"))
     await daemon.serving()
     await world.produce(present, [Message(b"k", b"1")])
@@ -70,40 +70,18 @@ async def test_a_missing_topic_is_waited_for_while_others_run(world: World) -> N
     await world.judge(present, missing)
 
 
-@pytest.fixture(scope="module")
-def guarded_kafka() -> Iterator[KafkaCluster]:
-    """A Kafka in which only `root` may do anything."""
-    listener = ClientListener(protocol="sasl_plaintext", users=USERS, super_users=("root",))
-    with KafkaCluster(listener=listener) as cluster:
-        yield cluster
-
-
-def guarded_world(cluster: KafkaCluster, user: str = "mps", password: str = "") -> World:
-    """The test's own hand comes by the brokers' listener, which is not guarded; daemons come as a user."""
-    secret = cluster.nodes[1].directory / f"{user}.secret"
-    secret.write_text(password or USERS[user])
-    security = {
-        "protocol": "sasl-plaintext",
-        "mechanism": "SCRAM-SHA-256",
-        "username": user,
-        "password": {"file": str(secret)},
-    }
-    internal = [f"127.0.0.1:{ports.internal}" for ports in cluster._ports.values()]
-    return World(internal, {"bootstrap_servers": cluster.bootstrap_servers, "security": security})
-
-
 async def test_what_kafka_does_not_allow_is_named_and_waited_for(guarded_kafka: KafkaCluster) -> None:
     async with guarded_world(guarded_kafka) as world:
         topic = await world.create_topic()
         daemon = world.begin_daemon(world.subscription(topic))
-        await waits_quietly(daemon, 2.0)
+        await waits_quietly(daemon, 1.0)
         assert daemon.said("waiting", "TopicAuthorizationFailed", topic)
         code, output, _ = await run_mpsd("--config", str(daemon.config), "--check")
         assert code == 1
         assert "TopicAuthorizationFailed" in output
         await world.kafka.allow("mps", topic=topic, operations=["read", "describe"])
         await until(lambda: daemon.said("GroupAuthorization", topic), "it says that the group is refused")
-        await waits_quietly(daemon, 2.0)
+        await waits_quietly(daemon, 1.0)
         _, body = await daemon.get("/readyz")
         assert "group" in json.loads(body)["reasons"][0].lower()
         await world.kafka.allow("mps", group=topic, operations=["read"])
@@ -127,7 +105,7 @@ async def test_a_wrong_password_is_named_and_waited_for(guarded_kafka: KafkaClus
     async with guarded_world(guarded_kafka, password="wrong") as world:
         topic = await world.create_topic()
         daemon = world.begin_daemon(world.subscription(topic))
-        await waits_quietly(daemon, 2.0)
+        await waits_quietly(daemon, 1.0)
         assert daemon.said("Authentication")
         assert "wrong" not in daemon.log_text().replace("went wrong", "")
         code, output, _ = await run_mpsd("--config", str(daemon.config), "--check")

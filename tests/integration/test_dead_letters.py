@@ -10,6 +10,7 @@ import pytest
 from mpsd.core.record import Record, TopicPartition
 from mpsd.demo.broker import KafkaCluster
 from tests.integration.world import Answer, Behaviour, Daemon, Message, Metrics, World, keyed, until
+from tests.integration.world.world import name
 
 pytestmark = pytest.mark.integration
 
@@ -118,14 +119,16 @@ async def test_a_record_with_headers_beyond_http_is_undeliverable(world: World) 
 
 async def test_while_the_topic_cannot_be_written_its_partition_waits(kafka_cluster: KafkaCluster) -> None:
     """Two in-sync replicas are asked for, and one of the two is down."""
-    servers = [kafka_cluster.bootstrap_servers[0], kafka_cluster.bootstrap_servers[2]]
-    async with World(servers) as world:
-        topic = await world.create_topic(2, nodes=[1])
-        await world.create_dead_letter_topic(topic, nodes=[1, 2], min_insync_replicas="2")
+    async with World(kafka_cluster.bootstrap_servers) as world:
+        topic = name("t")
+        alive = await world.kafka.coordinator(topic)  # so that nothing else waits for another to take its place
+        down = 1 + alive % 3
+        await world.create_topic(2, topic=topic, nodes=[alive])
+        await world.create_dead_letter_topic(topic, nodes=[alive, down], min_insync_replicas="2")
         world.application.behaviour = refusing(b"bad")
-        kafka_cluster.stop_node(2, kill=True)
+        daemon = await world.start_daemon(world.subscription(topic, dead_letter={"write_timeout_s": 1.0}))
+        kafka_cluster.stop_node(down, kill=True)
         try:
-            daemon = await world.start_daemon(world.subscription(topic, dead_letter={"write_timeout_s": 1.0}))
             await world.produce(topic, [Message(b"good", b"1", partition=0), Message(b"bad", b"2", partition=0)])
             await until(lambda: held_partitions(daemon), "the partition waits, and says so")
             await world.produce(
@@ -136,11 +139,12 @@ async def test_while_the_topic_cannot_be_written_its_partition_waits(kafka_clust
             assert metrics.sum("mps_partition_state", state=HOLD, partition="0") == 1
             assert metrics.sum("mps_partition_state", state="delivering", partition="1") == 1
             assert metrics.sum("mps_partition_next_offset", partition="0") == 1
+            await until(lambda: world.committed(topic).get(TopicPartition(topic, 0)), "what is done is committed")
             assert world.committed(topic)[TopicPartition(topic, 0)] == 1, "the good one is done, the bad one is not"
             assert daemon.said("cannot be written to the dead-letter topic")
             assert (await daemon.get("/readyz"))[0] == 200
         finally:
-            await asyncio.to_thread(kafka_cluster.start_node, 2)
+            await asyncio.to_thread(kafka_cluster.start_node, down)
         await world.settled(topic)
         assert not await held_partitions(daemon)
         assert len(await world.dead_letters(topic)) == 1

@@ -9,13 +9,14 @@ from aiokafka import AIOKafkaProducer
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import for_code
+from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 
 from mpsd.core.record import TopicPartition
 from mpsd.demo.guarantees.events import SeenRecord
 from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.topics import Topics
+from tests.integration.world.patience import until
 
 _TOPIC, _GROUP, _LITERAL, _ALLOW, _ANY = 2, 3, 3, 3, 1
 _OPERATIONS = {"read": 3, "write": 4, "create": 5, "describe": 8}
@@ -99,6 +100,19 @@ class Kafka:
 
     async def delete_records(self, topic: str, partition: int, before_offset: int) -> None:
         await self.admin.delete_records({ClientPartition(topic, partition): RecordsToDelete(before_offset)})
+
+    async def coordinator(self, group: str) -> int:
+        """The node that coordinates the group, or will."""
+        node = 0
+
+        async def is_known() -> bool:
+            nonlocal node
+            with suppress(KafkaError):  # the first group of a cluster waits until the coordinators' topic is made
+                node = await self.admin.find_coordinator(group)
+            return bool(node)
+
+        await until(is_known, f"{group} has a coordinator")
+        return node
 
     async def committed(self, group: str) -> dict[TopicPartition, int]:
         """Empty before the group's first commit, when it has no coordinator yet."""

@@ -58,14 +58,17 @@ class World:
         await self._stack.aclose()
 
     # topics and records
-    async def create_topic(self, partitions: int = 1, *, nodes: Sequence[int] = (), **configs: str) -> str:
+    async def create_topic(
+        self, partitions: int = 1, *, topic: str = "", nodes: Sequence[int] = (), **configs: str
+    ) -> str:
         """A new topic.
 
         Args:
+            topic: its name; one that nobody has used if not given.
             nodes: where its replicas are; one anywhere if not given.
             configs: `retention_ms="1"` sets `retention.ms`.
         """
-        topic = name("t")
+        topic = topic or name("t")
         await self.kafka.create_topic(topic, partitions, nodes, _settings(configs))
         return topic
 
