@@ -220,8 +220,7 @@ class Pipeline:
                 log.warning(
                     "membership not confirmed in time: deliveries in flight are aborted and made again", extra=extra
                 )
-                for assignment in list(self.pending.queues):
-                    await self._adapter.revoke(assignment, 0.0)
+                await asyncio.gather(*(self._adapter.revoke(assignment, 0.0) for assignment in self.pending.queues))
 
     def _forget(self, assignment: Assignment) -> None:
         self.pending.discard(assignment)

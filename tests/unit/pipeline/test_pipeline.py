@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from mpsd.core.delivery import Assignment
 from mpsd.core.outcome import DELIVERED
 from mpsd.errors import CommitFenced, KafkaRefused, KafkaUnavailable
 from tests.fakes.pipeline import Piped, piped, settings
@@ -404,6 +405,27 @@ async def test_no_delivery_outlives_its_lease_however_shortly() -> None:
         at.source.lease_left_s = lambda: end_s - loop.time()  # type: ignore[method-assign]
         await asyncio.sleep(1.101)
         assert not at.adapter.in_flight
+
+
+@in_virtual_time
+async def test_no_partition_waits_for_another_to_be_aborted_when_the_lease_is_over() -> None:
+    async with piped() as at:
+        at.adapter.answer = lambda _: None
+        aborted_s: list[float] = []
+
+        async def abort_slowly(assignment: Assignment, deadline_s: float) -> None:
+            aborted_s.append(asyncio.get_running_loop().time())
+            await asyncio.sleep(1.0)
+
+        at.source.produce(b"a")
+        for partition in range(3):
+            at.source.assign(partition)
+        await at.adapter.until(lambda: len(at.adapter.in_flight) == 1)
+        at.adapter.revoke = abort_slowly  # type: ignore[method-assign]
+        at.source.lease_s = 0.0
+        await asyncio.sleep(0.5)
+        assert len(aborted_s) == 3
+        del at.adapter.revoke
 
 
 @in_virtual_time
