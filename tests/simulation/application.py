@@ -114,6 +114,10 @@ class Application:
     def latency_s(self) -> float:
         return (0.0002 + self._dice.random() * 0.002) * self.slow
 
+    def abort_s(self) -> float:
+        """From an abort to its outcome; mostly at once, but nothing says how soon."""
+        return self.latency_s() if self._dice.random() < 0.8 else self._dice.random()
+
     def receive(self, exchange: Exchange) -> None:
         if exchange.is_over:
             return
@@ -251,7 +255,7 @@ class SimulatedAdapter:
             exchange.is_aborted = True
             self._application.end(exchange, ABORTED)
         if aborted:
-            await asyncio.sleep(self._application.latency_s() * 20)
+            await asyncio.sleep(self._application.abort_s())
         for exchange in aborted:
             self.answered(exchange, ABORTED)
 

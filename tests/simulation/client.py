@@ -78,6 +78,10 @@ class Network:
         await asyncio.sleep(self._broker.latency_s())
         return True
 
+    def get_random_node(self) -> int | None:
+        """None is asked for topic ids: no topic is made anew here."""
+        return None
+
     async def _maybe_wait_metadata(self) -> None:
         """It is always at hand."""
 

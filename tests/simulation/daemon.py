@@ -91,8 +91,8 @@ class Daemon:
         """SIGTERM; returns when it has stopped, or was killed meanwhile."""
         self.is_stopping = True
         stopping = self.process.spawn(self.pipeline.stop(GRACE_S)) if self.pipeline is not None else None
-        while stopping is not None and not stopping.done() and not self.is_gone:
-            await asyncio.sleep(0.05)  # noqa: ASYNC110 - time costs nothing here
+        while stopping is not None and not stopping.done() and not self.is_gone:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
         if not self.is_gone:
             self.is_gone = True
             if stopping is not None:

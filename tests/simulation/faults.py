@@ -49,7 +49,8 @@ class Faults:
             (self.restart, 4),
             (self.join, 3),
             (self.freeze, 4),
-            (self.cut, 3),
+            (self.cut, 2),
+            (self.strand, 3),
             (self.lose_broker, 2),
             (self.trouble_commits, 3),
             (self.trouble_dead_letters, 3),
@@ -121,6 +122,11 @@ class Faults:
         self._story.unrest.ends(unrest)
 
     # the broker
+    async def strand(self) -> None:
+        """Cut off in the moment in which a rebalance begins: it is dropped as soon as can be."""
+        if self._victim() is not None:
+            await asyncio.gather(self.cut(), self.join())
+
     async def cut(self) -> None:
         if (daemon := self._victim()) is None:
             return

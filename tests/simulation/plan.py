@@ -75,7 +75,7 @@ def _arrivals(
 
 
 def _temper(dice: random.Random, service_s: float) -> Temper:
-    took_s = service_s * (0.3 + dice.expovariate(1.0)) if dice.random() < 0.98 else 0.4
+    took_s = service_s * (0.3 + dice.expovariate(1.0)) if dice.random() < 0.95 else 0.4
     drawn = dice.random()
     if drawn < 0.95:
         return Temper(Manner.ACCEPTS, took_s)

@@ -214,8 +214,8 @@ class Story:
                 temper.manner = Manner.ACCEPTS
         self.tell("healed")
         deadline_s = self.loop.time() + HEALING_S
-        while not self._is_settled and self.loop.time() < deadline_s and not self._failures():
-            await asyncio.sleep(0.1)  # noqa: ASYNC110 - time costs nothing here
+        while not self._is_settled and self.loop.time() < deadline_s and not self._failures():  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
         await asyncio.gather(*(daemon.stop() for daemon in self.living))
         for tp, log in self.broker.logs.items():
             self.judge.see(LogEnd(tp, log.end))
