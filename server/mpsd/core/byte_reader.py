@@ -51,6 +51,8 @@ class ByteReader:
 
     def rice(self, count: int, k: int) -> list[int]:
         """So many numbers in Rice code, then on to the next whole byte."""
+        if k > _NUMBER_BITS_MAX:
+            raise Malformed("a parameter out of range")
         rest = self._data[self._at :]
         bits = f"{int.from_bytes(rest, 'big'):0{len(rest) * 8}b}" if rest else ""
         values: list[int] = []

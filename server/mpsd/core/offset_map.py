@@ -13,16 +13,15 @@ records are delivered again: the group repeats, but skips nothing. `docs/referen
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 from zlib import crc32
 
-from mpsd.core.byte_reader import ByteReader, Malformed, number
+from mpsd.core.byte_reader import ByteReader, Malformed, number, rice
 from mpsd.core.metadata_text import Packing, bytes_in, pack, unpack
-from mpsd.core.offset_tracker import Run, Snapshot
+from mpsd.core.offset_tracker import Run, Snapshot, Spread, next_offset_after
 from mpsd.core.record import TopicPartition
-from mpsd.core.run_codes import FIXED_BYTES, decode_runs, encode_runs
+from mpsd.core.run_codes import FIXED_BYTES, decode_runs, encode_runs, rice_parameter
 
 VERSION = 1
 HEAD_UNITS = 5
@@ -173,7 +172,7 @@ def _checksum(tp: TopicPartition, base: int, body: bytes) -> bytes:
 def _parse(body: bytes, base: int) -> tuple[list[Run], list[tuple[int, int]]]:
     reader = ByteReader(body)
     runs = decode_runs(reader, base)
-    attempts = list(_decode_attempts(reader, base))
+    attempts = _decode_attempts(reader, base)
     reader.end()
     starts = [run.start for run in runs]
     for offset, _ in attempts:
@@ -184,22 +183,31 @@ def _parse(body: bytes, base: int) -> tuple[list[Run], list[tuple[int, int]]]:
 
 
 def _encode_attempts(base: int, attempts: Attempts) -> bytes:
-    """How many there are, then of each how far it is from the one before, and the attempts spent."""
-    data, at = bytearray(number(len(attempts))), base
-    for offset, spent in attempts:
-        data += number(offset - at) + number(spent)
-        at = offset
-    return bytes(data)
+    """How many there are; offsets between each and the one before (or from the base on); attempts spent, less one."""
+    if not attempts:
+        return number(0)
+    between, at = [], base
+    for offset, _ in attempts:
+        between.append(offset - at)
+        at = next_offset_after(offset)
+    return number(len(attempts)) + _coded(between) + _coded([spent - 1 for _, spent in attempts])
 
 
-def _decode_attempts(reader: ByteReader, base: int) -> Iterator[tuple[int, int]]:
-    at = base
-    for position in range(reader.number()):
-        step, spent = reader.number(), reader.number()
-        if not spent or (position and not step):
-            raise Malformed("attempts that are none, or an offset named twice")
-        at += step
-        yield at, spent
+def _coded(values: list[int]) -> bytes:
+    k = rice_parameter(Spread(sum(values), len(values)))
+    return bytes([k]) + rice(values, k)
+
+
+def _decode_attempts(reader: ByteReader, base: int) -> list[tuple[int, int]]:
+    count = reader.number()
+    if not count:
+        return []
+    attempts, at = [], base
+    between, spent = (reader.rice(count, reader.byte()) for _ in range(2))
+    for step, more in zip(between, spent, strict=True):
+        attempts.append((at + step, more + 1))
+        at = next_offset_after(at + step)
+    return attempts
 
 
 def _fitting_runs(base: int, runs: Runs, room: int) -> tuple[Runs, bytes]:
@@ -218,14 +226,13 @@ def _fitting_runs(base: int, runs: Runs, room: int) -> tuple[Runs, bytes]:
 
 
 def _fitting_attempts(base: int, attempts: Attempts, room: int) -> Attempts:
-    """Those that fit: the most attempts first, and of equals the lowest offset."""
-    if not attempts or len(_encode_attempts(base, attempts)) <= room:
-        return attempts
-    ranked = sorted(attempts, key=lambda each: (-each[1], each[0]))
-    sizes = range(1, len(ranked))
-    fitting = bisect_right(sizes, room, key=lambda count: len(_encode_attempts(base, tuple(sorted(ranked[:count])))))
-    return tuple(sorted(ranked[:fitting]))
+    """About as many as fit: the most attempts first, and of equals the lowest offset."""
+    kept, ranked = attempts, None
+    while kept and (size := len(_encode_attempts(base, kept))) > room:
+        ranked = ranked or sorted(attempts, key=lambda each: (-each[1], each[0]))
+        kept = tuple(sorted(ranked[: len(kept) * max(room, 0) // size]))
+    return kept
 
 
-def _count(runs: Sequence[Run]) -> int:
+def _count(runs: Runs) -> int:
     return sum(run.stop - run.start for run in runs)

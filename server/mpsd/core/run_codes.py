@@ -18,7 +18,6 @@ from mpsd.core.offset_tracker import Run, Spread
 
 FIXED_BYTES = 21
 """What a code takes at most beside the bits that `worst_bits` counts: its tag, three numbers, the rounding to bytes."""
-_RICE_MAX = 63
 
 
 class Code(IntEnum):
@@ -152,8 +151,8 @@ def _gaps(base: int, runs: Sequence[Run]) -> list[int]:
 
 def _from_gaps(reader: ByteReader, base: int) -> list[Run]:
     span, count, k = reader.number(), reader.number(), reader.byte()
-    if not 0 < count < span or k > _RICE_MAX:
-        raise Malformed("nothing finished, or nothing unfinished, or a parameter out of range")
+    if not 0 < count < span:
+        raise Malformed("nothing finished, or nothing unfinished")
     runs: list[Run] = []
     at = base
     for gap in reader.rice(count, k):

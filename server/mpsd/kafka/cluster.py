@@ -1,4 +1,4 @@
-"""A look at a cluster, for `mpsd --check`."""
+"""A look at a cluster, for `mpsd --check` and `mpsd decode-offsets`."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,9 @@ from typing import Any, Self
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from mpsd.core.record import TopicPartition
 from mpsd.kafka.connection import asking, existing_topics, start
+from mpsd.ports import CommitPoint
 
 TIMEOUT_S = 15.0
 
@@ -61,6 +63,17 @@ class Cluster:
                 found = sorted(await existing_topics(self._admin, names))
                 described = await self._admin.describe_topics(found) if found else []
                 return {topic["topic"]: await self._described(topic) for topic in described}
+
+    async def committed(self, group: str) -> dict[TopicPartition, CommitPoint]:
+        """What the group has committed of every partition, with what was written beside it."""
+        with asking(f"look up what group {group} has committed"):
+            async with asyncio.timeout(TIMEOUT_S):
+                answer = await self._admin.list_consumer_group_offsets(group)
+        return {
+            TopicPartition(*tp): CommitPoint(offset, metadata or "")
+            for tp, (offset, metadata) in answer.items()
+            if offset >= 0
+        }
 
     async def _described(self, topic: Any) -> TopicDescription:
         resource = ConfigResource(ConfigResourceType.TOPIC, topic["topic"])
