@@ -221,7 +221,7 @@ class Quiet:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        lasted_s = time.monotonic() - self._began_s
+        lasted_s = max(1.0, time.monotonic() - self._began_s)
         for daemon, (cpu_s, lines) in zip(self._daemons, self._before, strict=True):
             self.cpu_share = max(self.cpu_share, (daemon.cpu_s() - cpu_s) / lasted_s)
             self.lines = max(self.lines, len(daemon.log()) - lines)

@@ -1,5 +1,6 @@
 """Topics that change underneath a running daemon: deleted, made anew, enlarged, cut by retention."""
 
+import signal
 import time
 
 import pytest
@@ -65,9 +66,29 @@ async def test_a_topic_is_deleted_and_made_anew(fleet: Fleet, figures: Figures, 
     figures.note(f"topic {how}", records=400, lost=0, again=0, all_delivered_after_s=after_s, **quiet.figures)
 
 
-async def recreated(fleet: Fleet) -> bool:
+async def test_a_topic_made_anew_outgrows_the_old_one_unnoticed(fleet: Fleet, figures: Figures) -> None:
+    """Its log reaches beyond the offsets that were read of the old one before the daemon looks again."""
+    await fleet.create_topic(1)
+    await fleet.start("a")
+    await fleet.world.produce(fleet.topic, numbered(0, 100))
+    await fleet.world.settled(fleet.topic)
+    numbers = taken(fleet)
+    kafka = fleet.world.kafka
+    fleet["a"].signal(signal.SIGSTOP)
+    await kafka.admin.delete_topics([fleet.topic])
+    await until(lambda: recreated(fleet, 1), "the name is free")
+    await kafka.produce(fleet.topic, numbered(10_000, 300))
+    fleet["a"].signal(signal.SIGCONT)
+    await until(lambda: len(set(numbers)) == 300, "all of the new topic are delivered")
+    await fleet.world.settled(fleet.topic)
+    assert fleet["a"].said("is another one than before")
+    again = len(numbers) - len(set(numbers))
+    figures.note("topic made anew, and longer than the old one was", records=300, lost=0, again=again)
+
+
+async def recreated(fleet: Fleet, partitions: int = PARTITIONS) -> bool:
     try:
-        await fleet.recreate_topic()
+        await fleet.recreate_topic(partitions)
     except TopicAlreadyExistsError:
         return False
     return True

@@ -113,11 +113,14 @@ async def _find_topics(settings: GroupSettings, options: Mapping[str, Any]) -> N
         raise KafkaUnavailable(f"topic {', '.join(missing)} does not exist; it is read as soon as somebody creates it")
 
 
-def position_of(consumer: Any, key: Any) -> int:
-    """The offset that the library hands out next; it has passed markers and holes that hold no record."""
-    assignment = consumer._subscription.subscription.assignment
-    state = assignment.state_value(key) if assignment is not None else None
-    return state.position if state is not None and state.has_valid_position else -1
+def mended(consumer: Any) -> bool:
+    """After an error; False if the consumer is past help: a task of its own has ended, and it says so for ever."""
+    coordinator = consumer._coordinator
+    if coordinator._coordination_task.done():
+        return False
+    if coordinator._heartbeat_task is not None and coordinator._heartbeat_task.done():
+        coordinator.request_rejoin()
+    return True
 
 
 async def stop(consumer: Any) -> None:

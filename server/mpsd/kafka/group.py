@@ -11,7 +11,7 @@ What the library does by itself, and what is done here about it (measured facts,
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,8 @@ from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.assignor import CooperativeAssignor
 from mpsd.kafka.commits import Commits
 from mpsd.kafka.connection import asking
-from mpsd.kafka.consumer import Connect, GroupSettings, connected, position_of, stop
+from mpsd.kafka.consumer import Connect, GroupSettings, connected, mended, stop
+from mpsd.kafka.fetches import taken
 from mpsd.kafka.lease import Lease, boottime_s
 from mpsd.kafka.loading import Loading
 from mpsd.kafka.owned import Owned
@@ -82,13 +83,13 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         """See `RecordSource`."""
         self._listener = listener
         self._vigil = Vigil(
-            self._settings.subscription,
-            self._settings.topics,
+            self._settings,
             self._lease,
             self._positions,
             lambda: self._consumer,
             self._owned.values,
             listener.on_log_end,
+            self._begin_anew,
         )
         await self._join()
         self._watching = asyncio.create_task(self._vigil.run())
@@ -105,9 +106,8 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
     async def close(self) -> None:
         """See `RecordSource`."""
         self._loading.cancel()
-        for task in (self._watching, self._renewing):
-            if task is not None:
-                task.cancel()
+        for task in filter(None, (self._watching, self._renewing)):
+            task.cancel()
         if self._consumer is not None:
             await stop(self._consumer)
         self._lease.end()
@@ -186,6 +186,20 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         else:
             self._consumer.resume(owned.key)
 
+    async def _begin_anew(self, old: Sequence[Owned]) -> None:
+        """These belong to a topic that is gone: what was read and committed of it means nothing in the new one."""
+        with asking("look up where a topic begins"):
+            starts = await self._consumer.beginning_offsets([owned.key for owned in old])
+        old = [owned for owned in old if self._is_ours(owned.assignment)]
+        for owned in old:
+            self._positions.see_topics({owned.assignment.tp.topic: 0})
+            self._drop(owned)
+        points = {owned.assignment: CommitPoint(starts[owned.key], "") for owned in old}
+        try:
+            await self._commits.commit(self._consumer, points, lambda _: True)
+        finally:
+            self._consumer._coordinator.request_rejoin()
+
     def release(self, assignments: Collection[Assignment]) -> None:
         """See `RecordSource`."""
         for assignment in assignments:
@@ -212,23 +226,12 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
                 await self._go_on(error.__cause__)
                 return {}
             self._trouble = str(error)
-            self._mend()
+            if not mended(self._consumer):
+                self._renewing = asyncio.create_task(self._renew())
             raise
         if self.lease_left_s() > 0:
             self._trouble = ""
-        fetched: dict[Assignment, Fetched] = {}
-        for key in keys:
-            owned = self._owned.get(TopicPartition(*key))
-            if owned is None or owned.position is None:
-                continue
-            records = got.get(key, [])
-            if records and records[0].offset < owned.position:  # of an assignment before this one
-                continue
-            position = position_of(self._consumer, key)
-            if records or position > owned.position:
-                owned.position = max(position, owned.position)
-                fetched[owned.assignment] = Fetched(records, owned.position, self._consumer.highwater(key) or -1)
-        return fetched
+        return taken(self._consumer, got, [owned for key in keys if (owned := self._owned.get(TopicPartition(*key)))])
 
     async def _go_on(self, error: OffsetOutOfRangeError) -> None:
         """Retention has taken what was to be read next."""
@@ -238,6 +241,8 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
                 continue
             with asking("look up the log's range"):
                 next_offset = await self._positions.gone(self._consumer, owned.assignment.tp, offset)
+            if not self._is_ours(owned.assignment):
+                continue
             if next_offset is None:
                 owned.stopped = f"{owned.assignment.tp}: offset {offset} is gone, and out_of_range = stop"
                 self._consumer.pause(key)
@@ -248,14 +253,6 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             else:
                 owned.position = next_offset
                 self._consumer.seek(key, next_offset)
-
-    def _mend(self) -> None:
-        """The library tells the same error for ever where a task of its own has ended with one."""
-        coordinator = self._consumer._coordinator
-        if coordinator._coordination_task.done():
-            self._renewing = asyncio.create_task(self._renew())
-        elif coordinator._heartbeat_task is not None and coordinator._heartbeat_task.done():
-            coordinator.request_rejoin()
 
     async def _renew(self) -> None:
         """Go on with another client: this one is past help."""

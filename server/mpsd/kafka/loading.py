@@ -9,6 +9,7 @@ from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.connection import asking
 from mpsd.kafka.owned import Owned
 from mpsd.kafka.positions import Positions
+from mpsd.kafka.topic_ids import topic_ids
 from mpsd.ports import Position
 
 log = logging.getLogger("mpsd.group")
@@ -61,6 +62,7 @@ class Loading:
         while gained := [owned for owned in self._owned() if owned.position is None and not owned.stopped]:
             try:
                 with asking("look up where assigned partitions begin"):
+                    ids = await topic_ids(self._consumer(), {owned.assignment.tp.topic for owned in gained})
                     found = await self._positions.look_up(self._consumer(), [owned.assignment.tp for owned in gained])
             except (KafkaUnavailable, KafkaRefused) as error:
                 self.waiting = str(error)
@@ -70,4 +72,5 @@ class Loading:
                 continue
             self.waiting = ""
             for owned in gained:
+                owned.topic_id = ids.get(owned.assignment.tp.topic, b"")
                 self._found(owned, found[owned.assignment.tp])

@@ -2,15 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from mpsd.core.delivery import Assignment
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.connection import asking
+from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.lease import Lease
 from mpsd.kafka.owned import Owned
 from mpsd.kafka.positions import Positions
+from mpsd.kafka.topic_ids import TopicIds
 
 log = logging.getLogger("mpsd.group")
 
@@ -26,31 +28,33 @@ class Vigil:
         consumer: the present one.
         owned: the partitions that are ours now.
         on_log_end: told where one ends.
+        made_anew: see `TopicIds`.
     """
 
     def __init__(
         self,
-        subscription: str,
-        topics: Collection[str],
+        settings: GroupSettings,
         lease: Lease,
         positions: Positions,
         consumer: Callable[[], Any],
         owned: Callable[[], Collection[Owned]],
         on_log_end: Callable[[Assignment, int], None],
+        made_anew: Callable[[Sequence[Owned]], Awaitable[None]],
     ) -> None:
-        self._subscription = subscription
-        self._topics = topics
+        self._subscription = settings.subscription
+        self._topics = settings.topics
         self._lease = lease
         self._positions = positions
         self._consumer = consumer
         self._owned = owned
         self._on_log_end = on_log_end
+        self._ids = TopicIds(settings.subscription, consumer, owned, made_anew)
         self._was_confirmed = False
         self.missing: list[str] = []
 
     async def run(self) -> None:
         """Until cancelled."""
-        await asyncio.gather(self._watch(), self._watch_log_ends())
+        await asyncio.gather(self._watch(), self._watch_log_ends(), self._ids.run())
 
     async def _watch(self) -> None:
         while True:
