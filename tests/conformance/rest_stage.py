@@ -1,7 +1,7 @@
 """A REST adapter in front of a scripted server."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -41,6 +41,7 @@ async def rest(
     host: str = "127.0.0.1",
     server_tls: ssl.SSLContext | None = None,
     look_up: LookUp = look_up,
+    may_start: Callable[[], bool] = lambda: True,
     **settings: object,
 ) -> AsyncIterator[RestStage]:
     server = HttpServer(script)
@@ -50,6 +51,7 @@ async def rest(
         RestSettings(subscription="billing", url=url.format(port=port), **given),  # type: ignore[arg-type]
         wall_s=lambda: WALL_S,
         look_up=look_up,
+        may_start=may_start,
     )
     stage = RestStage(adapter=adapter, server=server)
     await adapter.start(lambda: None, stage.settlements.settle)

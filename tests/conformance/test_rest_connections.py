@@ -311,3 +311,12 @@ async def test_close_ends_with_a_peer_that_accepts_and_never_answers() -> None:
         await stage.adapter.close(0.0)
         assert stage.statistic("open") == 0
         await stage.server.watch.until(lambda: stage.server.open == 0)
+
+
+async def test_a_delivery_that_may_no_longer_start_when_its_connection_stands_is_withdrawn() -> None:
+    may_start = [False, True]
+    async with rest(accepting, may_start=lambda: may_start.pop(0)) as stage:
+        assert isinstance(await stage.outcome(delivery()), Withdrawn)
+        assert stage.statistic("requests") == 0
+        assert await stage.outcome(delivery()) is DELIVERED
+        assert stage.server.connections == 1, "the connection was kept"

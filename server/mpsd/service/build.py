@@ -39,10 +39,11 @@ def pipelines(config: Config) -> list[Pipeline]:
 def _pipeline(
     config: Config, subscription: Subscription, options: Mapping[str, Any], budget: PendingBudget
 ) -> Pipeline:
+    group = KafkaGroup(group_settings(config, subscription), options)
     return Pipeline(
         pipeline_settings(subscription),
-        KafkaGroup(group_settings(config, subscription), options),
-        RestAdapter(rest_settings(subscription)),
+        group,
+        RestAdapter(rest_settings(subscription), may_start=lambda: group.lease_left_s() > 0),
         KafkaDeadLetters(dead_letter_settings(subscription), options),
         budget,
     )

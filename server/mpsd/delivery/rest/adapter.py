@@ -41,15 +41,22 @@ class RestAdapter:
     Args:
         wall_s: seconds since the epoch, for signatures and dates.
         look_up: where the addresses of the URL's host come from.
+        may_start: whether a delivery may start now; asked for those that waited for a connection, as time may have passed.
 
     Raises:
         ConfigError: the URL, a webhook secret, or a file of the TLS settings cannot be used.
     """
 
     def __init__(
-        self, settings: RestSettings, *, wall_s: Callable[[], float] = time.time, look_up: LookUp = look_up
+        self,
+        settings: RestSettings,
+        *,
+        wall_s: Callable[[], float] = time.time,
+        look_up: LookUp = look_up,
+        may_start: Callable[[], bool] = lambda: True,
     ) -> None:
         self._settings = settings
+        self._may_start = may_start
         self._wall_s = wall_s
         key = "url"
         try:
@@ -86,7 +93,7 @@ class RestAdapter:
             age_max_s=settings.connection_age_max_s,
             idle_max_s=settings.connection_idle_max_s,
         )
-        self._pool = Pool(self._connector, limits, self._heads.head, self._judge, self._ended)
+        self._pool = Pool(self._connector, limits, self._heads.head, self._judge, self._ended, self._may_start)
 
     def demand(self) -> Demand:
         return Demand(0 if self._is_closed else self._free, DEMAND_BYTES)

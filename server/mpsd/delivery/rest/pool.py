@@ -32,6 +32,8 @@ class Pool:
         head: the request of a delivery up to its body.
         judge: what an answer means.
         ended: told once of every delivery, when nothing of it is in flight any more.
+        may_start: asked again for a delivery that had to wait for its connection: a process that was frozen meanwhile may
+            no longer own the record.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Pool:
         head: Callable[[Delivery], bytes],
         judge: Callable[[Answer], Outcome],
         ended: Callable[[Delivery, Outcome], None],
+        may_start: Callable[[], bool] = lambda: True,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._connector = connector
@@ -48,6 +51,7 @@ class Pool:
         self._head = head
         self.judge = judge
         self._ended = ended
+        self._may_start = may_start
         self.known: set[bytes] = set()
         self._connections: set[Connection] = set()
         self._leaving: set[Connection] = set()
@@ -157,7 +161,7 @@ class Pool:
         self._connections.add(connection)
         connection.busy_s = self._loop.time()
         while self._waiting_anew:
-            if self._send(connection, *self._waiting_anew.popleft()):
+            if self._send_late(connection, *self._waiting_anew.popleft()):
                 return
         self._employ(connection)
 
@@ -207,6 +211,12 @@ class Pool:
         self._refused.append((delivery, Undeliverable(code="headers_too_large", reason=reason)))
         return False
 
+    def _send_late(self, connection: Connection, delivery: Delivery, started_s: float) -> bool:
+        if self._may_start():
+            return self._send(connection, delivery, started_s)
+        self._ended(delivery, Withdrawn(reason="the lease was over before a connection was there"))
+        return False
+
     def _settle_refused(self) -> None:
         while self._refused:
             self._ended(*self._refused.popleft())
@@ -214,7 +224,7 @@ class Pool:
     def _employ(self, connection: Connection) -> None:
         """It is free: for a delivery that waits, else for later."""
         while self._waiting:
-            if self._send(connection, self._waiting.popleft(), self._loop.time()):
+            if self._send_late(connection, self._waiting.popleft(), self._loop.time()):
                 return
         connection.fresh = False
         self._idle.append(connection)
