@@ -3,11 +3,14 @@
 import asyncio
 import itertools
 import signal
+from pathlib import Path
 
 import pytest
 
 from mpsd.demo.guarantees.events import DeliveryStarted
-from tests.integration.world import Answer, Daemon, Request, World, keyed, until
+from tests.integration.world import Answer, Application, Daemon, Message, Request, World, keyed, until
+from tests.integration.world.certificates import Certificates
+from tests.integration.world.gate import Gate
 
 pytestmark = pytest.mark.integration
 
@@ -125,3 +128,39 @@ async def test_more_daemons_than_partitions_are_ready_too(world: World) -> None:
 
     await until(one_has_it, "one has the partition")
     assert [(await daemon.get("/readyz"))[0] for daemon in daemons] == [200, 200]
+
+
+async def test_a_connection_that_opens_after_the_lease_is_over_carries_nothing(world: World, tmp_path: Path) -> None:
+    """A daemon is frozen in the middle of a TLS handshake; meanwhile its partition, and the record, become another's."""
+    made = Certificates(tmp_path)
+    topic = await world.create_topic(2)
+    async with Application(tls=made.server_context()) as application, Gate(application.port) as gate:
+        application.hold_all()
+        url = f"https://127.0.0.1:{gate.port}/records"
+        delivery = {"url": url, "tls": made.client(), "connect_timeout_s": 20.0}
+        quick = {"session_timeout_ms": 1_500, "rebalance_timeout_ms": 1_500, "heartbeat_interval_ms": 100}
+        one, two = await asyncio.gather(
+            *(world.start_daemon(world.subscription(topic, delivery=delivery), kafka=quick) for _ in range(2))
+        )
+
+        async def is_shared() -> bool:
+            return await assigned(one, two) == [1, 1]
+
+        await until(is_shared, "each has a partition")
+        gate.close()
+        await world.produce(topic, [Message(f"k{number}".encode(), b"", partition=number) for number in range(2)])
+        await until(lambda: gate.waiting == 2, "both have begun to connect")
+        two.signal(signal.SIGSTOP)
+        gate.open()
+
+        async def is_alone() -> bool:
+            return await assigned(one) == [2]
+
+        await until(is_alone, "one has both partitions")
+        await until(lambda: application.held == 2, "one has delivered both records")
+        two.signal(signal.SIGCONT)
+        await until(lambda: two.said(": lost;"), "two knows that it has lost its partition")
+        assert application.held == application.requests == 2
+        application.heal()
+        await world.settled(topic)
+        await world.judge(topic, applications=[application])

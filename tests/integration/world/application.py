@@ -71,19 +71,19 @@ class Application:
         self.in_flight = 0
         self._tls = tls
         self._server: asyncio.Server | None = None
-        self._port = 0
+        self.port = 0
         self._connections: set[_Connection] = set()
         self._held: dict[_Connection, Request] = {}
 
     @override
     def __repr__(self) -> str:
         return (
-            f"<Application :{self._port} requests={self.requests} accepted={len(self.accepted)} held={len(self._held)}>"
+            f"<Application :{self.port} requests={self.requests} accepted={len(self.accepted)} held={len(self._held)}>"
         )
 
     @property
     def url(self) -> str:
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}/records"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/records"
 
     @property
     def connections(self) -> int:
@@ -91,7 +91,7 @@ class Application:
 
     async def __aenter__(self) -> Self:
         for _ in range(5):
-            (self._port,) = free_ports(1)  # not of the range of outgoing connections, so that it can come back to it
+            (self.port,) = free_ports(1)  # not of the range of outgoing connections, so that it can come back to it
             with suppress(OSError):
                 await self._listen()
                 return self
@@ -140,7 +140,7 @@ class Application:
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: _Connection(self), "127.0.0.1", self._port, ssl=self._tls, backlog=1024
+            lambda: _Connection(self), "127.0.0.1", self.port, ssl=self._tls, backlog=1024
         )
 
     async def _close(self) -> None:
