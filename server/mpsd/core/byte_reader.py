@@ -77,3 +77,8 @@ def rice(values: list[int], k: int) -> bytes:
     text = "".join("1" * (value >> k) + "0" + (format(value & rest, form) if k else "") for value in values)
     text += "1" * (-len(text) % 8)
     return int(text, 2).to_bytes(len(text) // 8, "big")
+
+
+def rice_bytes(values: list[int], k: int) -> int:
+    """How long that is."""
+    return -(-sum([(value >> k) + k + 1 for value in values]) // 8)

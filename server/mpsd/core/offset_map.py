@@ -13,11 +13,12 @@ records are delivered again: the group repeats, but skips nothing. `docs/referen
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 from zlib import crc32
 
-from mpsd.core.byte_reader import ByteReader, Malformed, number, rice
+from mpsd.core.byte_reader import ByteReader, Malformed, number, rice, rice_bytes
 from mpsd.core.metadata_text import Packing, bytes_in, pack, unpack
 from mpsd.core.offset_tracker import Run, Snapshot, Spread, next_offset_after
 from mpsd.core.record import TopicPartition
@@ -184,18 +185,20 @@ def _parse(body: bytes, base: int) -> tuple[list[Run], list[tuple[int, int]]]:
 
 def _encode_attempts(base: int, attempts: Attempts) -> bytes:
     """How many there are; offsets between each and the one before (or from the base on); attempts spent, less one."""
-    if not attempts:
-        return number(0)
-    between, at = [], base
-    for offset, _ in attempts:
-        between.append(offset - at)
-        at = next_offset_after(offset)
-    return number(len(attempts)) + _coded(between) + _coded([spent - 1 for _, spent in attempts])
+    return number(len(attempts)) + b"".join(bytes([k]) + rice(values, k) for values, k in _lists(base, attempts))
 
 
-def _coded(values: list[int]) -> bytes:
-    k = rice_parameter(Spread(sum(values), len(values)))
-    return bytes([k]) + rice(values, k)
+def _attempts_bytes(base: int, attempts: Attempts) -> int:
+    """How long that is, without making it."""
+    return len(number(len(attempts))) + sum(1 + rice_bytes(values, k) for values, k in _lists(base, attempts))
+
+
+def _lists(base: int, attempts: Attempts) -> Iterator[tuple[list[int], int]]:
+    """The numbers of both lists, and their parameters."""
+    ends = (base, *(next_offset_after(offset) for offset, _ in attempts))
+    between = [offset - end for (offset, _), end in zip(attempts, ends, strict=False)]
+    for values in (between, [spent - 1 for _, spent in attempts]) if attempts else ():
+        yield values, rice_parameter(Spread(sum(values), len(values)))
 
 
 def _decode_attempts(reader: ByteReader, base: int) -> list[tuple[int, int]]:
@@ -228,9 +231,9 @@ def _fitting_runs(base: int, runs: Runs, room: int) -> tuple[Runs, bytes]:
 def _fitting_attempts(base: int, attempts: Attempts, room: int) -> Attempts:
     """About as many as fit: the most attempts first, and of equals the lowest offset."""
     kept, ranked = attempts, None
-    while kept and (size := len(_encode_attempts(base, kept))) > room:
+    while kept and (size := _attempts_bytes(base, kept)) > room:
         ranked = ranked or sorted(attempts, key=lambda each: (-each[1], each[0]))
-        kept = tuple(sorted(ranked[: len(kept) * max(room, 0) // size]))
+        kept = tuple(sorted(ranked[: len(kept) * max(room, 0) * 15 // (size * 16)]))  # a little less, to be there soon
     return kept
 
 

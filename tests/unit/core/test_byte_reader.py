@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpsd.core.byte_reader import ByteReader, Malformed, number, rice
+from mpsd.core.byte_reader import ByteReader, Malformed, number, rice, rice_bytes
 
 
 @given(st.lists(st.integers(0, (1 << 63) - 1), max_size=10))
@@ -29,6 +29,7 @@ def test_what_is_no_number_is_refused(data: bytes, why: str) -> None:
 @given(st.lists(st.integers(0, 500), min_size=1, max_size=50), st.integers(0, 10))
 def test_rice_comes_back_and_reading_goes_on_behind_it(values: list[int], k: int) -> None:
     reader = ByteReader(rice(values, k) + b"\x07")
+    assert len(rice(values, k)) == rice_bytes(values, k)
     assert reader.rice(len(values), k) == values
     assert reader.byte() == 7
 
