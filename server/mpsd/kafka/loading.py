@@ -72,5 +72,9 @@ class Loading:
                 continue
             self.waiting = ""
             for owned in gained:
+                if (
+                    owned not in self._owned()
+                ):  # lost meanwhile: whoever reads it as ours reads for ever and gets nothing
+                    continue
                 owned.topic_id = ids.get(owned.assignment.tp.topic, b"")
                 self._found(owned, found[owned.assignment.tp])

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
+from types import SimpleNamespace
 from typing import Any
 
 from typing_extensions import override
@@ -13,6 +14,12 @@ from mpsd.kafka.positions import Positions
 from mpsd.ports import Position
 from tests.fakes.records import assigned
 from tests.virtual_time import in_virtual_time
+
+
+class NoNode:
+    """A consumer whose client knows no broker to ask for topic ids."""
+
+    _client = SimpleNamespace(get_random_node=lambda: None)
 
 
 class SlowPositions(Positions):
@@ -34,7 +41,7 @@ async def test_what_was_lost_during_the_look_up_does_not_begin() -> None:
         each.position = 0
         begun.append(each)
 
-    loading = Loading("billing", SlowPositions("billing", "earliest", "earliest"), lambda: None, lambda: owned, begin)
+    loading = Loading("billing", SlowPositions("billing", "earliest", "earliest"), NoNode, lambda: owned, begin)
     loading.begin()
     await asyncio.sleep(0.5)
     del owned[0]
