@@ -97,6 +97,11 @@ class Commits:
 
 
 async def _send(coordinator: Any, offsets: Mapping[Any, Any]) -> None:
-    """Once: the library's own `commit` tries again for ever, and when it is cancelled its request goes on unheard."""
+    """Once: the library's own `commit` tries again for ever, and when it is cancelled its request goes on unheard.
+
+    A commit without a generation would be taken by a group that is empty, whatever others had committed meanwhile.
+    """
     await coordinator.ensure_coordinator_known()
+    if coordinator.generation < 0:
+        raise IllegalGenerationError
     await coordinator._do_commit_offsets(None, offsets)
