@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from mpsd.core.record import TopicPartition
@@ -40,7 +41,7 @@ class Daemon:
         application: Application,
         trouble: Trouble,
         wall_s: Callable[[], float],
-        keep: Callable[[DeadLetter], None],
+        keep: Callable[["Daemon", DeadLetter], None],
         dice: random.Random,
     ) -> None:
         self.name = name
@@ -71,7 +72,7 @@ class Daemon:
             pipeline_settings(subscription),
             KafkaGroup(group_settings(config, subscription), {}, self._connect, loop.time),
             self.adapter,
-            SimulatedDeadLetters(self._broker, self.cut, self._trouble, self._dice, self._keep),
+            SimulatedDeadLetters(self._broker, self.cut, self._trouble, self._dice, partial(self._keep, self)),
             PendingBudget(PENDING_BYTES_MAX),
             Clock(monotonic_s=loop.time, wall_s=self._wall_s),
             self._dice.random,

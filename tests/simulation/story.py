@@ -130,8 +130,13 @@ class Story:
         self.judge.see(DeliveryEnded(record, at_s, REFUSED))
         self.judge.see(OutageBegan(at_s))
 
-    def _dead_lettered(self, letter: DeadLetter) -> None:
-        self._settled.add(Place.of(letter.delivery.record))
+    def _dead_lettered(self, daemon: Daemon, letter: DeadLetter) -> None:
+        tp, letter_place = letter.delivery.assignment.tp, Place.of(letter.delivery.record)
+        if tp not in daemon.partitions:  # handed on, or lost, while the write was under way
+            self.judge.see(DaemonKilled(self.loop.time(), {tp}, self.loop.time()))
+            if letter_place in self._settled:
+                return
+        self._settled.add(letter_place)
         line = f"dead letter {letter.delivery} {letter.disposition}"
         self.see(DeadLettered(letter.delivery.record, self.loop.time(), letter.disposition, letter.reason), line)
 
