@@ -90,7 +90,7 @@ async def test_what_is_finished_behind_a_stuck_record_survives_a_kill(
     others = [keyed(number, KEYS) for number in range(finished)]
     await world.produce(fleet.topic, [Message(b"stuck", b"1"), *others, Message(b"stuck", b"2")])
     await until(lambda: fleet.accepted == finished, "all others are accepted", 60.0)
-    before = (await fleet["a"].metrics()).sum("mps_commits_total")
+    before = -1.0
 
     async def is_committed() -> bool:
         nonlocal before
