@@ -212,6 +212,8 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
     async def fetch(self, wanted: Collection[Assignment], records_max: int, wait_s: float) -> dict[Assignment, Fetched]:
         """See `RecordSource`."""
         keys = [self._owned[assignment.tp].key for assignment in wanted if self._is_ours(assignment)]
+        if wanted and not keys:
+            await asyncio.sleep(wait_s)
         if self._renewing is not None:
             if self._renewing.done():
                 self._renewing.result()

@@ -72,9 +72,7 @@ class Loading:
                 continue
             self.waiting = ""
             for owned in gained:
-                if (
-                    owned not in self._owned()
-                ):  # lost meanwhile: whoever reads it as ours reads for ever and gets nothing
+                if owned not in self._owned():  # lost meanwhile: read as ours, it would be asked for without a rest
                     continue
                 owned.topic_id = ids.get(owned.assignment.tp.topic, b"")
                 self._found(owned, found[owned.assignment.tp])
