@@ -52,6 +52,7 @@ class Faults:
             (self.cut, 2),
             (self.strand, 3),
             (self.lose_broker, 2),
+            (self.forget_member, 12 if self._story.plan.daemons == 1 else 0),
             (self.trouble_commits, 3),
             (self.trouble_dead_letters, 3),
             (self.stop_application, 3),
@@ -153,6 +154,12 @@ class Faults:
         self._story.tell("the broker is back")
         await asyncio.sleep(1.0)
         self._story.unrest.ends(unrest)
+
+    async def forget_member(self) -> None:
+        """Of a group of one: of several, the first to notice would get what others still deliver."""
+        if len(self._story.living) == 1 and self._story.broker.is_up:
+            self._happens("member forgotten")
+            self._story.broker.group.forget()
 
     async def trouble_commits(self) -> None:
         how = self._dice.choice(("lost", "late", "refused"))

@@ -145,6 +145,11 @@ class Group:
             error = REBALANCE_IN_PROGRESS if self.state is State.COMPLETING else 0
         return error
 
+    def forget(self) -> None:
+        """The coordinator loses its members; the next of their requests tells them."""
+        for member in list(self.members.values()):
+            self._drop(member)
+
     def go_down(self) -> None:
         """The broker is gone: who waits is told by its connection, and nobody's silence counts."""
         self._round += 1
