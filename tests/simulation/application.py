@@ -193,6 +193,7 @@ class SimulatedAdapter:
         self._settle: Callable[[Delivery, Outcome], None] = lambda _delivery, _outcome: None
         self.in_flight: dict[Exchange, None] = {}
         self._waiting: list[asyncio.Event] = []
+        self.on_abort: Callable[[Assignment], None] = lambda _assignment: None
 
     async def start(self, on_demand: Callable[[], None], settle: Callable[[Delivery, Outcome], None]) -> None:
         self._on_demand = on_demand
@@ -233,6 +234,8 @@ class SimulatedAdapter:
             waiting.set()
 
     async def revoke(self, assignment: Assignment, deadline_s: float) -> None:
+        if not deadline_s:
+            self.on_abort(assignment)
         await self._wait(lambda: [e for e in self.in_flight if e.delivery.assignment is assignment], deadline_s)
 
     async def close(self, deadline_s: float) -> None:

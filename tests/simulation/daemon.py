@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from mpsd.core.delivery import Assignment
 from mpsd.core.record import TopicPartition
 from mpsd.kafka.assignor import CooperativeAssignor
 from mpsd.kafka.consumer import GroupSettings
@@ -43,6 +44,7 @@ class Daemon:
         wall_s: Callable[[], float],
         keep: Callable[["Daemon", DeadLetter], None],
         dice: random.Random,
+        aborts: Callable[[Assignment], None],
     ) -> None:
         self.name = name
         self.process = Process(name, loop)
@@ -59,6 +61,7 @@ class Daemon:
         self._wall_s = wall_s
         self._keep = keep
         self._dice = dice
+        self._aborts = aborts
 
     def start(self) -> None:
         self.process.spawn(self._start())
@@ -68,6 +71,7 @@ class Daemon:
         subscription = config.subscriptions[0]
         delivery = subscription.delivery
         self.adapter = SimulatedAdapter(self.process, self._application, delivery.concurrency_max, delivery.timeout_s)
+        self.adapter.on_abort = self._aborts
         self.pipeline = Pipeline(
             pipeline_settings(subscription),
             KafkaGroup(group_settings(config, subscription), {}, self._connect, loop.time),

@@ -159,7 +159,10 @@ class Faults:
         """Of a group of one: of several, the first to notice would get what others still deliver."""
         if len(self._story.living) == 1 and self._story.broker.is_up:
             self._happens("member forgotten")
+            unrest = self._story.unrest.begins(hinders=True)
             self._story.broker.group.forget()
+            await asyncio.sleep(2.0)
+            self._story.unrest.ends(unrest)
 
     async def trouble_commits(self) -> None:
         how = self._dice.choice(("lost", "late", "refused"))

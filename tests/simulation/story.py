@@ -7,11 +7,12 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from mpsd.core.delivery import Delivery
+from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import Outcome, code_of
 from mpsd.core.record import TopicPartition
 from mpsd.demo.guarantees import CommitNeverGoesBack, EpochRises, Judge, NullKeysAreFree, Place, every_guarantee
@@ -156,6 +157,11 @@ class Story:
             since_s = self.unrest.committed_before_s()
             self.see(DaemonKilled(self.loop.time(), partitions, since_s), f"{daemon.name} forgets since {since_s:.6f}")
 
+    def aborts(self, name: str, assignment: Assignment) -> None:
+        """A daemon has noticed that its membership is over: what it finished until then may be done again."""
+        if not any(member.owner.name == name for member in self.broker.group.members.values()):
+            self.judge.see(DaemonKilled(self.loop.time(), {assignment.tp}, self.unrest.committed_before_s()))
+
     def forgets_at_stop(self, daemon: Daemon) -> None:
         """A clean stop that could not commit."""
         since_s = self.unrest.committed_before_s()
@@ -176,6 +182,7 @@ class Story:
             lambda: self.loop.time() + self.wall_offset_s,
             self._dead_lettered,
             random.Random(f"{self._seed}/{name}"),
+            partial(self.aborts, name),
         )
         daemon.start()
         return daemon
