@@ -83,11 +83,11 @@ class Kafka(Table):
         " found, so shorter than Kafka's usual five minutes.",
     )
     fetch_bytes_max: int = Field(
-        default=8_388_608,
+        default=4_194_304,
         ge=65_536,
         le=1_073_741_824,
-        description="Answer to one fetch; 8 MiB keep 100 MB/s flowing, and what the client holds in advance counts"
-        " towards limits.pending_bytes_max.",
+        description="Answer to one fetch, shared by the partitions; 4 MiB keep 100 MB/s flowing, and what the client holds"
+        " in advance counts towards limits.pending_bytes_max.",
     )
 
 

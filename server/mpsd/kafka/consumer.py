@@ -24,6 +24,8 @@ STOP_TIMEOUT_S = 5.0
 REQUEST_MARGIN_MS = 5_000
 """A JoinGroup is answered within the rebalance time-out; what takes this much longer has no answer."""
 PARTITION_FETCH_BYTES_MAX = 1_048_576
+PARTITION_FETCH_BYTES_MIN = 65_536
+"""A record that is larger is fetched all the same, alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +123,12 @@ def mended(consumer: Any) -> bool:
     if coordinator._heartbeat_task is not None and coordinator._heartbeat_task.done():
         coordinator.request_rejoin()
     return True
+
+
+def bound_prefetch(consumer: Any, partitions: int, fetch_bytes_max: int) -> None:
+    """Let the partitions share one fetch: the library holds an answer for each that nobody asks for, whatever their number."""
+    share = max(PARTITION_FETCH_BYTES_MIN, fetch_bytes_max // max(1, partitions))
+    consumer._fetcher._max_partition_fetch_bytes = min(PARTITION_FETCH_BYTES_MAX, share)
 
 
 async def stop(consumer: Any) -> None:

@@ -27,7 +27,7 @@ from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.assignor import CooperativeAssignor
 from mpsd.kafka.commits import Commits
 from mpsd.kafka.connection import asking
-from mpsd.kafka.consumer import Connect, GroupSettings, connected, mended, stop
+from mpsd.kafka.consumer import Connect, GroupSettings, bound_prefetch, connected, mended, stop
 from mpsd.kafka.fetches import taken
 from mpsd.kafka.lease import Lease, boottime_s
 from mpsd.kafka.loading import Loading
@@ -140,6 +140,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._member_id, generation = coordinator.member_id, coordinator.generation
         self._generations += 1
         self._listener.on_share(share)
+        bound_prefetch(self._consumer, len(partitions), self._settings.fetch_bytes_max)
         for tp in set(self._owned) - set(partitions):  # another's claim was later, or the topic is gone
             self._drop(self._owned[tp])
         for tp in partitions:
