@@ -100,7 +100,7 @@ async def test_partitions_are_added(fleet: Fleet, figures: Figures) -> None:
     await fleet.start("a", "b", kafka=METADATA_AGE, start="latest")
     await fleet.balanced()
     await fleet.world.produce(fleet.topic, numbered(0, 200))
-    await fleet.more()
+    await fleet.world.application.accepts(200)
     added_s = time.monotonic()
     await fleet.world.kafka.admin.create_partitions({fleet.topic: NewPartitions(PARTITIONS + 2)})
 
