@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tests.simulation.story import Story
 
 FAULTS_MIN, FAULTS_MAX = 6, 10
+FORGOTTEN_S = 2.0
+"""Within this time a member that was forgotten has noticed."""
 
 
 class Faults:
@@ -31,6 +33,7 @@ class Faults:
         self._loop = story.loop
         self.happened: Counter[str] = Counter()
         self._outages = 0
+        self._alone_until_s = 0.0
         self._troubled: Counter[Place] = Counter()
 
     async def run(self) -> None:
@@ -85,7 +88,11 @@ class Faults:
         self._story.forgets(daemon)
         daemon.kill()
         await self._pause(0.1, 1.0, 4.0)
-        self._story.start_daemon(_slot(daemon))
+        await self._start(_slot(daemon))
+
+    async def _start(self, slot: int) -> Daemon:
+        await asyncio.sleep(max(0.0, self._alone_until_s - self._loop.time()))
+        return self._story.start_daemon(slot)
 
     async def restart(self) -> None:
         if (daemon := self._victim()) is None:
@@ -93,7 +100,7 @@ class Faults:
         self._happens("restart", daemon.name)
         await self._stop(daemon)
         await self._pause(0.1, 1.0)
-        self._story.start_daemon(_slot(daemon))
+        await self._start(_slot(daemon))
 
     async def _stop(self, daemon: Daemon) -> None:
         began_s = self._loop.time()
@@ -105,7 +112,7 @@ class Faults:
     async def join(self) -> None:
         slot = 10 + self.happened["join"]
         self._happens("join", f"d{slot}")
-        daemon = self._story.start_daemon(slot)
+        daemon = await self._start(slot)
         await self._pause(2.0, 5.0)
         if daemon.process.runs and not daemon.is_gone and not daemon.is_stopping and daemon.pipeline is not None:
             await self._stop(daemon)
@@ -159,9 +166,10 @@ class Faults:
         """Of a group of one: of several, the first to notice would get what others still deliver."""
         if len(self._story.living) == 1 and self._story.broker.is_up:
             self._happens("member forgotten")
+            self._alone_until_s = self._loop.time() + FORGOTTEN_S
             unrest = self._story.unrest.begins(hinders=True)
             self._story.broker.group.forget()
-            await asyncio.sleep(2.0)
+            await asyncio.sleep(FORGOTTEN_S)
             self._story.unrest.ends(unrest)
 
     async def trouble_commits(self) -> None:
