@@ -38,8 +38,7 @@ from mpsd.ports import AssignmentListener, CommitPoint, Fetched, Position
 
 log = logging.getLogger("mpsd.group")
 
-NOBODY = ClientPartition("mps", -1)
-"""Asking for it receives nothing, but keeps the poll alive."""
+NOBODY = ClientPartition("mps", -1)  # asking for it receives nothing, but keeps the poll alive
 
 
 class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the library is not typed
@@ -215,9 +214,10 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         keys = [self._owned[assignment.tp].key for assignment in wanted if self._is_ours(assignment)]
         if wanted and not keys:
             await asyncio.sleep(wait_s)
+        for task in filter(None, (self._watching, self._renewing)):
+            if task.done():  # with a bug: it must not stay unseen
+                task.result()
         if self._renewing is not None:
-            if self._renewing.done():
-                self._renewing.result()
             return {}
         try:
             with asking("fetch records"):
