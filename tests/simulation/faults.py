@@ -91,7 +91,8 @@ class Faults:
         await self._start(_slot(daemon))
 
     async def _start(self, slot: int) -> Daemon:
-        await asyncio.sleep(max(0.0, self._alone_until_s - self._loop.time()))
+        while (wait_s := self._alone_until_s - self._loop.time()) > 0:
+            await asyncio.sleep(wait_s)
         return self._story.start_daemon(slot)
 
     async def restart(self) -> None:
