@@ -14,12 +14,19 @@ from bench.daemon import configured
 from bench.figures import Figures, medians
 from bench.machine import described
 from bench.measure import measure
+from bench.offset_maps import offset_maps
 from bench.profile import profile
 from bench.report import Report, Row, show, to_stderr
 from bench.stage import Stage, staged
 from mpsd.errors import MpsError
 
 STAGES = "stages"
+OFFSET_MAPS = "offset-maps"
+APART = {
+    STAGES: "µs of CPU per record for each stage by itself",
+    OFFSET_MAPS: "how many offsets the map of a commit holds, for several patterns",
+}
+"""What is measured without a daemon."""
 EPILOG = """\b
 Examples:
   python -m bench                          everything: about ten minutes
@@ -57,12 +64,13 @@ def bench(
     if list_:
         for case in known.values():
             typer.echo(f"{case.name:<15}{case.title}")
-        typer.echo(f"{STAGES:<15}µs of CPU per record for each stage by itself")
+        for name, title in APART.items():
+            typer.echo(f"{name:<15}{title}")
         return
-    wanted = names or ([*known, STAGES] if not profiled else [])
+    wanted = names or ([*known, *APART] if not profiled else [])
     for name in (*wanted, *([profiled] if profiled else [])):
-        if name not in known and name != STAGES:
-            raise typer.BadParameter(f"no case {name!r}; there are {', '.join([*known, STAGES])}")
+        if name not in known and name not in APART:
+            raise typer.BadParameter(f"no case {name!r}; there are {', '.join([*known, *APART])}")
     if profiled and known.get(profiled, known["floor"]).kind is not Kind.THROUGHPUT:
         raise typer.BadParameter(f"{profiled!r} cannot be profiled: it is no run of a full topic")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -91,6 +99,7 @@ async def _run(known: dict[str, Case], wanted: list[str], repeat: int, profiled:
             about=described(stage.kafka, stage.cores),
             rows=_rows(chosen, runs),
             stages=await _stages(stage, known, repeat) if STAGES in wanted else {},
+            offset_maps=offset_maps() if OFFSET_MAPS in wanted else (),
             profile=await profile(stage, known[profiled]) if profiled else None,
         )
 

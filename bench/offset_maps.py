@@ -1,12 +1,11 @@
-"""How many offsets an offset map holds, and what it costs: `python -m bench.offset_maps`.
+"""How many offsets an offset map holds, and what it costs: `python -m bench offset-maps`.
 
 Patterns as traffic makes them behind a record that is stuck; each grows until its partition would not be read on.
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import count, pairwise
 from random import Random
 from typing import TypeVar
@@ -129,19 +128,3 @@ def _timed(call: Callable[[], T]) -> tuple[T, float]:
 def offset_maps() -> list[Fits]:
     """Every pattern in every packing."""
     return [fits(stuck, packing) for stuck in PATTERNS for packing in Packing]
-
-
-def main() -> int:
-    print(f"{'stuck':<24}{'packing':<9}{'offsets':>12}{'unfinished':>12}{'units':>7}{'write ms':>10}{'read ms':>9}")
-    for each in offset_maps():
-        row = asdict(each)
-        print(
-            "{stuck:<24}{packing:<9}{offsets:>12,}{unfinished:>12,}{units:>7,}{encode_ms:>10.2f}{decode_ms:>9.2f}".format(
-                **row
-            )
-        )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from bench.cases import Case, Target
 from bench.figures import Figures
+from bench.offset_maps import Fits
 from bench.profile import Profile
 
 PLAIN_WIDTH = 160
@@ -62,6 +63,7 @@ class Report:
     about: Mapping[str, str]
     rows: Sequence[Row]
     stages: Mapping[str, float]
+    offset_maps: Sequence[Fits] = ()
     profile: Profile | None = None
 
     @property
@@ -82,6 +84,7 @@ class Report:
                 for row in self.rows
             },
             "stages_us": dict(self.stages),
+            "offset_maps": [asdict(fits) for fits in self.offset_maps],
             "profile": asdict(self.profile) if self.profile is not None else None,
         }
 
@@ -113,6 +116,11 @@ def show(report: Report, console: Console | None = None) -> None:
             table.add_row(stage, f"{us:.2f}")
         table.add_row("sum", f"{sum(report.stages.values()):.2f}")
         console.print(table)
+    if report.offset_maps:
+        console.print(
+            "\noffsets done behind stuck records that a commit's map holds, until its partition is not read on"
+        )
+        console.print(_offset_maps(report.offset_maps, is_plain=not console.is_terminal))
     if report.profile is not None:
         _show_profile(report.profile, console)
 
@@ -132,6 +140,14 @@ def _targets(rows: Sequence[Row], *, is_plain: bool) -> Table:
             reached = _cell(target.figure, getattr(row.figures, target.figure))
             verdict = Text("met") if is_met else Text("MISSED", "bold red")
             table.add_row(row.case.name, words(target), reached, verdict)
+    return table
+
+
+def _offset_maps(rows: Sequence[Fits], *, is_plain: bool) -> Table:
+    table = _table(("stuck", "packing", "offsets", "units", "write ms", "read ms"), is_plain=is_plain)
+    for row in rows:
+        times = (f"{row.encode_ms:.2f}", f"{row.decode_ms:.2f}")
+        table.add_row(row.stuck, row.packing, f"{row.offsets:,}", f"{row.units:,}", *times)
     return table
 
 
