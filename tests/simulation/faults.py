@@ -91,7 +91,7 @@ class Faults:
         await self._start(_slot(daemon))
 
     async def _start(self, slot: int) -> Daemon:
-        while (wait_s := self._alone_until_s - self._loop.time()) > 0:
+        while (wait_s := self._alone_until_s - self._loop.time()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(wait_s)
         return self._story.start_daemon(slot)
 
