@@ -92,6 +92,7 @@ def test_nobody_answers_for_what_retention_has_taken() -> None:
     assert holds(EveryRecordSettled(), Produced(A), Removed(A))
     assert holds(CommitNeverPassesUnfinished(), Produced(A), Removed(A), Committed(ORDERS, 2, 1.0))
     assert holds(DeadLetterSaysWhy(), DeliveryStarted(A, 1.0), DeliveryEnded(A, 2.0, REJECTED), Removed(A))
+    assert holds(DeadLetterSaysWhy(), DeliveryStarted(A, 1.0), DeliveryEnded(A, 2.0, REJECTED), Removed(A), LETTER)
 
 
 def test_a_time_out_of_what_began_before_the_outage_is_the_record_s_own() -> None:

@@ -64,6 +64,7 @@ class DeadLetterSaysWhy(Guarantee):
         self._rejected: dict[Place, str] = {}
         self._letters: defaultdict[Place, list[tuple[str, str]]] = defaultdict(list)
         self._open: set[Place] = set()
+        self._removed: set[Place] = set()
         self._settled_at_s: dict[Place, float] = {}
         self._allowed: Counter[Place] = Counter()
 
@@ -98,12 +99,13 @@ class DeadLetterSaysWhy(Guarantee):
 
     @override
     def on_removed(self, record: Record) -> None:
-        self._rejected.pop(Place.of(record), None)
+        self._removed.add(Place.of(record))
 
     @override
     def faults(self) -> Sequence[Fault]:
         missing = [
-            Fault(p, "was rejected and is not in the dead-letter topic") for p in self._rejected.keys() - self._letters
+            Fault(p, "was rejected and is not in the dead-letter topic")
+            for p in self._rejected.keys() - self._letters - self._removed
         ]
         return missing + [
             Fault(place, text) for place, letters in self._letters.items() for text in self._wrong(place, letters)
