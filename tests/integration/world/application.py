@@ -230,8 +230,10 @@ class _Connection(asyncio.Protocol):
             self._transport.write(head.encode() + body)
 
     def abort(self) -> None:
+        """Cut at once: what becomes due before the loop tells of it must not pass for an answer."""
         if self._transport is not None:
             self._transport.abort()
+        self.connection_lost(None)
 
 
 def _decoded(lines: Sequence[tuple[str, str]], body: bytes) -> Request:
