@@ -222,7 +222,7 @@ def _serve(config: "Config") -> int:
 
 
 def _new_event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The faster loop, uvloop, where it exists: measured, it takes a third off the cost of a record."""
+    """The loop uvloop where it exists: measured, 15.3 µs of CPU a record against 16.0 with asyncio's own."""
     try:
         import uvloop
     except ImportError:

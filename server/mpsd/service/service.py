@@ -20,7 +20,10 @@ log = logging.getLogger("mpsd.service")
 POLL_SILENCE_MAX_S = 60.0
 """How long a Reader may not have polled until the daemon is taken for stuck."""
 GC_THRESHOLD = 50_000
-"""Objects made between two collections of the youngest generation: records are many and hold no cycles."""
+"""Objects made between two collections of the youngest generation: records are many and hold no cycles.
+
+Measured, with the freeze after the start: 15.4 µs of CPU a record against 16.5 with the interpreter's own settings.
+"""
 
 
 class Service:
