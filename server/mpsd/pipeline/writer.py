@@ -10,7 +10,7 @@ from math import inf
 
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.histogram import Histogram
-from mpsd.core.outcome import DELIVERED, Delivered, Outcome, Withdrawn, code_of
+from mpsd.core.outcome import Delivered, Outcome, Withdrawn, code_of
 from mpsd.core.rate import TokenBucket
 from mpsd.core.retry import Ack, Bury, Disposition, Hold, Retry, Verdict, in_words
 from mpsd.core.retry_policy import Moment, RetryPolicy, Suspect, Undecided
@@ -113,7 +113,7 @@ class Writer:
         queue.in_flight -= 1
         self.endpoint_latency.observe(now_s - delivery.started_s)
         delivery.started_s = 0.0
-        if outcome is DELIVERED or isinstance(outcome, Delivered):
+        if isinstance(outcome, Delivered):
             self.outcomes["delivered"] += 1
             self._policy.succeeded(delivery)
             if (timestamp := delivery.record.timestamp) >= 0:
@@ -121,9 +121,7 @@ class Writer:
             self._pending.finish(queue, delivery)
         else:
             self._failed(queue, delivery, outcome, now_s)
-        if not self._is_pump_due and self._is_open:
-            self._is_pump_due = True
-            self._loop.call_soon(self._pump)
+        self.wake()
 
     def forget(self, assignment: Assignment) -> None:
         """The partition is no longer ours: nothing of it is delivered any more, late outcomes mean nothing."""
