@@ -33,6 +33,17 @@ class Demand(NamedTuple):
     bytes: int
 
 
+class Peer(NamedTuple):
+    """Where an instance is reached by others: `host:port` of its listeners, empty where nobody can reach one."""
+
+    admin: str
+    http: str
+    stream: str
+
+
+NOWHERE = Peer("", "", "")
+
+
 class DeliveryAdapter(Protocol):
     """A way to deliver. Each delivery is settled exactly once, in the loop's thread, whenever its answer comes."""
 
@@ -60,6 +71,9 @@ class DeliveryAdapter(Protocol):
 
     async def close(self, deadline_s: float) -> None:
         """Like `revoke` for everything, then free all resources. No delivery is accepted afterwards."""
+
+    def on_peers(self, peers: Sequence[Peer]) -> None:
+        """All instances that share the subscription's group now, this one among them."""
 
     def statistics(self) -> Mapping[str, int | float | str]: ...
 
@@ -112,6 +126,9 @@ class AssignmentListener(Protocol):
 
     def on_share(self, share: float) -> None:
         """This member's part of all partitions of the group, 0 up to 1; fleet totals are divided by it."""
+
+    def on_peers(self, peers: Sequence[Peer]) -> None:
+        """All members of the group as of this generation, this one among them; those of whom nothing is known left out."""
 
     def on_log_end(self, assignment: Assignment, log_end: int) -> None:
         """Where the partition ends, looked up now and then, so that the lag grows also while nothing is read."""

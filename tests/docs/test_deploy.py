@@ -5,7 +5,7 @@ import textwrap
 import tomllib
 from pathlib import Path
 
-from mpsd.config.load import validate
+from mpsd.config import RestDelivery, validate
 
 MANIFEST = Path(__file__).parents[2] / "deploy" / "kubernetes.yaml"
 
@@ -16,4 +16,6 @@ def test_the_configuration_in_the_manifest_is_valid(tmp_path: Path) -> None:
     assert found
     config = validate(tomllib.loads(textwrap.dedent(found["text"])), environ={}, directory=tmp_path)
     (grace,) = re.findall(r"terminationGracePeriodSeconds: (\d+)", manifest)
-    assert float(grace) > config.shutdown.grace_s > config.subscriptions[0].delivery.timeout_s
+    delivery = config.subscriptions[0].delivery
+    assert isinstance(delivery, RestDelivery)
+    assert float(grace) > config.shutdown.grace_s > delivery.timeout_s

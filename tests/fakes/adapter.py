@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import DELIVERED, Outcome
-from mpsd.ports import Demand
+from mpsd.ports import Demand, Peer
 from tests.fakes.records import LOST, TAKEN_BACK
 
 Answer = Callable[[Delivery], Outcome | None]
@@ -136,6 +136,8 @@ class FakeAdapter:
         for event in self._waiting:
             event.set()
         self._waiting.clear()
+
+    def on_peers(self, peers: Sequence[Peer]) -> None: ...
 
     def statistics(self) -> dict[str, int | float | str]:
         return {"in_flight": len(self.in_flight)}

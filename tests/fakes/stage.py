@@ -97,8 +97,9 @@ class Stage:
 
     def hold(self, queue: PartitionQueue, why: str) -> None:
         """Hold the partition; with an empty reason let it go."""
-        queue.hold = why
-        if not why:
+        if why:
+            queue.stop(why)
+        elif queue.go_on("leaving"):
             self.on_ready(queue)
 
     async def done(self, *queues: PartitionQueue) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import pytest
 from typing_extensions import override
@@ -11,7 +11,7 @@ from mpsd.core.delivery import Assignment
 from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.group import KafkaGroup
-from mpsd.ports import AssignmentListener, Position
+from mpsd.ports import AssignmentListener, Peer, Position
 from tests.faults.figures import Figures
 from tests.integration.world import Message, World, until
 from tests.integration.world.world import name
@@ -41,6 +41,9 @@ class Listener(AssignmentListener):
     def on_stays(self, assignment: Assignment) -> None: ...
     @override
     def on_share(self, share: float) -> None: ...
+
+    @override
+    def on_peers(self, peers: Sequence[Peer]) -> None: ...
     @override
     def on_log_end(self, assignment: Assignment, log_end: int) -> None: ...
 

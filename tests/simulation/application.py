@@ -14,7 +14,7 @@ from enum import StrEnum
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import DELIVERED, Outcome, Rejected, Retryable, Unavailable, Withdrawn
 from mpsd.demo.guarantees import Place
-from mpsd.ports import Demand
+from mpsd.ports import Demand, Peer
 from tests.simulation.machine import Process, outside
 
 TIMED_OUT = Retryable(code="timeout", reason="no answer in time", lost=True)
@@ -261,6 +261,8 @@ class SimulatedAdapter:
             await asyncio.sleep(self._application.abort_s())
         for exchange in aborted:
             self.answered(exchange, ABORTED)
+
+    def on_peers(self, peers: Sequence[Peer]) -> None: ...
 
     def statistics(self) -> Mapping[str, int | float | str]:
         return {"in_flight": len(self.in_flight)}

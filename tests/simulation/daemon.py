@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from mpsd.config import RestDelivery
 from mpsd.core.delivery import Assignment
 from mpsd.core.record import TopicPartition
 from mpsd.kafka.assignor import CooperativeAssignor
@@ -70,6 +71,7 @@ class Daemon:
         config, loop = self._plan.config, self._loop
         subscription = config.subscriptions[0]
         delivery = subscription.delivery
+        assert isinstance(delivery, RestDelivery)
         self.adapter = SimulatedAdapter(self.process, self._application, delivery.concurrency_max, delivery.timeout_s)
         self.adapter.on_abort = self._aborts
         self.pipeline = Pipeline(

@@ -13,7 +13,16 @@ from mpsd.config.daemon import (
     Shutdown,
     Stream,
 )
-from mpsd.config.delivery import Auth, Basic, ClientTls, RestDelivery, StatusMeaning
+from mpsd.config.delivery import (
+    Auth,
+    Basic,
+    Batch,
+    ClientTls,
+    PullDelivery,
+    RestDelivery,
+    StatusMeaning,
+    StreamDelivery,
+)
 from mpsd.config.load import load, validate
 from mpsd.config.root import Config
 from mpsd.config.secret import Secret, reveal
@@ -34,6 +43,7 @@ __all__ = [
     "Admin",
     "Auth",
     "Basic",
+    "Batch",
     "Breaker",
     "ClientTls",
     "Commit",
@@ -48,6 +58,7 @@ __all__ = [
     "Logging",
     "Ordering",
     "Pending",
+    "PullDelivery",
     "Rebalance",
     "RestDelivery",
     "Retry",
@@ -56,6 +67,7 @@ __all__ = [
     "Shutdown",
     "StatusMeaning",
     "Stream",
+    "StreamDelivery",
     "Subscription",
     "load",
     "print_config",

@@ -186,16 +186,61 @@ def _dead_letter_topics(written: Written) -> Iterator[Problem]:
         seen.setdefault(topic, index)
 
 
+DELIVERY_BOUND = {"rest": "timeout_s", "stream": "lease_s", "pull": "lease_s"}
+"""How long a delivery may take, by protocol."""
+
+
 def _drains(written: Written) -> Iterator[Problem]:
-    """`rebalance.drain_timeout_s` is at least `delivery.timeout_s`."""
+    """`rebalance.drain_timeout_s` is at least `delivery.timeout_s`, or `delivery.lease_s` of a stream or pull."""
     for index in written.subscriptions():
+        bound = DELIVERY_BOUND.get(written.text("subscriptions", index, "delivery", "protocol"))
+        if bound is None:
+            continue
         path = ("subscriptions", index, "rebalance", "drain_timeout_s")
-        drain, timeout = written.number(*path), written.number("subscriptions", index, "delivery", "timeout_s")
-        if drain and timeout and drain < timeout:
+        drain, most = written.number(*path), written.number("subscriptions", index, "delivery", bound)
+        if drain and most and drain < most:
             yield written.problem(
                 path,
-                f"{drain} is less than delivery.timeout_s, {timeout}",
+                f"{drain} is less than delivery.{bound}, {most}",
                 "a rebalance would cut off deliveries that still may succeed",
+            )
+
+
+def _leases(written: Written) -> Iterator[Problem]:
+    """`delivery.lease_s` is at most `delivery.lease_total_max_s`."""
+    for index in written.subscriptions():
+        at: Path = ("subscriptions", index, "delivery")
+        if written.text(*at, "protocol") not in {"stream", "pull"}:
+            continue
+        lease, most = written.number(*at, "lease_s"), written.number(*at, "lease_total_max_s")
+        if lease and most and lease > most:
+            yield written.problem((*at, "lease_s"), f"{lease} is more than delivery.lease_total_max_s, {most}")
+
+
+def _batches(written: Written) -> Iterator[Problem]:
+    """`delivery.body` has no effect where `delivery.batch.records_max` is more than 1: a batch is CloudEvents."""
+    for index in written.subscriptions():
+        at: Path = ("subscriptions", index, "delivery")
+        records = written.number(*at, "batch", "records_max")
+        if records and records > 1 and written.text(*at, "body") == "cloudevents-binary":
+            yield written.problem((*at, "body"), "has no effect on batches, which are CloudEvents in JSON")
+
+
+def _own_topics(written: Written) -> Iterator[Problem]:
+    """`control.audit_topic` is not `control.topic`, and nobody reads it or writes dead letters into it."""
+    audit, path = written.text("control", "audit_topic"), ("control", "audit_topic")
+    if not audit:
+        return
+    if audit == written.text("control", "topic"):
+        yield written.problem(path, f"{shown(audit)} is control.topic too", "compaction would delete the history")
+    for index in written.subscriptions():
+        for at, topic in written.topics(index):
+            if topic == audit:
+                yield written.problem(at, f"{shown(topic)} is control.audit_topic, which holds no records to deliver")
+        if written.dead_letter_topic(index) == audit:
+            at = ("subscriptions", index, "dead_letter", "topic")
+            yield written.problem(
+                at, f"{shown(audit)} is control.audit_topic", "give dead letters a topic of their own"
             )
 
 
@@ -242,6 +287,9 @@ CHECKS: Sequence[Callable[[Written], Iterator[Problem]]] = (
     _same_sources,
     _dead_letter_topics,
     _drains,
+    _leases,
+    _batches,
+    _own_topics,
     _backoffs,
     _endpoints,
     _authentication,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mpsd.config.secret import FilePath, SecretValue, TextValue
-from mpsd.config.values import Address, PeerAddress, Table, Topic
+from mpsd.config.values import Address, OwnTopic, PeerAddress, Table
 
 
 class Security(Table):
@@ -139,26 +139,71 @@ class Listener(Table):
     )
 
 
+ADVERTISE = "Address that others are told; empty: `listen`, where that names a reachable address."
+
+
 class Admin(Listener):
     """gRPC: administration, health, reflection."""
 
     listen: Address = Field(default="127.0.0.1:7070", description=LISTEN)
-    advertise: PeerAddress = Field(
-        default="",
-        description="Address that other instances are told; empty: `listen`, where that names a reachable address.",
+    advertise: PeerAddress = Field(default="", description=ADVERTISE)
+    peers_ca: FilePath | None = Field(
+        default=None,
+        description="PEM file of the authorities that may sign the other instances' certificates; without it, with"
+        " `tls`, the system's.",
+        examples=["/etc/mps/peers-ca.pem"],
+    )
+    peer_timeout_s: float = Field(
+        default=3.0,
+        ge=0.1,
+        le=60.0,
+        description="How long another instance may take to answer until it is listed as not answering; 3 s, as people"
+        " wait for it.",
+    )
+    values: bool = Field(
+        default=False,
+        description="Whether callers of the role admin may see the values of records; false, as they may be personal.",
     )
 
 
 class Http(Listener):
-    """HTTP: /healthz, /readyz, /metrics."""
+    """HTTP: /healthz, /readyz, /metrics, and the pull API."""
 
     listen: Address = Field(default="127.0.0.1:7071", description=LISTEN)
+    advertise: PeerAddress = Field(default="", description=ADVERTISE)
+    body_bytes_max: int = Field(
+        default=1_048_576,
+        ge=1_024,
+        le=67_108_864,
+        description="Body of a request; 1 MiB holds the settlements of 10,000 records.",
+    )
 
 
 class Stream(Listener):
     """gRPC: delivery streams."""
 
     listen: Address = Field(default="127.0.0.1:7072", description=LISTEN)
+    advertise: PeerAddress = Field(default="", description=ADVERTISE)
+    streams_max: int = Field(
+        default=2_000,
+        ge=1,
+        le=100_000,
+        description="Streams at a time, over all subscriptions; more are answered RESOURCE_EXHAUSTED. 2,000 idle ones"
+        " cost 100 to 200 MiB at most.",
+    )
+    keep_alive_s: float = Field(
+        default=10.0,
+        ge=1.0,
+        le=60.0,
+        description="Longest silence on a stream; 10 s, so that a daemon that vanished is noticed within half a minute.",
+    )
+    frame_bytes_max: int = Field(
+        default=1_048_576,
+        ge=1_024,
+        le=67_108_864,
+        description="Records in one frame; one that is larger goes alone. 1 MiB stays below the 4 MiB that gRPC clients"
+        " accept by default.",
+    )
 
 
 class Shutdown(Table):
@@ -174,11 +219,51 @@ class Shutdown(Table):
 
 
 class Control(Table):
-    """Where pauses, limits and replay tasks are kept."""
+    """Where pauses, limits and replay tasks are kept, and who changed them."""
 
-    topic: Topic = Field(
+    topic: OwnTopic = Field(
         default="__mps_control",
-        description="Compacted topic shared by all instances; the underscores mark it as internal, as Kafka's own do.",
+        description="Compacted topic shared by all instances, created if absent; the underscores mark it as internal, as"
+        " Kafka's own do. Empty: none, and then nothing can be paused, limited, reset or replayed.",
+    )
+    audit_topic: OwnTopic = Field(
+        default="__mps_audit",
+        description="Topic with the history of all changes, created if absent; empty: none is kept.",
+    )
+    audit_retention_s: int = Field(
+        default=7_776_000,
+        ge=0,
+        le=315_360_000,
+        description="How long a created audit topic keeps them; 0: for ever. 90 days cover a quarter.",
+    )
+    replication_factor: int = Field(
+        default=0, ge=0, le=100, description="Copies of created topics; 0: three, or as many as there are brokers."
+    )
+    write_timeout_s: float = Field(
+        default=10.0,
+        ge=0.1,
+        le=600.0,
+        description="How long a change may take until all in-sync replicas have it; 10 s outlast a change of leader.",
+    )
+    confirm_timeout_s: float = Field(
+        default=10.0,
+        ge=0.1,
+        le=600.0,
+        description="How long a change waits for all instances to apply it until it is reported as not confirmed; 10 s"
+        " outlast a rebalance of healthy members.",
+    )
+    replays_max: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        description="Replay tasks that are remembered; the oldest that ended are forgotten first. 100 are some weeks.",
+    )
+    replayed_bytes_max: int = Field(
+        default=262_144,
+        ge=1_024,
+        le=900_000,
+        description="What is remembered per source partition of dead letters that were replayed; at the bound a new"
+        " replay is refused. 256 KiB stay below the 1 MiB of a record.",
     )
 
 

@@ -1,15 +1,14 @@
-"""How records reach the application: a union tagged by `protocol`, of which this version has one."""
+"""How records reach the application: a union of tables, told apart by `protocol`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from mpsd.config.secret import FilePath, SecretValue, TextValue, refuse
+from mpsd.config.secret import FilePath, SecretValue, TextValue
 from mpsd.config.values import Headers, Status, Table, Url, WebhookSecret
 from mpsd.config.words import Allowed
 
-PROTOCOLS_TO_COME = ("stream", "pull")
 StatusMeaning = Literal["delivered", "retry", "dead-letter", "throttle", "unavailable"]
 StatusTable = Annotated[Mapping[Status, StatusMeaning], Allowed("a table of status codes, each with what it means")]
 
@@ -46,8 +45,32 @@ class ClientTls(Table):
     )
 
 
+class Batch(Table):
+    """Several records in one POST, as CloudEvents in JSON; filled with what is ready, without waiting."""
+
+    records_max: int = Field(
+        default=1,
+        ge=1,
+        le=10_000,
+        description="Records in one POST; 1: each has its own, with the value as its body. More make batches, which an"
+        " application must be written for.",
+    )
+    bytes_max: int = Field(
+        default=1_048_576,
+        ge=1_024,
+        le=1_073_741_824,
+        description="Keys, values and headers in one POST; a record that is larger goes alone. 1 MiB, what many servers"
+        " accept.",
+    )
+    keys: Literal["distinct", "runs"] = Field(
+        default="distinct",
+        description="One record of a key in a batch, or several in offset order for applications that stop a key at its"
+        " first failure; distinct, which asks nothing of the application.",
+    )
+
+
 class RestDelivery(Table):
-    """One POST for each record, to one URL."""
+    """A POST for each record, or for each batch of them, to one URL (`protocol = "rest"`)."""
 
     protocol: Literal["rest"] = Field(description="How records reach the application.", examples=["rest"])
     url: Url = Field(description="Where records are posted.", examples=["http://127.0.0.1:8000/orders"])
@@ -129,16 +152,81 @@ class RestDelivery(Table):
         examples=[[{"env": "WEBHOOK_SECRET"}]],
     )
     tls: ClientTls | None = Field(default=None, description="TLS of an https:// URL; the system's authorities.")
+    batch: Batch = Field(default=Batch(), description="Several records in one POST.")
     status: StatusTable = Field(
         default={},
         description="Answers that mean something else than the contract's table says; none, as the table fits most.",
         examples=[{"404": "dead-letter"}],
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _check_protocol(cls, given: object) -> object:
-        protocol = given.get("protocol") if isinstance(given, dict) else None
-        if protocol in PROTOCOLS_TO_COME:
-            refuse(f'protocol "{protocol}" is not in this version, which knows "rest"')
-        return given
+
+CONCURRENCY = "Records at applications at a time, over all of them; 10,000 let a thousand workers hold ten each."
+RATE = (
+    "Deliveries a second of all instances together, shared by owned partitions; 0: no limit, as credit already bounds"
+    " the load."
+)
+LEASE_TOTAL = (
+    "How long a record may be held by extending its lease; an hour, so that a worker that hangs and still extends is"
+    " found on the same day."
+)
+
+
+class StreamDelivery(Table):
+    """Applications dial in on `[stream] listen` and receive over gRPC (`protocol = "stream"`)."""
+
+    protocol: Literal["stream"] = Field(description="How records reach the application.", examples=["stream"])
+    concurrency_max: int = Field(default=10_000, ge=1, le=1_000_000, description=CONCURRENCY)
+    rate_max_per_s: float = Field(default=0.0, ge=0.0, le=1_000_000.0, description=RATE)
+    lease_s: float = Field(
+        default=30.0,
+        ge=0.1,
+        le=3_600.0,
+        description="How long a record may be held before it is settled or its lease extended; then it is delivered"
+        " elsewhere, at the cost of an attempt. 30 s, as for a POST.",
+    )
+    lease_total_max_s: float = Field(default=3_600.0, ge=0.1, le=86_400.0, description=LEASE_TOTAL)
+
+
+class PullDelivery(Table):
+    """Applications ask for records over HTTP on `[http] listen` (`protocol = "pull"`)."""
+
+    protocol: Literal["pull"] = Field(description="How records reach the application.", examples=["pull"])
+    concurrency_max: int = Field(default=10_000, ge=1, le=1_000_000, description=CONCURRENCY)
+    rate_max_per_s: float = Field(default=0.0, ge=0.0, le=1_000_000.0, description=RATE)
+    lease_s: float = Field(
+        default=30.0,
+        ge=0.1,
+        le=3_600.0,
+        description="Lease of a request that names none; then what it took is delivered elsewhere, at the cost of an"
+        " attempt. 30 s, as for a POST.",
+    )
+    lease_total_max_s: float = Field(default=3_600.0, ge=0.1, le=86_400.0, description=LEASE_TOTAL)
+    records_max: int = Field(
+        default=1_000,
+        ge=1,
+        le=10_000,
+        description="Records in one lease, whatever a request asks for; 1,000, which spread the cost of a request thin.",
+    )
+    bytes_max: int = Field(
+        default=8_388_608,
+        ge=1_024,
+        le=1_073_741_824,
+        description="Keys, values and headers in one lease; a record that is larger goes alone. 8 MiB bound what one"
+        " caller makes the daemon hold.",
+    )
+    wait_max_s: float = Field(
+        default=30.0,
+        ge=0.0,
+        le=300.0,
+        description="Longest wait of a request for records; below the 60 s after which many balancers cut a request.",
+    )
+    waiters_max: int = Field(
+        default=1_000,
+        ge=1,
+        le=100_000,
+        description="Requests that wait at a time; more are answered 429. 1,000 cost a few MiB.",
+    )
+
+
+Delivery = Annotated[RestDelivery | StreamDelivery | PullDelivery, Field(discriminator="protocol")]
+"""How records reach the application."""

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-from mpsd.config.words import Step, field_at, kind_of, shown, table_of, words_at
+from mpsd.config.words import Step, field_at, kind_of, shown, table_of, tables_of, tag_of, words_at
 from mpsd.errors import Problem
 
 Path = tuple[Step, ...]
@@ -43,8 +43,10 @@ def problems_of(
 ) -> Iterator[tuple[Path, Problem]]:
     """Every problem of a validation, with the path of its key."""
     for detail in error.errors(include_url=False):
-        path = detail["loc"]
-        said = _say(detail, model)
+        path, table = _untagged(detail["loc"], model)
+        if detail["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+            path = (*path, detail["ctx"]["discriminator"].strip("'"))
+        said = _say(detail, path, model, table)
         if said:
             message, hint = said
             named = path[:-1] if path[-1:] == ("[key]",) else path
@@ -54,15 +56,38 @@ def problems_of(
             )
 
 
-def _say(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str] | None:
-    path, given = detail["loc"], detail["input"]
+def _untagged(path: Path, model: type[BaseModel]) -> tuple[Path, type[BaseModel] | None]:
+    """A path as it is written, without the tags of unions; and the table of the last union on it, None without one."""
+    clean: list[Step] = []
+    table: type[BaseModel] | None = None
+    for step in path:
+        field = field_at(model, clean) if clean and isinstance(clean[-1], str) else None
+        options = tables_of(field) if field is not None else ()
+        if len(options) > 1 and field is not None and isinstance(field.discriminator, str):
+            tagged = {tag_of(option, field.discriminator): option for option in options}
+            if table is None and step in tagged:
+                table = tagged[str(step)]
+                continue
+        clean.append(step)
+    return tuple(clean), table
+
+
+def _say(
+    detail: ErrorDetails, path: Path, model: type[BaseModel], table: type[BaseModel] | None
+) -> tuple[str, str] | None:
+    given = detail["input"]
     match detail["type"]:
+        case "union_tag_not_found":
+            return "is required", _tags(path, model)
+        case "union_tag_invalid":
+            tag = given.get(path[-1]) if isinstance(given, dict) else given
+            return f"must be {_tags(path, model)}, not {shown(tag)}", ""
         case "mps":
             return detail["ctx"]["message"], ""
         case "missing":
             return "is required", words_at(model, path)
         case "extra_forbidden":
-            return "is not a known key", _nearest(path, model)
+            return "is not a known key", _nearest(path, model, table)
         case "too_short" if len(given) >= detail["ctx"]["min_length"]:
             return None  # its items have problems of their own
         case "too_short" | "too_long" if isinstance(given, list | tuple):
@@ -81,10 +106,21 @@ def _default(path: Path, model: type[BaseModel]) -> str:
     return f"the default is {shown(field.default)}" if isinstance(field.default, str | int | float) else ""
 
 
-def _nearest(path: Path, model: type[BaseModel]) -> str:
+def _tags(path: Path, model: type[BaseModel]) -> str:
+    """The tags of the union whose discriminator stands at a path."""
     field = field_at(model, path[:-1])
-    table = table_of(field) if field else model
+    *others, last = [f'"{tag_of(each, str(path[-1]))}"' for each in tables_of(field)] if field else [""]
+    return f"{', '.join(others)} or {last}"
+
+
+def _nearest(path: Path, model: type[BaseModel], union_table: type[BaseModel] | None) -> str:
+    field = field_at(model, path[:-1])
+    options = tables_of(field) if field else (model,)
+    table = union_table if union_table in options else next(iter(options), None)
     unknown = str(path[-1])
+    others = [option for option in options if option is not table and unknown in option.model_fields]
+    if others and field is not None and isinstance(field.discriminator, str):
+        return f'it is a key of {field.discriminator} = "{tag_of(others[0], field.discriminator)}"'
     if table is None:
         return ""
     near = get_close_matches(unknown, table.model_fields, n=1)
@@ -99,7 +135,6 @@ def _nearest(path: Path, model: type[BaseModel]) -> str:
 def tables(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], type[BaseModel]]]:
     """Every table below a model and the keys that lead to it, in the order in which they are declared."""
     for name, field in model.model_fields.items():
-        table = table_of(field)
-        if table:
+        for table in tables_of(field):
             yield (*path, name), table
             yield from tables(table, (*path, name))

@@ -12,7 +12,7 @@ from mpsd.config.checks import CHECKS
 from mpsd.config.overrides import overridable, variable_name
 from mpsd.config.root import Config
 from mpsd.config.toml import toml_value
-from mpsd.config.words import shape_of, table_of, words
+from mpsd.config.words import shape_of, table_of, tables_of, tag_of, words
 
 COLUMNS = 100
 
@@ -20,6 +20,7 @@ EXAMPLE_INTRODUCTION = """\
 # Configuration of the Message Proxy Service: mpsd --config FILE
 #
 # Lines that begin with # and a key show what may be set, with its default; the other lines have to be there.
+# Lines that begin with ## are what may stand instead.
 # A secret is { env = "NAME" } or { file = "path" }, never the value itself. Paths begin at this file's directory.
 """
 
@@ -71,7 +72,7 @@ def _keys(table: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
 
 
 def _tables(table: type[BaseModel]) -> Iterator[tuple[str, FieldInfo, type[BaseModel]]]:
-    return ((name, field, inner) for name, field in table.model_fields.items() if (inner := table_of(field)))
+    return ((name, field, inner) for name, field in table.model_fields.items() for inner in tables_of(field))
 
 
 def _example(table: type[BaseModel], path: tuple[str, ...], mark: str = "") -> Iterator[str]:
@@ -82,7 +83,8 @@ def _example(table: type[BaseModel], path: tuple[str, ...], mark: str = "") -> I
         yield f"{mark or active}{name} = {toml_value(_shown_value(field))}  # {words(shape_of(field))}"
     for name, field, inner in _tables(table):
         header = f"[{'.'.join((*path, name))}]"
-        optional = "#" if mark or field.default is None else ""
+        other = inner is not table_of(field)  # of a union, which only one table can be
+        optional = "##" if other or mark == "##" else "#" if mark or field.default is None else ""
         yield ""
         yield from textwrap.wrap(_title(inner, field), COLUMNS, initial_indent="# ", subsequent_indent="# ")
         yield optional + (f"[{header}]" if get_origin(field.annotation) is tuple else header)
@@ -99,7 +101,7 @@ def _page(table: type[BaseModel], path: tuple[str, ...]) -> Iterator[str]:
     variables = overridable(Config)
     for name, field, inner in _tables(table):
         here = (*path, name)
-        yield from ("", f"## {'.'.join(here)}", "", _title(inner, field), "")
+        yield from ("", f"## {'.'.join(here)}{_tag(inner, field)}", "", _title(inner, field), "")
         if any((*here, key) in variables for key, _ in _keys(inner)):
             yield from (f"Variables: `{variable_name(here)}_<KEY>`, such as `{_first_variable(here, inner)}`.", "")
         if any(True for _ in _keys(inner)):
@@ -117,6 +119,12 @@ def _row(key: str, field: FieldInfo) -> str:
     if field.default in (None, (), {}):
         default = "none"
     return f"| `{key}` | {words(shape_of(field))} | {default} | {field.description} |"
+
+
+def _tag(table: type[BaseModel], field: FieldInfo) -> str:
+    """What tells a table of a union from the others; empty for one that stands alone."""
+    tag = field.discriminator if len(tables_of(field)) > 1 else None
+    return f' ({tag} = "{tag_of(table, tag)}")' if isinstance(tag, str) else ""
 
 
 def _title(table: type[BaseModel], field: FieldInfo) -> str:

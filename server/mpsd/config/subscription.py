@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mpsd.config.delivery import RestDelivery
+from mpsd.config.delivery import Delivery
 from mpsd.config.values import TOPIC, OwnTopic, Start, Table, Topic
 from mpsd.config.words import Allowed
 
@@ -20,10 +20,18 @@ class Ordering(Table):
         default="none",
         description="Records without a key: free, or all of a partition in one lane; free, as who wants order sets a key.",
     )
-    after_dead_letter: Literal["continue"] = Field(
+    after_dead_letter: Literal["continue", "hold"] = Field(
         default="continue",
-        description="What becomes of a key after one of its records was dead-lettered: it goes on, so that nobody needs"
-        " to be awake; this version knows nothing else.",
+        description="What becomes of a key after one of its records was dead-lettered: it goes on, or its later records"
+        " follow into the dead-letter topic until somebody replays or skips them; it goes on, so that nobody needs to be"
+        " awake.",
+    )
+    held_keys_max: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Keys of the subscription held at a time under hold, beyond which a partition waits; 10,000 are no"
+        " accident any more.",
     )
 
 
@@ -141,6 +149,13 @@ class DeadLetter(Table):
         le=100,
         description="Copies of a created topic; 0: three, or as many as there are brokers.",
     )
+    replays_max: int = Field(
+        default=3,
+        ge=1,
+        le=100,
+        description="Replays after which a record that fails again is quarantined: replayed only if asked for by name;"
+        " three tell that nothing has changed.",
+    )
     write_timeout_s: float = Field(
         default=10.0,
         ge=0.1,
@@ -226,7 +241,7 @@ class Subscription(Table):
         default="read_committed",
         description="Whether records of open or aborted transactions are delivered; not, as they may never have happened.",
     )
-    delivery: RestDelivery = Field(description="How records reach the application.")
+    delivery: Delivery = Field(description="How records reach the application.")
     ordering: Ordering = Field(default=Ordering(), description="What is delivered in order.")
     pending: Pending = Field(default=Pending(), description="Bounds per partition.")
     retry: Retry = Field(default=Retry(), description="What becomes of failed deliveries.")

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from typing import Annotated, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -31,24 +32,38 @@ def shape_of(field: FieldInfo) -> Shape:
 
 
 def table_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The table that a field holds, or each item of a list of tables."""
+    """The table that a field holds, or each item of a list of tables; of a union, the first."""
+    return next(iter(tables_of(field)), None)
+
+
+def tables_of(field: FieldInfo) -> tuple[type[BaseModel], ...]:
+    """The tables that a field may hold: several where it is a union, none where it holds something else."""
     kind, _ = shape_of(field)
     if get_origin(kind) is tuple:
         kind, _ = _opened(get_args(kind)[0])
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    kinds = get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,)
+    return tuple(each for each in kinds if isinstance(each, type) and issubclass(each, BaseModel))
+
+
+def tag_of(table: type[BaseModel], discriminator: str) -> str:
+    """The value by which a table of a union is known."""
+    return str(get_args(table.model_fields[discriminator].annotation)[0])
 
 
 def field_at(model: type[BaseModel], path: Iterable[Step]) -> FieldInfo | None:
-    """The field at a path of keys and list positions; None where there is none, or it is no field of a table."""
+    """The field at a path of keys and list positions; None where there is none, or it is no field of a table.
+
+    Within a union it is that of the first table that has one of this name.
+    """
     field: FieldInfo | None = None
-    table: type[BaseModel] | None = model
+    candidates: tuple[type[BaseModel], ...] = (model,)
     for step in path:
         if isinstance(step, int):
             continue
-        field = table.model_fields.get(step) if table is not None else None
+        field = next((table.model_fields[step] for table in candidates if step in table.model_fields), None)
         if field is None:
             return None
-        table = table_of(field)
+        candidates = tables_of(field)
     return field
 
 

@@ -7,12 +7,13 @@ built-in assignors, which share their state between all consumers of a process.
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
 from mpsd.core.balance import Claim, Member, balance
 from mpsd.core.record import TopicPartition
+from mpsd.ports import NOWHERE, Peer
 
 log = logging.getLogger("mpsd.group")
 
@@ -20,7 +21,20 @@ VERSION = 1
 """Of what members write for each other. Another meaning needs another `NAME`, so that the broker keeps them apart."""
 NAME = f"mps-cooperative-{VERSION}"
 
-Assigned = Callable[[list[TopicPartition], set[TopicPartition], float], None]
+
+class Group(NamedTuple):
+    """The group as one member sees it.
+
+    Attributes:
+        share: this member's part of all partitions, 0 up to 1.
+        peers: where the members are, as far as they have said.
+    """
+
+    share: float
+    peers: list[Peer]
+
+
+Assigned = Callable[[list[TopicPartition], set[TopicPartition], Group], None]
 
 
 class CooperativeAssignor:
@@ -28,21 +42,24 @@ class CooperativeAssignor:
 
     Args:
         claims: what this member holds; asked right before each JoinGroup.
-        assigned: told the partitions, those of them that must leave, and this member's share of all, 0 up to 1; in the
-            very step in which the library replaces its own assignment.
+        assigned: told the partitions, those of them that must leave, and of the group; in the very step in which the
+            library replaces its own assignment.
+        peer: where this member can be reached.
     """
 
     name = NAME
 
-    def __init__(self, claims: Callable[[], Mapping[TopicPartition, Claim]], assigned: Assigned, address: str) -> None:
+    def __init__(
+        self, claims: Callable[[], Mapping[TopicPartition, Claim]], assigned: Assigned, peer: Peer = NOWHERE
+    ) -> None:
         self._claims = claims
         self._assigned = assigned
-        self._address = address
+        self._peer = peer
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """What travels with the JoinGroup."""
         claims = [[tp.topic, tp.partition, claim.epoch, claim.leaving] for tp, claim in self._claims().items()]
-        return ConsumerProtocolMemberMetadata(0, list(topics), _dump({"claims": claims, "address": self._address}))
+        return ConsumerProtocolMemberMetadata(0, list(topics), _dump({"claims": claims, "peer": self._peer}))
 
     def assign(self, cluster: Any, members: Mapping[str, Any]) -> dict[str, ConsumerProtocolMemberAssignment]:
         """Called on the leader only."""
@@ -53,11 +70,12 @@ class CooperativeAssignor:
         topics = {topic for member in known.values() for topic in member.topics}
         partitions = [TopicPartition(t, p) for t in topics for p in cluster.partitions_for_topic(t) or ()]
         shares = balance(partitions, known)
+        peers = sorted({peer for data in members.values() if (peer := _peer_of(data.user_data)) != NOWHERE})
         return {
             member: ConsumerProtocolMemberAssignment(
                 0,
                 _by_topic(share.partitions),
-                _dump({"leaving": sorted(map(list, share.leaving)), "total": len(partitions)}),
+                _dump({"leaving": sorted(map(list, share.leaving)), "total": len(partitions), "peers": peers}),
             )
             for member, share in shares.items()
         }
@@ -68,7 +86,7 @@ class CooperativeAssignor:
         partitions = [TopicPartition(tp.topic, tp.partition) for tp in assignment.partitions()]
         leaving = {TopicPartition(topic, partition) for topic, partition in told.get("leaving", ())}
         total = max(int(told.get("total", 0)), len(partitions), 1)
-        self._assigned(partitions, leaving, len(partitions) / total)
+        self._assigned(partitions, leaving, Group(len(partitions) / total, _peers_of(told.get("peers"))))
 
 
 def _claims_of(member: str, user_data: bytes) -> dict[TopicPartition, Claim]:
@@ -84,6 +102,25 @@ def _claims_of(member: str, user_data: bytes) -> dict[TopicPartition, Claim]:
             "member %s: its claims cannot be read: %s", member, error, extra={"code": "group.claims_unreadable"}
         )
         return {}
+
+
+def _peer_of(user_data: bytes) -> Peer:
+    """Where a member can be reached; nowhere if its words are not understood."""
+    try:
+        peers = _peers_of([_load(user_data).get("peer")])
+    except ValueError:
+        return NOWHERE
+    return peers[0] if peers else NOWHERE
+
+
+def _peers_of(told: Any) -> list[Peer]:
+    """The members that can be understood."""
+    known = told if isinstance(told, list) else []
+    return [
+        Peer(*each)
+        for each in known
+        if isinstance(each, list) and len(each) == len(NOWHERE) and all(isinstance(part, str) for part in each)
+    ]
 
 
 def _by_topic(partitions: Iterable[TopicPartition]) -> list[tuple[str, list[int]]]:

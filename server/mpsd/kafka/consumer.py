@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from mpsd.errors import KafkaUnavailable, MpsError
 from mpsd.kafka.assignor import CooperativeAssignor
 from mpsd.kafka.connection import asking, existing_topics, start
+from mpsd.ports import NOWHERE, Peer
 
 log = logging.getLogger("mpsd.group")
 
@@ -34,7 +35,7 @@ class GroupSettings:
 
     Attributes:
         metadata_age_max_ms: new partitions, and leaders that changed unnoticed, are found within this time.
-        address: what other members are told of where this one can be asked; may be empty.
+        peer: what other members are told of where this one can be reached.
     """
 
     subscription: str
@@ -48,7 +49,7 @@ class GroupSettings:
     heartbeat_interval_ms: int
     fetch_bytes_max: int
     metadata_age_max_ms: int = 30_000
-    address: str = ""
+    peer: Peer = NOWHERE
 
 
 Connect = Callable[[GroupSettings, Mapping[str, Any], CooperativeAssignor, Callable[[str], None]], Awaitable[Any]]

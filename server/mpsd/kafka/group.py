@@ -1,7 +1,6 @@
 """A member of a consumer group: cooperative on a client library that knows only the eager protocol.
 
 What the library does by itself, and what is done here about it (measured facts, of aiokafka 0.14):
-
 - It revokes everything at each rebalance. Here nothing is: what the assignor says is compared with what is owned, in the
   step in which the library replaces its assignment, and positions of what stays are set again at once.
 - It answers a commit that travels behind a JoinGroup with IllegalGeneration, which forces another rebalance. Commits wait
@@ -24,7 +23,7 @@ from mpsd.core.balance import Claim
 from mpsd.core.delivery import Assignment
 from mpsd.core.record import TopicPartition
 from mpsd.errors import KafkaRefused, KafkaUnavailable
-from mpsd.kafka.assignor import CooperativeAssignor
+from mpsd.kafka.assignor import CooperativeAssignor, Group
 from mpsd.kafka.commits import Commits
 from mpsd.kafka.connection import asking
 from mpsd.kafka.consumer import Connect, GroupSettings, bound_prefetch, connected, mended, stop
@@ -94,7 +93,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._watching = asyncio.create_task(self._vigil.run())
 
     async def _join(self) -> None:
-        assignor = CooperativeAssignor(self._claims, self._take_assignment, self._settings.address)
+        assignor = CooperativeAssignor(self._claims, self._take_assignment, self._settings.peer)
         waits = partial(setattr, self, "_waiting")
         self._consumer = await self._connect(self._settings, self._options, assignor, waits)
         self._waiting = "joining the group"
@@ -133,12 +132,13 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         """The library is about to send a JoinGroup: no commit may travel behind it."""
         await self._commits.hold()
 
-    def _take_assignment(self, partitions: list[TopicPartition], leaving: set[TopicPartition], share: float) -> None:
+    def _take_assignment(self, partitions: list[TopicPartition], leaving: set[TopicPartition], group: Group) -> None:
         """Runs in the step in which the library replaces its assignment: nothing is fetched or reset before these seeks."""
         coordinator = self._consumer._coordinator
         self._member_id, generation = coordinator.member_id, coordinator.generation
         self._generations += 1
-        self._listener.on_share(share)
+        self._listener.on_share(group.share)
+        self._listener.on_peers(group.peers)
         bound_prefetch(self._consumer, len(partitions), self._settings.fetch_bytes_max)
         for tp in set(self._owned) - set(partitions):  # another's claim was later, or the topic is gone
             self._drop(self._owned[tp])

@@ -6,6 +6,7 @@ import socket
 from mpsd.config.values import split_address
 from mpsd.errors import AddressInUse, AddressUnusable
 
+EVERYWHERE = ("0.0.0.0", "::")
 BACKLOG = 128
 """Connections that wait until they are accepted; probes that come while the daemon starts are answered then."""
 
@@ -58,3 +59,10 @@ def address_of(listener: socket.socket) -> str:
     """Where it really listens, `host:port` or `[ipv6]:port`."""
     host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def advertised(advertise: str, listener: socket.socket) -> str:
+    """What others are told: what is configured, else where it listens; empty where that is every address there is."""
+    if advertise:
+        return advertise
+    return "" if listener.getsockname()[0] in EVERYWHERE else address_of(listener)

@@ -150,7 +150,7 @@ class DeadLetterWriter:
         queue, delivery = buried.queue, buried.letter.delivery
         queue.unwritable += not buried.failed
         buried.failed = True
-        queue.hold = queue.hold or HOLD
+        queue.stop(HOLD)
         log.error(
             "%s: cannot be written to the dead-letter topic: %s; partition %s waits and the write is tried again",
             delivery,
@@ -163,8 +163,7 @@ class DeadLetterWriter:
         """The last of the letters that could not be written lets the partition go."""
         queue = buried.queue
         queue.unwritable -= buried.failed
-        if queue.hold == HOLD and not queue.unwritable:
-            queue.hold = ""
+        if buried.failed and not queue.unwritable and queue.go_on(HOLD):
             self._on_released(queue)
 
     def statistics(self) -> dict[str, int | float | str]:

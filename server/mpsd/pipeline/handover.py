@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from mpsd.core.delivery import Assignment
 from mpsd.pipeline.committer import Committer
-from mpsd.pipeline.dead_letter_writer import HOLD, DeadLetterWriter
+from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.ports import Clock, DeliveryAdapter, RecordSource
 
@@ -59,7 +59,7 @@ class Handover:
         """Start nothing new of it, and hand it on when what is under way has ended."""
         if not queue.is_leaving:
             queue.is_leaving = True
-            queue.hold = LEAVING
+            queue.stop(LEAVING)
             task = asyncio.create_task(self._hand_on(queue), name=f"{queue.assignment.tp} leaving")
             task.add_done_callback(self._on_ended)
             self._tasks[queue.assignment] = task
@@ -71,7 +71,7 @@ class Handover:
         queue = self._pending.queues.get(assignment)
         if queue is not None and queue.is_leaving:
             queue.is_leaving = False
-            queue.hold = HOLD if queue.unwritable else ""
+            queue.go_on(LEAVING)
 
     async def stop(self) -> None:
         """Cancel all; what was not handed on goes with the membership."""

@@ -59,7 +59,7 @@ class PartitionQueue:
     """One assigned partition: its lanes, its offsets, and why it is held, if it is.
 
     Attributes:
-        hold: why nothing of it may be delivered now; empty if it may.
+        hold: why nothing of it may be delivered now, the first of the causes; empty if it may: see `stop`.
         is_leaving: it must move: nothing more of it is read.
         in_turn: whether the OrderIterator has it on its list.
         in_flight: deliveries with the adapter.
@@ -71,6 +71,7 @@ class PartitionQueue:
     """
 
     __slots__ = (
+        "_causes",
         "assignment",
         "burying",
         "bytes",
@@ -103,6 +104,7 @@ class PartitionQueue:
         self.burying = 0
         self.unwritable = 0
         self.charges = 0
+        self._causes: dict[str, None] = {}
         self.hold = ""
         self.in_turn = False
         self.is_leaving = False
@@ -110,6 +112,17 @@ class PartitionQueue:
         self.wants_refill = False
         self.committed = committed
         self.high_watermark = high_watermark
+
+    def stop(self, cause: str) -> None:
+        """Deliver nothing of it until each cause that was given is taken back."""
+        self._causes[cause] = None
+        self.hold = next(iter(self._causes))
+
+    def go_on(self, cause: str) -> bool:
+        """Take back a cause, given or not; whether nothing holds it now, and then tell whoever orders its lanes."""
+        self._causes.pop(cause, None)
+        self.hold = next(iter(self._causes), "")
+        return not self.hold
 
     @override
     def __repr__(self) -> str:
@@ -163,7 +176,7 @@ class PendingQueue:
         """The partition is no longer ours; its records are forgotten. None if it was not here."""
         queue = self.queues.pop(assignment, None)
         if queue is not None:
-            queue.hold = GONE
+            queue.stop(GONE)
             self._budget.count(-1)
         return queue
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mpsd.core.dead_letter import Sender
@@ -22,7 +22,7 @@ from mpsd.pipeline.pending_queue import Ordering, PartitionQueue, PendingBudget,
 from mpsd.pipeline.reader import Reader
 from mpsd.pipeline.statistics import SubscriptionStatistics, partition_statistics
 from mpsd.pipeline.writer import Writer
-from mpsd.ports import SYSTEM_CLOCK, Clock, DeadLetterSink, DeliveryAdapter, Position, RecordSource
+from mpsd.ports import SYSTEM_CLOCK, Clock, DeadLetterSink, DeliveryAdapter, Peer, Position, RecordSource
 
 log = logging.getLogger("mpsd.pipeline")
 
@@ -69,7 +69,7 @@ class Pipeline:
     ) -> None:
         self.settings = settings
         self._source = source
-        self._adapter = adapter
+        self.adapter = adapter
         self._sink = sink
         self._clock = clock
         self.policy = RetryPolicy(settings.rules)
@@ -111,6 +111,7 @@ class Pipeline:
             clock,
         )
         self._aborting: set[asyncio.Task[None]] = set()
+        self.peers: Sequence[Peer] = ()
         self.state = "starting"
         self.reason = ""
 
@@ -136,7 +137,7 @@ class Pipeline:
         self.state, self.reason = "stopping", "shutting down"
         self.reader.stop()
         self.writer.stop()
-        await self._adapter.close(max(0.0, deadline_s - self._clock.monotonic_s()))
+        await self.adapter.close(max(0.0, deadline_s - self._clock.monotonic_s()))
         await self._dead_letters.settled(list(self.pending.queues), deadline_s - self._clock.monotonic_s())
         await self.committer.commit_all(
             list(self.pending.queues), max(COMMIT_S_MIN, deadline_s - self._clock.monotonic_s())
@@ -189,6 +190,11 @@ class Pipeline:
             self._bucket.set_rate(self.settings.rate_max_per_s * share, self._clock.monotonic_s())
             self.writer.wake()
 
+    def on_peers(self, peers: Sequence[Peer]) -> None:
+        """See `AssignmentListener`."""
+        self.peers = tuple(peers)
+        self.adapter.on_peers(self.peers)
+
     def on_log_end(self, assignment: Assignment, log_end: int) -> None:
         """See `AssignmentListener`."""
         if (queue := self.pending.queues.get(assignment)) is not None:
@@ -201,7 +207,7 @@ class Pipeline:
             log.warning("%s: lost; deliveries of it that are in flight are aborted", assignment.tp, extra=extra)
         self._handover.cancel(assignment)
         self._forget(assignment)
-        self._aborting.add(abort := asyncio.create_task(self._adapter.revoke(assignment, 0.0)))
+        self._aborting.add(abort := asyncio.create_task(self.adapter.revoke(assignment, 0.0)))
         abort.add_done_callback(self._aborting.discard)
 
     async def _join_and_read(self) -> None:
@@ -220,7 +226,7 @@ class Pipeline:
                 log.warning(
                     "membership not confirmed in time: deliveries in flight are aborted and made again", extra=extra
                 )
-                await asyncio.gather(*(self._adapter.revoke(assignment, 0.0) for assignment in self.pending.queues))
+                await asyncio.gather(*(self.adapter.revoke(assignment, 0.0) for assignment in self.pending.queues))
 
     def _forget(self, assignment: Assignment) -> None:
         self.pending.discard(assignment)
@@ -284,7 +290,7 @@ class Pipeline:
                 "pending_queue": self.pending.statistics(),
                 "order_iterator": self._order.statistics(),
                 "writer": self.writer.statistics(),
-                "adapter": self._adapter.statistics(),
+                "adapter": self.adapter.statistics(),
                 "retry_policy": self.policy.statistics(),
                 "committer": self.committer.statistics(),
                 "dead_letter_writer": self._dead_letters.statistics(),

@@ -1,6 +1,6 @@
 """From the configuration to the parts: the one place where its words become settings of stages, clients and policies."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mpsd.config import Config, RestDelivery, Subscription, reveal
@@ -13,19 +13,24 @@ from mpsd.core.retry_policy import PolicyRules
 from mpsd.core.status_table import Meaning
 from mpsd.delivery.rest.adapter import RestAdapter
 from mpsd.delivery.rest.settings import ClientTls, RestSettings
+from mpsd.errors import ConfigError, Problem
 from mpsd.kafka.connection import client_options
 from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.dead_letters import DeadLetterSettings, KafkaDeadLetters
 from mpsd.kafka.group import KafkaGroup
 from mpsd.pipeline.pending_queue import Ordering, PendingBudget
 from mpsd.pipeline.pipeline import Pipeline, Settings
+from mpsd.ports import NOWHERE, DeliveryAdapter, Peer
 
 PREFETCHES = 1
 """Fetches that the client library holds beside the one being handed out; they count towards limits.pending_bytes_max."""
 
 
-def pipelines(config: Config) -> list[Pipeline]:
+def pipelines(config: Config, peer: Peer) -> list[Pipeline]:
     """One pipeline a subscription, connected to nothing yet.
+
+    Args:
+        peer: where others reach this daemon.
 
     Raises:
         ConfigError: a certificate, key or secret cannot be used.
@@ -33,20 +38,37 @@ def pipelines(config: Config) -> list[Pipeline]:
     options = client_options(config.kafka)
     prefetched = PREFETCHES * config.kafka.fetch_bytes_max * len(config.subscriptions)
     budget = PendingBudget(config.limits.pending_bytes_max - prefetched)
-    return [_pipeline(config, subscription, options, budget) for subscription in config.subscriptions]
+    return [_pipeline(config, subscription, options, budget, peer) for subscription in config.subscriptions]
 
 
 def _pipeline(
-    config: Config, subscription: Subscription, options: Mapping[str, Any], budget: PendingBudget
+    config: Config, subscription: Subscription, options: Mapping[str, Any], budget: PendingBudget, peer: Peer
 ) -> Pipeline:
-    group = KafkaGroup(group_settings(config, subscription), options)
+    group = KafkaGroup(group_settings(config, subscription, peer), options)
     return Pipeline(
         pipeline_settings(subscription),
         group,
-        RestAdapter(rest_settings(subscription), may_start=lambda: group.lease_left_s() > 0),
+        _adapter(subscription, lambda: group.lease_left_s() > 0),
         KafkaDeadLetters(dead_letter_settings(subscription), options),
         budget,
     )
+
+
+def _adapter(subscription: Subscription, may_start: Callable[[], bool]) -> DeliveryAdapter:
+    """The way to deliver that the configuration names."""
+    delivery = subscription.delivery
+    match delivery:
+        case RestDelivery():
+            return RestAdapter(rest_settings(subscription.name, delivery), may_start=may_start)
+        case _:
+            message = f'protocol "{delivery.protocol}" is not in this version'
+            raise ConfigError([Problem(path="subscriptions.delivery", message=message, subscription=subscription.name)])
+
+
+def endpoint(subscription: Subscription) -> str:
+    """Where records go, as dead letters say it: the URL, or the protocol of applications that come by themselves."""
+    delivery = subscription.delivery
+    return delivery.url if isinstance(delivery, RestDelivery) else delivery.protocol
 
 
 def pipeline_settings(subscription: Subscription) -> Settings:
@@ -54,7 +76,7 @@ def pipeline_settings(subscription: Subscription) -> Settings:
     retry, breaker, delivery = subscription.retry, subscription.breaker, subscription.delivery
     return Settings(
         name=subscription.name,
-        sender=Sender(subscription=subscription.name, group=subscription.group, endpoint=delivery.url),
+        sender=Sender(subscription=subscription.name, group=subscription.group, endpoint=endpoint(subscription)),
         ordering=Ordering(by=subscription.ordering.by, null_key=subscription.ordering.null_key),
         records_max=subscription.pending.records_max,
         bytes_max=subscription.pending.bytes_max,
@@ -87,7 +109,7 @@ def pipeline_settings(subscription: Subscription) -> Settings:
     )
 
 
-def group_settings(config: Config, subscription: Subscription) -> GroupSettings:
+def group_settings(config: Config, subscription: Subscription, peer: Peer = NOWHERE) -> GroupSettings:
     """What the membership is told."""
     kafka = config.kafka
     return GroupSettings(
@@ -102,7 +124,7 @@ def group_settings(config: Config, subscription: Subscription) -> GroupSettings:
         heartbeat_interval_ms=kafka.heartbeat_interval_ms,
         fetch_bytes_max=kafka.fetch_bytes_max,
         metadata_age_max_ms=kafka.metadata_age_max_ms,
-        address=config.admin.advertise,
+        peer=peer,
     )
 
 
@@ -118,13 +140,12 @@ def dead_letter_settings(subscription: Subscription) -> DeadLetterSettings:
     )
 
 
-def rest_settings(subscription: Subscription) -> RestSettings:
+def rest_settings(subscription: str, delivery: RestDelivery) -> RestSettings:
     """What the REST adapter is told, secrets in the clear."""
-    delivery: RestDelivery = subscription.delivery
     auth, tls = delivery.auth, delivery.tls
     basic = auth.basic if auth is not None else None
     return RestSettings(
-        subscription=subscription.name,
+        subscription=subscription,
         url=delivery.url,
         concurrency_max=delivery.concurrency_max,
         timeout_s=delivery.timeout_s,

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mpsd.config import Config, Subscription
+from mpsd.config import Config, RestDelivery, Subscription
 from mpsd.delivery.rest.settings import Endpoint
 from mpsd.errors import MpsError
 from mpsd.kafka.cluster import Cluster, TopicDescription
@@ -82,7 +82,10 @@ def _dead_letters(subscription: Subscription, topic: TopicDescription | None) ->
 
 async def _endpoint(subscription: Subscription) -> Finding:
     """A connection, no request: a check must not deliver anything."""
-    url = subscription.delivery.url
+    delivery = subscription.delivery
+    if not isinstance(delivery, RestDelivery):
+        return Finding(ok=True, about=subscription.name, text=f"waits for applications to come by {delivery.protocol}")
+    url = delivery.url
     endpoint = Endpoint.of(url)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):

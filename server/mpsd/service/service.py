@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 from mpsd import __version__
-from mpsd.config import Config
-from mpsd.listeners.address import address_of, bind
+from mpsd.config import Admin, Config, Http, Stream, StreamDelivery
+from mpsd.listeners.address import address_of, advertised, bind
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import SubscriptionStatistics
+from mpsd.ports import Peer
 from mpsd.service.build import pipelines
 
 log = logging.getLogger("mpsd.service")
@@ -44,16 +45,17 @@ class Service:
         self._suppressed = log_lines_suppressed
         self._pipelines: Sequence[Pipeline] = ()
         self._is_stopping = False
-        self._http: socket.socket = bind("http", config.http.listen)
-        try:
-            self._admin: socket.socket = bind("admin", config.admin.listen)
-        except BaseException:
-            self._http.close()
-            raise
+        self._listeners = _bind_all(config)
+        self.peer = Peer(
+            **{
+                table: advertised(listener.advertise, self._listeners[table]) if table in self._listeners else ""
+                for table, listener in _listeners_of(config).items()
+            }
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then finish what is in flight within `shutdown.grace_s`."""
-        self._pipelines = pipelines(self._config)
+        self._pipelines = pipelines(self._config, self.peer)
         for pipeline in self._pipelines:
             await pipeline.start()
         async with AsyncExitStack() as listeners:
@@ -77,7 +79,7 @@ class Service:
         tokens = load_tokens("http", http.tokens_file) if http.tokens_file else None
         app = http_app(self, registry(self, __version__, self._suppressed), tokens)
         tls = server_context("http", http.tls) if http.tls else None
-        await listeners.enter_async_context(serving_http(app, self._http, tls))
+        await listeners.enter_async_context(serving_http(app, self._listeners["http"], tls))
         await asyncio.sleep(0)
 
         from mpsd.admin.grpc import Health, add_health_and_reflection  # noqa: PLC0415
@@ -85,14 +87,16 @@ class Service:
 
         health, server = Health(self), bounded_server()
         add_health_and_reflection(server, health)
-        admin_address = address_of(self._admin)
-        await listeners.enter_async_context(serving_grpc("admin", server, self._admin, self._config.admin.tls))
+        admin_address = address_of(self._listeners["admin"])
+        await listeners.enter_async_context(
+            serving_grpc("admin", server, self._listeners["admin"], self._config.admin.tls)
+        )
         listeners.callback(health.end)
         log.info(
             "mpsd %s serves %d subscriptions; http %s, admin %s",
             __version__,
             len(self._pipelines),
-            address_of(self._http),
+            address_of(self._listeners["http"]),
             admin_address,
             extra={"code": "service.started"},
         )
@@ -131,3 +135,23 @@ class Service:
             for said in self.statistics()
             if said.state != "running"
         ]
+
+
+def _listeners_of(config: Config) -> dict[str, Admin | Http | Stream]:
+    """The tables of the listeners, by name."""
+    return {"http": config.http, "admin": config.admin, "stream": config.stream}
+
+
+def _bind_all(config: Config) -> dict[str, socket.socket]:
+    """Every listener that has something to serve, by table; all or none."""
+    bound: dict[str, socket.socket] = {}
+    streams = any(isinstance(subscription.delivery, StreamDelivery) for subscription in config.subscriptions)
+    try:
+        for table, listener in _listeners_of(config).items():
+            if table != "stream" or streams:
+                bound[table] = bind(table, listener.listen)
+    except BaseException:
+        for each in bound.values():
+            each.close()
+        raise
+    return bound

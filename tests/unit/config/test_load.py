@@ -69,7 +69,9 @@ def test_statuses_become_numbers(tmp_path: Path) -> None:
     config = load(
         written(tmp_path, MINIMAL.replace("/orders", '/orders", status = { 404 = "dead-letter" }, body = "value')), {}
     )
-    assert config.subscriptions[0].delivery.status == {404: "dead-letter"}
+    delivery = config.subscriptions[0].delivery
+    assert isinstance(delivery, RestDelivery)
+    assert delivery.status == {404: "dead-letter"}
 
 
 def test_no_file(tmp_path: Path) -> None:
@@ -138,10 +140,14 @@ def test_a_problem_says_where_what_and_what_is_allowed(tmp_path: Path, line: str
 @pytest.mark.parametrize(
     ("delivery", "problem"),
     [
-        ('protocol = "stream"', '[0].delivery (billing): protocol "stream" is not in this version, which knows "rest"'),
-        ('protocol = "pull", url = "http://a"', 'protocol "pull" is not in this version, which knows "rest"'),
-        ('protocol = "smtp", url = "http://a"', 'protocol (billing): must be "rest", not "smtp"'),
-        ('url = "http://a"', 'protocol (billing): is required; "rest"'),
+        (
+            'protocol = "stream", url = "http://a"',
+            '[0].delivery.url (billing): is not a known key; it is a key of protocol = "rest"',
+        ),
+        ('protocol = "rest", url = "http://a", lease_s = 3.0', 'it is a key of protocol = "stream"'),
+        ('protocol = "pull", lease_s = 31.0, wait_mx_s = 1.0', "did you mean wait_max_s?"),
+        ('protocol = "smtp", url = "http://a"', 'protocol (billing): must be "rest", "stream" or "pull", not "smtp"'),
+        ('url = "http://a"', 'protocol (billing): is required; "rest", "stream" or "pull"'),
         ('protocol = "rest"', "url (billing): is required; an http:// or https:// URL"),
         ('protocol = "rest", url = "http://a", wait_s = 3', "wait_s (billing): is not a known key"),
         ('protocol = "rest", url = "http://a", status = { 99 = "retry" }', "must be a status code from 100 to 599"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mpsd.config import Config, Secret, print_config, reveal, validate
+from mpsd.config import Config, RestDelivery, Secret, print_config, reveal, validate
 from mpsd.errors import ConfigError
 
 HIDDEN = "hunter2-hunter2-hunter2-hunter2"
@@ -42,8 +42,14 @@ def bearer(**source: str) -> dict[str, Any]:
     return tree(auth={"bearer": source})
 
 
+def rest(config: Config) -> RestDelivery:
+    delivery = config.subscriptions[0].delivery
+    assert isinstance(delivery, RestDelivery)
+    return delivery
+
+
 def test_a_secret_from_the_environment() -> None:
-    auth = validate(bearer(env="TOKEN"), environ={"TOKEN": HIDDEN}).subscriptions[0].delivery.auth
+    auth = rest(validate(bearer(env="TOKEN"), environ={"TOKEN": HIDDEN})).auth
     assert auth
     assert auth.bearer == Secret("env", "TOKEN", HIDDEN)
     assert reveal(auth.bearer) == HIDDEN
@@ -51,7 +57,7 @@ def test_a_secret_from_the_environment() -> None:
 
 def test_a_secret_from_a_file_beside_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(HIDDEN + "\r\n")
-    auth = validate(bearer(file="token"), directory=tmp_path).subscriptions[0].delivery.auth
+    auth = rest(validate(bearer(file="token"), directory=tmp_path)).auth
     assert auth
     assert auth.bearer
     assert auth.bearer.reveal() == HIDDEN
@@ -151,7 +157,7 @@ def test_a_secret_is_not_serialised() -> None:
     with pytest.raises(Exception, match="Unable to serialize unknown type"):
         with_secrets().model_dump_json()
     with pytest.raises(TypeError, match="never copied"):
-        pickle.dumps(with_secrets().subscriptions[0].delivery.headers["Authorization"])
+        pickle.dumps(rest(with_secrets()).headers["Authorization"])
     assert copy.deepcopy(with_secrets()) == with_secrets()
 
 
@@ -162,5 +168,5 @@ def test_a_webhook_secret_is_as_the_standard_says(secret: str) -> None:
 
 def test_webhook_secrets_change_in_pairs() -> None:
     both = validate(tree(webhook_secrets=[{"env": "W"}, {"env": "W"}]), environ={"W": WEBHOOK})
-    assert [reveal(secret) for secret in both.subscriptions[0].delivery.webhook_secrets] == [WEBHOOK, WEBHOOK]
+    assert [reveal(secret) for secret in rest(both).webhook_secrets] == [WEBHOOK, WEBHOOK]
     assert "0 to 2" in problem(tree(webhook_secrets=[{"env": "W"}] * 3), W=WEBHOOK)

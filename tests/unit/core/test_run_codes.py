@@ -65,7 +65,7 @@ def test_runs_far_apart_cost_what_their_lengths_cost(lengths: list[tuple[int, in
         at = runs[-1].stop
     data = encode_runs(0, runs)
     assert back(0, data) == tuple(runs)
-    assert len(data) <= 2 + sum(len(number(one)) + len(number(other)) for one, other in lengths)
+    assert len(data) <= FIXED_BYTES + sum(len(number(one)) + len(number(other)) for one, other in lengths)
 
 
 def test_the_bound_never_shrinks_when_more_is_read() -> None:

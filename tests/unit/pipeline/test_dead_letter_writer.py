@@ -146,7 +146,7 @@ async def test_two_letters_that_cannot_be_written_hold_until_both_are() -> None:
 async def test_the_reason_of_another_hold_is_left_alone() -> None:
     async with burying() as at:
         queue = at.opened()
-        queue.hold = "leaving"
+        queue.stop("leaving")
         at.sink.refuse = lambda _: DOWN
         at.bury(queue, 0)
         await asyncio.sleep(10.0)

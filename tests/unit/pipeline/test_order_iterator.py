@@ -53,9 +53,9 @@ def test_a_partition_is_in_the_round_once() -> None:
 
 def test_one_that_is_held_does_not_enter_and_one_that_came_to_be_held_leaves() -> None:
     held, later = partition(0, 1), partition(1, 1)
-    held.hold = "leaving"
+    held.stop("leaving")
     order = ordered(held, later)
-    later.hold = "leaving"
+    later.stop("leaving")
     assert taken(order) == []
     assert not order
     held.hold = later.hold = ""

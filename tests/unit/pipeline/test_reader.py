@@ -1,7 +1,7 @@
 """The Reader between a source in memory and a PendingQueue that nobody empties, in virtual time."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from mpsd.core.delivery import Assignment
@@ -10,7 +10,7 @@ from mpsd.core.record import RECORD_OVERHEAD_BYTES
 from mpsd.errors import KafkaUnavailable
 from mpsd.pipeline.pending_queue import PartitionQueue
 from mpsd.pipeline.reader import Reader
-from mpsd.ports import Position
+from mpsd.ports import Peer, Position
 from tests.fakes.clock import loop_clock
 from tests.fakes.source import FakeSource
 from tests.fakes.stage import Stage
@@ -31,6 +31,8 @@ class Reading:
     def on_leaving(self, assignment: Assignment) -> None: ...
     def on_stays(self, assignment: Assignment) -> None: ...
     def on_share(self, share: float) -> None: ...
+
+    def on_peers(self, peers: Sequence[Peer]) -> None: ...
     def on_log_end(self, assignment: Assignment, log_end: int) -> None: ...
     def on_lost(self, assignment: Assignment) -> None: ...
 

@@ -16,7 +16,7 @@ from mpsd.delivery.rest.pool_limits import PoolLimits
 from mpsd.delivery.rest.request import RequestHeads
 from mpsd.delivery.rest.settings import Endpoint, RestSettings
 from mpsd.errors import ConfigError, Problem
-from mpsd.ports import Demand
+from mpsd.ports import Demand, Peer
 
 DEMAND_BYTES = 1 << 40
 """Values are not copied before they are sent, so that connections are the only bound."""
@@ -118,6 +118,9 @@ class RestAdapter:
             await self._drain(self._pool, None, deadline_s)
             await self._pool.close()
         await self._connector.close()
+
+    def on_peers(self, peers: Sequence[Peer]) -> None:
+        """See `DeliveryAdapter`; one who is called by us has no need of it."""
 
     def statistics(self) -> Mapping[str, int | float | str]:
         if self._pool is None:
