@@ -37,12 +37,21 @@ class AdapterHarness(ABC):
     """One adapter with its application double. The double runs in the test's loop, over real sockets.
 
     Attributes:
+        reactions: those that its protocol has.
+        lost_reactions: those after which nobody knows what became of the delivery.
+        timeout_code: of the outcome where no answer came in time.
+        dials_in: the application comes to the daemon, so that there is no demand without it.
         reaction: to every delivery that comes from now on.
         received: all deliveries that came, in order.
         in_flight: deliveries that the application has and did not answer yet.
         in_flight_max: the most there ever were.
         watch: told of every change of the above.
     """
+
+    reactions: frozenset[Reaction] = frozenset(Reaction)
+    lost_reactions: frozenset[Reaction] = frozenset({Reaction.GO_AWAY})
+    timeout_code = "timeout"
+    dials_in = False
 
     def __init__(self) -> None:
         self.reaction = Reaction.ACCEPT
@@ -54,6 +63,9 @@ class AdapterHarness(ABC):
     @abstractmethod
     async def start(self, *, concurrency_max: int, timeout_s: float) -> DeliveryAdapter:
         """Start the application, and make an adapter for it that is not started yet."""
+
+    async def ready(self, adapter: DeliveryAdapter) -> None:
+        """The adapter has started: an application that dials in does so now."""
 
     @abstractmethod
     def release(self) -> None:
@@ -72,3 +84,30 @@ class AdapterHarness(ABC):
     def went(self) -> None:
         self.in_flight -= 1
         self.watch.changed()
+
+
+class LeasingHarness(AdapterHarness):
+    """An application that dials in and holds what it is given for the length of a lease.
+
+    Attributes:
+        lease_total_max_s: with all extensions; set before `start`.
+        stale: settlements and extensions that were answered with "too late".
+        drained: it was told that no more will come.
+    """
+
+    timeout_code = "lease_expired"
+    dials_in = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lease_total_max_s = 3_600.0
+        self.stale = 0
+        self.drained = False
+
+    @abstractmethod
+    async def extend(self, lease_s: float) -> None:
+        """Begin the leases of all that hangs anew."""
+
+    @abstractmethod
+    async def settle_late(self) -> None:
+        """Accept what was over before."""

@@ -18,11 +18,17 @@ class Stage:
 
     def on_demand(self) -> None:
         self.demanded += 1
+        self.settlements.watch.changed()
+
+    async def demanding(self, records: int = 1) -> None:
+        """Wait until it would take so many."""
+        await self.settlements.watch.until(lambda: self.adapter.demand().records >= records)
 
     def deliver(self, *batch: Delivery) -> None:
         self.settlements.deliver(self.adapter, *batch)
 
     async def outcome(self, given: Delivery) -> Outcome:
         """Deliver it and see what comes of it."""
+        await self.demanding()
         self.deliver(given)
         return await self.settlements.of(given)

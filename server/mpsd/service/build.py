@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mpsd.config import Config, RestDelivery, Subscription, reveal
+from mpsd.config import Config, RestDelivery, Stream, StreamDelivery, Subscription, reveal
 from mpsd.core.breaker import BreakerRules
 from mpsd.core.dead_letter import Sender
 from mpsd.core.metadata_text import Packing
@@ -13,6 +13,7 @@ from mpsd.core.retry_policy import PolicyRules
 from mpsd.core.status_table import Meaning
 from mpsd.delivery.rest.adapter import RestAdapter
 from mpsd.delivery.rest.settings import ClientTls, RestSettings
+from mpsd.delivery.stream.settings import StreamSettings
 from mpsd.errors import ConfigError, Problem
 from mpsd.kafka.connection import client_options
 from mpsd.kafka.consumer import GroupSettings
@@ -48,18 +49,22 @@ def _pipeline(
     return Pipeline(
         pipeline_settings(subscription),
         group,
-        _adapter(subscription, lambda: group.lease_left_s() > 0),
+        _adapter(config, subscription, lambda: group.lease_left_s() > 0),
         KafkaDeadLetters(dead_letter_settings(subscription), options),
         budget,
     )
 
 
-def _adapter(subscription: Subscription, may_start: Callable[[], bool]) -> DeliveryAdapter:
+def _adapter(config: Config, subscription: Subscription, may_start: Callable[[], bool]) -> DeliveryAdapter:
     """The way to deliver that the configuration names."""
     delivery = subscription.delivery
     match delivery:
         case RestDelivery():
             return RestAdapter(rest_settings(subscription.name, delivery), may_start=may_start)
+        case StreamDelivery():
+            from mpsd.delivery.stream.adapter import StreamAdapter  # noqa: PLC0415 - gRPC takes long to load, and others do without
+
+            return StreamAdapter(stream_settings(subscription.name, delivery, config.stream), may_start=may_start)
         case _:
             message = f'protocol "{delivery.protocol}" is not in this version'
             raise ConfigError([Problem(path="subscriptions.delivery", message=message, subscription=subscription.name)])
@@ -167,4 +172,16 @@ def rest_settings(subscription: str, delivery: RestDelivery) -> RestSettings:
             key=str(tls.key) if tls is not None and tls.key else None,
         ),
         status={status: Meaning(meaning) for status, meaning in delivery.status.items()},
+    )
+
+
+def stream_settings(subscription: str, delivery: StreamDelivery, stream: Stream) -> StreamSettings:
+    """What the stream adapter is told."""
+    return StreamSettings(
+        subscription=subscription,
+        concurrency_max=delivery.concurrency_max,
+        lease_s=delivery.lease_s,
+        lease_total_max_s=delivery.lease_total_max_s,
+        keep_alive_s=stream.keep_alive_s,
+        frame_bytes_max=stream.frame_bytes_max,
     )

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from mpsd import __version__
 from mpsd.config import Admin, Config, Http, Stream, StreamDelivery
@@ -15,6 +16,9 @@ from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import SubscriptionStatistics
 from mpsd.ports import Peer
 from mpsd.service.build import pipelines
+
+if TYPE_CHECKING:
+    from mpsd.admin.grpc import Health
 
 log = logging.getLogger("mpsd.service")
 
@@ -75,6 +79,7 @@ class Service:
         from mpsd.listeners.tls import server_context  # noqa: PLC0415
         from mpsd.listeners.tokens import load_tokens  # noqa: PLC0415
 
+        addresses = {table: address_of(listener) for table, listener in self._listeners.items()}
         http = self._config.http
         tokens = load_tokens("http", http.tokens_file) if http.tokens_file else None
         app = http_app(self, registry(self, __version__, self._suppressed), tokens)
@@ -86,20 +91,42 @@ class Service:
         from mpsd.listeners.grpc import bounded_server, serving_grpc  # noqa: PLC0415
 
         health, server = Health(self), bounded_server()
+        if "stream" in self._listeners:
+            await self._listen_for_streams(listeners, health)
         add_health_and_reflection(server, health)
-        admin_address = address_of(self._listeners["admin"])
         await listeners.enter_async_context(
             serving_grpc("admin", server, self._listeners["admin"], self._config.admin.tls)
         )
         listeners.callback(health.end)
         log.info(
-            "mpsd %s serves %d subscriptions; http %s, admin %s",
+            "mpsd %s serves %d subscriptions; %s",
             __version__,
             len(self._pipelines),
-            address_of(self._listeners["http"]),
-            admin_address,
+            ", ".join(f"{table} {address}" for table, address in addresses.items()),
             extra={"code": "service.started"},
         )
+
+    async def _listen_for_streams(self, listeners: AsyncExitStack, health: "Health") -> None:
+        """Where applications dial in; health and reflection are there as well, as their probes know no other port."""
+        from mpsd.admin.grpc import add_health_and_reflection  # noqa: PLC0415 - see above
+        from mpsd.delivery.stream.adapter import StreamAdapter  # noqa: PLC0415
+        from mpsd.delivery.stream.servicer import SERVICE, DeliveryServicer  # noqa: PLC0415
+        from mpsd.listeners.grpc import CALLS_MAX, bounded_server, serving_grpc  # noqa: PLC0415
+        from mpsd.listeners.tokens import load_tokens  # noqa: PLC0415
+
+        stream = self._config.stream
+        adapters = {pipeline.settings.name: pipeline.adapter for pipeline in self._pipelines}
+        servicer = DeliveryServicer(
+            {name: adapter for name, adapter in adapters.items() if isinstance(adapter, StreamAdapter)},
+            {name for name, adapter in adapters.items() if not isinstance(adapter, StreamAdapter)},
+            stream.streams_max,
+            load_tokens("stream", stream.tokens_file) if stream.tokens_file else None,
+        )
+        server = bounded_server(stream.streams_max + CALLS_MAX)  # above it, so that it is the servicer who refuses
+        health.serves(SERVICE)
+        servicer.add_to(server)
+        add_health_and_reflection(server, health)
+        await listeners.enter_async_context(serving_grpc("stream", server, self._listeners["stream"], stream.tls))
 
     async def _stop(self) -> None:
         self._is_stopping = True

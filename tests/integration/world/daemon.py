@@ -18,7 +18,7 @@ from typing_extensions import override
 from mpsd.demo.broker.processes import GuardedProcesses
 from tests.integration.world.patience import PATIENCE_S, until
 
-_ADDRESSES = re.compile(r"http (?P<http>\S+:\d+), admin (?P<admin>\S+:\d+)$")
+_ADDRESSES = re.compile(r"http (?P<http>\S+:\d+), admin (?P<admin>\S+:\d+)(, stream (?P<stream>\S+:\d+))?$")
 
 
 class Metrics:
@@ -105,6 +105,10 @@ class Daemon:
     @property
     def admin_address(self) -> str:
         return self._addresses()["admin"]
+
+    @property
+    def stream_address(self) -> str:
+        return self._addresses()["stream"]
 
     @property
     def http_address(self) -> str:

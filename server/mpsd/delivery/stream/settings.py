@@ -1,0 +1,28 @@
+"""What the stream adapter is told; ranges, defaults and reasons are the configuration's."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSettings:
+    """Settings of one subscription's streams.
+
+    Attributes:
+        concurrency_max: records at applications at a time, over all streams.
+        lease_s: how long a record may be held before it is settled or extended.
+        lease_total_max_s: how long it may be held with all extensions.
+        keep_alive_s: the longest silence on a stream.
+        frame_bytes_max: records in one frame; a larger record goes alone.
+    """
+
+    subscription: str
+    concurrency_max: int = 10_000
+    lease_s: float = 30.0
+    lease_total_max_s: float = 3_600.0
+    keep_alive_s: float = 10.0
+    frame_bytes_max: int = 1_048_576
+
+    @property
+    def sweep_s(self) -> float:
+        """How often leases and silence are looked at: none is exceeded by much, and it is never a busy loop."""
+        return min(max(min(self.lease_s, self.keep_alive_s) / 20, 0.005), 0.5)

@@ -1,0 +1,114 @@
+"""Frames of records as bytes: each record is written once, straight into the frame that carries it.
+
+A frame is `SubscribeResponse{records: Records{records: [Record…]}}`. In protobuf's encoding that is tags and lengths around
+the records' own bytes, so a frame is one join, and what the records of an assignment have in common is written once.
+The generated code would make an object a record and copy each twice: 1.5 µs against 0.8 for a record of 1 KiB.
+
+Source: "Encoding", protobuf.dev; fields of a message may come in any order.
+"""
+
+from mps.delivery.v1 import delivery_pb2
+from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.record import Record
+
+ASSIGNMENTS_CACHED_MAX = 4096
+"""Written beginnings kept; assignments that are over leave theirs behind until then."""
+FRAME_OVERHEAD_BYTES = 12
+"""The tag and length of `records`, at most."""
+
+
+def _varint(number: int) -> bytes:
+    written = bytearray()
+    while number > 0x7F:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+    return bytes(written)
+
+
+_SMALL = [_varint(number) for number in range(1 << 14)]
+_CONTINUED = [bytes((number & 0x7F | 0x80, number >> 7 | 0x80)) for number in range(1 << 14)]
+
+
+def varint(number: int) -> bytes:
+    """A number of 0 up to 2**64 - 1 in protobuf's variable length."""
+    if number < 0x4000:
+        return _SMALL[number]
+    return _CONTINUED[number & 0x3FFF] + varint(number >> 14)
+
+
+class RecordWriter:
+    """Writes records as they stand in a frame.
+
+    Holds at most: the beginnings of `ASSIGNMENTS_CACHED_MAX` assignments.
+    """
+
+    def __init__(self) -> None:
+        self._beginnings: dict[Assignment, bytes] = {}
+
+    def write(self, delivery_id: int, delivery: Delivery) -> bytes:
+        """One element of `Records.records`, its tag and length included."""
+        assignment, record = delivery.assignment, delivery.record
+        beginning = self._beginnings.get(assignment) or self._begin(assignment)
+        key, value, timestamp = record.key, record.value, record.timestamp
+        if (
+            record.headers
+            or key is None
+            or value is None
+            or timestamp < 0
+            or delivery.trouble is not None
+            or delivery.replay is not None
+        ):
+            rest = _unusual(delivery, record)
+            body = b"%b\x08%b%b" % (beginning, varint(delivery_id), rest)
+        else:
+            body = b"%b\x08%b\x20%b\x38%b\x48\x01\x2a%b%b\x32%b%b" % (
+                beginning,
+                varint(delivery_id),
+                varint(record.offset),
+                varint(timestamp),
+                varint(len(key)),
+                key,
+                varint(len(value)),
+                value,
+            )
+        return b"\x0a%b%b" % (varint(len(body)), body)
+
+    def _begin(self, assignment: Assignment) -> bytes:
+        """Topic, partition and epoch."""
+        tp = assignment.tp
+        written = delivery_pb2.Record(topic=tp.topic, partition=tp.partition, epoch=assignment.epoch)
+        if len(self._beginnings) >= ASSIGNMENTS_CACHED_MAX:
+            self._beginnings.clear()
+        self._beginnings[assignment] = beginning = written.SerializeToString()
+        return beginning
+
+
+def _unusual(delivery: Delivery, record: Record) -> bytes:
+    """The fields of a record that vary, of whatever kind."""
+    return delivery_pb2.Record(
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        timestamp_ms=record.timestamp,
+        headers=[delivery_pb2.Header(name=name, value=value) for name, value in record.headers],
+        attempt=delivery.attempt,
+        replay=delivery.replay or "",
+    ).SerializeToString()
+
+
+def frame(records: list[bytes], size: int) -> bytes:
+    """A whole `SubscribeResponse` of written records.
+
+    Args:
+        size: their bytes together.
+    """
+    return b"".join((b"\x12", varint(size), *records))
+
+
+def payload_bytes(record: Record) -> int:
+    """What a record takes of a stream's credit: key, value and headers."""
+    size = len(record.key or b"") + len(record.value or b"")
+    if record.headers:
+        size += sum(len(name) + len(value or b"") for name, value in record.headers)
+    return size
