@@ -98,7 +98,7 @@ class StreamClient:
         return str(await self._call.details())
 
     async def trailing(self) -> dict[str, Any]:
-        return {key: value for key, value in await self._call.trailing_metadata() or ()}
+        return dict(await self._call.trailing_metadata() or ())
 
     async def half_close(self) -> None:
         """Nothing more will be sent."""
