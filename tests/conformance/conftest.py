@@ -9,12 +9,17 @@ import uvloop
 
 from tests.conformance.deliveries import Settlements
 from tests.conformance.harness import AdapterHarness, LeasingHarness
+from tests.conformance.pull_harness import PullHarness
 from tests.conformance.rest_harness import RestHarness
 from tests.conformance.stage import Stage
 from tests.conformance.stream_harness import StreamHarness
 
-ADAPTERS: Mapping[str, Callable[[], AdapterHarness]] = {"rest": RestHarness, "stream": StreamHarness}
-LEASING: Mapping[str, Callable[[], LeasingHarness]] = {"stream": StreamHarness}
+ADAPTERS: Mapping[str, Callable[[], AdapterHarness]] = {
+    "rest": RestHarness,
+    "stream": StreamHarness,
+    "pull": PullHarness,
+}
+LEASING: Mapping[str, Callable[[], LeasingHarness]] = {"stream": StreamHarness, "pull": PullHarness}
 """Those of them whose deliveries are leases."""
 
 Staged = Callable[..., AbstractAsyncContextManager[Stage]]

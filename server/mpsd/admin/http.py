@@ -66,7 +66,7 @@ def http_app(
     """
     probes = Probes(daemon, metrics, tokens)
     own = [Route(f"/{handler.__name__}", handler) for handler in (probes.healthz, probes.readyz, probes.metrics)]
-    paths = ", ".join(route.path for route in own)
+    paths = ", ".join(dict.fromkeys(route.path for route in [*own, *routes] if isinstance(route, Route)))
 
     async def http_error(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

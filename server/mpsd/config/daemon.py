@@ -177,6 +177,12 @@ class Http(Listener):
         le=67_108_864,
         description="Body of a request; 1 MiB holds the settlements of 10,000 records.",
     )
+    peers_ca: FilePath | None = Field(
+        default=None,
+        description="PEM file of the authorities that may sign the other instances' certificates, to which settlements are"
+        " forwarded; without it, with `tls`, the system's.",
+        examples=["/etc/mps/peers-ca.pem"],
+    )
 
 
 class Stream(Listener):

@@ -211,8 +211,8 @@ class PullDelivery(Table):
         default=8_388_608,
         ge=1_024,
         le=1_073_741_824,
-        description="Keys, values and headers in one lease; a record that is larger goes alone. 8 MiB bound what one"
-        " caller makes the daemon hold.",
+        description="Records in one lease, their overhead included; the last one may pass it. 8 MiB bound what one caller"
+        " makes the daemon hold.",
     )
     wait_max_s: float = Field(
         default=30.0,

@@ -1,17 +1,30 @@
 """Errors as an HTTP client reads them: RFC 9457 problem documents."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from starlette.responses import Response
 
 
-def problem(status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+def problem(
+    status: HTTPStatus,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    errors: Sequence[Mapping[str, str]] = (),
+) -> Response:
     """An answer that says what is wrong.
 
     Args:
         detail: about this very request, and what to do instead.
+        errors: each with `field` and `message`, where members of the request's body are wrong.
     """
-    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+    body: dict[str, object] = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": detail,
+    }
+    if errors:
+        body["errors"] = [dict(error) for error in errors]
     return Response(json.dumps(body), status.value, headers=dict(headers or {}), media_type="application/problem+json")

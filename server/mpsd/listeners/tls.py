@@ -31,6 +31,29 @@ def server_context(table: str, tls: ListenerTls) -> ssl.SSLContext:
     return context
 
 
+def peer_context(table: str, tls: ListenerTls, peers_ca: str | None) -> ssl.SSLContext:
+    """How one instance calls another whose listener is encrypted as its own is; it shows its own certificate if asked.
+
+    Args:
+        peers_ca: authorities that may sign the others' certificates; None for the system's.
+
+    Raises:
+        ConfigError: as `server_context`.
+    """
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        if peers_ca:
+            context = ssl.create_default_context(cafile=peers_ca)
+    except OSError as error:
+        raise _problem(f"{table}.peers_ca", f"{peers_ca}: {_reason(error)}") from error
+    try:
+        context.load_cert_chain(tls.cert, tls.key, password=_no_password)
+    except OSError as error:
+        raise _problem(f"{table}.tls", f"certificate {tls.cert} and key {tls.key}: {_reason(error)}") from error
+    return context
+
+
 def pem_files(table: str, tls: ListenerTls) -> tuple[bytes, bytes, bytes | None]:
     """Key, certificate and client authorities, checked as `server_context` does, for a library that wants their bytes.
 

@@ -1,9 +1,9 @@
 """From the configuration to the parts: the one place where its words become settings of stages, clients and policies."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, assert_never
 
-from mpsd.config import Config, RestDelivery, Stream, StreamDelivery, Subscription, reveal
+from mpsd.config import Config, PullDelivery, RestDelivery, Stream, StreamDelivery, Subscription, reveal
 from mpsd.core.breaker import BreakerRules
 from mpsd.core.dead_letter import Sender
 from mpsd.core.metadata_text import Packing
@@ -11,10 +11,11 @@ from mpsd.core.offset_map import MapSpace
 from mpsd.core.retry import RetryRules
 from mpsd.core.retry_policy import PolicyRules
 from mpsd.core.status_table import Meaning
+from mpsd.delivery.pull.adapter import PullAdapter
+from mpsd.delivery.pull.settings import PullSettings
 from mpsd.delivery.rest.adapter import RestAdapter
 from mpsd.delivery.rest.settings import ClientTls, RestSettings
 from mpsd.delivery.stream.settings import StreamSettings
-from mpsd.errors import ConfigError, Problem
 from mpsd.kafka.connection import client_options
 from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.dead_letters import DeadLetterSettings, KafkaDeadLetters
@@ -49,13 +50,13 @@ def _pipeline(
     return Pipeline(
         pipeline_settings(subscription),
         group,
-        _adapter(config, subscription, lambda: group.lease_left_s() > 0),
+        _adapter(config, subscription, peer, lambda: group.lease_left_s() > 0),
         KafkaDeadLetters(dead_letter_settings(subscription), options),
         budget,
     )
 
 
-def _adapter(config: Config, subscription: Subscription, may_start: Callable[[], bool]) -> DeliveryAdapter:
+def _adapter(config: Config, subscription: Subscription, peer: Peer, may_start: Callable[[], bool]) -> DeliveryAdapter:
     """The way to deliver that the configuration names."""
     delivery = subscription.delivery
     match delivery:
@@ -65,9 +66,10 @@ def _adapter(config: Config, subscription: Subscription, may_start: Callable[[],
             from mpsd.delivery.stream.adapter import StreamAdapter  # noqa: PLC0415 - gRPC takes long to load, and others do without
 
             return StreamAdapter(stream_settings(subscription.name, delivery, config.stream), may_start=may_start)
+        case PullDelivery():
+            return PullAdapter(pull_settings(subscription.name, delivery, peer), may_start)
         case _:
-            message = f'protocol "{delivery.protocol}" is not in this version'
-            raise ConfigError([Problem(path="subscriptions.delivery", message=message, subscription=subscription.name)])
+            assert_never(delivery)
 
 
 def endpoint(subscription: Subscription) -> str:
@@ -142,6 +144,21 @@ def dead_letter_settings(subscription: Subscription) -> DeadLetterSettings:
         retention_s=dead_letter.retention_s,
         replication_factor=dead_letter.replication_factor,
         write_timeout_s=dead_letter.write_timeout_s,
+    )
+
+
+def pull_settings(subscription: str, delivery: PullDelivery, peer: Peer) -> PullSettings:
+    """What the pull adapter is told."""
+    return PullSettings(
+        subscription=subscription,
+        address=peer.http,
+        concurrency_max=delivery.concurrency_max,
+        lease_s=delivery.lease_s,
+        lease_total_max_s=delivery.lease_total_max_s,
+        records_max=delivery.records_max,
+        bytes_max=delivery.bytes_max,
+        wait_max_s=delivery.wait_max_s,
+        waiters_max=delivery.waiters_max,
     )
 
 

@@ -82,9 +82,12 @@ class Service:
         addresses = {table: address_of(listener) for table, listener in self._listeners.items()}
         http = self._config.http
         tokens = load_tokens("http", http.tokens_file) if http.tokens_file else None
-        app = http_app(self, registry(self, __version__, self._suppressed), tokens)
+        from mpsd.service.api import bounds_of, routes_of  # noqa: PLC0415
+
+        routes = routes_of(self._config, self._pipelines, tokens)
+        app = http_app(self, registry(self, __version__, self._suppressed), tokens, routes)
         tls = server_context("http", http.tls) if http.tls else None
-        await listeners.enter_async_context(serving_http(app, self._listeners["http"], tls))
+        await listeners.enter_async_context(serving_http(app, self._listeners["http"], tls, bounds_of(self._config)))
         await asyncio.sleep(0)
 
         from mpsd.admin.grpc import Health, add_health_and_reflection  # noqa: PLC0415

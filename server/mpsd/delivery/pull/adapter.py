@@ -1,0 +1,309 @@
+"""The delivery port for applications that come and ask."""
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf
+
+from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.outcome import DELIVERED, EXCERPT_BYTES_MAX, Outcome, Rejected, Retryable, Withdrawn
+from mpsd.delivery.pull.lease_ids import LeaseIds, instance_of
+from mpsd.delivery.pull.leases import Held, Lease, Leases
+from mpsd.delivery.pull.messages import Settlement
+from mpsd.delivery.pull.settings import PullSettings
+from mpsd.ports import Demand, Peer
+
+SWEEP_S_MIN = 0.02
+"""Leases are ended no finer than this, so that many short ones share a timer."""
+REASON_CHARACTERS_KEPT = 256
+COUNTED = ("leases", "settled", "expired", "extended", "given_back")
+_NOTHING = Demand(0, 0)
+
+
+class Waiter:
+    """A caller that waits for records.
+
+    Attributes:
+        given: what it is given, by `deliver`; whoever waits for it asks `adapter.leave` if it goes away.
+    """
+
+    __slots__ = ("given", "is_aside", "lease_s", "records_max")
+
+    def __init__(self, records_max: int, lease_s: float, given: asyncio.Future[Lease]) -> None:
+        self.records_max = records_max
+        self.lease_s = lease_s
+        self.given = given
+        self.is_aside = False
+
+
+class ClosingError(Exception):
+    """No record is given any more."""
+
+
+class TooManyWaitersError(Exception):
+    """`waiters_max` callers wait already."""
+
+
+class PullAdapter:
+    """Gives records to callers in the order in which they came, each as much as is ready when its turn is there.
+
+    Takes: deliveries for the caller that has waited longest; one caller at a time, so that none takes from another.
+    Gives: one outcome for each, when it is settled, or when its lease ends.
+    Holds at most: `concurrency_max` deliveries, `waiters_max` callers.
+
+    Args:
+        may_start: whether a delivery may start now; asked again before a caller sees what it was given.
+    """
+
+    def __init__(self, settings: PullSettings, may_start: Callable[[], bool] = lambda: True) -> None:
+        self.settings = settings
+        self.ids = LeaseIds(settings.subscription, instance_of(settings.address))
+        self.peers: Sequence[str] = ()
+        self._may_start = may_start
+        self._leases = Leases(settings.lease_total_max_s)
+        self._waiters: OrderedDict[Waiter, None] = OrderedDict()
+        self._aside = 0
+        self._is_closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._sweep_due_s = inf
+        self._ended_some = asyncio.Event()
+        self._counts: Counter[str] = Counter()
+
+    # the port
+    async def start(self, on_demand: Callable[[], None], settle: Callable[[Delivery, Outcome], None]) -> None:
+        """See `DeliveryAdapter`; callers may come before."""
+        self._loop = asyncio.get_running_loop()
+        self._on_demand = on_demand
+        self._settle = settle
+        if self._waiters:
+            on_demand()
+
+    def demand(self) -> Demand:
+        """Of the first caller alone: the next one is asked for as soon as this one has its records."""
+        free = self.settings.concurrency_max - len(self._leases)
+        if not self._waiters or free <= 0:
+            return _NOTHING
+        return Demand(min(next(iter(self._waiters)).records_max, free), self.settings.bytes_max)
+
+    def deliver(self, batch: Sequence[Delivery]) -> None:
+        """See `DeliveryAdapter`."""
+        assert self._loop is not None
+        assert len(batch) <= self.demand().records
+        waiter, _ = self._waiters.popitem(last=False)
+        lease = self._leases.begin(self.ids.issue(), batch, waiter.lease_s, self._loop.time())
+        self._counts["leases"] += 1
+        self._arm(lease.began_s + lease.length_s)
+        waiter.given.set_result(lease)
+        self._demanded()
+
+    async def revoke(self, assignment: Assignment, deadline_s: float) -> None:
+        """See `DeliveryAdapter`; what no caller has seen yet is withdrawn at once."""
+        await self._drain(assignment, deadline_s)
+
+    async def close(self, deadline_s: float) -> None:
+        """See `DeliveryAdapter`; callers that wait are told at once, and what is held can be settled until then."""
+        self._is_closed = True
+        for waiter in self._waiters:
+            waiter.given.set_exception(ClosingError())
+        self._waiters.clear()
+        await self._drain(None, deadline_s)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+
+    def on_peers(self, peers: Sequence[Peer]) -> None:
+        """See `DeliveryAdapter`; they are asked for records when there are none here, and settle what is theirs."""
+        self.peers = sorted({peer.http for peer in peers if peer.http} - {self.settings.address})
+
+    def statistics(self) -> Mapping[str, int | float | str]:
+        return {
+            "in_flight": len(self._leases),
+            "waiters": len(self._waiters),
+            "terms": self._leases.terms,
+            "peers": len(self.peers),
+            **{name: self._counts[name] for name in COUNTED},
+        }
+
+    # callers that wait
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+    @property
+    def waiters(self) -> int:
+        return len(self._waiters) + self._aside
+
+    def is_first(self, waiter: Waiter) -> bool:
+        return next(iter(self._waiters), None) is waiter
+
+    def ask(self, records_max: int, lease_s: float | None) -> Waiter:
+        """Wait in line for records.
+
+        Raises:
+            ClosingError, TooManyWaitersError: it cannot.
+        """
+        if self._is_closed:
+            raise ClosingError
+        if self.waiters >= self.settings.waiters_max:
+            raise TooManyWaitersError
+        given: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
+        waiter = Waiter(min(records_max, self.settings.records_max), lease_s or self.settings.lease_s, given)
+        self._waiters[waiter] = None
+        self._demanded()
+        return waiter
+
+    def step_aside(self, waiter: Waiter) -> None:
+        """It is given nothing while it looks elsewhere; `step_back` or `leave` follows."""
+        del self._waiters[waiter]
+        waiter.is_aside = True
+        self._aside += 1
+
+    def step_back(self, waiter: Waiter) -> None:
+        """To the front, as nobody who came before waits behind.
+
+        Raises:
+            ClosingError: there is no line any more.
+        """
+        self._return(waiter)
+        if self._is_closed:
+            raise ClosingError
+        self._waiters[waiter] = None
+        self._waiters.move_to_end(waiter, last=False)
+        self._demanded()
+
+    def leave(self, waiter: Waiter) -> None:
+        """It waits no longer, for whatever reason; what it was given and has not taken goes back."""
+        given = waiter.given
+        self._return(waiter)
+        if self._waiters.pop(waiter, waiter) is None:
+            given.cancel()
+        elif given.done() and given.exception() is None and not given.result().is_taken:
+            self.give_back(given.result())
+
+    def _return(self, waiter: Waiter) -> None:
+        self._aside -= waiter.is_aside
+        waiter.is_aside = False
+
+    def hand_out(self, lease: Lease) -> Sequence[Held]:
+        """What of the lease its caller may be shown now: what was taken back since then, or may not start, is left out."""
+        if not self._may_start():
+            self.give_back(lease, "the membership of the group was not confirmed in time")
+        lease.answered = True
+        return [held for held in lease.held if held.term is not None]
+
+    def give_back(self, lease: Lease, reason: str = "its caller went away before it had the record") -> None:
+        """Its caller never had them: they cost nothing and go to another at once."""
+        held = [held for held in lease.held if held.term is not None]
+        self._counts["given_back"] += len(held)
+        self._end((each, Withdrawn(reason=reason)) for each in held)
+
+    # callers that hold records
+    def settle(self, lease_id: str, settlements: Sequence[Settlement]) -> list[str]:
+        """`settled`, `expired` or `unknown` for each."""
+        missing = "expired" if self.ids.is_ours(lease_id) else "unknown"
+        results: list[str] = []
+        was_full = self.demand().records == 0
+        for settlement in settlements:
+            held = self._leases.find(lease_id, settlement.delivery_id)
+            if held is None:
+                results.append(missing if settlement.delivery_id.startswith(f"{lease_id}.") else "unknown")
+                continue
+            results.append("settled")
+            self._leases.end(held)
+            self._settle(held.delivery, DELIVERED if settlement.verdict == "ack" else _outcome(settlement))
+        self._counts["settled"] += results.count("settled")
+        self._ended(was_full=was_full)
+        return results
+
+    def extend(self, lease_id: str, delivery_ids: Sequence[str], lease_s: float | None) -> list[tuple[str, float]]:
+        """`extended` with the seconds left, `expired` or `unknown` for each."""
+        assert self._loop is not None
+        now_s = self._loop.time()
+        missing = "expired" if self.ids.is_ours(lease_id) else "unknown"
+        found = {delivery_id: self._leases.find(lease_id, delivery_id) for delivery_id in delivery_ids}
+        held = [each for each in found.values() if each is not None]
+        self._leases.extend(held, lease_s or self.settings.lease_s, now_s)
+        self._counts["extended"] += len(held)
+        if held:
+            self._arm(min(each.term.ends_s for each in held if each.term is not None))
+        results: list[tuple[str, float]] = []
+        for delivery_id in delivery_ids:
+            each = found[delivery_id]
+            if each is not None and each.term is not None:
+                results.append(("extended", each.term.ends_s - now_s))
+            else:
+                results.append((missing if delivery_id.startswith(f"{lease_id}.") else "unknown", 0.0))
+        return results
+
+    # how deliveries end
+    def _end(self, ended: Iterable[tuple[Held, Outcome]]) -> None:
+        was_full = self.demand().records == 0
+        for held, outcome in ended:
+            self._leases.end(held)
+            self._settle(held.delivery, outcome)
+        self._ended(was_full=was_full)
+
+    def _ended(self, *, was_full: bool) -> None:
+        self._ended_some.set()
+        if was_full:
+            self._demanded()
+
+    def _demanded(self) -> None:
+        if self._loop is not None and self.demand().records:
+            self._on_demand()
+
+    async def _drain(self, assignment: Assignment | None, deadline_s: float) -> None:
+        reason = "its partition was revoked, or the daemon stops, before it was sent"
+        unseen = [held for held in self._leases.of(assignment) if not held.lease.answered]
+        self._end((held, Withdrawn(reason=reason)) for held in unseen)
+        if deadline_s > 0:
+            try:
+                async with asyncio.timeout(deadline_s):
+                    while self._leases.of(assignment):
+                        self._ended_some.clear()
+                        await self._ended_some.wait()
+            except TimeoutError:
+                pass
+        reason = f"taken back {deadline_s} s after its partition was revoked"
+        self._end((held, Withdrawn(reason=reason)) for held in self._leases.of(assignment))
+
+    # leases that end by themselves
+    def _arm(self, due_s: float) -> None:
+        """See to it that somebody looks when the next lease ends."""
+        assert self._loop is not None
+        if due_s < self._sweep_due_s:
+            if self._sweeping is not None:
+                self._sweeping.cancel()
+            self._sweep_due_s = due_s
+            self._sweeping = self._loop.call_later(max(SWEEP_S_MIN, due_s - self._loop.time()), self._sweep)
+
+    def _sweep(self) -> None:
+        assert self._loop is not None
+        self._sweep_due_s = inf
+        over = self._leases.due(self._loop.time())
+        self._counts["expired"] += len(over)
+        self._end([(held, _lost(held)) for held in over])
+        if len(self._leases):
+            self._arm(self._leases.due_s)
+
+
+def _lost(held: Held) -> Outcome:
+    if not held.lease.answered:
+        return Withdrawn(reason="its lease ended before it was sent")
+    reason = f"held for {held.lease.length_s:g} s or longer and neither settled nor extended"
+    return Retryable(code="lease_expired", reason=reason, lost=True)
+
+
+def _outcome(settlement: Settlement) -> Outcome:
+    """Of anything but an acknowledgement."""
+    given = settlement.reason
+    said = "".join([character if character.isprintable() else "?" for character in given[:REASON_CHARACTERS_KEPT]])
+    excerpt = given.encode("utf-8", "replace")[:EXCERPT_BYTES_MAX] if len(given) > REASON_CHARACTERS_KEPT else b""
+    if settlement.verdict == "dead-letter":
+        return Rejected(code="verdict_dead_letter", reason=said or "settled as dead-letter", excerpt=excerpt)
+    return Retryable(
+        code="verdict_retry",
+        reason=said or "settled as retry",
+        retry_after_s=settlement.delay_s or None,
+        excerpt=excerpt,
+    )

@@ -1,0 +1,160 @@
+"""One request for records, from its wait to the last byte of its answer."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from mpsd.delivery.pull.adapter import ClosingError, PullAdapter, TooManyWaitersError, Waiter
+from mpsd.delivery.pull.leases import Lease
+from mpsd.delivery.pull.messages import LeaseRequest
+from mpsd.delivery.pull.peer_request import PeerAnswer
+from mpsd.delivery.pull.peers import FORWARDED, RECORDS, Peers
+from mpsd.delivery.pull.record_json import RecordJson
+from mpsd.delivery.pull.requests import refused
+
+READY_S = 0.02
+"""What is ready here is given well within this, so who has nothing by then is tried elsewhere; also the shortest wait."""
+PEERS_AGAIN_S = 1.0
+"""How often the first in line is tried elsewhere while it waits."""
+RETRY_AFTER = {"retry-after": "1"}
+NOTHING = b'{"records":[]}'
+
+
+class LeaseExchange:
+    """Waits for records, and gives back those that its caller cannot have got."""
+
+    def __init__(
+        self, adapter: PullAdapter, peers: Peers, wanted: LeaseRequest, request: Request, scheme: str, json: RecordJson
+    ) -> None:
+        self._adapter = adapter
+        self._peers = peers
+        self._wanted = wanted
+        self._request = request
+        self._scheme = scheme
+        self._json = json
+        self._is_forwarded = FORWARDED in request.headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer.
+
+        Raises:
+            Refused: 429 or 503.
+        """
+        if self._is_forwarded and self._adapter.waiters:
+            await _empty()(scope, receive, send)
+            return
+        waiter = self._ask()
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            given = await self._wait(waiter, gone)
+            if gone.done():
+                return
+            match given:
+                case Lease():
+                    await self._send(given, gone, send)
+                case PeerAnswer():
+                    answer = Response(given.body, given.status, headers={RECORDS: given.headers[RECORDS]})
+                    answer.headers["content-type"] = given.headers.get("content-type", "application/json")
+                    await answer(scope, receive, send)
+                case None:
+                    await _empty()(scope, receive, send)
+        except ClosingError as error:
+            raise _closing() from error
+        finally:
+            self._adapter.leave(waiter)
+            gone.cancel()
+
+    def _ask(self) -> Waiter:
+        try:
+            return self._adapter.ask(self._wanted.records_max, self._wanted.lease_s)
+        except ClosingError as error:
+            raise _closing() from error
+        except TooManyWaitersError as error:
+            detail = f"{self._adapter.waiters} requests wait already, which is delivery.waiters_max"
+            raise refused(HTTPStatus.TOO_MANY_REQUESTS, detail, RETRY_AFTER) from error
+
+    async def _wait(self, waiter: Waiter, gone: asyncio.Future[None]) -> Lease | PeerAnswer | None:
+        """What the caller gets; None at the end of its wait, or if it is gone."""
+        loop = asyncio.get_running_loop()
+        wait_s = min(self._wanted.wait_s, self._adapter.settings.wait_max_s)
+        ends_s = loop.time() + wait_s
+        ask_peers = not self._is_forwarded
+        await _first(waiter.given, gone, READY_S if ask_peers and self._peers else max(wait_s, READY_S))
+        while not waiter.given.done() and not gone.done():
+            if ask_peers and self._peers and (answer := await self._elsewhere(waiter, gone)) is not None:
+                return answer
+            if (left_s := ends_s - loop.time()) <= 0 or gone.done():
+                break
+            await _first(waiter.given, gone, min(left_s, PEERS_AGAIN_S) if ask_peers else left_s)
+            ask_peers = not self._is_forwarded and self._adapter.is_first(waiter)
+        return waiter.given.result() if waiter.given.done() else None
+
+    async def _elsewhere(self, waiter: Waiter, gone: asyncio.Future[None]) -> PeerAnswer | None:
+        """Records of another instance. The waiter is given none here meanwhile, as it could take only one of both."""
+        authorization = self._request.headers.get("authorization")
+        self._adapter.step_aside(waiter)
+        asking = asyncio.ensure_future(self._peers.records(self._wanted, authorization))
+        try:
+            await _first(asking, gone, None)
+            if asking.done() and (answer := asking.result()) is not None:
+                return answer
+        finally:
+            asking.cancel()
+        self._adapter.step_back(waiter)
+        return None
+
+    async def _send(self, lease: Lease, gone: asyncio.Future[None], send: Send) -> None:
+        """The answer, in one turn of the loop with the look at who may still have it.
+
+        The last, empty part waits until the connection has taken all before it, so that a caller which went away in the middle
+        is noticed.
+        """
+        records = self._adapter.hand_out(lease)
+        body = NOTHING
+        if records:
+            url = self._url(lease)
+            body = b'{"records":%b,"lease_id":"%b","lease_s":%b,"settle_url":%b,"extend_url":%b}' % (
+                self._json.write(records),
+                lease.id.encode(),
+                to_json(lease.length_s),
+                to_json(f"{url}/settle"),
+                to_json(f"{url}/extend"),
+            )
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (RECORDS.encode(), b"%d" % len(records)),
+        ]
+        await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        lease.is_taken = not gone.done()
+
+    def _url(self, lease: Lease) -> str:
+        """Where the lease is settled: at the address that others are told, or else the one that this caller used."""
+        settings = self._adapter.settings
+        at = settings.address or self._request.url.netloc
+        return f"{self._scheme}://{at}/v1/subscriptions/{settings.subscription}/leases/{lease.id}"
+
+
+async def _gone(receive: Receive) -> None:
+    """Returns when the caller has gone; the body of its request was read before."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _first(one: asyncio.Future[Any], gone: asyncio.Future[None], timeout_s: float | None) -> None:
+    await asyncio.wait({one, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _empty() -> Response:
+    return Response(NOTHING, headers={RECORDS: "0"}, media_type="application/json")
+
+
+def _closing() -> Exception:
+    return refused(HTTPStatus.SERVICE_UNAVAILABLE, "the daemon is shutting down: ask another one", RETRY_AFTER)

@@ -1,0 +1,89 @@
+"""The other instances behind a load balancer: whose a lease is, and who has records where there are none here."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from mpsd.delivery.pull.adapter import PullAdapter
+from mpsd.delivery.pull.lease_ids import holder, instance_of
+from mpsd.delivery.pull.messages import LeaseRequest
+from mpsd.delivery.pull.peer_request import PeerAnswer, PeerClient, PeerError
+
+PEERS_ASKED_MAX = 3
+"""Instances that one request for records is tried at before it waits; the next one goes on with the next."""
+ASK_S_MAX = 1.0
+"""For all of them together: whoever asks is given nothing here meanwhile."""
+FORWARD_S_MAX = 5.0
+"""For a settlement; a client may repeat it then."""
+FORWARDED = "mps-forwarded"
+"""The header of a request that comes from another instance: it is never passed on again."""
+RECORDS = "mps-records"
+"""The header of an answer that says how many records are in it."""
+
+log = logging.getLogger("mpsd.pull")
+
+
+class Peers:
+    """What one subscription asks of the other instances.
+
+    Args:
+        client: None where instances do not speak to each other.
+    """
+
+    def __init__(self, adapter: PullAdapter, client: PeerClient) -> None:
+        self._adapter = adapter
+        self._client = client
+        self._path = f"/v1/subscriptions/{adapter.settings.subscription}/leases"
+        self._first = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._adapter.peers)
+
+    def holder(self, lease_id: str) -> str | None:
+        """The address of the other instance whose lease it is; None if it is none of theirs."""
+        instance = holder(lease_id)
+        return next((address for address in self._adapter.peers if instance_of(address) == instance), None)
+
+    async def records(self, wanted: LeaseRequest, authorization: str | None) -> PeerAnswer | None:
+        """A lease that another instance has given; None where nobody that was asked has records, or answers in time."""
+        peers = self._adapter.peers
+        asked = wanted.model_copy(update={"wait_s": 0.0}).model_dump_json(exclude_none=True).encode()
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + ASK_S_MAX
+        for _ in range(min(PEERS_ASKED_MAX, len(peers))):
+            address = peers[self._first % len(peers)]
+            try:
+                answer = await self._post(address, self._path, asked, authorization, ends_s - loop.time())
+            except PeerError as error:
+                self._failed(error)
+            else:
+                if answer.status == 200 and answer.headers.get(RECORDS, "0") != "0":
+                    return answer
+            self._first += 1
+        return None
+
+    async def forward(
+        self, address: str, lease_id: str, what: str, body: bytes, authorization: str | None
+    ) -> PeerAnswer | None:
+        """The answer of the instance that has the lease to `settle` or `extend`; None if there is none."""
+        path = f"{self._path}/{quote(lease_id, safe='')}/{what}"
+        try:
+            return await self._post(address, path, body, authorization, FORWARD_S_MAX)
+        except PeerError as error:
+            self._failed(error)
+            return None
+
+    async def _post(
+        self, address: str, path: str, body: bytes, authorization: str | None, timeout_s: float
+    ) -> PeerAnswer:
+        headers: Mapping[str, str] = {
+            "content-type": "application/json",
+            FORWARDED: self._adapter.ids.instance,
+            **({"authorization": authorization} if authorization is not None else {}),
+        }
+        return await self._client.post(address, path, headers, body, timeout_s)
+
+    def _failed(self, error: PeerError) -> None:
+        extra = {"code": "pull.peer", "subscription": self._adapter.settings.subscription}
+        log.warning("another instance does not answer: %s", error, extra=extra)

@@ -1,0 +1,49 @@
+"""What the HTTP listener serves beside health and metrics."""
+
+from collections.abc import Sequence
+
+from starlette.routing import BaseRoute
+
+from mpsd.config import Config, PullDelivery
+from mpsd.delivery.pull.adapter import PullAdapter
+from mpsd.delivery.pull.peer_request import PeerClient
+from mpsd.delivery.pull.routes import PullApi
+from mpsd.listeners.http import Bounds
+from mpsd.listeners.tls import peer_context
+from mpsd.listeners.tokens import Tokens
+from mpsd.pipeline.pipeline import Pipeline
+
+ANSWER_OF_LEASE = 8
+"""How much longer a lease may be as JSON: a byte becomes six characters at most, and names stand around it."""
+
+
+def routes_of(config: Config, pipelines: Sequence[Pipeline], tokens: Tokens | None) -> Sequence[BaseRoute]:
+    """The endpoints for the subscriptions that there are.
+
+    Raises:
+        ConfigError: the files of `http.tls` or `http.peers_ca` cannot be used.
+    """
+    http = config.http
+    adapters = {
+        pipeline.settings.name: pipeline.adapter for pipeline in pipelines if isinstance(pipeline.adapter, PullAdapter)
+    }
+    if not adapters:
+        return ()
+    answer_bytes_max = ANSWER_OF_LEASE * max(adapter.settings.bytes_max for adapter in adapters.values())
+    tls = peer_context("http", http.tls, str(http.peers_ca) if http.peers_ca else None) if http.tls else None
+    api = PullApi(
+        adapters,
+        [pipeline.settings.name for pipeline in pipelines],
+        PeerClient(tls, max(answer_bytes_max, http.body_bytes_max)),
+        body_bytes_max=http.body_bytes_max,
+        tokens=tokens,
+        scheme="https" if http.tls else "http",
+    )
+    return api.routes()
+
+
+def bounds_of(config: Config) -> Bounds:
+    """Room for those who wait for records, beside scrapers and probes."""
+    ordinary = Bounds()
+    waiting = sum(each.delivery.waiters_max for each in config.subscriptions if isinstance(each.delivery, PullDelivery))
+    return Bounds(connections_max=ordinary.connections_max + waiting)
