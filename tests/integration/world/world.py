@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from operator import attrgetter
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from mpsd.core.record import Record, TopicPartition
 from mpsd.demo.broker.processes import GuardedProcesses
@@ -21,6 +21,12 @@ from tests.integration.world.patience import PATIENCE_S, until
 COMMIT_INTERVAL_S = 0.2
 _WATCH_S = 0.05
 _CHUNKS_PER_S = 20
+
+
+class Witness(Protocol):
+    """Who received records, in whatever way."""
+
+    events: list[TimedEvent]
 
 
 class World:
@@ -178,7 +184,7 @@ class World:
         group: str = "",
         repeated_s: float = 0.0,
         at_once_min: int = 0,
-        applications: Sequence[Application] = (),
+        applications: Sequence[Witness] = (),
     ) -> None:
         """Put all that was seen of the topics before every guarantee.
 
@@ -196,7 +202,8 @@ class World:
             events += [_dead_lettered(record) for record in await self.dead_letters(topic)]
             ends |= await self.kafka.topics.log_end(topic)
             self._look(group or topic, await self.kafka.committed(group or topic))
-        for application in applications or [self.application]:
+        witnesses: Sequence[Witness] = applications or [self.application]
+        for application in witnesses:
             events += application.events
         events += self._seen
         judge = Judge(

@@ -6,42 +6,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
 from mpsd.core.delivery import Assignment, Delivery
-from mpsd.core.outcome import DELIVERED, EXCERPT_BYTES_MAX, Outcome, Rejected, Retryable, Withdrawn
+from mpsd.core.outcome import Outcome, Withdrawn
 from mpsd.delivery.pull.lease_ids import LeaseIds, instance_of
 from mpsd.delivery.pull.leases import Held, Lease, Leases
 from mpsd.delivery.pull.messages import Settlement
 from mpsd.delivery.pull.settings import PullSettings
+from mpsd.delivery.pull.verdict import lost, outcome_of
+from mpsd.delivery.pull.waiter import ClosingError, TooManyWaitersError, Waiter
 from mpsd.ports import Demand, Peer
 
 SWEEP_S_MIN = 0.02
 """Leases are ended no finer than this, so that many short ones share a timer."""
-REASON_CHARACTERS_KEPT = 256
 COUNTED = ("leases", "settled", "expired", "extended", "given_back")
 _NOTHING = Demand(0, 0)
-
-
-class Waiter:
-    """A caller that waits for records.
-
-    Attributes:
-        given: what it is given, by `deliver`; whoever waits for it asks `adapter.leave` if it goes away.
-    """
-
-    __slots__ = ("given", "is_aside", "lease_s", "records_max")
-
-    def __init__(self, records_max: int, lease_s: float, given: asyncio.Future[Lease]) -> None:
-        self.records_max = records_max
-        self.lease_s = lease_s
-        self.given = given
-        self.is_aside = False
-
-
-class ClosingError(Exception):
-    """No record is given any more."""
-
-
-class TooManyWaitersError(Exception):
-    """`waiters_max` callers wait already."""
 
 
 class PullAdapter:
@@ -210,7 +187,7 @@ class PullAdapter:
                 continue
             results.append("settled")
             self._leases.end(held)
-            self._settle(held.delivery, DELIVERED if settlement.verdict == "ack" else _outcome(settlement))
+            self._settle(held.delivery, outcome_of(settlement))
         self._counts["settled"] += results.count("settled")
         self._ended(was_full=was_full)
         return results
@@ -282,28 +259,6 @@ class PullAdapter:
         self._sweep_due_s = inf
         over = self._leases.due(self._loop.time())
         self._counts["expired"] += len(over)
-        self._end([(held, _lost(held)) for held in over])
+        self._end([(held, lost(held)) for held in over])
         if len(self._leases):
             self._arm(self._leases.due_s)
-
-
-def _lost(held: Held) -> Outcome:
-    if not held.lease.answered:
-        return Withdrawn(reason="its lease ended before it was sent")
-    reason = f"held for {held.lease.length_s:g} s or longer and neither settled nor extended"
-    return Retryable(code="lease_expired", reason=reason, lost=True)
-
-
-def _outcome(settlement: Settlement) -> Outcome:
-    """Of anything but an acknowledgement."""
-    given = settlement.reason
-    said = "".join([character if character.isprintable() else "?" for character in given[:REASON_CHARACTERS_KEPT]])
-    excerpt = given.encode("utf-8", "replace")[:EXCERPT_BYTES_MAX] if len(given) > REASON_CHARACTERS_KEPT else b""
-    if settlement.verdict == "dead-letter":
-        return Rejected(code="verdict_dead_letter", reason=said or "settled as dead-letter", excerpt=excerpt)
-    return Retryable(
-        code="verdict_retry",
-        reason=said or "settled as retry",
-        retry_after_s=settlement.delay_s or None,
-        excerpt=excerpt,
-    )

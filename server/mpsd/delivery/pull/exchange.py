@@ -9,13 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from mpsd.delivery.pull.adapter import ClosingError, PullAdapter, TooManyWaitersError, Waiter
+from mpsd.delivery.pull.adapter import PullAdapter
 from mpsd.delivery.pull.leases import Lease
 from mpsd.delivery.pull.messages import LeaseRequest
 from mpsd.delivery.pull.peer_request import PeerAnswer
 from mpsd.delivery.pull.peers import FORWARDED, RECORDS, Peers
 from mpsd.delivery.pull.record_json import RecordJson
 from mpsd.delivery.pull.requests import refused
+from mpsd.delivery.pull.waiter import ClosingError, TooManyWaitersError, Waiter
 
 READY_S = 0.02
 """What is ready here is given well within this, so who has nothing by then is tried elsewhere; also the shortest wait."""

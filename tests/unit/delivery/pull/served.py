@@ -41,7 +41,7 @@ class Served:
     def caller(self) -> Caller:
         return Caller(self.address)
 
-    def add(self, count: int, **fields: object) -> None:
+    def add(self, count: int, **fields: Any) -> None:
         for offset in range(count):
             self.ready.append(delivery(self.assignment, offset=offset, **fields))
         self.on_demand()
