@@ -83,3 +83,41 @@ class AddressUnusable(MpsError):  # noqa: N818
     """A listener cannot have its address: not of this machine, not permitted, or a name that nobody knows."""
 
     code = "listener.address_unusable"
+
+
+class ControlOff(MpsError):  # noqa: N818
+    """The configuration keeps no control state, so nothing can be changed at run time."""
+
+    code = "control.off"
+
+
+class ControlUnavailable(MpsError):  # noqa: N818
+    """The control topic cannot be read or written now; nothing that is known is forgotten."""
+
+    code = "control.unavailable"
+
+
+class RevisionConflict(MpsError):  # noqa: N818
+    """The entity has changed since the caller looked.
+
+    Attributes:
+        current: its revision now; 0: there is none.
+    """
+
+    code = "control.revision_conflict"
+
+    def __init__(self, message: str, current: int) -> None:
+        super().__init__(message)
+        self.current = current
+
+
+class RequestIdReused(MpsError):  # noqa: N818
+    """The request id stands for a change of something else."""
+
+    code = "control.request_id_reused"
+
+
+class RecordNotHere(MpsError):  # noqa: N818
+    """The record is settled, not read yet, or of a partition that is not this daemon's."""
+
+    code = "record.not_here"

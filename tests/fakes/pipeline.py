@@ -8,7 +8,8 @@ from typing import Any
 from mpsd.config import Subscription
 from mpsd.core.retry import RetryRules
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget
-from mpsd.pipeline.pipeline import Pipeline, Settings
+from mpsd.pipeline.pipeline import Pipeline
+from mpsd.pipeline.settings import Settings
 from mpsd.service.build import pipeline_settings
 from tests.fakes.adapter import FakeAdapter
 from tests.fakes.clock import loop_clock, turns

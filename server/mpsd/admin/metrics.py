@@ -15,7 +15,14 @@ from mpsd.admin.metric import (
 )
 
 SUBSCRIPTION_STATES = ("starting", "waiting", "running", "failed", "stopping", "stopped")
-PARTITION_STATES = ("delivering", "leaving", "dead-letter-topic-down", "offset-map-full")
+PARTITION_STATES = (
+    "delivering",
+    "leaving",
+    "control-unread",
+    "paused",
+    "dead-letter-topic-down",
+    "offset-map-full",
+)
 
 _S = ("subscription",)
 _P = ("subscription", "topic", "partition")
@@ -184,6 +191,13 @@ METRICS: Sequence[Metric] = (
         help="1 for the state that the partition is in, 0 for the others.",
         labels=(*_P, "state"),
         read=per_partition_labelled(lambda part: one_of(PARTITION_STATES, part.state)),
+    ),
+    Metric(
+        name="mps_partition_paused_keys",
+        type="gauge",
+        help="Keys of the partition of which an operator stopped deliveries.",
+        labels=_P,
+        read=per_partition(lambda part: len(part.paused_keys)),
     ),
     Metric(
         name="mps_partition_lag_records",

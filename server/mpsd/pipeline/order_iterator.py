@@ -10,7 +10,8 @@ class OrderIterator:
     """Takes turns over the partitions that have something ready.
 
     Takes: partitions with a ready lane.
-    Gives: heads of lanes; a lane gives nothing more until its head is settled or put back.
+    Gives: heads of lanes; a lane gives nothing more until its head is settled or put back. Those of paused keys are
+        parked with their partition.
     Holds at most: each partition once.
     """
 
@@ -35,8 +36,11 @@ class OrderIterator:
                 queue.in_turn = False
                 continue
             delivery = queue.lanes.take()
-            taken.append((queue, delivery))
-            bytes_max -= delivery.size_bytes
+            if queue.paused_keys and delivery.record.key in queue.paused_keys:
+                queue.parked.append(delivery)
+            else:
+                taken.append((queue, delivery))
+                bytes_max -= delivery.size_bytes
             if ready:
                 turns.append(queue)
             else:

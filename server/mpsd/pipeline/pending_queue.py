@@ -1,7 +1,7 @@
 """Records read and not yet settled, in lanes."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,6 +66,8 @@ class PartitionQueue:
         map_full: it is not read further, as its offset map might not fit any more.
         wants_refill: it was full; whoever frees room tells the Reader.
         charges: attempts charged, ever: with the tracker's state it says whether a commit would say anything new.
+        paused_keys: keys of which nothing is delivered.
+        parked: heads of lanes that were their turn, but are of a paused key.
         burying: records on their way to the dead-letter topic.
         unwritable: those of them that could not be written so far.
     """
@@ -84,6 +86,8 @@ class PartitionQueue:
         "is_leaving",
         "lanes",
         "map_full",
+        "parked",
+        "paused_keys",
         "tracker",
         "unwritable",
         "wants_refill",
@@ -104,6 +108,8 @@ class PartitionQueue:
         self.burying = 0
         self.unwritable = 0
         self.charges = 0
+        self.paused_keys: frozenset[bytes] = frozenset()
+        self.parked: list[Delivery] = []
         self._causes: dict[str, None] = {}
         self.hold = ""
         self.in_turn = False
@@ -112,6 +118,11 @@ class PartitionQueue:
         self.wants_refill = False
         self.committed = committed
         self.high_watermark = high_watermark
+
+    @property
+    def causes(self) -> Collection[str]:
+        """Why nothing of it may be delivered now, all that was given to `stop`."""
+        return self._causes.keys()
 
     def stop(self, cause: str) -> None:
         """Deliver nothing of it until each cause that was given is taken back."""
@@ -139,6 +150,7 @@ class PendingQueue:
         further the finished ones spread, the fewer are held.
 
     Attributes:
+        records_max: of each partition.
         map_bits_max: bound of `worst_bits` of each partition's offset map; may be set at any time.
     """
 
@@ -158,7 +170,7 @@ class PendingQueue:
             on_room: a partition that was full may be read again.
         """
         self._ordering = ordering
-        self._records_max = records_max
+        self.records_max = records_max
         self._bytes_max = bytes_max
         self._budget = budget
         self._on_ready = on_ready
@@ -183,7 +195,7 @@ class PendingQueue:
     def has_room(self, queue: PartitionQueue) -> bool:
         """Whether its partition may be read."""
         pending = len(queue.tracker.unfinished)
-        if not pending or (pending < self._records_max and queue.bytes < self.bytes_max):
+        if not pending or (pending < self.records_max and queue.bytes < self.bytes_max):
             queue.map_full = not self._has_map_room(queue, self.map_bits_max)
             if not queue.map_full:
                 return True
@@ -203,7 +215,7 @@ class PendingQueue:
         """
         tracker, lanes, unfinished = queue.tracker, queue.lanes, queue.tracker.unfinished
         records = self._mappable(queue, records)
-        assignment, records_max, bytes_max = queue.assignment, self._records_max, self.bytes_max
+        assignment, records_max, bytes_max = queue.assignment, self.records_max, self.bytes_max
         by_key, lane_of = self._ordering.by == "key", self._ordering.lane
         taken, pending_bytes = 0, queue.bytes
         for record in records:

@@ -4,22 +4,20 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from mpsd.core.dead_letter import Sender
 from mpsd.core.delivery import Assignment
-from mpsd.core.offset_map import MapSpace
 from mpsd.core.rate import TokenBucket
-from mpsd.core.retry import RetryRules
-from mpsd.core.retry_policy import PolicyRules, RetryPolicy
+from mpsd.core.retry_policy import RetryPolicy
 from mpsd.errors import MpsError
 from mpsd.pipeline.committer import Committer
+from mpsd.pipeline.controls import NO_CONTROL, Control, Controls
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.handover import Handover
 from mpsd.pipeline.offset_maps import OffsetMaps
 from mpsd.pipeline.order_iterator import OrderIterator
-from mpsd.pipeline.pending_queue import Ordering, PartitionQueue, PendingBudget, PendingQueue
+from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from mpsd.pipeline.reader import Reader
+from mpsd.pipeline.settings import Settings
 from mpsd.pipeline.statistics import SubscriptionStatistics, partition_statistics
 from mpsd.pipeline.writer import Writer
 from mpsd.ports import SYSTEM_CLOCK, Clock, DeadLetterSink, DeliveryAdapter, Peer, Position, RecordSource
@@ -30,23 +28,6 @@ LEASE_GUARD_S = 0.25
 """How often the lease is looked at before it is about to end."""
 COMMIT_S_MIN = 1.0
 """However long deliveries took to finish, the last commit gets this time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What a pipeline is told; ranges, defaults and reasons are the configuration's."""
-
-    name: str
-    sender: Sender
-    ordering: Ordering
-    records_max: int
-    bytes_max: int
-    rules: PolicyRules
-    burial: RetryRules
-    rate_max_per_s: float
-    commit_interval_s: float
-    map_space: MapSpace
-    drain_timeout_s: float
 
 
 class Pipeline:
@@ -66,6 +47,7 @@ class Pipeline:
         budget: PendingBudget,
         clock: Clock = SYSTEM_CLOCK,
         draw: Callable[[], float] = random.random,
+        control: Control = NO_CONTROL,
     ) -> None:
         self.settings = settings
         self._source = source
@@ -80,7 +62,7 @@ class Pipeline:
         )
         self.pending.map_bits_max = settings.map_space.worst_bits_max
         self.reader = Reader(source, self.pending, settings.name, clock)
-        self._bucket = TokenBucket(settings.rate_max_per_s or None, clock.monotonic_s())
+        bucket = TokenBucket(settings.rate_max_per_s or None, clock.monotonic_s())
         self._dead_letters = DeadLetterWriter(
             sink, settings.sender, settings.burial, self.pending, self._on_ready, draw, source.lease_left_s
         )
@@ -91,10 +73,13 @@ class Pipeline:
             self.policy,
             adapter,
             source,
-            self._bucket,
+            bucket,
             self._dead_letters.bury,
             clock,
             draw,
+        )
+        self.controls = Controls(
+            control, settings.rate_max_per_s, self.pending, self.writer, bucket, self._on_ready, clock
         )
         self.committer = Committer(settings.name, source, self.pending, self.maps, settings.commit_interval_s)
         self._tasks: list[asyncio.Task[None]] = []
@@ -143,6 +128,7 @@ class Pipeline:
             list(self.pending.queues), max(COMMIT_S_MIN, deadline_s - self._clock.monotonic_s())
         )
         await self._handover.stop()
+        await self.controls.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -157,7 +143,9 @@ class Pipeline:
         ignored = self.maps.ignored.total()
         tracker = self.maps.restore(assignment, position)
         committed = position.committed.next_offset if position.committed is not None else -1
-        self.pending.open(PartitionQueue(assignment, tracker, committed, position.log_end))
+        queue = PartitionQueue(assignment, tracker, committed, position.log_end)
+        self.controls.begin(queue)
+        self.pending.open(queue)
         if committed != position.next_offset or self.maps.ignored.total() > ignored:  # ignored, it might fit one day
             self.committer.wake()
         log.info(
@@ -186,9 +174,7 @@ class Pipeline:
 
     def on_share(self, share: float) -> None:
         """See `AssignmentListener`."""
-        if self.settings.rate_max_per_s:
-            self._bucket.set_rate(self.settings.rate_max_per_s * share, self._clock.monotonic_s())
-            self.writer.wake()
+        self.controls.on_share(share)
 
     def on_peers(self, peers: Sequence[Peer]) -> None:
         """See `AssignmentListener`."""
@@ -259,15 +245,20 @@ class Pipeline:
 
     def statistics(self) -> SubscriptionStatistics:
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
-        waiting = self._source.waiting_for()
+        waiting = self._source.waiting_for() or self.controls.waiting_for()
         state, reason = (
             ("waiting", waiting) if waiting and self.state in {"starting", "running"} else (self.state, self.reason)
         )
+        reason = reason or self.controls.trouble()
         return SubscriptionStatistics(
             name=self.settings.name,
             state=state,
             reason=reason,
-            partitions=[partition_statistics(queue, now_s, wall_s) for queue in self.pending.queues.values()],
+            partitions=[
+                partition_statistics(queue, self.pending, now_s, wall_s) for queue in self.pending.queues.values()
+            ],
+            pauses=self.controls.pauses,
+            limit=self.controls.limit,
             in_flight=self.writer.in_flight,
             backing_off=int(self.writer.statistics()["backing_off"]),
             suspects=int(self.writer.statistics()["suspects"]),

@@ -1,11 +1,13 @@
 """What a subscription says of itself: plain values, taken in one step, for metrics, admin and tests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mpsd.core.delivery import Delivery
 from mpsd.core.histogram import Histogram
-from mpsd.pipeline.pending_queue import PartitionQueue
+from mpsd.core.limits import Limit
+from mpsd.core.pauses import Pause
+from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 
 OFFSET_MAP_FULL = "offset-map-full"
 
@@ -16,7 +18,8 @@ class PartitionStatistics:
 
     Attributes:
         epoch: generation of the group in which it was acquired.
-        state: `delivering`, or why it is not: `leaving`, `dead-letter-topic-down`; `offset-map-full` if what was read is
+        state: `delivering`, or why it is not: `leaving`, `paused`, `control-unread` (the control topic was not read to its
+            end since it was assigned), `dead-letter-topic-down`; `offset-map-full` if what was read is
             delivered, but nothing more is read until unfinished records settle.
         lag_records: log end less the offset to be committed; -1 while the log end is unknown.
         lag_s: age of the oldest record that is not finished, in seconds; 0.0 if there is none.
@@ -24,6 +27,10 @@ class PartitionStatistics:
         next_offset: what would be committed now.
         fetched_to: the offset that is read next.
         committed: what was last committed, -1 if nothing yet.
+        paused_keys: of which nothing is delivered.
+        parked: lanes that wait for one of them.
+        room_records: how many more are read until the partition's bound; the others of it wait then, too.
+        room_bytes: likewise.
     """
 
     topic: str
@@ -39,6 +46,10 @@ class PartitionStatistics:
     next_offset: int
     fetched_to: int
     committed: int
+    paused_keys: Collection[bytes] = ()
+    parked: int = 0
+    room_records: int = 0
+    room_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +58,7 @@ class SubscriptionStatistics:
 
     Attributes:
         state: `starting`, `waiting` (for broker, topic or permission), `running`, `stopping`, `stopped`.
-        reason: why it is in that state, in words; empty when running.
+        reason: why it is in that state, in words; empty when running, unless the control topic cannot be read.
         deliveries: ended deliveries by outcome code, `delivered` among them; codes are a bounded set.
         retries: deliveries to be made again, at the cost of an attempt.
         withdrawn: deliveries to be made again at no cost.
@@ -62,6 +73,8 @@ class SubscriptionStatistics:
         endpoint_latency: from the start of a delivery to its outcome, s.
         end_to_end_latency: from the record's timestamp to its acceptance, s.
         stages: each stage's own snapshot.
+        pauses: what operators stopped; some may have ended by themselves.
+        limit: what operators set in the place of the configured limits; None: nothing.
     """
 
     name: str
@@ -85,6 +98,8 @@ class SubscriptionStatistics:
     endpoint_latency: Histogram
     end_to_end_latency: Histogram
     stages: Mapping[str, Mapping[str, int | float | str]]
+    pauses: Sequence[Pause] = ()
+    limit: Limit | None = None
 
 
 def _age_s(delivery: Delivery, now_s: float, wall_s: float) -> float:
@@ -93,7 +108,9 @@ def _age_s(delivery: Delivery, now_s: float, wall_s: float) -> float:
     return max(0.0, wall_s - timestamp / 1000) if timestamp >= 0 else now_s - delivery.read_at_s
 
 
-def partition_statistics(queue: PartitionQueue, now_s: float, wall_s: float) -> PartitionStatistics:
+def partition_statistics(
+    queue: PartitionQueue, pending: PendingQueue, now_s: float, wall_s: float
+) -> PartitionStatistics:
     tracker, oldest = queue.tracker, queue.tracker.oldest()
     behind = queue.high_watermark - tracker.next_offset
     return PartitionStatistics(
@@ -110,4 +127,8 @@ def partition_statistics(queue: PartitionQueue, now_s: float, wall_s: float) -> 
         next_offset=tracker.next_offset,
         fetched_to=tracker.end,
         committed=queue.committed,
+        paused_keys=queue.paused_keys,
+        parked=len(queue.parked),
+        room_records=max(0, pending.records_max - len(tracker.unfinished)),
+        room_bytes=max(0, pending.bytes_max - queue.bytes),
     )

@@ -24,6 +24,7 @@ LEASE_POLL_S = 0.05
 """How often a lease that is over is looked at again while something waits for it."""
 TIMER_S_MIN = 0.001
 """Timers are no finer: what falls due a rounding error from now must not keep the loop from turning to others."""
+UNLIMITED = 1 << 62
 
 Turn = tuple[PartitionQueue, Delivery]
 
@@ -34,6 +35,9 @@ class Writer:
     Takes: heads of lanes from the OrderIterator; outcomes from the adapter.
     Gives: deliveries to the adapter; finished records back to the PendingQueue; dead letters to `bury`.
     Holds at most: `concurrency_max` deliveries in flight; of each lane its head, in back-off or among the suspects.
+
+    Attributes:
+        concurrency_max: what an operator allows at once, below what is configured; may be set at any time.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Writer:
         self._suspects: deque[Delivery] = deque()
         self._suspect_out: Delivery | None = None
         self.in_flight = 0
+        self.concurrency_max = UNLIMITED
         self.outcomes: Counter[str] = Counter()
         self.retries = 0
         self.withdrawn = 0
@@ -149,7 +154,7 @@ class Writer:
         """The deliveries that may start now."""
         policy = self._policy
         records, size = self._adapter.demand()
-        records = min(records, policy.throttle.limit - self.in_flight)
+        records = min(records, min(policy.throttle.limit, self.concurrency_max) - self.in_flight)
         if (tokens := self._bucket.available(now_s)) is not None:
             records = min(records, tokens)
         if policy.breaker.is_open:
@@ -165,13 +170,13 @@ class Writer:
         return suspect + self._order.take(records - len(suspect), size)
 
     def _next_suspect(self) -> list[Turn]:
-        """One suspect at a time; those of partitions that are held keep their place."""
+        """One suspect at a time; those of partitions that are held, or of paused keys, keep their place."""
         if self._suspect_out is not None:
             return []
         for _ in range(len(self._suspects)):
             delivery = self._suspects.popleft()
             queue = self._pending.queues.get(delivery.assignment)
-            if queue is not None and not queue.hold:
+            if queue is not None and not queue.hold and delivery.record.key not in queue.paused_keys:
                 self._suspect_out = delivery
                 return [(queue, delivery)]
             if queue is not None:

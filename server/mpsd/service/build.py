@@ -20,19 +20,22 @@ from mpsd.kafka.connection import client_options
 from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.dead_letters import DeadLetterSettings, KafkaDeadLetters
 from mpsd.kafka.group import KafkaGroup
+from mpsd.pipeline.controls import Control
 from mpsd.pipeline.pending_queue import Ordering, PendingBudget
-from mpsd.pipeline.pipeline import Pipeline, Settings
+from mpsd.pipeline.pipeline import Pipeline
+from mpsd.pipeline.settings import Settings
 from mpsd.ports import NOWHERE, DeliveryAdapter, Peer
 
 PREFETCHES = 1
 """Fetches that the client library holds beside the one being handed out; they count towards limits.pending_bytes_max."""
 
 
-def pipelines(config: Config, peer: Peer) -> list[Pipeline]:
+def pipelines(config: Config, peer: Peer, control: Control) -> list[Pipeline]:
     """One pipeline a subscription, connected to nothing yet.
 
     Args:
         peer: where others reach this daemon.
+        control: what pipelines ask of the control state.
 
     Raises:
         ConfigError: a certificate, key or secret cannot be used.
@@ -40,11 +43,16 @@ def pipelines(config: Config, peer: Peer) -> list[Pipeline]:
     options = client_options(config.kafka)
     prefetched = PREFETCHES * config.kafka.fetch_bytes_max * len(config.subscriptions)
     budget = PendingBudget(config.limits.pending_bytes_max - prefetched)
-    return [_pipeline(config, subscription, options, budget, peer) for subscription in config.subscriptions]
+    return [_pipeline(config, subscription, options, budget, peer, control) for subscription in config.subscriptions]
 
 
 def _pipeline(
-    config: Config, subscription: Subscription, options: Mapping[str, Any], budget: PendingBudget, peer: Peer
+    config: Config,
+    subscription: Subscription,
+    options: Mapping[str, Any],
+    budget: PendingBudget,
+    peer: Peer,
+    control: Control,
 ) -> Pipeline:
     group = KafkaGroup(group_settings(config, subscription, peer), options)
     return Pipeline(
@@ -53,6 +61,7 @@ def _pipeline(
         _adapter(config, subscription, peer, lambda: group.lease_left_s() > 0),
         KafkaDeadLetters(dead_letter_settings(subscription), options),
         budget,
+        control=control,
     )
 
 

@@ -16,6 +16,8 @@ from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import SubscriptionStatistics
 from mpsd.ports import Peer
 from mpsd.service.build import pipelines
+from mpsd.service.build_control import control_plane
+from mpsd.service.steering import asked_of, steer
 
 if TYPE_CHECKING:
     from mpsd.admin.grpc import Health
@@ -56,10 +58,14 @@ class Service:
                 for table, listener in _listeners_of(config).items()
             }
         )
+        self.control = control_plane(config, self.peer.admin or socket.gethostname())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then finish what is in flight within `shutdown.grace_s`."""
-        self._pipelines = pipelines(self._config, self.peer)
+        control = self.control
+        self._pipelines = pipelines(self._config, self.peer, asked_of(control))
+        steer(control, self._pipelines)
+        await control.start()
         for pipeline in self._pipelines:
             await pipeline.start()
         async with AsyncExitStack() as listeners:
@@ -136,6 +142,7 @@ class Service:
         grace_s = self._config.shutdown.grace_s
         log.info("stopping: deliveries in flight have %.0f s", grace_s, extra={"code": "service.stopping"})
         await asyncio.gather(*(pipeline.stop(grace_s) for pipeline in self._pipelines))
+        await self.control.close()
         log.info("stopped; everything finished is committed", extra={"code": "service.stopped"})
 
     def statistics(self) -> Sequence[SubscriptionStatistics]:

@@ -1,0 +1,147 @@
+"""The history of changes on a real Kafka: a topic of one partition, kept for a time, read from its end."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from mpsd.core.audit import AuditEntry, audit_value, parse_audit
+from mpsd.errors import ControlUnavailable, KafkaRefused, KafkaUnavailable
+from mpsd.kafka.connection import asking, existing_topics, start
+from mpsd.kafka.consumer import stop
+from mpsd.kafka.journal import Journal
+from mpsd.kafka.own_topics import OwnTopic
+from mpsd.ports import AuditPage, ControlRecord
+
+RECORDS_PER_STEP = 500
+STEPS_PER_PAGE_MAX = 20
+"""A page of a subscription that changed seldom may be short, so that nobody waits for a long history to be read."""
+FETCH_WAIT_MS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings:
+    """What the history needs to know; ranges, defaults and reasons are the configuration's.
+
+    Attributes:
+        retention_s: 0: for ever.
+    """
+
+    topic: str
+    retention_s: int
+    replication_factor: int
+    timeout_s: float
+
+    @property
+    def own_topic(self) -> OwnTopic:
+        """As it is made."""
+        return OwnTopic(
+            name=self.topic,
+            purpose="audit",
+            replication_factor=self.replication_factor,
+            configs={"cleanup.policy": "delete", "retention.ms": str(self.retention_s * 1000 or -1)},
+        )
+
+
+class KafkaAudit:
+    """`AuditLog` on a real Kafka. Connects when there is something to write or to read.
+
+    Holds at most: one step of what is read.
+    """
+
+    def __init__(self, settings: AuditSettings, options: Mapping[str, Any]) -> None:
+        """Begin unconnected.
+
+        Args:
+            options: of every client: see `connection.client_options`.
+        """
+        self._settings = settings
+        self._options = options
+        self._key = TopicPartition(settings.topic, 0)
+        self._journal = Journal(settings.topic, settings.timeout_s, options)
+        self._is_there = False
+
+    async def append(self, entry: AuditEntry) -> None:
+        """See `AuditLog`."""
+        if not self._is_there:
+            await self._ensure_topic()
+        await self._journal.write([ControlRecord(None, audit_value(entry))])
+
+    async def close(self) -> None:
+        """See `AuditLog`."""
+        await self._journal.close()
+
+    async def page(self, before: int | None, entries_max: int, subscription: str, since_ms: int) -> AuditPage:
+        """See `AuditLog`."""
+        try:
+            with asking(f"read {self._settings.topic}"):
+                async with asyncio.timeout(self._settings.timeout_s), AsyncExitStack() as stack:
+                    if not await self._exists():
+                        return AuditPage((), None)
+                    consumer = AIOKafkaConsumer(
+                        **self._options,
+                        enable_auto_commit=False,
+                        auto_offset_reset="none",
+                        fetch_max_wait_ms=FETCH_WAIT_MS,
+                    )
+                    stack.push_async_callback(stop, consumer)
+                    await consumer.start()
+                    consumer.assign([self._key])
+                    return await self._page(consumer, before, entries_max, subscription, since_ms)
+        except (KafkaUnavailable, KafkaRefused) as error:
+            raise ControlUnavailable(str(error)) from error
+
+    async def _page(
+        self, consumer: Any, before: int | None, entries_max: int, subscription: str, since_ms: int
+    ) -> AuditPage:
+        begin = (await consumer.beginning_offsets([self._key]))[self._key]
+        end = (await consumer.end_offsets([self._key]))[self._key]
+        stop_at = end if before is None else min(before, end)
+        entries: list[AuditEntry] = []
+        for _ in range(STEPS_PER_PAGE_MAX):
+            if stop_at <= begin:
+                return AuditPage(entries, None)
+            start_at = max(begin, stop_at - RECORDS_PER_STEP)
+            for offset, value, timestamp_ms in reversed(await self._read(consumer, start_at, stop_at)):
+                if timestamp_ms < since_ms:
+                    return AuditPage(entries, None)
+                entry = parse_audit(value)
+                if entry is not None and subscription in {"", entry.subscription}:
+                    entries.append(entry)
+                    if len(entries) >= entries_max:
+                        return AuditPage(entries, offset if offset > begin else None)
+            stop_at = start_at
+        return AuditPage(entries, stop_at if stop_at > begin else None)
+
+    async def _read(self, consumer: Any, start_at: int, stop_at: int) -> list[tuple[int, bytes | None, int]]:
+        consumer.seek(self._key, start_at)
+        found: list[tuple[int, bytes | None, int]] = []
+        while await consumer.position(self._key) < stop_at:
+            got = await consumer.getmany(self._key, timeout_ms=FETCH_WAIT_MS, max_records=RECORDS_PER_STEP)
+            found += [(r.offset, r.value, r.timestamp) for r in got.get(self._key, ()) if r.offset < stop_at]
+        return found
+
+    async def _exists(self) -> bool:
+        admin = AIOKafkaAdminClient(**self._options)
+        try:
+            await start(admin, self._options)
+            return bool(await existing_topics(admin, [self._settings.topic]))
+        finally:
+            await admin.close()
+
+    async def _ensure_topic(self) -> None:
+        admin = AIOKafkaAdminClient(**self._options)
+        try:
+            with asking(f"create audit topic {self._settings.topic}"):
+                async with asyncio.timeout(self._settings.timeout_s):
+                    await start(admin, self._options)
+                    await self._settings.own_topic.ensure(admin)
+                    self._is_there = True
+        except (KafkaUnavailable, KafkaRefused) as error:
+            raise ControlUnavailable(str(error)) from error
+        finally:
+            await admin.close()

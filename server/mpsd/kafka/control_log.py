@@ -1,0 +1,242 @@
+"""The control topic: one partition, compacted, read from its beginning by every daemon and followed ever after."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from mpsd.core.control import REQUEST_AGE_MAX_MS
+from mpsd.errors import ControlUnavailable, KafkaRefused, KafkaUnavailable, MpsError
+from mpsd.kafka.connection import asking, start
+from mpsd.kafka.consumer import stop
+from mpsd.kafka.journal import Journal
+from mpsd.kafka.own_topics import OwnTopic
+from mpsd.kafka.topic_ids import topic_ids
+from mpsd.ports import ControlListener, ControlRecord
+
+log = logging.getLogger("mpsd.control")
+
+CONNECT_TIMEOUT_S = 15.0
+REST_MIN_S, REST_MAX_S = 0.2, 5.0
+LOOK_INTERVAL_S = 1.0
+"""How late it is noticed that the topic is gone, or cannot be reached."""
+FETCH_WAIT_MS = 500
+RECORDS_PER_TURN_MAX = 500
+MARKER_WAIT_S = 0.02
+"""How often it is looked whether the last of the log is a transaction's marker, which nobody hands out."""
+TOMBSTONE_AGE_MS = 7 * 24 * 3_600_000
+"""A daemon that was cut off for less than a week still learns what was removed."""
+SEGMENT_MS = 24 * 3_600_000
+SEGMENT_BYTES = 33_554_432
+"""Only closed segments are compacted; what a start must read stays in the tens of megabytes."""
+BEGIN = ControlRecord(b'["","begin"]', b'{"version":1}')
+"""The first record of the topic is nobody's, as a revision of 0 stands for an entity that there is not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlSettings:
+    """What the log needs to know; ranges, defaults and reasons are the configuration's."""
+
+    topic: str
+    replication_factor: int
+    write_timeout_s: float
+
+    @property
+    def own_topic(self) -> OwnTopic:
+        """As it is made. Nothing of the last day is compacted away, so that request ids are known for as long."""
+        return OwnTopic(
+            name=self.topic,
+            purpose="control",
+            replication_factor=self.replication_factor,
+            configs={
+                "cleanup.policy": "compact",
+                "min.compaction.lag.ms": str(REQUEST_AGE_MAX_MS),
+                "delete.retention.ms": str(TOMBSTONE_AGE_MS),
+                "segment.ms": str(SEGMENT_MS),
+                "segment.bytes": str(SEGMENT_BYTES),
+            },
+        )
+
+
+@dataclass(slots=True)
+class _Clients:
+    """`tail` follows; `looker` asks where the log ends, on a connection where no long fetch is in front of it."""
+
+    tail: Any
+    looker: Any
+    topic_id: bytes
+
+
+class KafkaControlLog:
+    """`ControlLog` on a real Kafka.
+
+    Takes: records to write.
+    Gives: every record of the topic, in order, those of others among them.
+    Holds at most: one fetch, and what is being written.
+
+    Attributes:
+        position: offset behind the last record handed on.
+    """
+
+    def __init__(self, settings: ControlSettings, options: Mapping[str, Any]) -> None:
+        """Begin unconnected.
+
+        Args:
+            options: of every client: see `connection.client_options`.
+        """
+        self._settings = settings
+        self._options = options
+        self._key = TopicPartition(settings.topic, 0)
+        self._journal = Journal(settings.topic, settings.write_timeout_s, options)
+        self._task: asyncio.Task[None] | None = None
+        self._clients: _Clients | None = None
+        self._progress = asyncio.Event()
+        self._waiting = "connecting to Kafka"
+        self._topic_id = b""
+        self.position = -1
+
+    async def start(self, listener: ControlListener) -> None:
+        """See `ControlLog`."""
+        self._listener = listener
+        self._task = asyncio.create_task(self._run(), name="control log")
+
+    async def close(self) -> None:
+        """See `ControlLog`."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._journal.close()
+
+    def waiting_for(self) -> str:
+        """See `ControlLog`."""
+        return f"control topic {self._settings.topic}: {self._waiting}" if self._waiting else ""
+
+    async def write(self, items: Sequence[ControlRecord]) -> int:
+        """See `ControlLog`."""
+        return await self._journal.write(items)
+
+    async def read_to_end(self) -> int:
+        """See `ControlLog`."""
+        try:
+            with asking(f"read {self._settings.topic} to its end"):
+                async with asyncio.timeout(self._settings.write_timeout_s):
+                    return await self._read_to_end()
+        except (KafkaUnavailable, KafkaRefused) as error:
+            raise ControlUnavailable(self.waiting_for() or str(error)) from error
+
+    async def _read_to_end(self) -> int:
+        while True:
+            clients = self._clients
+            if clients is not None:
+                end = (await clients.looker.end_offsets([self._key]))[self._key]
+                if await self._has_read(clients, end):
+                    return self.position
+            await self._moved(LOOK_INTERVAL_S)
+
+    async def _has_read(self, clients: _Clients, end: int) -> bool:
+        while self._clients is clients:
+            if self.position >= end:
+                return True
+            await self._moved(MARKER_WAIT_S)
+        return False
+
+    async def _moved(self, wait_s: float) -> None:
+        """Until something was read or connected, or the time is over."""
+        self._progress.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._progress.wait()
+
+    async def _run(self) -> None:
+        """Until cancelled: connect, follow, and begin again with growing rests."""
+        rest_s = REST_MIN_S
+        while True:
+            try:
+                with asking(f"follow control topic {self._settings.topic}"):
+                    async with AsyncExitStack() as stack:
+                        clients = await self._connect(stack)
+                        rest_s = REST_MIN_S
+                        await self._follow(clients)
+            except MpsError as error:
+                self._waiting = str(error)
+                log.warning("%s; going on with what is known", self.waiting_for(), extra={"code": error.code})
+            finally:
+                self._clients = None
+            await asyncio.sleep(rest_s)
+            rest_s = min(REST_MAX_S, rest_s * 2)
+
+    async def _connect(self, stack: AsyncExitStack) -> _Clients:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            clients = _Clients(self._consumer(), self._consumer(), b"")
+            for client in (clients.tail, clients.looker):
+                stack.push_async_callback(stop, client)
+            await asyncio.gather(self._ensure_topic(), clients.tail.start(), clients.looker.start())
+            clients.topic_id = (await topic_ids(clients.looker, [self._settings.topic])).get(self._settings.topic, b"")
+            begin = (await clients.looker.beginning_offsets([self._key]))[self._key]
+            end = (await clients.looker.end_offsets([self._key]))[self._key]
+            if not end:
+                await self._journal.write([BEGIN])
+        if self.position >= 0 and (self.position > end or clients.topic_id != self._topic_id):
+            extra = {"code": "control.topic_made_anew"}
+            log.error("control topic %s is another one than before", self._settings.topic, extra=extra)
+            self.position = -1
+            self._listener.on_made_anew()
+        self._topic_id = clients.topic_id
+        self.position = max(self.position, begin)
+        clients.tail.assign([self._key])
+        clients.tail.seek(self._key, self.position)
+        if self._waiting:
+            log.info("reading control topic %s", self._settings.topic, extra={"code": "control.connected"})
+        self._waiting, self._clients = "", clients
+        self._progress.set()
+        return clients
+
+    def _consumer(self) -> Any:
+        return AIOKafkaConsumer(
+            **self._options,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            request_timeout_ms=int(CONNECT_TIMEOUT_S * 1000),
+        )
+
+    async def _ensure_topic(self) -> None:
+        admin = AIOKafkaAdminClient(**self._options)
+        try:
+            await start(admin, self._options)
+            weak = await self._settings.own_topic.ensure(admin)
+        finally:
+            await admin.close()
+        if weak:
+            extra = {"code": "control.topic_weak"}
+            log.warning(
+                "control topic %s is weaker than it should be: %s", self._settings.topic, ", ".join(weak), extra=extra
+            )
+
+    async def _follow(self, clients: _Clients) -> None:
+        watch = asyncio.create_task(self._watch(clients))
+        try:
+            while not watch.done():
+                got = await clients.tail.getmany(self._key, timeout_ms=FETCH_WAIT_MS, max_records=RECORDS_PER_TURN_MAX)
+                for record in got.get(self._key, ()):
+                    self._listener.on_record(record.offset, record.key, record.value, record.headers, record.timestamp)
+                self.position = max(self.position, await clients.tail.position(self._key))
+                self._progress.set()
+            watch.result()
+        finally:
+            watch.cancel()
+
+    async def _watch(self, clients: _Clients) -> None:
+        """Ends, with the reason, when the topic is gone, another one, or cannot be reached."""
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL_S)
+            ids = await topic_ids(clients.looker, [self._settings.topic])
+            if clients.topic_id and ids.get(self._settings.topic) != clients.topic_id:
+                raise KafkaUnavailable("the topic is gone: somebody deleted it")
+            async with asyncio.timeout(self._settings.write_timeout_s):
+                await clients.looker.end_offsets([self._key])

@@ -1,0 +1,80 @@
+"""Topics that the daemon keeps for itself: made if they are not there, looked at if they are."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from mpsd.kafka.connection import existing_topics
+
+log = logging.getLogger("mpsd.control")
+
+REPLICATION_MAX = 3
+MIN_IN_SYNC = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnTopic:
+    """A topic of one partition, as it should be.
+
+    Attributes:
+        replication_factor: 0: three, or as many as there are brokers.
+        configs: with which it is made.
+    """
+
+    name: str
+    purpose: str
+    replication_factor: int
+    configs: Mapping[str, str]
+
+    async def ensure(self, admin: Any) -> list[str]:
+        """Make it, or say what is weaker than it should be of the one that is there.
+
+        Raises:
+            KafkaError: as the library does.
+        """
+        brokers = len((await admin.describe_cluster())["brokers"])
+        replicas = self.replication_factor or min(REPLICATION_MAX, brokers)
+        if await existing_topics(admin, [self.name]):
+            return await self._weaknesses(admin, replicas)
+        configs = dict(self.configs)
+        if replicas >= REPLICATION_MAX:
+            configs["min.insync.replicas"] = str(MIN_IN_SYNC)
+        topic = NewTopic(name=self.name, num_partitions=1, replication_factor=replicas, topic_configs=configs)
+        for name, code, *_ in (await admin.create_topics([topic])).topic_errors:
+            if code and for_code(code) is not TopicAlreadyExistsError:
+                raise for_code(code)(name)
+        log.info("created %s topic %s", self.purpose, self.name, extra={"code": "control.topic_created"})
+        return []
+
+    async def _weaknesses(self, admin: Any, replicas_wanted: int) -> list[str]:
+        (described,) = await admin.describe_topics([self.name])
+        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, self.name)])
+        configs = {entry[0]: entry[1] for answer in answers for entry in answer.resources[0][4]}
+        partitions = described["partitions"]
+        replicas = min((len(partition["replicas"]) for partition in partitions), default=0)
+        return weaknesses(self, len(partitions), replicas, replicas_wanted, configs)
+
+
+def weaknesses(
+    topic: OwnTopic, partitions: int, replicas: int, replicas_wanted: int, configs: Mapping[str, str]
+) -> list[str]:
+    """What is weaker than it should be, in words."""
+    weak = []
+    if partitions > 1:
+        weak.append(f"{partitions} partitions, of which only the first is used")
+    if replicas < replicas_wanted:
+        weak.append(f"{replicas} replica(s) instead of {replicas_wanted}")
+    if replicas >= REPLICATION_MAX and int(configs.get("min.insync.replicas", MIN_IN_SYNC)) < MIN_IN_SYNC:
+        weak.append(f"min.insync.replicas {configs['min.insync.replicas']} instead of {MIN_IN_SYNC}")
+    policy, wanted = configs.get("cleanup.policy", ""), topic.configs["cleanup.policy"]
+    if policy and policy != wanted:
+        weak.append(f"cleanup.policy {policy} instead of {wanted}")
+    kept_ms, wanted_ms = (int(each.get("retention.ms", -1)) for each in (configs, topic.configs))
+    if wanted == "delete" and kept_ms >= 0 and (wanted_ms < 0 or kept_ms < wanted_ms):
+        weak.append(f"retention {kept_ms // 1000} s")
+    return weak

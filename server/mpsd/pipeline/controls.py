@@ -1,0 +1,171 @@
+"""What operators decided, applied: partitions that wait for it to be known, pauses, limits."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from mpsd.core.delivery import Assignment
+from mpsd.core.limits import Limit
+from mpsd.core.pauses import Pause, next_end_ms, stopped
+from mpsd.core.rate import TokenBucket
+from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
+from mpsd.pipeline.writer import UNLIMITED, Writer
+from mpsd.ports import Clock
+
+UNREAD = "control-unread"
+PAUSED = "paused"
+END_LOOK_S_MAX = 60.0
+"""The wall clock may be set: the end of a pause is never further from it than this."""
+
+
+async def _nothing() -> None:
+    """There is nothing to be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """What a pipeline asks of the control state.
+
+    Attributes:
+        read_to_end: returns once all that is in the control log at the time of the call is applied, however long it takes.
+        waiting_for: why it cannot be read now, in words; empty if it can.
+        is_on: whether there is a control log.
+    """
+
+    read_to_end: Callable[[], Awaitable[None]] = _nothing
+    waiting_for: Callable[[], str] = str
+    is_on: bool = True
+
+
+NO_CONTROL = Control(is_on=False)
+
+
+class Controls:
+    """Holds what operators stopped.
+
+    Takes: the pauses and the limit of its subscription, whenever they change; partitions as they are assigned.
+    Gives: holds to the PartitionQueues, limits to the Writer.
+    Holds at most: the pauses of its subscription; one read of the control log, shared by the partitions that wait for it.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        rate_max_per_s: float,
+        pending: PendingQueue,
+        writer: Writer,
+        bucket: TokenBucket,
+        on_ready: Callable[[PartitionQueue], None],
+        clock: Clock,
+    ) -> None:
+        """Begin with nothing stopped.
+
+        Args:
+            rate_max_per_s: as configured, a fleet total; 0: none.
+            on_ready: a partition may deliver again.
+        """
+        self._control = control
+        self._configured_rate = rate_max_per_s
+        self._pending = pending
+        self._writer = writer
+        self._bucket = bucket
+        self._on_ready = on_ready
+        self._clock = clock
+        self._share = 1.0
+        self._unread: list[PartitionQueue] = []
+        self._reading: asyncio.Task[None] | None = None
+        self._end: asyncio.TimerHandle | None = None
+        self.pauses: Sequence[Pause] = ()
+        self.limit: Limit | None = None
+
+    def begin(self, queue: PartitionQueue) -> None:
+        """It was just assigned: nothing of it is delivered before what was decided until now is known."""
+        if self._control.is_on:
+            queue.stop(UNREAD)
+            self._unread.append(queue)
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.create_task(self._release(), name="control read for assigned partitions")
+        self._stop_or_go(queue)
+
+    async def stop(self) -> None:
+        """Wait for nothing any more."""
+        if self._end is not None:
+            self._end.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+    def set_pauses(self, pauses: Sequence[Pause]) -> None:
+        """These hold from now on, and no others: no delivery against them starts after this returns."""
+        self.pauses = tuple(pauses)
+        self._apply()
+
+    def set_limit(self, limit: Limit | None) -> None:
+        """From now on; None: as configured."""
+        self.limit = limit
+        concurrency_max = limit.concurrency_max if limit is not None else None
+        self._writer.concurrency_max = UNLIMITED if concurrency_max is None else concurrency_max
+        self._set_rate()
+
+    def on_share(self, share: float) -> None:
+        """See `AssignmentListener`."""
+        self._share = share
+        self._set_rate()
+
+    def waiting_for(self) -> str:
+        """Why partitions that were assigned wait; empty if none does."""
+        is_unread = any(UNREAD in queue.causes for queue in self._pending.queues.values())
+        return (self.trouble() or "reading the control topic") if is_unread else ""
+
+    def trouble(self) -> str:
+        """Why the control topic cannot be read now; what is known of it holds on."""
+        return self._control.waiting_for()
+
+    async def _release(self) -> None:
+        """A read begun after the assignment; partitions that come during one wait for the next."""
+        while self._unread:
+            queues, self._unread = self._unread, []
+            await self._control.read_to_end()
+            for queue in queues:
+                if self._is_ours(queue.assignment, queue):
+                    queue.go_on(UNREAD)
+                    self._on_ready(queue)
+
+    def _is_ours(self, assignment: Assignment, queue: PartitionQueue) -> bool:
+        return self._pending.queues.get(assignment) is queue
+
+    def _apply(self) -> None:
+        for queue in self._pending.queues.values():
+            self._stop_or_go(queue)
+        self._writer.wake()
+        if self._end is not None:
+            self._end.cancel()
+            self._end = None
+        now_ms = self._now_ms()
+        if (end_ms := next_end_ms(self.pauses, now_ms)) is not None:
+            wait_s = min(END_LOOK_S_MAX, (end_ms - now_ms) / 1000)
+            self._end = asyncio.get_running_loop().call_later(wait_s, self._apply)
+
+    def _stop_or_go(self, queue: PartitionQueue) -> None:
+        whole, keys = stopped(self.pauses, queue.assignment.tp, self._now_ms())
+        queue.paused_keys = keys
+        if queue.parked:
+            parked, queue.parked = queue.parked, []
+            for delivery in reversed(parked):  # each is put before all others: the first that was parked is the first
+                if delivery.record.key in keys:
+                    queue.parked.insert(0, delivery)
+                else:
+                    self._pending.put_back(queue, delivery)
+        if whole:
+            queue.stop(PAUSED)
+        elif PAUSED in queue.causes and queue.go_on(PAUSED):
+            self._on_ready(queue)
+
+    def _set_rate(self) -> None:
+        limit = self.limit
+        rate = self._configured_rate if limit is None or limit.rate_max_per_s is None else limit.rate_max_per_s
+        self._bucket.set_rate(rate * self._share if rate else None, self._clock.monotonic_s())
+        self._writer.wake()
+
+    def _now_ms(self) -> int:
+        return int(self._clock.wall_s() * 1000)

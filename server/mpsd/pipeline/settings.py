@@ -1,0 +1,26 @@
+"""What a pipeline is told."""
+
+from dataclasses import dataclass
+
+from mpsd.core.dead_letter import Sender
+from mpsd.core.offset_map import MapSpace
+from mpsd.core.retry import RetryRules
+from mpsd.core.retry_policy import PolicyRules
+from mpsd.pipeline.pending_queue import Ordering
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Of one subscription; ranges, defaults and reasons are the configuration's."""
+
+    name: str
+    sender: Sender
+    ordering: Ordering
+    records_max: int
+    bytes_max: int
+    rules: PolicyRules
+    burial: RetryRules
+    rate_max_per_s: float
+    commit_interval_s: float
+    map_space: MapSpace
+    drain_timeout_s: float

@@ -1,0 +1,38 @@
+"""From the control state to the pipelines: each is told what concerns it, in the step in which it is applied."""
+
+from collections.abc import Iterable
+from functools import partial
+
+from mpsd.core import limits, pauses
+from mpsd.core.control import Entity, EntityKey
+from mpsd.pipeline.controls import Control
+from mpsd.pipeline.pipeline import Pipeline
+from mpsd.service.control import ControlPlane
+
+
+def asked_of(plane: ControlPlane) -> Control:
+    """What pipelines ask of the control state."""
+    return Control(read_to_end=plane.must_read_to_end, waiting_for=plane.waiting_for, is_on=plane.is_on)
+
+
+def steer(plane: ControlPlane, pipelines: Iterable[Pipeline]) -> None:
+    """Tell each pipeline of the pauses and limits of its subscription from now on."""
+    for pipeline in pipelines:
+        plane.listen(pauses.KIND, partial(_on_pause, plane, pipeline))
+        plane.listen(limits.KIND, partial(_on_limit, pipeline))
+
+
+def _on_pause(plane: ControlPlane, pipeline: Pipeline, key: EntityKey, _: Entity | None) -> None:
+    """All of its pauses are told again: they are few, and change seldom."""
+    settings = pipeline.settings
+    group = settings.sender.group
+    if key[0] == group and key[2:3] == (settings.name,):
+        entities = plane.state.of_kind(group, pauses.KIND)
+        found = (pauses.parse(each, entity) for each, entity in entities.items())
+        pipeline.controls.set_pauses([p for p in found if p is not None and p.scope.subscription == settings.name])
+
+
+def _on_limit(pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None:
+    settings = pipeline.settings
+    if key == limits.entity_key(settings.sender.group, settings.name):
+        pipeline.controls.set_limit(limits.parse(entity) if entity is not None else None)

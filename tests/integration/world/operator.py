@@ -1,0 +1,66 @@
+"""An operator's hand on the control topic: what an admin service would write, without one."""
+
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mpsd.core import pauses
+from mpsd.core.control import EntityKey
+from mpsd.core.pauses import Scope
+from mpsd.kafka.audit import AuditSettings, KafkaAudit
+from mpsd.kafka.control_log import ControlSettings, KafkaControlLog
+from mpsd.service.control import ControlPlane
+
+TIMEOUT_S = 10.0
+
+
+class Operator:
+    """Changes the control state of one group, by a plane of its own.
+
+    Args:
+        plane: started.
+    """
+
+    def __init__(self, group: str, plane: ControlPlane) -> None:
+        self.group = group
+        self.plane = plane
+        self._numbers = itertools.count(1)
+
+    async def change(self, key: EntityKey, document: dict[str, Any] | None, **said: Any) -> int:
+        """As the admin service makes it; returns the revision."""
+        told: dict[str, Any] = {
+            "who": "tester",
+            "reason": "a test",
+            "request_id": f"{self.group}-{id(self)}-{next(self._numbers)}",
+            "method": "Test",
+            "description": "changed",
+        }
+        return await self.plane.change(key, document, **{**told, **said})
+
+    async def pause(self, scope: Scope, until_ms: int | None = None, **said: Any) -> int:
+        return await self.change(scope.entity_key(self.group), pauses.document(until_ms), **said)
+
+    async def resume(self, scope: Scope, **said: Any) -> int:
+        return await self.change(scope.entity_key(self.group), None, **said)
+
+
+@asynccontextmanager
+async def operator(
+    bootstrap_servers: Sequence[str], group: str, topic: str, audit: str = ""
+) -> AsyncIterator[Operator]:
+    """Connected, and ended with the block.
+
+    Args:
+        topic: the control topic.
+        audit: where the history goes; empty: nowhere.
+    """
+    options = {"bootstrap_servers": list(bootstrap_servers), "client_id": "operator"}
+    log = KafkaControlLog(ControlSettings(topic=topic, replication_factor=0, write_timeout_s=TIMEOUT_S), options)
+    settings = AuditSettings(topic=audit, retention_s=0, replication_factor=0, timeout_s=TIMEOUT_S)
+    plane = ControlPlane(log, KafkaAudit(settings, options) if audit else None, [group], "operator")
+    await plane.start()
+    try:
+        yield Operator(group, plane)
+    finally:
+        await plane.close()
