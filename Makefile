@@ -4,6 +4,7 @@ BIN    := .venv/bin
 READY  := .venv/.ready
 STUBS  := .venv/.stubs
 PROTOS := $(shell find proto -name '*.proto')
+GENERATE := $(BIN)/python hatch_build.py && $(BIN)/python clients/python/hatch_build.py
 FAST   := -m "not integration" --ignore=tests/integration --ignore=tests/conformance --ignore=tests/faults --ignore=tests/simulation
 SYNC   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
@@ -35,7 +36,7 @@ bench: $(STUBS) ## speed, memory and latency on a real broker
 	@$(BIN)/python -m bench $(ARGS)
 
 proto: $(READY) ## generate the stubs
-	@$(BIN)/python hatch_build.py && touch $(STUBS)
+	@$(GENERATE) && touch $(STUBS)
 
 broker: $(STUBS) ## a development broker until Ctrl-C; prints its address
 	@$(BIN)/mpsd broker
@@ -53,7 +54,7 @@ lock: ## resolve the dependencies anew into requirements.lock
 
 clean: ## remove the environment and all that is generated
 	@rm -rf .venv build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	@find . -name __pycache__ -prune -exec rm -rf {} + ; find proto -name '*_pb2*.py*' -delete
+	@find . -name __pycache__ -prune -exec rm -rf {} + ; find proto clients -name '*_pb2*.py*' -delete
 
 # The parts of `check`, each of which can be called alone.
 lint: $(STUBS)
@@ -77,5 +78,5 @@ $(READY): requirements.lock pyproject.toml hatch_build.py
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
 
-$(STUBS): $(READY) $(PROTOS)
-	@$(BIN)/python hatch_build.py && touch $@
+$(STUBS): $(READY) $(PROTOS) clients/python/hatch_build.py
+	@$(GENERATE) && touch $@

@@ -1,0 +1,21 @@
+"""What the client raises."""
+
+
+class ClientError(Exception):
+    """Every error of this library."""
+
+
+class SubscriptionRefused(ClientError):  # noqa: N818 - as requests are refused, connections are lost
+    """Every daemon that was asked refused, for a reason that waiting does not cure.
+
+    Attributes:
+        code: name of the gRPC status, such as NOT_FOUND.
+    """
+
+    def __init__(self, subscription: str, address: str, code: str, detail: str) -> None:
+        super().__init__(f"{address} refused a stream of subscription {subscription!r}: {code}: {detail}")
+        self.code = code
+
+
+class BadFrameError(ClientError):
+    """A daemon broke the contract; its stream is given up."""

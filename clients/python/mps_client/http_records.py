@@ -1,0 +1,92 @@
+"""A record that came in a request of its own (contract A), and the answer that says what became of it."""
+
+import math
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from urllib.parse import unquote, unquote_to_bytes
+
+from mps_client.record import Record
+from mps_client.verdicts import Retry, Verdict
+
+REASON_CHARS_MAX = 256
+"""What the daemon keeps of `Mps-Reason`."""
+
+_HEADER = "mps-header-"
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+Headers = list[tuple[bytes, bytes]]
+
+
+class BadRequestError(Exception):
+    """What came is not from the proxy; the text says what is wrong with it."""
+
+
+def record_of(raw: RawHeaders, body: bytes) -> Record:
+    """The record.
+
+    Args:
+        raw: names in lower case, as ASGI has them.
+
+    Raises:
+        BadRequestError: a header is missing or wrong.
+    """
+    fields: dict[str, str] = {}
+    headers: list[tuple[str, bytes | None]] = []
+    for name, value in raw:
+        text = name.decode("latin-1")
+        if text.startswith(_HEADER):
+            headers.append((unquote(text[len(_HEADER) :]), unquote_to_bytes(value)))
+        elif text.startswith("mps-"):
+            fields[text] = value.decode("latin-1")
+    key = fields.get("mps-key")
+    timestamp = fields.get("mps-timestamp")
+    try:
+        return Record(
+            unquote(fields["mps-topic"]),
+            int(fields["mps-partition"]),
+            int(fields["mps-offset"]),
+            None if key is None else unquote_to_bytes(key),
+            None if fields.get("mps-tombstone") == "true" else body,
+            headers,
+            None if timestamp is None else int(timestamp),
+            int(fields["mps-attempt"]),
+            int(fields.get("mps-epoch", "0")),
+            unquote(fields.get("mps-replay", "")),
+        )
+    except KeyError as error:
+        raise BadRequestError(f"there is no header {error.args[0]}: this is not from the proxy") from None
+    except ValueError as error:
+        raise BadRequestError(f"a header of the proxy is wrong: {error}") from None
+
+
+def answer(verdict: Verdict | None) -> tuple[int, Headers]:
+    """Status and headers; None: it was processed."""
+    if verdict is None:
+        return HTTPStatus.NO_CONTENT, []
+    word = b"retry" if isinstance(verdict, Retry) else b"dead-letter"
+    headers = [(b"mps-verdict", word), (b"mps-reason", header_text(verdict.reason))]
+    if isinstance(verdict, Retry):
+        if verdict.after_s:
+            headers.append((b"retry-after", b"%d" % math.ceil(verdict.after_s)))
+        return HTTPStatus.INTERNAL_SERVER_ERROR, headers
+    return HTTPStatus.UNPROCESSABLE_ENTITY, headers
+
+
+def header_text(text: str) -> bytes:
+    """What a header can carry of it: visible ASCII and spaces."""
+    shown = "".join(char if char.isprintable() else " " for char in text)
+    return shown.encode("ascii", errors="replace")[:REASON_CHARS_MAX].strip()
+
+
+def value_of(raw: RawHeaders, wanted: bytes) -> bytes:
+    """Of the first header of that name, in lower case; empty: there is none."""
+    return next((value for name, value in raw if name == wanted), b"")
+
+
+def lanes(records: Sequence[Record]) -> list[list[Record]]:
+    """The records of each key in their order; one without a key is alone."""
+    found: dict[object, list[Record]] = {}
+    for record in records:
+        lane: object = record if record.key is None else (record.topic, record.partition, record.key)
+        found.setdefault(lane, []).append(record)
+    return list(found.values())

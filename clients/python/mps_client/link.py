@@ -1,0 +1,148 @@
+"""The way to one daemon: a stream, and after its end another, until it is not wanted any more."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from mps_client._stubs import delivery_pb2 as pb
+from mps_client.backoff import backoff_s
+from mps_client.errors import BadFrameError, SubscriptionRefused
+from mps_client.inbox import Inbox
+from mps_client.settings import Settings
+from mps_client.statistics import Counters, DaemonStatistics
+from mps_client.stream import Stream
+
+METHOD = "/mps.delivery.v1.Delivery/Subscribe"
+FRAME_BYTES_MAX = 128 << 20
+"""A frame with one record of Kafka's largest sane size; what comes is otherwise bounded by credit and the daemon."""
+STABLE_S = 10.0
+"""A stream that was open for so long was no failure to connect: the next pause begins small again."""
+REFUSALS = frozenset(
+    {
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
+"""What waiting does not cure, where nothing has worked before."""
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", FRAME_BYTES_MAX),
+    ("grpc.use_local_subchannel_pool", 1),  # pauses are ours: the library's own would be shared by all channels
+    ("grpc.enable_retries", 0),
+)
+_logger = logging.getLogger("mps_client")
+
+
+class Link:
+    """Run it in a task.
+
+    Attributes:
+        refusal: why the last stream was refused, if waiting does not cure it.
+    """
+
+    def __init__(
+        self, address: str, settings: Settings, inbox: Inbox, counters: Counters, on_news: Callable[[], None]
+    ) -> None:
+        self.address = address
+        self.stream: Stream | None = None
+        self.refusal: SubscriptionRefused | None = None
+        self._settings = settings
+        self._inbox = inbox
+        self._counters = counters
+        self._on_news = on_news
+        self._left = asyncio.Event()
+        self._connects = self._failures = 0
+        self._last_error = ""
+
+    def __repr__(self) -> str:
+        return f"<Link {self.address} {self.stream} connects={self._connects} failures={self._failures}>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether records may come."""
+        return self.stream is not None and self.stream.is_open
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it is to end."""
+        return self._left.is_set()
+
+    def leave(self) -> None:
+        """Finish what runs, and dial no more."""
+        self._left.set()
+        if self.stream is not None:
+            self.stream.leave()
+
+    def statistics(self) -> DaemonStatistics:
+        """As of now."""
+        return DaemonStatistics(
+            address=self.address,
+            session=self.stream.session if self.stream else "",
+            is_open=self.is_open,
+            held=len(self.stream.held) if self.stream else 0,
+            connects=self._connects,
+            failures=self._failures,
+            last_error=self._last_error,
+        )
+
+    async def run(self) -> None:
+        """Until it is left and its stream is over. A failure is logged, counted and tried again."""
+        loop, failures = asyncio.get_running_loop(), 0
+        while not self._left.is_set():
+            began_s = loop.time()
+            error = await self._stream()
+            failures = 1 if self._was_open(began_s) else failures + 1
+            if self._left.is_set():
+                return
+            pause_s = backoff_s(failures, random.random())
+            if error:
+                self._failures += 1
+                said = _logger.debug if error == self._last_error else _logger.warning
+                said("%s: %s; dialled again in %.1f s", self.address, error, pause_s)
+            self._last_error = error
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._left.wait(), pause_s)
+
+    def _was_open(self, began_s: float) -> bool:
+        opened = self.stream is not None and bool(self.stream.session)
+        self._connects += opened
+        self.stream = None
+        self._on_news()
+        return opened and asyncio.get_running_loop().time() - began_s >= STABLE_S
+
+    async def _stream(self) -> str:
+        """One stream; why it ended, and nothing if it ended as it should."""
+        channel = self._channel()
+        try:
+            call: Any = channel.stream_stream(
+                METHOD,
+                request_serializer=pb.SubscribeRequest.SerializeToString,
+                response_deserializer=pb.SubscribeResponse.FromString,
+            )(metadata=self._settings.metadata)
+            self.stream = Stream(self._settings, call, self._inbox, self._counters, self._on_news)
+            await self.stream.run()
+        except grpc.aio.AioRpcError as error:
+            code, detail = error.code(), error.details() or "no details"
+            refused = SubscriptionRefused(self._settings.subscription, self.address, code.name, detail)
+            self.refusal = refused if code in REFUSALS else None
+            return f"{code.name}: {detail}"
+        except BadFrameError as error:
+            return str(error)
+        finally:
+            await channel.close()
+        return ""
+
+    def _channel(self) -> grpc.aio.Channel:
+        if self._settings.tls is None:
+            return grpc.aio.insecure_channel(self.address, _OPTIONS)
+        return grpc.aio.secure_channel(self.address, self._settings.tls, _OPTIONS)

@@ -1,0 +1,225 @@
+"""A subscription: records from every daemon, to be taken by loops or by workers."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Self
+
+from mps_client.fleet import Fleet
+from mps_client.handlers import Calls, Handler
+from mps_client.inbox import Inbox
+from mps_client.record import Record
+from mps_client.settings import CREDIT_BYTES, Tls, Token, checked
+from mps_client.statistics import Counters, Statistics
+from mps_client.stream import CLOSE_TIMEOUT_S
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_logger = logging.getLogger("mps_client")
+
+
+class Subscription(AsyncIterator[Record]):
+    """Records of one subscription.
+
+        async with Subscription("billing", "127.0.0.1:7072") as records:
+            async for record in records:
+                async with record:
+                    ...
+
+    The loop is one worker. Several tasks may loop over one subscription; `run` starts them.
+
+    Leaving the block gives back what no worker has, waits until the rest is settled, and closes the streams, so that
+    nothing is delivered twice. Leaving it by an exception does not wait.
+
+    Args:
+        subscription: its name in the daemon's configuration.
+        addresses: `host:port` of the stream listener of one daemon or of several; the others are found.
+        concurrency: workers that `run` starts, 1 to 1,000,000.
+        credit: records that each daemon may have out at this client, 1 to 1,000,000; twice the concurrency if not given,
+            so that no worker waits for the network.
+        credit_bytes: keys, values and headers that each daemon may have out here, up to 4 GiB; 0: no bound.
+        client: what operators see as the owner of the streams; the host's name if not given.
+        tls: True, or credentials made by `grpc.ssl_channel_credentials`; in plain text if not given.
+        token: sent as a bearer token; a function is asked before each stream.
+        drain_timeout_s: how long running handlers may take to end after `stop`, below the usual 30 s of a pod.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        subscription: str,
+        addresses: str | Sequence[str],
+        *,
+        concurrency: int = 64,
+        credit: int | None = None,
+        credit_bytes: int = CREDIT_BYTES,
+        client: str | None = None,
+        tls: Tls | None = None,
+        token: Token | None = None,
+        drain_timeout_s: float = 25.0,
+    ) -> None:
+        self._settings = checked(
+            subscription,
+            addresses,
+            concurrency=concurrency,
+            credit=credit,
+            credit_bytes=credit_bytes,
+            client=client,
+            tls=tls,
+            token=token,
+            drain_timeout_s=drain_timeout_s,
+        )
+        self._inbox = Inbox()
+        self._counters = Counters()
+        self._fleet = Fleet(self._settings, self._inbox, self._counters)
+        self._task: asyncio.Task[None] | None = None
+        self._workers: list[asyncio.Task[None]] = []
+        self._stopped_s: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Subscription {self._settings.subscription} {self._inbox} {self._fleet}>"
+
+    async def __aenter__(self) -> Self:
+        if self._task is not None:
+            raise RuntimeError("a Subscription is used once; make another")
+        self._task = asyncio.create_task(self._fleet.run())
+        self._task.add_done_callback(self._on_fleet_ended)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._task is not None
+        self.stop()
+        assert self._stopped_s is not None
+        patience_s = CLOSE_TIMEOUT_S
+        if error is None:
+            patience_s += max(0.0, self._stopped_s + self._settings.drain_timeout_s - asyncio.get_running_loop().time())
+        else:
+            self._fleet.release()
+        done, _ = await asyncio.wait([self._task], timeout=patience_s)
+        if not done:
+            _logger.warning("%r: left with records that nobody settled", self)
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Record:
+        """The next record; the iteration ends with `stop`.
+
+        Raises:
+            SubscriptionRefused: every daemon refuses, and none ever did not.
+        """
+        record = await self._inbox.take()
+        if record is None:
+            if self._inbox.failure is not None:
+                raise self._inbox.failure
+            raise StopAsyncIteration
+        return record
+
+    def stop(self) -> None:
+        """Give out no more records; those that run go on, and loops over the subscription end."""
+        if self._stopped_s is not None:
+            return
+        loop = asyncio.get_running_loop()
+        self._stopped_s = loop.time()
+        self._inbox.close()
+        self._fleet.leave()
+        loop.call_later(self._settings.drain_timeout_s, self._cancel_workers)
+
+    @contextmanager
+    def stopped_by(self, *signals: signal.Signals) -> Iterator[None]:
+        """Within the block, these signals call `stop`; SIGTERM and SIGINT if none is named.
+
+        The second one cancels the workers of `run`. Only in the main thread, as everywhere in asyncio.
+        """
+        loop, signals = asyncio.get_running_loop(), signals or SIGNALS
+        for each in signals:
+            loop.add_signal_handler(each, self._on_signal)
+        try:
+            yield
+        finally:
+            for each in signals:
+                loop.remove_signal_handler(each)
+
+    async def run(self, handler: Handler, *, signals: Sequence[signal.Signals] = SIGNALS) -> None:
+        """Call the handler with every record, `concurrency` at a time, until `stop` or one of the signals.
+
+        Args:
+            handler: how it ends says what becomes of the record; one that is no coroutine function runs in threads.
+            signals: none where others look after signals, or outside of the main thread.
+
+        Raises:
+            SubscriptionRefused: every daemon refuses, and none ever did not.
+        """
+        with Calls(handler, self._settings.concurrency) as calls:
+            async with self:
+                if signals:
+                    with self.stopped_by(*signals):
+                        await self._work(calls)
+                else:
+                    await self._work(calls)
+        if self._inbox.failure is not None:
+            raise self._inbox.failure
+
+    def statistics(self) -> Statistics:
+        """What it holds and has done."""
+        daemons, counters, queued = self._fleet.statistics(), self._counters, len(self._inbox)
+        return Statistics(
+            received=counters.received,
+            acked=counters.acked,
+            retried=counters.retried,
+            dead_lettered=counters.dead_lettered,
+            withdrawn=counters.withdrawn,
+            unsaid=counters.unsaid,
+            queued=queued,
+            running=sum(daemon.held for daemon in daemons) - queued,
+            daemons=daemons,
+        )
+
+    async def _work(self, calls: Calls) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._settings.concurrency):
+                self._workers.append(group.create_task(self._one_worker(calls)))
+
+    async def _one_worker(self, calls: Calls) -> None:
+        take, call = self._inbox.take, calls.call
+        while (record := await take()) is not None:
+            try:
+                await call(record)
+            except Exception as error:  # noqa: BLE001 - the boundary: whatever a handler raises is a verdict
+                record.reject(error)
+            except BaseException:
+                record.release()
+                raise
+            else:
+                record.ack()
+
+    def _on_signal(self) -> None:
+        if self._stopped_s is None:
+            _logger.info("%r: stops", self)
+            self.stop()
+        else:
+            self._cancel_workers()
+
+    def _cancel_workers(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
+
+    def _on_fleet_ended(self, task: "asyncio.Task[None]") -> None:
+        """A fault of the library must not look like silence."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            failure = error if isinstance(error, Exception) else RuntimeError(f"the streams failed: {error!r}")
+            self._inbox.close(failure)
+
+
+def run(handler: Handler, subscription: str, addresses: str | Sequence[str], **options: Any) -> None:
+    """A whole program: call the handler with every record until SIGTERM or SIGINT; see `Subscription`."""
+    asyncio.run(Subscription(subscription, addresses, **options).run(handler))

@@ -1,0 +1,53 @@
+"""What a handler says of a record that it did not process: exceptions, so that any depth of code can say it."""
+
+REASON_BYTES_MAX = 1_024
+"""The daemon keeps no more of a reason."""
+DELAY_S_MAX = 86_400.0
+"""The longest delay that the contract knows: a day."""
+
+
+class Retry(Exception):  # noqa: N818 - an answer, not an error
+    """Deliver the record again, which costs it an attempt; what any other exception of a handler means too.
+
+    Args:
+        reason: for operators, and for the dead letter that it becomes when its attempts are used up.
+        after_s: how long to wait at least, 0 to 86,400; 0: as the daemon's retry policy says.
+    """
+
+    def __init__(self, reason: str = "", *, after_s: float = 0.0) -> None:
+        super().__init__(reason)
+        if not 0.0 <= after_s <= DELAY_S_MAX:
+            raise ValueError(f"after_s is {after_s}, and must be from 0 to {DELAY_S_MAX:g}")
+        self.reason = reason
+        self.after_s = after_s
+
+
+class DeadLetter(Exception):  # noqa: N818 - an answer, not an error
+    """The record never will be processed: to the dead-letter topic at once.
+
+    Args:
+        reason: stands with the dead letter.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+Verdict = Retry | DeadLetter
+"""What becomes of a record that was not processed."""
+
+
+def verdict_of(error: Exception) -> Verdict:
+    """What an exception of a handler says: itself, or a retry with its type and text as the reason."""
+    if isinstance(error, (Retry, DeadLetter)):
+        return error
+    text = str(error)
+    return Retry(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def clipped(reason: str) -> str:
+    """The reason, cut at what the daemon keeps; never in the middle of a character."""
+    if len(reason) * 4 <= REASON_BYTES_MAX:
+        return reason
+    return reason.encode(errors="replace")[:REASON_BYTES_MAX].decode(errors="ignore")
