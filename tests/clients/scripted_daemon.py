@@ -83,8 +83,9 @@ class Accepted:
         self.credit_bytes += credit.bytes
 
     def _settle(self, settle: pb.Settle) -> None:
-        said = [*((each, "ack") for each in settle.acks)]
-        said += [(each.delivery_id, each) for each in (*settle.retries, *settle.dead_letters)]
+        said: list[tuple[int, Any]] = [(each, "ack") for each in settle.acks]
+        said += [(each.delivery_id, each) for each in settle.retries]
+        said += [(each.delivery_id, each) for each in settle.dead_letters]
         for delivery_id, verdict in said:
             assert delivery_id not in self.settled, "settled twice"
             self.settled[delivery_id] = verdict
@@ -113,7 +114,7 @@ class ScriptedDaemon(DeliveryServicer):
         """The next stream."""
         return await asyncio.wait_for(self._arrived.get(), 20)
 
-    async def Subscribe(self, request_iterator: Any, context: Any) -> Any:  # type: ignore[override,explicit-override]
+    async def Subscribe(self, request_iterator: Any, context: Any) -> Any:  # type: ignore[explicit-override]
         stream = Accepted(dict(context.invocation_metadata()))
         stream.begin((await anext(request_iterator)).open)
         self.streams.append(stream)
@@ -145,9 +146,7 @@ async def scripted_daemon(
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     add_DeliveryServicer_to_server(daemon, server)  # type: ignore[no-untyped-call,unused-ignore]
     address = f"127.0.0.1:{port}"
-    daemon.port = (
-        server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-    )
+    daemon.port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     await server.start()
     try:
         yield daemon

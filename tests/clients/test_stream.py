@@ -45,6 +45,8 @@ async def test_a_loop_settles_by_how_each_block_ends(daemon: ScriptedDaemon) -> 
                         raise DeadLetter("never")
                     case 4:
                         raise KeyError("what")
+                    case _:
+                        pass
             if record.offset == 4:
                 break
     assert stream.half_closed.is_set()
@@ -66,8 +68,21 @@ async def test_a_record_arrives_with_all_that_it_has(daemon: ScriptedDaemon) -> 
             given(8, b"", b"", headers=headers, timestamp_ms=1_000),
         )
         bare, full = await anext(records), await anext(records)
-        assert (bare.key, bare.value, bare.is_tombstone, bare.headers, bare.timestamp_ms) == (None, None, True, (), None)
-        assert (bare.topic, bare.partition, bare.offset, bare.attempt, bare.epoch, bare.replay) == ("t", 3, 4, 2, 5, "r")
+        assert (bare.key, bare.value, bare.is_tombstone, bare.headers, bare.timestamp_ms) == (
+            None,
+            None,
+            True,
+            (),
+            None,
+        )
+        assert (bare.topic, bare.partition, bare.offset, bare.attempt, bare.epoch, bare.replay) == (
+            "t",
+            3,
+            4,
+            2,
+            5,
+            "r",
+        )
         assert bare.idempotency_key == "t/3/4#r"
         assert (full.key, full.value, full.is_tombstone) == (b"", b"", False)
         assert full.headers == (("a", b"1"), ("ü", b"\xff"), ("a", None))
@@ -95,7 +110,11 @@ async def test_workers_run_at_once_and_credit_comes_back_in_batches(daemon: Scri
     task = asyncio.create_task(records.run(handler, signals=()))
     stream = await daemon.accepted()
     for first in range(1, 2_000, 100):
-        await until(lambda first=first: stream.credit - first >= 99, "there is credit for a frame")
+
+        def has_credit(first: int = first) -> bool:
+            return stream.credit - first >= 99
+
+        await until(has_credit, "there is credit for a frame")
         stream.records(*many(first, 100))
     await until(lambda: len(stream.settled) == 2_000, "all are settled")
     assert most == 8
@@ -155,18 +174,20 @@ async def test_sync_handlers_run_in_threads(daemon: ScriptedDaemon) -> None:
 
 
 async def test_leases_of_queued_and_running_records_are_extended() -> None:
-    async with scripted_daemon(on_open=lambda stream: stream.opened(lease_ms=150)) as daemon:
-        async with subscription(daemon) as records:
-            stream = await daemon.accepted()
-            stream.records(*many(1, 3))
-            first = await anext(records)
-            await until(lambda: stream.extended.count(3) >= 2, "leases are extended")
-            assert set(stream.extended) == {1, 2, 3}
-            first.ack()
-            await until(lambda: 1 in stream.settled, "it is settled")
-            stream.extended.clear()
-            await until(lambda: stream.extended.count(3) >= 2, "leases are extended")
-            assert set(stream.extended) == {2, 3}
+    async with (
+        scripted_daemon(on_open=lambda stream: stream.opened(lease_ms=150)) as daemon,
+        subscription(daemon) as records,
+    ):
+        stream = await daemon.accepted()
+        stream.records(*many(1, 3))
+        first = await anext(records)
+        await until(lambda: stream.extended.count(3) >= 2, "leases are extended")
+        assert set(stream.extended) == {1, 2, 3}
+        first.ack()
+        await until(lambda: 1 in stream.settled, "it is settled")
+        stream.extended.clear()
+        await until(lambda: stream.extended.count(3) >= 2, "leases are extended")
+        assert set(stream.extended) == {2, 3}
 
 
 async def test_sigterm_gives_back_the_queue_and_settles_what_runs(daemon: ScriptedDaemon) -> None:
@@ -214,13 +235,17 @@ async def test_what_does_not_end_in_time_is_cancelled_and_given_back(daemon: Scr
 
 
 async def test_leaving_by_an_exception_does_not_wait(daemon: ScriptedDaemon) -> None:
-    with pytest.raises(ZeroDivisionError):
+    async def fail() -> None:
         async with subscription(daemon) as records:
             stream = await daemon.accepted()
             stream.records(*many(1, 2))
             (await anext(records)).ack()
             await anext(records)
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    (stream,) = daemon.streams
     await stream.half_closed.wait()
     assert stream.settled == {1: "ack"}
 
@@ -259,17 +284,12 @@ async def test_a_lost_stream_is_dialled_again_and_its_queue_dropped(daemon: Scri
         await until(lambda: 2 in second.settled, "it is settled")
         assert records.statistics().queued == 1
         running.ack()
-        assert (await anext(records)).key == b"a"
+        (await anext(records)).ack()
+        await until(lambda: second.settled == {1: "ack", 2: "ack"}, "the other is settled as well")
         seen = records.statistics()
         assert (seen.unsaid, seen.withdrawn, seen.daemons[0].connects) == (1, 1, 1)
         assert "UNAVAILABLE" in seen.daemons[0].last_error
-        records.stop()
-        await until(lambda: not second.half_closed.is_set(), "the running one is waited for")
-        assert not first.settled
-        # the test does not settle it
-        raise_later = records.statistics().running
-        assert raise_later == 1
-        records._fleet.release()
+    assert not first.settled
 
 
 async def test_stale_deliveries_are_dropped_and_hold_their_key_back(daemon: ScriptedDaemon) -> None:
@@ -365,18 +385,19 @@ async def test_a_refusal_after_a_stream_was_open_is_waited_out(daemon: ScriptedD
         first.end(grpc.StatusCode.UNAVAILABLE)
         await daemon.accepted()
         daemon.refusal = None
-        while (stream := daemon.streams[-1]).metadata is None or len(daemon.streams) < 3:
-            stream = await daemon.accepted()
+        stream = await daemon.accepted()
         stream.records(*many(1, 1))
         (await anext(records)).ack()
 
 
 async def test_a_silent_daemon_is_given_up() -> None:
-    async with scripted_daemon(on_open=lambda stream: stream.opened(keep_alive_ms=50)) as daemon:
-        async with subscription(daemon) as records:
-            await daemon.accepted()
-            await daemon.accepted()
-            assert "silent" in records.statistics().daemons[0].last_error
+    async with (
+        scripted_daemon(on_open=lambda stream: stream.opened(keep_alive_ms=50)) as daemon,
+        subscription(daemon) as records,
+    ):
+        await daemon.accepted()
+        await daemon.accepted()
+        assert "silent" in records.statistics().daemons[0].last_error
 
 
 @pytest.mark.parametrize(

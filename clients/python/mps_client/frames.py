@@ -1,6 +1,6 @@
 """Frames of the contract from and to what the client works with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from mps_client._stubs import delivery_pb2 as pb
 from mps_client.errors import BadFrameError
@@ -46,16 +46,16 @@ def extend_frames(delivery_ids: Sequence[int]) -> Iterator[pb.SubscribeRequest]:
         yield pb.SubscribeRequest(extend=pb.Extend(delivery_ids=delivery_ids[start : start + IDS_MAX]))
 
 
-def decoded(records: pb.Records, held: dict[int, Record], holder: Holder) -> list[Record]:
-    """The records of a frame, each put into `held`; all of a record is read once, here.
+def decoded(records: pb.Records, held: Container[int], holder: Holder) -> dict[int, Record]:
+    """The records of a frame by their ids, in its order; all of a record is read once, here.
 
     Raises:
         BadFrameError: a delivery has no id, or that of another.
     """
-    arrived = []
+    arrived: dict[int, Record] = {}
     for given in records.records:
         delivery_id = given.delivery_id
-        if not delivery_id or delivery_id in held:
+        if not delivery_id or delivery_id in held or delivery_id in arrived:
             raise BadFrameError(
                 f"a delivery of {given.topic}/{given.partition}/{given.offset} has the id {delivery_id}"
             )
@@ -67,7 +67,7 @@ def decoded(records: pb.Records, held: dict[int, Record], holder: Holder) -> lis
             headers = tuple((each.name, each.value if each.HasField("value") else None) for each in given.headers)
             size_bytes += sum(len(name.encode()) + len(content or b"") for name, content in headers)
         timestamp_ms = given.timestamp_ms
-        record = Record(
+        arrived[delivery_id] = Record(
             given.topic,
             given.partition,
             given.offset,
@@ -82,6 +82,4 @@ def decoded(records: pb.Records, held: dict[int, Record], holder: Holder) -> lis
             size_bytes,
             holder,
         )
-        held[delivery_id] = record
-        arrived.append(record)
     return arrived

@@ -185,8 +185,9 @@ class Stream:
         if self._granted < 0:
             raise BadFrameError(f"{-self._granted} records more than there was credit for")
         arrived = decoded(records, self.held, self)
+        self.held.update(arrived)
         self._counters.received += len(arrived)
-        self._inbox.put(arrived)
+        self._inbox.put(list(arrived.values()))
 
     def _drop(self, delivery_ids: Iterable[int]) -> None:
         """The daemon has ended these: the queued ones are withdrawn, the running ones hold their keys back."""
