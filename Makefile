@@ -4,7 +4,7 @@ BIN    := .venv/bin
 READY  := .venv/.ready
 STUBS  := .venv/.stubs
 PROTOS := $(shell find proto -name '*.proto')
-GENERATE := $(BIN)/python hatch_build.py && $(BIN)/python clients/python/hatch_build.py
+GENERATE := $(BIN)/python hatch_build.py && $(BIN)/python clients/python/generate_stubs.py
 FAST   := -m "not integration" --ignore=tests/integration --ignore=tests/conformance --ignore=tests/faults --ignore=tests/simulation
 SYNC   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
@@ -78,5 +78,5 @@ $(READY): requirements.lock pyproject.toml hatch_build.py
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
 
-$(STUBS): $(READY) $(PROTOS) clients/python/hatch_build.py
+$(STUBS): $(READY) $(PROTOS) clients/python/generate_stubs.py
 	@$(GENERATE) && touch $@

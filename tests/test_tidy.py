@@ -30,7 +30,9 @@ def listed(*git_arguments: str) -> list[Path]:
 
 
 FILES = listed("--cached", "--others", "--exclude-standard")
-SOURCES = [file for file in FILES if file.suffix == ".py" and file.relative_to(ROOT).parts[0] in {"server", "cli", "clients"}]
+SOURCES = [
+    file for file in FILES if file.suffix == ".py" and file.relative_to(ROOT).parts[0] in {"server", "cli", "clients"}
+]
 MARKDOWN = [file for file in FILES if file.suffix == ".md"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
