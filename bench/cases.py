@@ -46,6 +46,7 @@ class Case:
     Attributes:
         delay_ms: how long the application takes for a record.
         in_flight: `delivery.concurrency_max`.
+        batch: `delivery.batch.records_max`.
         grows_from: the case whose cost per record this one's is compared with; empty: none.
     """
 
@@ -55,6 +56,7 @@ class Case:
     kind: Kind = Kind.THROUGHPUT
     delay_ms: float = 0.0
     in_flight: int = 64
+    batch: int = 1
     grows_from: str = ""
     targets: tuple[Target, ...] = ()
 
@@ -104,6 +106,24 @@ def cases(records: int = RECORDS) -> list[Case]:
         _grown("keys-100", "100 keys", replace(base, keys=100)),
         _grown("keys-1000000", "1,000,000 keys", replace(base, keys=1_000_000)),
         _grown("backlog", f"{5 * records:,} records", replace(base, records=5 * records)),
+        Case(
+            name="batch-floor",
+            title="floor of batches: adapter alone, 100 a batch",
+            kind=Kind.FLOOR,
+            workload=base,
+            batch=100,
+        ),
+        Case(
+            name="batch",
+            title="batched POST, 100 a batch",
+            workload=replace(base, records=5 * records),
+            in_flight=16,
+            batch=100,
+            targets=(
+                Target(figure=RATE, sense="min", bound=40_000, aim=60_000),
+                Target(figure=CPU, sense="max", bound=25),
+            ),
+        ),
         _full("full", "full queues, stalled application", base),
         _full("full-64", "the same, 64 partitions", replace(base, partitions=64)),
         Case(

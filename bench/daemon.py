@@ -37,13 +37,14 @@ group = "{group}"
 protocol = "rest"
 url = "{url}/"
 concurrency_max = {in_flight}
+batch = {{ records_max = {batch} }}
 
 [subscriptions.dead_letter]
 topic = "{dead_letters}"
 """
 
 
-def configured(stage: Stage, topic: str, group: str, in_flight: int, http_port: int = 0) -> Path:
+def configured(stage: Stage, topic: str, group: str, in_flight: int, http_port: int = 0, *, batch: int = 1) -> Path:
     """The configuration in a file; what it does not say is the default."""
     text = CONFIG.format(
         servers=json.dumps(stage.bootstrap_servers),
@@ -52,6 +53,7 @@ def configured(stage: Stage, topic: str, group: str, in_flight: int, http_port: 
         group=group,
         url=stage.sink.url,
         in_flight=in_flight,
+        batch=batch,
         dead_letters=stage.dead_letters,
     )
     return stage.write(f"{group}.toml", text)
@@ -60,7 +62,9 @@ def configured(stage: Stage, topic: str, group: str, in_flight: int, http_port: 
 class Daemon:
     """Starts with the object."""
 
-    def __init__(self, stage: Stage, topic: str, in_flight: int, *, sampled_into: Path | None = None) -> None:
+    def __init__(
+        self, stage: Stage, topic: str, in_flight: int, *, batch: int = 1, sampled_into: Path | None = None
+    ) -> None:
         """Begin.
 
         Args:
@@ -69,7 +73,7 @@ class Daemon:
         (self._http_port,) = free_ports(1)
         self.group = stage.new_name("group")
         self._stage = stage
-        config = configured(stage, topic, self.group, in_flight, self._http_port)
+        config = configured(stage, topic, self.group, in_flight, self._http_port, batch=batch)
         command = ["bench.sampler", str(sampled_into)] if sampled_into else ["mpsd"]
         self.started_s = time.monotonic()
         self._child: Child = stage.start(self.group, *command, "--config", str(config))

@@ -1,6 +1,6 @@
 """The floor: the same POSTs, from the daemon's own REST adapter, without Kafka and without the pipeline.
 
-Run as a process of its own: `python -m bench.floor URL RECORDS CONNECTIONS BYTES`; prints one JSON object.
+Run as a process of its own: `python -m bench.floor URL RECORDS CONNECTIONS BYTES BATCH`; prints one JSON object.
 """
 
 import asyncio
@@ -15,14 +15,15 @@ import uvloop
 from bench.workload import synthetic
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import DELIVERED, Outcome
-from mpsd.core.record import TopicPartition
-from mpsd.delivery.rest import RestAdapter, RestSettings
+from mpsd.core.record import TopicPartition, record_bytes
+from mpsd.delivery.rest import BatchAdapter, BatchSettings, RestAdapter, RestSettings
+from mpsd.ports import DeliveryAdapter
 
 
 class Source:
     """Keeps an adapter busy until nothing is left."""
 
-    def __init__(self, adapter: RestAdapter, deliveries: deque[Delivery]) -> None:
+    def __init__(self, adapter: DeliveryAdapter, deliveries: deque[Delivery]) -> None:
         self._adapter = adapter
         self._left = deliveries
         self._unsettled = len(deliveries)
@@ -48,11 +49,18 @@ class Source:
             self._adapter.deliver(batch)
 
 
-async def floor(url: str, records: int, connections: int, body_bytes: int) -> dict[str, float]:
+def _adapter(url: str, connections: int, batch: int) -> DeliveryAdapter:
+    settings = RestSettings(subscription="bench", url=url, concurrency_max=connections)
+    if batch == 1:
+        return RestAdapter(settings)
+    return BatchAdapter(settings, BatchSettings(records_max=batch, bytes_max=1 << 20))
+
+
+async def floor(url: str, records: int, connections: int, body_bytes: int, batch: int) -> dict[str, float]:
     """Records per second, and what one costs."""
-    adapter = RestAdapter(RestSettings(subscription="bench", url=url, concurrency_max=connections))
+    adapter = _adapter(url, connections, batch)
     assignment = Assignment(TopicPartition("bench", 0), 1)
-    deliveries = deque(Delivery(r, assignment, r.key, body_bytes) for r in synthetic(records, 10_000, body_bytes))
+    deliveries = deque(Delivery(r, assignment, r.key, record_bytes(r)) for r in synthetic(records, 10_000, body_bytes))
     source = Source(adapter, deliveries)
     await adapter.start(source.pump, source.settle)
     gc.collect()

@@ -61,7 +61,7 @@ async def throughput(stage: Stage, case: Case, sampled_into: Path | None = None)
     ends = await stage.topics.log_end(topic)
     orders = {"records": records, "warm_up": warm_up, "delay_ms": case.delay_ms}
     await stage.sink.begin(**orders)
-    daemon = Daemon(stage, topic, case.in_flight, sampled_into=sampled_into)
+    daemon = Daemon(stage, topic, case.in_flight, batch=case.batch, sampled_into=sampled_into)
     await stage.sink.begin(**orders, pid=daemon.pid)
     await _arrived(stage, daemon, records)
     peak_mib = daemon.peak_mib()
@@ -142,7 +142,8 @@ async def _latency(stage: Stage, case: Case) -> Figures:
 async def _tool(stage: Stage, case: Case, module: str) -> Figures:
     await stage.sink.begin()
     workload = case.workload
-    said = await stage.run_tool(module, stage.sink.url, workload.records, case.in_flight, workload.value_bytes)
+    extra = (case.batch,) if case.kind is Kind.FLOOR else ()
+    said = await stage.run_tool(module, stage.sink.url, workload.records, case.in_flight, workload.value_bytes, *extra)
     seen = await stage.sink.seen()
     busy = said["cpu_us"] * said["records_per_s"] / 1e6
     return Figures(**said, busy=busy, sink_cpu_us=seen.sink_cpu_s / max(1, seen.records) * 1e6)

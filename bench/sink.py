@@ -6,8 +6,8 @@ a GET and answers each with what it has seen since the last one (see `bench.sink
     GET /begin?records=100000&pid=4711&delay_ms=5&warm_up=10000&timed=1&silent=0     forget everything, watch a process
     GET /seen                                                                        the figures so far
 
-One request of a connection at a time, heads as the daemon and `bench.hammer` write them: Content-Length as it is spelt
-there, and nothing else looked at.
+One request of a connection at a time, heads as the daemon and `bench.hammer` write them: Content-Length and the number of
+records of a batch as they are spelt there, and nothing else looked at.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from typing_extensions import override
 
 END_OF_HEAD = b"\r\n\r\n"
 LENGTH = b"Content-Length: "
+RECORDS = b"\r\nMps-Records: "
 TIME_DIGITS = 20
 """A timed value begins with the nanosecond of its production, in so many digits."""
 
@@ -57,8 +58,9 @@ class Sink:
         self._began_cpu_s = time.process_time()
 
     def mark(self) -> None:
-        """Note when this record came, and the CPU time of the daemon until then."""
-        self.passed[self.seen] = time.monotonic(), _cpu_s(self._pid) if self._pid else 0.0
+        """Note when this record came, and the CPU time of the daemon until then; within a batch, its last one stands for it."""
+        passed = time.monotonic(), _cpu_s(self._pid) if self._pid else 0.0
+        self.passed.update({mark: passed for mark in self._marks if self.next_mark <= mark <= self.seen})
         self.next_mark = min((mark for mark in self._marks if mark > self.seen), default=0)
 
     def figures(self) -> dict[str, object]:
@@ -90,6 +92,8 @@ class SinkConnection(asyncio.Protocol):
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._begun = b""
+        self._to_come = 0
+        self._records = 1
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -97,6 +101,11 @@ class SinkConnection(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
+        if self._to_come:
+            self._to_come -= len(data)
+            if not self._to_come:
+                self._whole(self._records)
+            return
         if self._begun:
             data = self._begun + data
         end = data.find(END_OF_HEAD)
@@ -104,16 +113,28 @@ class SinkConnection(asyncio.Protocol):
         if end < 0 or at < 0:
             self._other(data, end)
             return
-        if len(data) - end - 4 < int(data[at + 16 : data.find(b"\r", at, end + 1)]):
+        to_come = int(data[at + 16 : data.find(b"\r", at, end + 1)]) - (len(data) - end - 4)
+        if (batch := data.find(RECORDS, 0, end)) > 0:
+            self._begun = b""
+            self._records = int(data[batch + 15 : data.find(b"\r", batch + 15, end)])
+            self._to_come = to_come
+            if not to_come:
+                self._whole(self._records)
+            return
+        if to_come > 0:
             self._begun = data
             return
         self._begun = b""
+        if self._sink.timed:
+            self._sink.latencies_s.append((time.time_ns() - int(data[end + 4 : end + 4 + TIME_DIGITS])) / 1e9)
+        self._whole(1)
+
+    def _whole(self, records: int) -> None:
+        """A request is here to its last byte."""
         sink = self._sink
-        sink.seen += 1
-        if sink.seen == sink.next_mark:
+        sink.seen += records
+        if sink.seen >= sink.next_mark > 0:
             sink.mark()
-        if sink.timed:
-            sink.latencies_s.append((time.time_ns() - int(data[end + 4 : end + 4 + TIME_DIGITS])) / 1e9)
         if sink.delay_s:
             sink.answer_later(self._transport)
         elif not sink.silent:

@@ -60,7 +60,11 @@ class DeliveryAdapter(Protocol):
     def demand(self) -> Demand: ...
 
     def deliver(self, batch: Sequence[Delivery]) -> None:
-        """Hand over deliveries within the demand; returns at once and never settles before it has returned."""
+        """Hand over deliveries within the demand; returns at once and never settles before it has returned.
+
+        Several of one lane are handed over in one batch only, one behind the other, and only to an adapter that was made
+        for it: it settles them in that order, and of each lane none after the first that failed but as Withdrawn.
+        """
 
     async def revoke(self, assignment: Assignment, deadline_s: float) -> None:
         """Wait until no delivery of the assignment is in flight.

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 import uvloop
 
+from tests.conformance.batch_harness import BatchHarness
 from tests.conformance.deliveries import Settlements
 from tests.conformance.harness import AdapterHarness, LeasingHarness
 from tests.conformance.pull_harness import PullHarness
@@ -16,6 +17,7 @@ from tests.conformance.stream_harness import StreamHarness
 
 ADAPTERS: Mapping[str, Callable[[], AdapterHarness]] = {
     "rest": RestHarness,
+    "batch": BatchHarness,
     "stream": StreamHarness,
     "pull": PullHarness,
 }

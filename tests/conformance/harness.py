@@ -42,6 +42,7 @@ class AdapterHarness(ABC):
         timeout_code: of the outcome where no answer came in time.
         learns_of_withdrawal: the application is told, or notices, when a delivery is taken back.
         dials_in: the application comes to the daemon, so that there is no demand without it.
+        records_per_request: how many deliveries one place of `concurrency_max` takes.
         reaction: to every delivery that comes from now on.
         received: all deliveries that came, in order.
         in_flight: deliveries that the application has and did not answer yet.
@@ -54,6 +55,7 @@ class AdapterHarness(ABC):
     timeout_code = "timeout"
     learns_of_withdrawal = True
     dials_in = False
+    records_per_request = 1
 
     def __init__(self) -> None:
         self.reaction = Reaction.ACCEPT

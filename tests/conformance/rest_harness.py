@@ -8,6 +8,7 @@ from urllib.parse import unquote_to_bytes
 from typing_extensions import override
 
 from mpsd.delivery.rest import RestAdapter, RestSettings
+from mpsd.ports import DeliveryAdapter
 from tests.conformance.harness import AdapterHarness, Reaction, Received
 from tests.conformance.http_server import HttpServer, Peer, Request
 
@@ -15,12 +16,12 @@ from tests.conformance.http_server import HttpServer, Peer, Request
 class RestHarness(AdapterHarness):
     def __init__(self) -> None:
         super().__init__()
-        self._server = HttpServer(self._serve)
+        self.server = HttpServer(self.serve)
         self._released = asyncio.Event()
 
     @override
-    async def start(self, *, concurrency_max: int, timeout_s: float) -> RestAdapter:
-        port = await self._server.start()
+    async def start(self, *, concurrency_max: int, timeout_s: float) -> DeliveryAdapter:
+        port = await self.server.start()
         url = f"http://127.0.0.1:{port}/orders"
         return RestAdapter(
             RestSettings(subscription="billing", url=url, concurrency_max=concurrency_max, timeout_s=timeout_s)
@@ -32,21 +33,21 @@ class RestHarness(AdapterHarness):
 
     @override
     async def stop(self) -> None:
-        await self._server.stop()
+        await self.server.stop()
 
-    async def _serve(self, peer: Peer) -> None:
-        react = _REACTIONS
+    async def serve(self, peer: Peer) -> None:
+        react = REACTIONS
         while True:
             self.came(_received(await peer.request()))
             try:
                 if self.reaction is Reaction.HANG:
-                    await self._hang(peer)
+                    await self.hang(peer)
                 else:
                     await react[self.reaction](peer)
             finally:
                 self.went()
 
-    async def _hang(self, peer: Peer) -> None:
+    async def hang(self, peer: Peer) -> None:
         """Until released, or until the other side gives up."""
         released = asyncio.ensure_future(self._released.wait())
         gone = asyncio.ensure_future(peer.gone())
@@ -70,7 +71,7 @@ async def _talk_nonsense(peer: Peer) -> NoReturn:
     raise EOFError
 
 
-_REACTIONS: dict[Reaction, Callable[[Peer], Awaitable[None]]] = {
+REACTIONS: dict[Reaction, Callable[[Peer], Awaitable[None]]] = {
     Reaction.ACCEPT: lambda peer: peer.answer(200),
     Reaction.ASK_TO_RETRY: lambda peer: peer.answer(500, body=b"try again"),
     Reaction.REJECT: lambda peer: peer.answer(422, body=b"never"),

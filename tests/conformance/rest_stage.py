@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import Outcome
-from mpsd.delivery.rest import RestAdapter, RestSettings
+from mpsd.delivery.rest import BatchAdapter, BatchSettings, RestAdapter, RestSettings
 from mpsd.delivery.rest.connector import LookUp, look_up
 from tests.conformance.deliveries import Settlements
 from tests.conformance.http_server import HttpServer, Script
@@ -18,7 +18,7 @@ WALL_S = 1_000_000.0
 
 @dataclass(slots=True, kw_only=True)
 class RestStage:
-    adapter: RestAdapter
+    adapter: RestAdapter | BatchAdapter
     server: HttpServer
     settlements: Settlements = field(default_factory=Settlements)
 
@@ -42,16 +42,17 @@ async def rest(
     server_tls: ssl.SSLContext | None = None,
     look_up: LookUp = look_up,
     may_start: Callable[[], bool] = lambda: True,
+    batch: BatchSettings | None = None,
     **settings: object,
 ) -> AsyncIterator[RestStage]:
     server = HttpServer(script)
     port = await server.start(host=host, tls=server_tls)
     given = {"concurrency_max": 8, **settings}
-    adapter = RestAdapter(
-        RestSettings(subscription="billing", url=url.format(port=port), **given),  # type: ignore[arg-type]
-        wall_s=lambda: WALL_S,
-        look_up=look_up,
-        may_start=may_start,
+    told = RestSettings(subscription="billing", url=url.format(port=port), **given)  # type: ignore[arg-type]
+    adapter = (
+        RestAdapter(told, wall_s=lambda: WALL_S, look_up=look_up, may_start=may_start)
+        if batch is None
+        else BatchAdapter(told, batch, wall_s=lambda: WALL_S, look_up=look_up, may_start=may_start)
     )
     stage = RestStage(adapter=adapter, server=server)
     await adapter.start(lambda: None, stage.settlements.settle)

@@ -75,19 +75,20 @@ async def test_no_answer_in_time_is_a_lost_delivery(staged: Staged) -> None:
 async def test_the_demand_is_what_is_free(staged: Staged) -> None:
     async with staged(concurrency_max=3) as stage:
         stage.application.reaction = Reaction.HANG
-        assert stage.adapter.demand().records == 3
+        each = stage.application.records_per_request
+        assert stage.adapter.demand().records == 3 * each
         assert stage.adapter.demand().bytes > 1_000_000
-        stage.deliver(*deliveries(2))
-        assert stage.adapter.demand().records == 1
+        stage.deliver(*deliveries(2 * each))
+        assert stage.adapter.demand().records == each
         stage.demanded = 0
         stage.deliver(delivery())
         assert stage.adapter.demand().records == 0
         assert stage.demanded == 0
-        await stage.application.watch.until(lambda: stage.application.in_flight == 3)
+        await stage.application.watch.until(lambda: stage.application.in_flight == 2 * each + 1)
         stage.application.release()
         await stage.settlements.all()
-        await stage.demanding(3)
-        assert stage.adapter.demand().records == 3
+        await stage.demanding(3 * each)
+        assert stage.adapter.demand().records == 3 * each
         assert stage.demanded >= 1
 
 
@@ -103,7 +104,7 @@ async def test_never_more_in_flight_than_allowed(staged: Staged) -> None:
             settle_and_go_on()
             await stage.settlements.watch.until(lambda: stage.adapter.demand().records > 0)
         assert set(await stage.settlements.all()) == {DELIVERED}
-        assert stage.application.in_flight_max <= 4
+        assert stage.application.in_flight_max <= 4 * stage.application.records_per_request
         assert len(stage.application.received) == 400
 
 
@@ -112,7 +113,8 @@ async def test_revoke_waits_for_what_is_in_flight(staged: Staged) -> None:
         leaving, staying = assigned(1), assigned(2)
         stage.application.reaction = Reaction.HANG
         mine, others = deliveries(3, leaving), deliveries(3, staying)
-        stage.deliver(*mine, *others)
+        stage.deliver(*mine)
+        stage.deliver(*others)
         await stage.application.watch.until(lambda: stage.application.in_flight == 6)
         revoking = asyncio.ensure_future(stage.adapter.revoke(leaving, 30.0))
         await asyncio.sleep(0)
@@ -127,7 +129,8 @@ async def test_revoke_aborts_at_its_deadline_and_leaves_others_alone(staged: Sta
         leaving, staying = assigned(1), assigned(2)
         stage.application.reaction = Reaction.HANG
         mine, others = deliveries(3, leaving), deliveries(3, staying)
-        stage.deliver(*mine, *others)
+        stage.deliver(*mine)
+        stage.deliver(*others)
         await stage.application.watch.until(lambda: stage.application.in_flight == 6)
         await stage.adapter.revoke(leaving, 0.01)
         assert all(isinstance(stage.settlements.outcomes[each], Withdrawn) for each in mine)
@@ -170,7 +173,7 @@ async def test_nobody_at_home_is_unavailable_and_then_all_is_well_again(staged: 
         await stage.application.stop()
         outcomes = [await stage.outcome(each) for each in deliveries(3)]
         assert all(isinstance(outcome, Unavailable) for outcome in outcomes)
-        assert stage.adapter.demand().records == 8
+        assert stage.adapter.demand().records == 8 * stage.application.records_per_request
 
 
 async def test_nobody_who_dialled_in_is_no_demand(staged: Staged) -> None:
@@ -184,7 +187,8 @@ async def test_nobody_who_dialled_in_is_no_demand(staged: Staged) -> None:
 async def test_it_says_what_it_holds(staged: Staged) -> None:
     async with staged() as stage:
         stage.application.reaction = Reaction.HANG
-        stage.deliver(*deliveries(2))
+        for each in deliveries(2):
+            stage.deliver(each)
         await stage.application.watch.until(lambda: stage.application.in_flight == 2)
         assert stage.adapter.statistics()["in_flight"] == 2
         stage.application.release()

@@ -43,7 +43,7 @@ def attributes_of_record(record: Record) -> dict[str, bytes]:
         "source": percent_encode(f"/kafka/{place}".encode(), CLOUDEVENTS),
         "type": RECORD_TYPE,
     }
-    if (time := _rfc3339(record.timestamp)) is not None:
+    if (time := rfc3339(record.timestamp)) is not None:
         attributes["time"] = time
     if record.key and _is_text(record.key):
         attributes["partitionkey"] = percent_encode(record.key, CLOUDEVENTS)
@@ -63,7 +63,7 @@ def _is_text(value: bytes) -> bool:
     return True
 
 
-def _rfc3339(timestamp_ms: int) -> bytes | None:
+def rfc3339(timestamp_ms: int) -> bytes | None:
     """None where there is no time, or one beyond the year 9999."""
     if timestamp_ms < 0:
         return None

@@ -1,6 +1,7 @@
 """A record on its way: one object from the fetch to the verdict, so that the hot path makes no other."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from typing_extensions import override
 
@@ -50,19 +51,45 @@ class Trouble:
     last_failed_at_ms: int = 0
 
 
+class Place(IntEnum):
+    """Where a delivery stands in its lane; none but HEAD is ever seen where a lane gives one record at a time."""
+
+    HEAD = 0
+    """The first of its lane, or waiting to be."""
+    BEHIND = 1
+    """Handed out behind its head, in one run with it."""
+    FINISHED = 2
+    """Finished before its head, whose dead letter is still to be acknowledged."""
+
+
+HEAD, BEHIND, FINISHED = Place.HEAD, Place.BEHIND, Place.FINISHED
+
+
 class Delivery:
     """A record, its place in a lane, and how it fared.
 
     Attributes:
         size_bytes: what it counts against the bounds.
         next: the record behind it in its lane.
+        place: where it stands in its lane.
         read_at_s: when it was read, on the monotonic clock.
         started_s: when the delivery in flight began, on the monotonic clock; 0.0 if none is in flight.
         trouble: how it failed so far; None if it did not.
         replay: id of the replay or reset that brought it back.
     """
 
-    __slots__ = ("assignment", "lane", "next", "read_at_s", "record", "replay", "size_bytes", "started_s", "trouble")
+    __slots__ = (
+        "assignment",
+        "lane",
+        "next",
+        "place",
+        "read_at_s",
+        "record",
+        "replay",
+        "size_bytes",
+        "started_s",
+        "trouble",
+    )
 
     def __init__(
         self, record: Record, assignment: Assignment, lane: Lane, size_bytes: int, read_at_s: float = 0.0
@@ -72,6 +99,7 @@ class Delivery:
         self.lane = lane
         self.size_bytes = size_bytes
         self.next: Delivery | None = None
+        self.place = HEAD
         self.read_at_s = read_at_s
         self.started_s = 0.0
         self.trouble: Trouble | None = None

@@ -7,6 +7,11 @@ it. So an empty lane costs nothing, and a lane with one record costs one entry o
     tails: {k1: c, k2: b}        ready: a, b        chain: a → c
     take() → a                   ready: b           k1's head is out: c cannot start
     settled(a)                   ready: b, c        k1's next may start
+
+Where a batch may carry several of one lane, `take_run` hands out those behind a head that was taken. They are settled in
+the order of the lane. Once a head is finished, the one behind it is the head, handed out or not. One that comes back
+behind its head just waits in the chain again. One may be finished behind its head only where the head's dead letter is
+still to be acknowledged: it stays in the chain until then.
 """
 
 from collections import deque
@@ -14,7 +19,7 @@ from collections.abc import Iterator
 
 from typing_extensions import override
 
-from mpsd.core.delivery import Delivery, Lane
+from mpsd.core.delivery import BEHIND, FINISHED, HEAD, Delivery, Lane
 
 
 class Lanes:
@@ -52,18 +57,51 @@ class Lanes:
         """
         return self.ready.popleft()
 
+    def take_run(self, head: Delivery, records_max: int) -> list[Delivery]:
+        """Up to so many behind a head that was taken, in order; none at or behind one that failed on its own before."""
+        run: list[Delivery] = []
+        at = head.next
+        while at is not None and len(run) < records_max and at.place is HEAD and not has_failed(at):
+            at.place = BEHIND
+            run.append(at)
+            at = at.next
+        return run
+
     def put_back(self, delivery: Delivery) -> None:
         """Its lane may try it again, before heads that became ready later: an older record must not queue behind newer."""
-        self.ready.appendleft(delivery)
+        if delivery.place:
+            delivery.place = HEAD
+        else:
+            self.ready.appendleft(delivery)
 
     def settled(self, delivery: Delivery) -> None:
-        """The head is finished: the next of its lane becomes ready, or the lane is gone."""
+        """It is finished: if it was the head, the next of its lane becomes ready, or the lane is gone."""
+        if delivery.place:
+            delivery.place = FINISHED
+            return
         follower = delivery.next
-        if follower is not None:
+        if follower is None:
+            if delivery.lane is not None:
+                del self.tails[delivery.lane]
+        elif follower.place:
+            self._advance(delivery)
+        else:
             delivery.next = None
             self.ready.append(follower)
-        elif delivery.lane is not None:
-            del self.tails[delivery.lane]
+
+    def _advance(self, delivery: Delivery) -> None:
+        """Those behind it were handed out with it, and may be finished too: the first that is not is the head now."""
+        lane, at = delivery.lane, delivery.next
+        delivery.next = None
+        while at is not None and at.place is FINISHED:
+            at.next, at = None, at.next
+        if at is None:
+            assert lane is not None
+            del self.tails[lane]
+        elif at.place:
+            at.place = HEAD
+        else:
+            self.ready.append(at)
 
     def __len__(self) -> int:
         """Lanes that hold something, free deliveries not counted."""
@@ -72,6 +110,11 @@ class Lanes:
     @override
     def __repr__(self) -> str:
         return f"<Lanes lanes={len(self.tails)} ready={len(self.ready)}>"
+
+
+def has_failed(delivery: Delivery) -> bool:
+    """Whether an earlier delivery of it failed; one that was taken back did not."""
+    return delivery.trouble is not None and delivery.trouble.last is not None
 
 
 def chain(head: Delivery) -> Iterator[Delivery]:

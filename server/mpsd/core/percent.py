@@ -14,6 +14,12 @@ TOKEN = b"!#$&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrst
 CLOUDEVENTS = VISIBLE.replace(b'"', b"")
 """Source: CloudEvents 1.0.2, HTTP protocol binding, section 3.1.3.2."""
 
+JSON_TEXT = VISIBLE.replace(b'"', b"").replace(b"\\", b"")
+"""What may stand in a JSON string as it is: escapes of JSON and percent-encoding do not meet."""
+
+FORM = b"-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+"""What stands for itself in a list of `name=value` joined by `&` (RFC 3986, section 2.3: unreserved)."""
+
 
 def percent_encode(data: bytes, plain: bytes = VISIBLE) -> bytes:
     """The data with every byte that is not in `plain` as `%` and two upper-case hexadecimal digits."""

@@ -36,7 +36,8 @@ class DeadLetterWriter:
 
     Takes: records with the verdict to bury them.
     Gives: finished records back to the PendingQueue, once acknowledged.
-    Holds at most: one letter per lane of the PendingQueue, as the lane of each is blocked.
+    Holds at most: one letter per lane of the PendingQueue, as the lane of each is blocked; as many as a run has, where
+        several of a lane are delivered together.
     """
 
     def __init__(

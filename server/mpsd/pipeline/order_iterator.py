@@ -1,21 +1,30 @@
-"""Which delivery is next: fair over partitions, then over lanes, one of a lane at a time."""
+"""Which delivery is next: fair over partitions, then over lanes, one of a lane at a time, or a run of them."""
 
 from collections import deque
 
 from mpsd.core.delivery import Delivery
+from mpsd.core.lanes import has_failed
 from mpsd.pipeline.pending_queue import PartitionQueue
+
+Turn = tuple[PartitionQueue, Delivery]
 
 
 class OrderIterator:
     """Takes turns over the partitions that have something ready.
 
     Takes: partitions with a ready lane.
-    Gives: heads of lanes; a lane gives nothing more until its head is settled or put back. Those of paused keys are
-        parked with their partition.
+    Gives: heads of lanes; a lane gives nothing more until its head is settled or put back. Where runs are allowed, what
+        the heads leave of the demand is filled with those behind them. Heads of
+        paused keys are parked with their partition.
     Holds at most: each partition once.
+
+    Args:
+        runs_max: how many of one lane may be handed over together, 1 or more; a multiple of it never lies within a run, so
+            that full requests of that size can be cut from what is given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, runs_max: int = 1) -> None:
+        self._runs_max = runs_max
         self._turns: deque[PartitionQueue] = deque()
         self._taken = 0
 
@@ -25,10 +34,10 @@ class OrderIterator:
             queue.in_turn = True
             self._turns.append(queue)
 
-    def take(self, records_max: int, bytes_max: int) -> list[tuple[PartitionQueue, Delivery]]:
+    def take(self, records_max: int, bytes_max: int) -> list[Turn]:
         """Up to so many deliveries; the bytes are passed by one record at most."""
         turns = self._turns
-        taken: list[tuple[PartitionQueue, Delivery]] = []
+        taken: list[Turn] = []
         while turns and len(taken) < records_max and bytes_max > 0:
             queue = turns.popleft()
             ready = queue.lanes.ready
@@ -45,7 +54,26 @@ class OrderIterator:
                 turns.append(queue)
             else:
                 queue.in_turn = False
+        if self._runs_max > 1 and taken and bytes_max > 0:
+            taken = self._with_runs(taken, records_max - len(taken), bytes_max)
         self._taken += len(taken)
+        return taken
+
+    def _with_runs(self, heads: list[Turn], spare: int, bytes_max: int) -> list[Turn]:
+        """Each head with its share of what is spare behind it, as far as it is good for a run.
+
+        In a partition with paused keys nothing is, as a lane need not be a key's.
+        """
+        taken: list[Turn] = []
+        for number, (queue, head) in enumerate(heads):
+            taken.append((queue, head))
+            run_max = min(-(-spare // (len(heads) - number)), -len(taken) % self._runs_max)
+            if run_max <= 0 or bytes_max <= 0 or head.next is None or has_failed(head) or queue.paused_keys:
+                continue
+            run = queue.lanes.take_run(head, run_max)
+            spare -= len(run)
+            bytes_max -= sum(delivery.size_bytes for delivery in run)
+            taken += [(queue, delivery) for delivery in run]
         return taken
 
     def __bool__(self) -> bool:

@@ -55,7 +55,7 @@ class Pipeline:
         self._sink = sink
         self._clock = clock
         self.policy = RetryPolicy(settings.rules)
-        self._order = OrderIterator()
+        self._order = OrderIterator(settings.runs_max)
         self.maps = OffsetMaps(settings.name, settings.map_space)
         self.pending = PendingQueue(
             settings.ordering, settings.records_max, settings.bytes_max, budget, self._on_ready, self._on_room

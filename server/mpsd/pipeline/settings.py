@@ -11,7 +11,7 @@ from mpsd.pipeline.pending_queue import Ordering
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Of one subscription; ranges, defaults and reasons are the configuration's."""
+    """Of one subscription; ranges, defaults and reasons are the configuration's. For `runs_max` see OrderIterator."""
 
     name: str
     sender: Sender
@@ -24,3 +24,4 @@ class Settings:
     commit_interval_s: float
     map_space: MapSpace
     drain_timeout_s: float
+    runs_max: int = 1

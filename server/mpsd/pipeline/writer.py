@@ -14,7 +14,7 @@ from mpsd.core.outcome import Delivered, Outcome, Withdrawn, code_of
 from mpsd.core.rate import TokenBucket
 from mpsd.core.retry import Ack, Bury, Disposition, Hold, Retry, Verdict, in_words
 from mpsd.core.retry_policy import Moment, RetryPolicy, Suspect, Undecided
-from mpsd.pipeline.order_iterator import OrderIterator
+from mpsd.pipeline.order_iterator import OrderIterator, Turn
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.ports import SYSTEM_CLOCK, Clock, DeliveryAdapter, RecordSource
 
@@ -26,15 +26,14 @@ TIMER_S_MIN = 0.001
 """Timers are no finer: what falls due a rounding error from now must not keep the loop from turning to others."""
 UNLIMITED = 1 << 62
 
-Turn = tuple[PartitionQueue, Delivery]
-
 
 class Writer:
     """Keeps the adapter busy, and never sleeps on a retry.
 
     Takes: heads of lanes from the OrderIterator; outcomes from the adapter.
     Gives: deliveries to the adapter; finished records back to the PendingQueue; dead letters to `bury`.
-    Holds at most: `concurrency_max` deliveries in flight; of each lane its head, in back-off or among the suspects.
+    Holds at most: `concurrency_max` deliveries in flight; of each lane its head, in back-off or among the suspects, and
+        likewise those that were handed out with it.
 
     Attributes:
         concurrency_max: what an operator allows at once, below what is configured; may be set at any time.

@@ -13,8 +13,7 @@ from mpsd.core.retry_policy import PolicyRules
 from mpsd.core.status_table import Meaning
 from mpsd.delivery.pull.adapter import PullAdapter
 from mpsd.delivery.pull.settings import PullSettings
-from mpsd.delivery.rest.adapter import RestAdapter
-from mpsd.delivery.rest.settings import ClientTls, RestSettings
+from mpsd.delivery.rest import BatchAdapter, BatchSettings, ClientTls, RestAdapter, RestSettings
 from mpsd.delivery.stream.settings import StreamSettings
 from mpsd.kafka.connection import client_options
 from mpsd.kafka.consumer import GroupSettings
@@ -70,7 +69,10 @@ def _adapter(config: Config, subscription: Subscription, peer: Peer, may_start: 
     delivery = subscription.delivery
     match delivery:
         case RestDelivery():
-            return RestAdapter(rest_settings(subscription.name, delivery), may_start=may_start)
+            settings = rest_settings(subscription, delivery)
+            if settings.batch is not None:
+                return BatchAdapter(settings, settings.batch, may_start=may_start)
+            return RestAdapter(settings, may_start=may_start)
         case StreamDelivery():
             from mpsd.delivery.stream.adapter import StreamAdapter  # noqa: PLC0415 - gRPC takes long to load, and others do without
 
@@ -90,6 +92,7 @@ def endpoint(subscription: Subscription) -> str:
 def pipeline_settings(subscription: Subscription) -> Settings:
     """What the stages are told."""
     retry, breaker, delivery = subscription.retry, subscription.breaker, subscription.delivery
+    batch = delivery.batch if isinstance(delivery, RestDelivery) else None
     return Settings(
         name=subscription.name,
         sender=Sender(subscription=subscription.name, group=subscription.group, endpoint=endpoint(subscription)),
@@ -111,7 +114,7 @@ def pipeline_settings(subscription: Subscription) -> Settings:
             sick_key_after=retry.sick_key_after,
             sick_keys_max=retry.sick_keys_max,
             lost_window_s=retry.lost_window_s,
-            concurrency_max=delivery.concurrency_max,
+            concurrency_max=delivery.concurrency_max * (batch.records_max if batch is not None else 1),
         ),
         burial=RetryRules(
             attempts_max=1,
@@ -122,6 +125,7 @@ def pipeline_settings(subscription: Subscription) -> Settings:
         commit_interval_s=subscription.commit.interval_s,
         map_space=MapSpace(Packing(subscription.commit.metadata), subscription.commit.metadata_units_max),
         drain_timeout_s=subscription.rebalance.drain_timeout_s,
+        runs_max=batch.records_max if batch is not None and batch.keys == "runs" else 1,
     )
 
 
@@ -171,12 +175,12 @@ def pull_settings(subscription: str, delivery: PullDelivery, peer: Peer) -> Pull
     )
 
 
-def rest_settings(subscription: str, delivery: RestDelivery) -> RestSettings:
-    """What the REST adapter is told, secrets in the clear."""
-    auth, tls = delivery.auth, delivery.tls
+def rest_settings(subscription: Subscription, delivery: RestDelivery) -> RestSettings:
+    """What the REST adapters are told, secrets in the clear."""
+    auth, tls, batch = delivery.auth, delivery.tls, delivery.batch
     basic = auth.basic if auth is not None else None
     return RestSettings(
-        subscription=subscription,
+        subscription=subscription.name,
         url=delivery.url,
         concurrency_max=delivery.concurrency_max,
         timeout_s=delivery.timeout_s,
@@ -197,6 +201,13 @@ def rest_settings(subscription: str, delivery: RestDelivery) -> RestSettings:
             cert=str(tls.cert) if tls is not None and tls.cert else None,
             key=str(tls.key) if tls is not None and tls.key else None,
         ),
+        batch=BatchSettings(
+            records_max=batch.records_max,
+            bytes_max=batch.bytes_max,
+            dead_letter_stops_key=subscription.ordering.after_dead_letter == "hold",
+        )
+        if batch.records_max > 1
+        else None,
         status={status: Meaning(meaning) for status, meaning in delivery.status.items()},
     )
 

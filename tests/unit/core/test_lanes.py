@@ -1,8 +1,8 @@
 import pytest
 
-from mpsd.core.delivery import Delivery
+from mpsd.core.delivery import Delivery, Trouble
 from mpsd.core.lanes import Lanes, chain
-from tests.fakes.records import delivery
+from tests.fakes.records import FAILED, delivery
 
 
 def lanes_of(*deliveries: Delivery) -> Lanes:
@@ -91,3 +91,84 @@ def test_a_chain_is_a_lane_in_order() -> None:
 
 def test_lanes_show_what_they_hold() -> None:
     assert repr(lanes_of(delivery(0), delivery(1), delivery(2, b"b"))) == "<Lanes lanes=2 ready=2>"
+
+
+def run_of(count: int) -> tuple[Lanes, list[Delivery]]:
+    """A lane of so many, all handed out in one run."""
+    lane = [delivery(offset) for offset in range(count)]
+    lanes = lanes_of(*lane)
+    assert [head := lanes.take(), *lanes.take_run(head, count)] == lane
+    return lanes, lane
+
+
+def test_a_run_is_what_stands_behind_the_head() -> None:
+    lanes = lanes_of(*(delivery(offset) for offset in range(4)), delivery(4, b"b"))
+    head = lanes.take()
+    assert [each.record.offset for each in lanes.take_run(head, 2)] == [1, 2]
+    assert lanes.take_run(delivery(9), 2) == []
+
+
+def test_a_run_ends_before_one_that_failed_but_not_before_one_that_was_taken_back() -> None:
+    lane = [delivery(offset) for offset in range(4)]
+    lane[1].trouble = Trouble()
+    lane[2].trouble = Trouble(last=FAILED)
+    lanes = lanes_of(*lane)
+    assert lanes.take_run(lanes.take(), 9) == [lane[1]]
+
+
+def test_a_run_that_succeeds_in_order_leaves_nothing_behind() -> None:
+    lanes, lane = run_of(3)
+    for each in lane:
+        lanes.settled(each)
+        assert not lanes.ready
+    assert not lanes.tails
+    assert all(each.next is None for each in lane)
+
+
+def test_one_that_comes_back_behind_its_head_waits_in_its_place() -> None:
+    lanes, (head, second, third) = run_of(3)
+    lanes.put_back(head)
+    lanes.put_back(second)
+    lanes.put_back(third)
+    assert list(lanes.ready) == [head]
+    lanes.settled(lanes.take())
+    assert list(lanes.ready) == [second]
+
+
+def test_one_that_was_handed_out_is_the_head_once_those_before_it_are_finished() -> None:
+    lanes, (head, second, third) = run_of(3)
+    lanes.settled(head)
+    lanes.put_back(second)
+    lanes.put_back(third)
+    assert list(lanes.ready) == [second]
+    lanes.settled(lanes.take())
+    assert list(lanes.ready) == [third]
+
+
+def test_what_is_finished_before_its_head_waits_for_it_and_is_passed_over() -> None:
+    lanes, (head, second, third) = run_of(3)
+    last = delivery(3)
+    lanes.add(last)
+    lanes.settled(second)
+    lanes.settled(third)
+    assert not lanes.ready
+    lanes.settled(head)
+    assert lanes.take() is last
+    assert third.next is None
+
+
+def test_a_lane_ends_with_its_head_where_all_behind_it_are_finished() -> None:
+    lanes, (head, second, third) = run_of(3)
+    lanes.settled(third)
+    lanes.settled(second)
+    lanes.settled(head)
+    assert not lanes.tails
+
+
+def test_one_still_out_behind_finished_ones_becomes_the_head_and_is_not_ready() -> None:
+    lanes, (head, second, third) = run_of(3)
+    lanes.settled(second)
+    lanes.settled(head)
+    assert not lanes.ready
+    lanes.put_back(third)
+    assert list(lanes.ready) == [third]

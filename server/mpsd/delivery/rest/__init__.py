@@ -1,6 +1,7 @@
-"""REST push: one record, one POST over HTTP/1.1 (the delivery contract, part A)."""
+"""REST push over HTTP/1.1: one record, one POST (the delivery contract, part A), or several (part B)."""
 
 from mpsd.delivery.rest.adapter import RestAdapter
-from mpsd.delivery.rest.settings import ClientTls, RestSettings
+from mpsd.delivery.rest.batch_adapter import BatchAdapter
+from mpsd.delivery.rest.settings import BatchSettings, ClientTls, RestSettings
 
-__all__ = ["ClientTls", "RestAdapter", "RestSettings"]
+__all__ = ["BatchAdapter", "BatchSettings", "ClientTls", "RestAdapter", "RestSettings"]

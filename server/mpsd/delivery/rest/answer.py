@@ -1,11 +1,12 @@
 """What an answer says about its delivery: pure, one place for every row of the contract's table."""
 
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Self, assert_never
 
-from mpsd.core.outcome import DELIVERED, Outcome, Rejected, Retryable, Unavailable
+from mpsd.core.outcome import DELIVERED, EXCERPT_BYTES_MAX, Outcome, Rejected, Retryable, Unavailable
 from mpsd.core.retry_after import retry_after_s
 from mpsd.core.status_table import Meaning, StatusTable
+from mpsd.delivery.rest.settings import RestSettings
 
 REASON_CHARACTERS_MAX = 256
 
@@ -18,7 +19,7 @@ class Answer:
         verdict: `Mps-Verdict`, in lower case; empty if absent.
         reason: `Mps-Reason`; empty if absent.
         retry_after: `Retry-After`; empty if absent.
-        excerpt: the beginning of the body.
+        body: as much of it as is kept.
         reusable: the connection can carry another request.
     """
 
@@ -26,7 +27,7 @@ class Answer:
     verdict: bytes
     reason: bytes
     retry_after: bytes
-    excerpt: bytes
+    body: bytes
     reusable: bool
 
 
@@ -36,6 +37,10 @@ class AnswerRules:
 
     statuses: StatusTable
     retry_after_max_s: float
+
+    @classmethod
+    def of(cls, settings: RestSettings) -> Self:
+        return cls(statuses=StatusTable(settings.status), retry_after_max_s=settings.retry_after_max_s)
 
 
 def judge(answer: Answer, rules: AnswerRules, now_s: float) -> Outcome:
@@ -59,7 +64,7 @@ def judge(answer: Answer, rules: AnswerRules, now_s: float) -> Outcome:
 
 
 def _failure(answer: Answer, meaning: Meaning, code: str, wait_s: float | None) -> Outcome:
-    reason, status, excerpt = _reason(answer), answer.status, answer.excerpt
+    reason, status, excerpt = _reason(answer), answer.status, answer.body[:EXCERPT_BYTES_MAX]
     match meaning:
         case Meaning.DELIVERED:
             return DELIVERED
@@ -81,6 +86,10 @@ def _failure(answer: Answer, meaning: Meaning, code: str, wait_s: float | None) 
 
 
 def _reason(answer: Answer) -> str:
-    given = answer.reason.decode("utf-8", "replace")[:REASON_CHARACTERS_MAX]
-    given = "".join([character if character.isprintable() else "?" for character in given])
+    given = printable(answer.reason.decode("utf-8", "replace"))
     return f"answered {answer.status}: {given}" if given else f"answered {answer.status}"
+
+
+def printable(given: str) -> str:
+    """What an application gave as a reason, as far as it is kept."""
+    return "".join([character if character.isprintable() else "?" for character in given[:REASON_CHARACTERS_MAX]])

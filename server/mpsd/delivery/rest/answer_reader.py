@@ -22,27 +22,28 @@ class Nonsense(Exception):  # noqa: N818 - what was received, not what went wron
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerBounds:
-    """How much of an answer is read."""
+    """How much of an answer is read, and how much of its body is kept."""
 
     header_bytes_max: int
     body_bytes_max: int
+    kept_bytes_max: int = EXCERPT_BYTES_MAX
 
 
 class AnswerReader:
     """Reads the answers of one connection, one after the other.
 
-    Holds at most: one head and a chunk as the transport reads it; of a body, an excerpt.
+    Holds at most: one head and a chunk as the transport reads it; of a body, as much as is kept, and a chunk.
     """
 
     __slots__ = (
         "_body_bytes",
         "_bounds",
         "_done",
-        "_excerpt",
         "_found",
         "_framed",
         "_head_bytes",
         "_in_body",
+        "_kept",
         "_parser",
         "_raw_bytes",
         "_reusable",
@@ -102,7 +103,7 @@ class AnswerReader:
         self._status = 0
         self._trailing = False
         self._found: dict[bytes, bytes] = {}
-        self._excerpt = b""
+        self._kept: list[bytes] = []
 
     def _take(self, *, reusable: bool) -> Answer:
         found = self._found
@@ -111,7 +112,7 @@ class AnswerReader:
             verdict=found.get(b"mps-verdict", b"").strip().lower(),
             reason=found.get(b"mps-reason", b"").strip(),
             retry_after=found.get(b"retry-after", b""),
-            excerpt=self._excerpt,
+            body=b"".join(self._kept)[: self._bounds.kept_bytes_max] if self._kept else b"",
             reusable=reusable,
         )
         if answer.status == _SWITCHING_PROTOCOLS:
@@ -148,9 +149,9 @@ class AnswerReader:
     def on_body(self, data: bytes) -> None:
         if self._done:
             return
+        if self._body_bytes < self._bounds.kept_bytes_max:
+            self._kept.append(data)
         self._body_bytes += len(data)
-        if len(self._excerpt) < EXCERPT_BYTES_MAX:
-            self._excerpt = (self._excerpt + data)[:EXCERPT_BYTES_MAX]
 
     def on_message_complete(self) -> None:
         assert self._parser is not None

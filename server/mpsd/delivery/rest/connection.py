@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import Set as AbstractSet
-from typing import Protocol, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 from typing_extensions import override
 
-from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import DELIVERED, Outcome, Retryable
 from mpsd.delivery.rest.answer import Answer
 from mpsd.delivery.rest.answer_reader import AnswerBounds, AnswerReader, Nonsense
@@ -19,7 +18,13 @@ KNOWN_BYTES_MAX = 1024
 NOTHING_KNOWN: frozenset[bytes] = frozenset()
 
 
-class ConnectionOwner(Protocol):
+Item = TypeVar("Item")
+"""What one request carries: a delivery, or several."""
+Result = TypeVar("Result")
+"""What an answer may come to besides the outcomes of a delivery."""
+
+
+class ConnectionOwner(Protocol[Item, Result]):
     """What a connection tells, and what it asks.
 
     Attributes:
@@ -29,28 +34,28 @@ class ConnectionOwner(Protocol):
 
     known: set[bytes]
 
-    def opened(self, connection: "Connection") -> None: ...
-    def answered(self, connection: "Connection", delivery: Delivery, outcome: Outcome) -> None:
-        """The delivery has ended and the connection is free, or closed where `connection.is_closing`."""
+    def opened(self, connection: "Connection[Item, Result]") -> None: ...
+    def answered(self, connection: "Connection[Item, Result]", item: Item, outcome: Outcome | Result) -> None:
+        """What was in flight has ended and the connection is free, or closed where `connection.is_closing`."""
 
-    def lost(self, connection: "Connection", delivery: Delivery | None) -> None:
-        """The connection is gone, and with it the delivery that was in flight on it."""
+    def lost(self, connection: "Connection[Item, Result]", item: Item | None) -> None:
+        """The connection is gone, and with it what was in flight on it."""
 
     def remember(self, answer: bytes) -> None: ...
-    def judge(self, answer: Answer) -> Outcome: ...
+    def judge(self, answer: Answer) -> Outcome | Result: ...
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol, Generic[Item, Result]):
     """A request goes out, an answer comes in.
 
     Attributes:
-        delivery: the one in flight.
+        item: what is in flight.
         started_s: when the last request began, on the loop's clock.
         busy_s: when it was last seen at work, on the loop's clock.
         expires_s: when it is too old to be used again, on the loop's clock.
         fresh: it never waited idle, so that its loss cannot be due to a peer that had closed it in the meantime.
         keep: may be used again after the present answer.
-        fate: what the delivery in flight comes to once the connection is gone; None leaves that to its owner.
+        fate: what is in flight comes to once the connection is gone; None leaves that to its owner.
         has_answer_begun: bytes of the present answer have come.
         opening: what the owner asked it to be opened for.
     """
@@ -61,24 +66,26 @@ class Connection(asyncio.Protocol):
         "_reader",
         "_transport",
         "busy_s",
-        "delivery",
         "expires_s",
         "fate",
         "fresh",
         "has_answer_begun",
         "is_closing",
+        "item",
         "keep",
         "opening",
         "started_s",
     )
 
-    def __init__(self, owner: ConnectionOwner, opening: object, bounds: AnswerBounds, expires_s: float) -> None:
+    def __init__(
+        self, owner: ConnectionOwner[Item, Result], opening: object, bounds: AnswerBounds, expires_s: float
+    ) -> None:
         self._owner = owner
         self._known: AbstractSet[bytes] = owner.known
         self._reader = AnswerReader(bounds)
         self.opening = opening
         self._transport: asyncio.Transport | None = None
-        self.delivery: Delivery | None = None
+        self.item: Item | None = None
         self.started_s = self.busy_s = 0.0
         self.expires_s = expires_s
         self.fresh = True
@@ -87,13 +94,12 @@ class Connection(asyncio.Protocol):
         self.has_answer_begun = False
         self.fate: Outcome | None = None
 
-    def send(self, delivery: Delivery, head: bytes, started_s: float) -> None:
+    def send(self, item: Item, head: bytes, body: bytes | None, started_s: float) -> None:
         """Put a request on the wire; only while nothing is in flight."""
         transport = self._transport
         assert transport is not None
-        self.delivery = delivery
+        self.item = item
         self.started_s = started_s
-        body = delivery.record.value
         if not body:
             transport.write(head)
         elif len(body) <= JOINED_BYTES_MAX:
@@ -103,7 +109,7 @@ class Connection(asyncio.Protocol):
             transport.writelines((head, body))
 
     def abort(self, fate: Outcome | None) -> None:
-        """Give it up at once; the delivery in flight ends when the connection is gone, shortly after."""
+        """Give it up at once; what is in flight ends when the connection is gone, shortly after."""
         if not self.is_closing:
             self.is_closing = True
             self.fate = fate
@@ -129,17 +135,17 @@ class Connection(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        delivery = self.delivery
-        if data in self._known and delivery is not None:
-            self.delivery = None
-            self._owner.answered(self, delivery, DELIVERED)
+        item = self.item
+        if data in self._known and item is not None:
+            self.item = None
+            self._owner.answered(self, item, DELIVERED)
         else:
             self._read(data)
 
     @override
     def eof_received(self) -> None:
-        """No byte comes any more: where that is not how the answer was to end, the delivery is lost."""
-        if self.delivery is not None and not self.is_closing and (answer := self._reader.end()) is not None:
+        """No byte comes any more: where that is not how the answer was to end, the item is lost."""
+        if self.item is not None and not self.is_closing and (answer := self._reader.end()) is not None:
             self._end(answer)
         elif not self.is_closing:
             self.abort(None)
@@ -148,13 +154,13 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_closing = True
         self._reader.close()
-        delivery, self.delivery = self.delivery, None
-        self._owner.lost(self, delivery)
+        item, self.item = self.item, None
+        self._owner.lost(self, item)
 
     def _read(self, data: bytes) -> None:
         if self.is_closing:
             return
-        if self.delivery is None:
+        if self.item is None:
             self.abort(None)
             return
         is_first = not self.has_answer_begun
@@ -170,19 +176,19 @@ class Connection(asyncio.Protocol):
 
     def _end(self, answer: Answer, data: bytes = b"") -> None:
         """Settle; what was sent in one piece, says Delivered and keeps the connection is worth remembering."""
-        delivery = self.delivery
-        assert delivery is not None
+        item = self.item
+        assert item is not None
         outcome = self._owner.judge(answer)
         if outcome is DELIVERED and answer.reusable and 0 < len(data) <= KNOWN_BYTES_MAX:
             self._owner.remember(data)
-        self.delivery = None
+        self.item = None
         self.has_answer_begun = False
         self._known = self._owner.known
         if self._is_unsent():
             self.abort(None)
         elif not (answer.reusable and self.keep):
             self.retire()
-        self._owner.answered(self, delivery, outcome)
+        self._owner.answered(self, item, outcome)
 
     def _is_unsent(self) -> bool:
         """The answer came before the whole request was taken: the rest of it is in the way of any other."""

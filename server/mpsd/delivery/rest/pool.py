@@ -1,17 +1,18 @@
-"""The connections to one endpoint, and the deliveries that wait for one."""
+"""The connections to one endpoint, and what waits for one: an item is a delivery, or several that share a request."""
 
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Generic
 
-from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.delivery import Assignment
 from mpsd.core.outcome import Outcome, Retryable, Undeliverable, Withdrawn
 from mpsd.delivery.rest.answer import Answer
-from mpsd.delivery.rest.connection import Connection
+from mpsd.delivery.rest.connection import Connection, Item, Result
 from mpsd.delivery.rest.connector import ConnectFailed, Connector
-from mpsd.delivery.rest.pool_limits import PoolLimits
+from mpsd.delivery.rest.pool_limits import PoolLimits, Requests
 
 KNOWN_ANSWERS_MAX = 256
 """Answers remembered; as many names of servers and dates as a second may bring."""
@@ -21,44 +22,44 @@ COUNTED = ("opened", "open_failures", "reused_retries", "timeouts", "aborted")
 _GOLDEN_RATIO = 0.618033988749895
 
 
-class Pool:
-    """Makes each delivery once on a connection of its own, and opens and closes connections as need be.
+class Pool(Generic[Item, Result]):
+    """Makes each item one request on a connection of its own, and opens and closes connections as need be.
 
-    Takes: deliveries, at most `connections_max` that have not ended.
-    Gives: their outcomes, never from within `deliver`.
-    Holds at most: `connections_max` connections, opening ones included; the deliveries it has taken.
+    Takes: items; those beyond `connections_max` wait.
+    Gives: what they came to, never from within `deliver`.
+    Holds at most: `connections_max` connections, opening ones included; the items it has taken.
 
     Args:
-        head: the request of a delivery up to its body.
+        requests: how an item becomes a request.
         judge: what an answer means.
-        ended: told once of every delivery, when nothing of it is in flight any more.
-        may_start: asked again for a delivery that had to wait for its connection: a process that was frozen meanwhile may
-            no longer own the record.
+        ended: told once of every item, when nothing of it is in flight any more.
+        may_start: asked again for an item that had to wait for its connection: a process that was frozen meanwhile may
+            no longer own its records.
     """
 
     def __init__(
         self,
         connector: Connector,
         limits: PoolLimits,
-        head: Callable[[Delivery], bytes],
-        judge: Callable[[Answer], Outcome],
-        ended: Callable[[Delivery, Outcome], None],
+        requests: Requests[Item],
+        judge: Callable[[Answer], Outcome | Result],
+        ended: Callable[[Item, Outcome | Result], None],
         may_start: Callable[[], bool] = lambda: True,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._connector = connector
         self._limits = limits
-        self._head = head
+        self._head, self._body, self._concerns = requests.head, requests.body, requests.concerns
         self.judge = judge
         self._ended = ended
         self._may_start = may_start
         self.known: set[bytes] = set()
-        self._connections: set[Connection] = set()
-        self._leaving: set[Connection] = set()
-        self._idle: list[Connection] = []
-        self._waiting: deque[Delivery] = deque()
-        self._waiting_anew: deque[tuple[Delivery, float]] = deque()
-        self._refused: deque[tuple[Delivery, Outcome]] = deque()
+        self._connections: set[Connection[Item, Result]] = set()
+        self._leaving: set[Connection[Item, Result]] = set()
+        self._idle: list[Connection[Item, Result]] = []
+        self._waiting: deque[Item] = deque()
+        self._waiting_anew: deque[tuple[Item, float]] = deque()
+        self._refused: deque[tuple[Item, Outcome]] = deque()
         self._openings: dict[object, asyncio.Task[None]] = {}
         self._draining: set[Assignment | None] = set()
         self._is_closing = False
@@ -67,32 +68,32 @@ class Pool:
         self._requests = 0
         self._sweeping = self._loop.call_later(limits.sweep_s, self._sweep)
 
-    def deliver(self, batch: Sequence[Delivery]) -> None:
+    def deliver(self, batch: Sequence[Item]) -> None:
         now_s = self._loop.time()
         idle = self._idle
-        for delivery in batch:
+        for item in batch:
             if not idle:
-                self._waiting.append(delivery)
-            elif not self._send(connection := idle.pop(), delivery, now_s):
+                self._waiting.append(item)
+            elif not self._send(connection := idle.pop(), item, now_s):
                 idle.append(connection)
         if self._waiting:
             self._open_more()
 
-    def withdraw(self, assignment: Assignment | None) -> Sequence[Delivery]:
+    def withdraw(self, assignment: Assignment | None) -> Sequence[Item]:
         """Those that were not sent, or whose connection is gone; None for those of all assignments."""
         self._settle_refused()
-        waiting = [*self._waiting, *(delivery for delivery, _ in self._waiting_anew)]
-        withdrawn = {delivery: None for delivery in waiting if assignment in {None, delivery.assignment}}
-        self._waiting = deque(delivery for delivery in self._waiting if delivery not in withdrawn)
+        waiting = [*self._waiting, *(item for item, _ in self._waiting_anew)]
+        withdrawn = {item: None for item in waiting if self._is_of(item, assignment)}
+        self._waiting = deque(item for item in self._waiting if item not in withdrawn)
         self._waiting_anew = deque(entry for entry in self._waiting_anew if entry[0] not in withdrawn)
         return list(withdrawn)
 
-    def in_flight(self, assignment: Assignment | None) -> Sequence[Connection]:
+    def in_flight(self, assignment: Assignment | None) -> Sequence[Connection[Item, Result]]:
         """Connections at work on the assignment; None for all."""
         return [
             connection
             for connection in self._connections
-            if connection.delivery is not None and assignment in {None, connection.delivery.assignment}
+            if connection.item is not None and self._is_of(connection.item, assignment)
         ]
 
     def abort(self, assignment: Assignment | None, outcome: Outcome) -> None:
@@ -136,7 +137,7 @@ class Pool:
             **{name: self._counts[name] for name in COUNTED},
         }
 
-    def answered(self, connection: Connection, delivery: Delivery, outcome: Outcome) -> None:
+    def answered(self, connection: Connection[Item, Result], item: Item, outcome: Outcome | Result) -> None:
         """A connection has read its answer; see `ConnectionOwner`."""
         if connection.is_closing:
             self._let_go(connection)
@@ -149,9 +150,9 @@ class Pool:
                 self._employ(connection)
             else:
                 self._idle.append(connection)
-        self._ended(delivery, outcome)
+        self._ended(item, outcome)
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: Connection[Item, Result]) -> None:
         """A connection stands; see `ConnectionOwner`."""
         if self._is_closing or self._openings.pop(connection.opening, None) is None:
             self._leaving.add(connection)
@@ -165,7 +166,7 @@ class Pool:
                 return
         self._employ(connection)
 
-    def lost(self, connection: Connection, delivery: Delivery | None) -> None:
+    def lost(self, connection: Connection[Item, Result], item: Item | None) -> None:
         """A connection is gone; see `ConnectionOwner`.
 
         One that was used before may have been closed by the peer at the moment it was used again, so what was sent on it
@@ -176,8 +177,8 @@ class Pool:
         if connection in self._idle:
             self._idle.remove(connection)
         self._gone.set()
-        if delivery is not None:
-            self._judge_lost(connection, delivery)
+        if item is not None:
+            self._judge_lost(connection, item)
         self._open_more()
 
     def remember(self, answer: bytes) -> None:
@@ -186,50 +187,54 @@ class Pool:
             self.known.clear()
         self.known.add(answer)
 
-    def _judge_lost(self, connection: Connection, delivery: Delivery) -> None:
+    def _judge_lost(self, connection: Connection[Item, Result], item: Item) -> None:
         if connection.fate is not None:
-            self._ended(delivery, connection.fate)
+            self._ended(item, connection.fate)
         elif connection.fresh or connection.has_answer_begun:
             begun = "in the middle of the answer" if connection.has_answer_begun else "before any answer"
-            self._ended(delivery, Retryable(code="connection_lost", reason=f"connection lost {begun}", lost=True))
-        elif not self._draining.isdisjoint((None, delivery.assignment)):
-            self._ended(delivery, Withdrawn(reason="connection lost while its partition was leaving"))
+            self._ended(item, Retryable(code="connection_lost", reason=f"connection lost {begun}", lost=True))
+        elif any(self._is_of(item, assignment) for assignment in self._draining):
+            self._ended(item, Withdrawn(reason="connection lost while its partition was leaving"))
         else:
             self._counts["reused_retries"] += 1
-            self._waiting_anew.append((delivery, connection.started_s))
+            self._waiting_anew.append((item, connection.started_s))
 
-    def _send(self, connection: Connection, delivery: Delivery, started_s: float) -> bool:
+    def _is_of(self, item: Item, assignment: Assignment | None) -> bool:
+        """None stands for all assignments."""
+        return assignment is None or self._concerns(item, assignment)
+
+    def _send(self, connection: Connection[Item, Result], item: Item, started_s: float) -> bool:
         """False where HTTP cannot carry the record; the connection is as free as before."""
-        head = self._head(delivery)
+        head = self._head(item)
         if len(head) <= self._limits.head_bytes_max:
             self._requests += 1
-            connection.send(delivery, head, started_s)
+            connection.send(item, head, self._body(item), started_s)
             return True
         if not self._refused:
             self._loop.call_soon(self._settle_refused)
         reason = f"needs {len(head)} bytes of headers, of which {self._limits.head_bytes_max} are allowed"
-        self._refused.append((delivery, Undeliverable(code="headers_too_large", reason=reason)))
+        self._refused.append((item, Undeliverable(code="headers_too_large", reason=reason)))
         return False
 
-    def _send_late(self, connection: Connection, delivery: Delivery, started_s: float) -> bool:
+    def _send_late(self, connection: Connection[Item, Result], item: Item, started_s: float) -> bool:
         if self._may_start():
-            return self._send(connection, delivery, started_s)
-        self._ended(delivery, Withdrawn(reason="the lease was over before a connection was there"))
+            return self._send(connection, item, started_s)
+        self._ended(item, Withdrawn(reason="the lease was over before a connection was there"))
         return False
 
     def _settle_refused(self) -> None:
         while self._refused:
             self._ended(*self._refused.popleft())
 
-    def _employ(self, connection: Connection) -> None:
-        """It is free: for a delivery that waits, else for later."""
+    def _employ(self, connection: Connection[Item, Result]) -> None:
+        """It is free: for an item that waits, else for later."""
         while self._waiting:
             if self._send_late(connection, self._waiting.popleft(), self._loop.time()):
                 return
         connection.fresh = False
         self._idle.append(connection)
 
-    def _let_go(self, connection: Connection) -> None:
+    def _let_go(self, connection: Connection[Item, Result]) -> None:
         """It is closing: another may take its place."""
         self._connections.discard(connection)
         self._leaving.add(connection)
@@ -237,7 +242,7 @@ class Pool:
             self._open_more()
 
     def _open_more(self) -> None:
-        """One opening for each delivery that waits, within the bound."""
+        """One opening for each item that waits, within the bound."""
         if self._is_closing:
             return
         wanted = len(self._waiting) + len(self._waiting_anew) - len(self._openings)
@@ -259,7 +264,7 @@ class Pool:
                 self._ended(self._waiting.popleft(), failed.outcome)
             self._open_more()
 
-    def _make(self, opening: object) -> Connection:
+    def _make(self, opening: object) -> Connection[Item, Result]:
         spread = AGE_SPREAD * (self._counts["opened"] * _GOLDEN_RATIO % 1)
         expires_s = self._loop.time() + self._limits.age_max_s * (1 - spread)
         return Connection(self, opening, self._limits.bounds, expires_s)
@@ -274,7 +279,7 @@ class Pool:
         for connection in list(self._connections):
             if now_s >= connection.expires_s:
                 connection.keep = False
-            if connection.delivery is not None:
+            if connection.item is not None:
                 connection.busy_s = now_s
                 if now_s - connection.started_s >= limits.timeout_s and not connection.is_closing:
                     self._counts["timeouts"] += 1
@@ -283,7 +288,7 @@ class Pool:
             elif not connection.keep or now_s - max(connection.busy_s, connection.started_s) >= limits.idle_max_s:
                 self._close_idle(connection)
 
-    def _close_idle(self, connection: Connection) -> None:
+    def _close_idle(self, connection: Connection[Item, Result]) -> None:
         if connection in self._idle:
             self._idle.remove(connection)
             connection.retire()

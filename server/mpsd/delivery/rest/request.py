@@ -20,9 +20,9 @@ ASSIGNMENTS_CACHED_MAX = 4096
 """Written beginnings kept; assignments that are over leave theirs behind until then."""
 
 OCTET_STREAM = b"application/octet-stream"
-_CONTENT_TYPE = re.compile(rb"[!-~](?:[\t -~]{0,1022}[!-~])?")
-_TRACE_PARENT = re.compile(rb"[!-~]{1,256}")
-_TRACE_STATE = re.compile(rb"[!-~](?:[\t -~]{0,1022}[!-~])?")
+CONTENT_TYPE = re.compile(rb"[!-~](?:[\t -~]{0,1022}[!-~])?")
+TRACE_PARENT = re.compile(rb"[!-~]{1,256}")
+TRACE_STATE = re.compile(rb"[!-~](?:[\t -~]{0,1022}[!-~])?")
 
 
 class _Beginning(NamedTuple):
@@ -50,7 +50,7 @@ class RequestHeads:
 
     def __init__(self, settings: RestSettings, endpoint: Endpoint, wall_s: Callable[[], float]) -> None:
         self._wall_s = wall_s
-        self._opening = _opening_lines(settings, endpoint)
+        self._opening = opening_lines(settings, endpoint)
         self._signer = Signer(settings.webhook_secrets) if settings.webhook_secrets else None
         self._as_events = settings.body == "cloudevents-binary"
         self._is_plain = not self._as_events and self._signer is None
@@ -126,11 +126,11 @@ class RequestHeads:
 
     def _header_parts(self, record: Record) -> Iterator[bytes]:
         """What comes of the record's own headers, and what CloudEvents adds."""
-        content_type = _first(record, "content-type", _CONTENT_TYPE)
+        content_type = first_header(record, "content-type", CONTENT_TYPE)
         yield b"Content-Type: %b\r\n" % (content_type or OCTET_STREAM)
-        if trace_parent := _first(record, "traceparent", _TRACE_PARENT):
+        if trace_parent := first_header(record, "traceparent", TRACE_PARENT):
             yield b"traceparent: %b\r\n" % trace_parent
-        if trace_state := _first(record, "tracestate", _TRACE_STATE):
+        if trace_state := first_header(record, "tracestate", TRACE_STATE):
             yield b"tracestate: %b\r\n" % trace_state
         mapped: dict[str, bytes] = {}
         if self._as_events and not is_structured((content_type or b"").decode()):
@@ -143,7 +143,7 @@ class RequestHeads:
                 yield b"Mps-Header-%b: %b\r\n" % (percent_encode(name.encode(), TOKEN), percent_encode(given or b""))
 
 
-def _opening_lines(settings: RestSettings, endpoint: Endpoint) -> bytes:
+def opening_lines(settings: RestSettings, endpoint: Endpoint) -> bytes:
     """Request line and the headers that no record changes."""
     headers = {"Host": endpoint.authority, "User-Agent": "mpsd", **settings.headers}
     if settings.basic is not None:
@@ -156,7 +156,7 @@ def _opening_lines(settings: RestSettings, endpoint: Endpoint) -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
 
 
-def _first(record: Record, wanted: str, valid: re.Pattern[bytes]) -> bytes | None:
+def first_header(record: Record, wanted: str, valid: re.Pattern[bytes]) -> bytes | None:
     """The first header of that name, in any case, whose value HTTP can carry."""
     for name, value in record.headers:
         if value and name.lower() == wanted and valid.fullmatch(value):

@@ -24,15 +24,32 @@ class ClientTls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSettings:
+    """Several records in one request.
+
+    Attributes:
+        records_max: of one request, 2 or more.
+        bytes_max: keys, values and headers of one request; a record that is larger goes alone.
+        dead_letter_stops_key: a dead-lettered record withdraws the later ones of its key.
+    """
+
+    records_max: int
+    bytes_max: int
+    dead_letter_stops_key: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RestSettings:
     """One endpoint of one subscription; ranges and reasons of the defaults are the configuration's.
 
     Attributes:
+        concurrency_max: requests in flight.
         timeout_s: from the request's first byte to the answer's last.
         connect_timeout_s: name resolution, connection and TLS handshake together.
         headers: added to every request; `Authorization` comes from `basic` or `bearer`.
         basic: user name and password.
         webhook_secrets: at most two, each `whsec_` and base64.
+        batch: None: each record has a request of its own.
         status: answers that mean something else than the contract's table says.
     """
 
@@ -53,6 +70,7 @@ class RestSettings:
     bearer: str | None = field(default=None, repr=False)
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     tls: ClientTls = ClientTls()
+    batch: BatchSettings | None = None
     status: Mapping[int, Meaning] = field(default_factory=dict)
 
 

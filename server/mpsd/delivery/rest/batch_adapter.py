@@ -1,0 +1,224 @@
+"""The delivery port over HTTP/1.1, several records in each request (the delivery contract, part B)."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from mpsd.core.batches import Batches
+from mpsd.core.delivery import Assignment, Delivery, Lane
+from mpsd.core.outcome import DELIVERED, EXCERPT_BYTES_MAX, Outcome, Rejected, Retryable, Withdrawn
+from mpsd.core.record import RECORD_OVERHEAD_BYTES
+from mpsd.delivery.rest.adapter import NOT_SENT, reached
+from mpsd.delivery.rest.answer import Answer, AnswerRules, judge
+from mpsd.delivery.rest.answer_reader import AnswerBounds
+from mpsd.delivery.rest.batch_answer import FAILURE_BYTES_MAX, Unbelievable, failures
+from mpsd.delivery.rest.connector import LookUp, look_up
+from mpsd.delivery.rest.endpoint_pool import EndpointPool
+from mpsd.delivery.rest.events import Batch, BatchRequests, identity
+from mpsd.delivery.rest.pool_limits import Requests
+from mpsd.delivery.rest.settings import BatchSettings, RestSettings
+from mpsd.ports import Demand, Peer
+
+log = logging.getLogger("mpsd.delivery")
+
+BEHIND_A_FAILURE = Withdrawn(reason="behind one of its key that failed")
+BEHIND_ANOTHER_REQUEST = Withdrawn(reason="behind one of its key that is in another request")
+
+
+class BatchAdapter:
+    """Posts what is handed over together in as few requests as the bounds allow, without waiting for more.
+
+    Takes: deliveries, as many as fit into the requests that may be started.
+    Gives: one outcome for each.
+    Holds at most: `concurrency_max` requests in flight; where large records or runs make requests smaller, those that were
+        handed over with them wait for a connection.
+
+    Args:
+        wall_s: seconds since the epoch, for signatures and dates.
+        look_up: where the addresses of the URL's host come from.
+        may_start: whether a delivery may start now; asked for those that waited for a connection, as time may have passed.
+
+    Raises:
+        ConfigError: the URL, a webhook secret, or a file of the TLS settings cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: RestSettings,
+        batch: BatchSettings,
+        *,
+        wall_s: Callable[[], float] = time.time,
+        look_up: LookUp = look_up,
+        may_start: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._settings = settings
+        self._may_start = may_start
+        self._wall_s = wall_s
+        self._requests, self._connector = reached(settings, wall_s, look_up, BatchRequests)
+        self._rules = AnswerRules.of(settings)
+        self._records_max = batch.records_max
+        self._request_bytes = batch.bytes_max + batch.records_max * RECORD_OVERHEAD_BYTES
+        self._dead_letter_stops_key = batch.dead_letter_stops_key
+        self._batches = Batches(batch.records_max, batch.bytes_max, settings.concurrency_max * batch.records_max)
+        self._endpoint: EndpointPool[Batch, Answer] | None = None
+        self._free = settings.concurrency_max
+        self._left: list[Delivery] = []
+        self._is_closed = False
+        self._cut = 0
+        self._unbelievable = 0
+
+    async def start(self, on_demand: Callable[[], None], settle: Callable[[Delivery, Outcome], None]) -> None:
+        """Connections are opened when deliveries need them, so that a dead endpoint does not hinder the start."""
+        settings = self._settings
+        body_bytes_max = settings.response_body_bytes_max + self._records_max * FAILURE_BYTES_MAX
+        self._on_demand = on_demand
+        self._settle = settle
+        self._loop = asyncio.get_running_loop()
+        self._endpoint = EndpointPool(
+            settings,
+            AnswerBounds(
+                header_bytes_max=settings.response_header_bytes_max,
+                body_bytes_max=body_bytes_max,
+                kept_bytes_max=body_bytes_max,
+            ),
+            self._connector,
+            Requests(head=self._requests.head, body=Batch.take_body, concerns=Batch.concerns),
+            self._judge,
+            self._ended,
+            self._take_back,
+            self._may_start,
+        )
+
+    def demand(self) -> Demand:
+        free = 0 if self._is_closed else max(0, self._free)
+        return Demand(free * self._records_max, free * self._request_bytes)
+
+    def deliver(self, batch: Sequence[Delivery]) -> None:
+        """See `DeliveryAdapter`."""
+        assert self._endpoint is not None
+        assert not self._is_closed
+        assert len(batch) <= self._free * self._records_max
+        grouped = self._batches.group(batch)
+        self._free -= len(grouped.requests)
+        self._endpoint.pool.deliver([Batch(deliveries) for deliveries in grouped.requests])
+        if grouped.left:
+            if not self._left:
+                self._loop.call_soon(self._settle_left)
+            self._left += grouped.left
+
+    async def revoke(self, assignment: Assignment, deadline_s: float) -> None:
+        """See `DeliveryAdapter`. At the deadline whole requests are aborted, and what shares them is withdrawn with it."""
+        self._settle_left()
+        if self._endpoint is not None:
+            await self._endpoint.drain(assignment, deadline_s)
+        self._batches.forget(assignment)
+
+    async def close(self, deadline_s: float) -> None:
+        """See `DeliveryAdapter`."""
+        self._is_closed = True
+        self._settle_left()
+        if self._endpoint is not None:
+            await self._endpoint.drain(None, deadline_s)
+            await self._endpoint.pool.close()
+        await self._connector.close()
+
+    def on_peers(self, peers: Sequence[Peer]) -> None:
+        """See `DeliveryAdapter`; one who is called by us has no need of it."""
+
+    def statistics(self) -> Mapping[str, int | float | str]:
+        own = {
+            "free": self._free,
+            "batches_cut": self._cut,
+            "answers_unbelievable": self._unbelievable,
+            "suspects": len(self._batches),
+        }
+        if self._endpoint is None:
+            return own
+        return {**own, "addresses": self._connector.addresses, **self._endpoint.pool.statistics()}
+
+    def _judge(self, answer: Answer) -> Outcome | Answer:
+        """An answer that names records is judged together with what it answers."""
+        outcome = judge(answer, self._rules, self._wall_s())
+        return answer if outcome is DELIVERED and answer.body.strip() else outcome
+
+    def _ended(self, batch: Batch, result: Outcome | Answer) -> None:
+        """A request has ended: the one place where its deliveries are settled."""
+        endpoint = self._endpoint
+        assert endpoint is not None
+        self._free += 1
+        had_none = self._free == 1
+        self._conclude(batch.deliveries, result)
+        if endpoint.drains:
+            endpoint.ended(batch)
+        if had_none and self._free > 0:
+            self._on_demand()
+
+    def _conclude(self, deliveries: Sequence[Delivery], result: Outcome | Answer) -> None:
+        if isinstance(result, Answer):
+            try:
+                named = self._named(deliveries, result)
+            except Unbelievable as error:
+                self._unbelievable += 1
+                reason = f"answered {result.status} with {error}"
+                result = Retryable(
+                    code="batch_answer", reason=reason, status=result.status, excerpt=result.body[:EXCERPT_BYTES_MAX]
+                )
+            else:
+                self._settle_each(deliveries, named)
+                return
+        if isinstance(result, Retryable | Rejected) and len(deliveries) > 1:
+            self._cut_in_half(deliveries, result)
+        elif result is DELIVERED:
+            self._batches.settled(deliveries)
+            for delivery in deliveries:
+                self._settle(delivery, DELIVERED)
+        else:
+            self._settle_each(deliveries, dict.fromkeys(deliveries, result))
+
+    def _named(self, deliveries: Sequence[Delivery], answer: Answer) -> Mapping[Delivery, Outcome]:
+        by_id = {identity(delivery).decode(): delivery for delivery in deliveries}
+        found = failures(answer, by_id, self._rules)
+        return {by_id[record_id]: outcome for record_id, outcome in found.items()}
+
+    def _settle_each(self, deliveries: Sequence[Delivery], failed: Mapping[Delivery, Outcome]) -> None:
+        """Of one lane only a prefix can succeed: what is behind a failure was not to be looked at."""
+        self._batches.settled(deliveries)
+        stopped: set[tuple[Assignment, Lane]] = set()
+        for delivery in deliveries:
+            lane = (delivery.assignment, delivery.lane)
+            outcome = failed.get(delivery, DELIVERED)
+            if delivery.lane is not None and lane in stopped:
+                outcome = BEHIND_A_FAILURE
+            elif outcome is not DELIVERED and (self._dead_letter_stops_key or not isinstance(outcome, Rejected)):
+                stopped.add(lane)
+            self._settle(delivery, outcome)
+
+    def _cut_in_half(self, deliveries: Sequence[Delivery], outcome: Retryable | Rejected) -> None:
+        """Someone among them is to blame: nobody is charged before it is known who."""
+        self._cut += 1
+        self._batches.cut(deliveries)
+        words = "%s and %d more in one request: %s; delivered again in two"
+        extra = {"code": "delivery.batch_cut", "subscription": self._settings.subscription}
+        log.warning(words, deliveries[0], len(deliveries) - 1, outcome.reason, extra=extra)
+        withdrawn = Withdrawn(reason=f"with {len(deliveries) - 1} others in a request that failed: {outcome.reason}")
+        for delivery in deliveries:
+            self._settle(delivery, withdrawn)
+
+    def _take_back(self, batch: Batch, assignment: Assignment | None) -> None:
+        """What was not sent yet of a partition that leaves; the others of its request go on."""
+        endpoint = self._endpoint
+        assert endpoint is not None
+        others = [each for each in batch.deliveries if assignment is not None and each.assignment is not assignment]
+        self._free += not others
+        kept = set(others)
+        for delivery in batch.deliveries:
+            if delivery not in kept:
+                self._settle(delivery, NOT_SENT)
+        if others:
+            endpoint.pool.deliver([Batch(others)])
+
+    def _settle_left(self) -> None:
+        left, self._left = self._left, []
+        for delivery in left:
+            self._settle(delivery, BEHIND_ANOTHER_REQUEST)

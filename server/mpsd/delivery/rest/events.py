@@ -1,0 +1,218 @@
+"""Several records in one body: a JSON array of CloudEvents.
+
+What a record's POST of its own says in headers stands here in extension attributes: `Mps-Attempt` is `mpsattempt`. Bytes
+that need not be text (the key, headers) are percent-encoded as there; numbers that may not fit 32 bits are strings, as
+CloudEvents knows no larger integers. An ordinary record (first attempt, no headers of its own) is one formatting operation.
+
+Source: CloudEvents 1.0.2, JSON event format, sections 3.1 and 4; distributed tracing extension.
+"""
+
+from base64 import b64encode
+from binascii import b2a_base64
+from collections.abc import Callable, Iterator, Sequence
+from json import dumps, loads
+from typing import NamedTuple
+
+from mpsd.core.cloudevents import RECORD_TYPE, rfc3339
+from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.percent import FORM, JSON_TEXT, percent_encode
+from mpsd.core.record import Record
+from mpsd.delivery.rest.request import (
+    ASSIGNMENTS_CACHED_MAX,
+    CONTENT_TYPE,
+    TRACE_PARENT,
+    TRACE_STATE,
+    first_header,
+    opening_lines,
+)
+from mpsd.delivery.rest.settings import Endpoint, RestSettings
+from mpsd.delivery.rest.signature import Signer
+
+TIMESTAMP_END_MS = 253_402_300_800_000
+"""The year 10000, which RFC 3339 cannot say."""
+MEDIA_TYPE = b"application/cloudevents-batch+json"
+
+
+class Batch:
+    """One request.
+
+    Attributes:
+        body: of the request, between its making and its sending.
+    """
+
+    __slots__ = ("body", "deliveries")
+
+    def __init__(self, deliveries: Sequence[Delivery]) -> None:
+        self.deliveries = deliveries
+        self.body = b""
+
+    def take_body(self) -> bytes:
+        """What goes out; it is not kept here, as the transport has it then."""
+        body, self.body = self.body, b""
+        return body
+
+    def concerns(self, assignment: Assignment) -> bool:
+        return any(delivery.assignment is assignment for delivery in self.deliveries)
+
+
+class _Beginning(NamedTuple):
+    """What the events of one assignment have in common.
+
+    Attributes:
+        members: up to what differs.
+        ordinary: format of a whole event for id, offset, timestamp, key and value; see `_ORDINARY`.
+    """
+
+    members: bytes
+    ordinary: bytes
+
+
+class BatchRequests:
+    """Writes the requests to one endpoint.
+
+    Args:
+        wall_s: seconds since the epoch, for signatures.
+    """
+
+    def __init__(self, settings: RestSettings, endpoint: Endpoint, wall_s: Callable[[], float]) -> None:
+        self._wall_s = wall_s
+        self._subscription = settings.subscription
+        self._opening = opening_lines(settings, endpoint) + b"Content-Type: %b\r\n" % MEDIA_TYPE
+        self._signer = Signer(settings.webhook_secrets) if settings.webhook_secrets else None
+        self._beginnings: dict[Assignment, _Beginning] = {}
+        self._second = -1
+        self._second_text = b""
+
+    def head(self, batch: Batch) -> bytes:
+        """Request line and headers with the empty line at their end; the body is the batch's from then on."""
+        body = batch.body = b"[%b]" % b",".join(self._events(batch.deliveries))
+        signature = b""
+        if self._signer is not None:
+            first = identity(batch.deliveries[0])
+            signature = self._signer.headers(b"%b+%d" % (first, len(batch.deliveries) - 1), body, int(self._wall_s()))
+        count = len(batch.deliveries)
+        return b"%b%bMps-Records: %d\r\nContent-Length: %d\r\n\r\n" % (self._opening, signature, count, len(body))
+
+    def _events(self, deliveries: Sequence[Delivery]) -> Iterator[bytes]:
+        beginnings = self._beginnings
+        for delivery in deliveries:
+            assignment, record = delivery.assignment, delivery.record
+            beginning = beginnings.get(assignment) or self._begin(assignment)
+            value, key, timestamp, offset = record.value, record.key, record.timestamp, record.offset
+            if (
+                record.headers
+                or value is None
+                or key is None
+                or not 0 <= timestamp < TIMESTAMP_END_MS
+                or delivery.trouble is not None
+                or delivery.replay is not None
+            ):
+                yield b"".join(self._parts(delivery, beginning))
+                continue
+            if key.translate(None, JSON_TEXT):
+                key = percent_encode(key, JSON_TEXT)
+            data = b2a_base64(value, newline=False)
+            yield beginning.ordinary % (offset, offset, timestamp, self._time(timestamp), key, data)
+
+    def _begin(self, assignment: Assignment) -> _Beginning:
+        tp = assignment.tp
+        members = b'{"specversion":"1.0","type":"%b","source":"/kafka/%b/%d",%b' % (
+            RECORD_TYPE,
+            percent_encode(tp.topic.encode(), JSON_TEXT),
+            tp.partition,
+            b'"mpssubscription":%b,"mpstopic":%b,"mpspartition":%d,"mpsepoch":%d,'
+            % (dumps(self._subscription).encode(), dumps(tp.topic).encode(), tp.partition, assignment.epoch),
+        )
+        fixed = members.replace(b"%", b"%%")
+        place = _place(tp.topic, tp.partition).replace(b"%", b"%%")
+        ordinary = (
+            b'%b"id":"%b/%%d","mpsoffset":"%%d","mpstimestamp":"%%d","time":"%%b","mpskey":"%%b","mpsattempt":1,'
+            b'"datacontenttype":"application/octet-stream","data_base64":"%%b"}' % (fixed, place)
+        )
+        beginning = _Beginning(members, ordinary)
+        if len(self._beginnings) >= ASSIGNMENTS_CACHED_MAX:
+            self._beginnings.clear()
+        self._beginnings[assignment] = beginning
+        return beginning
+
+    def _time(self, timestamp_ms: int) -> bytes:
+        """In words; records that follow each other are mostly of one second."""
+        second, millisecond = divmod(timestamp_ms, 1000)
+        if second != self._second:
+            self._second, self._second_text = second, (rfc3339(second * 1000) or b"").removesuffix(b"000Z")
+        return b"%b%03dZ" % (self._second_text, millisecond)
+
+    def _parts(self, delivery: Delivery, beginning: _Beginning) -> Iterator[bytes]:
+        record = delivery.record
+        yield beginning.members
+        yield b'"id":"%b","mpsoffset":"%d"' % (identity(delivery), record.offset)
+        if record.timestamp >= 0:
+            yield b',"mpstimestamp":"%d"' % record.timestamp
+            if record.timestamp < TIMESTAMP_END_MS:
+                yield b',"time":"%b"' % self._time(record.timestamp)
+        if record.key is not None:
+            yield b',"mpskey":"%b"' % percent_encode(record.key, JSON_TEXT)
+        yield b',"mpsattempt":%d' % delivery.attempt
+        if delivery.replay is not None:
+            yield b',"mpsreplay":"%b"' % percent_encode(delivery.replay.encode(), JSON_TEXT)
+        if trace_parent := first_header(record, "traceparent", TRACE_PARENT):
+            yield b',"traceparent":%b' % _text(trace_parent)
+        if trace_state := first_header(record, "tracestate", TRACE_STATE):
+            yield b',"tracestate":%b' % _text(trace_state)
+        if record.headers:
+            yield b',"mpsheaders":"%b"' % b"&".join([_field(name, value) for name, value in record.headers])
+        yield from _data(record)
+        yield b"}"
+
+
+def identity(delivery: Delivery) -> bytes:
+    """The `id` of its event, the same for every delivery of a record: what `Idempotency-Key` is elsewhere."""
+    record = delivery.record
+    place = b"%b/%d" % (_place(record.topic, record.partition), record.offset)
+    return place if delivery.replay is None else place + b"#" + percent_encode(delivery.replay.encode(), JSON_TEXT)
+
+
+def _place(topic: str, partition: int) -> bytes:
+    return b"%b/%d" % (percent_encode(topic.encode(), JSON_TEXT), partition)
+
+
+def _data(record: Record) -> Iterator[bytes]:
+    """The value, as JSON where it says that it is and is."""
+    value = record.value
+    content_type = first_header(record, "content-type", CONTENT_TYPE) or b"application/octet-stream"
+    if value is None:
+        yield b',"mpstombstone":true'
+        return
+    yield b',"datacontenttype":%b' % _text(content_type)
+    if _is_json_type(content_type) and _is_json(value):
+        yield b',"data":%b' % value
+    else:
+        yield b',"data_base64":"%b"' % b64encode(value)
+
+
+def _is_json_type(content_type: bytes) -> bool:
+    """Source: CloudEvents 1.0.2, JSON event format, section 3.1: the subtype is `json`, or ends with `+json`."""
+    media_type = content_type.split(b";", 1)[0].strip().lower()
+    return media_type.endswith((b"/json", b"+json"))
+
+
+def _is_json(value: bytes) -> bool:
+    """Whether it is one JSON text in UTF-8, so that it can stand in another."""
+    try:
+        loads(value.decode(), parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _field(name: str, value: bytes | None) -> bytes:
+    encoded = percent_encode(name.encode(), FORM)
+    return encoded if value is None else b"%b=%b" % (encoded, percent_encode(value, FORM))
+
+
+def _text(value: bytes) -> bytes:
+    return dumps(value.decode("latin-1")).encode()

@@ -1,0 +1,158 @@
+import json
+from base64 import b64decode
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import pytest
+
+from mpsd.core.delivery import Delivery, Trouble
+from mpsd.delivery.rest.events import Batch, BatchRequests
+from mpsd.delivery.rest.settings import Endpoint, RestSettings
+from tests.fakes.records import Row, assigned
+
+URL = "http://127.0.0.1:8000/orders"
+
+
+def made(**fields: object) -> Delivery:
+    partition = 5
+    row = Row(partition=partition, offset=1842, timestamp=1_700_000_000_123)
+    for name, value in fields.items():
+        setattr(row, name, value)
+    return Delivery(row, assigned(partition, 9), row.key, 1)
+
+
+def posted(*given: Delivery, **settings: object) -> tuple[str, list[dict[str, object]]]:
+    told = RestSettings(subscription="bil%ling", url=URL, **settings)  # type: ignore[arg-type]
+    requests = BatchRequests(told, Endpoint.of(URL), lambda: 1_700_000_000.0)
+    batch = Batch(given)
+    head = requests.head(batch).decode()
+    body = batch.take_body()
+    assert f"Content-Length: {len(body)}\r\n" in head
+    assert batch.take_body() == b""
+    return head, json.loads(body)
+
+
+def event(given: Delivery) -> dict[str, object]:
+    _, (only,) = posted(given)
+    return only
+
+
+def test_an_ordinary_record_is_an_event() -> None:
+    head, events = posted(made(key=b"k1", value=b"\x00\xff"), made(offset=1843, timestamp=1_700_000_000_124))
+    assert head.startswith("POST /orders HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n")
+    assert "\r\nMps-Records: 2\r\n" in head
+    assert "\r\nContent-Type: application/cloudevents-batch+json\r\n" in head
+    assert events[0] == {
+        "specversion": "1.0",
+        "type": "kafka.record.v1",
+        "source": "/kafka/orders/5",
+        "id": "orders/5/1842",
+        "time": "2023-11-14T22:13:20.123Z",
+        "mpssubscription": "bil%ling",
+        "mpstopic": "orders",
+        "mpspartition": 5,
+        "mpsoffset": "1842",
+        "mpsepoch": 9,
+        "mpstimestamp": "1700000000123",
+        "mpskey": "k1",
+        "mpsattempt": 1,
+        "datacontenttype": "application/octet-stream",
+        "data_base64": "AP8=",
+    }
+    assert (events[1]["id"], events[1]["time"]) == ("orders/5/1843", "2023-11-14T22:13:20.124Z")
+
+
+def test_attributes_are_named_as_cloudevents_asks() -> None:
+    given = made(headers=(("a", b"b"), ("traceparent", b"00-1-2-03"), ("tracestate", b"k=v")))
+    given.replay = "r-1"
+    for name in event(given).keys() - {"data_base64"}:
+        assert name.isalnum()
+        assert name.islower()
+
+
+@pytest.mark.parametrize("headers", [(), (("h", b"1"),)])
+@pytest.mark.parametrize("key", [b"", b"plain", b'"\\%\x00\xff', "schlüssel".encode()])
+def test_any_key_survives(key: bytes, headers: tuple[tuple[str, bytes], ...]) -> None:
+    assert unquote_to_bytes(str(event(made(key=key, headers=headers))["mpskey"])) == key
+
+
+def test_no_key_and_no_time_are_absent() -> None:
+    assert "mpskey" not in event(made(key=None))
+    without = event(made(timestamp=-1))
+    assert not {"time", "mpstimestamp"} & without.keys()
+
+
+def test_a_time_beyond_the_calendar_is_a_number_only() -> None:
+    late = event(made(timestamp=253_402_300_800_000))
+    assert late["mpstimestamp"] == "253402300800000"
+    assert "time" not in late
+
+
+def test_a_tombstone_has_no_data_and_an_empty_value_has_some() -> None:
+    tombstone = event(made(value=None))
+    assert tombstone["mpstombstone"] is True
+    assert not {"data", "data_base64", "datacontenttype"} & tombstone.keys()
+    empty = event(made(value=b""))
+    assert (empty["data_base64"], empty.get("mpstombstone")) == ("", None)
+
+
+@pytest.mark.parametrize("content_type", [b"application/json", b"Text/JSON; charset=utf-8", b"application/vnd.x+json"])
+def test_json_is_data_as_it_is(content_type: bytes) -> None:
+    value = '{"a": [1, 2.50, "ä\\n"], "a": null}'.encode()
+    seen = event(made(value=value, headers=(("Content-Type", content_type),)))
+    assert (seen["datacontenttype"], seen["data"]) == (content_type.decode(), {"a": None})
+
+
+@pytest.mark.parametrize("value", [b"", b"{", b"\xff", b"NaN", b"[1] [2]", b'"\xed\xa0\x80"', b"[" * 100_000])
+def test_what_only_claims_to_be_json_is_bytes(value: bytes) -> None:
+    seen = event(made(value=value, headers=(("content-type", b"application/json"),)))
+    assert "data" not in seen
+    assert b64decode(str(seen["data_base64"])) == value
+
+
+def test_other_content_types_are_kept() -> None:
+    assert event(made(headers=(("content-type", b"image/png"),)))["datacontenttype"] == "image/png"
+
+
+def test_headers_survive_in_order_and_repeated() -> None:
+    given = (("a", b"1"), ("b &=%ö", b"\x00\xff &=+%"), ("a", b""), ("null", None))
+    text = str(event(made(headers=given))["mpsheaders"])
+    assert parse_qsl(text, keep_blank_values=True, encoding="latin-1") == [
+        ("a", "1"),
+        ("b &=%ö".encode().decode("latin-1"), "\x00\xff &=+%"),
+        ("a", ""),
+        ("null", ""),
+    ]
+    assert text.endswith("&null")
+
+
+def test_traces_are_attributes() -> None:
+    seen = event(made(headers=(("traceparent", b"00-1-2-03"), ("tracestate", b'k="v"'))))
+    assert (seen["traceparent"], seen["tracestate"]) == ("00-1-2-03", 'k="v"')
+
+
+def test_attempts_and_replays_are_told() -> None:
+    given = made()
+    given.trouble = Trouble(attempts=2)
+    given.replay = 'r "7"'
+    seen = event(given)
+    assert (seen["mpsattempt"], seen["mpsreplay"], seen["id"]) == (3, "r%20%227%22", "orders/5/1842#r%20%227%22")
+
+
+def test_a_batch_is_signed_as_one_message() -> None:
+    head, _ = posted(made(), made(offset=1843), webhook_secrets=("whsec_c2VjcmV0",))
+    assert "\r\nwebhook-id: orders/5/1842+1\r\n" in head
+    assert "\r\nwebhook-signature: v1," in head
+
+
+def test_a_topic_that_needs_quoting_stays_json() -> None:
+    given = made(topic='a"b\\c%d', value=b"x")
+    given.assignment.tp = given.assignment.tp._replace(topic='a"b\\c%d')
+    seen = event(given)
+    assert (seen["mpstopic"], seen["id"]) == ('a"b\\c%d', "a%22b%5Cc%25d/5/1842")
+
+
+def test_beginnings_are_not_kept_for_ever() -> None:
+    requests = BatchRequests(RestSettings(subscription="b", url=URL), Endpoint.of(URL), lambda: 0.0)
+    for epoch in range(4100):
+        requests.head(Batch([Delivery(Row(), assigned(0, epoch), b"a", 1)]))
+    assert len(requests._beginnings) <= 4096
