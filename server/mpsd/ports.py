@@ -62,8 +62,7 @@ class DeliveryAdapter(Protocol):
     def deliver(self, batch: Sequence[Delivery]) -> None:
         """Hand over deliveries within the demand; returns at once and never settles before it has returned.
 
-        Several of one lane are handed over in one batch only, one behind the other, and only to an adapter that was made
-        for it: it settles them in that order, and of each lane none after the first that failed but as Withdrawn.
+        A run of one lane, for adapters made for it, is settled in order, as Withdrawn behind the first that failed.
         """
 
     async def revoke(self, assignment: Assignment, deadline_s: float) -> None:
