@@ -17,6 +17,7 @@ from tests.integration.world.configuration import configuration
 from tests.integration.world.daemon import Daemon
 from tests.integration.world.kafka import Kafka, Message, send
 from tests.integration.world.patience import PATIENCE_S, until
+from tests.integration.world.stream_workers import StreamWorker
 
 COMMIT_INTERVAL_S = 0.2
 _WATCH_S = 0.05
@@ -42,6 +43,7 @@ class World:
         self.clients = dict(clients or {})
         self.application = Application()
         self.daemons: list[Daemon] = []
+        self._workers = 0
         self._produced: list[SeenRecord] = []
         self._seen: list[TimedEvent] = []
         self._groups: dict[str, dict[TopicPartition, int]] = {}
@@ -149,6 +151,11 @@ class World:
     async def start_daemon(self, *subscriptions: Mapping[str, Any], **tables: Any) -> Daemon:
         """Started and ready."""
         return await self.begin_daemon(*subscriptions, **tables).ready()
+
+    def stream_worker(self, address: str, *, credit: int = 100, work_s: float = 0.01) -> StreamWorker:
+        """An application with one stream to this address."""
+        self._workers += 1
+        return StreamWorker(self._processes, f"worker-{self._workers}", address, credit=credit, work_s=work_s)
 
     async def kill(self, daemon: Daemon) -> None:
         await daemon.kill()
