@@ -97,8 +97,10 @@ class LeasingHarness(AdapterHarness):
         lease_total_max_s: with all extensions; set before `start`.
         stale: settlements and extensions that were answered with "too late".
         drained: it was told that no more will come.
+        tells_of_drain: whether its protocol has a word for that.
     """
 
+    tells_of_drain = True
     timeout_code = "lease_expired"
     dials_in = True
 

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
 from grpc import aio
 
 from mps.delivery.v1 import delivery_pb2 as v1
+from tests.conformance.watch import PATIENCE_S
 
 METHOD = "/mps.delivery.v1.Delivery/Subscribe"
 UNBOUNDED = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1))
@@ -67,8 +69,11 @@ class StreamClient:
         Raises:
             EOFError: the stream has ended; `status` says how.
         """
+        if self._call.cancelled():
+            raise EOFError
         try:
-            data = await self._call.read()
+            async with asyncio.timeout(PATIENCE_S):
+                data = await self._call.read()
         except aio.AioRpcError as error:
             raise EOFError from error
         if data is aio.EOF:
@@ -90,8 +95,12 @@ class StreamClient:
         return found
 
     async def status(self) -> grpc.StatusCode:
-        """How the stream ended, once it has."""
-        code: grpc.StatusCode = await self._call.code()
+        """How the stream ended, once it has; gRPC says so only when all frames before were read."""
+        with suppress(EOFError):
+            while True:
+                await self.frame()
+        async with asyncio.timeout(PATIENCE_S):
+            code: grpc.StatusCode = await self._call.code()
         return code
 
     async def details(self) -> str:

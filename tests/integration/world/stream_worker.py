@@ -35,7 +35,9 @@ class Worker:
             await self._talk(DeliveryStub(channel).Subscribe())
 
     async def _talk(self, call: aio.StreamStreamCall[v1.SubscribeRequest, v1.SubscribeResponse]) -> None:
-        opening = v1.Open(subscription=self._subscription, client=f"{os.getpid()}", credit=v1.Credit(records=self._credit))
+        opening = v1.Open(
+            subscription=self._subscription, client=f"{os.getpid()}", credit=v1.Credit(records=self._credit)
+        )
         await call.write(v1.SubscribeRequest(open=opening))
         settling = asyncio.create_task(self._settle(call))
         with suppress(aio.AioRpcError):

@@ -42,15 +42,22 @@ class DeliveryServicer:
         adapters: by the subscription's name; those which stream.
         others: names of subscriptions which do not.
         tokens: who may call; None for everybody.
+        open_within_s: how long a call may last without its first frame.
     """
 
     def __init__(
-        self, adapters: Mapping[str, StreamAdapter], others: set[str], streams_max: int, tokens: Tokens | None = None
+        self,
+        adapters: Mapping[str, StreamAdapter],
+        others: set[str],
+        streams_max: int,
+        tokens: Tokens | None = None,
+        open_within_s: float = OPEN_WITHIN_S,
     ) -> None:
         self._adapters = adapters
         self._others = others
         self._streams_max = streams_max
         self._tokens = tokens
+        self._open_within_s = open_within_s
         self.calls = 0
 
     def add_to(self, server: aio.Server) -> None:
@@ -79,7 +86,7 @@ class DeliveryServicer:
             await abort(context, grpc.StatusCode.UNAUTHENTICATED, message, reason="TOKEN_UNKNOWN")
 
     async def _serve(self, context: Context) -> None:
-        first = await _first(context)
+        first = await _first(context, self._open_within_s)
         if first is None:
             return
         name = first.subscription
@@ -98,14 +105,14 @@ class DeliveryServicer:
         await abort(context, grpc.StatusCode.NOT_FOUND, message, reason="SUBSCRIPTION_UNKNOWN")
 
 
-async def _first(context: Context) -> Open | None:
+async def _first(context: Context, within_s: float) -> Open | None:
     """The frame that opens the stream; None if the client has ended the call without one."""
     try:
-        async with asyncio.timeout(OPEN_WITHIN_S):
+        async with asyncio.timeout(within_s):
             data = await context.read()
         return None if data is aio.EOF else opening(data)
     except TimeoutError:
-        await _refuse(context, BadFrame("open", f"did not come within {OPEN_WITHIN_S:g} s"))
+        await _refuse(context, BadFrame("open", f"did not come within {within_s:g} s"))
     except BadFrame as error:
         await _refuse(context, error)
 
