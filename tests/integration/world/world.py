@@ -27,7 +27,8 @@ _CHUNKS_PER_S = 20
 class Witness(Protocol):
     """Who received records, in whatever way."""
 
-    events: list[TimedEvent]
+    @property
+    def events(self) -> list[TimedEvent]: ...
 
 
 class World:
