@@ -9,6 +9,7 @@ from docs.codes import codes_page
 from docs.commands import commands_page
 from mpsd.admin.reference import metrics_page
 from mpsd.config.reference import configuration_page, json_schema
+from mpsd.delivery.openapi import document
 
 DOCS = Path(__file__).parent
 
@@ -17,12 +18,17 @@ def _schema() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
+def _openapi() -> str:
+    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "reference/commands.md": commands_page,
     "reference/configuration.md": configuration_page,
     "reference/errors.md": codes_page,
     "reference/metrics.md": metrics_page,
     "reference/mps.schema.json": _schema,
+    "reference/openapi.json": _openapi,
 }
 """Each generated file below docs/ and what makes its text."""
 

@@ -4,7 +4,25 @@ import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
+from pydantic import BaseModel, Field
 from starlette.responses import Response
+
+
+class WrongMember(BaseModel):
+    """A member of the request's body that is wrong."""
+
+    field: str = Field(description="Where it stands, such as `settlements[0].verdict`; empty for the whole body.")
+    message: str
+
+
+class Problem(BaseModel):
+    """What every error is answered with. Source: RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="About this very request, and what to do instead.")
+    errors: list[WrongMember] = Field(default=[], description="Absent where the body is not to blame.")
 
 
 def problem(

@@ -1,8 +1,11 @@
 """What the HTTP listener serves beside health and metrics."""
 
+import json
 from collections.abc import Sequence
 
-from starlette.routing import BaseRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
 from mpsd.config import Config, PullDelivery
 from mpsd.delivery.pull.adapter import PullAdapter
@@ -27,8 +30,9 @@ def routes_of(config: Config, pipelines: Sequence[Pipeline], tokens: Tokens | No
     adapters = {
         pipeline.settings.name: pipeline.adapter for pipeline in pipelines if isinstance(pipeline.adapter, PullAdapter)
     }
+    described = Route("/v1/openapi.json", _openapi)
     if not adapters:
-        return ()
+        return (described,)
     answer_bytes_max = ANSWER_OF_LEASE * max(adapter.settings.bytes_max for adapter in adapters.values())
     tls = peer_context("http", http.tls, str(http.peers_ca) if http.peers_ca else None) if http.tls else None
     api = PullApi(
@@ -39,7 +43,14 @@ def routes_of(config: Config, pipelines: Sequence[Pipeline], tokens: Tokens | No
         tokens=tokens,
         scheme="https" if http.tls else "http",
     )
-    return api.routes()
+    return (*api.routes(), described)
+
+
+async def _openapi(_request: Request) -> Response:
+    """Open to all: it says nothing about this daemon."""
+    from mpsd.delivery.openapi import document  # noqa: PLC0415 - few ask
+
+    return Response(json.dumps(document(), ensure_ascii=False), media_type="application/json")
 
 
 def bounds_of(config: Config) -> Bounds:

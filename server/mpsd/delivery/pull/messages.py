@@ -1,8 +1,10 @@
 """What callers send and are sent. Validation and the OpenAPI document have this one source."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.config import JsonDict
+from pydantic.json_schema import SkipJsonSchema
 
 RECORDS_MAX = 10_000
 """The most that `delivery.records_max` may be, so no request needs more."""
@@ -17,16 +19,34 @@ DELIVERY_ID_CHARACTERS_MAX = 256
 """Ours have about 50."""
 
 
+def _absent(schema: JsonDict) -> None:
+    """A member that is left out where there is nothing to say: null is no value of it."""
+    schema.pop("default", None)
+
+
+_EITHER: JsonDict = {
+    "allOf": [{"oneOf": [{"required": [name]}, {"required": [f"{name}_base64"]}]} for name in ("key", "value")]
+}
+
+
 class Message(BaseModel):
     """A JSON object: strictly typed, without room for unknown members."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def _whole(given: Any) -> Any:
+    """560.0 is an integer in JSON Schema, and in languages that know only one kind of number."""
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+
+
 class LeaseRequest(Message):
     """How much the caller would take, and how long it waits for it."""
 
-    records_max: int = Field(
+    records_max: Whole = Field(
         default=100,
         ge=1,
         le=RECORDS_MAX,
@@ -104,23 +124,35 @@ class BinaryHeader(Message):
 class LeasedRecord(Message):
     """A record. Key and value are text where their bytes are valid UTF-8, else base64: one of the two is there."""
 
+    model_config = ConfigDict(json_schema_extra=_EITHER)
+
     delivery_id: DeliveryId
     topic: str
     partition: int = Field(ge=0)
     offset: int = Field(ge=0)
     epoch: int = Field(description="Rises whenever the partition changes hands: a fencing number.")
     attempt: int = Field(ge=1, description="1 for the first delivery; survives rebalances and clean restarts.")
-    timestamp_ms: int | None = Field(
-        default=None, description="The record's time, milliseconds since the epoch; absent if it has none."
+    timestamp_ms: int | SkipJsonSchema[None] = Field(
+        default=None,
+        json_schema_extra=_absent,
+        description="The record's time, milliseconds since the epoch; absent if it has none.",
     )
     idempotency_key: str = Field(
         description="`<topic>/<partition>/<offset>`, with `#<replay>` on a replay: the same for every attempt."
     )
-    replay: str | None = Field(default=None, description="Id of the replay that brought it back; absent otherwise.")
-    key: str | None = Field(default=None, description="null: it has no key.")
-    key_base64: str | None = Field(default=None, description="Instead of `key`.")
-    value: str | None = Field(default=None, description="null: a tombstone, which is not the empty value.")
-    value_base64: str | None = Field(default=None, description="Instead of `value`.")
+    replay: str | SkipJsonSchema[None] = Field(
+        default=None, json_schema_extra=_absent, description="Id of the replay that brought it back; absent otherwise."
+    )
+    key: str | None = Field(default=None, json_schema_extra=_absent, description="null: it has no key.")
+    key_base64: str | SkipJsonSchema[None] = Field(
+        default=None, json_schema_extra=_absent, description="Instead of `key`."
+    )
+    value: str | None = Field(
+        default=None, json_schema_extra=_absent, description="null: a tombstone, which is not the empty value."
+    )
+    value_base64: str | SkipJsonSchema[None] = Field(
+        default=None, json_schema_extra=_absent, description="Instead of `value`."
+    )
     headers: list[TextHeader | BinaryHeader] = Field(description="In order; a name may be there several times.")
 
 
@@ -128,10 +160,18 @@ class LeaseAnswer(Message):
     """The records that were ready; none at the end of the wait."""
 
     records: list[LeasedRecord]
-    lease_id: str | None = Field(default=None, description="Absent without records, as the next three are.")
-    lease_s: float | None = Field(default=None, description="How long the records may be held, as granted.")
-    settle_url: str | None = Field(default=None, description="Where to say what became of them.")
-    extend_url: str | None = Field(default=None, description="Where to ask for more time.")
+    lease_id: str | SkipJsonSchema[None] = Field(
+        default=None, json_schema_extra=_absent, description="Absent without records, as the next three are."
+    )
+    lease_s: float | SkipJsonSchema[None] = Field(
+        default=None, json_schema_extra=_absent, description="How long the records may be held, as granted."
+    )
+    settle_url: str | SkipJsonSchema[None] = Field(
+        default=None, json_schema_extra=_absent, description="Where to say what became of them."
+    )
+    extend_url: str | SkipJsonSchema[None] = Field(
+        default=None, json_schema_extra=_absent, description="Where to ask for more time."
+    )
 
 
 class SettleResult(Message):
@@ -155,7 +195,9 @@ class ExtendResult(Message):
 
     delivery_id: str
     result: Literal["extended", "expired", "unknown"]
-    lease_s: float | None = Field(default=None, description="Time left, seconds, where it was extended.")
+    lease_s: float | SkipJsonSchema[None] = Field(
+        default=None, json_schema_extra=_absent, description="Time left, seconds, where it was extended."
+    )
 
 
 class ExtendAnswer(Message):

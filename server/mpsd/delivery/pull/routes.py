@@ -56,6 +56,7 @@ class PullApi:
         self._scheme = scheme
 
     def routes(self) -> Sequence[BaseRoute]:
+        """Of pull alone."""
         return [
             Route(path, _Endpoint(exchange), methods=["POST"])
             for path, exchange in ((LEASES, self._lease), (SETTLE, self._settle), (EXTEND, self._extend))

@@ -1,0 +1,113 @@
+"""What an application that is called receives, as models: the parts A and B of the delivery contract for the OpenAPI document.
+
+The requests are written by hand in `delivery.rest`, for speed; tests hold what is really sent to these models.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+VISIBLE = r"^([!-$&-~]|%[0-9A-F]{2})*$"
+IDENTITY = r"^[^/]+/[0-9]+/[0-9]+(#.+)?$"
+Visible = Annotated[str, Field(pattern=VISIBLE)]
+Number = Annotated[str, Field(pattern="^(0|[1-9][0-9]*)$")]
+
+
+class Sent(BaseModel):
+    """What the daemon sends; more may be added, and is to be ignored."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class RecordHeaders(Sent):
+    """Headers of a request with one record; beside them `Mps-Header-<name>` for each header of the record, and `ce-*`."""
+
+    subscription: Visible = Field(alias="Mps-Subscription", description="Its name in the configuration.")
+    topic: Visible = Field(alias="Mps-Topic", description="Where the record comes from, as the next two.")
+    partition: int = Field(alias="Mps-Partition", ge=0, description="Partition.")
+    offset: int = Field(alias="Mps-Offset", ge=0, description="Offset.")
+    attempt: int = Field(
+        alias="Mps-Attempt", ge=1, description="1 for the first delivery; survives rebalances and clean restarts."
+    )
+    epoch: int = Field(alias="Mps-Epoch", description="Rises whenever the partition changes hands: a fencing number.")
+    idempotency_key: str = Field(
+        alias="Idempotency-Key",
+        pattern=IDENTITY,
+        description="`<topic>/<partition>/<offset>`, with `#<replay>` on a replay: the same for every attempt.",
+    )
+    key: Visible | None = Field(
+        default=None,
+        alias="Mps-Key",
+        description="Percent-encoded outside visible ASCII; absent without a key, empty for the empty key.",
+    )
+    timestamp: int | None = Field(
+        default=None, alias="Mps-Timestamp", ge=0, description="Milliseconds since the epoch; absent if it has none."
+    )
+    tombstone: Literal["true"] | None = Field(
+        default=None, alias="Mps-Tombstone", description="The value is null, and not merely empty."
+    )
+    replay: Visible | None = Field(
+        default=None, alias="Mps-Replay", description="Id of the replay that brought it back."
+    )
+    trace_parent: str | None = Field(default=None, alias="traceparent", description="From the record's headers.")
+    trace_state: str | None = Field(default=None, alias="tracestate", description="From the record's headers.")
+    webhook_id: str | None = Field(
+        default=None, alias="webhook-id", description="Standard Webhooks, with `delivery.webhook_secrets`."
+    )
+    webhook_timestamp: int | None = Field(default=None, alias="webhook-timestamp", description="As `webhook-id`.")
+    webhook_signature: str | None = Field(default=None, alias="webhook-signature", description="As `webhook-id`.")
+
+
+class BatchHeaders(Sent):
+    """Headers of a request with several records."""
+
+    subscription: Visible = Field(alias="Mps-Subscription", description="Its name in the configuration.")
+    records: int = Field(alias="Mps-Records", ge=1, description="How many events are in the body.")
+    webhook_id: str | None = Field(
+        default=None, alias="webhook-id", description="Standard Webhooks, with `delivery.webhook_secrets`."
+    )
+    webhook_timestamp: int | None = Field(default=None, alias="webhook-timestamp", description="As `webhook-id`.")
+    webhook_signature: str | None = Field(default=None, alias="webhook-signature", description="As `webhook-id`.")
+
+
+class Event(Sent):
+    """A record as a CloudEvent in JSON. What its own request would say in headers stands in extension attributes."""
+
+    specversion: Literal["1.0"]
+    type: str = Field(min_length=1, description="`kafka.record.v1`.")
+    source: str = Field(min_length=1, description="`/kafka/<topic>/<partition>`.")
+    id: str = Field(pattern=IDENTITY, description="What `Idempotency-Key` is elsewhere; failures are named by it.")
+    time: str | None = Field(default=None, description="The record's time, RFC 3339; absent if it has none.")
+    mpssubscription: str
+    mpstopic: str
+    mpspartition: int = Field(ge=0)
+    mpsoffset: Number = Field(description="A string, as CloudEvents knows no integers beyond 32 bits.")
+    mpsepoch: int
+    mpsattempt: int = Field(ge=1)
+    mpstimestamp: Number | None = Field(default=None, description="Milliseconds since the epoch.")
+    mpskey: str | None = Field(default=None, description="Percent-encoded; absent without a key.")
+    mpsreplay: str | None = None
+    mpsheaders: str | None = Field(
+        default=None, description="The record's headers in order, as a form: `name=value&name=value`, percent-encoded."
+    )
+    mpstombstone: Literal[True] | None = Field(default=None, description="The value is null.")
+    traceparent: str | None = None
+    tracestate: str | None = None
+    datacontenttype: str | None = Field(default=None, description="The record's `content-type`.")
+    data: Any = Field(default=None, description="The value, where it is JSON and says so.")
+    data_base64: str | None = Field(default=None, description="The value, where it is anything else.")
+
+
+class Failure(Sent):
+    """A record of a batch that was not accepted."""
+
+    id: str = Field(description="Of its event.")
+    action: Literal["retry", "dead-letter"]
+    reason: str | None = None
+    retry_after_s: float | None = Field(default=None, ge=0)
+
+
+class BatchAnswer(Sent):
+    """All that are not named are accepted; an empty body names none."""
+
+    failures: list[Failure]

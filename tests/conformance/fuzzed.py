@@ -1,0 +1,45 @@
+"""Requests made up from the OpenAPI document, sent to whoever serves it."""
+
+from typing import Any
+
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.core.result import Ok
+
+from mpsd.delivery.openapi import document
+
+
+def every_operation_holds(base_url: str, subscription: str, examples: int) -> int:
+    """Call each operation so often, with bodies that are right and bodies that are wrong.
+
+    Returns:
+        requests made.
+
+    Raises:
+        FailureGroup: an answer was not what the document says.
+    """
+    schema = schemathesis.openapi.from_dict(document())
+    schema.config.update(base_url=base_url)
+    made = 0
+    for result in schema.get_all_operations():
+        assert isinstance(result, Ok)
+        operation = result.ok()
+        for mode in schemathesis.GenerationMode:
+
+            @given(case=operation.as_strategy(generation_mode=mode))
+            @settings(
+                max_examples=examples,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            def call(case: schemathesis.Case[Any]) -> None:
+                nonlocal made
+                made += 1
+                case.path_parameters["name"] = subscription
+                case.call_and_validate()
+
+            call()
+    return made
