@@ -8,6 +8,7 @@ import pytest
 
 from mpsd.core.delivery import Delivery
 from mpsd.delivery.openapi import document
+from mpsd.delivery.rest.events import Batch, BatchRequests
 from mpsd.delivery.rest.request import RequestHeads
 from mpsd.delivery.rest.settings import Endpoint, RestSettings
 from tests.conformance.deliveries import delivery
@@ -25,6 +26,16 @@ def posted(given: Delivery, **settings: Any) -> tuple[list[tuple[str, str]], byt
     return [
         (name, value) for name, _, value in (line.partition(": ") for line in lines if line)
     ], given.record.value or b""
+
+
+def posted_together(given: list[Delivery], **settings: Any) -> tuple[list[tuple[str, str]], bytes]:
+    """The same of a batch."""
+    url = "http://127.0.0.1:8000/orders"
+    requests = BatchRequests(RestSettings(subscription="billing", url=url, **settings), Endpoint.of(url), lambda: 1e9)
+    batch = Batch(given)
+    lines = requests.head(batch).decode().split("\r\n")[1:]
+    headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines if line)]
+    return headers, bytes(batch.take_body())
 
 
 def replayed(given: Delivery) -> Delivery:
@@ -48,6 +59,13 @@ RECORDS = {
 @pytest.mark.parametrize("settings", [{}, {"webhook_secrets": (SECRET,)}, {"body": "cloudevents-binary"}])
 def test_what_is_posted_is_in_the_document(name: str, settings: dict[str, Any]) -> None:
     assert complaints_of_webhook("record", *posted(RECORDS[name], **settings)) == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"webhook_secrets": (SECRET,)}])
+def test_what_is_posted_together_is_in_the_document(settings: dict[str, Any]) -> None:
+    json_value = delivery(value=b'{"a": [1, null]}', headers=(("content-type", b"application/json"),))
+    batch = [*RECORDS.values(), json_value]
+    assert complaints_of_webhook("batch", *posted_together(batch, **settings)) == []
 
 
 def test_what_the_document_does_not_allow_is_seen() -> None:
