@@ -22,6 +22,8 @@ EXAMPLE = "mps.toml"
 EXAMPLES = """\b
 Examples:
   mpsd demo                      see it work, on a Kafka of its own
+  mpsd dev --records FILE --url URL
+                                 try an application, without a Kafka of your own
   mpsd init                      write mps.toml, a configuration to begin with
   mpsd --config mps.toml --check say what would be done and whether it can be
   mpsd --config mps.toml         serve, until SIGTERM or Ctrl-C
@@ -174,6 +176,48 @@ def demo(
         from mpsd.demo.demo import run_demo
 
         raise typer.Exit(run_demo(records=records, keys=keys, keep=keep, json_output=json_output))
+
+
+@app.command()
+def dev(
+    records: Annotated[
+        Path, typer.Option(metavar="FILE", help="JSON lines, each with key, value and headers.", show_default=False)
+    ],
+    url: Annotated[str, typer.Option(metavar="URL", help="Where the application takes them.", show_default=False)],
+    watch: Annotated[bool, typer.Option("--watch", help="Again whenever the file changes, until Ctrl-C.")] = False,
+    partitions: Annotated[int, typer.Option(min=1, max=1000, metavar="NUMBER", help="Of the topic.")] = 3,
+    attempts: Annotated[int, typer.Option(min=1, max=1000, metavar="NUMBER", help="Before a dead letter.")] = 5,
+    concurrency: Annotated[int, typer.Option(min=1, max=10_000, metavar="NUMBER", help="Requests at a time.")] = 64,
+    batch: Annotated[int, typer.Option(min=1, max=10_000, metavar="NUMBER", help="Records in a POST.")] = 1,
+    timeout_s: Annotated[float, typer.Option(min=0.01, metavar="SECONDS", help="Of one request.")] = 30.0,
+    wait_s: Annotated[float, typer.Option(min=1.0, metavar="SECONDS", help="For all records to settle.")] = 60.0,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
+) -> None:
+    """Send the records of a file to an application, and say what became of each.
+
+    For who writes the application and has no Kafka at hand: a real one is started, and the daemon delivers as it would in
+    production, retries and dead letters included. Exits with 1 if a record was not accepted.
+
+    A line of the file: {"key": "k1", "value": {"order": 1}, "headers": {"content-type": "application/json"}}
+
+    Example: mpsd dev --records orders.jsonl --url http://127.0.0.1:8000/orders --watch
+    """
+    with _failing():
+        from mpsd.kit.dev import Plan, run_dev
+
+        plan = Plan(
+            records=records,
+            url=url,
+            watch=watch,
+            partitions=partitions,
+            attempts_max=attempts,
+            concurrency_max=concurrency,
+            batch_records_max=batch,
+            timeout_s=timeout_s,
+            wait_s=wait_s,
+            json_output=json_output,
+        )
+        raise typer.Exit(run_dev(plan))
 
 
 @app.command()

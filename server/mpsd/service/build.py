@@ -25,11 +25,13 @@ from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.settings import Settings
 from mpsd.ports import NOWHERE, DeliveryAdapter, Peer
 
+Watched = Callable[[DeliveryAdapter], DeliveryAdapter]
+"""What an adapter is wrapped in by who wants to see each delivery."""
 PREFETCHES = 1
 """Fetches that the client library holds beside the one being handed out; they count towards limits.pending_bytes_max."""
 
 
-def pipelines(config: Config, peer: Peer, control: Control) -> list[Pipeline]:
+def pipelines(config: Config, peer: Peer, control: Control, watched: Watched) -> list[Pipeline]:
     """One pipeline a subscription, connected to nothing yet.
 
     Args:
@@ -42,7 +44,7 @@ def pipelines(config: Config, peer: Peer, control: Control) -> list[Pipeline]:
     options = client_options(config.kafka)
     prefetched = PREFETCHES * config.kafka.fetch_bytes_max * len(config.subscriptions)
     budget = PendingBudget(config.limits.pending_bytes_max - prefetched)
-    return [_pipeline(config, subscription, options, budget, peer, control) for subscription in config.subscriptions]
+    return [_pipeline(config, each, options, budget, peer, control, watched) for each in config.subscriptions]
 
 
 def _pipeline(
@@ -52,12 +54,13 @@ def _pipeline(
     budget: PendingBudget,
     peer: Peer,
     control: Control,
+    watched: Watched,
 ) -> Pipeline:
     group = KafkaGroup(group_settings(config, subscription, peer), options)
     return Pipeline(
         pipeline_settings(subscription),
         group,
-        _adapter(config, subscription, peer, lambda: group.lease_left_s() > 0),
+        watched(_adapter(config, subscription, peer, lambda: group.lease_left_s() > 0)),
         KafkaDeadLetters(dead_letter_settings(subscription), options),
         budget,
         control=control,

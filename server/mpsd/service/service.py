@@ -15,7 +15,7 @@ from mpsd.listeners.address import address_of, advertised, bind
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import SubscriptionStatistics
 from mpsd.ports import Peer
-from mpsd.service.build import pipelines
+from mpsd.service.build import Watched, pipelines
 from mpsd.service.build_control import control_plane
 from mpsd.service.steering import asked_of, steer
 
@@ -40,8 +40,13 @@ class Service:
     Gives: statistics and health to the listeners.
     """
 
-    def __init__(self, config: Config, log_lines_suppressed: Callable[[], int]) -> None:
+    def __init__(
+        self, config: Config, log_lines_suppressed: Callable[[], int], watched: Watched = lambda adapter: adapter
+    ) -> None:
         """Take the addresses, so that one in use is an error before anything starts.
+
+        Args:
+            watched: what adapters are wrapped in.
 
         Raises:
             ConfigError: a certificate, key or secret cannot be used.
@@ -49,6 +54,7 @@ class Service:
         """
         self._config = config
         self._suppressed = log_lines_suppressed
+        self._watched = watched
         self._pipelines: Sequence[Pipeline] = ()
         self._is_stopping = False
         self._listeners = _bind_all(config)
@@ -63,7 +69,7 @@ class Service:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then finish what is in flight within `shutdown.grace_s`."""
         control = self.control
-        self._pipelines = pipelines(self._config, self.peer, asked_of(control))
+        self._pipelines = pipelines(self._config, self.peer, asked_of(control), self._watched)
         steer(control, self._pipelines)
         await control.start()
         for pipeline in self._pipelines:

@@ -1,0 +1,243 @@
+"""`mpsd dev`: records of a file through a real Kafka and the real daemon to an application, and what became of each.
+
+Theory of operation: one Kafka for as long as the command runs; for each round a topic of its own and a daemon in this
+process, whose adapter is watched. A round is over when every record was accepted or is a dead letter, or when its time
+is over.
+"""
+
+import asyncio
+import json
+import logging
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from mpsd.config import Config, validate
+from mpsd.core.delivery import Delivery
+from mpsd.core.outcome import Outcome
+from mpsd.demo.broker import KafkaCluster, external_servers
+from mpsd.errors import KafkaUnavailable
+from mpsd.kafka.topics import Message, Topics
+from mpsd.kit.dev_report import Attempt, Fate, attempt_line, summary, write_table
+from mpsd.kit.records_file import RecordsFileError, read_records
+from mpsd.kit.watched import WatchedAdapter
+from mpsd.ports import DeliveryAdapter
+from mpsd.service import Service
+
+POLL_S = 0.1
+WATCH_S = 0.3
+LINES_PER_ROUND_MAX = 200
+"""Deliveries that are told one by one; beyond them the table at the end has to do."""
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is asked for.
+
+    Attributes:
+        url: where records are posted.
+        wait_s: how long a round may take.
+    """
+
+    records: Path
+    url: str
+    partitions: int = 3
+    attempts_max: int = 5
+    timeout_s: float = 30.0
+    concurrency_max: int = 64
+    batch_records_max: int = 1
+    wait_s: float = 60.0
+    watch: bool = False
+    json_output: bool = False
+
+
+def run_dev(plan: Plan) -> int:
+    """Play the file, again after each change if it is watched; must be called in the main thread.
+
+    Returns:
+        The exit code: 0 all accepted, 1 not all, 130 interrupted before the first round was over.
+
+    Raises:
+        ConfigError: the URL or another setting cannot be used.
+        RecordsFileError: the file of records cannot be used.
+        MpsError: Kafka did not start.
+    """
+    for name in ("aiokafka", "mpsd"):  # what matters is told of each record
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    messages = read_records(plan.records)
+    configuration(plan, ["127.0.0.1:9092"], "mps-dev")  # what is wrong with it shall not wait for a broker
+    return asyncio.run(_Dev(plan).until_signalled(messages))
+
+
+class _Dev:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._out: TextIO = sys.stderr if plan.json_output else sys.stdout
+        self._exit_code = INTERRUPTED
+
+    async def until_signalled(self, messages: Sequence[Message]) -> int:
+        main = asyncio.current_task()
+        assert main
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, main.cancel)
+        with suppress(asyncio.CancelledError):
+            servers = external_servers()
+            if servers:
+                await self._rounds(messages, servers)
+            else:
+                self._say("starting a Kafka …")
+                async with KafkaCluster() as cluster:
+                    await self._rounds(messages, cluster.bootstrap_servers)
+        return self._exit_code
+
+    async def _rounds(self, messages: Sequence[Message], servers: Sequence[str]) -> None:
+        async with Topics(servers) as topics:
+            while True:
+                changed_at = self._changed_at()
+                fates = await Round(self._plan, topics, servers, self._say).play(messages)
+                self._exit_code = 0 if all(fate.state == "accepted" for fate in fates) else 1
+                self._show(fates)
+                if not self._plan.watch:
+                    return
+                self._say(f"waiting for a change of {self._plan.records}; Ctrl-C ends it")
+                messages = await self._changed(changed_at)
+
+    async def _changed(self, since: float) -> Sequence[Message]:
+        """The records after the next change that leaves a file that can be used."""
+        while True:
+            while (now := self._changed_at()) == since:  # noqa: ASYNC110 - a file tells nobody
+                await asyncio.sleep(WATCH_S)
+            since = now
+            try:
+                return read_records(self._plan.records)
+            except RecordsFileError as error:
+                self._say(f"{error}; waiting for the next change")
+
+    def _changed_at(self) -> float:
+        try:
+            return self._plan.records.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def _show(self, fates: Sequence[Fate]) -> None:
+        if self._plan.json_output:
+            print(json.dumps({"summary": summary(fates), "records": [fate.as_json() for fate in fates]}), flush=True)
+        else:
+            write_table(fates, self._out)
+
+    def _say(self, line: str) -> None:
+        print(line, file=self._out, flush=True)
+
+
+class Round:
+    """One time through the file."""
+
+    def __init__(self, plan: Plan, topics: Topics, servers: Sequence[str], say: Callable[[str], None]) -> None:
+        self._plan = plan
+        self._topics = topics
+        self._servers = servers
+        self._say = say
+        self._fates: dict[tuple[int, int], Fate] = {}
+        self._lines = 0
+
+    async def play(self, messages: Sequence[Message]) -> list[Fate]:
+        """Produce, deliver, and see what became of each."""
+        topic = f"mps-dev-{secrets.token_hex(4)}"
+        await self._topics.create(topic, self._plan.partitions)
+        try:
+            written = await self._topics.produce(topic, messages)
+            for line, (message, place) in enumerate(zip(messages, written, strict=True), start=1):
+                self._fates[place] = Fate(line=line, partition=place.partition, offset=place.offset, key=message.key)
+            self._say(f"{len(messages):,} records to {self._plan.url}")
+            await self._serve(configuration(self._plan, self._servers, topic))
+            await self._see_dead_letters(f"{topic}.dlq")
+        finally:
+            for each in (topic, f"{topic}.dlq"):
+                with suppress(KafkaUnavailable):
+                    await self._topics.delete([each])
+        return sorted(self._fates.values(), key=lambda fate: fate.line)
+
+    async def _serve(self, config: Config) -> None:
+        stop = asyncio.Event()
+        service = Service(config, lambda: 0, self._watched)
+        serving = asyncio.create_task(service.run(stop))
+        deadline_s = time.monotonic() + self._plan.wait_s
+        try:
+            while time.monotonic() < deadline_s and not self._is_settled(service):
+                await asyncio.wait([serving], timeout=POLL_S)
+                if serving.done():
+                    break
+        finally:
+            stop.set()
+            await serving
+
+    def _is_settled(self, service: Service) -> bool:
+        return sum(
+            said.deliveries.get("delivered", 0) + sum(said.dead_letters.values()) for said in service.statistics()
+        ) >= len(self._fates)
+
+    def _watched(self, adapter: DeliveryAdapter) -> DeliveryAdapter:
+        return WatchedAdapter(adapter, self._told)
+
+    def _told(self, delivery: Delivery, number: int, outcome: Outcome, took_s: float) -> None:
+        fate = self._fates[delivery.record.partition, delivery.record.offset]
+        attempt = Attempt(number=number, outcome=outcome, took_s=took_s)
+        fate.attempts.append(attempt)
+        self._lines += 1
+        if self._lines <= LINES_PER_ROUND_MAX:
+            self._say(attempt_line(fate, attempt))
+        elif self._lines == LINES_PER_ROUND_MAX + 1:
+            self._say("… further deliveries are not told one by one")
+
+    async def _see_dead_letters(self, topic: str) -> None:
+        if not await self._topics.exists(topic):
+            return
+        for letter in await self._topics.read_all(topic):
+            headers = {name: (value or b"").decode() for name, value in letter.headers if name != "mps-dlq-excerpt"}
+            place = int(headers["__dlq.errors.partition"]), int(headers["__dlq.errors.offset"])
+            if (fate := self._fates.get(place)) is not None:
+                fate.disposition, fate.reason = headers["mps-dlq-disposition"], headers["mps-dlq-reason"]
+
+
+def configuration(plan: Plan, servers: Sequence[str], topic: str) -> Config:
+    """The daemon's, with listeners on free ports.
+
+    Raises:
+        ConfigError: the URL or a number cannot be used.
+    """
+    listener = {"listen": "127.0.0.1:0"}
+    delivery = {
+        "protocol": "rest",
+        "url": plan.url,
+        "timeout_s": plan.timeout_s,
+        "concurrency_max": plan.concurrency_max,
+        "batch": {"records_max": plan.batch_records_max},
+    }
+    return validate(
+        {
+            "kafka": {"bootstrap_servers": list(servers)},
+            "http": listener,
+            "admin": listener,
+            "stream": listener,
+            "control": {"topic": "", "audit_topic": ""},
+            "shutdown": {"grace_s": min(5.0, plan.timeout_s)},
+            "subscriptions": [
+                {
+                    "name": "dev",
+                    "topics": [topic],
+                    "group": topic,
+                    "delivery": delivery,
+                    "retry": {"attempts_max": plan.attempts_max},
+                    "dead_letter": {"topic": f"{topic}.dlq"},
+                    "rebalance": {"drain_timeout_s": plan.timeout_s + 5.0},
+                }
+            ],
+        }
+    )
