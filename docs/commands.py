@@ -6,7 +6,7 @@ import typer
 from typer.testing import CliRunner
 
 from mpsctl.__main__ import app as mpsctl
-from mpsd.__main__ import app as mpsd
+from mpsd.commands import app as mpsd
 
 COLUMNS = 80
 
