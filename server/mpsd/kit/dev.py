@@ -100,19 +100,19 @@ class _Dev:
     async def _rounds(self, messages: Sequence[Message], servers: Sequence[str]) -> None:
         async with Topics(servers) as topics:
             while True:
-                changed_at = self._changed_at()
+                looked = self._looks()
                 fates = await Round(self._plan, topics, servers, self._say).play(messages)
                 self._exit_code = 0 if all(fate.state == "accepted" for fate in fates) else 1
                 self._show(fates)
                 if not self._plan.watch:
                     return
                 self._say(f"waiting for a change of {self._plan.records}; Ctrl-C ends it")
-                messages = await self._changed(changed_at)
+                messages = await self._changed(looked)
 
-    async def _changed(self, since: float) -> Sequence[Message]:
+    async def _changed(self, since: tuple[int, int]) -> Sequence[Message]:
         """The records after the next change that leaves a file that can be used."""
         while True:
-            while (now := self._changed_at()) == since:  # noqa: ASYNC110 - a file tells nobody
+            while (now := self._looks()) == since:  # noqa: ASYNC110 - a file tells nobody
                 await asyncio.sleep(WATCH_S)
             since = now
             try:
@@ -120,11 +120,13 @@ class _Dev:
             except RecordsFileError as error:
                 self._say(f"{error}; waiting for the next change")
 
-    def _changed_at(self) -> float:
+    def _looks(self) -> tuple[int, int]:
+        """What changes with the file: its time alone may be the same for two writes in quick succession."""
         try:
-            return self._plan.records.stat().st_mtime
+            stat = self._plan.records.stat()
         except OSError:
-            return 0.0
+            return 0, 0
+        return stat.st_mtime_ns, stat.st_size
 
     def _show(self, fates: Sequence[Fate]) -> None:
         if self._plan.json_output:
