@@ -73,6 +73,12 @@ class MetadataTooLarge(MpsError):  # noqa: N818
     code = "kafka.metadata_too_large"
 
 
+class DeadLetterTopicGone(MpsError):  # noqa: N818
+    """The dead-letter topic is not there, or is not the one that it was."""
+
+    code = "dead_letter.topic_gone"
+
+
 class AddressInUse(MpsError):  # noqa: N818
     """A listener's address is taken by another process."""
 

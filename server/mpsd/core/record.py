@@ -43,6 +43,24 @@ class Record(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
+class LogBounds(NamedTuple):
+    """What a partition has: offsets from `start` up to but not including `end`."""
+
+    start: int
+    end: int
+
+
+class LogPart(NamedTuple):
+    """Records of one partition as they were read, from some offset on.
+
+    Attributes:
+        next_offset: where the next part begins: beyond holes, and beyond what retention has taken.
+    """
+
+    records: Sequence[Record]
+    next_offset: int
+
+
 def record_bytes(record: Record) -> int:
     """What the record counts against a bound: key, value, headers and the overhead of holding it."""
     size = RECORD_OVERHEAD_BYTES + len(record.value or b"") + len(record.key or b"")

@@ -1,0 +1,191 @@
+"""What stands in a dead-letter topic, read back as untrusted input: anybody may have written it.
+
+A dead letter is the record as it was, its own headers first, and behind them what `dead_letter.headers` added. The added
+ones begin at the *last* `__dlq.errors.topic`: a record that had headers of that name of its own keeps them.
+
+Source: the delivery contract, "Dead letters".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mpsd.core.record import Record, TopicPartition
+from mpsd.core.retry import Disposition
+
+FIRST_ADDED = "__dlq.errors.topic"
+DIGITS_MAX = 18
+"""A number of the contract is below 2^63; longer ones are no numbers of ours."""
+
+RecordHeaders = Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Omitted:
+    """The value was too large for the dead-letter topic.
+
+    Attributes:
+        sha256: in hexadecimal digits; empty if it is not said.
+        source: where the value stands, as `topic/partition@offset`.
+    """
+
+    sha256: str
+    value_bytes: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterRecord:
+    """A dead letter.
+
+    Attributes:
+        tp: where it stands in the dead-letter topic.
+        offset: likewise.
+        source: the partition that the record was read from.
+        source_offset: its offset there.
+        subscription: whose it is; empty if that is not said, as by Kafka's share groups.
+        disposition: None if it is not said, or none of ours.
+        status: of the last answer, 0 up to 999; None if there was none.
+        attempts: deliveries that counted.
+        replays: how often it was brought back before.
+        timestamp: the record's own, ms since the epoch; -1 if it had none.
+        dead_lettered_at_ms: ms since the epoch.
+        headers: the record's own.
+        omitted: what is known of a value that did not fit; None if the value is here.
+    """
+
+    tp: TopicPartition
+    offset: int
+    source: TopicPartition
+    source_offset: int
+    group: str
+    subscription: str
+    disposition: Disposition | None
+    status: int | None
+    reason: str
+    attempts: int
+    replays: int
+    timestamp: int
+    dead_lettered_at_ms: int
+    first_failed_at_ms: int | None
+    last_failed_at_ms: int | None
+    endpoint: str
+    excerpt: bytes
+    key: bytes | None
+    value: bytes | None
+    headers: RecordHeaders
+    omitted: Omitted | None
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """Something else wrote this."""
+
+    why: str
+
+
+def parse(record: Record) -> DeadLetterRecord | Foreign:
+    """A record of a dead-letter topic; whatever it is, nothing is raised.
+
+    What does not say where it came from is foreign. Everything else may be missing.
+    """
+    begin = _first_added(record.headers)
+    if begin is None:
+        return Foreign(f"it has no header {FIRST_ADDED}")
+    said = {name: value for name, value in record.headers[begin:] if value is not None}
+    partition, offset = _number(said, "__dlq.errors.partition"), _number(said, "__dlq.errors.offset")
+    if not (topic := _text(said, FIRST_ADDED)) or partition is None or offset is None:
+        return Foreign("its headers do not say where it came from")
+    timestamp = _number(said, "mps-dlq-timestamp")
+    return DeadLetterRecord(
+        tp=TopicPartition(record.topic, record.partition),
+        offset=record.offset,
+        source=TopicPartition(topic, partition),
+        source_offset=offset,
+        group=_text(said, "__dlq.errors.group"),
+        subscription=_text(said, "mps-dlq-subscription"),
+        disposition=_disposition(_text(said, "mps-dlq-disposition")),
+        status=_number(said, "mps-dlq-status", digits_max=3),
+        reason=_text(said, "mps-dlq-reason") or _text(said, "__dlq.errors.message"),
+        attempts=_number(said, "__dlq.errors.delivery.count") or 0,
+        replays=_number(said, "mps-dlq-replays", digits_max=9) or 0,
+        timestamp=-1 if timestamp is None else timestamp,
+        dead_lettered_at_ms=record.timestamp,
+        first_failed_at_ms=_number(said, "mps-dlq-first-failed-at"),
+        last_failed_at_ms=_number(said, "mps-dlq-last-failed-at"),
+        endpoint=_text(said, "mps-dlq-endpoint"),
+        excerpt=said.get("mps-dlq-excerpt", b""),
+        key=record.key,
+        value=record.value,
+        headers=record.headers[:begin],
+        omitted=_omitted(said),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterFilter:
+    """Which dead letters are meant: those that all of it is true of.
+
+    Attributes:
+        since_ms: dead-lettered at this time or later; None: whenever.
+        until_ms: dead-lettered before this time; None: whenever.
+        dispositions: empty: any, those that nobody knows among them.
+        statuses: empty: any, none among them.
+        reason_contains: in upper or lower case; empty: any reason.
+        topic: that it was read from; empty: any.
+        partition: likewise; only with a topic.
+        key: None: any, none among them.
+    """
+
+    since_ms: int | None = None
+    until_ms: int | None = None
+    dispositions: frozenset[Disposition] = frozenset()
+    statuses: frozenset[int] = frozenset()
+    reason_contains: str = ""
+    topic: str = ""
+    partition: int | None = None
+    key: bytes | None = None
+
+    def matches(self, letter: DeadLetterRecord) -> bool:
+        at_ms, source = letter.dead_lettered_at_ms, letter.source
+        return (
+            (self.since_ms is None or at_ms >= self.since_ms)
+            and (self.until_ms is None or at_ms < self.until_ms)
+            and (not self.dispositions or letter.disposition in self.dispositions)
+            and (not self.statuses or letter.status in self.statuses)
+            and (not self.reason_contains or self.reason_contains.casefold() in letter.reason.casefold())
+            and (not self.topic or source.topic == self.topic)
+            and (self.partition is None or source.partition == self.partition)
+            and (self.key is None or letter.key == self.key)
+        )
+
+
+EVERY_DEAD_LETTER = DeadLetterFilter()
+
+
+def _first_added(headers: RecordHeaders) -> int | None:
+    """Where the added headers begin; None if there are none."""
+    return max((index for index, (name, _) in enumerate(headers) if name == FIRST_ADDED), default=None)
+
+
+def _text(said: Mapping[str, bytes], name: str) -> str:
+    return said.get(name, b"").decode(errors="replace")
+
+
+def _number(said: Mapping[str, bytes], name: str, digits_max: int = DIGITS_MAX) -> int | None:
+    """None where there is none, or what stands there is no number of ours."""
+    digits = said.get(name, b"")
+    return int(digits) if digits.isdigit() and len(digits) <= digits_max else None
+
+
+def _disposition(word: str) -> Disposition | None:
+    return Disposition(word) if word in {each.value for each in Disposition} else None
+
+
+def _omitted(said: Mapping[str, bytes]) -> Omitted | None:
+    if said.get("mps-dlq-value") != b"omitted":
+        return None
+    return Omitted(
+        sha256=_text(said, "mps-dlq-value-sha256"),
+        value_bytes=_number(said, "mps-dlq-value-bytes") or 0,
+        source=_text(said, "mps-dlq-value-source"),
+    )

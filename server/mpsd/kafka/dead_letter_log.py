@@ -1,0 +1,170 @@
+"""A dead-letter topic, read back: for those who look at dead letters, and for replays."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from mpsd.core.record import LogBounds, LogPart, Record
+from mpsd.errors import DeadLetterTopicGone, KafkaUnavailable
+from mpsd.kafka.connection import asking, existing_topics, start
+
+CONNECT_TIMEOUT_S = 15.0
+REQUEST_TIMEOUT_MS = 10_000
+WAIT_MS = 500
+"""How long a fetch waits for records that the log should have."""
+SILENCE_MAX = 20
+"""So many empty answers in a row, and the broker is taken for out of reach."""
+FETCH_BYTES_MAX = 1 << 20
+"""What a reader holds, read ahead; a record that is larger is fetched all the same, alone."""
+STOP_TIMEOUT_S = 3.0
+
+
+class KafkaDeadLetterLog:
+    """A dead-letter topic of a real Kafka. Connects when there is something to read, outside of any group.
+
+    Every call fails with DeadLetterTopicGone, KafkaUnavailable or KafkaRefused within a bound.
+
+    Several may read at a time; they take turns, a fetch each.
+
+    Holds at most: one fetch, of `FETCH_BYTES_MAX`.
+    """
+
+    def __init__(self, topic: str, options: Mapping[str, Any]) -> None:
+        """Begin unconnected.
+
+        Args:
+            options: of every client: see `connection.client_options`.
+        """
+        self._topic = topic
+        self._options = options
+        self._consumer: Any = None
+        self._at: tuple[ClientPartition, int] | None = None
+        self._lock = asyncio.Lock()
+
+    async def bounds(self) -> dict[int, LogBounds]:
+        """What every partition has, as of now."""
+        async with self._lock, self._asking("look up where {} begins and ends"):
+            return await self._bounds()
+
+    async def fetch(self, partition: int, offset: int, records_max: int) -> LogPart:
+        """Records from an offset on; none, and the same offset again, if none came within `WAIT_MS`."""
+        async with self._lock, self._asking("read {}"):
+            key = ClientPartition(self._topic, partition)
+            consumer = await self._connected()
+            if self._at != (key, offset):
+                if self._at is None or self._at[0] != key:
+                    consumer.assign([key])
+                consumer.seek(key, offset)  # without a wait between, or the library looks for a position itself
+            try:
+                got = await consumer.getmany(key, timeout_ms=WAIT_MS, max_records=records_max)
+                next_offset = max(offset, await consumer.position(key))
+            except OffsetOutOfRangeError:
+                return await self._out_of_range(partition, offset)
+            self._at = key, next_offset
+            records = [record for record in got.get(key, []) if record.offset >= offset]
+            if not records and next_offset == offset:
+                return await self._out_of_range(partition, offset)
+            return LogPart(records, next_offset)
+
+    async def close(self) -> None:
+        """Disconnect; the next call connects again."""
+        consumer, self._consumer, self._at = self._consumer, None, None
+        if consumer is not None:
+            with suppress(TimeoutError, KafkaError, OSError):
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await consumer.stop()
+
+    def _asking(self, what: str) -> "_Asking":
+        return _Asking(self, what.format(f"dead-letter topic {self._topic}"))
+
+    async def _connected(self) -> Any:
+        if self._consumer is None:
+            await self._must_exist()  # a consumer that asks for a topic that is not there may create it
+            self._consumer = AIOKafkaConsumer(
+                **self._options,
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                fetch_max_bytes=FETCH_BYTES_MAX,
+                max_partition_fetch_bytes=FETCH_BYTES_MAX,
+                request_timeout_ms=REQUEST_TIMEOUT_MS,
+            )
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._consumer.start()
+        return self._consumer
+
+    async def _must_exist(self) -> int:
+        """How many partitions it has.
+
+        Raises:
+            DeadLetterTopicGone: it is not there.
+        """
+        admin = AIOKafkaAdminClient(**self._options, request_timeout_ms=REQUEST_TIMEOUT_MS)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await start(admin, self._options)
+                if not await existing_topics(admin, [self._topic]):
+                    raise DeadLetterTopicGone(f"dead-letter topic {self._topic} is not there")
+                (described,) = await admin.describe_topics([self._topic])
+        finally:
+            await admin.close()
+        return len(described["partitions"])
+
+    async def _bounds(self) -> dict[int, LogBounds]:
+        keys = [ClientPartition(self._topic, partition) for partition in range(await self._must_exist())]
+        consumer = await self._connected()
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            starts = await consumer.beginning_offsets(keys)
+            ends = await consumer.end_offsets(keys)
+        return {key.partition: LogBounds(starts[key], ends[key]) for key in keys}
+
+    async def _out_of_range(self, partition: int, offset: int) -> LogPart:
+        """Nothing came: retention has taken what stood there, or the log ends before it, or the topic is gone."""
+        bounds = (await self._bounds()).get(partition)
+        if bounds is None or offset > bounds.end:
+            raise DeadLetterTopicGone(
+                f"dead-letter topic {self._topic} ends before {partition}@{offset}: it was deleted and made anew"
+            )
+        return LogPart((), max(offset, bounds.start))
+
+
+class _Asking:
+    """Maps errors; a consumer that failed is not used again."""
+
+    def __init__(self, log: KafkaDeadLetterLog, what: str) -> None:
+        self._log = log
+        self._asking = asking(what)
+
+    async def __aenter__(self) -> None:
+        self._asking.__enter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if error is not None:
+            await self._log.close()
+        self._asking.__exit__(kind, error, trace)
+
+
+async def read(
+    log: KafkaDeadLetterLog, partition: int, start: int, stop: int, records_max: int = 500
+) -> AsyncIterator[Sequence[Record]]:
+    """Records of a partition from `start` up to but not including `stop`, in offset order, a fetch at a time.
+
+    Raises:
+        DeadLetterTopicGone: the topic was deleted; what was read until then was yielded.
+        KafkaUnavailable, KafkaRefused: not now.
+    """
+    offset, silence = start, 0
+    while offset < stop:
+        part = await log.fetch(partition, offset, records_max)
+        silence = silence + 1 if part.next_offset == offset else 0
+        if silence > SILENCE_MAX:
+            raise KafkaUnavailable(f"partition {partition} of the dead-letter topic has no answer at {offset}")
+        offset = part.next_offset
+        if records := [record for record in part.records if record.offset < stop]:
+            yield records
