@@ -1,0 +1,81 @@
+"""A dead-letter topic read back: bounded, in turns, over holes, past retention, and gone."""
+
+import pytest
+
+from mpsd.core.dead_letter_record import DeadLetterRecord, parse
+from mpsd.errors import DeadLetterTopicGone
+from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog, read
+from tests.integration.world import Answer, Message, World
+from tests.integration.world.world import name
+
+pytestmark = pytest.mark.integration
+
+
+def log_of(world: World, topic: str) -> KafkaDeadLetterLog:
+    return KafkaDeadLetterLog(topic, {"bootstrap_servers": world.kafka.bootstrap_servers, "client_id": "test"})
+
+
+async def offsets(log: KafkaDeadLetterLog, partition: int, start: int, stop: int, records_max: int = 500) -> list[int]:
+    return [record.offset async for batch in read(log, partition, start, stop, records_max) for record in batch]
+
+
+async def test_parts_of_several_partitions_are_read_in_turns(world: World) -> None:
+    topic = await world.create_topic(2)
+    await world.kafka.produce(topic, [Message(b"k", b"", partition=number % 2) for number in range(2_000)])
+    log = log_of(world, topic)
+    assert await log.bounds() == {0: (0, 1_000), 1: (0, 1_000)}
+    assert await offsets(log, 0, 0, 1_000, 100) == list(range(1_000))
+    one, other = read(log, 0, 10, 700, 90), read(log, 1, 20, 1_000, 110)
+    got: dict[int, list[int]] = {0: [], 1: []}
+    for _ in range(7):
+        for partition, reading in ((0, one), (1, other)):
+            got[partition] += [record.offset for record in await anext(reading, [])]
+    assert got[0] == list(range(10, 10 + len(got[0])))
+    assert got[1] == list(range(20, 20 + len(got[1])))
+    assert min(map(len, got.values())) > 500
+    await log.close()
+    assert await offsets(log, 1, 998, 1_000) == [998, 999], "it connects again"
+    await log.close()
+
+
+async def test_what_retention_has_taken_is_passed_over(world: World) -> None:
+    topic = await world.create_topic()
+    await world.kafka.produce(topic, [Message(b"k", b"") for _ in range(10)])
+    log = log_of(world, topic)
+    assert (await log.fetch(0, 0, 2)).next_offset == 2
+    await world.kafka.delete_records(topic, 0, 7)
+    assert await log.bounds() == {0: (7, 10)}
+    assert await offsets(log, 0, 0, 10) == [7, 8, 9]
+    await log.close()
+
+
+async def test_a_topic_that_is_gone_or_made_anew_is_said_to_be(world: World) -> None:
+    with pytest.raises(DeadLetterTopicGone, match="is not there"):
+        await log_of(world, name("never")).bounds()
+    topic = await world.create_topic()
+    await world.kafka.produce(topic, [Message(b"k", b"") for _ in range(10)])
+    log = log_of(world, topic)
+    assert await offsets(log, 0, 0, 5) == [0, 1, 2, 3, 4]
+    await world.kafka.topics.delete([topic])
+    with pytest.raises(DeadLetterTopicGone):
+        await offsets(log, 0, 10, 20)
+    await world.create_topic(topic=topic)
+    with pytest.raises(DeadLetterTopicGone, match="made anew"):
+        await offsets(log, 0, 5, 10)
+    await log.close()
+
+
+async def test_dead_letters_of_a_daemon_are_read_as_such(world: World) -> None:
+    topic = await world.create_topic()
+    world.application.behaviour = lambda _: Answer(422, "no such customer")
+    await world.start_daemon(world.subscription(topic))
+    await world.produce(topic, [Message(b"k", b"v", [("h", b"1")])])
+    await world.settled(topic)
+    log = log_of(world, f"{topic}.dlq")
+    (batch,) = [records async for records in read(log, 0, 0, 1)]
+    found = parse(batch[0])
+    assert isinstance(found, DeadLetterRecord)
+    assert (found.source, found.source_offset, found.status) == ((topic, 0), 0, 422)
+    assert list(found.headers) == [("h", b"1")]
+    assert "no such customer" in found.reason
+    await log.close()
