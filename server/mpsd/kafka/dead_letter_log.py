@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from types import TracebackType
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -144,7 +145,9 @@ class _Asking:
     async def __aenter__(self) -> None:
         self._asking.__enter__()
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is not None:
             await self._log.close()
         self._asking.__exit__(kind, error, trace)

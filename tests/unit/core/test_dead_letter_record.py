@@ -27,7 +27,9 @@ def written(**changes: Any) -> Row:
     dead = delivery(1842, b"a", assigned(3))
     dead.trouble = Trouble(attempts=5, last=POISON, first_failed_at_ms=1000, last_failed_at_ms=2000)
     added = headers(dead, Bury(disposition=Disposition.REJECTED, reason="No such customer"), SENDER)
-    row = Row(topic="orders.dlq", partition=1, offset=7, timestamp=DEAD_MS, key=b"a", value=b"v", headers=[*OWN, *added])
+    row = Row(
+        topic="orders.dlq", partition=1, offset=7, timestamp=DEAD_MS, key=b"a", value=b"v", headers=[*OWN, *added]
+    )
     return replace(row, **changes)
 
 
