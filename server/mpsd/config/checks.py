@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
+from mpsd.config.not_yet import held_keys
 from mpsd.config.problems import Path, dotted
 from mpsd.config.values import split_address
 from mpsd.config.words import shown
@@ -293,5 +294,6 @@ CHECKS: Sequence[Callable[[Written], Iterator[Problem]]] = (
     _backoffs,
     _endpoints,
     _authentication,
+    held_keys,
 )
 """Each with the rule that it holds as its docstring, which the reference page lists."""

@@ -193,3 +193,9 @@ def test_two_listeners_on_one_address() -> None:
     [said] = problems(tree(http={"listen": "127.0.0.1:7070"}))
     assert said == 'http.listen: "127.0.0.1:7070" is the address of admin.listen too'
     assert problems(tree(http={"listen": "127.0.0.1:0"}, admin={"listen": "127.0.0.1:0"})) == []
+
+
+def test_keys_cannot_be_held_yet() -> None:
+    [said] = problems(tree({"ordering": {"after_dead_letter": "hold"}}))
+    assert said.startswith("subscriptions[0].ordering.after_dead_letter (billing): hold is not in this version")
+    assert problems(tree({"ordering": {"after_dead_letter": "continue"}})) == []
