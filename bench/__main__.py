@@ -120,7 +120,7 @@ async def _stages(stage: Stage, known: dict[str, Case], repeat: int) -> dict[str
     topic = await stage.topic_of(base.workload)
     runs = []
     for _ in range(repeat):
-        config = configured(stage, topic, stage.new_name("group"), base.in_flight)
+        config = configured(stage, topic, stage.new_name("group"), base)
         said = await stage.run_tool("bench.stages", config, base.workload.records, base.workload.value_bytes)
         post = await measure(stage, known["floor"])
         runs.append({**said, "POST": post.cpu_us or 0.0})

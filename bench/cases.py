@@ -47,6 +47,8 @@ class Case:
         delay_ms: how long the application takes for a record.
         in_flight: `delivery.concurrency_max`.
         batch: `delivery.batch.records_max`.
+        way: `delivery.protocol`.
+        callers: streams, or callers that pull; `in_flight` is the credit, or the records of a lease, of each.
         grows_from: the case whose cost per record this one's is compared with; empty: none.
     """
 
@@ -57,6 +59,8 @@ class Case:
     delay_ms: float = 0.0
     in_flight: int = 64
     batch: int = 1
+    way: Literal["rest", "stream", "pull"] = "rest"
+    callers: int = 0
     grows_from: str = ""
     targets: tuple[Target, ...] = ()
 
@@ -124,6 +128,30 @@ def cases(records: int = RECORDS) -> list[Case]:
                 Target(figure=CPU, sense="max", bound=25),
             ),
         ),
+        Case(
+            name="stream",
+            title="stream, credit 1,000, two streams",
+            workload=replace(base, records=5 * records),
+            way="stream",
+            in_flight=1_000,
+            callers=2,
+            targets=(
+                Target(figure=RATE, sense="min", bound=40_000, aim=55_000),
+                Target(figure=CPU, sense="max", bound=28),
+            ),
+        ),
+        Case(
+            name="pull",
+            title="pull, 100 a lease, four callers",
+            workload=replace(base, records=5 * records),
+            way="pull",
+            in_flight=100,
+            callers=4,
+            targets=(
+                Target(figure=RATE, sense="min", bound=20_000, aim=30_000),
+                Target(figure=CPU, sense="max", bound=50),
+            ),
+        ),
         _full("full", "full queues, stalled application", base),
         _full("full-64", "the same, 64 partitions", replace(base, partitions=64)),
         Case(
@@ -135,6 +163,16 @@ def cases(records: int = RECORDS) -> list[Case]:
                 Target(figure="p50_ms", sense="max", bound=3),
                 Target(figure="p99_ms", sense="max", bound=30),
             ),
+        ),
+        Case(
+            name="stream-latency",
+            title="stream, 500 records/s",
+            kind=Kind.LATENCY,
+            workload=base,
+            way="stream",
+            in_flight=1_000,
+            callers=2,
+            targets=(Target(figure="p99_ms", sense="max", bound=20, aim=10),),
         ),
     ]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 
+from bench.cases import Case
 from bench.stage import POLL_S, Stage
 from mpsd.core.record import TopicPartition
 from mpsd.demo.asking import get
@@ -23,7 +24,7 @@ listen = "127.0.0.1:0"
 [http]
 listen = "127.0.0.1:{http_port}"
 [stream]
-listen = "127.0.0.1:0"
+listen = "127.0.0.1:{stream_port}"
 
 [shutdown]
 grace_s = 2.0
@@ -34,26 +35,25 @@ topics = ["{topic}"]
 group = "{group}"
 
 [subscriptions.delivery]
-protocol = "rest"
-url = "{url}/"
-concurrency_max = {in_flight}
-batch = {{ records_max = {batch} }}
+protocol = "{way}"
+{delivery}
 
 [subscriptions.dead_letter]
 topic = "{dead_letters}"
 """
 
 
-def configured(stage: Stage, topic: str, group: str, in_flight: int, http_port: int = 0, *, batch: int = 1) -> Path:
+def configured(stage: Stage, topic: str, group: str, case: Case, http_port: int = 0, stream_port: int = 0) -> Path:
     """The configuration in a file; what it does not say is the default."""
+    rest = f'url = "{stage.sink.url}/"\nconcurrency_max = {case.in_flight}\nbatch = {{ records_max = {case.batch} }}'
     text = CONFIG.format(
         servers=json.dumps(stage.bootstrap_servers),
         http_port=http_port,
+        stream_port=stream_port,
         topic=topic,
         group=group,
-        url=stage.sink.url,
-        in_flight=in_flight,
-        batch=batch,
+        way=case.way,
+        delivery=rest if case.way == "rest" else "",
         dead_letters=stage.dead_letters,
     )
     return stage.write(f"{group}.toml", text)
@@ -62,18 +62,26 @@ def configured(stage: Stage, topic: str, group: str, in_flight: int, http_port: 
 class Daemon:
     """Starts with the object."""
 
-    def __init__(
-        self, stage: Stage, topic: str, in_flight: int, *, batch: int = 1, sampled_into: Path | None = None
-    ) -> None:
+    def __init__(self, stage: Stage, topic: str, case: Case, *, sampled_into: Path | None = None) -> None:
         """Begin.
 
         Args:
             sampled_into: run it under `bench.sampler`, which writes this file.
         """
-        (self._http_port,) = free_ports(1)
+        self._http_port, stream_port = free_ports(2)
+        port = stream_port if case.way == "stream" else self._http_port
+        self.calls: dict[str, object] = {}
+        if case.way != "rest":
+            self.calls = {
+                "way": case.way,
+                "address": f"127.0.0.1:{port}",
+                "subscription": "bench",
+                "callers": case.callers,
+                "credit": case.in_flight,
+            }
         self.group = stage.new_name("group")
         self._stage = stage
-        config = configured(stage, topic, self.group, in_flight, self._http_port, batch=batch)
+        config = configured(stage, topic, self.group, case, self._http_port, stream_port)
         command = ["bench.sampler", str(sampled_into)] if sampled_into else ["mpsd"]
         self.started_s = time.monotonic()
         self._child: Child = stage.start(self.group, *command, "--config", str(config))

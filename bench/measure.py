@@ -59,10 +59,10 @@ async def throughput(stage: Stage, case: Case, sampled_into: Path | None = None)
     warm_up = max(1, records // WARM_UP_SHARE)
     topic = await stage.topic_of(case.workload)
     ends = await stage.topics.log_end(topic)
-    orders = {"records": records, "warm_up": warm_up, "delay_ms": case.delay_ms}
+    orders: dict[str, object] = {"records": records, "warm_up": warm_up, "delay_ms": case.delay_ms}
     await stage.sink.begin(**orders)
-    daemon = Daemon(stage, topic, case.in_flight, batch=case.batch, sampled_into=sampled_into)
-    await stage.sink.begin(**orders, pid=daemon.pid)
+    daemon = Daemon(stage, topic, case, sampled_into=sampled_into)
+    await stage.sink.begin(**orders, **daemon.calls, pid=daemon.pid)
     await _arrived(stage, daemon, records)
     peak_mib = daemon.peak_mib()
     committed = await daemon.stop()
@@ -95,7 +95,7 @@ async def _arrived(stage: Stage, daemon: Daemon, records: int) -> None:
 async def _full(stage: Stage, case: Case) -> Figures:
     topic = await stage.topic_of(case.workload)
     await stage.sink.begin(silent=1)
-    daemon = Daemon(stage, topic, case.in_flight)
+    daemon = Daemon(stage, topic, case)
     peak_mib, risen_s, first_s = 0.0, time.monotonic(), None
     while time.monotonic() - risen_s < STEADY_S or first_s is None:
         daemon.check()
@@ -112,10 +112,10 @@ async def _full(stage: Stage, case: Case) -> Figures:
 
 async def _latency(stage: Stage, case: Case) -> Figures:
     topic = await stage.empty_topic(case.workload)
-    daemon = Daemon(stage, topic, case.in_flight)
+    daemon = Daemon(stage, topic, case)
     await daemon.ready()
     records, warm_up = int(PACE_PER_S * PACED_S), int(PACE_PER_S * PACED_WARM_UP_S)
-    await stage.sink.begin(records=records, warm_up=warm_up, pid=daemon.pid, timed=1)
+    await stage.sink.begin(records=records, warm_up=warm_up, pid=daemon.pid, timed=1, **daemon.calls)
     keys = case.workload.key_numbers()
     began_s = time.monotonic()
     async with stage.topics.producing(topic) as produce:

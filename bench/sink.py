@@ -4,6 +4,7 @@ Run as a process of its own: `python -m bench.sink`. It says its address on stan
 a GET and answers each with what it has seen since the last one (see `bench.sink_client`):
 
     GET /begin?records=100000&pid=4711&delay_ms=5&warm_up=10000&timed=1&silent=0     forget everything, watch a process
+                way=stream|pull, address=HOST:PORT, subscription=bench, callers=2, credit=1000          dial in, instead
     GET /seen                                                                        the figures so far
 
 One request of a connection at a time, heads as the daemon and `bench.hammer` write them: Content-Length and the number of
@@ -14,6 +15,7 @@ import asyncio
 import json
 import time
 from collections import deque
+from collections.abc import Sequence
 from email.utils import formatdate
 from typing import cast
 from urllib.parse import parse_qsl, urlsplit
@@ -22,11 +24,11 @@ import psutil
 import uvloop
 from typing_extensions import override
 
+from bench.callers import TIME_DIGITS, Callers, latency_s
+
 END_OF_HEAD = b"\r\n\r\n"
 LENGTH = b"Content-Length: "
 RECORDS = b"\r\nMps-Records: "
-TIME_DIGITS = 20
-"""A timed value begins with the nanosecond of its production, in so many digits."""
 
 
 class Sink:
@@ -36,6 +38,7 @@ class Sink:
         self._loop = asyncio.get_running_loop()
         self._due: deque[tuple[float, asyncio.Transport]] = deque()
         self._answering: asyncio.TimerHandle | None = None
+        self._callers = Callers(self.came)
         self.begin({})
         self.tick()
 
@@ -56,6 +59,14 @@ class Sink:
         self.passed: dict[int, tuple[float, float]] = {}
         self.latencies_s: list[float] = []
         self._began_cpu_s = time.process_time()
+        self._callers.begin(orders)
+
+    def came(self, records: int, values: Sequence[bytes]) -> None:
+        """So many at once; the beginnings of their values where times are wanted."""
+        self.seen += records
+        self.latencies_s.extend(map(latency_s, values))
+        if self.seen >= self.next_mark > 0:
+            self.mark()
 
     def mark(self) -> None:
         """Note when this record came, and the CPU time of the daemon until then; within a batch, its last one stands for it."""
@@ -126,15 +137,13 @@ class SinkConnection(asyncio.Protocol):
             return
         self._begun = b""
         if self._sink.timed:
-            self._sink.latencies_s.append((time.time_ns() - int(data[end + 4 : end + 4 + TIME_DIGITS])) / 1e9)
+            self._sink.latencies_s.append(latency_s(data[end + 4 : end + 4 + TIME_DIGITS]))
         self._whole(1)
 
     def _whole(self, records: int) -> None:
         """A request is here to its last byte."""
         sink = self._sink
-        sink.seen += records
-        if sink.seen >= sink.next_mark > 0:
-            sink.mark()
+        sink.came(records, ())
         if sink.delay_s:
             sink.answer_later(self._transport)
         elif not sink.silent:

@@ -42,7 +42,7 @@ class SinkClient:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    async def begin(self, **orders: float) -> None:
+    async def begin(self, **orders: object) -> None:
         """Forget everything and watch; see `bench.sink` for the orders."""
         await self._ask(f"/begin?{urlencode(orders)}")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
 
-from bench.sink import TIME_DIGITS
+from bench.callers import TIME_DIGITS
 from mpsd.kafka.topics import Message, Topics
 
 SEED = 20_111
