@@ -7,7 +7,7 @@ from typing import Never, TypeVar
 
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import Outcome, Withdrawn
-from mpsd.delivery.rest.answer import Answer, AnswerRules, judge
+from mpsd.delivery.rest.answer import Answer, AnswerRules, Judge, judge
 from mpsd.delivery.rest.answer_reader import AnswerBounds
 from mpsd.delivery.rest.connector import EndpointConnector, LookUp, look_up
 from mpsd.delivery.rest.endpoint_pool import EndpointPool
@@ -34,6 +34,7 @@ class RestAdapter:
         wall_s: seconds since the epoch, for signatures and dates.
         look_up: where the addresses of the URL's host come from.
         may_start: whether a delivery may start now; asked for those that waited for a connection, as time may have passed.
+        judge: what answers mean; those whose bytes came to DELIVERED before are not asked about again.
 
     Raises:
         ConfigError: the URL, a webhook secret, or a file of the TLS settings cannot be used.
@@ -46,10 +47,12 @@ class RestAdapter:
         wall_s: Callable[[], float] = time.time,
         look_up: LookUp = look_up,
         may_start: Callable[[], bool] = lambda: True,
+        judge: Judge = judge,
     ) -> None:
         self._settings = settings
         self._may_start = may_start
         self._wall_s = wall_s
+        self._judge_answer = judge
         self._heads, self._connector = reached(settings, wall_s, look_up, RequestHeads)
         self._rules = AnswerRules.of(settings)
         self._endpoint: EndpointPool[Delivery, Never] | None = None
@@ -112,7 +115,7 @@ class RestAdapter:
         return {"free": self._free, "addresses": self._connector.addresses, **self._endpoint.pool.statistics()}
 
     def _judge(self, answer: Answer) -> Outcome:
-        return judge(answer, self._rules, self._wall_s())
+        return self._judge_answer(answer, self._rules, self._wall_s())
 
     def _ended(self, delivery: Delivery, outcome: Outcome) -> None:
         """The one place where deliveries are settled."""

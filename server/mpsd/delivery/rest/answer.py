@@ -1,5 +1,6 @@
 """What an answer says about its delivery: pure, one place for every row of the contract's table."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self, assert_never
 
@@ -41,6 +42,10 @@ class AnswerRules:
     @classmethod
     def of(cls, settings: RestSettings) -> Self:
         return cls(statuses=StatusTable(settings.status), retry_after_max_s=settings.retry_after_max_s)
+
+
+Judge = Callable[["Answer", "AnswerRules", float], Outcome]
+"""What decides what an answer means: `judge`, or one that looks on."""
 
 
 def judge(answer: Answer, rules: AnswerRules, now_s: float) -> Outcome:

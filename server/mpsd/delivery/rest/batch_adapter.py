@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from mpsd.core.batches import Batches
 from mpsd.core.delivery import Assignment, Delivery, Lane
-from mpsd.core.outcome import DELIVERED, EXCERPT_BYTES_MAX, Outcome, Rejected, Retryable, Withdrawn
+from mpsd.core.outcome import DELIVERED, EXCERPT_BYTES_MAX, Delivered, Outcome, Rejected, Retryable, Withdrawn
 from mpsd.core.record import RECORD_OVERHEAD_BYTES
 from mpsd.delivery.rest.adapter import NOT_SENT, reached
-from mpsd.delivery.rest.answer import Answer, AnswerRules, judge
+from mpsd.delivery.rest.answer import Answer, AnswerRules, Judge, judge
 from mpsd.delivery.rest.answer_reader import AnswerBounds
 from mpsd.delivery.rest.batch_answer import FAILURE_BYTES_MAX, Unbelievable, failures
 from mpsd.delivery.rest.connector import LookUp, look_up
@@ -38,6 +38,7 @@ class BatchAdapter:
         wall_s: seconds since the epoch, for signatures and dates.
         look_up: where the addresses of the URL's host come from.
         may_start: whether a delivery may start now; asked for those that waited for a connection, as time may have passed.
+        judge: what answers mean; those whose bytes came to DELIVERED before are not asked about again.
 
     Raises:
         ConfigError: the URL, a webhook secret, or a file of the TLS settings cannot be used.
@@ -51,10 +52,12 @@ class BatchAdapter:
         wall_s: Callable[[], float] = time.time,
         look_up: LookUp = look_up,
         may_start: Callable[[], bool] = lambda: True,
+        judge: Judge = judge,
     ) -> None:
         self._settings = settings
         self._may_start = may_start
         self._wall_s = wall_s
+        self._judge_answer = judge
         self._requests, self._connector = reached(settings, wall_s, look_up, BatchRequests)
         self._rules = AnswerRules.of(settings)
         self._records_max = batch.records_max
@@ -139,8 +142,8 @@ class BatchAdapter:
 
     def _judge(self, answer: Answer) -> Outcome | Answer:
         """An answer that names records is judged together with what it answers."""
-        outcome = judge(answer, self._rules, self._wall_s())
-        return answer if outcome is DELIVERED and answer.body.strip() else outcome
+        outcome = self._judge_answer(answer, self._rules, self._wall_s())
+        return answer if isinstance(outcome, Delivered) and answer.body.strip() else outcome
 
     def _ended(self, batch: Batch, result: Outcome | Answer) -> None:
         """A request has ended: the one place where its deliveries are settled."""
@@ -169,7 +172,7 @@ class BatchAdapter:
                 return
         if isinstance(result, Retryable | Rejected) and len(deliveries) > 1:
             self._cut_in_half(deliveries, result)
-        elif result is DELIVERED:
+        elif isinstance(result, Delivered):
             self._batches.settled(deliveries)
             for delivery in deliveries:
                 self._settle(delivery, DELIVERED)

@@ -1,0 +1,96 @@
+"""`mpsd check-endpoint`: an application and the records that matter."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mpsd.commands.app import app
+
+BATCH_BYTES_MAX = 1 << 20
+"""The default of `delivery.batch.bytes_max`."""
+EXAMPLE = """\b
+Example:
+  mpsd check-endpoint http://127.0.0.1:8000/orders --records samples.jsonl
+"""
+
+
+@app.command("check-endpoint", epilog=EXAMPLE)
+def check_endpoint(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where the application takes records.")],
+    batch: Annotated[
+        int, typer.Option(min=1, max=10_000, metavar="NUMBER", help="Records in a request; 1: each has its own.")
+    ] = 1,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:VALUE", help="Add a header to every request; repeatable.", show_default=False),
+    ] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.jsonl",
+            help="Play these records too, JSON lines as `mpsd dev` takes them; the first stands for an ordinary one.",
+            show_default=False,
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=3600.0, metavar="SECONDS", help="For each answer, as delivery.timeout_s.")
+    ] = 30.0,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Play an application the records that matter, without a Kafka.
+
+    Delivers them as the daemon would: a normal one, a repetition, several keys at once, poison, a tombstone, a binary key, one
+    with nothing but a value, one of 1 MiB. Shows what was answered, what the proxy would do with it, and what to improve.
+
+    Exits with 0 if all is well, 1 if there are problems, 2 if the command line is wrong.
+    """
+    from mpsd.delivery.rest.settings import BatchSettings, RestSettings
+    from mpsd.errors import ConfigError
+    from mpsd.kit.advice import advice
+    from mpsd.kit.check_report import as_json, show
+    from mpsd.kit.player import play
+    from mpsd.kit.records_file import RecordsFileError, read_records
+    from mpsd.kit.samples import CONCURRENT, sample_of, steps
+
+    try:
+        own = [sample_of(message) for message in read_records(records)] if records is not None else []
+    except RecordsFileError as error:
+        raise typer.BadParameter(str(error), param_hint="--records") from None
+    settings = RestSettings(
+        subscription="check-endpoint",
+        url=url,
+        concurrency_max=CONCURRENT,
+        timeout_s=timeout,
+        headers=_headers(header or []),
+        batch=BatchSettings(records_max=batch, bytes_max=BATCH_BYTES_MAX) if batch > 1 else None,
+    )
+    try:
+        played, connections = asyncio.run(play(settings, steps(own, batch)))
+    except ConfigError as error:
+        raise typer.BadParameter("; ".join(problem.message for problem in error.problems), param_hint="URL") from None
+    found = advice(played, connections, timeout, is_batch=batch > 1)
+    if json_output:
+        typer.echo(json.dumps(as_json(url, played, found), indent=2))
+    else:
+        show(played, found)
+    raise typer.Exit(1 if any(each.level == "problem" for each in found) else 0)
+
+
+def _headers(given: list[str]) -> dict[str, str]:
+    from mpsd.core.percent import TOKEN
+
+    headers = {}
+    for header in given:
+        name, colon, value = (part.strip() for part in header.partition(":"))
+        if (
+            not colon
+            or not name
+            or name.encode().translate(None, TOKEN)
+            or not (value.isascii() and value.isprintable())
+        ):
+            raise typer.BadParameter("is not NAME:VALUE in visible ASCII", param_hint="--header")
+        headers[name] = value
+    return headers

@@ -1,0 +1,186 @@
+"""What the answers say about the application: pure."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+from mpsd.core.outcome import Delivered, Outcome, Rejected, Retryable, Unavailable, Undeliverable, Withdrawn
+from mpsd.kit.player import Played
+from mpsd.kit.samples import CONCURRENT
+
+SLOW_SHARE = 0.5
+"""Part of the time-out that an answer may take before it counts as slow."""
+SERIAL_SHARE = 0.8
+SERIAL_S_MIN = 0.02
+"""Answers faster than this say nothing about how many are worked on at once."""
+ATTEMPTS_MAX = 5
+"""The default of `retry.attempts_max`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """One thing to improve.
+
+    Attributes:
+        level: a problem loses, delays or repeats records; a hint costs speed, or may be meant.
+    """
+
+    level: Literal["problem", "hint"]
+    step: str
+    text: str
+
+
+def in_words(outcome: Outcome) -> str:
+    """What the proxy would do with the record."""
+    match outcome:
+        case Delivered():
+            return "accepted"
+        case Rejected():
+            return "dead-lettered at once"
+        case Retryable():
+            return f"retried; after {ATTEMPTS_MAX} attempts dead-lettered"
+        case Unavailable(throttled=True):
+            return "waits, at no charge; deliveries slow down"
+        case Unavailable():
+            return "taken for an outage: waits, deliveries pause"
+        case Undeliverable():
+            return "dead-lettered: HTTP cannot carry it"
+        case Withdrawn():
+            return "delivered again in two requests"
+        case _:
+            assert_never(outcome)
+
+
+def advice(played: Sequence[Played], connections: int, timeout_s: float, *, is_batch: bool) -> list[Advice]:
+    """All there is to say, problems first."""
+    found = [each for one in played for each in _of_step(one, is_batch=is_batch)]
+    found += _of_connections(played, connections)
+    found += _of_time(played, timeout_s)
+    return sorted(found, key=lambda each: each.level == "hint")
+
+
+def _of_step(played: Played, *, is_batch: bool) -> Iterator[Advice]:
+    name, outcomes = played.step.name, played.outcomes
+    worst = next((outcome for outcome in outcomes if not isinstance(outcome, Delivered)), None)
+    if not is_batch and (error := _error_inside(played)):
+        text = f"answered 2xx with an error inside ({error}): the record counts as accepted; answer 4xx or 5xx"
+        yield Advice(level="problem", step=name, text=text)
+    if not played.answers and worst is not None:
+        yield Advice(level="problem", step=name, text=f"no answer: {getattr(worst, 'reason', '')}")
+        return
+    if any(isinstance(outcome, Retryable) and outcome.code == "batch_answer" for outcome in outcomes):
+        yield Advice(
+            level="problem", step=name, text=f"{_reason(worst)}: answer an empty body, or failures by id alone"
+        )
+        return
+    if name in _GOOD:
+        yield from _of_good(name, worst)
+    else:
+        yield from _of_poison(played, worst)
+
+
+_GOOD = {
+    "normal": "the normal record was not accepted: give records that it should accept with --records",
+    "own": "a record of the file was not accepted",
+    "again": "a repetition was not accepted, and the proxy repeats after a crash: answer 2xx to what was done already",
+    "concurrent": "it does not bear several at once: answer 429 or 503 if it is too much, or lower concurrency_max",
+    "batch": "not all of a batch were accepted",
+    "tombstone": "a record without value: answer 2xx if it means nothing, 422 if it is wrong",
+    "binary-key": "a key that is no text: decode Mps-Key to bytes, not to text",
+    "bare": "a record without key, time and headers, as any producer may send it",
+    "large": "a large value: raise the limit of bodies, or bound what is produced; 413 dead-letters it",
+}
+
+
+def _of_good(name: str, worst: Outcome | None) -> Iterator[Advice]:
+    """Records that an application should take, or refuse for good where it cannot."""
+    may_refuse = name in {"tombstone", "large"}
+    if worst is None or (may_refuse and isinstance(worst, Rejected)):
+        return
+    is_hint = isinstance(worst, Rejected) and name in {"bare", "binary-key"}
+    yield Advice(level="hint" if is_hint else "problem", step=name, text=f"{_reason(worst)}: {_GOOD[name]}")
+
+
+def _of_poison(played: Played, worst: Outcome | None) -> Iterator[Advice]:
+    name, reason = played.step.name, _reason(worst)
+    match worst:
+        case None:
+            text = "accepted what cannot be read: if it was not looked at, fine; if it was swallowed, answer 422"
+            yield Advice(level="hint", step=name, text=text)
+        case Rejected():
+            return
+        case Withdrawn():
+            text = f"{reason}: name the record in failures instead, or the others come again until it is alone"
+            yield Advice(level="hint", step=name, text=text)
+        case Retryable():
+            text = f"{reason}: retried {ATTEMPTS_MAX} times in vain while its key waits; answer 422"
+            yield Advice(level="problem", step=name, text=text)
+        case Unavailable():
+            text = f"{reason}: looks like an outage, which pauses all deliveries; answer 422 to what is wrong for good"
+            yield Advice(level="problem", step=name, text=text)
+        case _:
+            yield Advice(level="problem", step=name, text=reason)
+
+
+def _of_connections(played: Sequence[Played], connections: int) -> Iterator[Advice]:
+    answers = [answer for one in played for answer in one.answers]
+    if answers and sum(not answer.reusable for answer in answers) > len(answers) // 2:
+        text = (
+            "closes the connection with each answer: speak HTTP/1.1 with keep-alive and Content-Length, or it is slow"
+        )
+        yield Advice(level="problem", step="connections", text=text)
+    elif connections > CONCURRENT + len(played) // 2:
+        text = f"{connections} connections for {len(answers)} answers: connections do not stay open"
+        yield Advice(level="hint", step="connections", text=text)
+
+
+def _of_time(played: Sequence[Played], timeout_s: float) -> Iterator[Advice]:
+    slowest = max(played, key=lambda one: one.took_s)
+    if slowest.answers and slowest.took_s > SLOW_SHARE * timeout_s:
+        text = f"took {slowest.took_s:.1f} s of the {timeout_s:g} s that it has: be faster, or raise timeout_s"
+        yield Advice(level="problem", step=slowest.step.name, text=text)
+    single_s = next((one.took_s for one in played if one.step.name == "normal"), 0.0)
+    together = next((one for one in played if one.step.name == "concurrent"), None)
+    if together is None or len(together.answers) < CONCURRENT or single_s < SERIAL_S_MIN:
+        return
+    if together.took_s > SERIAL_SHARE * CONCURRENT * single_s:
+        text = f"{CONCURRENT} at once took {together.took_s:.2f} s, one {single_s:.2f} s: it works on one at a time"
+        yield Advice(level="hint", step="concurrent", text=text)
+
+
+def _error_inside(played: Played) -> str:
+    """What of a 2xx answer's body says that it is none; empty if nothing does."""
+    for answer in played.answers:
+        if 200 <= answer.status < 300 and not answer.verdict:
+            try:
+                body = json.loads(answer.body)
+            except ValueError:
+                continue
+            if isinstance(body, dict) and (error := _error_of(body)):
+                return error
+    return ""
+
+
+def _error_of(body: dict[str, object]) -> str:
+    for name in ("error", "errors", "exception", "failures"):
+        if body.get(name):
+            return f'"{name}"'
+    for name in ("success", "ok"):
+        if body.get(name) is False:
+            return f'"{name}": false'
+    status = body.get("status")
+    return f'"status": {json.dumps(status)}' if str(status).lower() in {"error", "failed", "failure"} else ""
+
+
+def _reason(outcome: Outcome | None) -> str:
+    return str(getattr(outcome, "reason", ""))
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """What becomes of all records of a step, in words."""
+    counts = Counter(in_words(outcome) for outcome in outcomes)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return "; ".join(f"{count} {words}" for words, count in counts.items())

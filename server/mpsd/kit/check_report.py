@@ -1,0 +1,71 @@
+"""What a check of an endpoint says: a table on a terminal, plain lines elsewhere, or JSON."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mpsd.core.outcome import Delivered, code_of
+from mpsd.kit.advice import Advice, in_words, summary
+from mpsd.kit.player import Played
+
+PLAIN_WIDTH = 120
+COLOURS = {"problem": "red", "hint": "yellow"}
+
+
+def show(played: Sequence[Played], found: Sequence[Advice]) -> None:
+    """On standard output; colour only on a terminal."""
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    table = Table(box=SIMPLE, show_edge=False, pad_edge=False)
+    for title in ("sent", "answered", "ms", "what the proxy would do"):
+        table.add_column(title, justify="right" if title == "ms" else "left", overflow="fold")
+    for one in played:
+        colour = "" if all(isinstance(outcome, Delivered) for outcome in one.outcomes) else "yellow"
+        table.add_row(
+            one.step.title, _statuses(one), f"{one.took_s * 1000:,.0f}", Text(summary(one.outcomes), style=colour)
+        )
+    console.print(table)
+    for each in found:
+        console.print(
+            Text(f"{each.level}: ", style=COLOURS[each.level]).append(f"{each.step}: {each.text}", style="default")
+        )
+    problems = sum(each.level == "problem" for each in found)
+    console.print(f"{problems} problem{'' if problems == 1 else 's'}, {len(found) - problems} to consider")
+
+
+def as_json(url: str, played: Sequence[Played], found: Sequence[Advice]) -> dict[str, Any]:
+    """The same for programs; members are only ever added."""
+    return {
+        "ok": not any(each.level == "problem" for each in found),
+        "url": url,
+        "steps": [
+            {
+                "name": one.step.name,
+                "title": one.step.title,
+                "took_ms": round(one.took_s * 1000, 3),
+                "statuses": [answer.status for answer in one.answers],
+                "outcomes": [
+                    {
+                        "outcome": code_of(outcome),
+                        "reason": getattr(outcome, "reason", ""),
+                        "then": in_words(outcome),
+                    }
+                    for outcome in one.outcomes
+                ],
+            }
+            for one in played
+        ],
+        "advice": [{"level": each.level, "step": each.step, "text": each.text} for each in found],
+    }
+
+
+def _statuses(played: Played) -> str:
+    counts = Counter(answer.status for answer in played.answers)
+    if not counts:
+        return "nothing"
+    return ", ".join(str(status) if count == 1 else f"{status} ×{count}" for status, count in counts.items())

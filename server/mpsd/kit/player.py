@@ -1,0 +1,97 @@
+"""Plays records to an application through the daemon's own adapters, and keeps what it answered."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from mpsd.core.delivery import Delivery
+from mpsd.core.outcome import Delivered, Outcome
+from mpsd.delivery.rest import BatchAdapter, RestAdapter, RestSettings
+from mpsd.delivery.rest.answer import Answer, AnswerRules, judge
+from mpsd.kit.samples import Step, deliveries
+from mpsd.ports import DeliveryAdapter
+
+CLOSE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """One step, and what came of it.
+
+    Attributes:
+        outcomes: of each record, in the order of the step.
+        answers: what was received, in the order of time; fewer than requests where some had none.
+        took_s: from the first request to the last answer.
+    """
+
+    step: Step
+    outcomes: Sequence[Outcome]
+    answers: Sequence[Answer]
+    took_s: float
+
+
+class Player:
+    """Plays steps one after the other; each ends within the adapter's time-outs."""
+
+    def __init__(self, settings: RestSettings) -> None:
+        self._answers: list[Answer] = []
+        self._adapter: DeliveryAdapter = (
+            RestAdapter(settings, judge=self._look_on)
+            if settings.batch is None
+            else BatchAdapter(settings, settings.batch, judge=self._look_on)
+        )
+        self._outcomes: dict[Delivery, Outcome] = {}
+        self._settled = asyncio.Event()
+        self._begin = 0
+
+    @asynccontextmanager
+    async def started(self) -> AsyncIterator[None]:
+        await self._adapter.start(lambda: None, self._settle)
+        try:
+            yield
+        finally:
+            await self._adapter.close(CLOSE_S)
+
+    async def play(self, step: Step) -> Played:
+        batch = deliveries(step, self._begin)
+        self._begin += len(batch)
+        self._answers, self._outcomes = [], {}
+        began_s = time.monotonic()
+        self._adapter.deliver(batch)
+        while not all(delivery in self._outcomes for delivery in batch):
+            self._settled.clear()
+            await self._settled.wait()
+        return Played(
+            step=step,
+            outcomes=[self._outcomes[delivery] for delivery in batch],
+            answers=self._answers,
+            took_s=time.monotonic() - began_s,
+        )
+
+    @property
+    def connections(self) -> int:
+        """Opened so far."""
+        return int(self._adapter.statistics().get("opened", 0))
+
+    def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        self._outcomes[delivery] = outcome
+        self._settled.set()
+
+    def _look_on(self, answer: Answer, rules: AnswerRules, now_s: float) -> Outcome:
+        """Judge as the daemon does; a value of its own for success, as the adapters know only theirs by its bytes."""
+        self._answers.append(answer)
+        outcome = judge(answer, rules, now_s)
+        return Delivered() if isinstance(outcome, Delivered) else outcome
+
+
+async def play(settings: RestSettings, steps: Iterable[Step]) -> tuple[list[Played], int]:
+    """All steps, and how many connections they took; where nobody answers the first, it is the only one."""
+    player, played = Player(settings), list[Played]()
+    async with player.started():
+        for step in steps:
+            played.append(await player.play(step))
+            if not played[0].answers:
+                break
+        return played, player.connections
