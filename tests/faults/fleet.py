@@ -76,6 +76,7 @@ class Fleet:
             await self.permit(topic=self.topic)
             await self.permit(group=self.topic)
             await self.world.kafka.allow(self._user, ["create", "write", "describe"], topic=f"{self.topic}.dlq")
+            await self.world.kafka.allow(self._user, ["create", "read", "write", "describe"], topic="__mps_control")
         return self.topic
 
     async def permit(self, **name: str) -> None:

@@ -73,7 +73,8 @@ async def test_a_missing_topic_is_waited_for_while_others_run(world: World) -> N
 async def test_what_kafka_does_not_allow_is_named_and_waited_for(guarded_kafka: KafkaCluster) -> None:
     async with guarded_world(guarded_kafka) as world:
         topic = await world.create_topic()
-        daemon = world.begin_daemon(world.subscription(topic))
+        tables = {"control": {"topic": f"{topic}.control", "audit_topic": ""}}
+        daemon = world.begin_daemon(world.subscription(topic), **tables)
         await waits_quietly(daemon, 1.0)
         assert daemon.said("waiting", "TopicAuthorizationFailed", topic)
         code, output, _ = await run_mpsd("--config", str(daemon.config), "--check")
@@ -85,6 +86,13 @@ async def test_what_kafka_does_not_allow_is_named_and_waited_for(guarded_kafka: 
         _, body = await daemon.get("/readyz")
         assert "group" in json.loads(body)["reasons"][0].lower()
         await world.kafka.allow("mps", group=topic, operations=["read"])
+
+        async def is_unread() -> bool:
+            held = (await daemon.metrics()).sum("mps_partition_state", state="control-unread") == 1
+            return held and f"TopicAuthorizationFailed ({topic}.control)" in (await daemon.get("/readyz"))[1]
+
+        await until(is_unread, "it may read its topic, but not what was decided about it")
+        await world.kafka.allow("mps", topic=f"{topic}.control", operations=["create", "read", "write", "describe"])
         await daemon.ready()
         world.application.behaviour = lambda request: Answer(422 if request.record.key == b"bad" else 200, "no")
         await world.produce(topic, [Message(b"good", b"1"), Message(b"bad", b"2")])

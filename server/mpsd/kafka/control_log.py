@@ -96,7 +96,7 @@ class KafkaControlLog:
         self._task: asyncio.Task[None] | None = None
         self._clients: _Clients | None = None
         self._progress = asyncio.Event()
-        self._waiting = "connecting to Kafka"
+        self._waiting = f"connecting to Kafka to follow control topic {settings.topic}"
         self._topic_id = b""
         self.position = -1
 
@@ -114,7 +114,7 @@ class KafkaControlLog:
 
     def waiting_for(self) -> str:
         """See `ControlLog`."""
-        return f"control topic {self._settings.topic}: {self._waiting}" if self._waiting else ""
+        return self._waiting
 
     async def write(self, items: Sequence[ControlRecord]) -> int:
         """See `ControlLog`."""
