@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from mpsd.ports import DeadLetter
+from mpsd.ports import DeadLetter, Landed
 
 
 class FakeDeadLetters:
@@ -31,15 +31,16 @@ class FakeDeadLetters:
         if self.prepare_error is not None:
             raise self.prepare_error
 
-    async def write(self, letters: Sequence[DeadLetter]) -> list[BaseException | None]:
+    async def write(self, letters: Sequence[DeadLetter]) -> list[Landed | BaseException]:
         self.writes.append(len(letters))
         await asyncio.sleep(self.takes_s)
-        errors: list[BaseException | None] = []
+        answers: list[Landed | BaseException] = []
         for letter in letters:
-            errors.append(self.refuse(letter))
-            if errors[-1] is None:
+            error = self.refuse(letter)
+            if error is None:
                 self.letters.append(letter)
-        return errors
+            answers.append(error or Landed("letters", 0, len(self.letters) - 1))
+        return answers
 
     async def close(self) -> None:
         self.is_closed = True

@@ -7,6 +7,7 @@ from typing import Any
 
 from mpsd.config import Subscription
 from mpsd.core.retry import RetryRules
+from mpsd.pipeline.controls import NO_CONTROL, Control
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.settings import Settings
@@ -36,12 +37,19 @@ def settings(**changes: Any) -> Settings:
 class Piped:
     """A pipeline and what it is connected to."""
 
-    def __init__(self, told: Settings) -> None:
+    def __init__(self, told: Settings, control: Control = NO_CONTROL) -> None:
         self.source = FakeSource()
         self.adapter = FakeAdapter()
         self.sink = FakeDeadLetters()
         self.pipeline = Pipeline(
-            told, self.source, self.adapter, self.sink, PendingBudget(1 << 30), loop_clock(), lambda: 1.0
+            told,
+            self.source,
+            self.adapter,
+            self.sink,
+            PendingBudget(1 << 30),
+            loop_clock(),
+            lambda: 1.0,
+            control,
         )
 
     @property
@@ -60,9 +68,9 @@ class Piped:
 
 
 @asynccontextmanager
-async def piped(**changes: Any) -> AsyncIterator[Piped]:
+async def piped(control: Control = NO_CONTROL, **changes: Any) -> AsyncIterator[Piped]:
     """Started, joined, and stopped at the end unless the story did so."""
-    made = Piped(settings(**changes))
+    made = Piped(settings(**changes), control)
     await made.pipeline.start()
     await made.joined()
     try:

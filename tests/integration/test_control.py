@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from mpsd.core.control import VERSION, key_bytes
 from mpsd.core.pauses import Scope
 from mpsd.demo.guarantees.guarantee import Place
 from mpsd.errors import RequestIdReused, RevisionConflict
-from tests.integration.world import Daemon, Message, World, keyed, until
+from tests.integration.world import Daemon, Message, World, keyed, run_mpsd, until
 from tests.integration.world.operator import operator
 from tests.integration.world.world import name
 
@@ -185,3 +186,19 @@ async def test_the_history_is_read_newest_first_in_pages(world: World) -> None:
         assert older.before is None
         assert [e.description for e in (await history.page(None, 10, "orders", 0)).entries] == ["number 3", "number 1"]
         assert not (await history.page(None, 10, "", int(time.time() * 1000) + 60_000)).entries
+
+
+async def test_a_check_names_topics_that_would_not_keep_what_is_decided(world: World, tmp_path: Path) -> None:
+    topic, control, audit = await world.create_topic(), name("control"), name("audit")
+    config = world.configuration(world.subscription(topic), control={"topic": control, "audit_topic": audit})
+    file = tmp_path / "check.toml"
+    file.write_text(config)
+    code, output, _ = await run_mpsd("--config", str(file), "--check")
+    assert (code, f"would create control topic {control}" in output) == (0, True)
+    assert f"would create audit topic {audit}" in output
+    await world.kafka.create_topic(control, 1, [], {"cleanup.policy": "delete"})
+    code, output, _ = await run_mpsd("--config", str(file), "--check")
+    assert code == 1
+    assert "cleanup.policy delete instead of compact" in output
+    daemon = await world.start_daemon(world.subscription(topic), control={"topic": control, "audit_topic": ""})
+    await until(lambda: daemon.said("is weaker than it should be", control), "the daemon says so, too")

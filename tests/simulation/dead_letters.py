@@ -5,7 +5,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from mpsd.errors import KafkaUnavailable
-from mpsd.ports import DeadLetter
+from mpsd.ports import DeadLetter, Landed
 from tests.simulation.broker import Broker, Cut
 
 
@@ -29,17 +29,17 @@ class SimulatedDeadLetters:
     async def prepare(self) -> None:
         """It is there."""
 
-    def write(self, letters: Sequence[DeadLetter]) -> Awaitable[Sequence[BaseException | None]]:
+    def write(self, letters: Sequence[DeadLetter]) -> Awaitable[Sequence[Landed | BaseException]]:
         return self._write(letters)
 
-    async def _write(self, letters: Sequence[DeadLetter]) -> list[BaseException | None]:
+    async def _write(self, letters: Sequence[DeadLetter]) -> list[Landed | BaseException]:
         await asyncio.sleep(self._broker.latency_s())
         if not self._broker.is_up or self._cut.requests or self._cut.answers:
             await asyncio.sleep(0.5)
             return [KafkaUnavailable("could not write: out of reach")] * len(letters)
         return [await self._one(letter) for letter in letters]
 
-    async def _one(self, letter: DeadLetter) -> BaseException | None:
+    async def _one(self, letter: DeadLetter) -> Landed | BaseException:
         if self._trouble.refuses and self._dice.random() < self._trouble.refuses:
             await asyncio.sleep(0.05)
             return KafkaUnavailable("could not write: NotEnoughReplicas")
@@ -48,7 +48,7 @@ class SimulatedDeadLetters:
         self._trouble.writing.remove(letter)
         self._keep(letter)
         await asyncio.sleep(self._broker.latency_s())
-        return None
+        return Landed("letters", 0, letter.delivery.record.offset)
 
     async def close(self) -> None:
         """Holds nothing."""

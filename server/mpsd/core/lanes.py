@@ -103,6 +103,17 @@ class Lanes:
         else:
             self.ready.append(at)
 
+    def detach(self, before: Delivery, delivery: Delivery) -> bool:
+        """Take one that stands behind another out of its lane: it is free from now on. False if it was handed out."""
+        if delivery.place:
+            return False
+        before.next, delivery.next = delivery.next, None
+        if before.next is None:
+            assert delivery.lane is not None
+            self.tails[delivery.lane] = before
+        delivery.lane = None
+        return True
+
     def __len__(self) -> int:
         """Lanes that hold something, free deliveries not counted."""
         return len(self.tails)

@@ -11,6 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from mpsd.core.record import TopicPartition
 from mpsd.kafka.connection import asking, existing_topics, start
+from mpsd.kafka.own_topics import OwnTopic
 from mpsd.ports import CommitPoint
 
 TIMEOUT_S = 15.0
@@ -63,6 +64,12 @@ class Cluster:
                 found = sorted(await existing_topics(self._admin, names))
                 described = await self._admin.describe_topics(found) if found else []
                 return {topic["topic"]: await self._described(topic) for topic in described}
+
+    async def weaknesses(self, topic: OwnTopic) -> list[str] | None:
+        """What is weaker than it should be of a topic of the daemon's own; None where it does not exist."""
+        with asking(f"look at topic {topic.name}"):
+            async with asyncio.timeout(TIMEOUT_S):
+                return await topic.look(self._admin)
 
     async def committed(self, group: str) -> dict[TopicPartition, CommitPoint]:
         """What the group has committed of every partition, with what was written beside it."""

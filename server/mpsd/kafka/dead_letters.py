@@ -24,7 +24,7 @@ from mpsd.core.delivery import Delivery
 from mpsd.core.record import Record
 from mpsd.errors import KafkaUnavailable, MpsError
 from mpsd.kafka.connection import asking, existing_topics, start
-from mpsd.ports import DeadLetter
+from mpsd.ports import DeadLetter, Landed
 
 log = logging.getLogger("mpsd.dead_letters")
 
@@ -74,10 +74,10 @@ class KafkaDeadLetters:
         self._options = options
         self._producer: Any = None
         self._partitions = 0
-        self._writing: dict[Delivery, asyncio.Task[BaseException | None]] = {}
+        self._writing: dict[Delivery, asyncio.Task[Landed | BaseException]] = {}
         self._unanswered = KafkaUnavailable(f"dead-letter topic {settings.topic} has not acknowledged it yet")
 
-    async def write(self, letters: Sequence[DeadLetter]) -> list[BaseException | None]:
+    async def write(self, letters: Sequence[DeadLetter]) -> list[Landed | BaseException]:
         """See `DeadLetterSink`. Cancelled, it may leave letters written that are not known to be."""
         try:
             with asking(f"connect to write dead letters to {self._settings.topic}"):
@@ -92,16 +92,16 @@ class KafkaDeadLetters:
         await asyncio.wait(
             [self._writing[letter.delivery] for letter in letters], timeout=self._settings.write_timeout_s
         )
-        errors = [self._answer(letter.delivery) for letter in letters]
+        answers = [self._answer(letter.delivery) for letter in letters]
         for delivery in [delivery for delivery, task in self._writing.items() if task.done()]:
             del self._writing[delivery]  # those that nobody asks about any more among them
-        if any(error is not None and error is not self._unanswered for error in errors):
+        if any(isinstance(answer, BaseException) and answer is not self._unanswered for answer in answers):
             await (
                 self.close()
             )  # a producer that failed may have lost its sequence: the next write begins with a new one
-        return errors
+        return answers
 
-    def _answer(self, delivery: Delivery) -> BaseException | None:
+    def _answer(self, delivery: Delivery) -> Landed | BaseException:
         task = self._writing[delivery]
         return task.result() if task.done() else self._unanswered
 
@@ -175,7 +175,7 @@ class KafkaDeadLetters:
         if not self._partitions:
             raise KafkaUnavailable(f"topic {self._settings.topic} has no partitions yet")
 
-    async def _write(self, letter: DeadLetter) -> BaseException | None:
+    async def _write(self, letter: DeadLetter) -> Landed | BaseException:
         """One letter; too large for the topic, it goes without excerpt, then without value, never nowhere."""
         record = letter.delivery.record
         own = [(name, value) for name, value in record.headers]
@@ -186,23 +186,23 @@ class KafkaDeadLetters:
             (None, [*own, *short, *_omitted(record)]),
             (None, [*short, *_omitted(record)]),
         )
-        error: BaseException | None = None
-        for value, headers in forms:
-            error = await self._send(letter, value, headers)
-            if not isinstance(getattr(error, "__cause__", None), TOO_LARGE):
-                return error
-        return error
+        *longer, last = forms
+        for value, headers in longer:
+            answer = await self._send(letter, value, headers)
+            if not isinstance(getattr(answer, "__cause__", None), TOO_LARGE):
+                return answer
+        return await self._send(letter, *last)
 
     async def _send(
         self, letter: DeadLetter, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
-    ) -> BaseException | None:
+    ) -> Landed | BaseException:
         record = letter.delivery.record
         try:
             with asking(f"write to dead-letter topic {self._settings.topic}"):
-                await (await self._begin(record.key, value, record.partition % self._partitions, headers))
+                written = await (await self._begin(record.key, value, record.partition % self._partitions, headers))
         except MpsError as error:
             return error
-        return None
+        return Landed(self._settings.topic, written.partition, written.offset)
 
     async def _begin(
         self, key: bytes | None, value: bytes | None, partition: int, headers: Sequence[tuple[str, bytes | None]]

@@ -37,10 +37,9 @@ class OwnTopic:
         Raises:
             KafkaError: as the library does.
         """
-        brokers = len((await admin.describe_cluster())["brokers"])
-        replicas = self.replication_factor or min(REPLICATION_MAX, brokers)
-        if await existing_topics(admin, [self.name]):
-            return await self._weaknesses(admin, replicas)
+        if (weak := await self.look(admin)) is not None:
+            return weak
+        replicas = await self._replicas(admin)
         configs = dict(self.configs)
         if replicas >= REPLICATION_MAX:
             configs["min.insync.replicas"] = str(MIN_IN_SYNC)
@@ -51,13 +50,24 @@ class OwnTopic:
         log.info("created %s topic %s", self.purpose, self.name, extra={"code": "control.topic_created"})
         return []
 
-    async def _weaknesses(self, admin: Any, replicas_wanted: int) -> list[str]:
+    async def look(self, admin: Any) -> list[str] | None:
+        """What is weaker than it should be, in words; None where it does not exist.
+
+        Raises:
+            KafkaError: as the library does.
+        """
+        if not await existing_topics(admin, [self.name]):
+            return None
         (described,) = await admin.describe_topics([self.name])
         answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, self.name)])
         configs = {entry[0]: entry[1] for answer in answers for entry in answer.resources[0][4]}
         partitions = described["partitions"]
         replicas = min((len(partition["replicas"]) for partition in partitions), default=0)
-        return weaknesses(self, len(partitions), replicas, replicas_wanted, configs)
+        return weaknesses(self, len(partitions), replicas, await self._replicas(admin), configs)
+
+    async def _replicas(self, admin: Any) -> int:
+        brokers = len((await admin.describe_cluster())["brokers"])
+        return self.replication_factor or min(REPLICATION_MAX, brokers)
 
 
 def weaknesses(

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from mpsd.core.dead_letter import Sender, headers
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.retry import Bury, RetryRules, backoff_s
-from mpsd.errors import KafkaRefused, KafkaUnavailable
+from mpsd.errors import KafkaRefused, KafkaUnavailable, RecordNotHere
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-from mpsd.ports import DeadLetter, DeadLetterSink
+from mpsd.ports import DeadLetter, DeadLetterSink, Landed
 
 log = logging.getLogger("mpsd.dead_letters")
 
@@ -66,6 +66,7 @@ class DeadLetterWriter:
         self._draw = draw
         self._lease_left_s = lease_left_s
         self._waiting: deque[_Buried] = deque()
+        self._landing: dict[Delivery, asyncio.Future[Landed]] = {}
         self._arrived = asyncio.Event()
         self._acknowledged = asyncio.Event()
         self.written: Counter[str] = Counter()
@@ -82,8 +83,20 @@ class DeadLetterWriter:
         self._waiting.append(_Buried(queue, letter))
         self._arrived.set()
 
+    def landing(self, delivery: Delivery) -> asyncio.Future[Landed]:
+        """Where it lands once it is written, now or some time; the same for all who ask. RecordNotHere if it never is."""
+        return self._landing.setdefault(delivery, asyncio.get_running_loop().create_future())
+
+    def lands_not(self, delivery: Delivery, why: str) -> None:
+        """It is settled otherwise, or not ours any more: whoever waits for where it lands is told."""
+        landing = self._landing.pop(delivery, None)
+        if landing is not None and not landing.done():
+            landing.set_exception(RecordNotHere(f"{delivery}: {why}"))
+
     def forget(self, assignment: Assignment) -> None:
         """The partition is no longer ours, and its letters are not ours to write."""
+        for delivery in [each for each in self._landing if each.assignment is assignment]:
+            self.lands_not(delivery, "its partition has moved to another daemon; ask that one")
         self._waiting = deque(buried for buried in self._waiting if buried.queue.assignment is not assignment)
         self._acknowledged.set()
 
@@ -129,17 +142,20 @@ class DeadLetterWriter:
 
     async def _write(self, batch: list[_Buried]) -> list[_Buried]:
         """Write; returns those that must be written again."""
-        errors = await self._sink.write([buried.letter for buried in batch])
+        answers = await self._sink.write([buried.letter for buried in batch])
         retry = []
-        for buried, error in zip(batch, errors, strict=True):
+        for buried, answer in zip(batch, answers, strict=True):
             queue, delivery = buried.queue, buried.letter.delivery
             if queue.assignment not in self._pending.queues:
                 continue
-            if error is not None:
+            if isinstance(answer, BaseException):
                 self.failures += 1
-                self._hold(buried, error)
+                self._hold(buried, answer)
                 retry.append(buried)
                 continue
+            landing = self._landing.pop(delivery, None)
+            if landing is not None and not landing.done():
+                landing.set_result(answer)
             self.written[buried.letter.disposition] += 1
             queue.burying -= 1
             self._release(buried)

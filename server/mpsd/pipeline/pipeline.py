@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from mpsd.core.delivery import Assignment
 from mpsd.core.rate import TokenBucket
+from mpsd.core.record import TopicPartition
 from mpsd.core.retry_policy import RetryPolicy
 from mpsd.errors import MpsError
 from mpsd.pipeline.committer import Committer
@@ -18,9 +19,10 @@ from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from mpsd.pipeline.reader import Reader
 from mpsd.pipeline.settings import Settings
+from mpsd.pipeline.skips import Skips
 from mpsd.pipeline.statistics import SubscriptionStatistics, partition_statistics
 from mpsd.pipeline.writer import Writer
-from mpsd.ports import SYSTEM_CLOCK, Clock, DeadLetterSink, DeliveryAdapter, Peer, Position, RecordSource
+from mpsd.ports import SYSTEM_CLOCK, Clock, DeadLetterSink, DeliveryAdapter, Landed, Peer, Position, RecordSource
 
 log = logging.getLogger("mpsd.pipeline")
 
@@ -82,6 +84,7 @@ class Pipeline:
             control, settings.rate_max_per_s, self.pending, self.writer, bucket, self._on_ready, clock
         )
         self.committer = Committer(settings.name, source, self.pending, self.maps, settings.commit_interval_s)
+        self._skips = Skips(self.pending, self.writer, self._dead_letters)
         self._tasks: list[asyncio.Task[None]] = []
         self._handover = Handover(
             settings.name,
@@ -137,6 +140,10 @@ class Pipeline:
         for assignment in list(self.pending.queues):
             self._forget(assignment)
         self.state, self.reason = "stopped", ""
+
+    async def skip(self, topic: str, partition: int, offset: int, reason: str) -> Landed:
+        """Send a record to the dead-letter topic now, wherever it stands: see `Skips.skip`."""
+        return await self._skips.skip(TopicPartition(topic, partition), offset, reason)
 
     def on_assigned(self, assignment: Assignment, position: Position) -> None:
         """See `AssignmentListener`."""

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
-from heapq import heappop, heappush
 from math import inf
+from typing import NamedTuple
 
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.histogram import Histogram
@@ -16,6 +16,7 @@ from mpsd.core.retry import Ack, Bury, Disposition, Hold, Retry, Verdict, in_wor
 from mpsd.core.retry_policy import Moment, RetryPolicy, Suspect, Undecided
 from mpsd.pipeline.order_iterator import OrderIterator, Turn
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
+from mpsd.pipeline.waiting import Waiting
 from mpsd.ports import SYSTEM_CLOCK, Clock, DeliveryAdapter, RecordSource
 
 log = logging.getLogger("mpsd.writer")
@@ -25,6 +26,13 @@ LEASE_POLL_S = 0.05
 TIMER_S_MIN = 0.001
 """Timers are no finer: what falls due a rounding error from now must not keep the loop from turning to others."""
 UNLIMITED = 1 << 62
+
+
+class Skip(NamedTuple):
+    """What becomes of a delivery that is out, instead of another one; `accepted` is called if none is needed."""
+
+    verdict: Bury
+    accepted: Callable[[], None]
 
 
 class Writer:
@@ -37,6 +45,7 @@ class Writer:
 
     Attributes:
         concurrency_max: what an operator allows at once, below what is configured; may be set at any time.
+        skips: what an operator wants to be buried.
     """
 
     def __init__(
@@ -72,9 +81,8 @@ class Writer:
         self._is_pump_due = False
         self._is_open = False
         self._timer: asyncio.TimerHandle | None = None
-        self._sequence = 0
-        self._backing_off: list[tuple[float, int, Delivery]] = []
-        self._suspects: deque[Delivery] = deque()
+        self.waiting = Waiting()
+        self.skips: dict[Delivery, Skip] = {}
         self._suspect_out: Delivery | None = None
         self.in_flight = 0
         self.concurrency_max = UNLIMITED
@@ -123,15 +131,15 @@ class Writer:
             if (timestamp := delivery.record.timestamp) >= 0:
                 self.end_to_end_latency.observe(max(0.0, self._wall_s() - timestamp / 1000))
             self._pending.finish(queue, delivery)
+            if self.skips and (skip := self.skips.pop(delivery, None)) is not None:
+                skip.accepted()
         else:
             self._failed(queue, delivery, outcome, now_s)
         self.wake()
 
     def forget(self, assignment: Assignment) -> None:
         """The partition is no longer ours: nothing of it is delivered any more, late outcomes mean nothing."""
-        self._backing_off = [entry for entry in self._backing_off if entry[2].assignment is not assignment]
-        self._backing_off.sort()
-        self._suspects = deque(delivery for delivery in self._suspects if delivery.assignment is not assignment)
+        self.waiting.forget(assignment)
         self._policy.forget(assignment.tp)
 
     def _pump(self) -> None:
@@ -165,21 +173,22 @@ class Writer:
             return turns
         if records <= 0:
             return []
-        suspect = self._next_suspect() if self._suspects else []
+        suspect = self._next_suspect() if self.waiting.suspects else []
         return suspect + self._order.take(records - len(suspect), size)
 
     def _next_suspect(self) -> list[Turn]:
         """One suspect at a time; those of partitions that are held, or of paused keys, keep their place."""
         if self._suspect_out is not None:
             return []
-        for _ in range(len(self._suspects)):
-            delivery = self._suspects.popleft()
+        suspects = self.waiting.suspects
+        for _ in range(len(suspects)):
+            delivery = suspects.popleft()
             queue = self._pending.queues.get(delivery.assignment)
             if queue is not None and not queue.hold and delivery.record.key not in queue.paused_keys:
                 self._suspect_out = delivery
                 return [(queue, delivery)]
             if queue is not None:
-                self._suspects.append(delivery)
+                suspects.append(delivery)
         return []
 
     def _hand_over(self, turns: list[Turn], now_s: float) -> None:
@@ -191,7 +200,7 @@ class Writer:
                     self._suspect_out = None
                 policy.withdrawn(delivery)
                 reason = "older than retry.record_age_max_s before it was accepted"
-                self._bury_it(queue, delivery, Bury(disposition=Disposition.EXPIRED, reason=reason))
+                self.bury(queue, delivery, Bury(disposition=Disposition.EXPIRED, reason=reason))
                 self.wake()
                 continue
             delivery.started_s = now_s
@@ -216,22 +225,24 @@ class Writer:
         match verdict:
             case Ack():
                 self._pending.finish(queue, delivery)
+            case Hold() | Retry() if delivery in self.skips:
+                self.bury(queue, delivery, self.skips[delivery].verdict)
             case Hold(after_s=after_s) | Retry(after_s=after_s):
                 queue.charges += isinstance(verdict, Retry)
                 self.retries += isinstance(verdict, Retry)
                 self.withdrawn += isinstance(verdict, Hold)
                 if after_s > 0.0:
-                    self._sequence += 1
-                    heappush(self._backing_off, (now_s + after_s, self._sequence, delivery))
+                    self.waiting.back_off(delivery, now_s + after_s)
                 else:
                     self._ready_again(queue, delivery)
                 if not isinstance(outcome, Withdrawn):
                     self._tell(delivery, outcome, verdict)
             case Bury():
                 self._tell(delivery, outcome, verdict)
-                self._bury_it(queue, delivery, verdict)
+                self.bury(queue, delivery, verdict)
 
-    def _bury_it(self, queue: PartitionQueue, delivery: Delivery, verdict: Bury) -> None:
+    def bury(self, queue: PartitionQueue, delivery: Delivery, verdict: Bury) -> None:
+        """Its lane waits until it is in the dead-letter topic."""
         queue.burying += 1
         self._bury(queue, delivery, verdict)
 
@@ -243,33 +254,34 @@ class Writer:
             queue = self._pending.queues.get(delivery.assignment)
             if queue is None or delivery.trouble is None or delivery.trouble.last is None:
                 continue
-            if isinstance(verdict, Suspect):
+            if isinstance(verdict, Suspect) and delivery in self.skips:
+                self.bury(queue, delivery, self.skips[delivery].verdict)
+            elif isinstance(verdict, Suspect):
                 self.withdrawn += 1
-                self._suspects.append(delivery)
+                self.waiting.suspects.append(delivery)
             else:
                 self._apply(queue, delivery, delivery.trouble.last, verdict, now_s)
 
     def _end_back_offs(self, now_s: float) -> None:
-        heap, due = self._backing_off, list[Delivery]()
-        while heap and heap[0][0] <= now_s:
-            due.append(heappop(heap)[2])
-        for delivery in reversed(due):  # each is put before all others, so that the first due is the first to go
+        for delivery in reversed(
+            self.waiting.take_due(now_s)
+        ):  # each is put before all others, so that the first due is the first to go
             queue = self._pending.queues.get(delivery.assignment)
             if queue is not None:
                 self._ready_again(queue, delivery)
 
     def _ready_again(self, queue: PartitionQueue, delivery: Delivery) -> None:
         if delivery.trouble is not None and delivery.trouble.suspect:
-            self._suspects.append(delivery)
+            self.waiting.suspects.append(delivery)
         else:
             self._pending.put_back(queue, delivery)
 
     def _arm(self, now_s: float, lease_left_s: float) -> None:
         """One timer for whatever is due first. What waits for an outcome or for demand is woken by it, and needs none."""
         due_s = inf if (lost_due_s := self._policy.lost_due_s) is None else lost_due_s
-        if self._backing_off:
-            due_s = min(due_s, self._backing_off[0][0])
-        if self._order or self._suspects:
+        if (back_off_due_s := self.waiting.due_s) is not None:
+            due_s = min(due_s, back_off_due_s)
+        if self._order or self.waiting.suspects:
             if (probe_due_s := self._policy.breaker.probe_due_s) is not None and probe_due_s > now_s:
                 due_s = min(due_s, probe_due_s)
             if self._bucket.available(now_s) == 0:
@@ -291,7 +303,7 @@ class Writer:
     def statistics(self) -> dict[str, int | float | str]:
         return {
             "in_flight": self.in_flight,
-            "backing_off": len(self._backing_off),
-            "suspects": len(self._suspects) + (self._suspect_out is not None),
+            "backing_off": self.waiting.backing_off,
+            "suspects": len(self.waiting.suspects) + (self._suspect_out is not None),
             "late_outcomes": self.late,
         }

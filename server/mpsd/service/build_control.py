@@ -5,6 +5,7 @@ from mpsd.config.daemon import Control
 from mpsd.kafka.audit import AuditSettings, KafkaAudit
 from mpsd.kafka.connection import client_options
 from mpsd.kafka.control_log import ControlSettings, KafkaControlLog
+from mpsd.kafka.own_topics import OwnTopic
 from mpsd.service.control import ControlPlane
 
 
@@ -21,6 +22,12 @@ def control_plane(config: Config, instance: str) -> ControlPlane:
     log = KafkaControlLog(control_settings(control), options)
     audit = KafkaAudit(audit_settings(control), options) if control.audit_topic else None
     return ControlPlane(log, audit, groups, instance)
+
+
+def own_topics(control: Control) -> list[OwnTopic]:
+    """The topics that the daemon keeps for itself, where it keeps any."""
+    audit = [audit_settings(control).own_topic] if control.topic and control.audit_topic else []
+    return [control_settings(control).own_topic, *audit] if control.topic else []
 
 
 def control_settings(control: Control) -> ControlSettings:

@@ -10,6 +10,8 @@ from mpsd.delivery.rest.settings import Endpoint
 from mpsd.errors import MpsError
 from mpsd.kafka.cluster import Cluster, TopicDescription
 from mpsd.kafka.connection import client_options
+from mpsd.kafka.own_topics import OwnTopic
+from mpsd.service.build_control import own_topics
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -43,6 +45,7 @@ async def check(config: Config) -> list[Finding]:
             topics = await cluster.describe(sorted(names))
             for subscription in config.subscriptions:
                 findings += _topics(subscription, topics)
+            findings += [await _own_topic(cluster, topic) for topic in own_topics(config.control)]
     except MpsError as error:
         findings.append(Finding(ok=False, about="kafka", text=str(error)))
     endpoints = await asyncio.gather(*(_endpoint(subscription) for subscription in config.subscriptions))
@@ -78,6 +81,19 @@ def _dead_letters(subscription: Subscription, topic: TopicDescription | None) ->
         text = f"dead-letter topic {name} is weaker than configured: {', '.join(weak)}; alter it, or set dead_letter to match"
         return Finding(ok=False, about=subscription.name, text=text)
     return Finding(ok=True, about=subscription.name, text=f"dead-letter topic {name} is as configured")
+
+
+async def _own_topic(cluster: Cluster, topic: OwnTopic) -> Finding:
+    try:
+        weak = await cluster.weaknesses(topic)
+    except MpsError as error:
+        return Finding(ok=False, about="control", text=f"{topic.purpose} topic {topic.name}: {error}")
+    if weak is None:
+        return Finding(ok=True, about="control", text=f"would create {topic.purpose} topic {topic.name}")
+    if weak:
+        text = f"{topic.purpose} topic {topic.name} is weaker than it should be: {', '.join(weak)}; alter it"
+        return Finding(ok=False, about="control", text=text)
+    return Finding(ok=True, about="control", text=f"{topic.purpose} topic {topic.name} is as it should be")
 
 
 async def _endpoint(subscription: Subscription) -> Finding:

@@ -172,3 +172,30 @@ def test_one_still_out_behind_finished_ones_becomes_the_head_and_is_not_ready() 
     assert not lanes.ready
     lanes.put_back(third)
     assert list(lanes.ready) == [third]
+
+
+def test_one_behind_another_leaves_its_lane() -> None:
+    lanes = Lanes()
+    first, second, third = (delivery(offset) for offset in range(3))
+    for each in (first, second, third):
+        lanes.add(each)
+    lanes.take()
+    assert lanes.detach(first, second)
+    assert lanes.detach(first, third)
+    lanes.settled(third)
+    lanes.settled(second)
+    fourth = delivery(3)
+    lanes.add(fourth)
+    lanes.settled(first)
+    assert lanes.take() is fourth
+    lanes.settled(fourth)
+    assert not lanes
+
+
+def test_one_that_was_handed_out_stays_in_its_lane() -> None:
+    lanes = Lanes()
+    first, second = delivery(0), delivery(1)
+    lanes.add(first)
+    lanes.add(second)
+    assert lanes.take_run(lanes.take(), 1) == [second]
+    assert not lanes.detach(first, second)

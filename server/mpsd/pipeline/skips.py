@@ -1,0 +1,67 @@
+"""A record that an operator sends to the dead-letter topic, wherever it stands."""
+
+import asyncio
+from functools import partial
+
+from mpsd.core.delivery import Delivery
+from mpsd.core.record import TopicPartition
+from mpsd.core.retry import Bury, Disposition
+from mpsd.errors import RecordNotHere
+from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
+from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
+from mpsd.pipeline.writer import Skip, Writer
+from mpsd.ports import Landed
+
+
+class Skips:
+    """Takes a record out of its place.
+
+    Takes: where a record stands.
+    Gives: it to the DeadLetterWriter: at once, or if it is at the application, unless it is accepted there.
+    Holds at most: what is asked for and neither written nor settled.
+    """
+
+    def __init__(self, pending: PendingQueue, writer: Writer, dead_letters: DeadLetterWriter) -> None:
+        self._pending = pending
+        self._writer = writer
+        self._dead_letters = dead_letters
+
+    async def skip(self, tp: TopicPartition, offset: int, reason: str) -> Landed:
+        """Returns where the dead letter is, once all in-sync replicas have it. Cancelled, it is skipped all the same.
+
+        Raises:
+            RecordNotHere: it is settled, was not read yet, its partition is another's, or it was accepted meanwhile.
+        """
+        queue, delivery = self._find(tp, offset)
+        is_asked = delivery in self._writer.skips
+        landing = self._dead_letters.landing(delivery)
+        if not is_asked:
+            verdict = Bury(disposition=Disposition.SKIPPED, reason=reason)
+            accepted = partial(self._dead_letters.lands_not, delivery, "was accepted meanwhile")
+            self._writer.skips[delivery] = Skip(verdict, accepted)
+            landing.add_done_callback(lambda _: self._writer.skips.pop(delivery, None))
+            if self._take_out(queue, delivery):
+                self._writer.bury(queue, delivery, verdict)
+        return await asyncio.shield(landing)
+
+    def _find(self, tp: TopicPartition, offset: int) -> tuple[PartitionQueue, Delivery]:
+        for queue in self._pending.queues.values():
+            if queue.assignment.tp == tp:
+                if (delivery := queue.tracker.unfinished.get(offset)) is not None:
+                    return queue, delivery
+                why = "was not read yet" if offset >= queue.tracker.end else "is settled, or does not exist"
+                raise RecordNotHere(f"{tp}@{offset} {why}")
+        raise RecordNotHere(f"{tp}@{offset} is of a partition that this daemon does not have")
+
+    def _take_out(self, queue: PartitionQueue, delivery: Delivery) -> bool:
+        """Whether it is in nobody's hands now; else it is at the application, being judged, or on its way already."""
+        if delivery.started_s:
+            return False
+        if self._writer.waiting.remove(delivery):
+            return True
+        for heads in (queue.parked, queue.lanes.ready):
+            if delivery in heads:
+                heads.remove(delivery)
+                return True
+        before = next((each for each in queue.tracker.unfinished.values() if each.next is delivery), None)
+        return before is not None and queue.lanes.detach(before, delivery)

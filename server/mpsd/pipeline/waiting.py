@@ -1,0 +1,61 @@
+"""Heads of lanes that are not ready: in back-off until a time, or suspects, which go one at a time."""
+
+from collections import deque
+from heapq import heapify, heappop, heappush
+
+from mpsd.core.delivery import Assignment, Delivery
+
+
+class Waiting:
+    """What the Writer keeps until it may be delivered again.
+
+    Takes: deliveries that failed.
+    Gives: those whose time has come; the suspects to whoever takes turns over them.
+    Holds at most: of each lane its head, and likewise those that were handed out with it.
+    """
+
+    def __init__(self) -> None:
+        self._sequence = 0
+        self._backing_off: list[tuple[float, int, Delivery]] = []
+        self.suspects: deque[Delivery] = deque()
+
+    def back_off(self, delivery: Delivery, until_s: float) -> None:
+        self._sequence += 1
+        heappush(self._backing_off, (until_s, self._sequence, delivery))
+
+    def take_due(self, now_s: float) -> list[Delivery]:
+        """Those whose back-off is over, the first due first."""
+        heap, due = self._backing_off, list[Delivery]()
+        while heap and heap[0][0] <= now_s:
+            due.append(heappop(heap)[2])
+        return due
+
+    @property
+    def due_s(self) -> float | None:
+        """When the first back-off ends."""
+        return self._backing_off[0][0] if self._backing_off else None
+
+    def until_s(self, delivery: Delivery) -> float | None:
+        """When its back-off ends; None if it has none. Costs a look at all of them."""
+        return next((due_s for due_s, _, each in self._backing_off if each is delivery), None)
+
+    def remove(self, delivery: Delivery) -> bool:
+        """Keep it no longer; whether it was here."""
+        if delivery in self.suspects:
+            self.suspects.remove(delivery)
+            return True
+        left = [entry for entry in self._backing_off if entry[2] is not delivery]
+        was_here = len(left) < len(self._backing_off)
+        self._backing_off = left
+        heapify(left)
+        return was_here
+
+    def forget(self, assignment: Assignment) -> None:
+        """The partition is no longer ours."""
+        self._backing_off = [entry for entry in self._backing_off if entry[2].assignment is not assignment]
+        heapify(self._backing_off)
+        self.suspects = deque(delivery for delivery in self.suspects if delivery.assignment is not assignment)
+
+    @property
+    def backing_off(self) -> int:
+        return len(self._backing_off)
