@@ -15,7 +15,7 @@ from mpsd.kafka.connection import asking, existing_topics, start
 from mpsd.kafka.consumer import stop
 from mpsd.kafka.journal import Journal
 from mpsd.kafka.own_topics import OwnTopic
-from mpsd.ports import AuditPage, ControlRecord
+from mpsd.ports.control import AuditPage, ControlRecord
 
 RECORDS_PER_STEP = 500
 STEPS_PER_PAGE_MAX = 20

@@ -17,7 +17,7 @@ from mpsd.kafka.consumer import stop
 from mpsd.kafka.journal import Journal
 from mpsd.kafka.own_topics import OwnTopic
 from mpsd.kafka.topic_ids import topic_ids
-from mpsd.ports import ControlListener, ControlRecord
+from mpsd.ports.control import ControlListener, ControlRecord
 
 log = logging.getLogger("mpsd.control")
 

@@ -9,7 +9,8 @@ from mpsd.core.retry import Bury, Disposition
 from mpsd.errors import RecordNotHere
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-from mpsd.pipeline.writer import Skip, Writer
+from mpsd.pipeline.waiting import Skip
+from mpsd.pipeline.writer import Writer
 from mpsd.ports import Landed
 
 

@@ -1,9 +1,20 @@
 """Heads of lanes that are not ready: in back-off until a time, or suspects, which go one at a time."""
 
 from collections import deque
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
+from math import inf
+from typing import NamedTuple
 
 from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.retry import Bury
+
+
+class Skip(NamedTuple):
+    """What becomes of a delivery that is out, instead of another one; `accepted` is called if none is needed."""
+
+    verdict: Bury
+    accepted: Callable[[], None]
 
 
 class Waiting:
@@ -31,9 +42,9 @@ class Waiting:
         return due
 
     @property
-    def due_s(self) -> float | None:
-        """When the first back-off ends."""
-        return self._backing_off[0][0] if self._backing_off else None
+    def due_s(self) -> float:
+        """When the first back-off ends; inf if there is none."""
+        return self._backing_off[0][0] if self._backing_off else inf
 
     def until_s(self, delivery: Delivery) -> float | None:
         """When its back-off ends; None if it has none. Costs a look at all of them."""

@@ -6,7 +6,6 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from math import inf
-from typing import NamedTuple
 
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.histogram import Histogram
@@ -16,7 +15,7 @@ from mpsd.core.retry import Ack, Bury, Disposition, Hold, Retry, Verdict, in_wor
 from mpsd.core.retry_policy import Moment, RetryPolicy, Suspect, Undecided
 from mpsd.pipeline.order_iterator import OrderIterator, Turn
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-from mpsd.pipeline.waiting import Waiting
+from mpsd.pipeline.waiting import Skip, Waiting
 from mpsd.ports import SYSTEM_CLOCK, Clock, DeliveryAdapter, RecordSource
 
 log = logging.getLogger("mpsd.writer")
@@ -26,13 +25,6 @@ LEASE_POLL_S = 0.05
 TIMER_S_MIN = 0.001
 """Timers are no finer: what falls due a rounding error from now must not keep the loop from turning to others."""
 UNLIMITED = 1 << 62
-
-
-class Skip(NamedTuple):
-    """What becomes of a delivery that is out, instead of another one; `accepted` is called if none is needed."""
-
-    verdict: Bury
-    accepted: Callable[[], None]
 
 
 class Writer:
@@ -278,9 +270,8 @@ class Writer:
 
     def _arm(self, now_s: float, lease_left_s: float) -> None:
         """One timer for whatever is due first. What waits for an outcome or for demand is woken by it, and needs none."""
-        due_s = inf if (lost_due_s := self._policy.lost_due_s) is None else lost_due_s
-        if (back_off_due_s := self.waiting.due_s) is not None:
-            due_s = min(due_s, back_off_due_s)
+        lost_due_s = self._policy.lost_due_s
+        due_s = min(self.waiting.due_s, inf if lost_due_s is None else lost_due_s)
         if self._order or self.waiting.suspects:
             if (probe_due_s := self._policy.breaker.probe_due_s) is not None and probe_due_s > now_s:
                 due_s = min(due_s, probe_due_s)

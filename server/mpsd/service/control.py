@@ -10,7 +10,7 @@ from typing import Any
 from mpsd.core.audit import AuditEntry
 from mpsd.core.control import ControlState, Entity, EntityKey, Provenance, headers_of, key_bytes, value_bytes
 from mpsd.errors import ControlOff, ControlUnavailable, RequestIdReused, RevisionConflict
-from mpsd.ports import AuditLog, ControlLog, ControlRecord
+from mpsd.ports.control import AuditLog, ControlLog, ControlRecord
 
 log = logging.getLogger("mpsd.control")
 
