@@ -30,6 +30,25 @@ ours.Record.FromString(theirs.Record(delivery_id=1, key=b"k").SerializeToString(
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_a_daemon_of_another_version_lives_in_the_process_too(tmp_path: Path) -> None:
+    proto = tmp_path / "delivery.proto"
+    (tmp_path / "mps_client/_stubs").mkdir(parents=True)
+    proto.write_text(
+        (ROOT / "proto/mps/delivery/v1/delivery.proto").read_text() + "message Later { string word = 1; }\n"
+    )
+    build = f"""
+import sys; sys.path.insert(0, "clients/python")
+from pathlib import Path
+import generate_stubs
+generate_stubs.generate_stubs(Path({str(proto)!r}), Path({str(tmp_path)!r}))
+sys.path.insert(0, {str(tmp_path / "mps_client/_stubs")!r})
+from mps.delivery.v1 import delivery_pb2 as daemons
+import delivery_pb2 as clients
+assert clients.Later and not hasattr(daemons, "Later")
+"""
+    subprocess.run([sys.executable, "-c", build], cwd=ROOT, check=True)
+
+
 def test_the_wheel_has_the_generated_code_and_nothing_of_the_daemon(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), "clients/python"]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)

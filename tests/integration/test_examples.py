@@ -86,11 +86,12 @@ def lines(path: Path) -> int:
     return len(set(path.read_text().splitlines()))
 
 
-async def test_python_behind_http(world: World, processes: GuardedProcesses, tmp_path: Path) -> None:
+@pytest.mark.parametrize("records_max", [1, 20])
+async def test_python_behind_http(world: World, processes: GuardedProcesses, tmp_path: Path, records_max: int) -> None:
     (port,) = free_ports(1)
     uvicorn = [sys.executable, "-m", "uvicorn", "billing:app", "--port", str(port), "--no-access-log"]
     argv = ["env", f"BILLS={tmp_path}/bills", *uvicorn, "--app-dir", str(ROOT / "examples/python")]
-    delivery = {"protocol": "rest", "url": f"http://127.0.0.1:{port}/"}
+    delivery = {"protocol": "rest", "url": f"http://127.0.0.1:{port}/", "batch": {"records_max": records_max}}
     code = -signal.SIGTERM  # uvicorn ends in order, and then as the signal says
     assert await bills(world, processes, delivery, argv, tmp_path / "log", code) == 300
     assert billed(tmp_path) == 300

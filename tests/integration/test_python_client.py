@@ -2,17 +2,21 @@
 
 import asyncio
 import signal
+import socket
 import sqlite3
 import sys
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 
-from mps_client import DeadLetter, Record, Retry
+from mps_client import DeadLetter, Record, Retry, Subscription, asgi
 from mpsd.demo.broker.processes import GuardedProcesses
 from tests.docs.blocks import ROOT
+from tests.integration.test_shapes import SHAPES
 from tests.integration.world import Message, World, keyed, until
 from tests.integration.world.streaming import StreamingApplication
 
@@ -53,6 +57,67 @@ async def test_a_client_of_one_address_is_served_by_every_daemon(world: World) -
     assert set(application.accepted.values()) == {1}
     assert len(application.accepted) == 2_500 - 25
     await world.judge(topic, applications=[application])
+
+
+async def test_a_handler_sees_the_same_records_whichever_way_they_come(world: World) -> None:
+    """Of every shape. HTTP knows no upper and lower case in names of headers, and no null as their value."""
+    topic = await world.create_topic(max_message_bytes=str(2 << 20))
+    sent = await world.produce(topic, SHAPES.values())
+    seen: dict[str, dict[int, tuple[Any, ...]]] = {"stream": {}, "single": {}, "batch": {}}
+
+    def noting(way: str) -> Callable[[Record], Awaitable[None]]:
+        async def note(record: Record) -> None:
+            names = [(name.lower(), value) for name, value in record.headers]
+            place = record.topic, record.idempotency_key, record.attempt, record.epoch, record.timestamp_ms
+            seen[way][record.offset] = record.key, record.value, names, place
+
+        return note
+
+    async with serving(asgi(noting("single"))) as single, serving(asgi(noting("batch"))) as batch:
+        ways: dict[str, dict[str, Any]] = {
+            "stream": {"protocol": "stream"},
+            "single": {"protocol": "rest", "url": single},
+            "batch": {"protocol": "rest", "url": batch, "batch": {"records_max": 50, "keys": "runs"}},
+        }
+        subscriptions = []
+        for way, delivery in ways.items():
+            given = world.subscription(topic, name=way, group=f"{topic}-{way}")
+            letters = {**given["dead_letter"], "topic": f"{topic}.{way}.dlq"}
+            subscriptions.append({**given, "delivery": delivery, "dead_letter": letters})
+        daemon = await world.start_daemon(*subscriptions)
+        async with Subscription("stream", daemon.stream_address) as records:
+            work = asyncio.create_task(_loop(records, noting("stream")))
+            for way in ways:
+                await world.settled(topic, group=f"{topic}-{way}")
+            records.stop()
+            await work
+    for shape, record in zip(SHAPES, sent, strict=True):
+        key, value, names, place = seen["stream"][record.offset]
+        assert (key, value) == (record.key, record.value), shape
+        assert names == [(name.lower(), value) for name, value in record.headers or ()], shape
+        assert place[0] == topic
+        assert seen["single"][record.offset] == seen["stream"][record.offset], shape
+        assert seen["batch"][record.offset] == seen["stream"][record.offset], shape
+
+
+async def _loop(records: Subscription, handler: Callable[[Record], Awaitable[None]]) -> None:
+    async for record in records:
+        async with record:
+            await handler(record)
+
+
+@asynccontextmanager
+async def serving(application: Any) -> AsyncIterator[str]:
+    """The application at a URL, by uvicorn."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(application, lifespan="on", log_level="warning"))
+    server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        await task
 
 
 async def test_when_a_daemon_is_killed_the_others_carry_on(world: World) -> None:
