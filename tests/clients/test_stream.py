@@ -234,6 +234,30 @@ async def test_what_does_not_end_in_time_is_cancelled_and_given_back(daemon: Scr
     assert stream.half_closed.is_set()
 
 
+async def test_a_record_that_nobody_settles_is_given_back_in_time(daemon: ScriptedDaemon) -> None:
+    async with subscription(daemon, drain_timeout_s=0.1) as records:
+        stream = await daemon.accepted()
+        stream.records(*many(1, 1))
+        await anext(records)
+    assert stream.settled == {}
+    assert stream.half_closed.is_set()
+
+
+async def test_a_cancelled_leaving_leaves_nothing_behind(daemon: ScriptedDaemon) -> None:
+    async def hold() -> None:
+        async with subscription(daemon) as records:
+            await anext(records)
+
+    task = asyncio.create_task(hold())
+    stream = await daemon.accepted()
+    stream.records(*many(1, 1))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.wait([task], timeout=20)
+    assert task.cancelled()
+    await stream.over.wait()
+
+
 async def test_leaving_by_an_exception_does_not_wait(daemon: ScriptedDaemon) -> None:
     async def fail() -> None:
         async with subscription(daemon) as records:
@@ -287,7 +311,7 @@ async def test_a_lost_stream_is_dialled_again_and_its_queue_dropped(daemon: Scri
         (await anext(records)).ack()
         await until(lambda: second.settled == {1: "ack", 2: "ack"}, "the other is settled as well")
         seen = records.statistics()
-        assert (seen.unsaid, seen.withdrawn, seen.daemons[0].connects) == (1, 1, 1)
+        assert (seen.unsaid, seen.withdrawn, seen.daemons[0].connects) == (1, 1, 2)
         assert "UNAVAILABLE" in seen.daemons[0].last_error
     assert not first.settled
 
@@ -430,6 +454,21 @@ async def test_a_token_goes_with_every_stream(daemon: ScriptedDaemon) -> None:
         assert stream.metadata["authorization"] == "Bearer first"
         stream.end(grpc.StatusCode.UNAVAILABLE)
         assert (await daemon.accepted()).metadata["authorization"] == "Bearer second"
+
+
+async def test_a_token_that_cannot_be_had_is_asked_for_again(daemon: ScriptedDaemon) -> None:
+    tokens = iter(["good"])
+
+    def token() -> str:
+        if not daemon.streams and not failures:
+            failures.append(1)
+            raise OSError("no file")
+        return next(tokens)
+
+    failures: list[int] = []
+    async with subscription(daemon, token=token) as records:
+        assert (await daemon.accepted()).metadata["authorization"] == "Bearer good"
+        assert "no file" in records.statistics().daemons[0].last_error
 
 
 async def test_tls() -> None:

@@ -1,6 +1,8 @@
 """Handlers tried without Kafka or daemon."""
 
 import asyncio
+from collections.abc import Awaitable
+from functools import partial
 
 import pytest
 
@@ -39,6 +41,28 @@ def test_dead_letters_say_why() -> None:
     }
     assert seen.processed == []
     assert len(seen.deliveries) == 4
+
+
+class Noting:
+    """A handler that is an object."""
+
+    def __init__(self) -> None:
+        self.seen: list[Record] = []
+
+    async def __call__(self, given: Record) -> None:
+        await asyncio.sleep(0)
+        self.seen.append(given)
+
+
+def test_handlers_of_every_kind_are_waited_for() -> None:
+    handler = Noting()
+
+    def plain(given: Record) -> Awaitable[None]:
+        return handler(given)
+
+    for each in (handler, handler.__call__, partial(handler), plain):
+        assert len(rehearse(each, [record()]).processed) == 1
+    assert len(handler.seen) == 4
 
 
 async def test_it_runs_in_a_loop_too() -> None:

@@ -72,7 +72,7 @@ class Fleet:
 
     def _adjust(self, links: asyncio.TaskGroup) -> None:
         open_peers = {
-            link.address: tuple(link.stream.peers)[:DAEMONS_MAX]
+            link.address: tuple(filter(None, link.stream.peers))[:DAEMONS_MAX]
             for link in self._links.values()
             if link.stream is not None and link.stream.is_open
         }

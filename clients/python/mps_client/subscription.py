@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -101,12 +101,14 @@ class Subscription(AsyncIterator[Record]):
             patience_s += max(0.0, self._stopped_s + self._settings.drain_timeout_s - asyncio.get_running_loop().time())
         else:
             self._fleet.release()
-        done, _ = await asyncio.wait([self._task], timeout=patience_s)
-        if not done:
-            _logger.warning("%r: left with records that nobody settled", self)
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        try:
+            done, _ = await asyncio.wait([self._task], timeout=patience_s)
+            if not done:
+                _logger.warning("%r: a daemon did not close its stream in time", self)
+        finally:
+            self._timer.cancel()
+            self._task.cancel()  # of a task that is done: nothing
+            await asyncio.gather(self._task, return_exceptions=True)
 
     def __aiter__(self) -> Self:
         return self
@@ -132,7 +134,7 @@ class Subscription(AsyncIterator[Record]):
         self._stopped_s = loop.time()
         self._inbox.close()
         self._fleet.leave()
-        loop.call_later(self._settings.drain_timeout_s, self._cancel_workers)
+        self._timer = loop.call_later(self._settings.drain_timeout_s, self._end_waiting)
 
     @contextmanager
     def stopped_by(self, *signals: signal.Signals) -> Iterator[None]:
@@ -201,6 +203,15 @@ class Subscription(AsyncIterator[Record]):
                 raise
             else:
                 record.ack()
+
+    def _end_waiting(self) -> None:
+        """What was not settled by now is given back."""
+        if self.statistics().running:
+            _logger.warning("%r: not settled in time, given back", self)
+        if self._workers:
+            self._cancel_workers()
+        else:
+            self._fleet.release()
 
     def _on_signal(self) -> None:
         if self._stopped_s is None:
