@@ -40,7 +40,6 @@ class AdapterHarness(ABC):
         reactions: those that its protocol has.
         lost_reactions: those after which nobody knows what became of the delivery.
         timeout_code: of the outcome where no answer came in time.
-        learns_of_withdrawal: the application is told, or notices, when a delivery is taken back.
         dials_in: the application comes to the daemon, so that there is no demand without it.
         records_per_request: how many deliveries one place of `concurrency_max` takes.
         reaction: to every delivery that comes from now on.
@@ -53,7 +52,6 @@ class AdapterHarness(ABC):
     reactions: frozenset[Reaction] = frozenset(Reaction)
     lost_reactions: frozenset[Reaction] = frozenset({Reaction.GO_AWAY})
     timeout_code = "timeout"
-    learns_of_withdrawal = True
     dials_in = False
     records_per_request = 1
 

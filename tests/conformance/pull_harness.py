@@ -19,6 +19,7 @@ from tests.conformance.http_client import Answer, Caller
 
 CALLERS = 4
 """So that one waits while another is on its way with what it was given."""
+LOOK_S = 0.01
 VERDICTS = {
     Reaction.ACCEPT: "ack",
     Reaction.ASK_TO_RETRY: "retry",
@@ -29,7 +30,6 @@ VERDICTS = {
 
 class PullHarness(LeasingHarness):
     reactions = frozenset(VERDICTS)
-    learns_of_withdrawal = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,39 +98,37 @@ class PullHarness(LeasingHarness):
                 answer = await caller.post("/v1/subscriptions/billing/leases", {"records_max": 1000})
                 if answer.status != 200:
                     self.drained = True
+                    self.watch.changed()
                     return
                 lease = answer.json()
+                if hangs := self.reaction is Reaction.HANG:
+                    self._hanging.append(lease)
                 for record in lease["records"]:
                     self.came(_received(record))
-                if self.reaction is Reaction.HANG:
+                if hangs:
                     self._spawn(self._hang(lease))
                 elif lease["records"]:
                     await self._settle(caller, lease)
 
     async def _hang(self, lease: dict[str, Any]) -> None:
-        """Until released, or until the lease is over."""
-        self._hanging.append(lease)
-        async with Caller(self._address) as caller:
-            while not self._released.is_set():
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._released.wait(), lease["lease_s"])
-                    break
-                if self._adapter.statistics()["in_flight"] == 0:
-                    break
-            self._hanging.remove(lease)
-            if not self._released.is_set():
-                self._over.append(lease)
-                self._gone(lease)
-            else:
+        """Until released, or until all of it is over, which a real one would know by its clock or when it settles."""
+        while lease["records"] and not self._released.is_set():
+            for record in list(lease["records"]):
+                if self._adapter._leases.find(lease["lease_id"], record["delivery_id"]) is None:
+                    lease["records"].remove(record)
+                    self._over.append({**lease, "records": [record]})
+                    self.went()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._released.wait(), LOOK_S)
+        self._hanging.remove(lease)
+        if lease["records"]:
+            async with Caller(self._address) as caller:
                 await self._settle(caller, lease)
 
     async def _settle(self, caller: Caller, lease: dict[str, Any]) -> None:
-        self._gone(lease)  # whatever becomes of what it says
-        self._note(await caller.post(lease["settle_url"], _settlements(lease, VERDICTS[self.reaction])))
-
-    def _gone(self, lease: dict[str, Any]) -> None:
         for _ in lease["records"]:
-            self.went()
+            self.went()  # whatever becomes of what it says
+        self._note(await caller.post(lease["settle_url"], _settlements(lease, VERDICTS[self.reaction])))
 
     def _note(self, answer: Answer) -> None:
         assert answer.status == 200, answer

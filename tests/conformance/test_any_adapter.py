@@ -135,8 +135,7 @@ async def test_revoke_aborts_at_its_deadline_and_leaves_others_alone(staged: Sta
         await stage.adapter.revoke(leaving, 0.01)
         assert all(isinstance(stage.settlements.outcomes[each], Withdrawn) for each in mine)
         assert not any(each in stage.settlements.outcomes for each in others)
-        if stage.application.learns_of_withdrawal:
-            await stage.application.watch.until(lambda: stage.application.in_flight == 3)
+        await stage.application.watch.until(lambda: stage.application.in_flight == 3)
         stage.application.release()
         assert [await stage.settlements.of(each) for each in others] == [DELIVERED] * 3
 

@@ -9,14 +9,12 @@ from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import Outcome, Withdrawn
 from mpsd.delivery.pull.lease_ids import LeaseIds, instance_of
 from mpsd.delivery.pull.leases import Held, Lease, Leases
-from mpsd.delivery.pull.messages import Settlement
+from mpsd.delivery.pull.messages import LEASE_S_MIN, Settlement
 from mpsd.delivery.pull.settings import PullSettings
 from mpsd.delivery.pull.verdict import lost, outcome_of
 from mpsd.delivery.pull.waiter import ClosingError, TooManyWaitersError, Waiter
 from mpsd.ports import Demand, Peer
 
-SWEEP_S_MIN = 0.02
-"""Leases are ended no finer than this, so that many short ones share a timer."""
 COUNTED = ("leases", "settled", "expired", "extended", "given_back")
 _NOTHING = Demand(0, 0)
 
@@ -252,7 +250,7 @@ class PullAdapter:
             if self._sweeping is not None:
                 self._sweeping.cancel()
             self._sweep_due_s = due_s
-            self._sweeping = self._loop.call_later(max(SWEEP_S_MIN, due_s - self._loop.time()), self._sweep)
+            self._sweeping = self._loop.call_later(max(LEASE_S_MIN, due_s - self._loop.time()), self._sweep)
 
     def _sweep(self) -> None:
         assert self._loop is not None

@@ -9,7 +9,8 @@ from pydantic.json_schema import SkipJsonSchema
 RECORDS_MAX = 10_000
 """The most that `delivery.records_max` may be, so no request needs more."""
 WAIT_S_MAX = 300.0
-LEASE_S_MIN = 0.1
+LEASE_S_MIN = 0.02
+"""Leases are ended no finer, so that many short ones share a timer."""
 LEASE_S_MAX = 86_400.0
 DELAY_S_MAX = 3_600.0
 """An hour: the key waits that long as well, and a partition's records behind it are held."""
