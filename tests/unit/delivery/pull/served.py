@@ -1,6 +1,7 @@
 """The pull endpoints on a real socket, with records that are ready whenever somebody asks."""
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -74,22 +75,27 @@ async def serving(
     tokens: Tokens | None = None,
     body_bytes_max: int = 1 << 20,
     bounds: Bounds | None = None,
+    tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Served]:
-    """An adapter at work behind its endpoints."""
+    """An adapter at work behind its endpoints.
+
+    Args:
+        tls: of the listener, and of those who call it.
+    """
     listener = bind("http", "127.0.0.1:0")
     address = address_of(listener)
     adapter = PullAdapter(PullSettings(subscription="billing", address=address, **settings))
     api = PullApi(
         {"billing": adapter},
         ["billing", "posted"],
-        PeerClient(None, 1 << 24),
+        PeerClient(tls[1] if tls else None, 1 << 24),
         body_bytes_max=body_bytes_max,
         tokens=tokens,
     )
     served = Served(adapter, address)
     await adapter.start(served.on_demand, served.settle)
-    async with serving_http(Starlette(routes=api.routes()), listener, bounds=bounds or Bounds()):
+    async with serving_http(Starlette(routes=api.routes()), listener, tls[0] if tls else None, bounds or Bounds()):
         try:
             yield served
         finally:
