@@ -1,0 +1,5 @@
+"""One channel to one daemon, and what its errors mean."""
+
+from mpsctl.client.channel import Client
+
+__all__ = ["Client"]

@@ -1,0 +1,149 @@
+"""The channel: TLS, the token, deadlines, and a second try where an answer was lost."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Protocol, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from typing_extensions import override
+
+from mps.admin.v1 import admin_pb2 as pb
+from mps.admin.v1.admin_pb2_grpc import AdminStub
+from mpsctl.client.failures import Silence, failure_of, too_old
+from mpsctl.settings import Settings
+
+READ_S = 15.0
+"""How long a question may take: the daemon waits 10 s at most for the others."""
+CHANGE_S = 30.0
+"""How long a change may take: written within 10 s, confirmed within 10 s, and some rest."""
+AGAIN_S = 15.0
+"""How long the second try of a change may take; it waits for a daemon that restarts."""
+VERSION_S = 2.0
+"""How long to ask for the version of a daemon that did not know the method."""
+MESSAGE_BYTES_MAX = 67_108_864
+"""Of one answer: 1,000 lanes or dead letters with all they may hold, and partitions by the thousand."""
+LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+QuestionT_contra = TypeVar("QuestionT_contra", bound=Message, contravariant=True)
+AnswerT_co = TypeVar("AnswerT_co", bound=Message, covariant=True)
+
+
+class Method(Protocol[QuestionT_contra, AnswerT_co]):
+    """A unary call of the stub."""
+
+    def __call__(
+        self,
+        request: QuestionT_contra,
+        /,
+        *,
+        timeout: float | None = ...,
+        metadata: tuple[tuple[str, str], ...] | None = ...,
+        wait_for_ready: bool | None = ...,
+    ) -> AnswerT_co: ...
+
+
+class Client:
+    """Use it with `with`. Every method raises `CommandError` and nothing else of a call's."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._channel = _channel(settings)
+        self._metadata = (("authorization", f"Bearer {settings.token}"),) if settings.token else ()
+        self._connected = False
+        self._channel.subscribe(self._on_state, try_to_connect=False)
+        self.admin = AdminStub(self._channel)
+
+    @override
+    def __repr__(self) -> str:
+        return f"<Client of {self._settings.address}>"
+
+    @property
+    def address(self) -> str:
+        return self._settings.address
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._channel.unsubscribe(self._on_state)
+        self._channel.close()
+
+    def ask(
+        self, method: Method[QuestionT_contra, AnswerT_co], request: QuestionT_contra, timeout_s: float | None = None
+    ) -> AnswerT_co:
+        """Call once.
+
+        Args:
+            timeout_s: instead of what settings and kind of call have.
+        """
+        return self._call(method, request, timeout_s or self._settings.timeout_s or READ_S)
+
+    def change(self, method: Method[QuestionT_contra, AnswerT_co], request: QuestionT_contra) -> AnswerT_co:
+        """Call, and again with the same request id if the answer was lost: the change is done once."""
+        timeout_s = self._settings.timeout_s or CHANGE_S
+        try:
+            return method(request, timeout=timeout_s, metadata=self._metadata)
+        except grpc.RpcError as error:
+            if error.code() not in LOST or not self._connected:
+                raise self._failure(error, request, timeout_s) from None
+        return self._call(method, request, min(timeout_s, AGAIN_S), wait=True)
+
+    def watch(self, request: pb.WatchStatusRequest) -> Iterator[pb.Status]:
+        """The status again and again, until the iterator is closed; `stop` from another thread ends it too."""
+        call = self.admin.WatchStatus(request, metadata=self._metadata)
+        try:
+            for answer in call:
+                yield answer.status
+        except grpc.RpcError as error:
+            raise self._failure(error, request, 0.0) from None
+        finally:
+            call.cancel()
+
+    def _call(
+        self,
+        method: Method[QuestionT_contra, AnswerT_co],
+        request: QuestionT_contra,
+        timeout_s: float,
+        *,
+        wait: bool = False,
+    ) -> AnswerT_co:
+        try:
+            return method(request, timeout=timeout_s, metadata=self._metadata, wait_for_ready=wait)
+        except grpc.RpcError as error:
+            raise self._failure(error, request, timeout_s) from None
+
+    def _failure(self, error: grpc.RpcError, request: Message, timeout_s: float) -> Exception:
+        name = request.DESCRIPTOR.name.removesuffix("Request")
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return too_old(name, self._settings.address, self._version())
+        silence = Silence(timeout_s=timeout_s, connected=self._connected, changes=hasattr(request, "change"))
+        return failure_of(error, self._settings, silence)
+
+    def _version(self) -> str:
+        """The daemon's, empty if it does not say."""
+        with suppress(grpc.RpcError):
+            request = pb.GetVersionRequest()
+            return self.admin.GetVersion(request, timeout=VERSION_S, metadata=self._metadata).version
+        return ""
+
+    def _on_state(self, state: grpc.ChannelConnectivity) -> None:
+        self._connected = self._connected or state is grpc.ChannelConnectivity.READY
+
+
+def _channel(settings: Settings) -> grpc.Channel:
+    options = (
+        ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+        ("grpc.initial_reconnect_backoff_ms", 250),
+        ("grpc.min_reconnect_backoff_ms", 250),
+        ("grpc.max_reconnect_backoff_ms", 2_000),  # somebody sits in front of it and waits
+        ("grpc.enable_http_proxy", 0),  # a daemon is not on the internet
+        ("grpc.enable_retries", 0),  # what is retried is decided here
+    )
+    if not settings.tls:
+        return grpc.insecure_channel(settings.address, options)
+    credentials = grpc.ssl_channel_credentials(settings.ca, settings.key, settings.cert)
+    return grpc.secure_channel(settings.address, credentials, options)

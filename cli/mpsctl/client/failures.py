@@ -1,0 +1,163 @@
+"""What an error of gRPC means to somebody who typed a command: one message, what to do, and an exit code."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from mpsctl.errors import CommandError, Exit
+from mpsctl.settings import Settings, config_path
+
+DETAILS = "grpc-status-details-bin"
+CHANGED_HINT = "`mpsctl audit` shows what was changed, `mpsctl status` what holds"
+REPORT = "its log says more; please report it, with the log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """What is known of a call that had no answer.
+
+    Attributes:
+        connected: whether there ever was a connection.
+        changes: whether the call was to change something.
+    """
+
+    timeout_s: float
+    connected: bool
+    changes: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """The details of an error that the daemon made.
+
+    Attributes:
+        reason: a code of `docs/reference/errors.md`; empty: none.
+        metadata: what belongs to the code.
+        violations: fields of the request that are wrong, and why.
+    """
+
+    reason: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    violations: Sequence[tuple[str, str]] = ()
+
+
+def failure_of(error: grpc.RpcError, settings: Settings, silence: Silence) -> CommandError:
+    """The failure that the error is, for every status but UNIMPLEMENTED."""
+    status = error.code()
+    message = " ".join((error.details() or "").split())
+    details = _details(error)
+    code = details.reason if details and details.reason else status.name.lower()
+    match status:
+        case grpc.StatusCode.UNAVAILABLE if details is None:
+            return _unreachable(message, settings, silence)
+        case grpc.StatusCode.DEADLINE_EXCEEDED if not silence.connected:
+            return _unreachable(f"no connection within {silence.timeout_s:g} s", settings, silence)
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return _no_answer(settings, silence)
+        case grpc.StatusCode.UNAUTHENTICATED:
+            hint = (
+                "the token is not one of its tokens_file"
+                if settings.token
+                else "name a file that holds one: --token-file, MPSCTL_TOKEN_FILE, or token_file in the configuration"
+            )
+            return CommandError(message or "the daemon wants to know who calls", hint=hint, code=code)
+        case grpc.StatusCode.INVALID_ARGUMENT:
+            return CommandError(
+                _with_violations(message, details), exit_code=Exit.USAGE, code=code, hint=_known(details)
+            )
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if details is None:
+            hint = "ask for less, with --limit or of one subscription; or again in a moment"
+            return CommandError(message, hint=hint, code=code)
+        case grpc.StatusCode.INTERNAL | grpc.StatusCode.UNKNOWN if details is None:
+            return CommandError(
+                f"the daemon at {settings.address} failed: {message or status.name}", hint=REPORT, code=code
+            )
+        case _:
+            return CommandError(message or status.name.lower(), hint=_known(details), code=code)
+
+
+def too_old(method: str, address: str, version: str) -> CommandError:
+    """The daemon does not know a method that this mpsctl calls."""
+    from mpsctl import __version__  # noqa: PLC0415
+
+    its = f"mpsd {version}" if version else "older than this mpsctl"
+    return CommandError(
+        f"the daemon at {address} is {its} and does not know {method}",
+        hint=f"it needs mpsd {__version__} or newer, the version of this mpsctl; or use the mpsctl of its version",
+        code="unimplemented",
+    )
+
+
+def _unreachable(message: str, settings: Settings, silence: Silence) -> CommandError:
+    why = message.rpartition("last error: ")[2] or message
+    why = re.sub(r"^\S+:\s+ipv[46]:\S+?:\d+:\s*|^UNKNOWN:\s*", "", why)
+    lowered = why.lower()
+    hint = (
+        f"the address is from {settings.address_from}; another: --address HOST:PORT, MPSCTL_ADDRESS, or address in"
+        f" {config_path()}"
+    )
+    if "http1" in lowered or "http/1" in lowered or "http2" in lowered:
+        hint = "that is not its gRPC port; it is `listen` in [admin] of its configuration, 7070 if not set"
+    elif any(word in lowered for word in ("handshake", "ssl", "certificate", "tls")):
+        hint = "the certificate must be signed by what --ca names and be for that host; or it speaks no TLS at all"
+    elif not settings.tls and any(word in lowered for word in ("socket closed", "reset by peer", "connection reset")):
+        hint = f"if it wants TLS, say --tls or --ca FILE; {hint}"
+    if silence.connected and silence.changes:
+        why += "; whether the change was made is not known"
+        hint = CHANGED_HINT
+    return CommandError(
+        f"no daemon answers at {settings.address}: {why or 'no connection'}",
+        hint=hint,
+        exit_code=Exit.UNREACHABLE,
+        code="unreachable",
+    )
+
+
+def _no_answer(settings: Settings, silence: Silence) -> CommandError:
+    message = f"the daemon at {settings.address} did not answer within {silence.timeout_s:g} s"
+    if silence.changes:
+        message += ", also when asked again; whether the change was made is not known"
+    hint = (
+        CHANGED_HINT
+        if silence.changes
+        else "ask for less, give it longer with --timeout 60s, or ask another daemon with --address"
+    )
+    return CommandError(message, hint=hint, exit_code=Exit.UNREACHABLE, code="deadline_exceeded")
+
+
+def _with_violations(message: str, details: Details | None) -> str:
+    said = [f"{name}: {why}" for name, why in (details.violations if details else ()) if why not in message]
+    return "; ".join([message, *said] if message else said) or "the daemon refuses an argument"
+
+
+def _known(details: Details | None) -> str:
+    """What exists, and the nearest, where the daemon says it beside its message."""
+    if details is None:
+        return ""
+    nearest, known = details.metadata.get("nearest", ""), details.metadata.get("known", "")
+    return "; ".join(
+        ([f"did you mean {nearest}?"] if nearest else []) + ([f"there are: {known}"] if known else [])
+    ) or details.metadata.get("hint", "")
+
+
+def _details(error: grpc.RpcError) -> Details | None:
+    """None if the daemon gave none: then the error may be the channel's own."""
+    trailing: Any = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
+    packed = next((value for key, value in trailing or () if key == DETAILS), None)
+    if packed is None:
+        return None
+    from google.rpc import error_details_pb2, status_pb2  # noqa: PLC0415 - only failures pay for it
+
+    try:
+        status = status_pb2.Status.FromString(packed)
+        info, wrong = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        for each in status.details:
+            each.Unpack(info)
+            each.Unpack(wrong)
+    except ValueError:  # DecodeError: somebody else's bytes under that name
+        return Details()
+    violations = [(each.field, each.description) for each in wrong.field_violations]
+    return Details(reason=info.reason, metadata=dict(info.metadata), violations=violations)

@@ -1,0 +1,4 @@
+"""What is typed: one module for each group of commands.
+
+They are all loaded before the first word is understood, so each loads what it needs when it is called.
+"""

@@ -1,0 +1,152 @@
+"""Arguments and options that several commands have, and what becomes of them in the proto."""
+
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mpsctl import parse
+
+if TYPE_CHECKING:
+    from mps.admin.v1 import admin_pb2 as pb
+
+COMPLETION_S = 0.5
+"""How long the shell may hang while somebody presses Tab."""
+
+
+class Disposition(StrEnum):
+    """Why a record is dead, in the words of the delivery contract."""
+
+    ATTEMPTS_EXHAUSTED = "attempts-exhausted"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    UNDELIVERABLE = "undeliverable"
+    SKIPPED = "skipped"
+    HELD = "held"
+
+
+def names(context: typer.Context, incomplete: str) -> list[str]:
+    """Subscriptions that begin so, asked of the daemon; none, and no word, if it does not answer at once."""
+    with suppress(Exception):  # whatever it is: a shell that completes must not print
+        from mps.admin.v1 import admin_pb2 as pb
+        from mpsctl.client import Client
+        from mpsctl.settings import load
+
+        given = {**context.find_root().params, **{key: value for key, value in context.params.items() if value}}
+        flags = {key: given.get(key) for key in ("address", "token_file", "tls", "ca", "cert", "insecure")}
+        with Client(load({**flags, "key": given.get("cert_key")})) as client:
+            request = pb.GetStatusRequest(scope=pb.SCOPE_INSTANCE)
+            answer = client.ask(client.admin.GetStatus, request, COMPLETION_S)
+        return [each.name for each in answer.status.subscriptions if each.name.startswith(incomplete)]
+    return []
+
+
+SUB_HELP = "Name of the subscription."
+Sub = Annotated[str, typer.Argument(metavar="SUB", help=SUB_HELP, autocompletion=names)]
+AnySub = Annotated[
+    str, typer.Argument(metavar="[SUB]", help="Only this subscription.", show_default=False, autocompletion=names)
+]
+Reason = Annotated[
+    str, typer.Option("--reason", parser=parse.reason, metavar="TEXT", help="Why, for log, audit and status.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Topic = Annotated[str | None, typer.Option("--topic", metavar="TOPIC", help="Only this topic.")]
+PartitionOption = Annotated[
+    parse.Partition | None,
+    typer.Option("--partition", parser=parse.partition, metavar="[TOPIC/]P", help="Only this partition."),
+]
+Key = Annotated[str | None, typer.Option("--key", metavar="TEXT", help="Only this key.")]
+KeyBase64 = Annotated[str | None, typer.Option("--key-base64", metavar="BASE64", help="The same, for any bytes.")]
+RecordArgument = Annotated[
+    parse.RecordName,
+    typer.Argument(parser=parse.record, metavar="TOPIC/PARTITION@OFFSET", help="The record, such as orders/3@1842."),
+]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, metavar="N", help="How many at most.")]
+Since = Annotated[
+    datetime | None,
+    typer.Option("--since", parser=parse.moment, metavar="TIME", help="From then on: 2h ago, or 2026-11-22T14:00:00Z."),
+]
+Until = Annotated[
+    datetime | None, typer.Option("--until", parser=parse.moment, metavar="TIME", help="Before that time.")
+]
+Dispositions = Annotated[
+    list[Disposition] | None, typer.Option("--disposition", help="Dead for this reason; repeatable.")
+]
+Statuses = Annotated[
+    list[int] | None,
+    typer.Option("--status", min=0, max=599, metavar="CODE", help="Last answered with this; repeatable."),
+]
+ReasonContains = Annotated[str, typer.Option("--reason-contains", metavar="TEXT", help="The reason has this text.")]
+
+
+def new_change(reason: str, expected_revision: int | None = None) -> "pb.Change":
+    """With an id of its own, which a second try keeps."""
+    from mps.admin.v1 import admin_pb2 as pb
+
+    return pb.Change(request_id=str(uuid.uuid4()), reason=reason, expected_revision=expected_revision)
+
+
+def place(topic: str | None, partition: parse.Partition | None) -> tuple[str | None, int | None]:
+    """Topic and partition from `--topic T --partition P` or `--partition T/P`."""
+    if partition is None:
+        return topic, None
+    if topic is not None and partition.topic is not None and partition.topic != topic:
+        raise typer.BadParameter(f"--topic says {topic}, --partition says {partition.topic}")
+    found = partition.topic or topic
+    if found is None:
+        raise typer.BadParameter("say of which topic: --partition TOPIC/P", param_hint="--partition")
+    return found, partition.partition
+
+
+def selection(
+    subscription: str,
+    topic: str | None,
+    partition: parse.Partition | None,
+    key: str | None,
+    key_base64: str | None,
+) -> "pb.Selection":
+    from mps.admin.v1 import admin_pb2 as pb
+
+    topic, number = place(topic, partition)
+    return pb.Selection(subscription=subscription, topic=topic, partition=number, key=parse.key(key, key_base64))
+
+
+def dead_letter_filter(
+    *,
+    since: datetime | None,
+    until: datetime | None,
+    disposition: Sequence[Disposition] | None,
+    status: Sequence[int] | None,
+    reason_contains: str,
+    topic: str | None,
+    partition: parse.Partition | None,
+    key: str | None,
+    key_base64: str | None,
+) -> "pb.DeadLetterFilter":
+    from mps.admin.v1 import admin_pb2 as pb
+    from mpsctl.views.values import number_of
+
+    topic, number = place(topic, partition)
+    found = pb.DeadLetterFilter(
+        dispositions=[pb.Disposition.ValueType(number_of(pb.Disposition, each)) for each in disposition or ()],
+        statuses=list(status or ()),
+        reason_contains=reason_contains,
+        topic=topic or "",
+        partition=number,
+        key=parse.key(key, key_base64),
+    )
+    if since is not None:
+        found.since.FromDatetime(since)
+    if until is not None:
+        found.until.FromDatetime(until)
+    return found
+
+
+def record_ref(named: parse.RecordName) -> "pb.RecordRef":
+    from mps.admin.v1 import admin_pb2 as pb
+
+    return pb.RecordRef(topic=named.topic, partition=named.partition, offset=named.offset)

@@ -1,0 +1,248 @@
+"""`replay-dlq`, `replay …`: dead letters once more."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mpsctl import parse
+from mpsctl.commands.app import app, group
+from mpsctl.commands.arguments import (
+    AnySub,
+    Dispositions,
+    Key,
+    KeyBase64,
+    Limit,
+    PartitionOption,
+    Reason,
+    ReasonContains,
+    Since,
+    Statuses,
+    Sub,
+    Topic,
+    Until,
+    Yes,
+    dead_letter_filter,
+    new_change,
+)
+from mpsctl.commands.session import REASON_DEFAULT, Session, command
+from mpsctl.errors import CommandError, Exit
+
+if TYPE_CHECKING:
+    from mpsctl.views.replays import Preview
+
+PAGE_MAX = 1_000
+
+
+class Target(StrEnum):
+    """Where a replay goes."""
+
+    APPLICATION = "application"
+    TOPIC = "topic"
+
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the replay; `mpsctl replay ls` has them.")]
+
+
+@command(app, "replay-dlq")
+def replay_dlq(
+    session: Session,
+    subscription: Sub,
+    since: Since = None,
+    until: Until = None,
+    disposition: Dispositions = None,
+    status: Statuses = None,
+    reason_contains: ReasonContains = "",
+    topic: Topic = None,
+    partition: PartitionOption = None,
+    key: Key = None,
+    key_base64: KeyBase64 = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, metavar="N", help="Records at most; 0: all.")] = 0,
+    to: Annotated[
+        Target, typer.Option("--to", help="Where to; in the topic every group sees them.")
+    ] = Target.APPLICATION,
+    rate: Annotated[
+        float, typer.Option("--rate", parser=parse.rate, metavar="N/s", help="Records of the fleet: 200/s, or none.")
+    ] = 0.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be replayed.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Show the progress until it has ended.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also what was replayed with success before.")] = False,
+    include_quarantined: Annotated[
+        bool, typer.Option("--include-quarantined", help="Also what came back too often.")
+    ] = False,
+    reason: Reason = REASON_DEFAULT,
+    yes: Yes = False,
+) -> Exit:
+    r"""Deliver dead letters once more.
+
+    All that the options are true of, of those that are dead now. It is a task of the daemons: it goes on when this
+    command, or a daemon, ends. The order of each key holds. Says what it would do, and asks first.
+
+    \b
+    Examples:
+      mpsctl replay-dlq billing --status 422 --since 2h --dry-run
+      mpsctl replay-dlq billing --status 422 --since 2h --rate 200/s --wait
+      mpsctl replay-dlq billing --key customer-17 --yes
+    """
+    from mps.admin.v1 import admin_pb2 as pb
+    from mpsctl.render.replays import preview_page, replay_page
+    from mpsctl.views.replays import Preview, Replay
+    from mpsctl.views.values import number_of
+
+    plan = pb.ReplayPlan(
+        subscription=subscription,
+        filter=dead_letter_filter(
+            since=since,
+            until=until,
+            disposition=disposition,
+            status=status,
+            reason_contains=reason_contains,
+            topic=topic,
+            partition=partition,
+            key=key,
+            key_base64=key_base64,
+        ),
+        target=pb.ReplayTarget.ValueType(number_of(pb.ReplayTarget, to)),
+        rate_max_per_s=rate or 0.0,
+        records_max=limit,
+        again=again,
+        include_quarantined=include_quarantined,
+    )
+    if dry_run or not yes:
+        question = pb.PreviewReplayRequest(plan=plan)
+        preview = Preview.of(session.client.ask(session.client.admin.PreviewReplay, question), plan)
+        if dry_run:
+            session.screen.show(preview, lambda: preview_page(preview))
+            return Exit.DONE
+        if not session.screen.as_json:
+            session.screen.page(preview_page(preview))
+        if not preview.matched_records and not preview.incomplete:
+            raise CommandError("there is nothing to replay", code="nothing_to_replay")
+        session.confirm(_question(preview), yes=False)
+    request = pb.StartReplayRequest(change=new_change(reason), plan=plan)
+    started = session.client.change(session.client.admin.StartReplay, request).replay
+    if wait:
+        from mpsctl.commands.progress import wait_for
+
+        return wait_for(session, started)
+    view = Replay.of(started)
+    session.screen.show(view, lambda: replay_page(view))
+    return Exit.DONE
+
+
+def _question(preview: "Preview") -> str:
+    from mpsctl.render.words import records
+
+    number = f"{records(preview.matched_records)}{' or more' if preview.incomplete else ''}"
+    if preview.plan.target == "topic":
+        return f"Write {number} into the source topic again, where EVERY group sees them?"
+    return f"Deliver {number} to the application of {preview.plan.subscription} again?"
+
+
+EXAMPLE = """\b
+Examples:
+  mpsctl replay ls billing
+  mpsctl replay show 01JD6Z
+  mpsctl replay pause 01JD6Z
+"""
+replay = group("replay", "Replays that run or ran.", EXAMPLE)
+
+
+@command(replay, "ls")
+def ls(session: Session, subscription: AnySub = "", limit: Limit = 20) -> None:
+    r"""Replays, newest first.
+
+    \b
+    Example:
+      mpsctl replay ls billing
+    """
+    from mps.admin.v1 import admin_pb2 as pb
+    from mpsctl.render.replays import replays_page
+    from mpsctl.views.replays import Replay, Replays
+
+    client = session.client
+    request = pb.ListReplaysRequest(subscription=subscription, page_size=min(limit, PAGE_MAX))
+    answer = client.ask(client.admin.ListReplays, request)
+    found = list(answer.replays)
+    while answer.next_page_token and len(found) < limit:
+        request.page_token = answer.next_page_token
+        answer = client.ask(client.admin.ListReplays, request)
+        found += answer.replays
+    more = bool(answer.next_page_token) or len(found) > limit
+    view = Replays(replays=tuple(map(Replay.of, found[:limit])), more=more)
+    session.screen.show(view, lambda: replays_page(view))
+
+
+@command(replay, "show")
+def show(
+    session: Session,
+    id_: Id,
+    wait: Annotated[bool, typer.Option("--wait", help="Show the progress until it has ended.")] = False,
+) -> Exit:
+    r"""One replay and its progress.
+
+    \b
+    Examples:
+      mpsctl replay show 01JD6Z
+      mpsctl replay show 01JD6Z --wait
+    """
+    from mps.admin.v1 import admin_pb2 as pb
+    from mpsctl.render.replays import replay_page
+    from mpsctl.views.replays import Replay
+
+    answer = session.client.ask(session.client.admin.GetReplay, pb.GetReplayRequest(id=id_))
+    if wait:
+        from mpsctl.commands.progress import wait_for
+
+        return wait_for(session, answer.replay)
+    view = Replay.of(answer.replay)
+    session.screen.show(view, lambda: replay_page(view))
+    return Exit.DONE
+
+
+@command(replay, "pause")
+def pause(session: Session, id_: Id, reason: Reason = REASON_DEFAULT) -> Exit:
+    r"""Stop a replay for now; what is under way is settled all the same.
+
+    \b
+    Example:
+      mpsctl replay pause 01JD6Z --reason "the application is slow"
+    """
+    return _control(session, id_, "pause", reason)
+
+
+@command(replay, "resume")
+def resume(session: Session, id_: Id, reason: Reason = REASON_DEFAULT) -> Exit:
+    r"""Let a replay go on.
+
+    \b
+    Example:
+      mpsctl replay resume 01JD6Z
+    """
+    return _control(session, id_, "resume", reason)
+
+
+@command(replay, "cancel")
+def cancel(session: Session, id_: Id, reason: Reason = REASON_DEFAULT, yes: Yes = False) -> Exit:
+    r"""End a replay; there is no way back but a new one. Asks first.
+
+    \b
+    Example:
+      mpsctl replay cancel 01JD6Z --reason "wrong filter"
+    """
+    session.confirm(f"End replay {id_} for good?", yes=yes)
+    return _control(session, id_, "cancel", reason)
+
+
+def _control(session: Session, id_: str, action: str, reason: str) -> Exit:
+    from mps.admin.v1 import admin_pb2 as pb
+    from mpsctl.render.replays import replay_page
+    from mpsctl.views.replays import Replay
+    from mpsctl.views.values import number_of
+
+    number = pb.ReplayAction.ValueType(number_of(pb.ReplayAction, action))
+    request = pb.ControlReplayRequest(change=new_change(reason), id=id_, action=number)
+    answer = session.client.change(session.client.admin.ControlReplay, request)
+    view = Replay.of(answer.replay)
+    session.screen.show(view, lambda: replay_page(view))
+    return Exit.DONE if answer.changed.confirmed else Exit.PARTLY

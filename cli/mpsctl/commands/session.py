@@ -1,0 +1,184 @@
+"""What every command shares: the options that lead to a daemon, and the one place where failures become exit codes."""
+
+import copy
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
+
+import typer
+
+from mpsctl.errors import CommandError, Exit, usage
+
+if TYPE_CHECKING:
+    from mpsctl.client import Client
+    from mpsctl.render.screen import Screen
+    from mpsctl.views.fleet import Changed, Instance
+
+P = ParamSpec("P")
+PANEL = "To reach a daemon"
+CONNECTION: dict[str, Any] = {
+    "address": Annotated[
+        str | None, typer.Option("--address", "-a", metavar="HOST:PORT", help="A daemon of the fleet; any will do.")
+    ],
+    "token_file": Annotated[str | None, typer.Option(metavar="FILE", help="File with the token that says who calls.")],
+    "tls": Annotated[bool, typer.Option("--tls", help="Encrypt; the system's authorities count.")],
+    "ca": Annotated[str | None, typer.Option("--ca", metavar="FILE", help="Encrypt; these authorities count.")],
+    "cert": Annotated[str | None, typer.Option("--cert", metavar="FILE", help="Client certificate.")],
+    "cert_key": Annotated[str | None, typer.Option("--cert-key", metavar="FILE", help="Private key to --cert.")],
+    "insecure": Annotated[bool, typer.Option("--insecure", help="Send the token unencrypted.")],
+    "timeout": Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="How long a call may take, 0.1s to 1h; as it needs, up to 15s, changes 30s, if not given.",
+        ),
+    ],
+}
+"""Options before the command; each command takes them too, without listing them in its help."""
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON: docs/reference/mpsctl-json.md.")]
+REASON_DEFAULT = "no reason given"
+
+
+@dataclass(slots=True)
+class Session:
+    """One run of one command.
+
+    Attributes:
+        flags: the options that lead to a daemon, by key of the configuration file.
+    """
+
+    screen: "Screen"
+    flags: dict[str, str | bool | None]
+    _client: "Client | None" = field(default=None, init=False)
+
+    @property
+    def client(self) -> "Client":
+        """Made when first asked for: a wrong argument is told without a daemon."""
+        if self._client is None:
+            from mpsctl.client import Client
+            from mpsctl.settings import load
+
+            self._client = Client(load(self.flags))
+        return self._client
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Ask, unless `--yes` was given.
+
+        Raises:
+            CommandError: nobody is there to ask, or the answer was no.
+        """
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            raise usage(f"{question} Nobody is there to say so", "add --yes if it is meant")
+        try:
+            agreed = typer.confirm(question, default=False, err=True)
+        except typer.Abort:
+            raise CommandError("nothing was changed", code="declined") from None
+        if not agreed:
+            raise CommandError("nothing was changed", code="declined")
+
+
+def command(
+    app: typer.Typer, name: str
+) -> Callable[[Callable[Concatenate[Session, P], Exit | None]], Callable[Concatenate[Session, P], Exit | None]]:
+    """Make a function a command: it gets a session, and returns its exit code if it is not 0.
+
+    The options to reach a daemon, and `--json`, are added to those it has.
+    """
+
+    def register(
+        function: Callable[Concatenate[Session, P], Exit | None],
+    ) -> Callable[Concatenate[Session, P], Exit | None]:
+        own = list(inspect.signature(function).parameters.values())[1:]
+
+        @functools.wraps(function)
+        def run(context: typer.Context, **given: Any) -> None:
+            outer = context.find_root().params
+            flags = {each: given.pop(each) or outer.get(each) for each in CONNECTION}
+            flags["key"] = flags.pop("cert_key")
+            code = _run(function, flags, given, as_json=given.pop("as_json"))
+            if code is not Exit.DONE:
+                raise typer.Exit(code)
+
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        as_json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, annotation=JSON, default=False)
+        taken = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+        signed(run, [context, *taken, *connection_parameters(hidden=True), as_json])
+        app.command(name)(run)
+        return function
+
+    return register
+
+
+def _run(function: Any, flags: dict[str, str | bool | None], given: dict[str, Any], *, as_json: bool) -> Exit:
+    from mpsctl.render.screen import Screen
+
+    session = Session(Screen(as_json=as_json), flags)
+    try:
+        return function(session, **given) or Exit.DONE
+    except CommandError as failure:
+        _complain(failure, as_json=as_json)
+        return failure.exit_code
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    finally:
+        session.close()
+
+
+def _complain(failure: CommandError, *, as_json: bool) -> None:
+    """On standard error: for people, or one object for programs."""
+    if as_json:
+        import json
+
+        said = {"code": failure.code, "message": failure.message, "hint": failure.hint, "exit_code": failure.exit_code}
+        typer.echo(json.dumps({"error": said}, ensure_ascii=False), err=True)
+        return
+    from mpsctl.render.words import printable
+
+    typer.echo(f"mpsctl: {printable(failure.message)}", err=True)
+    if failure.hint:
+        typer.echo(f"        {printable(failure.hint)}", err=True)
+
+
+def connection_parameters(*, hidden: bool = False) -> list[inspect.Parameter]:
+    """The options that lead to a daemon, as parameters of a function.
+
+    Args:
+        hidden: leave them out of the help.
+    """
+    parameters = []
+    for name, option in CONNECTION.items():
+        kind: Any = option.__origin__
+        info = copy.copy(option.__metadata__[0])
+        info.hidden = hidden
+        default = False if kind is bool else None
+        annotation = Annotated[kind, info]
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+        )
+    return parameters
+
+
+def signed(function: Callable[..., None], parameters: "Sequence[inspect.Parameter]") -> Callable[..., None]:
+    """The function, with parameters that typer makes options of."""
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {each.name: each.annotation for each in parameters}
+    return function
+
+
+def answered(instances: "Sequence[Instance]") -> Exit:
+    """Partly, if one of them did not answer."""
+    return Exit.DONE if all(each.answered for each in instances) else Exit.PARTLY
+
+
+def confirmed(changed: "Changed") -> Exit:
+    """Partly, if not all have applied it."""
+    return Exit.DONE if changed.confirmed else Exit.PARTLY

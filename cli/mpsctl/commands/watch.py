@@ -1,0 +1,180 @@
+"""`status --watch`: on a terminal the whole screen, elsewhere one status after the other."""
+
+import queue
+import signal
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from mpsctl.commands.session import Session
+from mpsctl.errors import CommandError, Exit
+from mpsctl.render.page import Page, Piece, Style
+from mpsctl.render.status import status_page
+from mpsctl.render.words import clock, span, utc_now
+from mpsctl.views.status import Status
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from mps.admin.v1 import admin_pb2 as pb
+
+RECONNECT_S = 1.0
+"""Pause before the next try, while somebody watches; short, as a daemon is back within seconds."""
+REFRESH_S = 0.25
+"""How often the clock of the screen moves on."""
+STALE_INTERVALS = 3.0
+"""After so many intervals without news it says so."""
+
+News = Status | CommandError
+
+
+def watch_status(session: Session, request: "pb.WatchStatusRequest") -> Exit:
+    """Until Ctrl-C or SIGTERM, which is the way to end it and so no failure."""
+    with _ended_by_signals():
+        try:
+            if session.screen.live:
+                return _on_a_terminal(session, request)
+            return _in_a_pipe(session, request)
+        except KeyboardInterrupt:
+            return Exit.DONE
+
+
+def _in_a_pipe(session: Session, request: "pb.WatchStatusRequest") -> Exit:
+    """One status after the other; a lost daemon ends it unless it comes back."""
+    said = ""
+    with closing(_news(session, request, threading.Event())) as news:
+        for each in news:
+            if isinstance(each, Status):
+                said = ""
+                session.screen.show_again(each, lambda each=each: status_page(each, partitions=request.partitions))  # type: ignore[misc]
+            elif each.message != said:
+                said = each.message
+                session.screen.remark(f"mpsctl: {each.message}; trying again")
+    return Exit.DONE
+
+
+def _on_a_terminal(session: Session, request: "pb.WatchStatusRequest") -> Exit:
+    """On the terminal's other screen, which is gone at the end with all that was on it."""
+    from rich.live import Live
+
+    from mpsctl.render.screen import console
+
+    to, arrived, ended = console(), queue.SimpleQueue[News](), threading.Event()
+    reader = threading.Thread(target=_read, args=(session, request, arrived, ended), daemon=True)
+    shown = _Shown(session.client.address, request.partitions, request.interval.ToMilliseconds() / 1000)
+    try:
+        with Live(shown.rendered(to.size.height, to.width), console=to, screen=True, auto_refresh=False) as live:
+            reader.start()
+            while True:
+                with suppress(queue.Empty):
+                    shown.take(arrived.get(timeout=REFRESH_S))
+                if shown.refused is not None:
+                    break
+                to.width = max(40, to.size.width)
+                live.update(shown.rendered(to.size.height, to.width), refresh=True)
+    finally:
+        ended.set()
+    raise shown.refused
+
+
+def _read(
+    session: Session, request: "pb.WatchStatusRequest", arrived: "queue.SimpleQueue[News]", ended: threading.Event
+) -> None:
+    for each in _news(session, request, ended):
+        arrived.put(each)
+
+
+def _news(session: Session, request: "pb.WatchStatusRequest", ended: threading.Event) -> Generator[News]:
+    """What arrives, and why nothing does. A daemon that refuses to answer at all is a failure and the end."""
+    while not ended.is_set():
+        try:
+            for status in session.client.watch(request):
+                if ended.is_set():
+                    return
+                yield Status.of(status)
+            lost = CommandError("the daemon ended the stream", exit_code=Exit.UNREACHABLE, code="unreachable")
+        except CommandError as failure:
+            lost = failure
+        except ValueError:  # the channel was closed under it: the command is over
+            return
+        yield lost
+        if lost.exit_code is not Exit.UNREACHABLE:
+            return
+        ended.wait(RECONNECT_S)
+
+
+class _Shown:
+    """What is on the screen: the last status, and what is known since."""
+
+    def __init__(self, address: str, partitions: bool, interval_s: float) -> None:
+        self._address = address
+        self._partitions = partitions
+        self._interval_s = interval_s
+        self._status: Status | None = None
+        self._lost: CommandError | None = None
+        self._heard_s = time.monotonic()
+        self.refused: CommandError | None = None
+
+    def take(self, news: News) -> None:
+        if isinstance(news, Status):
+            self._status, self._lost, self._heard_s = news, None, time.monotonic()
+        elif news.exit_code is Exit.UNREACHABLE:
+            self._lost = news
+        else:
+            self.refused = news
+
+    def page(self) -> Page:
+        silent_s = time.monotonic() - self._heard_s
+        page = Page().say(
+            Piece("mpsctl status", Style.STRONG),
+            Piece(f"  {self._address}  {clock(utc_now(), utc_now())}  ", Style.DIM),
+            *self._connection(silent_s),
+        )
+        page.gap()
+        if self._status is None:
+            return page
+        body = status_page(self._status, partitions=self._partitions)
+        return page.join(body)
+
+    def _connection(self, silent_s: float) -> list[Piece]:
+        old = "" if self._status is None else f", shown is what was {span(silent_s)} ago"
+        if self._lost is not None:
+            return [Piece(f"reconnecting{old}: {self._lost.message}", Style.BAD)]
+        if self._status is None:
+            return [Piece("connecting", Style.WARN)]
+        if silent_s > STALE_INTERVALS * self._interval_s + 1.0:
+            return [Piece(f"no news for {span(silent_s)}", Style.WARN)]
+        return [Piece("live", Style.GOOD), Piece("  Ctrl-C ends it", Style.DIM)]
+
+    def rendered(self, height: int, width: int) -> "RenderableType":
+        """As many lines as the screen has; the last says how many are missing."""
+        from rich.text import Text
+
+        from mpsctl.render.screen import styled
+
+        lines = self.page().lines(width)
+        if len(lines) > height:
+            missing = len(lines) - height + 1
+            lines = [*lines[: height - 1], [Piece(f"… {missing} more lines; name a subscription", Style.DIM)]]
+        return Text("\n", no_wrap=True, end="").join(styled(line) for line in lines)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP as Ctrl-C: the terminal is put back before the process ends."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,37 @@
+"""What a command ends with."""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """What the exit code says."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    PARTLY = 3
+    """Some daemons did not answer, or a change is not confirmed by all."""
+    UNREACHABLE = 4
+    INTERRUPTED = 130
+    """Ctrl-C, as shells have it: 128 and the number of the signal."""
+
+
+class CommandError(Exception):
+    """A command cannot go on; the message is for people, and complete.
+
+    Args:
+        hint: what to do about it; empty if nobody knows.
+        code: of `docs/reference/errors.md` if the daemon said one, else a word of ours.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", exit_code: Exit = Exit.FAILED, code: str = "failed") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.exit_code = exit_code
+        self.code = code
+
+
+def usage(message: str, hint: str = "") -> CommandError:
+    """The command line or the configuration makes no sense."""
+    return CommandError(message, hint=hint, exit_code=Exit.USAGE, code="usage")

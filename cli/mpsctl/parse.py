@@ -1,0 +1,143 @@
+"""What people type, as values. Each function raises `typer.BadParameter` that shows what would have been right."""
+
+import base64
+import binascii
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import typer
+
+UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|min|[smhdw]))+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|min|[smhdw])")
+_RATE = re.compile(r"(?P<count>\d+(?:\.\d+)?)(?:/(?P<unit>s|m|min|h))?")
+_TOPIC = r"[A-Za-z0-9._-]{1,249}"
+_RECORD = re.compile(rf"(?P<topic>{_TOPIC})/(?P<partition>\d{{1,10}})@(?P<offset>\d{{1,19}})")
+_PARTITION = re.compile(rf"(?:(?P<topic>{_TOPIC})/)?(?P<partition>\d{{1,10}})")
+PARTITION_MAX = 2**31 - 1
+OFFSET_MAX = 2**63 - 1
+RATE_MAX_PER_S = 1_000_000.0
+KEY_BYTES_MAX = 65_536
+REASON_BYTES_MAX = 1_024
+"""As the proto has them: a text that the daemon would refuse is not sent."""
+
+
+class Partition(NamedTuple):
+    """As typed: `3`, or `orders/3`."""
+
+    topic: str | None
+    partition: int
+
+
+class RecordName(NamedTuple):
+    """As typed: `orders/3@1842`."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+def duration(text: str) -> float:
+    """Seconds of `90s`, `30m`, `1h30m`, `2d`."""
+    if not _DURATION.fullmatch(text.strip()):
+        raise typer.BadParameter(f"{text!r} is no duration; write 90s, 30m, 1h30m or 2d")
+    return sum(float(number) * UNITS_S[unit] for number, unit in _PART.findall(text))
+
+
+def rate(text: str) -> float:
+    """Records a second of `200/s`, `200`, `12/m`; 0.0 for `none`."""
+    if text.strip().lower() == "none":
+        return 0.0
+    found = _RATE.fullmatch(text.strip())
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no rate; write 200/s, 12/m, or none")
+    per_s = float(found["count"]) / UNITS_S[found["unit"] or "s"]
+    if per_s > RATE_MAX_PER_S or 0 < per_s < 0.001:
+        raise typer.BadParameter(f"{text!r} is out of range: 0.001/s to {RATE_MAX_PER_S:,.0f}/s, or none")
+    return per_s
+
+
+def moment(text: str) -> datetime:
+    """A time in the past: `2h` ago, an RFC 3339 time, or one of this machine's time zone if it names none."""
+    text = text.strip()
+    if _DURATION.fullmatch(text):
+        try:
+            return datetime.fromtimestamp(time.time() - duration(text), UTC)
+        except (OverflowError, ValueError, OSError):
+            raise typer.BadParameter(f"{text!r} is too long ago") from None
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no time; write 2h for two hours ago, 2026-11-22T14:00:00Z, or 2026-11-22T14:00 for local time"
+        ) from None
+    when = when.astimezone(UTC)  # one without a zone is taken for local
+    if when > datetime.now(UTC) + timedelta(seconds=60):  # clocks differ a little
+        raise typer.BadParameter(f"{text} lies in the future")
+    return when
+
+
+def record(text: str) -> RecordName:
+    """`orders/3@1842`."""
+    found = _RECORD.fullmatch(text.strip())
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no record; write TOPIC/PARTITION@OFFSET, such as orders/3@1842")
+    return RecordName(
+        found["topic"], _bounded("partition", found["partition"], PARTITION_MAX), _bounded("offset", found["offset"])
+    )
+
+
+def offsets(text: str) -> list[RecordName]:
+    """`orders/0@100,orders/1@200`: where each partition goes on."""
+    named = [record(part) for part in text.replace(",", " ").split()]
+    if len({each[:2] for each in named}) < len(named):
+        raise typer.BadParameter(f"{text!r} names a partition twice")
+    return named
+
+
+def partition(text: str) -> Partition:
+    """`3` or `orders/3`."""
+    found = _PARTITION.fullmatch(text.strip())
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no partition; write a number, or TOPIC/PARTITION such as orders/3")
+    return Partition(found["topic"], _bounded("partition", found["partition"], PARTITION_MAX))
+
+
+def key(text: str | None, text_base64: str | None) -> bytes | None:
+    """The key's bytes, of whichever option was given; None if neither was."""
+    if text is not None and text_base64 is not None:
+        raise typer.BadParameter("give --key or --key-base64, not both")
+    if text_base64 is not None:
+        try:
+            found = base64.b64decode(text_base64, validate=True)
+        except (binascii.Error, ValueError):
+            raise typer.BadParameter(f"{text_base64!r} is no base64", param_hint="--key-base64") from None
+    elif text is not None:
+        found = text.encode(
+            "utf-8", "surrogateescape"
+        )  # bytes of the command line that are not UTF-8 stay what they are
+    else:
+        return None
+    if len(found) > KEY_BYTES_MAX:
+        raise typer.BadParameter(f"the key has {len(found):,} bytes; {KEY_BYTES_MAX:,} at most", param_hint="--key")
+    return found
+
+
+def reason(text: str) -> str:
+    """Why, 1 to 1,024 bytes."""
+    text = text.strip()
+    size = len(text.encode("utf-8", "replace"))
+    if not text:
+        raise typer.BadParameter("it is empty; say why, for those who see its effect")
+    if size > REASON_BYTES_MAX:
+        raise typer.BadParameter(f"it has {size:,} bytes; {REASON_BYTES_MAX:,} at most")
+    return text.encode("utf-8", "replace").decode()
+
+
+def _bounded(what: str, digits: str, largest: int = OFFSET_MAX) -> int:
+    number = int(digits)
+    if number > largest:
+        raise typer.BadParameter(f"{what} {digits} is out of range: 0 to {largest}")
+    return number

@@ -1,0 +1,75 @@
+"""What became of a change."""
+
+from mpsctl.render.page import Column, Page, Piece, Style, Table
+from mpsctl.render.words import NONE, count, printable, records
+from mpsctl.views.fleet import Changed, Instance
+from mpsctl.views.offsets import Reset
+from mpsctl.views.queues import Skipped
+
+
+def changed_page(changed: Changed, what: str) -> Page:
+    """Done, and by whom it is confirmed; or who is missing.
+
+    Args:
+        what: was done, such as `paused billing`.
+    """
+    return _confirmed(Page(), changed, what)
+
+
+def _confirmed(page: Page, changed: Changed, what: str) -> Page:
+    number = len(changed.instances)
+    if changed.confirmed:
+        by = "the daemon" if number == 1 else f"all {number} daemons"
+        return page.say(Piece("✓ ", Style.GOOD), Piece(what), Piece(f"; confirmed by {by}", Style.DIM))
+    page.say(
+        Piece("! ", Style.WARN),
+        Piece(what),
+        Piece("; written, but not confirmed by all: until then deliveries may start against it", Style.WARN),
+    )
+    for each in changed.instances:
+        if (problem := _missing(each, changed.revision)) is not None:
+            page.say(Piece(f"  {each.address}: {problem}", Style.BAD))
+    return page
+
+
+def _missing(instance: Instance, revision: int) -> str | None:
+    if not instance.answered:
+        return f"no answer{': ' + printable(instance.problem) if instance.problem else ''}"
+    if instance.control_revision < revision:
+        return f"has not applied it yet{': ' + printable(instance.problem) if instance.problem else ''}"
+    return None
+
+
+def skipped_page(skipped: Skipped) -> Page:
+    record, letter = skipped.record.name(), skipped.dead_letter.name()
+    return Page().say(Piece("✓ ", Style.GOOD), Piece(f"skipped {record}; it is dead letter {letter} now"))
+
+
+def reset_page(reset: Reset) -> Page:
+    """What becomes of each partition, and whether it was done."""
+    page = Page()
+    table = Table(
+        Column("partition", flexible=True),
+        Column("committed", right=True),
+        Column("becomes", right=True),
+        Column("repeated", right=True),
+        Column("skipped", right=True),
+    )
+    for each in reset.partitions:
+        table.add(
+            f"{each.topic}/{each.partition}",
+            NONE if each.from_offset is None else str(each.from_offset),
+            Piece(str(each.to_offset), Style.STRONG),
+            Piece(count(each.repeated_records), Style.WARN if each.repeated_records else Style.DIM),
+            Piece(count(each.skipped_records), Style.BAD if each.skipped_records else Style.DIM),
+        )
+    page.table(table)
+    repeated = sum(each.repeated_records for each in reset.partitions)
+    skipped = sum(each.skipped_records for each in reset.partitions)
+    page.gap().say(
+        Piece(f"At most {records(repeated)} delivered again, ", Style.WARN if repeated else Style.PLAIN),
+        Piece(f"{records(skipped)} never delivered.", Style.BAD if skipped else Style.PLAIN),
+    )
+    if reset.changed is not None:
+        _confirmed(page, reset.changed, f"reset {reset.subscription} as {reset.id}")
+    return page

@@ -1,0 +1,107 @@
+"""What is dead: groups with a sample, one by one, and one in full."""
+
+from datetime import datetime
+
+from mpsctl.render.page import Column, Page, Piece, Style, Table
+from mpsctl.render.words import NONE, ago, body, clock, count, key, printable, record, utc_now
+from mpsctl.views.dead_letters import DeadLetter, DeadLetters, Group, Letter, Summary
+
+INCOMPLETE = "The time was up before all were read: there are more. Give it longer with --timeout 60s."
+
+
+def summary_page(summary: Summary) -> Page:
+    """Groups with counts, first and last time, and a sample."""
+    page, now = Page(), utc_now()
+    if not summary.groups:
+        page.say(Piece(f"No dead letters of {summary.subscription} match.", Style.DIM))
+    else:
+        page.table(groups_table(summary.groups, now))
+        total = sum(group.records for group in summary.groups) + summary.other_records
+        rest = f", {count(summary.other_records)} of them in groups not shown" if summary.other_records else ""
+        page.gap().say(f"{count(total)} dead letter{'' if total == 1 else 's'}{rest}.")
+    if summary.incomplete:
+        page.say(Piece(INCOMPLETE, Style.WARN))
+    return page
+
+
+def groups_table(groups: tuple[Group, ...], now: datetime) -> Table:
+    table = Table(
+        Column("records", right=True),
+        Column("what", flexible=True),
+        Column("first", right=True),
+        Column("last", right=True),
+        Column("sample", flexible=True),
+    )
+    for group in groups:
+        table.add(
+            Piece(count(group.records), Style.STRONG),
+            printable(group.name),
+            clock(group.first_at, now),
+            clock(group.last_at, now),
+            Piece(record(group.sample.source), Style.DIM),
+        )
+    return table
+
+
+def letters_page(letters: DeadLetters) -> Page:
+    """One line each."""
+    page, now = Page(), utc_now()
+    if not letters.dead_letters:
+        return page.say(Piece(f"No dead letters of {letters.subscription} match.", Style.DIM))
+    page.table(letters_table(letters.dead_letters, now))
+    if letters.more:
+        page.say(Piece("There are more; see them with a larger --limit.", Style.DIM))
+    return page
+
+
+def letters_table(letters: tuple[DeadLetter, ...], now: datetime) -> Table:
+    table = Table(
+        Column("record", flexible=True),
+        Column("key", flexible=True),
+        Column("died", right=True),
+        Column("tries", right=True),
+        Column("why"),
+        Column("status", right=True),
+    )
+    for letter in letters:
+        replays = f" (replayed {letter.replays} times)" if letter.replays else ""
+        done = " (a replay of it succeeded)" if letter.replayed else ""
+        table.add(
+            Piece(record(letter.source), Style.STRONG),
+            key(letter.key, letter.key_base64),
+            clock(letter.dead_lettered_at, now),
+            count(letter.attempts),
+            letter.disposition,
+            NONE if letter.status is None else str(letter.status),
+            notes=[Piece(printable(letter.reason) + replays + done, Style.DIM)] if letter.reason else [],
+        )
+    return table
+
+
+def letter_page(letter: Letter, *, values: bool) -> Page:
+    """Everything about one."""
+    page, now, of = Page(), utc_now(), letter.dead_letter
+    pairs = [
+        ("record", record(of.source)),
+        ("dead letter", record(of.dead_letter)),
+        ("key", key(of.key, of.key_base64)),
+        ("why", of.disposition + (f", status {of.status}" if of.status is not None else "")),
+        ("reason", printable(of.reason) or NONE),
+        ("attempts", count(of.attempts)),
+        ("first failed", f"{clock(of.first_failed_at, now)}, {ago(of.first_failed_at, now)}")
+        if of.first_failed_at
+        else ("first failed", "never"),
+        ("died", f"{clock(of.dead_lettered_at, now)}, {ago(of.dead_lettered_at, now)}"),
+        ("replays", f"{count(of.replays)}{', the last with success' if of.replayed else ''}"),
+        ("answered", body(letter.excerpt, letter.excerpt_base64)),
+    ]
+    if values:
+        pairs.append(("value", body(letter.value, letter.value_base64)))
+    for name, text in pairs:
+        page.say(Piece(f"{name:<13}", Style.TITLE), Piece(text))
+    if letter.headers:
+        table = Table(Column("header", flexible=True), Column("value", flexible=True))
+        for header in letter.headers:
+            table.add(printable(header.name), body(header.value, header.value_base64))
+        page.gap().table(table)
+    return page

@@ -1,0 +1,81 @@
+"""Who changed what, what a check-up found, and versions."""
+
+from mpsctl.render.page import Column, Page, Piece, Style, Table
+from mpsctl.render.words import NONE, clock, printable, utc_now
+from mpsctl.views.history import CheckUp, History, Versions
+
+MARKS = {"ok": Piece("✓", Style.GOOD), "warning": Piece("!", Style.WARN), "error": Piece("✗", Style.BAD)}
+UNKNOWN = Piece("?", Style.BAD)
+
+
+def history_page(history: History) -> Page:
+    """Newest first, what was changed under each line."""
+    page, now = Page(), utc_now()
+    if not history.entries:
+        return page.say(Piece("Nothing was changed in that time.", Style.DIM))
+    table = Table(
+        Column("when"),
+        Column("who", flexible=True),
+        Column("what"),
+        Column("subscription", flexible=True),
+        Column("reason", flexible=True),
+    )
+    for entry in history.entries:
+        table.add(
+            clock(entry.provenance.changed_at, now),
+            Piece(printable(entry.provenance.who or NONE), Style.STRONG),
+            entry.method,
+            printable(entry.subscription or NONE),
+            printable(entry.provenance.reason or NONE),
+            notes=[Piece(printable(entry.description), Style.DIM)] if entry.description else [],
+        )
+    page.table(table)
+    if history.more:
+        page.say(Piece("There are more; see them with a larger --limit, or narrow it with --since.", Style.DIM))
+    return page
+
+
+def check_up_page(check: CheckUp) -> Page:
+    """The worst first, with what to do."""
+    page = Page()
+    many = len({finding.instance for finding in check.findings}) > 1
+    for finding in check.findings:
+        where = f" ({finding.instance})" if many and finding.instance else ""
+        page.say(
+            MARKS.get(finding.severity, UNKNOWN),
+            Piece(" "),
+            Piece(printable(finding.subject), Style.STRONG),
+            Piece(f": {printable(finding.message)}"),
+            Piece(where, Style.DIM),
+        )
+        if finding.advice:
+            page.say(Piece(f"  → {printable(finding.advice)}", Style.WARN))
+        if finding.code:
+            page.say(Piece(f"  {finding.code}", Style.DIM))
+    for each in check.instances:
+        if not each.answered:
+            page.say(
+                Piece("✗ ", Style.BAD), Piece(each.address, Style.STRONG), f": no answer: {printable(each.problem)}"
+            )
+    errors = sum(finding.severity == "error" for finding in check.findings)
+    warnings = sum(finding.severity == "warning" for finding in check.findings)
+    answered = sum(each.answered for each in check.instances)
+    page.gap().say(
+        Piece(f"{answered} of {len(check.instances)} daemons answer, "),
+        Piece(_number(errors, "error"), Style.BAD if errors else Style.PLAIN),
+        Piece(", "),
+        Piece(f"{_number(warnings, 'warning')}.", Style.WARN if warnings else Style.PLAIN),
+    )
+    return page
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+
+
+def versions_page(versions: Versions) -> Page:
+    page = Page().say(f"mpsctl {versions.mpsctl} (Python {versions.python})")
+    if versions.daemon is not None:
+        daemon = versions.daemon
+        page.say(f"mpsd   {daemon.version} (Python {daemon.python}) at {daemon.address}")
+    return page

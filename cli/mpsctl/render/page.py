@@ -1,0 +1,192 @@
+"""What a command shows: lines of styled pieces, and tables that fit the width.
+
+A page is made of plain values, so that pipes need no terminal library, and so that it can be tested by reading it.
+"""
+
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+GAP = "  "
+FLEXIBLE_MIN = 8
+"""A column is never made narrower than this."""
+INDENT = "  "
+
+
+class Style(StrEnum):
+    """What a piece is, not how it looks."""
+
+    PLAIN = ""
+    TITLE = "title"
+    STRONG = "strong"
+    DIM = "dim"
+    GOOD = "good"
+    WARN = "warn"
+    BAD = "bad"
+
+
+class Piece(NamedTuple):
+    """Text of one style."""
+
+    text: str
+    style: Style = Style.PLAIN
+
+
+Line = Sequence[Piece]
+Cell = Piece | str
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    Attributes:
+        right: numbers stand at the right.
+        flexible: may be cut where the width is short.
+    """
+
+    title: str
+    right: bool = False
+    flexible: bool = False
+
+
+class Table:
+    """Rows under titles, each with notes below it if it needs more words."""
+
+    def __init__(self, *columns: Column) -> None:
+        self._columns = columns
+        self._rows: list[tuple[list[Piece], Sequence[Piece]]] = []
+
+    def add(self, *cells: Cell, notes: Iterable[Piece] = ()) -> None:
+        assert len(cells) == len(self._columns)
+        self._rows.append(([_piece(cell) for cell in cells], tuple(notes)))
+
+    def lines(self, width: int | None) -> list[Line]:
+        """As wide as it needs, at most `width`; None: no bound."""
+        widths = self._widths(width)
+        heads = [Piece(column.title.upper(), Style.TITLE) for column in self._columns]
+        lines = [self._line(heads, widths)]
+        for cells, notes in self._rows:
+            lines.append(self._line(cells, widths))
+            for note in notes:
+                lines += wrapped(note, width)
+        return lines
+
+    def _widths(self, width: int | None) -> list[int]:
+        widths = [
+            max([cells_of(column.title), *(cells_of(row[index].text) for row, _ in self._rows)])
+            for index, column in enumerate(self._columns)
+        ]
+        if width is None:
+            return widths
+        excess = sum(widths) + len(GAP) * (len(widths) - 1) - width
+        while excess > 0:
+            flexible = [i for i, column in enumerate(self._columns) if column.flexible and widths[i] > FLEXIBLE_MIN]
+            if not flexible:
+                break
+            widest = max(flexible, key=widths.__getitem__)
+            widths[widest] -= 1
+            excess -= 1
+        return widths
+
+    def _line(self, cells: Sequence[Piece], widths: Sequence[int]) -> Line:
+        line: list[Piece] = []
+        for index, (cell, column, width) in enumerate(zip(cells, self._columns, widths, strict=True)):
+            text = cut(cell.text, width)
+            fill = " " * (width - cells_of(text))
+            if index:
+                line.append(Piece(GAP))
+            if column.right:
+                line += [Piece(fill), Piece(text, cell.style)]
+            else:
+                line += [Piece(text, cell.style), Piece(fill if index < len(widths) - 1 else "")]
+        return line
+
+
+class Page:
+    """Blocks from top to bottom."""
+
+    def __init__(self) -> None:
+        self._blocks: list[Table | Line] = []
+
+    def say(self, *pieces: Cell) -> "Page":
+        """A line; it is wrapped where it is too long."""
+        self._blocks.append([_piece(piece) for piece in pieces])
+        return self
+
+    def table(self, table: Table) -> "Page":
+        self._blocks.append(table)
+        return self
+
+    def gap(self) -> "Page":
+        """An empty line, but not at the top."""
+        if self._blocks:
+            self._blocks.append([])
+        return self
+
+    def join(self, below: "Page") -> "Page":
+        """All of another page under this one."""
+        self._blocks += below._blocks  # noqa: SLF001 - another of its kind
+        return self
+
+    def lines(self, width: int | None = None) -> list[Line]:
+        lines: list[Line] = []
+        for block in self._blocks:
+            if isinstance(block, Table):
+                lines += block.lines(width)
+            else:
+                lines += _broken(block, width)
+        return lines
+
+    def text(self, width: int | None = None) -> str:
+        """Without style, for pipes and files."""
+        return "".join(f"{''.join(piece.text for piece in line).rstrip()}\n" for line in self.lines(width))
+
+
+def wrapped(piece: Piece, width: int | None, indent: str = INDENT) -> list[Line]:
+    """One piece, indented, over as many lines as it needs."""
+    if width is None:
+        return [[Piece(indent + piece.text, piece.style)]]
+    texts = textwrap.wrap(piece.text, max(20, width - len(indent)), break_on_hyphens=False) or [""]
+    return [[Piece(indent + text, piece.style)] for text in texts]
+
+
+def cells_of(text: str) -> int:
+    """Columns that a terminal needs for it."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def cut(text: str, width: int) -> str:
+    """At most so wide, with an ellipsis where something is missing."""
+    if cells_of(text) <= width:
+        return text
+    kept = ""
+    for char in text:
+        if cells_of(kept + char) > width - 1:
+            break
+        kept += char
+    return kept + "…"
+
+
+def _piece(cell: Cell) -> Piece:
+    return cell if isinstance(cell, Piece) else Piece(cell)
+
+
+def _broken(line: Line, width: int | None) -> list[Line]:
+    """A line of several styles over several lines, broken between words."""
+    if width is None or sum(cells_of(piece.text) for piece in line) <= width:
+        return [line]
+    lines: list[list[Piece]] = [[]]
+    used = 0
+    for piece in line:
+        for index, part in enumerate(piece.text.split(" ")):
+            space = " " if index else ""
+            if used and used + cells_of(space + part) > width:
+                lines.append([])
+                used, space = 0, INDENT
+            lines[-1].append(Piece(space + part, piece.style))
+            used += cells_of(space + part)
+    return list(lines)

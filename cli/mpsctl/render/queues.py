@@ -1,0 +1,112 @@
+"""What the queues hold, and why commits stand where they stand."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from mpsctl.render.page import Column, Page, Piece, Style, Table
+from mpsctl.render.words import ago, ahead, body, clock, count, key, printable, record, records, span, utc_now
+from mpsctl.views.fleet import RecordRef
+from mpsctl.views.queues import Lane, Queues
+from mpsctl.views.status import Partition
+
+STATES = {
+    "ready": Piece("ready"),
+    "in_flight": Piece("in flight", Style.GOOD),
+    "backing_off": Piece("backing off", Style.WARN),
+    "paused": Piece("paused", Style.WARN),
+    "waiting_for_endpoint": Piece("endpoint down", Style.BAD),
+    "suspect": Piece("suspect", Style.WARN),
+    "held": Piece("held", Style.WARN),
+    "dead_lettering": Piece("dead-lettering", Style.WARN),
+}
+UNKNOWN = Piece("unknown", Style.BAD)
+
+
+def queues_page(queues: Queues, *, values: bool) -> Page:
+    """Lanes, then for each partition that lags what holds up its commit."""
+    page, now = Page(), utc_now()
+    if queues.lanes:
+        page.table(_lanes(queues, now, values=values))
+    else:
+        page.say(Piece("Nothing is queued here.", Style.DIM))
+    if queues.more:
+        page.say(Piece("There are more; see them with a larger --limit.", Style.DIM))
+    blockers = _blockers(queues)
+    explained = [each for each in queues.partitions if each.flow.lag_records or each.state_reason]
+    if explained:
+        page.gap().say(Piece("WHY THE COMMITTED OFFSET STANDS WHERE IT STANDS", Style.TITLE))
+        for partition in explained:
+            page.say(*_why(partition, blockers.get((partition.topic, partition.partition)), now))
+    for each in queues.instances:
+        if not each.answered:
+            page.say(Piece(f"{each.address} does not answer: {printable(each.problem)}", Style.BAD))
+    return page
+
+
+def _lanes(queues: Queues, now: datetime, *, values: bool) -> Table:
+    table = Table(
+        Column("head", flexible=True),
+        Column("key", flexible=True),
+        Column("records", right=True),
+        Column("state"),
+        Column("for", right=True),
+        Column("tries", right=True),
+        Column("age", right=True),
+    )
+    for lane in queues.lanes:
+        table.add(
+            Piece(record(lane.head), Style.STRONG if lane.blocks_commit else Style.PLAIN),
+            key(lane.key, lane.key_base64),
+            count(lane.records),
+            STATES.get(lane.state, UNKNOWN),
+            ahead(lane.until, now),
+            count(lane.attempts),
+            span((now - lane.read_at).total_seconds()) if lane.read_at else "-",
+            notes=_notes(lane, values=values),
+        )
+    return table
+
+
+def _notes(lane: Lane, *, values: bool) -> Iterator[Piece]:
+    if lane.blocks_commit:
+        yield Piece("holds up the commit", Style.WARN)
+    if lane.last_outcome:
+        yield Piece(f"last: {printable(lane.last_outcome)}", Style.DIM)
+    if values:
+        yield Piece(f"value: {body(lane.value, lane.value_base64)}")
+
+
+def _blockers(queues: Queues) -> dict[tuple[str, int], Lane]:
+    """By partition, the lane whose head is the lowest that holds up the commit."""
+    found: dict[tuple[str, int], Lane] = {}
+    for lane in queues.lanes:
+        place = (lane.head.topic, lane.head.partition)
+        if lane.blocks_commit and (place not in found or lane.head.offset < found[place].head.offset):
+            found[place] = lane
+    return found
+
+
+def _why(partition: Partition, lane: Lane | None, now: datetime) -> list[Piece]:
+    name = Piece(f"{partition.topic}/{partition.partition}", Style.STRONG)
+    stands = f" stands at {partition.next_offset}" if partition.next_offset is not None else " has no commit yet"
+    behind = f", {records(partition.flow.lag_records)} before the log end"
+    if lane is None:
+        why = printable(partition.state_reason) or _flowing(partition)
+        return [name, Piece(f"{stands}{behind}: {why}")]
+    state = STATES.get(lane.state, UNKNOWN)
+    until = f" for another {ahead(lane.until, now)} (until {clock(lane.until, now)})" if lane.until else ""
+    attempts = f", {count(lane.attempts)} failed attempts" if lane.attempts else ""
+    read = f", read {ago(lane.read_at, now)}"
+    pieces = [name, Piece(f"{stands}{behind}: {record(lane.head)} is "), state, Piece(f"{until}{attempts}{read}")]
+    if lane.last_outcome:
+        pieces.append(Piece(f"; last: {printable(lane.last_outcome)}"))
+    return pieces
+
+
+def _flowing(partition: Partition) -> str:
+    oldest: RecordRef | None = partition.flow.oldest
+    return (
+        f"{record(oldest)} is the oldest not finished"
+        if oldest
+        else "nothing read holds it up; the rest is not read yet"
+    )

@@ -1,0 +1,141 @@
+"""Replays: what one would do, how far it is, and which there are."""
+
+from datetime import datetime
+
+from mpsctl.render.dead_letters import INCOMPLETE, groups_table, letters_table
+from mpsctl.render.page import Column, Page, Piece, Style, Table
+from mpsctl.render.words import ago, clock, count, key, printable, rate, records, span, utc_now
+from mpsctl.views.replays import Filter, Plan, Preview, Replay, Replays
+
+STATES = {
+    "running": Piece("running", Style.GOOD),
+    "paused": Piece("paused", Style.WARN),
+    "done": Piece("done", Style.GOOD),
+    "cancelled": Piece("cancelled", Style.WARN),
+    "failed": Piece("failed", Style.BAD),
+}
+UNKNOWN = Piece("unknown", Style.BAD)
+
+
+def preview_page(preview: Preview) -> Page:
+    """What it would do, and nothing of it is done."""
+    page, now = Page(), utc_now()
+    page.say(Piece("would replay ", Style.TITLE), Piece(records(preview.matched_records), Style.STRONG))
+    page.say(Piece("of           ", Style.TITLE), filter_text(preview.plan, now))
+    page.say(Piece("to           ", Style.TITLE), *target_pieces(preview.plan))
+    if preview.matched_records:
+        largest = f"{count(preview.keys)}, of the most frequent {records(preview.largest_key_records)}"
+        page.say(Piece("keys         ", Style.TITLE), largest)
+    page.say(
+        Piece("rate         ", Style.TITLE),
+        _rate(preview.plan) + (f", so it takes {span(preview.takes_s)}" if preview.takes_s is not None else ""),
+    )
+    if preview.replayed_records:
+        page.say(Piece("left out     ", Style.TITLE), f"{records(preview.replayed_records)} replayed before (--again)")
+    if preview.quarantined_records:
+        left_out = f"{records(preview.quarantined_records)} in quarantine (--include-quarantined)"
+        page.say(Piece("left out     ", Style.TITLE), left_out)
+    if preview.groups:
+        page.gap().table(groups_table(preview.groups, now))
+    if preview.samples:
+        page.gap().table(letters_table(preview.samples, now))
+    if preview.incomplete:
+        page.say(Piece(INCOMPLETE, Style.WARN))
+    return page
+
+
+def target_pieces(plan: Plan) -> list[Piece]:
+    """Where to, and who sees it."""
+    if plan.target == "topic":
+        return [Piece("the source topic, where every group sees it again, not only this one", Style.BAD)]
+    return [Piece(f"the application of {plan.subscription} alone")]
+
+
+def filter_text(plan: Plan, now: datetime) -> str:
+    """`billing: rejected, status 422, since 14:00:00`."""
+    of: Filter = plan.filter
+    parts: list[str] = [*of.dispositions]
+    if of.statuses:
+        parts.append(f"status {' or '.join(map(str, of.statuses))}")
+    if of.reason_contains is not None:
+        parts.append(f"reason with “{printable(of.reason_contains)}”")
+    if of.topic is not None:
+        parts.append(f"topic {of.topic}" if of.partition is None else f"partition {of.topic}/{of.partition}")
+    if of.key_base64 is not None:
+        parts.append(f"key {key(of.key, of.key_base64)}")
+    parts += [f"since {clock(of.since, now)}"] if of.since else []
+    parts += [f"until {clock(of.until, now)}"] if of.until else []
+    parts += [f"at most {count(plan.records_max)}"] if plan.records_max else []
+    parts += ["again"] if plan.again else []
+    parts += ["quarantined too"] if plan.include_quarantined else []
+    return f"{plan.subscription}: {', '.join(parts) or 'all dead letters'}"
+
+
+def _rate(plan: Plan) -> str:
+    return rate(plan.rate_max_per_s) if plan.rate_max_per_s else "no limit"
+
+
+def replay_page(replay: Replay) -> Page:
+    """One, with its progress."""
+    page, now = Page(), utc_now()
+    state = STATES.get(replay.state, UNKNOWN)
+    why = f": {printable(replay.state_reason)}" if replay.state_reason else ""
+    page.say(Piece("replay       ", Style.TITLE), Piece(replay.id, Style.STRONG))
+    page.say(Piece("state        ", Style.TITLE), state, Piece(why))
+    page.say(Piece("of           ", Style.TITLE), filter_text(replay.plan, now))
+    page.say(Piece("to           ", Style.TITLE), *target_pieces(replay.plan))
+    page.say(Piece("progress     ", Style.TITLE), progress_text(replay))
+    left = f", {span(replay.left_s)} left" if replay.left_s is not None else ""
+    page.say(Piece("rate         ", Style.TITLE), f"{rate(replay.sent_per_s)} now, limit {_rate(replay.plan)}{left}")
+    if replay.left_records:
+        page.say(Piece("to look at   ", Style.TITLE), f"{records(replay.left_records)} of the dead-letter topic")
+    if replay.expired_records:
+        expired = f"{records(replay.expired_records)}, gone from the topic before they were read"
+        page.say(Piece("expired      ", Style.TITLE), Piece(expired, Style.WARN))
+    page.say(Piece("started      ", Style.TITLE), f"{clock(replay.started_at, now)}, {ago(replay.started_at, now)}")
+    if replay.ended_at is not None:
+        page.say(Piece("ended        ", Style.TITLE), f"{clock(replay.ended_at, now)}, {ago(replay.ended_at, now)}")
+    who, reason = replay.provenance.who, replay.provenance.reason
+    page.say(Piece("by           ", Style.TITLE), printable(who or "-") + (f": {printable(reason)}" if reason else ""))
+    return page
+
+
+def progress_text(replay: Replay) -> str:
+    """One line, for pages and for `--wait`."""
+    return (
+        f"{count(replay.matched_records)} matched, {count(replay.sent_records)} sent,"
+        f" {count(replay.succeeded_records)} succeeded, {count(replay.failed_records)} failed again"
+    )
+
+
+def replays_page(replays: Replays) -> Page:
+    """One line each."""
+    page, now = Page(), utc_now()
+    if not replays.replays:
+        return page.say(Piece("No replays.", Style.DIM))
+    table = Table(
+        Column("replay", flexible=True),
+        Column("subscription", flexible=True),
+        Column("state"),
+        Column("sent", right=True),
+        Column("ok", right=True),
+        Column("failed", right=True),
+        Column("started", right=True),
+        Column("left", right=True),
+    )
+    for each in replays.replays:
+        table.add(
+            Piece(each.id, Style.STRONG),
+            printable(each.plan.subscription),
+            STATES.get(each.state, UNKNOWN),
+            count(each.sent_records),
+            count(each.succeeded_records),
+            Piece(count(each.failed_records), Style.WARN if each.failed_records else Style.PLAIN),
+            clock(each.started_at, now),
+            span(each.left_s),
+            notes=[Piece(printable(each.state_reason), Style.WARN)] if each.state_reason else [],
+        )
+    page.table(table)
+    if replays.more:
+        page.say(Piece("There are more; see them with a larger --limit.", Style.DIM))
+    return page

@@ -1,0 +1,96 @@
+"""Where a page goes: a terminal with colours, or a pipe without anything."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TextIO
+
+from mpsctl.render.page import Line, Page, Style
+from mpsctl.views.values import as_json, as_json_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+WIDTH_MAX = 160
+"""Wider lines are hard to follow with the eye."""
+STYLES = {
+    Style.PLAIN: "",
+    Style.TITLE: "dim",
+    Style.STRONG: "bold",
+    Style.DIM: "dim",
+    Style.GOOD: "green",
+    Style.WARN: "yellow",
+    Style.BAD: "bold red",
+}
+
+
+class Screen:
+    """Standard output, and standard error for what is not the result.
+
+    Args:
+        as_json: whether the result is for programs.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    @property
+    def live(self) -> bool:
+        """Whether somebody watches standard output."""
+        return not self.as_json and is_terminal(sys.stdout)
+
+    @property
+    def width(self) -> int | None:
+        """None in a pipe: whoever reads it wants it whole."""
+        return console().width if self.live else None
+
+    def show(self, view: object, page: Callable[[], Page]) -> None:
+        """The result: the view for programs, its page for people."""
+        if self.as_json:
+            print(as_json(view), flush=True)
+        else:
+            self.page(page())
+
+    def show_again(self, view: object, page: Callable[[], Page]) -> None:
+        """One of many results: a line each for programs."""
+        if self.as_json:
+            print(as_json_line(view), flush=True)
+        else:
+            self.page(page())
+            print(flush=True)
+
+    def page(self, page: Page) -> None:
+        """Something for people on standard output."""
+        if self.live:
+            to = console()
+            for line in page.lines(to.width):
+                to.print(styled(line), soft_wrap=True)
+        else:
+            print(page.text(), end="", flush=True)
+
+    def remark(self, text: str) -> None:
+        """Something for people that is not the result: on standard error."""
+        print(text, file=sys.stderr, flush=True)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def console(*, error: bool = False) -> "Console":
+    """A terminal of at least 40 columns, whatever it says."""
+    from rich.console import Console  # noqa: PLC0415 - pipes do without
+
+    to = Console(stderr=error, highlight=False, emoji=False, markup=False)
+    to.width = max(40, min(to.width, WIDTH_MAX))
+    return to
+
+
+def styled(line: Line) -> "Text":
+    from rich.text import Text  # noqa: PLC0415
+
+    text = Text(no_wrap=True, end="")
+    for piece in line:
+        text.append(piece.text, STYLES[piece.style])
+    return text

@@ -1,0 +1,153 @@
+"""The fleet at a glance, in 80 columns."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from mpsctl.render.page import Column, Page, Piece, Style, Table
+from mpsctl.render.words import NONE, ago, ahead, count, printable, rate, record, selection, span, utc_now
+from mpsctl.views.fleet import Instance, Provenance
+from mpsctl.views.status import Flow, Limit, Partition, Pause, Status, Subscription
+
+STATES = {
+    "running": Piece("running", Style.GOOD),
+    "starting": Piece("starting", Style.WARN),
+    "paused": Piece("paused", Style.WARN),
+    "endpoint_down": Piece("endpoint down", Style.BAD),
+    "dead_letters_blocked": Piece("dlq blocked", Style.BAD),
+    "draining": Piece("draining", Style.WARN),
+    "stopped": Piece("stopped", Style.BAD),
+}
+UNKNOWN = Piece("unknown", Style.BAD)
+
+
+def status_page(status: Status, *, partitions: bool = False) -> Page:
+    """Subscriptions with what is wrong under each, then the daemons."""
+    page, now = Page(), status.taken_at or utc_now()
+    if not status.subscriptions:
+        page.say(Piece("No subscriptions.", Style.DIM))
+    else:
+        page.table(_subscriptions(status.subscriptions, now))
+    if partitions:
+        for subscription in status.subscriptions:
+            page.gap().table(_partitions(subscription))
+    return page.gap().table(instances_table(status.instances, now))
+
+
+def _subscriptions(subscriptions: Sequence[Subscription], now: datetime) -> Table:
+    table = Table(
+        Column("subscription", flexible=True),
+        Column("state"),
+        Column("lag", right=True),
+        Column("age", right=True),
+        Column("rate", right=True),
+        Column("flight", right=True),
+        Column("pending", right=True),
+        Column("retry", right=True),
+        Column("dead", right=True),
+    )
+    for each in subscriptions:
+        dead = Piece(count(each.dead_letters), Style.WARN if each.dead_letters else Style.PLAIN)
+        table.add(
+            Piece(printable(each.name), Style.STRONG),
+            STATES.get(each.state, UNKNOWN),
+            count(each.flow.lag_records),
+            span(each.flow.lag_age_s),
+            rate(each.delivered_per_s),
+            count(each.flow.in_flight_records),
+            count(each.flow.pending_records),
+            count(each.flow.backing_off_records),
+            dead,
+            notes=_notes(each, now),
+        )
+    return table
+
+
+def _notes(of: Subscription, now: datetime) -> Iterator[Piece]:
+    if of.state_reason and not (of.state == "paused" and of.pauses):
+        yield Piece(printable(of.state_reason), STATES.get(of.state, UNKNOWN).style)
+    for pause in of.pauses:
+        yield Piece(pause_text(pause, now), Style.WARN)
+    if of.limit is not None:
+        yield Piece(f"limited to {limit_text(of.limit)}, {_by(of.limit.provenance, now)}", Style.WARN)
+    if of.flow.oldest is not None and of.flow.lag_age_s and of.flow.lag_age_s >= 1:
+        yield Piece(f"oldest {record(of.flow.oldest)}, {span(of.flow.lag_age_s)} old", Style.DIM)
+
+
+def pause_text(pause: Pause, now: datetime) -> str:
+    """`paused: key k1, 3m ago by anna, 27m left: deploying`."""
+    until = f", {ahead(pause.until, now)} left" if pause.until else ""
+    return f"paused: {printable(selection(pause.selection))}{until}, {_by(pause.provenance, now)}"
+
+
+def limit_text(limit: Limit) -> str:
+    """`200/s, 16 at once`."""
+    parts = []
+    if limit.rate_max_per_s is not None:
+        parts.append(rate(limit.rate_max_per_s) if limit.rate_max_per_s else "any rate")
+    if limit.concurrency_max is not None:
+        parts.append(f"{count(limit.concurrency_max)} at once a daemon")
+    return ", ".join(parts) or "what is configured"
+
+
+def _by(provenance: Provenance, now: datetime) -> str:
+    reason = f": {printable(provenance.reason)}" if provenance.reason else ""
+    return f"by {printable(provenance.who or 'somebody')} {ago(provenance.changed_at, now)}{reason}"
+
+
+def _partitions(of: Subscription) -> Table:
+    table = Table(
+        Column(f"{of.name} partition", flexible=True),
+        Column("state"),
+        Column("committed", right=True),
+        Column("log end", right=True),
+        Column("lag", right=True),
+        Column("age", right=True),
+        Column("pending", right=True),
+        Column("daemon", flexible=True),
+    )
+    for each in of.partitions:
+        table.add(*_partition_cells(each), notes=_partition_notes(each))
+    return table
+
+
+def _partition_cells(of: Partition) -> list[Piece]:
+    flow: Flow = of.flow
+    return [
+        Piece(f"{of.topic}/{of.partition}"),
+        STATES.get(of.state, UNKNOWN),
+        Piece(NONE if of.next_offset is None else str(of.next_offset)),
+        Piece(NONE if of.log_end is None else str(of.log_end)),
+        Piece(count(flow.lag_records)),
+        Piece(span(flow.lag_age_s)),
+        Piece(count(flow.pending_records)),
+        Piece(of.instance) if of.instance else Piece("nobody", Style.BAD),
+    ]
+
+
+def _partition_notes(of: Partition) -> Iterator[Piece]:
+    if of.state_reason:
+        yield Piece(printable(of.state_reason), STATES.get(of.state, UNKNOWN).style)
+
+
+def instances_table(instances: Sequence[Instance], now: datetime) -> Table:
+    """The daemons; what is wrong with one stands under it."""
+    answered = sum(each.answered for each in instances)
+    table = Table(
+        Column(f"daemons, {answered} of {len(instances)} answer", flexible=True),
+        Column("state"),
+        Column("version"),
+        Column("up", right=True),
+        Column("partitions", right=True),
+    )
+    for each in instances:
+        up = span((now - each.started_at).total_seconds()) if each.started_at else NONE
+        notes = [Piece(printable(each.problem), Style.WARN if each.answered else Style.BAD)] if each.problem else []
+        table.add(
+            Piece(each.address),
+            Piece("answers", Style.GOOD) if each.answered else Piece("no answer", Style.BAD),
+            each.version or NONE,
+            up,
+            count(each.partitions) if each.answered else NONE,
+            notes=notes,
+        )
+    return table

@@ -1,0 +1,118 @@
+"""Numbers, times, keys and other people's texts, as short as they can be read."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from mpsctl.views.fleet import RecordRef, Selection
+
+NONE = "-"
+
+
+def count(number: float) -> str:
+    """Whole numbers up to ten million in full."""
+    if number < 10_000_000:
+        return f"{number:,.0f}"
+    return f"{number / 1e6:,.1f}M" if number < 10e9 else f"{number / 1e9:,.1f}G"
+
+
+def records(number: int) -> str:
+    return "1 record" if number == 1 else f"{count(number)} records"
+
+
+def size(number: int) -> str:
+    """Bytes."""
+    for unit, step in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if number >= step:
+            return f"{number / step:.1f} {unit}"
+    return f"{number} B"
+
+
+def rate(per_s: float) -> str:
+    if per_s <= 0:
+        return "0/s"
+    return f"{per_s:.2g}/s" if per_s < 1 else f"{count(per_s)}/s" if per_s >= 10 else f"{per_s:.1f}/s"
+
+
+def span(seconds: float | None) -> str:
+    """A length of time in at most two units."""
+    if seconds is None:
+        return NONE
+    if seconds < 1:
+        return f"{seconds:.1f}s" if seconds >= 0.05 else "0s"
+    total = round(seconds)
+    days, rest = divmod(total, 86_400)
+    hours, rest = divmod(rest, 3_600)
+    minutes, rest = divmod(rest, 60)
+    parts = [(days, "d"), (hours, "h"), (minutes, "m"), (rest, "s")]
+    first = next(index for index, (number, _) in enumerate(parts) if number)
+    return "".join(f"{number}{unit}" for number, unit in parts[first : first + 2] if number)
+
+
+def ago(when: datetime | None, now: datetime) -> str:
+    if when is None:
+        return "at an unknown time"
+    seconds = (now - when).total_seconds()
+    return "just now" if seconds < 1 else f"{span(seconds)} ago"
+
+
+def ahead(when: datetime | None, now: datetime) -> str:
+    """How long until then."""
+    return NONE if when is None else span(max(0.0, (when - now).total_seconds()))
+
+
+def clock(when: datetime | None, now: datetime) -> str:
+    """In this machine's time zone; the date where it is not today's."""
+    if when is None:
+        return NONE
+    local, today = when.astimezone(), now.astimezone()
+    return local.strftime("%H:%M:%S" if local.date() == today.date() else "%Y-%m-%d %H:%M")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def printable(text: str) -> str:
+    """What others wrote, without anything that a terminal would obey: control characters are spelt out."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _SPELT.get(char) or ascii(char)[1:-1] for char in text)
+
+
+_SPELT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def key(text: str | None, text_base64: str | None) -> str:
+    """A key; one that is no text as `base64:…`."""
+    if text_base64 is None:
+        return NONE
+    if text is None or not text.isprintable():
+        return f"base64:{text_base64}"
+    return text or '""'
+
+
+def body(text: str | None, text_base64: str | None) -> str:
+    """A value or an answer's excerpt."""
+    if text_base64 is None:
+        return NONE
+    return f"base64:{text_base64}" if text is None else printable(text)
+
+
+def record(ref: RecordRef | None) -> str:
+    return NONE if ref is None else ref.name()
+
+
+def selection(of: Selection) -> str:
+    """`billing`, or the part of it."""
+    parts = [of.subscription]
+    if of.topic is not None:
+        parts.append(f"topic {of.topic}" if of.partition is None else f"partition {of.topic}/{of.partition}")
+    if of.key_base64 is not None:
+        parts.append(f"key {key(of.key, of.key_base64)}")
+    return ", ".join(parts)
+
+
+def listed(words: list[str], largest: int = 5, shown: Callable[[str], str] = printable) -> str:
+    """The first of them, and how many more."""
+    rest = len(words) - largest
+    return ", ".join(map(shown, words[:largest])) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,174 @@
+"""Which daemon is called, and how: a flag over the environment over the file over the default."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from mpsctl.errors import usage
+
+DEFAULT_ADDRESS = "127.0.0.1:7070"
+"""Where a daemon listens whose configuration says nothing of it."""
+FILE_BYTES_MAX = 1_048_576
+TOKEN_CHARS_MAX = 512
+LOOPBACK = ("127.", "localhost:", "[::1]:")
+KEYS = {
+    "address": "MPSCTL_ADDRESS",
+    "token_file": "MPSCTL_TOKEN_FILE",
+    "tls": "MPSCTL_TLS",
+    "ca": "MPSCTL_CA",
+    "cert": "MPSCTL_CERT",
+    "key": "MPSCTL_KEY",
+    "insecure": "MPSCTL_INSECURE",
+    "timeout": "MPSCTL_TIMEOUT",
+}
+"""Keys of the file, and the variables that override them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to reach a daemon.
+
+    Attributes:
+        address: `host:port`.
+        address_from: where it was set, for messages.
+        token: sent with each call; empty: none.
+        tls: whether to encrypt; with `ca` or `cert` always.
+        ca: PEM of the authorities that may sign the daemon's certificate; None: the system's.
+        cert: PEM of the client's certificate, with its `key`.
+        timeout_s: how long a call may take; None: as long as its kind needs.
+    """
+
+    address: str
+    address_from: str
+    token: str
+    tls: bool
+    ca: bytes | None
+    cert: bytes | None
+    key: bytes | None
+    timeout_s: float | None
+
+
+def config_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the file is looked for."""
+    if named := environ.get("MPSCTL_CONFIG"):
+        return Path(named)
+    home = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".config")
+    return Path(home) / "mpsctl" / "config.toml"
+
+
+def load(flags: Mapping[str, str | bool | None], environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in effect.
+
+    Args:
+        flags: by key; None and absent are not given.
+
+    Raises:
+        CommandError: with exit code 2, naming what is wrong and where it stands.
+    """
+    path = config_path(environ)
+    file = _file(path, needed="MPSCTL_CONFIG" in environ)
+    given: dict[str, tuple[str | bool, str]] = {}
+    for name, variable in KEYS.items():
+        if (flag := flags.get(name)) not in {None, False}:
+            given[name] = (str(flag) if not isinstance(flag, bool) else flag, f"--{name.replace('_', '-')}")
+        elif environ.get(variable):
+            given[name] = (environ[variable], variable)
+        elif name in file:
+            given[name] = (file[name], str(path))
+
+    def text(key: str, default: str = "") -> str:
+        return str(given[key][0]) if key in given else default
+
+    def content(key: str) -> bytes | None:
+        return _read(text(key), given[key][1], path.parent) if key in given else None
+
+    address = text("address", DEFAULT_ADDRESS)
+    source = given["address"][1] if "address" in given else "the default"
+    host, colon, port = address.rpartition(":")
+    if not host or not colon or not port.isdigit() or not 0 < int(port) <= 65_535:
+        raise usage(f"{address!r} ({source}) is no address", "write host:port, such as 127.0.0.1:7070")
+    cert, key, ca = content("cert"), content("key"), content("ca")
+    if (cert is None) != (key is None):
+        raise usage("a client certificate needs its private key, and the other way round", "give both cert and key")
+    tls = _truth(given.get("tls")) or ca is not None or cert is not None
+    token = _token(environ.get("MPSCTL_TOKEN", ""), content("token_file"))
+    if token and not tls and not address.startswith(LOOPBACK) and not _truth(given.get("insecure")):
+        raise usage(
+            f"the token would go to {address} in plain text, where others can read it",
+            "say --tls or --ca FILE; or --insecure, where the network itself is trusted",
+        )
+    return Settings(
+        address=address,
+        address_from=source,
+        token=token,
+        tls=tls,
+        ca=ca,
+        cert=cert,
+        key=key,
+        timeout_s=_timeout_s(given.get("timeout")),
+    )
+
+
+def _file(path: Path, *, needed: bool) -> dict[str, str | bool]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(FILE_BYTES_MAX).decode()
+        values = tomllib.loads(text)
+    except FileNotFoundError:
+        if needed:
+            raise usage(f"{path} (MPSCTL_CONFIG) is not there") from None
+        return {}
+    except OSError as error:
+        raise usage(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise usage(f"{path} is not TOML: {error}") from None
+    for name, value in values.items():
+        if name not in KEYS:
+            nearest = get_close_matches(name, KEYS, 1)
+            raise usage(
+                f"{path}: there is no key {name}" + (f"; did you mean {nearest[0]}?" if nearest else ""),
+                f"there are {', '.join(KEYS)}",
+            )
+        if not isinstance(value, str | bool | int | float):
+            raise usage(f"{path}: {name} must be a text")
+    return {name: value if isinstance(value, bool) else str(value) for name, value in values.items()}
+
+
+def _read(name: str, source: str, directory: Path) -> bytes:
+    """A file that a setting names; relative to the configuration's directory if that names it."""
+    path = Path(name).expanduser()
+    if not source.startswith(("--", "MPSCTL_")):
+        path = directory / path
+    try:
+        with path.open("rb") as file:
+            return file.read(FILE_BYTES_MAX)
+    except OSError as error:
+        raise usage(f"{path} ({source}) cannot be read: {error.strerror}") from None
+
+
+def _token(given: str, file: bytes | None) -> str:
+    token = given.strip() or (file or b"").decode("utf-8", "replace").strip()
+    if len(token) > TOKEN_CHARS_MAX or not all("!" <= char <= "~" for char in token):
+        raise usage(f"a token is one line of at most {TOKEN_CHARS_MAX} visible ASCII characters; this one is not")
+    if file is not None and not token:
+        raise usage("the token file is empty")
+    return token
+
+
+def _truth(given: tuple[str | bool, str] | None) -> bool:
+    return given is not None and str(given[0]).strip().lower() in {"true", "1", "yes", "on"}
+
+
+def _timeout_s(given: tuple[str | bool, str] | None) -> float | None:
+    from mpsctl.parse import duration  # noqa: PLC0415 - its errors are typer's
+
+    if given is None:
+        return None
+    text, source = str(given[0]), given[1]
+    seconds = float(text) if text.replace(".", "", 1).isdigit() else duration(text)
+    if not 0.1 <= seconds <= 3_600:
+        raise usage(f"{text} ({source}) is out of range: 0.1s to 1h")
+    return seconds

@@ -1,0 +1,5 @@
+"""What came back, as plain values. These are the shapes of `--json`: they only grow.
+
+Names are snake_case, states lower case, times in UTC, durations in seconds (`_s`), counts whole numbers. What is not
+known, and what there is none of, is null; lists are never null.
+"""

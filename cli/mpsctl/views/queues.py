@@ -1,0 +1,96 @@
+"""What the queues hold, and what was done about a record."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Self
+
+from mps.admin.v1 import admin_pb2 as pb
+from mpsctl.views.fleet import Instance, RecordRef
+from mpsctl.views.status import Partition
+from mpsctl.views.values import base64_of, optional, text_of, time_of, word
+
+LaneState = Literal[
+    "ready",
+    "in_flight",
+    "backing_off",
+    "paused",
+    "waiting_for_endpoint",
+    "suspect",
+    "held",
+    "dead_lettering",
+    "unknown",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """The records of one key of one partition."""
+
+    head: RecordRef
+    """Its first record."""
+    key: str | None
+    """The key, cut at 1 KiB, if it is UTF-8."""
+    key_base64: str | None
+    """The key, cut at 1 KiB; null: no key."""
+    records: int
+    """Records in it."""
+    state: LaneState
+    """What its first record does."""
+    until: datetime | None
+    """Until when; null: nobody knows."""
+    attempts: int
+    """Counted attempts of the first record."""
+    last_outcome: str
+    """How the last of them ended, for people to read."""
+    read_at: datetime | None
+    """When the first record was read."""
+    blocks_commit: bool
+    """Whether it holds up the committed offset."""
+    value: str | None
+    """The first record's value, cut at 1 KiB, if it is UTF-8; with `--values`."""
+    value_base64: str | None
+    """The same, whatever it is."""
+
+    @classmethod
+    def of(cls, message: pb.Lane) -> Self:
+        key, value = optional(message, "key"), optional(message, "value")
+        return cls(
+            head=RecordRef.of(message.head),
+            key=text_of(key),
+            key_base64=base64_of(key),
+            records=message.records,
+            state=word(pb.LaneState, message.state),
+            until=time_of(message, "until"),
+            attempts=message.attempts,
+            last_outcome=message.last_outcome,
+            read_at=time_of(message, "read_at"),
+            blocks_commit=message.blocks_commit,
+            value=text_of(value),
+            value_base64=base64_of(value),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queues:
+    """What the queues hold now: `inspect`."""
+
+    lanes: tuple[Lane, ...]
+    """Lanes, those with the oldest records first."""
+    more: bool
+    """Whether there are more lanes than `--limit`."""
+    partitions: tuple[Partition, ...]
+    """The partitions they are of."""
+    instances: tuple[Instance, ...]
+    """The daemons, and whether they answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A record that was skipped: `skip`."""
+
+    request_id: str
+    """The id that this change went by."""
+    record: RecordRef
+    """The record."""
+    dead_letter: RecordRef
+    """Where it is now, in the dead-letter topic."""

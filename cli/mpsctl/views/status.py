@@ -1,0 +1,187 @@
+"""The fleet at a glance."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Self
+
+from mps.admin.v1 import admin_pb2 as pb
+from mpsctl.views.fleet import Instance, Provenance, RecordRef, Selection
+from mpsctl.views.values import optional, seconds_of, time_of, word
+
+DeliveryState = Literal[
+    "running", "starting", "paused", "endpoint_down", "dead_letters_blocked", "draining", "stopped", "unknown"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """What is on its way."""
+
+    lag_records: int
+    """Records between the committed offset and the log end."""
+    lag_age_s: float | None
+    """Age of the first record beyond the committed offset."""
+    pending_records: int
+    """Records read and not settled."""
+    pending_bytes: int
+    """Bytes of them, overhead included."""
+    in_flight_records: int
+    """Records at the application now."""
+    backing_off_records: int
+    """Records that wait for their back-off."""
+    oldest: RecordRef | None
+    """The oldest unfinished record."""
+
+    @classmethod
+    def of(cls, message: pb.Flow) -> Self:
+        return cls(
+            lag_records=message.lag_records,
+            lag_age_s=seconds_of(message, "lag_age"),
+            pending_records=message.pending_records,
+            pending_bytes=message.pending_bytes,
+            in_flight_records=message.in_flight_records,
+            backing_off_records=message.backing_off_records,
+            oldest=RecordRef.of(message.oldest) if message.HasField("oldest") else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """A partition."""
+
+    topic: str
+    """Topic."""
+    partition: int
+    """Number."""
+    instance: str
+    """The daemon that owns it; empty: nobody that answered."""
+    epoch: int
+    """The fencing number of this ownership."""
+    state: DeliveryState
+    """What it does."""
+    state_reason: str
+    """Why, for people to read; empty when running."""
+    flow: Flow
+    """How much there is of everything."""
+    next_offset: int | None
+    """Committed offset: the next record to be settled; null: none yet."""
+    log_end: int | None
+    """The log's end, as last heard."""
+
+    @classmethod
+    def of(cls, message: pb.PartitionStatus) -> Self:
+        return cls(
+            topic=message.topic,
+            partition=message.partition,
+            instance=message.instance,
+            epoch=message.epoch,
+            state=word(pb.DeliveryState, message.state),
+            state_reason=message.state_reason,
+            flow=Flow.of(message.flow),
+            next_offset=None if message.next_offset < 0 else message.next_offset,
+            log_end=None if message.log_end < 0 else message.log_end,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """A pause that holds."""
+
+    selection: Selection
+    """What is stopped."""
+    until: datetime | None
+    """When it ends by itself; null: never."""
+    provenance: Provenance
+    """Whose it is."""
+
+    @classmethod
+    def of(cls, message: pb.PauseState) -> Self:
+        return cls(
+            selection=Selection.of(message.selection),
+            until=time_of(message, "until"),
+            provenance=Provenance.of(message.provenance),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """Limits that an operator has set."""
+
+    rate_max_per_s: float | None
+    """Deliveries in each second, a total of the fleet; 0: none; null: as configured."""
+    concurrency_max: int | None
+    """Deliveries at once, of each daemon; null: as configured."""
+    provenance: Provenance
+    """Whose they are."""
+
+    @classmethod
+    def of(cls, message: pb.LimitState) -> Self:
+        return cls(
+            rate_max_per_s=optional(message, "rate_max_per_s"),
+            concurrency_max=optional(message, "concurrency_max"),
+            provenance=Provenance.of(message.provenance),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """A subscription, over all daemons that answered."""
+
+    name: str
+    """Its name."""
+    group: str
+    """Its consumer group."""
+    state: DeliveryState
+    """The worst state that any of its partitions is in."""
+    state_reason: str
+    """Why, for people to read; empty when running."""
+    flow: Flow
+    """How much there is of everything."""
+    delivered_per_s: float
+    """Records accepted in each second, mean of the last 10 s."""
+    retried_per_s: float
+    """Deliveries to be repeated in each second, mean of the last 10 s."""
+    dead_letters: int
+    """Records dead-lettered since the daemons started."""
+    pauses: tuple[Pause, ...]
+    """The pauses that hold now."""
+    limit: Limit | None
+    """The limits that hold now; null: none but the configured."""
+    partitions: tuple[Partition, ...]
+    """Its partitions, with `--partitions`."""
+
+    @classmethod
+    def of(cls, message: pb.SubscriptionStatus) -> Self:
+        return cls(
+            name=message.name,
+            group=message.group,
+            state=word(pb.DeliveryState, message.state),
+            state_reason=message.state_reason,
+            flow=Flow.of(message.flow),
+            delivered_per_s=message.delivered_per_s,
+            retried_per_s=message.retried_per_s,
+            dead_letters=message.dead_letters,
+            pauses=tuple(map(Pause.of, message.pauses)),
+            limit=Limit.of(message.limit) if message.HasField("limit") else None,
+            partitions=tuple(map(Partition.of, message.partitions)),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What the fleet does now: `status`."""
+
+    taken_at: datetime | None
+    """When it was put together."""
+    subscriptions: tuple[Subscription, ...]
+    """The subscriptions, by name."""
+    instances: tuple[Instance, ...]
+    """The daemons, by address."""
+
+    @classmethod
+    def of(cls, message: pb.Status) -> Self:
+        return cls(
+            taken_at=time_of(message, "taken_at"),
+            subscriptions=tuple(map(Subscription.of, message.subscriptions)),
+            instances=tuple(map(Instance.of, message.instances)),
+        )
