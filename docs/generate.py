@@ -7,6 +7,7 @@ from pathlib import Path
 
 from docs.codes import codes_page
 from docs.commands import commands_page
+from docs.mpsctl_json import json_page
 from mpsd.admin.reference import metrics_page
 from mpsd.config.reference import configuration_page, json_schema
 from mpsd.delivery.openapi import document
@@ -26,6 +27,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/commands.md": commands_page,
     "reference/configuration.md": configuration_page,
     "reference/errors.md": codes_page,
+    "reference/mpsctl-json.md": json_page,
     "reference/metrics.md": metrics_page,
     "reference/mps.schema.json": _schema,
     "reference/openapi.json": _openapi,

@@ -22,5 +22,7 @@ def main() -> None:
     app(prog_name="mpsctl")
 
 
+__all__ = ["app", "main"]
+
 if __name__ == "__main__":
     main()

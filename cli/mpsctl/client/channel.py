@@ -17,6 +17,8 @@ READ_S = 15.0
 """How long a question may take: the daemon waits 10 s at most for the others."""
 CHANGE_S = 30.0
 """How long a change may take: written within 10 s, confirmed within 10 s, and some rest."""
+CONNECT_MS = 5_000
+"""How long to wait for a connection: a host that swallows packets, or a daemon that is stopped, is told from a slow one."""
 AGAIN_S = 15.0
 """How long the second try of a change may take; it waits for a daemon that restarts."""
 VERSION_S = 2.0
@@ -50,8 +52,6 @@ class Client:
         self._settings = settings
         self._channel = _channel(settings)
         self._metadata = (("authorization", f"Bearer {settings.token}"),) if settings.token else ()
-        self._connected = False
-        self._channel.subscribe(self._on_state, try_to_connect=False)
         self.admin = AdminStub(self._channel)
 
     @override
@@ -69,7 +69,6 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        self._channel.unsubscribe(self._on_state)
         self._channel.close()
 
     def ask(
@@ -88,7 +87,7 @@ class Client:
         try:
             return method(request, timeout=timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
-            if error.code() not in LOST or not self._connected:
+            if error.code() not in LOST or not _was_connected(error):
                 raise self._failure(error, request, timeout_s) from None
         return self._call(method, request, min(timeout_s, AGAIN_S), wait=True)
 
@@ -120,7 +119,7 @@ class Client:
         name = request.DESCRIPTOR.name.removesuffix("Request")
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
             return too_old(name, self._settings.address, self._version())
-        silence = Silence(timeout_s=timeout_s, connected=self._connected, changes=hasattr(request, "change"))
+        silence = Silence(timeout_s=timeout_s, connected=_was_connected(error), changes=hasattr(request, "change"))
         return failure_of(error, self._settings, silence)
 
     def _version(self) -> str:
@@ -130,15 +129,17 @@ class Client:
             return self.admin.GetVersion(request, timeout=VERSION_S, metadata=self._metadata).version
         return ""
 
-    def _on_state(self, state: grpc.ChannelConnectivity) -> None:
-        self._connected = self._connected or state is grpc.ChannelConnectivity.READY
+
+def _was_connected(error: grpc.RpcError) -> bool:
+    """Whether the daemon may have had the call."""
+    return error.code() is not grpc.StatusCode.UNAVAILABLE or "failed to connect" not in (error.details() or "")
 
 
 def _channel(settings: Settings) -> grpc.Channel:
     options = (
         ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
         ("grpc.initial_reconnect_backoff_ms", 250),
-        ("grpc.min_reconnect_backoff_ms", 250),
+        ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
         ("grpc.max_reconnect_backoff_ms", 2_000),  # somebody sits in front of it and waits
         ("grpc.enable_http_proxy", 0),  # a daemon is not on the internet
         ("grpc.enable_retries", 0),  # what is retried is decided here

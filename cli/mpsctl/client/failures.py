@@ -20,7 +20,7 @@ class Silence:
     """What is known of a call that had no answer.
 
     Attributes:
-        connected: whether there ever was a connection.
+        connected: whether the daemon may have had the call.
         changes: whether the call was to change something.
     """
 
@@ -53,8 +53,6 @@ def failure_of(error: grpc.RpcError, settings: Settings, silence: Silence) -> Co
     match status:
         case grpc.StatusCode.UNAVAILABLE if details is None:
             return _unreachable(message, settings, silence)
-        case grpc.StatusCode.DEADLINE_EXCEEDED if not silence.connected:
-            return _unreachable(f"no connection within {silence.timeout_s:g} s", settings, silence)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return _no_answer(settings, silence)
         case grpc.StatusCode.UNAUTHENTICATED:

@@ -9,11 +9,11 @@ Examples:
   mpsctl status                        the fleet at a glance
   mpsctl status --watch                the same, live
   mpsctl inspect billing --blocked     why a committed offset does not move
-  mpsctl pause billing --reason deploy stop deliveries, everywhere
+  mpsctl pause billing --reason deploy
+                                       stop deliveries, everywhere
   mpsctl dlq ls billing                what is dead, and why
   mpsctl doctor                        what is wrong, and what to do
 
-\b
 Each command takes the options above too, and tells more with --help. They may
 also be set by MPSCTL_ADDRESS, MPSCTL_TOKEN_FILE, MPSCTL_CA, MPSCTL_CERT,
 MPSCTL_KEY, MPSCTL_TLS, MPSCTL_TIMEOUT, or as address, token_file, ca, cert,

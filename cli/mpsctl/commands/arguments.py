@@ -74,7 +74,8 @@ Until = Annotated[
     datetime | None, typer.Option("--until", parser=parse.moment, metavar="TIME", help="Before that time.")
 ]
 Dispositions = Annotated[
-    list[Disposition] | None, typer.Option("--disposition", help="Dead for this reason; repeatable.")
+    list[Disposition] | None,
+    typer.Option("--disposition", metavar="WORD", help=f"One of {', '.join(Disposition)}; repeatable."),
 ]
 Statuses = Annotated[
     list[int] | None,

@@ -65,7 +65,9 @@ def ls(
     partition: PartitionOption = None,
     key: Key = None,
     key_base64: KeyBase64 = None,
-    group_by: Annotated[Grouping, typer.Option("--group-by", help="What is counted together.")] = Grouping.REASON,
+    group_by: Annotated[
+        Grouping, typer.Option("--group-by", metavar="WORD", help=f"Count together by {', '.join(Grouping)}.")
+    ] = Grouping.REASON,
     each: Annotated[bool, typer.Option("--each", help="List them one by one instead, newest first.")] = False,
     limit: Limit = 100,
 ) -> None:

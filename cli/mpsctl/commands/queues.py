@@ -95,7 +95,7 @@ def skip(session: Session, subscription: Sub, record: RecordArgument, reason: Re
 
     \b
     Example:
-      mpsctl skip billing orders/3@1842 --reason "amount is not a number, ticket 812"
+      mpsctl skip billing orders/3@1842 --reason "not a number, ticket 812"
     """
     from mps.admin.v1 import admin_pb2 as pb
     from mpsctl.render.changes import skipped_page

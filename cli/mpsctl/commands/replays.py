@@ -59,11 +59,12 @@ def replay_dlq(
     key_base64: KeyBase64 = None,
     limit: Annotated[int, typer.Option("--limit", min=0, metavar="N", help="Records at most; 0: all.")] = 0,
     to: Annotated[
-        Target, typer.Option("--to", help="Where to; in the topic every group sees them.")
+        Target, typer.Option("--to", metavar="application|topic", help="Where to; in the topic every group sees them.")
     ] = Target.APPLICATION,
     rate: Annotated[
-        float, typer.Option("--rate", parser=parse.rate, metavar="N/s", help="Records of the fleet: 200/s, or none.")
-    ] = 0.0,
+        float | None,
+        typer.Option("--rate", parser=parse.rate, metavar="N/s", help="Records of the fleet: 200/s, or none."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be replayed.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Show the progress until it has ended.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Also what was replayed with success before.")] = False,

@@ -112,6 +112,9 @@ def command(
         as_json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, annotation=JSON, default=False)
         taken = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
         signed(run, [context, *taken, *connection_parameters(hidden=True), as_json])
+        run.__doc__ = inspect.cleandoc(function.__doc__ or "").replace(
+            "\\b\n", "\b\n"
+        )  # docstrings are raw: no backspace
         app.command(name)(run)
         return function
 

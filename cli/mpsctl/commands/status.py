@@ -32,7 +32,7 @@ def status(
       mpsctl status
       mpsctl status billing --partitions
       mpsctl status --watch
-      mpsctl status --json | jq '.subscriptions[] | select(.state != "running")'
+      mpsctl status --json | jq '.subscriptions[].state'
     """
     from mps.admin.v1 import admin_pb2 as pb
     from mpsctl.render.status import status_page

@@ -50,6 +50,8 @@ def _in_a_pipe(session: Session, request: "pb.WatchStatusRequest") -> Exit:
             if isinstance(each, Status):
                 said = ""
                 session.screen.show_again(each, lambda each=each: status_page(each, partitions=request.partitions))  # type: ignore[misc]
+            elif each.exit_code is not Exit.UNREACHABLE:
+                raise each
             elif each.message != said:
                 said = each.message
                 session.screen.remark(f"mpsctl: {each.message}; trying again")

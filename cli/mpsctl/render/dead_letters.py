@@ -30,7 +30,6 @@ def groups_table(groups: tuple[Group, ...], now: datetime) -> Table:
         Column("what", flexible=True),
         Column("first", right=True),
         Column("last", right=True),
-        Column("sample", flexible=True),
     )
     for group in groups:
         table.add(
@@ -38,7 +37,7 @@ def groups_table(groups: tuple[Group, ...], now: datetime) -> Table:
             printable(group.name),
             clock(group.first_at, now),
             clock(group.last_at, now),
-            Piece(record(group.sample.source), Style.DIM),
+            notes=[Piece(f"such as {record(group.sample.source)}", Style.DIM)],
         )
     return table
 

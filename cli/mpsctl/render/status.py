@@ -28,7 +28,7 @@ def status_page(status: Status, *, partitions: bool = False) -> Page:
     else:
         page.table(_subscriptions(status.subscriptions, now))
     if partitions:
-        for subscription in status.subscriptions:
+        for subscription in (each for each in status.subscriptions if each.partitions):
             page.gap().table(_partitions(subscription))
     return page.gap().table(instances_table(status.instances, now))
 

@@ -1,32 +1,345 @@
 """What an operator types, and what comes back."""
 
-import json
-import platform
+import threading
+from typing import Any
 
+import grpc
 import pytest
+from google.rpc import error_details_pb2, status_pb2
+from pydantic import TypeAdapter
+from typer.completion import get_completion_inspect_parameters
 from typer.testing import CliRunner
 
+from docs.commands import _commands
+from docs.mpsctl_json import PRINTED
+from mps.admin.v1 import admin_pb2 as pb
 from mpsctl import __version__
 from mpsctl.__main__ import app
+from tests.unit.mpsctl import fleet
+from tests.unit.mpsctl.conftest import Daemon, Run, serve
+
+VIEWS = {view.__name__: view for view in PRINTED}
+EVERY = {
+    "status": "Status",
+    "status billing --partitions": "Status",
+    "inspect billing --blocked --values": "Queues",
+    "skip billing orders/3@1842 --reason why --yes": "Skipped",
+    "pause billing --for 30m --reason why": "Changed",
+    "resume billing --key k": "Changed",
+    "limit billing --rate 200/s --concurrency 16": "Changed",
+    "limit billing --clear": "Changed",
+    "dlq ls billing --since 2h --status 422 --group-by key": "Summary",
+    "dlq ls billing --each": "DeadLetters",
+    "dlq show billing orders/3@1842": "Letter",
+    "replay-dlq billing --dry-run": "Preview",
+    "replay-dlq billing --to topic --rate 10/s --yes": "Replay",
+    "replay-dlq billing --wait --yes": "Replay",
+    "replay ls billing": "Replays",
+    "replay show 01JD6Z": "Replay",
+    "replay pause 01JD6Z": "Replay",
+    "replay cancel 01JD6Z --yes": "Replay",
+    "reset billing --to 2h --dry-run": "Reset",
+    "reset billing --to orders/3@1800,orders/4@10 --yes": "Reset",
+    "audit billing --since 2d": "History",
+    "version": "Versions",
+}
+"""Every command that ends with 0 on the scripted fleet, and what its --json is."""
 
 
-def test_version_names_the_tool_and_its_python() -> None:
-    result = CliRunner().invoke(app, ["version"])
-    assert (result.exit_code, result.output) == (0, f"mpsctl {__version__} (Python {platform.python_version()})\n")
+@pytest.fixture
+def troubled(daemon: Daemon) -> Daemon:
+    daemon.answers = dict(fleet.ANSWERS)
+    return daemon
 
 
-def test_version_is_there_for_programs_too() -> None:
-    result = CliRunner().invoke(app, ["version", "--json"])
-    assert json.loads(result.output) == {"mpsctl": __version__, "python": platform.python_version()}
+def details(reason: str = "", field: str = "", **metadata: str) -> bytes:
+    status = status_pb2.Status()
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, metadata=metadata))
+    if field:
+        wrong = error_details_pb2.BadRequest.FieldViolation(field=field, description="out of range: 0 to 3")
+        status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[wrong]))
+    packed: bytes = status.SerializeToString()
+    return packed
 
 
-@pytest.mark.parametrize("words", [["--help"], ["-h"], ["version", "--help"]])
-def test_help_shows_an_example(words: list[str]) -> None:
-    result = CliRunner().invoke(app, words)
+def refusing(code: grpc.StatusCode, message: str, packed: bytes | None = None) -> Any:
+    def answer(_: Any, context: grpc.ServicerContext) -> None:
+        if packed is not None:
+            context.set_trailing_metadata((("grpc-status-details-bin", packed),))
+        context.abort(code, message)
+
+    return answer
+
+
+@pytest.mark.parametrize("words", EVERY)
+def test_every_command_shows_a_page_without_colour_in_a_pipe(words: str, troubled: Daemon, mpsctl: Run) -> None:
+    ran = mpsctl(*words.split())
+    assert (ran.code, ran.out.strip() != "") == (0, True), ran.err
+    assert "\x1b" not in ran.out
+
+
+@pytest.mark.parametrize(("words", "name"), EVERY.items())
+def test_every_command_prints_what_the_reference_says(words: str, name: str, troubled: Daemon, mpsctl: Run) -> None:
+    ran = mpsctl(*words.split(), "--json")
+    assert ran.code == 0, ran.err
+    adapter: TypeAdapter[Any] = TypeAdapter(VIEWS[name])
+    adapter.validate_json(ran.out, strict=True)
+    expected = set(VIEWS[name].__dataclass_fields__)
+    assert ran.json.keys() == expected
+
+
+@pytest.mark.parametrize("words", list(_commands(app)), ids=" ".join)
+def test_every_help_has_an_example_and_fits(words: list[str]) -> None:
+    result = CliRunner().invoke(app, [*words, "--help"], prog_name="mpsctl", env={"COLUMNS": "80"})
     assert result.exit_code == 0
-    assert "mpsctl version --json" in result.output
+    assert "Example" in result.output
+    assert f"  {' '.join(['mpsctl', *words])}" in result.output
+    assert max(map(len, result.output.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("words", [["vresion"], ["version", "--yaml"], []])
-def test_what_it_does_not_know_is_wrong_usage(words: list[str]) -> None:
-    assert CliRunner().invoke(app, words).exit_code == 2
+def test_status_says_what_is_wrong_under_each_subscription(troubled: Daemon, mpsctl: Run) -> None:
+    out = mpsctl("status").out
+    assert "endpoint down" in out
+    assert "  connection refused by http://invoices.example.com:8000/orders\n" in out
+    assert "paused: mail, partition letters/1, key base64:/wA=" in out
+    assert "limited to 200/s, by anna" in out
+
+
+def test_what_others_wrote_cannot_steer_the_terminal(troubled: Daemon, mpsctl: Run) -> None:
+    assert r"\x1b[31mred\x1b[0m" in mpsctl("inspect", "billing").out
+
+
+def test_a_daemon_that_does_not_answer_makes_it_partly(troubled: Daemon, mpsctl: Run) -> None:
+    status = fleet.status(fleet.instance(), fleet.instance("10.0.0.9:7070", answered=False))
+    troubled.answers["GetStatus"] = pb.GetStatusResponse(status=status)
+    ran = mpsctl("status")
+    assert ran.code == 3
+    assert "DAEMONS, 1 OF 2 ANSWER" in ran.out
+    assert "no answer within 3 s" in ran.out
+
+
+def test_a_change_that_is_not_confirmed_names_who_is_missing(troubled: Daemon, mpsctl: Run) -> None:
+    behind, silent = fleet.instance("b:7070", revision=6), fleet.instance("c:7070", answered=False)
+    changed = fleet.changed(fleet.instance("a:7070"), behind, silent, confirmed=False)
+    troubled.answers["Pause"] = pb.PauseResponse(changed=changed)
+    ran = mpsctl("pause", "billing", "--reason", "why")
+    assert ran.code == 3
+    assert "a:7070" not in ran.out
+    assert "b:7070: has not applied it yet" in ran.out
+    assert "c:7070: no answer" in ran.out
+
+
+def test_what_is_typed_reaches_the_daemon(troubled: Daemon, mpsctl: Run) -> None:
+    mpsctl("pause", "billing", "--partition", "orders/3", "--key-base64", "/wA=", "--for", "1h30m", "--reason", " why ")
+    (request,) = troubled.requests("Pause")
+    assert request.selection == pb.Selection(subscription="billing", topic="orders", partition=3, key=b"\xff\x00")
+    assert (request.lasts.ToSeconds(), request.change.reason) == (5400, "why")
+    mpsctl("dlq", "ls", "billing", "--disposition", "attempts-exhausted", "--status", "500", "--reason-contains", "no")
+    (asked,) = troubled.requests("SummarizeDeadLetters")
+    assert list(asked.filter.dispositions) == [pb.DISPOSITION_ATTEMPTS_EXHAUSTED]
+    assert (list(asked.filter.statuses), asked.filter.reason_contains) == ([500], "no")
+
+
+def test_a_limit_keeps_what_it_does_not_name(troubled: Daemon, mpsctl: Run) -> None:
+    mpsctl("limit", "billing", "--concurrency", "4")
+    mpsctl("limit", "billing", "--clear")
+    kept, cleared = troubled.requests("Limit")
+    assert (kept.rate_max_per_s, kept.concurrency_max, kept.change.expected_revision) == (200, 4, 7)
+    assert not cleared.HasField("rate_max_per_s")
+    assert not cleared.HasField("concurrency_max")
+
+
+def test_pages_are_followed_up_to_the_limit(troubled: Daemon, mpsctl: Run) -> None:
+    def page(request: pb.ListDeadLettersRequest, _: Any) -> pb.ListDeadLettersResponse:
+        first = int(request.page_token or 0)
+        letters = [fleet.letter(offset) for offset in range(first, first + 2)]
+        return pb.ListDeadLettersResponse(dead_letters=letters, next_page_token=str(first + 2))
+
+    troubled.answers["ListDeadLetters"] = page
+    found = mpsctl("dlq", "ls", "billing", "--each", "--limit", "5", "--json").json
+    assert [each["source"]["offset"] for each in found["dead_letters"]] == [0, 1, 2, 3, 4]
+    assert found["more"] is True
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["skip billing orders/3@1 --reason x", "replay-dlq billing", "reset billing --to latest", "replay cancel 01JD6Z"],
+)
+def test_what_can_repeat_or_drop_records_is_not_done_without_a_yes(words: str, troubled: Daemon, mpsctl: Run) -> None:
+    ran = mpsctl(*words.split())
+    assert ran.code == 2
+    assert "--yes" in ran.err
+    for request in (request for _, request in troubled.asked if hasattr(request, "change")):
+        assert request.dry_run
+
+
+def test_a_replay_to_the_topic_says_who_sees_it(troubled: Daemon, mpsctl: Run) -> None:
+    assert "EVERY group sees them" in mpsctl("replay-dlq", "billing", "--to", "topic").err
+
+
+def test_a_check_up_that_found_an_error_fails_and_says_what_to_do(troubled: Daemon, mpsctl: Run) -> None:
+    ran = mpsctl("doctor")
+    assert ran.code == 1
+    assert "grant Write to mps" in ran.out
+    assert mpsctl("doctor", "--json").json["ok"] is False
+
+
+def test_waiting_for_a_replay_that_fails_fails(troubled: Daemon, mpsctl: Run) -> None:
+    troubled.answers["GetReplay"] = pb.GetReplayResponse(replay=fleet.replay(pb.REPLAY_STATE_FAILED))
+    assert mpsctl("replay", "show", "01JD6Z", "--wait").code == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "packed", "exit_code", "words"),
+    [
+        (
+            grpc.StatusCode.NOT_FOUND,
+            details("admin.unknown", nearest="billing", known="billing, mail"),
+            1,
+            "did you mean billing?",
+        ),
+        (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            details("admin.bad", field="selection.partition"),
+            2,
+            "selection.partition: out of",
+        ),
+        (grpc.StatusCode.FAILED_PRECONDITION, None, 1, "said so"),
+        (grpc.StatusCode.UNAVAILABLE, details("kafka.unavailable"), 1, "said so"),
+        (grpc.StatusCode.UNAUTHENTICATED, None, 1, "--token-file"),
+        (grpc.StatusCode.PERMISSION_DENIED, None, 1, "said so"),
+        (grpc.StatusCode.INTERNAL, None, 1, "its log says more"),
+    ],
+)
+def test_an_error_is_a_message_a_hint_and_an_exit_code(
+    code: grpc.StatusCode, packed: bytes | None, exit_code: int, words: str, daemon: Daemon, mpsctl: Run
+) -> None:
+    daemon.answers["GetStatus"] = refusing(code, "said so", packed)
+    ran = mpsctl("status", "biling")
+    assert (ran.code, ran.out) == (exit_code, "")
+    assert words in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_an_older_daemon_is_told_by_its_version(daemon: Daemon, mpsctl: Run) -> None:
+    daemon.answers["GetVersion"] = pb.GetVersionResponse(version="0.0.9")
+    ran = mpsctl("doctor")
+    assert ran.code == 1
+    assert "is mpsd 0.0.9 and does not know Diagnose" in ran.err
+    assert f"needs mpsd {__version__} or newer" in ran.err
+
+
+def test_no_daemon_there_says_where_it_looked_and_how_to_say_another(mpsctl: Run) -> None:
+    ran = mpsctl("status", "--json", address="127.0.0.1:1")
+    assert ran.code == 4
+    assert '"code": "unreachable"' in ran.err
+    assert "127.0.0.1:1" in ran.err
+    assert "MPSCTL_ADDRESS" in ran.err
+
+
+def test_a_daemon_that_is_silent_is_given_up_in_time(daemon: Daemon, mpsctl: Run) -> None:
+    ended = threading.Event()
+
+    def answer(_: Any, context: grpc.ServicerContext) -> Any:
+        context.add_callback(ended.set)
+        ended.wait(20)
+        return pb.GetStatusResponse()
+
+    daemon.answers["GetStatus"] = answer
+    ran = mpsctl("status", "--timeout", "0.3s")
+    assert ran.code == 4
+    assert "did not answer within 0.3 s" in ran.err
+
+
+def test_a_change_whose_answer_was_lost_is_asked_again_with_the_same_id(troubled: Daemon, mpsctl: Run) -> None:
+    def lost_once(request: Any, context: grpc.ServicerContext) -> Any:
+        if len(troubled.requests("Pause")) == 1:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+        return pb.PauseResponse(changed=fleet.changed())
+
+    troubled.answers["Pause"] = lost_once
+    assert mpsctl("pause", "billing", "--reason", "why").code == 0
+    first, second = troubled.requests("Pause")
+    assert first.change.request_id == second.change.request_id != ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "pause billing",
+        "pause billing --reason",
+        "pause billing --partition 3 --reason x",
+        "pause billing --for 5 --reason x",
+        "pause billing --for 90d --reason x",
+        "pause billing --key a --key-base64 YQ== --reason x",
+        f"pause billing --reason {'x' * 1025}",
+        "limit billing",
+        "limit billing --rate -1/s",
+        "limit billing --clear --concurrency 3",
+        "reset billing --to never",
+        "reset billing --to 2999-01-01T00:00:00Z",
+        "reset billing --to orders/3@1,orders/3@2",
+        "skip billing orders/3 --reason x",
+        "dlq ls billing --status 700",
+        "audit --since yesterday",
+        "status --timeout 0",
+        "statsu",
+    ],
+)
+def test_what_makes_no_sense_is_told_without_asking_anybody(words: str, troubled: Daemon, mpsctl: Run) -> None:
+    ran = mpsctl(*words.split(" "))
+    assert ran.code == 2
+    assert "Traceback" not in ran.err
+    assert troubled.asked == []
+
+
+def test_a_token_is_sent_from_its_file_and_never_in_the_open(
+    troubled: Daemon, mpsctl: Run, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("a-secret-of-16-chars\n")
+    monkeypatch.setenv("MPSCTL_TOKEN_FILE", str(file))
+    mpsctl("status")
+    assert troubled.metadata["authorization"] == "Bearer a-secret-of-16-chars"
+    ran = mpsctl("status", address="mps.example.com:7070")
+    assert ran.code == 2
+    assert "plain text" in ran.err
+    assert "a-secret" not in ran.err
+
+
+def test_a_shell_completes_subscriptions_and_is_quiet_when_it_cannot(troubled: Daemon, mpsctl: Run) -> None:
+    environ = {"_MPSCTL_COMPLETE": "complete_bash", "COMP_CWORD": "2"}
+
+    def complete(address: str) -> Any:
+        given = {**environ, "COMP_WORDS": "mpsctl status m", "MPSCTL_ADDRESS": address}
+        return CliRunner().invoke(app, [], prog_name="mpsctl", env=given)
+
+    get_completion_inspect_parameters()
+    assert complete(troubled.address).output.split() == ["mail"]
+    assert complete("127.0.0.1:1").output.strip() == ""
+
+
+def test_a_daemon_that_restarts_is_waited_for_once(troubled: Daemon, mpsctl: Run) -> None:
+    other = Daemon()
+    other.answers = troubled.answers
+    server = serve(other)
+    server.stop(0).wait()
+    assert mpsctl("pause", "billing", "--reason", "why", address=other.address).code == 4
+
+
+def test_watching_in_a_pipe_prints_each_status_on_a_line(troubled: Daemon, mpsctl: Run) -> None:
+    def stream(request: pb.WatchStatusRequest, context: grpc.ServicerContext) -> Any:
+        yield pb.WatchStatusResponse(status=fleet.status())
+        yield pb.WatchStatusResponse(status=fleet.status())
+        context.abort(grpc.StatusCode.PERMISSION_DENIED, "not any more")
+
+    troubled.answers["WatchStatus"] = stream
+    ran = mpsctl("status", "--watch", "--json")
+    assert len(ran.out.splitlines()) == 2
+    assert ran.code == 1
+    assert "not any more" in ran.err
+
+
+def test_version_without_a_daemon_is_its_own(mpsctl: Run) -> None:
+    ran = mpsctl("version", "--client", "--json", address="127.0.0.1:1")
+    assert (ran.code, ran.json["mpsctl"], ran.json["daemon"]) == (0, __version__, None)
