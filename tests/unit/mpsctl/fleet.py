@@ -38,7 +38,7 @@ def provenance(reason: str = "deploy") -> pb.Provenance:
     return pb.Provenance(who="anna", changed_at=ago(700), reason=reason, revision=7)
 
 
-def flow(lag: int = 0, age_s: int = 0, **counts: int) -> pb.Flow:
+def flow(lag: int = 0, age_s: int = 0, **counts: Any) -> pb.Flow:
     made = pb.Flow(lag_records=lag, **counts)
     if age_s:
         made.lag_age.CopyFrom(Duration(seconds=age_s))
