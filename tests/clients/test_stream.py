@@ -205,6 +205,7 @@ async def test_sigterm_gives_back_the_queue_and_settles_what_runs(daemon: Script
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.sleep(0.05)
     stream.records(*many(5, 1))  # was on its way
+    await asyncio.sleep(0.05)
     assert not task.done()
     let_go.set()
     await task
