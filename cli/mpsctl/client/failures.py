@@ -82,9 +82,10 @@ def too_old(method: str, address: str, version: str) -> CommandError:
     from mpsctl import __version__  # noqa: PLC0415
 
     its = f"mpsd {version}" if version else "older than this mpsctl"
+    needed = f"newer than {version}" if version == __version__ else f"{__version__} or newer, as this mpsctl is"
     return CommandError(
         f"the daemon at {address} is {its} and does not know {method}",
-        hint=f"it needs mpsd {__version__} or newer, the version of this mpsctl; or use the mpsctl of its version",
+        hint=f"it needs mpsd {needed}; or use the mpsctl that came with it",
         code="unimplemented",
     )
 
@@ -103,6 +104,8 @@ def _unreachable(message: str, settings: Settings, silence: Silence) -> CommandE
         hint = "the certificate must be signed by what --ca names and be for that host; or it speaks no TLS at all"
     elif not settings.tls and any(word in lowered for word in ("socket closed", "reset by peer", "connection reset")):
         hint = f"if it wants TLS, say --tls or --ca FILE; {hint}"
+    if "timed out" in lowered:
+        hint = f"it may be frozen, or a network drops what is sent there; any other daemon of the fleet will do: {hint}"
     if silence.connected and silence.changes:
         why += "; whether the change was made is not known"
         hint = CHANGED_HINT

@@ -97,7 +97,7 @@ def _why(partition: Partition, lane: Lane | None, now: datetime) -> list[Piece]:
     until = f" for another {ahead(lane.until, now)} (until {clock(lane.until, now)})" if lane.until else ""
     attempts = f", {count(lane.attempts)} failed attempts" if lane.attempts else ""
     read = f", read {ago(lane.read_at, now)}"
-    pieces = [name, Piece(f"{stands}{behind}: {record(lane.head)} is "), state, Piece(f"{until}{attempts}{read}")]
+    pieces = [name, Piece(f"{stands}{behind}: {record(lane.head)}: "), state, Piece(f"{until}{attempts}{read}")]
     if lane.last_outcome:
         pieces.append(Piece(f"; last: {printable(lane.last_outcome)}"))
     return pieces

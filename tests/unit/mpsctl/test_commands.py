@@ -227,6 +227,8 @@ def test_an_older_daemon_is_told_by_its_version(daemon: Daemon, mpsctl: Run) -> 
     assert ran.code == 1
     assert "is mpsd 0.0.9 and does not know Diagnose" in ran.err
     assert f"needs mpsd {__version__} or newer" in ran.err
+    daemon.answers["GetVersion"] = pb.GetVersionResponse(version=__version__)
+    assert f"needs mpsd newer than {__version__}" in mpsctl("doctor").err
 
 
 def test_no_daemon_there_says_where_it_looked_and_how_to_say_another(mpsctl: Run) -> None:
