@@ -66,8 +66,10 @@ class PullHarness(LeasingHarness):
     @override
     async def extend(self, lease_s: float) -> None:
         async with Caller(self._address) as caller:
-            for lease in self._hanging:
-                ids = [record["delivery_id"] for record in lease["records"]]
+            held = [[record["delivery_id"] for record in lease["records"]] for lease in self._hanging]
+            for lease, ids in zip(list(self._hanging), held, strict=True):
+                if not ids:
+                    continue  # it is over, and about to be forgotten
                 answer = await caller.post(lease["extend_url"], {"delivery_ids": ids, "lease_s": lease_s})
                 self._note(answer)
 
