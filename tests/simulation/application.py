@@ -126,15 +126,12 @@ class Application:
         if self.health is Health.DOWN:
             self._answer(exchange, REFUSED, 0.0)
             return
-        exchange.received = True
-        self.in_flight[exchange] = None
-        self._on_started(exchange)
+        self.take(exchange)
         if self.health is Health.BUSY:
             self._answer(exchange, BUSY, 0.0)
             return
-        record = exchange.delivery.record
-        temper = self._tempers[Place(record.topic, record.partition, record.offset)]
-        outcome = self._outcome(temper)
+        temper = self.temper(exchange)
+        outcome = self.outcome(temper)
         if outcome is not None:
             self._answer(exchange, outcome, temper.service_s * self.slow)
 
@@ -145,8 +142,21 @@ class Application:
             self.on_refused_again(delivery)
         self._refused[place] = self.outages
 
+    def take(self, exchange: Exchange) -> None:
+        """It begins to work on it."""
+        exchange.received = True
+        self.in_flight[exchange] = None
+        self._on_started(exchange)
+
+    def temper(self, exchange: Exchange) -> Temper:
+        return self._tempers[Place.of(exchange.delivery.record)]
+
+    def names_failures(self) -> bool:
+        """Whether it says which of a batch failed, this time; or fails all of it."""
+        return self._dice.random() < 0.7
+
     @staticmethod
-    def _outcome(temper: Temper) -> Outcome | None:
+    def outcome(temper: Temper) -> Outcome | None:
         """What it will answer; None: nothing."""
         match temper.manner:
             case Manner.FAILS:

@@ -17,6 +17,7 @@ from mpsd.pipeline.pipeline import Pipeline
 from mpsd.ports import Clock, DeadLetter
 from mpsd.service.build import group_settings, pipeline_settings
 from tests.simulation.application import ABORTED, LOST, Application, SimulatedAdapter
+from tests.simulation.batching import BatchingAdapter
 from tests.simulation.broker import Broker, Cut
 from tests.simulation.client import SimulatedConsumer, connect
 from tests.simulation.dead_letters import SimulatedDeadLetters, Trouble
@@ -72,7 +73,9 @@ class Daemon:
         subscription = config.subscriptions[0]
         delivery = subscription.delivery
         assert isinstance(delivery, RestDelivery)
-        self.adapter = SimulatedAdapter(self.process, self._application, delivery.concurrency_max, delivery.timeout_s)
+        told = (self.process, self._application, delivery.concurrency_max, delivery.timeout_s)
+        records_max = delivery.batch.records_max
+        self.adapter = SimulatedAdapter(*told) if records_max == 1 else BatchingAdapter(*told, records_max)
         self.adapter.on_abort = self._aborts
         self.pipeline = Pipeline(
             pipeline_settings(subscription),

@@ -45,7 +45,7 @@ def draw(seed: int) -> Plan:
     logs = {tp: PartitionLog(dice.choice((0, 0, 1_000, 5_000_000_000))) for tp in _partitions(dice)}
     null_keys_free = dice.random() < 0.8
     return Plan(
-        config=_config(dice, sorted({tp.topic for tp in logs}), null_keys_free),
+        config=_config(dice, sorted({tp.topic for tp in logs}), null_keys_free, _batch(seed)),
         logs=logs,
         arrivals=_arrivals(dice, list(logs)),
         committed=_foreign(dice, logs),
@@ -110,7 +110,15 @@ def place(made: SimulatedRecord) -> Place:
     return Place(made.topic, made.partition, made.offset)
 
 
-def _config(dice: random.Random, topics: list[str], null_keys_free: bool) -> Config:
+def _batch(seed: int) -> dict[str, Any]:
+    """One story in four has batches; half of those have runs in them."""
+    dice = random.Random(f"{seed}/batch")
+    if dice.random() < 0.75:
+        return {}
+    return {"records_max": dice.choice((3, 8, 20)), "keys": dice.choice(("distinct", "runs"))}
+
+
+def _config(dice: random.Random, topics: list[str], null_keys_free: bool, batch: dict[str, Any]) -> Config:
     subscription: dict[str, Any] = {
         "name": "billing",
         "topics": topics,
@@ -120,6 +128,7 @@ def _config(dice: random.Random, topics: list[str], null_keys_free: bool) -> Con
             "url": "http://127.0.0.1:8000/orders",
             "concurrency_max": dice.choice((8, 16, 32)),
             "timeout_s": DELIVERY_TIMEOUT_S,
+            "batch": batch,
         },
         "ordering": {"by": "key", "null_key": "none" if null_keys_free else "partition"},
         "pending": {"records_max": dice.choice((30, 100, 1_000))},

@@ -14,7 +14,10 @@ from mpsd.demo.guarantees.guarantee import Place
 from tests.conformance.http_server import HttpServer, Peer
 
 WHOLE = Retryable(code="lost", reason="its request failed as a whole, which says nothing about it", lost=True)
-WORDS = {"retry": Retryable(code="verdict_retry", reason="as told"), "dead-letter": Rejected(code="verdict", reason="as told")}
+WORDS = {
+    "retry": Retryable(code="verdict_retry", reason="as told"),
+    "dead-letter": Rejected(code="verdict", reason="as told"),
+}
 
 Says = Callable[[bytes, int], str]
 """Of a value and an attempt: empty, `retry`, `dead-letter`, or a status that the whole request is answered with."""
