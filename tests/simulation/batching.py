@@ -28,7 +28,7 @@ from tests.simulation.machine import Process, outside
 
 BYTES_MAX = 1 << 20
 BEHIND = Withdrawn(reason="behind one of its key that failed")
-NAMED = {
+NAMED: dict[type, Outcome] = {
     Retryable: Retryable(code="verdict_retry", reason="failed"),
     Rejected: Rejected(code="verdict_dead_letter", reason="no such customer"),
 }
@@ -101,7 +101,9 @@ class BatchingAdapter(SimulatedAdapter):
             if outcome is not DELIVERED and not isinstance(outcome, Rejected):
                 stopped.add(_lane(exchange))
             outcomes.append(outcome)
-        failed = [outcome for outcome in outcomes if not isinstance(outcome, type(DELIVERED) | Withdrawn)]
+        failed: list[Outcome] = [
+            outcome for outcome in outcomes if not isinstance(outcome, type(DELIVERED) | Withdrawn)
+        ]
         names_them = all(type(outcome) in NAMED for outcome in failed) and application.names_failures()
         self._answer(request, outcomes if names_them or not failed else failed[:1], max(t.service_s for t in tempers))
 

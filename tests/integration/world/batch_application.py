@@ -14,7 +14,7 @@ from mpsd.demo.guarantees.guarantee import Place
 from tests.conformance.http_server import HttpServer, Peer
 
 WHOLE = Retryable(code="lost", reason="its request failed as a whole, which says nothing about it", lost=True)
-WORDS = {
+WORDS: dict[str, Outcome] = {
     "retry": Retryable(code="verdict_retry", reason="as told"),
     "dead-letter": Rejected(code="verdict", reason="as told"),
 }
