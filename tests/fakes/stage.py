@@ -7,7 +7,8 @@ from mpsd.core.rate import TokenBucket
 from mpsd.core.retry import Bury, RetryRules
 from mpsd.core.retry_policy import PolicyRules, RetryPolicy
 from mpsd.pipeline.order_iterator import OrderIterator
-from mpsd.pipeline.pending_queue import Ordering, PartitionQueue, PendingBudget, PendingQueue
+from mpsd.pipeline.ordering import Ordering
+from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from mpsd.pipeline.writer import Writer
 from tests.fakes.adapter import FakeAdapter
 from tests.fakes.clock import loop_clock

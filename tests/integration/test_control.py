@@ -2,15 +2,19 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from mpsd.core import resets
 from mpsd.core.control import VERSION, key_bytes
 from mpsd.core.pauses import Scope
+from mpsd.core.record import TopicPartition
 from mpsd.demo.guarantees.guarantee import Place
 from mpsd.errors import RequestIdReused, RevisionConflict
-from tests.integration.world import Daemon, Message, World, keyed, run_mpsd, until
+from mpsd.kafka.targets import moves
+from tests.integration.world import Answer, Daemon, Message, Request, World, keyed, run_mpsd, until
 from tests.integration.world.operator import operator
 from tests.integration.world.world import name
 
@@ -202,3 +206,38 @@ async def test_a_check_names_topics_that_would_not_keep_what_is_decided(world: W
     assert "cleanup.policy delete instead of compact" in output
     daemon = await world.start_daemon(world.subscription(topic), control={"topic": control, "audit_topic": ""})
     await until(lambda: daemon.said("is weaker than it should be", control), "the daemon says so, too")
+
+
+async def test_a_reset_takes_the_group_back_once_and_says_so(world: World) -> None:
+    topic, control = await world.create_topic(4), name("control")
+    tables = {"kafka": QUICK, "control": {"topic": control, "audit_topic": ""}}
+    seen: list[tuple[Place, str | None]] = []
+
+    def note(request: Request) -> Answer:
+        seen.append((request.place, request.headers.get("mps-replay")))
+        return Answer()
+
+    world.application.behaviour = note
+    first = await world.start_daemon(world.subscription(topic), **tables)
+    second = await world.start_daemon(world.subscription(topic), **tables)
+    records = await world.produce(topic, [keyed(number, KEYS) for number in range(400)])
+    await world.settled(topic)
+    options = {"bootstrap_servers": world.kafka.bootstrap_servers}
+    found = await moves(options, topic, [topic], {TopicPartition(topic, number): 10 for number in range(4)})
+    assert all(move.to == 10 and move.committed == move.log_end for move in found.values())
+    assert {move.to for move in (await moves(options, topic, [topic], "earliest")).values()} == {0}
+    assert all(move.to == move.log_end for move in (await moves(options, topic, [topic], "latest")).values())
+    begun = datetime.fromtimestamp(0, tz=UTC)
+    assert {move.to for move in (await moves(options, topic, [topic], begun)).values()} == {0}
+    targets = {tp: resets.Target(move.to, move.committed) for tp, move in found.items()}
+    async with operator(world.kafka.bootstrap_servers, topic, control) as at:
+        await at.change(resets.entity_key(topic, "orders"), resets.document("0123abcd", targets))
+        await until(lambda: len(seen) == 800 - 40, "all but ten of each partition come again")
+        await world.settled(topic)
+        again = dict(seen[400:])
+        assert again == {Place.of(record): "0123abcd" for record in records if record.offset >= 10}
+        assert await first.stop() == 0
+        await until(lambda: second.said("assigned"), "its partitions have moved")
+        fresh = await world.produce(topic, [keyed(number, KEYS) for number in range(40)])
+        await world.settled(topic)
+        assert dict(seen[760:]) == {Place.of(record): None for record in fresh}, "it was applied once"

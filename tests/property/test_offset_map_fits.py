@@ -17,7 +17,8 @@ from mpsd.core.delivery import Delivery, Trouble
 from mpsd.core.metadata_text import Packing
 from mpsd.core.offset_map import MapSpace
 from mpsd.pipeline.offset_maps import OffsetMaps
-from mpsd.pipeline.pending_queue import Ordering, PartitionQueue, PendingBudget, PendingQueue
+from mpsd.pipeline.ordering import Ordering
+from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from mpsd.ports import CommitPoint, Position
 from tests.fakes.records import Row, assigned
 

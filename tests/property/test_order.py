@@ -10,7 +10,8 @@ from mpsd.core.lanes import Lanes
 from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.core.record import RECORD_OVERHEAD_BYTES
 from mpsd.pipeline.order_iterator import OrderIterator
-from mpsd.pipeline.pending_queue import Ordering, PartitionQueue, PendingBudget, PendingQueue
+from mpsd.pipeline.ordering import Ordering
+from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from tests.fakes.records import Row, assigned
 
 KEYS = st.sampled_from([None, b"", b"a", b"b", b"c"])

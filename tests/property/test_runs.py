@@ -8,7 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from mpsd.core.delivery import Delivery, Trouble
 from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.pipeline.order_iterator import OrderIterator
-from mpsd.pipeline.pending_queue import Ordering, PartitionQueue, PendingBudget, PendingQueue
+from mpsd.pipeline.ordering import Ordering
+from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from tests.fakes.records import FAILED, Row, assigned
 
 KEYS = st.sampled_from([None, b"a", b"a", b"b", b"c"])

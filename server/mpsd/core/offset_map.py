@@ -2,6 +2,8 @@
 
     mps1a…      version 1, packed in ASCII        mps1u…      packed in UTF-16
 
+    mpsr01234567;…                          the reset that was applied last, if any was, before either or alone
+
     text        "mps", version, packing, then packed: length (2 bytes), checksum (4), body
     checksum    CRC-32 of topic, partition and base offset, and of the body
     body        the finished runs beyond the base, then the attempts of unfinished records
@@ -29,6 +31,8 @@ HEAD_UNITS = 5
 HEAD_BYTES = 6
 BODY_BYTES_MIN = 64
 NO_BOUND = 1 << 63
+RESET_UNITS = 13
+_RESET = re.compile(r"mpsr([0-9a-f]{8});(.*)", re.DOTALL)
 _FORM = re.compile(r"mps([0-9]{1,4})([a-z])(.*)", re.DOTALL)
 _PACKINGS = {Packing.ASCII: "a", Packing.UTF16: "u"}
 _LETTERS = {letter: packing for packing, letter in _PACKINGS.items()}
@@ -58,6 +62,10 @@ class MapSpace(NamedTuple):
     def worst_bits_max(self) -> int:
         """The `worst_bits` up to which offsets are read: three quarters, as the rest is for attempts."""
         return (self.body_bytes - FIXED_BYTES) * 8 * 3 // 4 if self.body_bytes else NO_BOUND
+
+    def beside_reset(self, reset_id: str) -> "MapSpace":
+        """What is left of it if the commit names a reset: the attempts' quarter has room for that."""
+        return self._replace(units_max=max(0, self.units_max - RESET_UNITS)) if reset_id else self
 
     def halved(self) -> "MapSpace":
         """For a broker that takes less than it was told to; in the end commits carry no map, and nothing is held up."""
@@ -123,6 +131,17 @@ def encode(snapshot: Snapshot, tp: TopicPartition, space: MapSpace) -> Encoded:
     return Encoded(f"mps{VERSION}{_PACKINGS[space.packing]}{pack(data, space.packing)}", *left_out)
 
 
+def split_reset(text: str) -> tuple[str, str]:
+    """The id of the reset that a commit names, empty for none, and the rest of the text."""
+    found = _RESET.fullmatch(text)
+    return (found[1], found[2]) if found is not None else ("", text)
+
+
+def with_reset(reset_id: str, text: str) -> str:
+    """The text of a commit that names a reset; `RESET_UNITS` longer, if there is one."""
+    return f"mpsr{reset_id};{text}" if reset_id else text
+
+
 def decode(text: str, tp: TopicPartition, next_offset: int, log_start: int, log_end: int) -> OffsetMap | Ignored:
     """What a commit of `next_offset` says beside it; whatever the text is, nothing is raised.
 
@@ -130,6 +149,7 @@ def decode(text: str, tp: TopicPartition, next_offset: int, log_start: int, log_
         log_start: runs below it are left out.
         log_end: runs or attempts beyond it make the map one of another log.
     """
+    _, text = split_reset(text)
     if not text:
         return EMPTY
     if (form := _FORM.fullmatch(text)) is None:

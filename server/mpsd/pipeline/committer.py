@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from mpsd.core.delivery import Assignment
@@ -90,6 +90,24 @@ class Committer:
                 if queue is not None:
                     queue.committed = point.next_offset
                     self._done[assignment] = states[assignment], point
+            return True
+
+    async def commit_at(self, assignment: Assignment, point: CommitPoint, then: Callable[[], None]) -> bool:
+        """Commit something else than what the partition says of itself; returns whether it succeeded.
+
+        Args:
+            then: called if so, before anything else can be committed of it.
+        """
+        async with self._lock:
+            try:
+                await self._source.commit({assignment: point})
+            except (CommitFenced, KafkaUnavailable, KafkaRefused, MetadataTooLarge) as error:
+                self.failures += 1
+                extra = {"code": error.code, "subscription": self._subscription}
+                log.warning("cannot commit now: %s; it is tried again", error, extra=extra)
+                return False
+            self.commits += 1
+            then()
             return True
 
     async def commit_all(self, assignments: Collection[Assignment], timeout_s: float | None = None) -> bool:

@@ -8,7 +8,9 @@ from mpsd.core.delivery import Assignment
 from mpsd.core.limits import Limit
 from mpsd.core.pauses import Pause, next_end_ms, stopped
 from mpsd.core.rate import TokenBucket
+from mpsd.core.resets import Reset
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
+from mpsd.pipeline.resets import Resets
 from mpsd.pipeline.writer import UNLIMITED, Writer
 from mpsd.ports import Clock
 
@@ -56,6 +58,7 @@ class Controls:
         writer: Writer,
         bucket: TokenBucket,
         on_ready: Callable[[PartitionQueue], None],
+        resets: Resets,
         clock: Clock,
     ) -> None:
         """Begin with nothing stopped.
@@ -70,6 +73,7 @@ class Controls:
         self._writer = writer
         self._bucket = bucket
         self._on_ready = on_ready
+        self._resets = resets
         self._clock = clock
         self._share = 1.0
         self._unread: list[PartitionQueue] = []
@@ -107,6 +111,17 @@ class Controls:
         self._writer.concurrency_max = UNLIMITED if concurrency_max is None else concurrency_max
         self._set_rate()
 
+    def set_reset(self, reset: Reset | None) -> None:
+        """Assigned partitions that it names, and that it was not applied to, go where it says."""
+        self._resets.reset = reset
+        for queue in list(self._pending.queues.values()):
+            self.stays(queue)
+
+    def stays(self, queue: PartitionQueue) -> None:
+        """It was about to leave and does not: what was decided meanwhile holds for it, too."""
+        if UNREAD not in queue.causes:
+            self._resets.admit(queue)
+
     def on_share(self, share: float) -> None:
         """See `AssignmentListener`."""
         self._share = share
@@ -128,6 +143,7 @@ class Controls:
             await self._control.read_to_end()
             for queue in queues:
                 if self._is_ours(queue.assignment, queue):
+                    self._resets.admit(queue)
                     queue.go_on(UNREAD)
                     self._on_ready(queue)
 

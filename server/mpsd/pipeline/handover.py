@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 
 from mpsd.core.delivery import Assignment
-from mpsd.pipeline.committer import Committer
+from mpsd.pipeline.committer import RETRY_S, Committer
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-from mpsd.ports import Clock, DeliveryAdapter, RecordSource
+from mpsd.ports import Clock, CommitPoint, DeliveryAdapter, RecordSource
 
 log = logging.getLogger("mpsd.pipeline")
 
@@ -58,11 +59,19 @@ class Handover:
     def begin(self, queue: PartitionQueue) -> None:
         """Start nothing new of it, and hand it on when what is under way has ended."""
         if not queue.is_leaving:
-            queue.is_leaving = True
-            queue.stop(LEAVING)
-            task = asyncio.create_task(self._hand_on(queue), name=f"{queue.assignment.tp} leaving")
-            task.add_done_callback(self._on_ended)
-            self._tasks[queue.assignment] = task
+            self._leave(queue, self._hand_on(queue))
+
+    def reset(self, queue: PartitionQueue, point: CommitPoint) -> None:
+        """Hand it on from another point than where it stands; if it is leaving already, that is for its next owner."""
+        if not queue.is_leaving:
+            self._leave(queue, self._reset(queue, point))
+
+    def _leave(self, queue: PartitionQueue, work: Coroutine[None, None, None]) -> None:
+        queue.is_leaving = True
+        queue.stop(LEAVING)
+        task = asyncio.create_task(work, name=f"{queue.assignment.tp} leaving")
+        task.add_done_callback(self._on_ended)
+        self._tasks[queue.assignment] = task
 
     def cancel(self, assignment: Assignment) -> None:
         """It stays after all, or is lost already."""
@@ -97,6 +106,23 @@ class Handover:
         extra = {"code": "partition.released", "subscription": self._subscription}
         log.info("%s: drained, committed and handed on", assignment.tp, extra=extra)
         self._source.release([assignment])
+
+    async def _reset(self, queue: PartitionQueue, point: CommitPoint) -> None:
+        """In this order: what is under way when the offset moves would be settled in an order that is no longer its own."""
+        assignment = queue.assignment
+        deadline_s = self._clock.monotonic_s() + self._drain_timeout_s
+        await self._adapter.revoke(assignment, self._drain_timeout_s)
+        await self._dead_letters.settled([assignment], deadline_s - self._clock.monotonic_s())
+        while self._pending.queues.get(assignment) is queue:
+            if await self._committer.commit_at(assignment, point, partial(self._forget, assignment)):
+                self._tasks.pop(assignment, None)
+                extra = {"code": "partition.reset", "subscription": self._subscription}
+                log.warning(
+                    "%s: goes on from offset %d, as an operator said", assignment.tp, point.next_offset, extra=extra
+                )
+                self._source.release([assignment])
+                return
+            await asyncio.sleep(RETRY_S)
 
     @staticmethod
     def _is_committed(queue: PartitionQueue) -> bool:

@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 
 from mpsd.core.delivery import Assignment
-from mpsd.core.offset_map import Ignored, MapSpace, OffsetMap, decode, encode
+from mpsd.core.offset_map import Ignored, MapSpace, OffsetMap, decode, encode, split_reset, with_reset
 from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.ports import CommitPoint, Position
 
@@ -16,7 +16,7 @@ class OffsetMaps:
 
     Takes: trackers; committed text, which anybody may have written.
     Gives: a commit point whose base and map are of one moment; a tracker that knows no more than both say together.
-    Holds at most: a number for each assigned partition.
+    Holds at most: a number and the id of a reset for each assigned partition.
     """
 
     def __init__(self, subscription: str, space: MapSpace) -> None:
@@ -24,6 +24,7 @@ class OffsetMaps:
         self.space = space
         self.ignored: Counter[str] = Counter()
         self._left_out: dict[Assignment, int] = {}
+        self._reset_ids: dict[Assignment, str] = {}
 
     def restore(self, assignment: Assignment, position: Position) -> OffsetTracker:
         """Begin where the group stands.
@@ -31,6 +32,7 @@ class OffsetMaps:
         The map counts only with the base that it came with, and with a later one if retention has taken what lies between.
         """
         committed, tp = position.committed, assignment.tp
+        self._reset_ids[assignment] = split_reset(committed.metadata)[0] if committed is not None else ""
         if committed is None or not (
             committed.next_offset == position.next_offset
             or committed.next_offset < position.next_offset == position.log_start
@@ -54,9 +56,14 @@ class OffsetMaps:
     def point(self, assignment: Assignment, tracker: OffsetTracker) -> CommitPoint:
         """Base and map of one snapshot."""
         snapshot = tracker.snapshot()
-        encoded = encode(snapshot, assignment.tp, self.space)
+        reset_id = self.reset_id(assignment)
+        encoded = encode(snapshot, assignment.tp, self.space.beside_reset(reset_id))
         self._left_out[assignment] = encoded.attempts_left_out
-        return CommitPoint(snapshot.next_offset, encoded.text)
+        return CommitPoint(snapshot.next_offset, with_reset(reset_id, encoded.text))
+
+    def reset_id(self, assignment: Assignment) -> str:
+        """The reset that its commits name, empty for none."""
+        return self._reset_ids.get(assignment, "")
 
     def shrink(self) -> None:
         """The broker takes less than it was told to."""
@@ -65,6 +72,7 @@ class OffsetMaps:
     def forget(self, assignment: Assignment) -> None:
         """The partition is no longer ours."""
         self._left_out.pop(assignment, None)
+        self._reset_ids.pop(assignment, None)
 
     @property
     def attempts_left_out(self) -> int:

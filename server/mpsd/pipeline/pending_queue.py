@@ -2,43 +2,22 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from typing_extensions import override
 
-from mpsd.core.delivery import Assignment, Delivery, Lane, Trouble
+from mpsd.core.delivery import Assignment, Delivery, Trouble
 from mpsd.core.lanes import Lanes
 from mpsd.core.offset_map import NO_BOUND
 from mpsd.core.offset_tracker import OffsetTracker, next_offset_after
 from mpsd.core.record import Record, record_bytes
 from mpsd.core.run_codes import worst_bits
+from mpsd.pipeline.ordering import Ordering
 
-NULL_KEY_LANE = "null key"
-PARTITION_LANE = "partition"
 GONE = "gone"
 REFILL_SHARE = 4
 """A full partition is read again once a quarter of its records has gone, so that reading goes in batches."""
 MAP_REFILL = 15
 """Sixteenths of the offset map's bound below which a partition whose map was full is read again at once."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ordering:
-    """What forms a lane."""
-
-    by: Literal["key", "partition", "none"] = "key"
-    null_key: Literal["none", "partition"] = "none"
-
-    def lane(self, key: bytes | None) -> Lane:
-        """The lane of a record, within its partition."""
-        match self.by:
-            case "none":
-                return None
-            case "partition":
-                return PARTITION_LANE
-            case "key":
-                return key if key is not None else NULL_KEY_LANE if self.null_key == "partition" else None
 
 
 class PendingBudget:
@@ -68,6 +47,7 @@ class PartitionQueue:
         charges: attempts charged, ever: with the tracker's state it says whether a commit would say anything new.
         paused_keys: keys of which nothing is delivered.
         parked: heads of lanes that were their turn, but are of a paused key.
+        replay, replay_end: records below this offset are brought back by this reset.
         burying: records on their way to the dead-letter topic.
         unwritable: those of them that could not be written so far.
     """
@@ -88,6 +68,8 @@ class PartitionQueue:
         "map_full",
         "parked",
         "paused_keys",
+        "replay",
+        "replay_end",
         "tracker",
         "unwritable",
         "wants_refill",
@@ -110,6 +92,7 @@ class PartitionQueue:
         self.charges = 0
         self.paused_keys: frozenset[bytes] = frozenset()
         self.parked: list[Delivery] = []
+        self.replay, self.replay_end = "", -1
         self._causes: dict[str, None] = {}
         self.hold = ""
         self.in_turn = False
@@ -217,7 +200,7 @@ class PendingQueue:
         records = self._mappable(queue, records)
         assignment, records_max, bytes_max = queue.assignment, self.records_max, self.bytes_max
         by_key, lane_of = self._ordering.by == "key", self._ordering.lane
-        taken, pending_bytes = 0, queue.bytes
+        taken, pending_bytes, replay_end = 0, queue.bytes, queue.replay_end
         for record in records:
             offset = record.offset
             if tracker.restored and tracker.was_finished(offset):
@@ -233,6 +216,8 @@ class PendingQueue:
             delivery = Delivery(record, assignment, lane, size, now_s)
             if tracker.restored_attempts and (attempts := tracker.restored_attempts.pop(offset, 0)):
                 delivery.trouble = Trouble(attempts=attempts)
+            if offset < replay_end:
+                delivery.replay = queue.replay
             tracker.read(offset, delivery)
             lanes.add(delivery)
             pending_bytes += size

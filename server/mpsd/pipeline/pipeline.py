@@ -18,6 +18,7 @@ from mpsd.pipeline.offset_maps import OffsetMaps
 from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from mpsd.pipeline.reader import Reader
+from mpsd.pipeline.resets import Resets
 from mpsd.pipeline.settings import Settings
 from mpsd.pipeline.skips import Skips
 from mpsd.pipeline.statistics import SubscriptionStatistics, partition_statistics
@@ -80,9 +81,6 @@ class Pipeline:
             clock,
             draw,
         )
-        self.controls = Controls(
-            control, settings.rate_max_per_s, self.pending, self.writer, bucket, self._on_ready, clock
-        )
         self.committer = Committer(settings.name, source, self.pending, self.maps, settings.commit_interval_s)
         self._skips = Skips(self.pending, self.writer, self._dead_letters)
         self._tasks: list[asyncio.Task[None]] = []
@@ -97,6 +95,10 @@ class Pipeline:
             self._forget,
             self._on_task_done,
             clock,
+        )
+        resets = Resets(self.maps.reset_id, self._handover.reset, clock)
+        self.controls = Controls(
+            control, settings.rate_max_per_s, self.pending, self.writer, bucket, self._on_ready, resets, clock
         )
         self._aborting: set[asyncio.Task[None]] = set()
         self.peers: Sequence[Peer] = ()
@@ -177,6 +179,7 @@ class Pipeline:
         """See `AssignmentListener`."""
         self._handover.cancel(assignment)
         if (queue := self.pending.queues.get(assignment)) is not None:
+            self.controls.stays(queue)
             self._on_ready(queue)
 
     def on_share(self, share: float) -> None:

@@ -6,7 +6,7 @@ from mpsd.core.dead_letter import Sender
 from mpsd.core.offset_map import MapSpace
 from mpsd.core.retry import RetryRules
 from mpsd.core.retry_policy import PolicyRules
-from mpsd.pipeline.pending_queue import Ordering
+from mpsd.pipeline.ordering import Ordering
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,8 @@ from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.dead_letters import DeadLetterSettings, KafkaDeadLetters
 from mpsd.kafka.group import KafkaGroup
 from mpsd.pipeline.controls import Control
-from mpsd.pipeline.pending_queue import Ordering, PendingBudget
+from mpsd.pipeline.ordering import Ordering
+from mpsd.pipeline.pending_queue import PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.settings import Settings
 from mpsd.ports import NOWHERE, DeliveryAdapter, Peer

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from functools import partial
 
-from mpsd.core import limits, pauses
+from mpsd.core import limits, pauses, resets
 from mpsd.core.control import Entity, EntityKey
 from mpsd.pipeline.controls import Control
 from mpsd.pipeline.pipeline import Pipeline
@@ -16,10 +16,11 @@ def asked_of(plane: ControlPlane) -> Control:
 
 
 def steer(plane: ControlPlane, pipelines: Iterable[Pipeline]) -> None:
-    """Tell each pipeline of the pauses and limits of its subscription from now on."""
+    """Tell each pipeline of the pauses, limits and resets of its subscription from now on."""
     for pipeline in pipelines:
         plane.listen(pauses.KIND, partial(_on_pause, plane, pipeline))
         plane.listen(limits.KIND, partial(_on_limit, pipeline))
+        plane.listen(resets.KIND, partial(_on_reset, pipeline))
 
 
 def _on_pause(plane: ControlPlane, pipeline: Pipeline, key: EntityKey, _: Entity | None) -> None:
@@ -36,3 +37,9 @@ def _on_limit(pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None
     settings = pipeline.settings
     if key == limits.entity_key(settings.sender.group, settings.name):
         pipeline.controls.set_limit(limits.parse(entity) if entity is not None else None)
+
+
+def _on_reset(pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None:
+    settings = pipeline.settings
+    if key == resets.entity_key(settings.sender.group, settings.name):
+        pipeline.controls.set_reset(resets.parse(entity) if entity is not None else None)

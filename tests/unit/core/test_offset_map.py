@@ -13,7 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpsd.core.metadata_text import Packing, pack
-from mpsd.core.offset_map import EMPTY, NO_BOUND, Encoded, Ignored, MapSpace, OffsetMap, decode, encode
+from mpsd.core.offset_map import (
+    EMPTY,
+    NO_BOUND,
+    RESET_UNITS,
+    Encoded,
+    Ignored,
+    MapSpace,
+    OffsetMap,
+    decode,
+    encode,
+    split_reset,
+    with_reset,
+)
 from mpsd.core.offset_tracker import Run, Snapshot, Spread
 from mpsd.core.record import TopicPartition
 from mpsd.core.run_codes import FIXED_BYTES, worst_bits
@@ -249,3 +261,24 @@ def test_a_text_changed_at_random_is_ignored(snapshot: Snapshot, space: MapSpace
         changed = text[:at] + (letter if kind else "") + text[at + (kind != 1) :]
         if changed != text:
             assert isinstance(decode(changed, HERE, snapshot.next_offset, 0, FAR), Ignored) or not changed
+
+
+def test_a_commit_may_name_a_reset_before_its_map_or_alone() -> None:
+    space = MapSpace(Packing.ASCII, 200)
+    text = with_reset("0123abcd", encode(SMALL, HERE, space.beside_reset("0123abcd")).text)
+    assert len(text) <= 200
+    assert split_reset(text)[0] == "0123abcd"
+    found = decode(text, HERE, 5, 0, 100)
+    assert isinstance(found, OffsetMap)
+    assert found.runs == SMALL.runs
+    alone = with_reset("0123abcd", "")
+    assert len(alone) == RESET_UNITS
+    assert decode(alone, HERE, 5, 0, 100) == OffsetMap((), ())
+
+
+def test_a_commit_without_a_reset_is_as_ever() -> None:
+    space = MapSpace(Packing.ASCII, 200)
+    assert space.beside_reset("") is space
+    assert with_reset("", "text") == "text"
+    for text in ("", "mpsr0123abcd", "mpsr0123ABCD;", "xmpsr0123abcd;"):
+        assert split_reset(text) == ("", text)

@@ -3,14 +3,8 @@
 import pytest
 
 from mpsd.core.record import RECORD_OVERHEAD_BYTES
-from mpsd.pipeline.pending_queue import (
-    NULL_KEY_LANE,
-    PARTITION_LANE,
-    Ordering,
-    PartitionQueue,
-    PendingBudget,
-    PendingQueue,
-)
+from mpsd.pipeline.ordering import NULL_KEY_LANE, PARTITION_LANE, Ordering
+from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from tests.fakes.records import Row
 from tests.fakes.stage import Stage
 from tests.virtual_time import in_virtual_time

@@ -1,0 +1,79 @@
+"""Resets: a group's committed offsets, moved by an operator.
+
+Each owner applies a reset once: it drains the partition and commits the target, an empty offset map and the reset's id in
+one commit. All later commits of the partition carry the id, so whoever owns it next sees that it was applied. A commit
+that somebody else makes does not carry it, so a reset is applied within a day of its writing or not at all.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from mpsd.core.control import Entity, EntityKey, Provenance
+from mpsd.core.record import TopicPartition
+
+KIND = "reset"
+AGE_MAX_MS = 24 * 3_600_000
+ID = re.compile(r"[0-9a-f]{8}")
+
+
+class Target(NamedTuple):
+    """Where a partition goes.
+
+    Attributes:
+        offset: of the next record to be delivered.
+        end: what was committed before; records below it are delivered again, and say so.
+    """
+
+    offset: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reset:
+    """The last reset of a subscription.
+
+    Attributes:
+        id: eight hexadecimal digits, chosen by whoever writes it.
+        revision: offset of its control record.
+    """
+
+    id: str
+    targets: Mapping[TopicPartition, Target]
+    revision: int
+    provenance: Provenance
+
+    def target(self, tp: TopicPartition, applied_id: str, now_ms: int) -> Target | None:
+        """Where the partition must go still; None if nowhere.
+
+        Args:
+            applied_id: of the reset that its last commit names; empty: none.
+        """
+        if applied_id == self.id or now_ms - self.provenance.at_ms > AGE_MAX_MS:
+            return None
+        return self.targets.get(tp)
+
+
+def entity_key(group: str, subscription: str) -> EntityKey:
+    return (group, KIND, subscription)
+
+
+def document(reset_id: str, targets: Mapping[TopicPartition, Target]) -> dict[str, Any]:
+    """What the control record of a reset says beside its key."""
+    return {"id": reset_id, "targets": [[*tp, *target] for tp, target in sorted(targets.items())]}
+
+
+def parse(entity: Entity) -> Reset | None:
+    """The reset that an entity is; None where it says something else, as a foreign record may."""
+    reset_id, listed = entity.document.get("id"), entity.document.get("targets")
+    if not isinstance(reset_id, str) or not ID.fullmatch(reset_id) or not isinstance(listed, list):
+        return None
+    targets = {}
+    for each in listed:
+        match each:
+            case [str(topic), int(partition), int(offset), int(end)] if offset >= 0:
+                targets[TopicPartition(topic, partition)] = Target(offset, end)
+            case _:
+                return None
+    return Reset(id=reset_id, targets=targets, revision=entity.revision, provenance=entity.provenance)
