@@ -1,0 +1,134 @@
+"""Who calls the admin service, and whether they may.
+
+    [admin] tokens_file    the token says who and which role; a certificate alone says neither
+    [admin.tls] client_ca  without tokens: whoever has a certificate may do everything, under its name
+    neither                whoever reaches the listener may do everything: `local` on the loopback, which is the default,
+                           or elsewhere, where `insecure = true` was said, the address
+
+Health and reflection are open to all: those who probe have no token, and what reflection describes is public.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from ipaddress import ip_address
+from typing import Any
+
+import grpc
+from grpc import aio
+from typing_extensions import override
+
+from mps.admin.v1 import admin_pb2
+from mpsd.admin.refusals import PermissionDenied, Unauthenticated, refuse
+from mpsd.errors import MpsError
+from mpsd.listeners.tokens import Caller, Role, Tokens
+
+SERVICE = admin_pb2.DESCRIPTOR.services_by_name["Admin"].full_name
+LOCAL = "local"
+NAME_CHARS_MAX = 100
+"""Of a name from a certificate: it stands in logs and audit records."""
+
+_CHANGES = dict.fromkeys(("Pause", "Resume", "Limit"), Role.OPERATOR)
+_LARGE = dict.fromkeys(("Skip", "Reset", "StartReplay", "ControlReplay"), Role.ADMIN)
+ROLES: Mapping[str, Role] = {
+    **{method.name: Role.VIEWER for method in admin_pb2.DESCRIPTOR.services_by_name["Admin"].methods},
+    **_CHANGES,
+    **_LARGE,
+}
+"""The least role that may call a method, by its name."""
+
+CALLER: ContextVar[Caller] = ContextVar("caller")
+"""Who made the call that is being answered; set for every method of the admin service."""
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class Access(aio.ServerInterceptor):
+    """Lets calls through to the admin service, or not.
+
+    Args:
+        tokens: who may call; None for everybody who can connect.
+        needs_certificate: whether the listener takes only clients with a certificate that it trusts.
+    """
+
+    def __init__(self, tokens: Tokens | None, *, needs_certificate: bool = False) -> None:
+        self._tokens = tokens
+        self._needs_certificate = needs_certificate
+
+    @override
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """See `aio.ServerInterceptor`."""
+        handler = await continuation(handler_call_details)
+        service, _, method = handler_call_details.method.removeprefix("/").partition("/")
+        if handler is None or service != SERVICE:
+            return handler
+        return self._checked(handler, method)
+
+    def _checked(self, handler: Any, method: str) -> Any:
+        serializers = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.response_streaming:
+
+            async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+                await self._admit(context, method)
+                async for answer in handler.unary_stream(request, context):
+                    yield answer
+
+            return grpc.unary_stream_rpc_method_handler(stream, **serializers)
+
+        async def unary(request: Any, context: Context) -> Any:
+            await self._admit(context, method)
+            return await handler.unary_unary(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(unary, **serializers)
+
+    async def _admit(self, context: Context, method: str) -> None:
+        try:
+            caller = self._caller(context)
+            allow(caller, ROLES[method], method)
+        except MpsError as error:
+            await refuse(context, error)
+        CALLER.set(caller)
+
+    def _caller(self, context: Context) -> Caller:
+        if self._tokens is not None:
+            given = dict(context.invocation_metadata() or ()).get("authorization")
+            caller = self._tokens.caller(given if isinstance(given, str) else None)
+            if caller is None:
+                said = "the bearer token is not known here" if given else "a bearer token is needed"
+                raise Unauthenticated(f"{said}; tokens and their roles are in [admin] tokens_file")
+            return caller
+        if self._needs_certificate:
+            return Caller(_certified(context.auth_context()), Role.ADMIN)
+        return Caller(_address(context.peer()), Role.ADMIN)
+
+
+def allow(caller: Caller, needed: Role, what: str) -> None:
+    """Raises PermissionDenied if the caller's role is too small."""
+    if caller.role < needed:
+        has, needs = caller.role.name.lower(), needed.name.lower()
+        raise PermissionDenied(f"{what} needs the role {needs}; {caller.name} has {has}")
+
+
+def _certified(auth_context: Mapping[str, Any]) -> str:
+    """The name in a certificate: its common name, else the first of its alternative ones."""
+    for kind in ("x509_common_name", "x509_subject_alternative_name"):
+        names = [name for value in auth_context.get(kind, ()) if (name := bytes(value).decode(errors="replace"))]
+        if names:
+            return names[0][:NAME_CHARS_MAX]
+    return "certificate without a name"
+
+
+def _address(peer: str) -> str:
+    """`local`, or where a caller that nobody knows comes from; `peer` is such as `ipv4:127.0.0.1:4711`."""
+    host = peer.partition(":")[2].rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")
+    try:
+        is_local = ip_address(host).is_loopback
+    except ValueError:
+        is_local = peer.startswith("unix:")
+    return LOCAL if is_local else host

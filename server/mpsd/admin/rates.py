@@ -1,0 +1,62 @@
+"""How much goes on in each second, from counters that are looked at once a second."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from typing_extensions import override
+
+WINDOW = 10
+"""Seconds over which a rate is the mean."""
+SAMPLE_S = 1.0
+
+
+class Counts(NamedTuple):
+    """Of a subscription, since the start."""
+
+    delivered: int
+    retried: int
+
+
+class PerSecond(NamedTuple):
+    """Means over the window."""
+
+    delivered: float
+    retried: float
+
+
+class Rates:
+    """Counters of the last seconds.
+
+    Takes: the counters of all subscriptions, once a second.
+    Holds at most: `WINDOW` + 1 samples.
+    """
+
+    def __init__(self, read: Callable[[], Mapping[str, Counts]], now_s: Callable[[], float]) -> None:
+        self._read = read
+        self._now_s = now_s
+        self._samples: deque[tuple[float, Mapping[str, Counts]]] = deque(maxlen=WINDOW + 1)
+
+    def sample(self) -> None:
+        self._samples.append((self._now_s(), self._read()))
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self.sample()
+            await asyncio.sleep(SAMPLE_S)
+
+    def of(self, subscription: str) -> PerSecond:
+        """From the oldest sample to the newest; 0 before there are two."""
+        if len(self._samples) < 2:
+            return PerSecond(0.0, 0.0)
+        (first_s, first), (last_s, last) = self._samples[0], self._samples[-1]
+        nothing = Counts(0, 0)
+        begin, end = first.get(subscription, nothing), last.get(subscription, nothing)
+        seconds = max(last_s - first_s, 1e-9)
+        return PerSecond((end.delivered - begin.delivered) / seconds, (end.retried - begin.retried) / seconds)
+
+    @override
+    def __repr__(self) -> str:
+        return f"<Rates samples={len(self._samples)}>"

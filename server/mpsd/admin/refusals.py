@@ -1,0 +1,100 @@
+"""Calls that are refused, and what the errors of the daemon are to a gRPC client."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+import grpc
+from grpc import aio
+
+from mpsd.errors import CommitFenced, KafkaRefused, KafkaUnavailable, MpsError
+from mpsd.listeners.grpc_errors import abort
+
+NAMES_SHOWN_MAX = 20
+
+
+class InvalidArgument(MpsError):  # noqa: N818 - as gRPC names it
+    """A field of the request is wrong.
+
+    Attributes:
+        fields: what is wrong, by the path of the field.
+    """
+
+    code = "admin.invalid_argument"
+
+    def __init__(self, field: str, said: str) -> None:
+        super().__init__(f"{field}: {said}")
+        self.fields: Mapping[str, str] = {field: said}
+
+
+class NotFound(MpsError):  # noqa: N818
+    """What the request names is not there; the message says what is."""
+
+    code = "admin.not_found"
+
+
+class Unauthenticated(MpsError):  # noqa: N818
+    """Nobody knows who calls."""
+
+    code = "admin.unauthenticated"
+
+
+class PermissionDenied(MpsError):  # noqa: N818
+    """The caller's role is too small, or the configuration does not allow it to anybody."""
+
+    code = "admin.permission_denied"
+
+
+class TooManyWatchers(MpsError):  # noqa: N818
+    """As many watch already as may."""
+
+    code = "admin.too_many_watchers"
+
+
+STATUS: Mapping[type[MpsError], grpc.StatusCode] = {
+    InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    TooManyWatchers: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    KafkaUnavailable: grpc.StatusCode.UNAVAILABLE,
+    KafkaRefused: grpc.StatusCode.FAILED_PRECONDITION,
+    CommitFenced: grpc.StatusCode.UNAVAILABLE,
+}
+"""What an error is to the caller; one that is not here is a bug, and INTERNAL."""
+
+
+async def refuse(context: aio.ServicerContext[Any, Any], error: MpsError) -> NoReturn:
+    """End the call with what the error says."""
+    fields = error.fields if isinstance(error, InvalidArgument) else None
+    status = STATUS.get(type(error), grpc.StatusCode.INTERNAL)
+    await abort(context, status, str(error), reason=error.code, fields=fields)
+
+
+def unknown(kind: str, name: str, known: Collection[str]) -> NotFound:
+    """Says what there is, and what was perhaps meant.
+
+    Args:
+        kind: such as `subscription`.
+        name: what was asked for; may be anything.
+    """
+    shown = sorted(known)[:NAMES_SHOWN_MAX]
+    more = f" and {len(known) - len(shown)} more" if len(known) > len(shown) else ""
+    near = get_close_matches(name[:250], known, 1)
+    meant = f'; did you mean "{near[0]}"?' if near else ""
+    there = f"there are {', '.join(shown)}{more}" if shown else "there is none"
+    return NotFound(f'no {kind} is named "{name[:250]}"; {there}{meant}')
+
+
+@contextmanager
+def field(path: str) -> Iterator[None]:
+    """What is wrong inside is wrong with this field.
+
+    Raises:
+        InvalidArgument: for a ValueError.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise InvalidArgument(path, str(error)) from error
