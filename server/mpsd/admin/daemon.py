@@ -1,12 +1,13 @@
 """What this package asks of the daemon, and nothing more."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from mpsd.core.control import EntityKey
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import SubscriptionStatistics
-from mpsd.ports import Peer
+from mpsd.ports import AuditLog, Peer
 
 
 class Daemon(Protocol):
@@ -44,6 +45,45 @@ class Finding:
     works: bool = False
 
 
+class Members(NamedTuple):
+    """A group's members, as its coordinator lists them.
+
+    Attributes:
+        is_stable: no rebalance is under way; only then the members' addresses are known.
+        peers: one each; one that has not said where it is, is nowhere.
+    """
+
+    is_stable: bool
+    peers: Sequence[Peer]
+
+
+class ControlState(Protocol):
+    """What operators decide, and who decided what."""
+
+    @property
+    def revision(self) -> int: ...
+
+    @property
+    def history(self) -> AuditLog | None: ...
+
+    def waiting_for(self) -> str: ...
+
+    async def change(
+        self,
+        key: EntityKey,
+        document: Mapping[str, Any] | None,
+        *,
+        who: str,
+        reason: str,
+        request_id: str,
+        expected_revision: int | None = None,
+        method: str,
+        description: str,
+        subscription: str = "",
+    ) -> int:
+        """Decide something for the fleet; returns its revision once it is durable and applied here."""
+
+
 class Steerable(Daemon, Protocol):
     """What operators see and steer."""
 
@@ -59,17 +99,30 @@ class Steerable(Daemon, Protocol):
     def pipelines(self) -> Sequence[Pipeline]:
         """The subscriptions' pipelines; none before the start."""
 
+    @property
+    def control(self) -> ControlState: ...
+
     async def diagnose(self) -> Sequence[Finding]:
         """Look at broker, topics and endpoints; bounded by time-outs throughout."""
 
+    async def members(self, group: str) -> Members:
+        """Raises KafkaUnavailable, KafkaRefused."""
+
+    async def partitions(self, subscription: str) -> Mapping[str, int]:
+        """How many partitions each topic of the subscription has; 0: it does not exist.
+
+        Raises:
+            KafkaUnavailable, KafkaRefused: it could not be looked up.
+        """
+
 
 class AdminSettings(NamedTuple):
-    """What `[admin]` says beside the listener.
+    """What the service is told.
 
     Attributes:
-        peer_timeout_s: how long another instance may take to answer.
         values: whether the role admin may see the values of records.
+        confirm_timeout_s: how long a change waits for all instances to apply it.
     """
 
-    peer_timeout_s: float
     values: bool
+    confirm_timeout_s: float

@@ -1,14 +1,22 @@
 """Calls that are refused, and what the errors of the daemon are to a gRPC client."""
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import grpc
 from grpc import aio
 
-from mpsd.errors import CommitFenced, KafkaRefused, KafkaUnavailable, MpsError
+from mpsd.errors import (
+    ControlOff,
+    ControlUnavailable,
+    KafkaRefused,
+    KafkaUnavailable,
+    MpsError,
+    RecordNotHere,
+    RequestIdReused,
+    RevisionConflict,
+)
 from mpsd.listeners.grpc_errors import abort
 
 NAMES_SHOWN_MAX = 20
@@ -60,7 +68,11 @@ STATUS: Mapping[type[MpsError], grpc.StatusCode] = {
     TooManyWatchers: grpc.StatusCode.RESOURCE_EXHAUSTED,
     KafkaUnavailable: grpc.StatusCode.UNAVAILABLE,
     KafkaRefused: grpc.StatusCode.FAILED_PRECONDITION,
-    CommitFenced: grpc.StatusCode.UNAVAILABLE,
+    ControlUnavailable: grpc.StatusCode.UNAVAILABLE,
+    ControlOff: grpc.StatusCode.FAILED_PRECONDITION,
+    RevisionConflict: grpc.StatusCode.FAILED_PRECONDITION,
+    RecordNotHere: grpc.StatusCode.FAILED_PRECONDITION,
+    RequestIdReused: grpc.StatusCode.ALREADY_EXISTS,
 }
 """What an error is to the caller; one that is not here is a bug, and INTERNAL."""
 
@@ -85,16 +97,3 @@ def unknown(kind: str, name: str, known: Collection[str]) -> NotFound:
     meant = f'; did you mean "{near[0]}"?' if near else ""
     there = f"there are {', '.join(shown)}{more}" if shown else "there is none"
     return NotFound(f'no {kind} is named "{name[:250]}"; {there}{meant}')
-
-
-@contextmanager
-def field(path: str) -> Iterator[None]:
-    """What is wrong inside is wrong with this field.
-
-    Raises:
-        InvalidArgument: for a ValueError.
-    """
-    try:
-        yield
-    except ValueError as error:
-        raise InvalidArgument(path, str(error)) from error

@@ -40,6 +40,7 @@ class Trouble:
         successes_mark: how many deliveries of the endpoint had succeeded when `holds` began.
         suspect: a delivery of it was lost together with others.
         last: the last outcome but Withdrawn.
+        due_s: when its last back-off ends, or ended, on the monotonic clock.
     """
 
     attempts: int = 0
@@ -47,6 +48,7 @@ class Trouble:
     successes_mark: int = 0
     suspect: bool = False
     last: Outcome | None = None
+    due_s: float = 0.0
     first_failed_at_ms: int = 0
     last_failed_at_ms: int = 0
 

@@ -70,7 +70,7 @@ class CooperativeAssignor:
         topics = {topic for member in known.values() for topic in member.topics}
         partitions = [TopicPartition(t, p) for t in topics for p in cluster.partitions_for_topic(t) or ()]
         shares = balance(partitions, known)
-        peers = sorted({peer for data in members.values() if (peer := _peer_of(data.user_data)) != NOWHERE})
+        peers = sorted({peer for data in members.values() if (peer := peer_of(data.user_data)) != NOWHERE})
         return {
             member: ConsumerProtocolMemberAssignment(
                 0,
@@ -104,7 +104,7 @@ def _claims_of(member: str, user_data: bytes) -> dict[TopicPartition, Claim]:
         return {}
 
 
-def _peer_of(user_data: bytes) -> Peer:
+def peer_of(user_data: bytes) -> Peer:
     """Where a member can be reached; nowhere if its words are not understood."""
     try:
         peers = _peers_of([_load(user_data).get("peer")])

@@ -5,7 +5,7 @@ and has named it where a free one was asked for.
 """
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import grpc
@@ -23,13 +23,14 @@ KEEPALIVE_MS = 60_000
 KEEPALIVE_TIMEOUT_MS = 20_000
 
 
-def bounded_server(calls_max: int = CALLS_MAX) -> aio.Server:
+def bounded_server(calls_max: int = CALLS_MAX, interceptors: Sequence[aio.ServerInterceptor] = ()) -> aio.Server:
     """A server to add services to.
 
     Args:
         calls_max: calls at a time; more are answered RESOURCE_EXHAUSTED.
     """
     return aio.server(
+        interceptors=interceptors,
         maximum_concurrent_rpcs=calls_max,
         options=(
             ("grpc.so_reuseport", 0),  # else two daemons share a port and each gets half of the calls

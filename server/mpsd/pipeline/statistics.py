@@ -31,6 +31,8 @@ class PartitionStatistics:
         parked: lanes that wait for one of them.
         room_records: how many more are read until the partition's bound; the others of it wait then, too.
         room_bytes: likewise.
+        oldest: offset of the oldest record that is not finished; -1 if there is none.
+        log_end: as last heard; -1 while unknown.
     """
 
     topic: str
@@ -50,6 +52,8 @@ class PartitionStatistics:
     parked: int = 0
     room_records: int = 0
     room_bytes: int = 0
+    oldest: int = -1
+    log_end: int = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,4 +135,6 @@ def partition_statistics(
         parked=len(queue.parked),
         room_records=max(0, pending.records_max - len(tracker.unfinished)),
         room_bytes=max(0, pending.bytes_max - queue.bytes),
+        oldest=oldest.record.offset if oldest is not None else -1,
+        log_end=queue.high_watermark,
     )

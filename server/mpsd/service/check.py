@@ -3,8 +3,8 @@
 import asyncio
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from mpsd.admin.daemon import Finding
 from mpsd.config import Config, RestDelivery, Subscription
 from mpsd.delivery.rest.settings import Endpoint
 from mpsd.errors import MpsError
@@ -14,19 +14,8 @@ from mpsd.kafka.own_topics import OwnTopic
 from mpsd.service.build_control import own_topics
 
 CONNECT_TIMEOUT_S = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        ok: the daemon can go on with it as it is; False is a reason to exit with 1.
-    """
-
-    ok: bool
-    about: str
-    text: str
+CODES = "docs/reference/errors.md says what the code means and what to do"
+ENDPOINT = "start the application, or correct delivery.url; records wait, and go on by themselves"
 
 
 async def check(config: Config) -> list[Finding]:
@@ -47,7 +36,7 @@ async def check(config: Config) -> list[Finding]:
                 findings += _topics(subscription, topics)
             findings += [await _own_topic(cluster, topic) for topic in own_topics(config.control)]
     except MpsError as error:
-        findings.append(Finding(ok=False, about="kafka", text=str(error)))
+        findings.append(Finding(ok=False, about="kafka", text=str(error), code=error.code, advice=CODES))
     endpoints = await asyncio.gather(*(_endpoint(subscription) for subscription in config.subscriptions))
     return findings + endpoints
 
@@ -61,7 +50,8 @@ def _topics(subscription: Subscription, topics: dict[str, TopicDescription]) -> 
             if topic is not None
             else f"topic {name} is missing: the subscription would wait until somebody creates it"
         )
-        findings.append(Finding(ok=topic is not None, about=subscription.name, text=text))
+        lacking = {"code": "kafka.unavailable", "advice": f"create {name}"} if topic is None else {}
+        findings.append(Finding(ok=topic is not None, about=subscription.name, text=text, **lacking))
     return [*findings, _dead_letters(subscription, topics.get(subscription.dead_letter.topic))]
 
 
@@ -79,7 +69,7 @@ def _dead_letters(subscription: Subscription, topic: TopicDescription | None) ->
         weak.append(f"retention {topic.retention_ms // 1000} s")
     if weak:
         text = f"dead-letter topic {name} is weaker than configured: {', '.join(weak)}; alter it, or set dead_letter to match"
-        return Finding(ok=False, about=subscription.name, text=text)
+        return Finding(ok=False, about=subscription.name, text=text, advice=f"alter topic {name}", works=True)
     return Finding(ok=True, about=subscription.name, text=f"dead-letter topic {name} is as configured")
 
 
@@ -108,9 +98,11 @@ async def _endpoint(subscription: Subscription) -> Finding:
             _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
             writer.close()
     except TimeoutError:
-        return Finding(ok=False, about=subscription.name, text=f"{url}: no connection within {CONNECT_TIMEOUT_S:g} s")
+        text = f"{url}: no connection within {CONNECT_TIMEOUT_S:g} s"
+        return Finding(ok=False, about=subscription.name, text=text, advice=ENDPOINT)
     except (OSError, socket.gaierror) as error:
-        return Finding(ok=False, about=subscription.name, text=f"{url}: {error.strerror or error}; records would wait")
+        text = f"{url}: {error.strerror or error}; records would wait"
+        return Finding(ok=False, about=subscription.name, text=text, advice=ENDPOINT)
     return Finding(ok=True, about=subscription.name, text=f"posts to {url}: takes connections")
 
 

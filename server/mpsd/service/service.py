@@ -17,6 +17,7 @@ from mpsd.pipeline.statistics import SubscriptionStatistics
 from mpsd.ports import Peer
 from mpsd.service.build import Watched, pipelines
 from mpsd.service.build_control import control_plane
+from mpsd.service.lookups import Lookups
 from mpsd.service.steering import asked_of, steer
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Service:
         self._config = config
         self._suppressed = log_lines_suppressed
         self._watched = watched
-        self._pipelines: Sequence[Pipeline] = ()
+        self.pipelines: Sequence[Pipeline] = ()
         self._is_stopping = False
         self._listeners = _bind_all(config)
         self.peer = Peer(
@@ -65,14 +66,17 @@ class Service:
             }
         )
         self.control = control_plane(config, self.peer.admin or socket.gethostname())
+        self.started_at_s = time.time()
+        lookups = Lookups(config)
+        self.diagnose, self.members, self.partitions = lookups.diagnose, lookups.members, lookups.partitions
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then finish what is in flight within `shutdown.grace_s`."""
         control = self.control
-        self._pipelines = pipelines(self._config, self.peer, asked_of(control), self._watched)
-        steer(control, self._pipelines)
+        self.pipelines = pipelines(self._config, self.peer, asked_of(control), self._watched)
+        steer(control, self.pipelines)
         await control.start()
-        for pipeline in self._pipelines:
+        for pipeline in self.pipelines:
             await pipeline.start()
         async with AsyncExitStack() as listeners:
             await self._listen(listeners)
@@ -96,27 +100,23 @@ class Service:
         tokens = load_tokens("http", http.tokens_file) if http.tokens_file else None
         from mpsd.service.api import bounds_of, routes_of  # noqa: PLC0415
 
-        routes = routes_of(self._config, self._pipelines, tokens)
+        routes = routes_of(self._config, self.pipelines, tokens)
         app = http_app(self, registry(self, __version__, self._suppressed), tokens, routes)
         tls = server_context("http", http.tls) if http.tls else None
         await listeners.enter_async_context(serving_http(app, self._listeners["http"], tls, bounds_of(self._config)))
         await asyncio.sleep(0)
 
-        from mpsd.admin.grpc import Health, add_health_and_reflection  # noqa: PLC0415
-        from mpsd.listeners.grpc import bounded_server, serving_grpc  # noqa: PLC0415
+        from mpsd.admin.grpc import Health  # noqa: PLC0415
+        from mpsd.service.admin import serving_admin  # noqa: PLC0415
 
-        health, server = Health(self), bounded_server()
+        health = Health(self)
         if "stream" in self._listeners:
             await self._listen_for_streams(listeners, health)
-        add_health_and_reflection(server, health)
-        await listeners.enter_async_context(
-            serving_grpc("admin", server, self._listeners["admin"], self._config.admin.tls)
-        )
-        listeners.callback(health.end)
+        await listeners.enter_async_context(serving_admin(self, self._config, self._listeners["admin"], health))
         log.info(
             "mpsd %s serves %d subscriptions; %s",
             __version__,
-            len(self._pipelines),
+            len(self.pipelines),
             ", ".join(f"{table} {address}" for table, address in addresses.items()),
             extra={"code": "service.started"},
         )
@@ -130,7 +130,7 @@ class Service:
         from mpsd.listeners.tokens import load_tokens  # noqa: PLC0415
 
         stream = self._config.stream
-        adapters = {pipeline.settings.name: pipeline.adapter for pipeline in self._pipelines}
+        adapters = {pipeline.settings.name: pipeline.adapter for pipeline in self.pipelines}
         servicer = DeliveryServicer(
             {name: adapter for name, adapter in adapters.items() if isinstance(adapter, StreamAdapter)},
             {name for name, adapter in adapters.items() if not isinstance(adapter, StreamAdapter)},
@@ -147,17 +147,17 @@ class Service:
         self._is_stopping = True
         grace_s = self._config.shutdown.grace_s
         log.info("stopping: deliveries in flight have %.0f s", grace_s, extra={"code": "service.stopping"})
-        await asyncio.gather(*(pipeline.stop(grace_s) for pipeline in self._pipelines))
+        await asyncio.gather(*(pipeline.stop(grace_s) for pipeline in self.pipelines))
         await self.control.close()
         log.info("stopped; everything finished is committed", extra={"code": "service.stopped"})
 
     def statistics(self) -> Sequence[SubscriptionStatistics]:
-        return [pipeline.statistics() for pipeline in self._pipelines]
+        return [pipeline.statistics() for pipeline in self.pipelines]
 
     def not_alive(self) -> Sequence[str]:
         """See `admin.daemon.Daemon`."""
         reasons = []
-        for pipeline in self._pipelines:
+        for pipeline in self.pipelines:
             silence_s = time.monotonic() - pipeline.reader.polled_at_s
             if pipeline.state == "failed":
                 reasons.append(f"subscription {pipeline.settings.name} has failed: {pipeline.reason}")
@@ -171,7 +171,7 @@ class Service:
         """See `admin.daemon.Daemon`."""
         if self._is_stopping:
             return ["shutting down"]
-        if not self._pipelines:
+        if not self.pipelines:
             return ["starting"]
         return [
             f"subscription {said.name} is {said.state}: {said.reason}"

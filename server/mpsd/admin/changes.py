@@ -1,0 +1,115 @@
+"""Pause, resume, limit: what operators change, written, applied and confirmed."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mps.admin.v1 import admin_pb2 as pb
+from mpsd.admin.access import CALLER
+from mpsd.admin.confirm import confirm
+from mpsd.admin.daemon import Steerable
+from mpsd.admin.fleet import MARGIN, Fleet
+from mpsd.admin.validation import check_change, check_topic, limits_of, pipeline_of, scope_of, until_ms
+from mpsd.core import limits, pauses
+from mpsd.core.control import EntityKey
+from mpsd.core.pauses import Scope
+
+Metadata = Sequence[tuple[str, str]]
+
+
+class Changes:
+    """Makes changes.
+
+    Args:
+        confirm_timeout_s: how long a change waits for all instances.
+    """
+
+    def __init__(self, daemon: Steerable, fleet: Fleet, confirm_timeout_s: float) -> None:
+        self._daemon = daemon
+        self._fleet = fleet
+        self._confirm_timeout_s = confirm_timeout_s
+
+    async def pause(self, request: pb.PauseRequest, metadata: Metadata, left_s: float | None) -> pb.Changed:
+        """Raises InvalidArgument, NotFound, and what `ControlState.change` raises."""
+        check_change(request.change)
+        scope = scope_of(request.selection)
+        end_ms = until_ms(request, int(time.time() * 1000))
+        await self._check(scope)
+        lasts = f" for {request.lasts.seconds} s" if end_ms is not None else ""
+        said = f"pause of {in_words(scope)}{lasts}"
+        return await self._paused(scope, pauses.document(end_ms), request.change, "Pause", said, metadata, left_s)
+
+    async def resume(self, request: pb.ResumeRequest, metadata: Metadata, left_s: float | None) -> pb.Changed:
+        """The same; to resume what is not paused is no error, and done."""
+        check_change(request.change)
+        scope = scope_of(request.selection)
+        pipeline_of(self._daemon.pipelines, scope.subscription, "selection.subscription")
+        said = f"resume of {in_words(scope)}"
+        return await self._paused(scope, None, request.change, "Resume", said, metadata, left_s)
+
+    async def limit(self, request: pb.LimitRequest, metadata: Metadata, left_s: float | None) -> pb.Changed:
+        """The same."""
+        check_change(request.change)
+        rate, concurrency = limits_of(request)
+        pipeline = pipeline_of(self._daemon.pipelines, request.subscription)
+        group = pipeline.settings.sender.group
+        words = [f"{rate:g} a second" if rate else "no rate"] if rate is not None else []
+        words += [f"{concurrency} at once" if concurrency is not None else ""]
+        said = f"limit of {request.subscription}: {', '.join(filter(None, words)) or 'as configured'}"
+        document = None if rate is None and concurrency is None else limits.document(rate, concurrency)
+        key = limits.entity_key(group, request.subscription)
+        return await self._change(key, document, request.change, "Limit", said, metadata, left_s)
+
+    async def _check(self, scope: Scope) -> None:
+        pipeline_of(self._daemon.pipelines, scope.subscription, "selection.subscription")
+        if scope.topic is not None:
+            check_topic(scope, await self._daemon.partitions(scope.subscription))
+
+    async def _paused(
+        self,
+        scope: Scope,
+        document: Mapping[str, Any] | None,
+        change: pb.Change,
+        method: str,
+        said: str,
+        metadata: Metadata,
+        left_s: float | None,
+    ) -> pb.Changed:
+        group = pipeline_of(self._daemon.pipelines, scope.subscription).settings.sender.group
+        return await self._change(scope.entity_key(group), document, change, method, said, metadata, left_s)
+
+    async def _change(
+        self,
+        key: EntityKey,
+        document: Mapping[str, Any] | None,
+        change: pb.Change,
+        method: str,
+        said: str,
+        metadata: Metadata,
+        left_s: float | None,
+    ) -> pb.Changed:
+        begin_s = time.monotonic()
+        revision = await self._daemon.control.change(
+            key,
+            document,
+            who=CALLER.get().name,
+            reason=change.reason,
+            request_id=change.request_id,
+            expected_revision=change.expected_revision if change.HasField("expected_revision") else None,
+            method=method,
+            description=said,
+            subscription=key[2],
+        )
+        wait_s = self._confirm_timeout_s
+        if left_s is not None:
+            wait_s = min(wait_s, (left_s - (time.monotonic() - begin_s)) * (1 - MARGIN))
+        return await confirm(self._daemon, self._fleet, key[0], revision, metadata, max(0.0, wait_s))
+
+
+def in_words(scope: Scope) -> str:
+    """For logs and history; keys of records are never logged."""
+    parts = [scope.subscription]
+    parts += [f"topic {scope.topic}"] if scope.topic is not None else []
+    parts += [f"partition {scope.partition}"] if scope.partition is not None else []
+    parts += [f"key of {len(scope.key)} bytes"] if scope.key is not None else []
+    return ", ".join(parts)

@@ -1,0 +1,74 @@
+"""The check-up and the history, as the wire says them."""
+
+from collections.abc import Iterable
+
+from mps.admin.v1 import admin_pb2 as pb
+from mpsd.admin.daemon import Finding, Steerable
+from mpsd.admin.page_tokens import page_size, page_token, parse_token
+from mpsd.admin.times import milliseconds, timestamp
+from mpsd.admin.validation import optional_subscription
+from mpsd.core.audit import AuditEntry
+from mpsd.errors import ControlOff
+
+_KIND = "audit"
+_ORDER = (pb.SEVERITY_ERROR, pb.SEVERITY_WARNING, pb.SEVERITY_OK, pb.SEVERITY_UNSPECIFIED)
+
+
+async def findings_of(daemon: Steerable) -> list[pb.Finding]:
+    """What this daemon finds, by itself and of itself."""
+    own = [
+        Finding(ok=False, about="this daemon", text=text, code="service.not_alive", advice="restart it")
+        for text in daemon.not_alive()
+    ]
+    own += [Finding(ok=False, works=True, about="this daemon", text=text) for text in daemon.not_ready()]
+    if waiting := daemon.control.waiting_for():
+        own.append(Finding(ok=False, works=True, about="control", text=waiting, code="control.unavailable"))
+    return sort_findings(_finding(each, daemon.peer.admin) for each in (*own, *await daemon.diagnose()))
+
+
+def sort_findings(findings: Iterable[pb.Finding]) -> list[pb.Finding]:
+    """The worst first."""
+    return sorted(findings, key=lambda each: (_ORDER.index(each.severity), each.subject, each.instance))
+
+
+def _finding(said: Finding, address: str) -> pb.Finding:
+    severity = pb.SEVERITY_OK if said.ok else pb.SEVERITY_WARNING if said.works else pb.SEVERITY_ERROR
+    return pb.Finding(
+        severity=severity,
+        code=said.code,
+        subject=said.about,
+        message=said.text,
+        advice=said.advice,
+        instance=address,
+    )
+
+
+async def audit_page(daemon: Steerable, request: pb.ListAuditRequest) -> pb.ListAuditResponse:
+    """Raises InvalidArgument, NotFound, ControlOff, ControlUnavailable."""
+    size = page_size(request.page_size)
+    subscription = optional_subscription(daemon.pipelines, request.subscription)
+    token = parse_token(request.page_token, _KIND, (int,))
+    history = daemon.control.history
+    if history is None:
+        raise ControlOff("no history is kept: control.topic or control.audit_topic is empty")
+    since_ms = milliseconds(request.since) if request.HasField("since") else 0
+    before = int(token[0]) if token is not None else None
+    page = await history.page(before, size, subscription, since_ms)
+    return pb.ListAuditResponse(
+        entries=[_entry(entry) for entry in page.entries],
+        next_page_token=page_token(_KIND, page.before) if page.before is not None else "",
+    )
+
+
+def _entry(entry: AuditEntry) -> pb.AuditEntry:
+    said = entry.provenance
+    return pb.AuditEntry(
+        provenance=pb.Provenance(
+            who=said.who, changed_at=timestamp(said.at_ms), reason=said.reason, revision=entry.revision
+        ),
+        method=entry.method,
+        subscription=entry.subscription,
+        description=entry.description,
+        request_id=said.request_id,
+        instance=said.instance,
+    )

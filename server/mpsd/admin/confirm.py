@@ -1,0 +1,100 @@
+"""A change is confirmed when every member of the group that is listed *after* the write has applied it.
+
+A member that joins later reads the control topic to its end before it delivers, so it has read the change: see
+`docs/decisions/confirmed-changes.md`.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from mps.admin.v1 import admin_pb2 as pb
+from mpsd.admin.daemon import Steerable
+from mpsd.admin.fleet import Fleet
+from mpsd.admin.merge import sort_instances
+from mpsd.admin.status import instance_of
+from mpsd.errors import KafkaRefused, KafkaUnavailable
+from mpsd.ports import Peer
+
+ASK_AGAIN_S = 0.1
+"""Between two looks at members that have not applied the change, or at a group that is rebalancing."""
+
+
+async def confirm(
+    daemon: Steerable,
+    fleet: Fleet,
+    group: str,
+    revision: int,
+    metadata: Sequence[tuple[str, str]],
+    timeout_s: float,
+) -> pb.Changed:
+    """Wait until all have applied the change, or the time is over.
+
+    Args:
+        metadata: the caller's credentials, for the others.
+        timeout_s: 0 or more.
+    """
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + timeout_s
+    problem, peers = "", list[Peer]()
+    while True:
+        left_s = deadline_s - loop.time()
+        try:
+            async with asyncio.timeout(max(0.1, left_s)):
+                is_stable, peers = await daemon.members(group)
+            problem = "" if is_stable else "the group is rebalancing: who is in it is not known yet"
+        except TimeoutError:
+            problem = problem or "Kafka did not list the group's members in time"
+        except (KafkaUnavailable, KafkaRefused) as error:
+            problem = str(error)
+        if not problem:
+            return await _applied(daemon, fleet, peers, revision, metadata, deadline_s)
+        if loop.time() + ASK_AGAIN_S >= deadline_s:
+            return await _not_known(daemon, fleet, group, revision, metadata, problem)
+        await asyncio.sleep(ASK_AGAIN_S)
+
+
+async def _applied(
+    daemon: Steerable,
+    fleet: Fleet,
+    peers: Sequence[Peer],
+    revision: int,
+    metadata: Sequence[tuple[str, str]],
+    deadline_s: float,
+) -> pb.Changed:
+    loop = asyncio.get_running_loop()
+    others = sorted(set(peers) - {daemon.peer})
+    known = {peer.admin: pb.Instance(address=peer.admin, control_revision=-1) for peer in others}
+    while True:
+        missing = [peer for peer in others if known[peer.admin].control_revision < revision]
+        answers = await fleet.ask(missing, ask_instance, metadata, max(0.1, deadline_s - loop.time()))
+        known |= dict(answers.given) | {instance.address: instance for instance in answers.silent}
+        instances = [instance_of(daemon), *known.values()]
+        if all(instance.answered and instance.control_revision >= revision for instance in instances):
+            return pb.Changed(revision=revision, confirmed=True, instances=sort_instances(instances))
+        if loop.time() + ASK_AGAIN_S >= deadline_s:
+            return pb.Changed(revision=revision, confirmed=False, instances=sort_instances(instances))
+        await asyncio.sleep(ASK_AGAIN_S)
+
+
+async def _not_known(
+    daemon: Steerable,
+    fleet: Fleet,
+    group: str,
+    revision: int,
+    metadata: Sequence[tuple[str, str]],
+    problem: str,
+) -> pb.Changed:
+    """Who is in the group could not be found out: those who were in it are asked once, and it is not confirmed."""
+    answers = await fleet.ask(fleet.others(group), ask_instance, metadata, 1.0)
+    own = instance_of(daemon)
+    own.problem = "; ".join(filter(None, (own.problem, problem)))
+    instances = [own, *(said for _, said in answers.given), *answers.silent]
+    return pb.Changed(revision=revision, confirmed=False, instances=sort_instances(instances))
+
+
+async def ask_instance(stub: Any, timeout_s: float, metadata: Sequence[tuple[str, str]]) -> pb.Instance:
+    """One instance about itself."""
+    request = pb.GetStatusRequest(scope=pb.SCOPE_INSTANCE, subscription="")
+    answer: pb.GetStatusResponse = await stub.GetStatus(request, timeout=timeout_s, metadata=metadata)
+    return answer.status.instances[0]

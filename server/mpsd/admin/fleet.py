@@ -1,0 +1,171 @@
+"""The other instances: asked all at once, each within a bound, and none left out because it does not answer."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import grpc
+from grpc import aio
+
+from mps.admin.v1 import admin_pb2 as pb
+from mps.admin.v1 import admin_pb2_grpc as pb_grpc
+from mpsd.admin.daemon import Steerable
+from mpsd.config import Admin
+from mpsd.listeners.grpc import MESSAGE_BYTES_MAX
+from mpsd.ports import Peer
+
+TIMEOUT_S_MAX = 10.0
+"""However long the caller would wait."""
+MARGIN = 0.2
+"""Part of the caller's time that is kept for putting the answer together and sending it."""
+CHANNELS_MAX = 256
+"""Connections to other instances; the one that was not used for longest is closed first."""
+PEERS_AT_ONCE = 64
+PROBLEM_CHARS_MAX = 300
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX * 16),  # 1,000 lanes with key and value
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),  # one that is back is seen with the next question
+    ("grpc.enable_http_proxy", 0),
+)
+
+Response = TypeVar("Response")
+Ask = Callable[[Any, float, Sequence[tuple[str, str]]], Awaitable[Response]]
+"""Makes one call: with a stub, within so many seconds, with this metadata."""
+
+
+class Answers(NamedTuple, Generic[Response]):
+    """What the others said.
+
+    Attributes:
+        given: of those that answered, with their address.
+        silent: those that did not, and why.
+    """
+
+    given: Sequence[tuple[str, Response]]
+    silent: Sequence[pb.Instance]
+
+
+def peer_credentials(admin: Admin) -> grpc.ChannelCredentials | None:
+    """How others are called: encrypted if this instance is; None for plain text.
+
+    All instances of a fleet are configured alike: where clients need a certificate, this one shows its own.
+    """
+    tls = admin.tls
+    if tls is None and admin.peers_ca is None:
+        return None
+    root = Path(admin.peers_ca).read_bytes() if admin.peers_ca else None
+    shows = tls is not None and tls.client_ca is not None
+    return grpc.ssl_channel_credentials(
+        root,
+        Path(tls.key).read_bytes() if tls is not None and shows else None,
+        Path(tls.cert).read_bytes() if tls is not None and shows else None,
+    )
+
+
+class Fleet:
+    """Asks the instances that share a group with this one.
+
+    Holds at most: `CHANNELS_MAX` connections.
+    """
+
+    def __init__(self, daemon: Steerable, peer_timeout_s: float, credentials: grpc.ChannelCredentials | None) -> None:
+        self._daemon = daemon
+        self._timeout_s = min(peer_timeout_s, TIMEOUT_S_MAX)
+        self._credentials = credentials
+        self._channels: OrderedDict[str, aio.Channel] = OrderedDict()
+        self._busy: dict[str, int] = {}
+        self._gate = asyncio.Semaphore(PEERS_AT_ONCE)
+
+    def others(self, group: str = "") -> list[Peer]:
+        """The members of a group, or of any, without this one."""
+        peers = {
+            peer
+            for pipeline in self._daemon.pipelines
+            if group in {"", pipeline.settings.sender.group}
+            for peer in pipeline.peers
+        }
+        return sorted(peers - {self._daemon.peer})
+
+    async def ask(
+        self,
+        peers: Iterable[Peer],
+        ask: Ask[Response],
+        metadata: Sequence[tuple[str, str]] = (),
+        left_s: float | None = None,
+    ) -> Answers[Response]:
+        """Ask all at once.
+
+        Args:
+            metadata: the caller's credentials.
+            left_s: how long the caller will wait; None: for ever.
+        """
+        timeout_s = min(self._timeout_s, left_s * (1 - MARGIN) if left_s is not None else TIMEOUT_S_MAX)
+        peers = list(peers)
+        found = await asyncio.gather(*(self._ask(peer, ask, metadata, timeout_s) for peer in peers))
+        return Answers(
+            [(peer.admin, said) for peer, (said, _) in zip(peers, found, strict=True) if said is not None],
+            [
+                pb.Instance(address=peer.admin, answered=False, problem=problem, control_revision=-1)
+                for peer, (said, problem) in zip(peers, found, strict=True)
+                if said is None
+            ],
+        )
+
+    async def _ask(
+        self, peer: Peer, ask: Ask[Response], metadata: Sequence[tuple[str, str]], timeout_s: float
+    ) -> tuple[Response | None, str]:
+        address = peer.admin
+        if not address:
+            return (
+                None,
+                f"an instance says no address of its admin listener (http {peer.http or 'unknown'}): set advertise",
+            )
+        self._busy[address] = self._busy.get(address, 0) + 1
+        try:
+            async with asyncio.timeout(timeout_s), self._gate:
+                stub: Any = pb_grpc.AdminStub(self._channel(address))
+                return await ask(stub, timeout_s, metadata), ""
+        except TimeoutError:
+            return None, f"no answer within {timeout_s:.3g} s"
+        except aio.AioRpcError as error:
+            return None, _problem(error, timeout_s)
+        finally:
+            self._busy[address] -= 1
+            if not self._busy[address]:
+                del self._busy[address]
+            await self._close_oldest()
+
+    def _channel(self, address: str) -> aio.Channel:
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = (
+                aio.secure_channel(address, self._credentials, _OPTIONS)
+                if self._credentials is not None
+                else aio.insecure_channel(address, _OPTIONS)
+            )
+            self._channels[address] = channel
+        self._channels.move_to_end(address)
+        return channel
+
+    async def _close_oldest(self) -> None:
+        idle = [address for address in self._channels if address not in self._busy]
+        for address in idle[: max(0, len(self._channels) - CHANNELS_MAX)]:
+            await self._channels.pop(address).close()
+
+    async def close(self) -> None:
+        """Hang up; calls under way fail."""
+        while self._channels:
+            await self._channels.popitem()[1].close()
+
+
+def _problem(error: aio.AioRpcError, timeout_s: float) -> str:
+    match error.code():
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return f"no answer within {timeout_s:.3g} s"
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return "its version does not know this call: bring it to this one"
+        case code:
+            return f"{code.name}: {error.details()}"[:PROBLEM_CHARS_MAX]

@@ -1,0 +1,216 @@
+"""The admin service: each call is checked, answered by this daemon or by all, and its errors are made the wire's."""
+
+import asyncio
+import platform
+import time
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from grpc import aio
+from typing_extensions import override
+
+from mps.admin.v1 import admin_pb2 as pb
+from mps.admin.v1 import admin_pb2_grpc as pb_grpc
+from mpsd import __version__
+from mpsd.admin.access import CALLER, allow
+from mpsd.admin.changes import Changes
+from mpsd.admin.checkup import audit_page, findings_of, sort_findings
+from mpsd.admin.daemon import AdminSettings, Steerable
+from mpsd.admin.fleet import Ask, Fleet
+from mpsd.admin.lanes import Lanes, next_page, place_after
+from mpsd.admin.merge import merge_lanes, merge_partitions, merge_status, sort_instances
+from mpsd.admin.page_tokens import page_size
+from mpsd.admin.rates import Counts, Rates
+from mpsd.admin.refusals import PermissionDenied, TooManyWatchers, refuse
+from mpsd.admin.status import instance_of, status_of
+from mpsd.admin.validation import interval_s, optional_subscription, pipeline_of, scope_of
+from mpsd.errors import MpsError
+from mpsd.listeners.tokens import Role
+from mpsd.pipeline.inspection import Wanted
+
+WATCHERS_MAX = 100
+"""Each asks the fleet again and again."""
+
+Context = aio.ServicerContext[Any, Any]
+Answer = TypeVar("Answer")
+
+
+class AdminServicer(pb_grpc.AdminServicer):
+    """`mps.admin.v1.Admin`: what each call does stands in the proto.
+
+    Holds at most: `WATCHERS_MAX` watches.
+    """
+
+    def __init__(self, daemon: Steerable, fleet: Fleet, settings: AdminSettings) -> None:
+        self._daemon = daemon
+        self._fleet = fleet
+        self._settings = settings
+        self._changes = Changes(daemon, fleet, settings.confirm_timeout_s)
+        self._lanes = Lanes()
+        self._ended = asyncio.Event()
+        self._watchers = 0
+        self.rates = Rates(self._counts, time.monotonic)
+
+    def end(self) -> None:
+        """Watches end."""
+        self._ended.set()
+
+    @override
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        return await _answer(context, self._status(request, context))
+
+    @override
+    async def WatchStatus(
+        self, request: pb.WatchStatusRequest, context: Context
+    ) -> AsyncIterator[pb.WatchStatusResponse]:
+        try:
+            pause_s = interval_s(request)
+            if self._watchers >= WATCHERS_MAX:
+                raise TooManyWatchers(f"{WATCHERS_MAX} watch already")
+        except MpsError as error:
+            await refuse(context, error)
+        asked = pb.GetStatusRequest(
+            subscription=request.subscription, scope=request.scope, partitions=request.partitions
+        )
+        self._watchers += 1
+        try:
+            while not self._ended.is_set():
+                answer = await _answer(context, self._status(asked, context))
+                yield pb.WatchStatusResponse(status=answer.status)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause_s):
+                        await self._ended.wait()
+        finally:
+            self._watchers -= 1
+
+    @override
+    async def Inspect(self, request: pb.InspectRequest, context: Context) -> pb.InspectResponse:
+        return await _answer(context, self._inspect(request, context))
+
+    @override
+    async def Pause(self, request: pb.PauseRequest, context: Context) -> pb.PauseResponse:
+        change = self._changes.pause(request, _credentials(context), context.time_remaining())
+        return pb.PauseResponse(changed=await _answer(context, change))
+
+    @override
+    async def Resume(self, request: pb.ResumeRequest, context: Context) -> pb.ResumeResponse:
+        change = self._changes.resume(request, _credentials(context), context.time_remaining())
+        return pb.ResumeResponse(changed=await _answer(context, change))
+
+    @override
+    async def Limit(self, request: pb.LimitRequest, context: Context) -> pb.LimitResponse:
+        change = self._changes.limit(request, _credentials(context), context.time_remaining())
+        return pb.LimitResponse(changed=await _answer(context, change))
+
+    @override
+    async def ListAudit(self, request: pb.ListAuditRequest, context: Context) -> pb.ListAuditResponse:
+        return await _answer(context, audit_page(self._daemon, request))
+
+    @override
+    async def Diagnose(self, request: pb.DiagnoseRequest, context: Context) -> pb.DiagnoseResponse:
+        return await _answer(context, self._diagnose(request, context))
+
+    @override
+    async def GetVersion(self, request: pb.GetVersionRequest, context: Context) -> pb.GetVersionResponse:
+        return pb.GetVersionResponse(
+            version=__version__, python_version=platform.python_version(), address=self._daemon.peer.admin
+        )
+
+    async def _status(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        name = optional_subscription(self._daemon.pipelines, request.subscription)
+
+        async def ask(stub: Any, timeout_s: float, metadata: Sequence[tuple[str, str]]) -> pb.Status:
+            alone = pb.GetStatusRequest(scope=pb.SCOPE_INSTANCE, subscription=name, partitions=request.partitions)
+            answer: pb.GetStatusResponse = await stub.GetStatus(alone, timeout=timeout_s, metadata=metadata)
+            return answer.status
+
+        given, silent = await self._others(request.scope, name, ask, context)
+        own = status_of(self._daemon, self.rates, name, partitions=request.partitions)
+        answers = [own, *given]
+        instances = [*(instance for answer in answers for instance in answer.instances), *silent]
+        return pb.GetStatusResponse(status=merge_status(answers, instances))
+
+    async def _inspect(self, request: pb.InspectRequest, context: Context) -> pb.InspectResponse:
+        size, after, scope = page_size(request.page_size), place_after(request.page_token), scope_of(request.selection)
+        pipeline = pipeline_of(self._daemon.pipelines, scope.subscription, "selection.subscription")
+        if request.values:
+            self._check_values("Inspect with values")
+
+        async def ask(stub: Any, timeout_s: float, metadata: Sequence[tuple[str, str]]) -> pb.InspectResponse:
+            alone = pb.InspectRequest()
+            alone.CopyFrom(request)
+            alone.scope = pb.SCOPE_INSTANCE
+            answer: pb.InspectResponse = await stub.Inspect(alone, timeout=timeout_s, metadata=metadata)
+            return answer
+
+        given, silent = await self._others(request.scope, scope.subscription, ask, context)
+        wanted = Wanted(topic=scope.topic, partition=scope.partition, key=scope.key, blocked=request.blocked)
+        own = await self._lanes.page(pipeline, wanted, size, after, values=request.values)
+        status = status_of(self._daemon, self.rates, scope.subscription, partitions=True).subscriptions[0]
+        parts = [
+            part
+            for part in status.partitions
+            if scope.topic in {None, part.topic} and scope.partition in {None, part.partition}
+        ]
+        lanes = merge_lanes([own, *(answer.lanes for answer in given)], size)
+        instances = [instance_of(self._daemon), *(each for answer in given for each in answer.instances), *silent]
+        return pb.InspectResponse(
+            lanes=lanes,
+            partitions=merge_partitions([*parts, *(part for answer in given for part in answer.partitions)]),
+            instances=sort_instances(instances),
+            next_page_token=next_page(lanes, size),
+        )
+
+    async def _diagnose(self, request: pb.DiagnoseRequest, context: Context) -> pb.DiagnoseResponse:
+        async def ask(stub: Any, timeout_s: float, metadata: Sequence[tuple[str, str]]) -> pb.DiagnoseResponse:
+            alone = pb.DiagnoseRequest(scope=pb.SCOPE_INSTANCE)
+            answer: pb.DiagnoseResponse = await stub.Diagnose(alone, timeout=timeout_s, metadata=metadata)
+            return answer
+
+        (given, silent), own = await asyncio.gather(
+            self._others(request.scope, "", ask, context), findings_of(self._daemon)
+        )
+        instances = [instance_of(self._daemon), *(each for answer in given for each in answer.instances), *silent]
+        return pb.DiagnoseResponse(
+            findings=sort_findings([*own, *(finding for answer in given for finding in answer.findings)]),
+            instances=sort_instances(instances),
+        )
+
+    async def _others(
+        self, scope: pb.Scope.ValueType, subscription: str, ask: Ask[Answer], context: Context
+    ) -> tuple[list[Answer], Sequence[pb.Instance]]:
+        """What the other instances say, if they are to be asked."""
+        if scope == pb.SCOPE_INSTANCE:
+            return [], ()
+        group = pipeline_of(self._daemon.pipelines, subscription).settings.sender.group if subscription else ""
+        answers = await self._fleet.ask(self._fleet.others(group), ask, _credentials(context), context.time_remaining())
+        return [said for _, said in answers.given], answers.silent
+
+    def _check_values(self, what: str) -> None:
+        allow(CALLER.get(), Role.ADMIN, what)
+        if not self._settings.values:
+            raise PermissionDenied("values of records are not shown here: [admin] values = false")
+
+    def _counts(self) -> dict[str, Counts]:
+        return {
+            pipeline.settings.name: Counts(pipeline.writer.outcomes["delivered"], pipeline.writer.retries)
+            for pipeline in self._daemon.pipelines
+        }
+
+
+async def _answer(context: Context, answer: Awaitable[Answer]) -> Answer:
+    """The answer, or what went wrong in the wire's words."""
+    try:
+        return await answer
+    except MpsError as error:
+        await refuse(context, error)
+
+
+def _credentials(context: Context) -> list[tuple[str, str]]:
+    """What the caller says of itself, for the other instances."""
+    return [
+        (name, value)
+        for name, value in context.invocation_metadata() or ()
+        if name == "authorization" and isinstance(value, str)
+    ]

@@ -1,0 +1,173 @@
+"""What this daemon does now, as the wire says it."""
+
+import time
+from collections.abc import Collection, Sequence
+
+from mps.admin.v1 import admin_pb2 as pb
+from mpsd import __version__
+from mpsd.admin.daemon import Steerable
+from mpsd.admin.merge import SEVERITY
+from mpsd.admin.rates import Rates
+from mpsd.admin.times import duration, timestamp
+from mpsd.core.limits import Limit
+from mpsd.core.pauses import Pause, Scope
+from mpsd.pipeline.controls import PAUSED, UNREAD
+from mpsd.pipeline.dead_letter_writer import HOLD as DEAD_LETTERS_BLOCKED
+from mpsd.pipeline.handover import LEAVING
+from mpsd.pipeline.statistics import OFFSET_MAP_FULL, PartitionStatistics, SubscriptionStatistics
+
+KEY_BYTES_MAX = 1024
+KEYS_MAX = 100
+_STATES = {
+    "starting": pb.DELIVERY_STATE_STARTING,
+    "waiting": pb.DELIVERY_STATE_STARTING,
+    "running": pb.DELIVERY_STATE_RUNNING,
+    "stopping": pb.DELIVERY_STATE_DRAINING,
+    "stopped": pb.DELIVERY_STATE_DRAINING,
+    "failed": pb.DELIVERY_STATE_STOPPED,
+}
+_HOLDS = {
+    "delivering": (pb.DELIVERY_STATE_RUNNING, ""),
+    OFFSET_MAP_FULL: (pb.DELIVERY_STATE_RUNNING, "its offset map is full: nothing more is read until records settle"),
+    LEAVING: (pb.DELIVERY_STATE_DRAINING, "it moves to another daemon"),
+    PAUSED: (pb.DELIVERY_STATE_PAUSED, "an operator paused it"),
+    UNREAD: (pb.DELIVERY_STATE_STARTING, "the control topic is being read"),
+    DEAD_LETTERS_BLOCKED: (pb.DELIVERY_STATE_DEAD_LETTERS_BLOCKED, "the dead-letter topic cannot be written"),
+}
+ENDPOINT_DOWN = "the endpoint takes no records: the breaker is open, and probes go on"
+
+
+def instance_of(daemon: Steerable) -> pb.Instance:
+    """This daemon, as it sees itself."""
+    return pb.Instance(
+        address=daemon.peer.admin,
+        answered=True,
+        problem="; ".join([*daemon.not_alive(), *daemon.not_ready()])[:KEY_BYTES_MAX],
+        version=__version__,
+        started_at=timestamp(int(daemon.started_at_s * 1000)),
+        partitions=sum(len(pipeline.pending.queues) for pipeline in daemon.pipelines),
+        control_revision=daemon.control.revision,
+    )
+
+
+def status_of(daemon: Steerable, rates: Rates, subscription: str = "", *, partitions: bool = False) -> pb.Status:
+    """Everything, or one subscription."""
+    said = [pipeline for pipeline in daemon.pipelines if subscription in {"", pipeline.settings.name}]
+    return pb.Status(
+        taken_at=timestamp(int(time.time() * 1000)),
+        subscriptions=[
+            subscription_of(
+                daemon.peer.admin, pipeline.settings.sender.group, pipeline.statistics(), rates, partitions=partitions
+            )
+            for pipeline in said
+        ],
+        instances=[instance_of(daemon)],
+    )
+
+
+def subscription_of(
+    address: str, group: str, said: SubscriptionStatistics, rates: Rates, *, partitions: bool
+) -> pb.SubscriptionStatus:
+    state, reason = _STATES.get(said.state, pb.DELIVERY_STATE_UNSPECIFIED), said.reason
+    parts = [partition_of(address, part, is_endpoint_down=said.breaker != "closed") for part in said.partitions]
+    worst = max(parts, key=lambda part: SEVERITY[part.state], default=None)
+    if worst is not None and SEVERITY[worst.state] > SEVERITY[state]:
+        state = worst.state
+        reason = f"{worst.topic}/{worst.partition}: {worst.state_reason}" if worst.state_reason else reason
+    if said.breaker != "closed" and SEVERITY[pb.DELIVERY_STATE_ENDPOINT_DOWN] >= SEVERITY[state]:
+        state, reason = pb.DELIVERY_STATE_ENDPOINT_DOWN, ENDPOINT_DOWN
+    now_ms = int(time.time() * 1000)
+    pauses = [pause for pause in said.pauses if pause.holds(now_ms)]
+    if state == pb.DELIVERY_STATE_PAUSED:
+        reason = _why_paused(pauses) or reason
+    per_second = rates.of(said.name)
+    return pb.SubscriptionStatus(
+        name=said.name,
+        group=group,
+        state=state,
+        state_reason=reason,
+        flow=_flow(said, [part.flow for part in parts]),
+        delivered_per_s=per_second.delivered,
+        retried_per_s=per_second.retried,
+        dead_letters=sum(said.dead_letters.values()),
+        pauses=[pause_of(pause) for pause in pauses],
+        limit=limit_of(said.limit) if said.limit is not None else None,
+        partitions=parts if partitions else (),
+    )
+
+
+def partition_of(address: str, part: PartitionStatistics, *, is_endpoint_down: bool) -> pb.PartitionStatus:
+    state, reason = _HOLDS.get(part.state, (pb.DELIVERY_STATE_STOPPED, part.state))
+    if state == pb.DELIVERY_STATE_RUNNING and is_endpoint_down:
+        state, reason = pb.DELIVERY_STATE_ENDPOINT_DOWN, ENDPOINT_DOWN
+    has_oldest = part.oldest >= 0
+    return pb.PartitionStatus(
+        topic=part.topic,
+        partition=part.partition,
+        instance=address,
+        epoch=max(0, part.epoch),
+        state=state,
+        state_reason=reason,
+        flow=pb.Flow(
+            lag_records=max(0, part.log_end - part.committed) if part.committed >= 0 else max(0, part.lag_records),
+            lag_age=duration(part.lag_s) if has_oldest else None,
+            pending_records=part.pending_records,
+            pending_bytes=part.pending_bytes,
+            in_flight_records=part.in_flight,
+            oldest=pb.RecordRef(topic=part.topic, partition=part.partition, offset=part.oldest) if has_oldest else None,
+        ),
+        next_offset=part.committed,
+        log_end=part.log_end,
+        paused_keys=_cut(part.paused_keys),
+        paused_lanes=part.parked,
+        room_records=part.room_records,
+        room_bytes=part.room_bytes,
+    )
+
+
+def pause_of(pause: Pause) -> pb.PauseState:
+    return pb.PauseState(
+        selection=selection_of(pause.scope),
+        until=timestamp(pause.until_ms) if pause.until_ms is not None else None,
+        provenance=provenance_of(pause),
+    )
+
+
+def limit_of(limit: Limit) -> pb.LimitState:
+    return pb.LimitState(
+        rate_max_per_s=limit.rate_max_per_s,
+        concurrency_max=limit.concurrency_max,
+        provenance=provenance_of(limit),
+    )
+
+
+def selection_of(scope: Scope) -> pb.Selection:
+    return pb.Selection(subscription=scope.subscription, topic=scope.topic, partition=scope.partition, key=scope.key)
+
+
+def provenance_of(decided: Pause | Limit) -> pb.Provenance:
+    said = decided.provenance
+    return pb.Provenance(who=said.who, changed_at=timestamp(said.at_ms), reason=said.reason, revision=decided.revision)
+
+
+def _flow(said: SubscriptionStatistics, flows: Sequence[pb.Flow]) -> pb.Flow:
+    flow = pb.Flow(in_flight_records=said.in_flight, backing_off_records=said.backing_off)
+    flow.lag_records = sum(each.lag_records for each in flows)
+    flow.pending_records = sum(each.pending_records for each in flows)
+    flow.pending_bytes = sum(each.pending_bytes for each in flows)
+    oldest = max(
+        (each for each in flows if each.HasField("oldest")), key=lambda each: each.lag_age.ToNanoseconds(), default=None
+    )
+    if oldest is not None:
+        flow.oldest.CopyFrom(oldest.oldest)
+        flow.lag_age.CopyFrom(oldest.lag_age)
+    return flow
+
+
+def _why_paused(pauses: Sequence[Pause]) -> str:
+    whole = [pause for pause in pauses if pause.scope.key is None]
+    return f"{whole[0].provenance.who}: {whole[0].provenance.reason}" if whole else ""
+
+
+def _cut(keys: Collection[bytes]) -> list[bytes]:
+    return [key[:KEY_BYTES_MAX] for key in sorted(keys)[:KEYS_MAX]]

@@ -1,0 +1,157 @@
+"""What the lanes of a partition hold and wait for, looked at from outside without keeping the loop from its work."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import islice
+from typing import NamedTuple
+
+from mpsd.core.delivery import Delivery, Lane
+from mpsd.core.outcome import code_of
+from mpsd.core.record import TopicPartition
+from mpsd.pipeline.controls import PAUSED
+from mpsd.pipeline.pending_queue import PartitionQueue
+from mpsd.pipeline.pipeline import Pipeline
+
+RECORDS_PER_TURN_MAX = 2_000
+"""Records looked at in one turn of the loop: about 1 ms."""
+
+
+class LaneState(Enum):
+    """What the head of a lane does."""
+
+    READY = "ready"
+    IN_FLIGHT = "in flight"
+    BACKING_OFF = "backing off"
+    PAUSED = "paused"
+    WAITING_FOR_ENDPOINT = "waiting for the endpoint"
+    SUSPECT = "suspect"
+    DEAD_LETTERING = "dead-lettering"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneView:
+    """A lane.
+
+    Attributes:
+        head: its first unfinished record.
+        records: unfinished ones in it, 1 or more.
+        until_s: when its state ends, on the monotonic clock; None: nobody knows.
+        last_outcome: of the head, for people; empty if it had none.
+        blocks_commit: the head holds up the committed offset.
+    """
+
+    head: Delivery
+    records: int
+    state: LaneState
+    until_s: float | None
+    attempts: int
+    last_outcome: str
+    blocks_commit: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which lanes.
+
+    Attributes:
+        key: only of this key; None: of any, and without one.
+        blocked: only those that hold up a committed offset.
+    """
+
+    topic: str | None = None
+    partition: int | None = None
+    key: bytes | None = None
+    blocked: bool = False
+
+    def covers(self, tp: TopicPartition) -> bool:
+        return self.topic in {None, tp.topic} and self.partition in {None, tp.partition}
+
+
+async def lanes_of(pipeline: Pipeline, wanted: Wanted, now_s: float) -> AsyncIterator[Sequence[LaneView]]:
+    """The lanes, a part of a partition at a time; each part is of one moment, and between parts deliveries go on."""
+    for queue in list(pipeline.pending.queues.values()):
+        if not wanted.covers(queue.assignment.tp):
+            continue
+        heads = await _heads(queue, wanted)
+        for begin in range(0, len(heads), RECORDS_PER_TURN_MAX):
+            yield _views(pipeline, queue, heads[begin : begin + RECORDS_PER_TURN_MAX], now_s)
+            await asyncio.sleep(0)
+
+
+async def _heads(queue: PartitionQueue, wanted: Wanted) -> list[tuple[Delivery, int]]:
+    """The first unfinished record of each lane, which is its head, and how many the lane has."""
+    oldest = queue.tracker.oldest()
+    if oldest is None:
+        return []
+    unfinished = list(queue.tracker.unfinished.values())
+    free: list[tuple[Delivery, int]] = []
+    heads: dict[Lane, Delivery] = {}
+    counts: Counter[Lane] = Counter()
+    for begin in range(0, len(unfinished), RECORDS_PER_TURN_MAX):
+        for delivery in islice(unfinished, begin, begin + RECORDS_PER_TURN_MAX):
+            if wanted.key is not None and delivery.record.key != wanted.key:
+                continue
+            if delivery.lane is None:
+                free.append((delivery, 1))
+            else:
+                heads.setdefault(delivery.lane, delivery)
+                counts[delivery.lane] += 1
+        await asyncio.sleep(0)
+    found = free + [(head, counts[lane]) for lane, head in heads.items()]
+    return [each for each in found if each[0] is oldest] if wanted.blocked else found
+
+
+def _views(
+    pipeline: Pipeline, queue: PartitionQueue, heads: Sequence[tuple[Delivery, int]], now_s: float
+) -> list[LaneView]:
+    unfinished, oldest = queue.tracker.unfinished, queue.tracker.oldest()
+    waiting = Waiting(frozenset(queue.lanes.ready), frozenset(queue.parked), pipeline.policy.breaker.is_open)
+    return [
+        _view(queue, head, records, waiting, now_s, blocks_commit=head is oldest)
+        for head, records in heads
+        if unfinished.get(head.record.offset) is head
+    ]
+
+
+class Waiting(NamedTuple):
+    """Heads that wait for their turn, and whether the endpoint is out."""
+
+    ready: frozenset[Delivery]
+    parked: frozenset[Delivery]
+    is_endpoint_down: bool
+
+
+def _view(
+    queue: PartitionQueue, head: Delivery, records: int, waiting: Waiting, now_s: float, *, blocks_commit: bool
+) -> LaneView:
+    trouble = head.trouble
+    state = _state(queue, head, waiting, now_s)
+    last = trouble.last if trouble is not None else None
+    return LaneView(
+        head=head,
+        records=records,
+        state=state,
+        until_s=trouble.due_s if trouble is not None and state is LaneState.BACKING_OFF else None,
+        attempts=trouble.attempts if trouble is not None else 0,
+        last_outcome=f"{code_of(last)}: {getattr(last, 'reason', '')}" if last is not None else "",
+        blocks_commit=blocks_commit,
+    )
+
+
+def _state(queue: PartitionQueue, head: Delivery, waiting: Waiting, now_s: float) -> LaneState:
+    if head.started_s:
+        return LaneState.IN_FLIGHT
+    is_ready, is_backing_off = head in waiting.ready, head.trouble is not None and head.trouble.due_s > now_s
+    is_paused = PAUSED in queue.causes or head.record.key in queue.paused_keys
+    if head in waiting.parked or (is_paused and (is_ready or is_backing_off)):
+        return LaneState.PAUSED
+    if is_ready:
+        return LaneState.WAITING_FOR_ENDPOINT if waiting.is_endpoint_down else LaneState.READY
+    if head.trouble is not None and head.trouble.suspect:
+        return LaneState.SUSPECT
+    if is_backing_off:
+        return LaneState.BACKING_OFF
+    return LaneState.DEAD_LETTERING if queue.burying else LaneState.SUSPECT  # lost, and whom to blame is not known yet

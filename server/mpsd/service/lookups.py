@@ -1,0 +1,34 @@
+"""The cluster as the admin service asks for it: looked at when somebody asks."""
+
+from collections.abc import Mapping, Sequence
+
+from mpsd.admin.daemon import Finding, Members
+from mpsd.config import Config
+from mpsd.kafka.cluster import Cluster
+from mpsd.kafka.connection import client_options
+from mpsd.kafka.members import STABLE, members
+from mpsd.service.check import check
+
+
+class Lookups:
+    """Each call connects anew: operators ask seldom, and an idle connection is one more thing that can be stale."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._options = client_options(config.kafka)
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """See `admin.daemon.Steerable`."""
+        return await check(self._config)
+
+    async def members(self, group: str) -> Members:
+        """See `admin.daemon.Steerable`."""
+        state, peers = await members(self._options, group)
+        return Members(state == STABLE, peers)
+
+    async def partitions(self, subscription: str) -> Mapping[str, int]:
+        """See `admin.daemon.Steerable`."""
+        (topics,) = (each.topics for each in self._config.subscriptions if each.name == subscription)
+        async with Cluster(self._options) as cluster:
+            found = await cluster.describe(sorted(topics))
+        return {topic: found[topic].partitions if topic in found else 0 for topic in topics}
