@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from docs.admin_api import admin_page
 from docs.codes import codes_page
 from docs.commands import commands_page
 from docs.mpsctl_json import json_page
@@ -24,6 +25,7 @@ def _openapi() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "reference/admin-api.md": admin_page,
     "reference/commands.md": commands_page,
     "reference/configuration.md": configuration_page,
     "reference/errors.md": codes_page,

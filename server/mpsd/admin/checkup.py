@@ -16,10 +16,7 @@ _ORDER = (pb.SEVERITY_ERROR, pb.SEVERITY_WARNING, pb.SEVERITY_OK, pb.SEVERITY_UN
 
 async def findings_of(daemon: Steerable) -> list[pb.Finding]:
     """What this daemon finds, by itself and of itself."""
-    own = [
-        Finding(ok=False, about="this daemon", text=text, code="service.not_alive", advice="restart it")
-        for text in daemon.not_alive()
-    ]
+    own = [Finding(ok=False, about="this daemon", text=text, advice="restart it") for text in daemon.not_alive()]
     own += [Finding(ok=False, works=True, about="this daemon", text=text) for text in daemon.not_ready()]
     if waiting := daemon.control.waiting_for():
         own.append(Finding(ok=False, works=True, about="control", text=waiting, code="control.unavailable"))

@@ -36,7 +36,8 @@ async def confirm(
     """
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + timeout_s
-    problem, peers = "", list[Peer]()
+    problem = ""
+    peers: Sequence[Peer] = ()
     while True:
         left_s = deadline_s - loop.time()
         try:

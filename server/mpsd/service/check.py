@@ -50,8 +50,8 @@ def _topics(subscription: Subscription, topics: dict[str, TopicDescription]) -> 
             if topic is not None
             else f"topic {name} is missing: the subscription would wait until somebody creates it"
         )
-        lacking = {"code": "kafka.unavailable", "advice": f"create {name}"} if topic is None else {}
-        findings.append(Finding(ok=topic is not None, about=subscription.name, text=text, **lacking))
+        advice = f"create topic {name}" if topic is None else ""
+        findings.append(Finding(ok=topic is not None, about=subscription.name, text=text, advice=advice))
     return [*findings, _dead_letters(subscription, topics.get(subscription.dead_letter.topic))]
 
 

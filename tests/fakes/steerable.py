@@ -1,0 +1,178 @@
+"""A daemon for the admin service: real pipelines between doubles, and a cluster that says what a test wants."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from grpc import aio
+
+from mps.admin.v1 import admin_pb2_grpc
+from mpsd.admin.access import Access
+from mpsd.admin.daemon import AdminSettings, Finding, Members
+from mpsd.admin.fleet import Fleet
+from mpsd.admin.servicer import AdminServicer
+from mpsd.core.control import EntityKey
+from mpsd.errors import KafkaUnavailable
+from mpsd.listeners.address import address_of, bind
+from mpsd.listeners.grpc import bounded_server, serving_grpc
+from mpsd.listeners.tokens import Token, Tokens
+from mpsd.pipeline.pipeline import Pipeline
+from mpsd.pipeline.statistics import SubscriptionStatistics
+from mpsd.ports import AuditLog, Peer
+from tests.fakes.pipeline import Piped, piped
+
+TOKENS = {"viewer": "v" * 20, "operator": "o" * 20, "admin": "a" * 20}
+
+
+class SharedControl:
+    """The control topic that all daemons of a test read at once, unless one `lags`."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[EntityKey, Mapping[str, Any] | None, dict[str, Any]]] = []
+        self.error: Exception | None = None
+
+
+class FakeControl:
+    """`ControlState`: knows every change but the `lags` last ones."""
+
+    def __init__(self, shared: SharedControl) -> None:
+        self.shared = shared
+        self.lags = 0
+        self.history: AuditLog | None = None
+
+    @property
+    def revision(self) -> int:
+        return len(self.shared.changes) - self.lags
+
+    def waiting_for(self) -> str:
+        return ""
+
+    async def change(self, key: EntityKey, document: Mapping[str, Any] | None, **said: Any) -> int:
+        if self.shared.error is not None:
+            raise self.shared.error
+        self.shared.changes.append((key, document, said))
+        return len(self.shared.changes)
+
+
+class FakeDaemon:
+    """`Steerable`.
+
+    Attributes:
+        unstable: so many looks at the group find it rebalancing.
+        cluster_error: raised where the cluster is asked.
+    """
+
+    started_at_s = 1_790_000_000.0
+
+    def __init__(self, pipes: Sequence[Piped], control: FakeControl) -> None:
+        self.pipes = pipes
+        self.control = control
+        self.peer = Peer("", "", "")
+        self.group_peers: Sequence[Peer] = ()
+        self.unstable = 0
+        self.cluster_error: KafkaUnavailable | None = None
+        self.findings: Sequence[Finding] = ()
+        self.not_ready_for: list[str] = []
+
+    @property
+    def pipelines(self) -> Sequence[Pipeline]:
+        return [pipe.pipeline for pipe in self.pipes]
+
+    def statistics(self) -> Sequence[SubscriptionStatistics]:
+        return [pipeline.statistics() for pipeline in self.pipelines]
+
+    def not_alive(self) -> Sequence[str]:
+        return []
+
+    def not_ready(self) -> Sequence[str]:
+        return self.not_ready_for
+
+    async def diagnose(self) -> Sequence[Finding]:
+        return self.findings
+
+    async def members(self, group: str) -> Members:
+        if self.cluster_error is not None:
+            raise self.cluster_error
+        self.unstable -= 1
+        return Members(self.unstable < 0, self.group_peers if self.unstable < 0 else [Peer("", "", "")])
+
+    async def partitions(self, subscription: str) -> Mapping[str, int]:
+        if self.cluster_error is not None:
+            raise self.cluster_error
+        return {"orders": 4}
+
+
+class Served:
+    """A daemon on a listener of its own, and a stub for it."""
+
+    def __init__(self, daemon: FakeDaemon, servicer: AdminServicer, channel: aio.Channel, pipe: Piped) -> None:
+        self.daemon = daemon
+        self.servicer = servicer
+        self.channel = channel
+        self.pipe = pipe
+        self.stub: Any = admin_pb2_grpc.AdminStub(channel)
+
+    @property
+    def address(self) -> str:
+        return self.daemon.peer.admin
+
+
+def tokens() -> Tokens:
+    return Tokens([Token.model_validate({"name": role, "role": role, "token": text}) for role, text in TOKENS.items()])
+
+
+@asynccontextmanager
+async def served(
+    count: int = 1,
+    *,
+    known: Tokens | None = None,
+    values: bool = False,
+    confirm_timeout_s: float = 2.0,
+    peer_timeout_s: float = 5.0,
+    silent: int = 0,
+) -> AsyncIterator[list[Served]]:
+    """Daemons that share a group.
+
+    Args:
+        silent: so many more are members, and listen, but never answer.
+    """
+    shared = SharedControl()
+    async with AsyncExitStack() as stack:
+        made = []
+        ports = itertools.count(1)
+        for _ in range(count):
+            pipe = await stack.enter_async_context(piped())
+            daemon = FakeDaemon([pipe], FakeControl(shared))
+            listener = bind("admin", "127.0.0.1:0")
+            address = address_of(listener)
+            daemon.peer = Peer(address, f"127.0.0.1:{next(ports)}", "")
+            fleet = Fleet(daemon, peer_timeout_s, None)
+            settings = AdminSettings(values=values, confirm_timeout_s=confirm_timeout_s)
+            servicer = AdminServicer(daemon, fleet, settings)  # type: ignore[abstract]
+            server = bounded_server(interceptors=[Access(known)])
+            admin_pb2_grpc.add_AdminServicer_to_server(servicer, server)
+            stack.push_async_callback(fleet.close)
+            await stack.enter_async_context(serving_grpc("admin", server, listener, close_s=0.1))
+            stack.callback(servicer.end)
+            channel = await stack.enter_async_context(aio.insecure_channel(address))
+            made.append(Served(daemon, servicer, channel, pipe))
+        peers = [each.daemon.peer for each in made]
+        for number in range(silent):
+            deaf = stack.enter_context(bind("admin", "127.0.0.1:0"))
+            peers.append(Peer(address_of(deaf), f"127.0.0.1:{9_000 + number}", ""))
+        for each in made:
+            each.daemon.group_peers = peers
+            each.pipe.pipeline.on_peers(peers)
+        yield made
+
+
+def bearer(role: str) -> list[tuple[str, str]]:
+    return [("authorization", f"Bearer {TOKENS[role]}")]
+
+
+async def settled() -> None:
+    """Let what was read be handed over."""
+    for _ in range(20):
+        await asyncio.sleep(0.005)

@@ -1,0 +1,321 @@
+"""The admin service over real channels: one daemon, and several."""
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.status_pb2 import Status as RpcStatus
+from grpc import aio
+
+from mps.admin.v1 import admin_pb2 as pb
+from mpsd.admin.daemon import Finding
+from mpsd.errors import ControlUnavailable, KafkaUnavailable, RevisionConflict
+from mpsd.listeners.grpc_errors import DETAILS_KEY
+from mpsd.ports import Peer
+from tests.fakes.records import FAILED
+from tests.fakes.steerable import Served, bearer, served, settled, tokens
+
+INSTANCE = pb.SCOPE_INSTANCE
+
+
+def change(**more: Any) -> pb.Change:
+    return pb.Change(**{"request_id": "r1", "reason": "the endpoint is on fire", **more})
+
+
+def billing(**more: Any) -> pb.Selection:
+    return pb.Selection(subscription="billing", **more)
+
+
+async def refused(call: Any) -> tuple[grpc.StatusCode, str, ErrorInfo, BadRequest]:
+    """The code, the words and the details of a call that fails."""
+    with pytest.raises(aio.AioRpcError) as caught:
+        await call
+    info, bad = ErrorInfo(), BadRequest()
+    for name, value in caught.value.trailing_metadata() or ():
+        if name == DETAILS_KEY:
+            for detail in RpcStatus.FromString(value if isinstance(value, bytes) else value.encode()).details:
+                detail.Unpack(info) or detail.Unpack(bad)
+    return caught.value.code(), caught.value.details() or "", info, bad
+
+
+async def hold(one: Served, *keys: bytes | None, partition: int = 0) -> None:
+    """Records that stay with the application."""
+    one.pipe.adapter.answer = lambda _: None
+    one.pipe.source.assign(partition)
+    one.pipe.source.produce(*keys, partition=partition)
+    await settled()
+
+
+async def test_status_of_one() -> None:
+    async with served() as (one,):
+        await hold(one, b"a", b"a", b"b")
+        answer = await one.stub.GetStatus(pb.GetStatusRequest(scope=INSTANCE, partitions=True))
+        (said,) = answer.status.subscriptions
+        assert (said.name, said.group, said.state) == ("billing", "billing", pb.DELIVERY_STATE_RUNNING)
+        assert (said.flow.pending_records, said.flow.in_flight_records) == (3, 2)
+        (part,) = said.partitions
+        assert (part.topic, part.instance, part.flow.oldest.offset) == ("orders", one.address, 0)
+        (instance,) = answer.status.instances
+        assert (instance.address, instance.answered, instance.partitions) == (one.address, True, 1)
+        one.pipe.adapter.crash()
+
+
+async def test_status_of_all_from_any() -> None:
+    async with served(3) as all_of_them:
+        for number, one in enumerate(all_of_them):
+            await hold(one, b"a", partition=number)
+        for one in all_of_them:
+            answer = await one.stub.GetStatus(pb.GetStatusRequest(partitions=True))
+            assert [part.partition for part in answer.status.subscriptions[0].partitions] == [0, 1, 2]
+            assert answer.status.subscriptions[0].flow.pending_records == 3
+            assert [each.address for each in answer.status.instances] == sorted(each.address for each in all_of_them)
+        for one in all_of_them:
+            one.pipe.adapter.crash()
+
+
+async def test_who_does_not_answer_is_listed() -> None:
+    async with served(2, peer_timeout_s=0.3, silent=1) as (one, _):
+        answer = await one.stub.GetStatus(pb.GetStatusRequest())
+        silent = [each for each in answer.status.instances if not each.answered]
+        assert len(answer.status.instances) == 3
+        assert [(each.problem[:9], each.control_revision) for each in silent] == [("no answer", -1)]
+
+
+async def test_the_callers_deadline_is_kept() -> None:
+    async with served(1, peer_timeout_s=60, silent=1) as (one,):
+        answer = await one.stub.GetStatus(pb.GetStatusRequest(), timeout=2)
+        assert [each.answered for each in answer.status.instances if each.address != one.address] == [False]
+
+
+async def test_an_instance_without_an_address_is_listed() -> None:
+    async with served() as (one,):
+        one.pipe.pipeline.on_peers([one.daemon.peer, Peer("", "10.0.0.1:7071", "")])
+        answer = await one.stub.GetStatus(pb.GetStatusRequest())
+        (silent,) = (each for each in answer.status.instances if not each.answered)
+        assert "10.0.0.1:7071" in silent.problem
+
+
+async def test_unknown_subscriptions_are_answered_with_the_known() -> None:
+    async with served() as (one,):
+        for call in (
+            one.stub.GetStatus(pb.GetStatusRequest(subscription="biling")),
+            one.stub.Pause(pb.PauseRequest(change=change(), selection=pb.Selection(subscription="biling"))),
+            one.stub.Limit(pb.LimitRequest(change=change(), subscription="biling")),
+            one.stub.Inspect(pb.InspectRequest(selection=pb.Selection(subscription="biling"))),
+            one.stub.WatchStatus(pb.WatchStatusRequest(subscription="biling")).read(),
+        ):
+            code, words, info, _ = await refused(call)
+            assert (code, info.reason) == (grpc.StatusCode.NOT_FOUND, "admin.not_found")
+            assert 'there are billing; did you mean "billing"?' in words
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (pb.PauseRequest(selection=billing()), "change.request_id"),
+        (pb.PauseRequest(change=change(request_id="x" * 65), selection=billing()), "change.request_id"),
+        (pb.PauseRequest(change=change(reason=""), selection=billing()), "change.reason"),
+        (pb.PauseRequest(change=change(reason="x" * (1 << 20)), selection=billing()), "change.reason"),
+        (pb.PauseRequest(change=change(expected_revision=-1), selection=billing()), "change.expected_revision"),
+        (pb.PauseRequest(change=change()), "selection.subscription"),
+        (pb.PauseRequest(change=change(), selection=billing(topic="")), "selection.topic"),
+        (pb.PauseRequest(change=change(), selection=billing(partition=1)), "selection.partition"),
+        (pb.PauseRequest(change=change(), selection=billing(topic="orders", partition=-1)), "selection.partition"),
+        (pb.PauseRequest(change=change(), selection=billing(key=b"x" * 65_537)), "selection.key"),
+        (pb.PauseRequest(change=change(), selection=billing(), lasts=Duration(nanos=5)), "lasts"),
+        (pb.PauseRequest(change=change(), selection=billing(), lasts=Duration(seconds=2_592_001)), "lasts"),
+        (pb.LimitRequest(change=change(), subscription="billing", rate_max_per_s=-1), "rate_max_per_s"),
+        (pb.LimitRequest(change=change(), subscription="billing", rate_max_per_s=float("nan")), "rate_max_per_s"),
+        (pb.LimitRequest(change=change(), subscription="billing", concurrency_max=0), "concurrency_max"),
+        (pb.LimitRequest(change=change()), "subscription"),
+        (pb.InspectRequest(selection=billing(), page_size=1_001), "page_size"),
+        (pb.InspectRequest(selection=billing(), page_token="nonsense"), "page_token"),
+        (pb.WatchStatusRequest(interval=Duration(nanos=1)), "interval"),
+    ],
+)
+async def test_a_bad_field_is_named_and_nothing_is_changed(request_: Any, field: str) -> None:
+    async with served() as (one,):
+        call = getattr(one.stub, type(request_).__name__.removesuffix("Request"))(request_)
+        code, _, info, bad = await refused(call.read() if field == "interval" else call)
+        assert (code, info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "admin.invalid_argument")
+        assert [violation.field for violation in bad.field_violations] == [field]
+        assert not one.daemon.control.shared.changes
+
+
+@pytest.mark.parametrize(("topic", "partition"), [("order", None), ("orders", 4)])
+async def test_a_topic_or_partition_that_is_not_there(topic: str, partition: int | None) -> None:
+    async with served() as (one,):
+        selection = billing(topic=topic, partition=partition)
+        code, words, _, _ = await refused(one.stub.Pause(pb.PauseRequest(change=change(), selection=selection)))
+        assert code == grpc.StatusCode.NOT_FOUND
+        assert "orders" in words
+        assert not one.daemon.control.shared.changes
+
+
+async def test_a_change_is_confirmed_by_all() -> None:
+    async with served(3) as (one, *_):
+        answer = await one.stub.Pause(pb.PauseRequest(change=change(), selection=billing(key=b"k")))
+        assert (answer.changed.revision, answer.changed.confirmed) == (1, True)
+        assert [each.control_revision for each in answer.changed.instances] == [1, 1, 1]
+        key, document, said = one.daemon.control.shared.changes[0]
+        assert key[:3] == ("billing", "pause", "billing")
+        assert (document, said["reason"], said["method"]) == ({"until_ms": None}, "the endpoint is on fire", "Pause")
+
+
+async def test_a_change_waits_for_who_lags() -> None:
+    async with served(2) as (one, other):
+        other.daemon.control.lags = 1
+        asyncio.get_running_loop().call_later(0.3, lambda: setattr(other.daemon.control, "lags", 0))
+        answer = await one.stub.Resume(pb.ResumeRequest(change=change(), selection=billing()))
+        assert answer.changed.confirmed
+
+
+@pytest.mark.parametrize("silent", [0, 1])
+async def test_a_change_that_not_all_have_is_made_and_not_confirmed(silent: int) -> None:
+    async with served(2, confirm_timeout_s=0.5, peer_timeout_s=0.2, silent=silent) as (one, other):
+        other.daemon.control.lags = 1
+        answer = await one.stub.Limit(pb.LimitRequest(change=change(), subscription="billing", concurrency_max=3))
+        assert not answer.changed.confirmed
+        assert len(answer.changed.instances) == 2 + silent
+        assert one.daemon.control.shared.changes[0][1] == {"rate_max_per_s": None, "concurrency_max": 3}
+
+
+async def test_a_rebalance_is_waited_for() -> None:
+    async with served(2) as (one, _):
+        one.daemon.unstable = 3
+        answer = await one.stub.Pause(pb.PauseRequest(change=change(), selection=billing()))
+        assert answer.changed.confirmed
+        assert len(answer.changed.instances) == 2
+
+
+async def test_a_member_that_has_not_said_where_it_is_keeps_a_change_unconfirmed() -> None:
+    async with served(confirm_timeout_s=0.3) as (one,):
+        one.daemon.group_peers = [one.daemon.peer, Peer("", "", "")]
+        answer = await one.stub.Pause(pb.PauseRequest(change=change(), selection=billing()))
+        assert not answer.changed.confirmed
+        assert [each.answered for each in answer.changed.instances] == [False, True]
+
+
+@pytest.mark.parametrize("unstable", [True, False])
+async def test_who_is_in_the_group_cannot_be_found_out(unstable: bool) -> None:
+    async with served(confirm_timeout_s=0.3) as (one,):
+        one.daemon.unstable = 1_000 if unstable else 0
+        one.daemon.cluster_error = None if unstable else KafkaUnavailable("gone")
+        answer = await one.stub.Pause(pb.PauseRequest(change=change(), selection=billing()))
+        assert not answer.changed.confirmed
+        assert ("rebalancing" if unstable else "gone") in answer.changed.instances[0].problem
+
+
+async def test_errors_of_the_control_state_are_the_wires() -> None:
+    async with served() as (one,):
+        shared = one.daemon.control.shared
+        for error, status in (
+            (RevisionConflict("expected 3, but it is at revision 7", 7), grpc.StatusCode.FAILED_PRECONDITION),
+            (ControlUnavailable("not now"), grpc.StatusCode.UNAVAILABLE),
+        ):
+            shared.error = error
+            code, words, info, _ = await refused(one.stub.Pause(pb.PauseRequest(change=change(), selection=billing())))
+            assert (code, words, info.reason) == (status, str(error), error.code)
+
+
+async def test_inspect_shows_lanes_and_their_states() -> None:
+    async with served() as (one,):
+        await hold(one, b"a", b"a", b"b", None)
+        answer = await one.stub.Inspect(pb.InspectRequest(selection=billing(), scope=INSTANCE))
+        assert [(lane.head.offset, lane.records, lane.state, lane.blocks_commit) for lane in answer.lanes] == [
+            (0, 2, pb.LANE_STATE_IN_FLIGHT, True),
+            (2, 1, pb.LANE_STATE_IN_FLIGHT, False),
+            (3, 1, pb.LANE_STATE_IN_FLIGHT, False),
+        ]
+        assert not any(lane.HasField("value") for lane in answer.lanes)
+        assert [lane.HasField("key") for lane in answer.lanes] == [True, True, False]
+        blocked = await one.stub.Inspect(pb.InspectRequest(selection=billing(), blocked=True))
+        assert [lane.head.offset for lane in blocked.lanes] == [0]
+        by_key = await one.stub.Inspect(pb.InspectRequest(selection=billing(key=b"b")))
+        assert [lane.head.offset for lane in by_key.lanes] == [2]
+        one.pipe.adapter.crash()
+
+
+async def test_inspect_shows_back_off_with_its_end() -> None:
+    async with served() as (one,):
+        one.pipe.adapter.answer = lambda _: FAILED
+        one.pipe.source.assign(0)
+        one.pipe.source.produce(b"a", b"a")
+        await settled()
+        (lane,) = (await one.stub.Inspect(pb.InspectRequest(selection=billing()))).lanes
+        assert (lane.state, lane.attempts, lane.records) == (pb.LANE_STATE_BACKING_OFF, 1, 2)
+        assert lane.HasField("until")
+        assert "status_500" in lane.last_outcome
+
+
+async def test_pages_show_every_lane_once() -> None:
+    async with served(3) as all_of_them:
+        keys = [b"k%d" % number for number in range(10)]
+        for number, one in enumerate(all_of_them):
+            await hold(one, *keys, partition=number)
+        seen: list[tuple[int, int]] = []
+        request = pb.InspectRequest(selection=billing(), page_size=4)
+        while True:
+            answer = await all_of_them[1].stub.Inspect(request)
+            assert len(answer.lanes) <= 4
+            seen += [(lane.head.partition, lane.head.offset) for lane in answer.lanes]
+            if not answer.next_page_token:
+                break
+            request.page_token = answer.next_page_token
+        assert sorted(seen) == [(partition, offset) for partition in range(3) for offset in range(10)]
+        for one in all_of_them:
+            one.pipe.adapter.crash()
+
+
+async def test_values_need_the_role_and_the_configuration() -> None:
+    asked = pb.InspectRequest(selection=billing(), values=True)
+    async with served(known=tokens(), values=True) as (one,):
+        await hold(one, b"a")
+        code, _, info, _ = await refused(one.stub.Inspect(asked, metadata=bearer("operator")))
+        assert (code, info.reason) == (grpc.StatusCode.PERMISSION_DENIED, "admin.permission_denied")
+        answer = await one.stub.Inspect(asked, metadata=bearer("admin"))
+        assert [lane.value for lane in answer.lanes] == [b"v"]
+        one.pipe.adapter.crash()
+    async with served(known=tokens()) as (one,):
+        code, words, _, _ = await refused(one.stub.Inspect(asked, metadata=bearer("admin")))
+        assert code == grpc.StatusCode.PERMISSION_DENIED
+        assert "values = false" in words
+
+
+async def test_a_watch_goes_on_until_the_service_ends() -> None:
+    async with served() as (one,):
+        watch = one.stub.WatchStatus(pb.WatchStatusRequest(interval=Duration(nanos=500_000_000)))
+        for _ in range(2):
+            assert (await watch.read()).status.subscriptions[0].name == "billing"
+        one.servicer.end()
+        assert await watch.read() is aio.EOF
+
+
+async def test_findings_come_from_all_the_worst_first() -> None:
+    async with served(2) as (one, other):
+        other.daemon.findings = [Finding(ok=False, about="topic orders", text="missing", advice="create it")]
+        one.daemon.findings = [
+            Finding(ok=True, about="kafka", text="well"),
+            Finding(ok=False, works=True, about="dlq", text="weak"),
+        ]
+        answer = await one.stub.Diagnose(pb.DiagnoseRequest())
+        assert [(each.severity, each.instance) for each in answer.findings] == [
+            (pb.SEVERITY_ERROR, other.address),
+            (pb.SEVERITY_WARNING, one.address),
+            (pb.SEVERITY_OK, one.address),
+        ]
+
+
+async def test_the_version_says_where_it_is() -> None:
+    async with served() as (one,):
+        assert (await one.stub.GetVersion(pb.GetVersionRequest())).address == one.address
+
+
+async def test_fields_that_nobody_knows_yet_do_no_harm() -> None:
+    async with served() as (one,):
+        call: Any = one.channel.unary_unary("/mps.admin.v1.Admin/GetStatus")
+        answer = pb.GetStatusResponse.FromString(await call(b"\xfa\x3f\x03new"))
+        assert answer.status.instances
