@@ -20,7 +20,8 @@ from mpsd.listeners.grpc import bounded_server, serving_grpc
 from mpsd.listeners.tokens import Token, Tokens
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import SubscriptionStatistics
-from mpsd.ports import AuditLog, Peer
+from mpsd.ports import Peer
+from mpsd.ports.control import AuditLog
 from tests.fakes.pipeline import Piped, piped
 
 TOKENS = {"viewer": "v" * 20, "operator": "o" * 20, "admin": "a" * 20}

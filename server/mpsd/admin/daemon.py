@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, Protocol
 from mpsd.core.control import EntityKey
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import SubscriptionStatistics
-from mpsd.ports import AuditLog, Peer
+from mpsd.ports import Peer
+from mpsd.ports.control import AuditLog
 
 
 class Daemon(Protocol):

@@ -32,6 +32,8 @@ class Waiting:
 
     def back_off(self, delivery: Delivery, until_s: float) -> None:
         self._sequence += 1
+        if delivery.trouble is not None:
+            delivery.trouble.due_s = until_s
         heappush(self._backing_off, (until_s, self._sequence, delivery))
 
     def take_due(self, now_s: float) -> list[Delivery]:

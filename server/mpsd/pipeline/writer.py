@@ -220,8 +220,6 @@ class Writer:
             case Hold() | Retry() if delivery in self.skips:
                 self.bury(queue, delivery, self.skips[delivery].verdict)
             case Hold(after_s=after_s) | Retry(after_s=after_s):
-                if delivery.trouble is not None:
-                    delivery.trouble.due_s = now_s + after_s
                 queue.charges += isinstance(verdict, Retry)
                 self.retries += isinstance(verdict, Retry)
                 self.withdrawn += isinstance(verdict, Hold)
