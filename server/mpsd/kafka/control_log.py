@@ -22,6 +22,8 @@ from mpsd.ports.control import ControlListener, ControlRecord
 log = logging.getLogger("mpsd.control")
 
 CONNECT_TIMEOUT_S = 15.0
+REQUEST_TIMEOUT_MS = 3_000
+"""A broker that accepts and never answers is given up soon for the next; partitions that were assigned wait for it."""
 REST_MIN_S, REST_MAX_S = 0.2, 5.0
 LOOK_INTERVAL_S = 1.0
 """How late it is noticed that the topic is gone, or cannot be reached."""
@@ -175,18 +177,24 @@ class KafkaControlLog:
             clients = _Clients(self._consumer(), self._consumer(), b"")
             for client in (clients.tail, clients.looker):
                 stack.push_async_callback(stop, client)
-            await asyncio.gather(self._ensure_topic(), clients.tail.start(), clients.looker.start())
-            clients.topic_id = (await topic_ids(clients.looker, [self._settings.topic])).get(self._settings.topic, b"")
+            known = self.position >= 0
+            await asyncio.gather(
+                *([] if known else [self._ensure_topic()]), clients.tail.start(), clients.looker.start()
+            )
+            clients.topic_id = await self._id(clients)
+            if known and not clients.topic_id:  # it is gone, or the broker knows no ids
+                await self._ensure_topic()
+                clients.topic_id = await self._id(clients)
             begin = (await clients.looker.beginning_offsets([self._key]))[self._key]
             end = (await clients.looker.end_offsets([self._key]))[self._key]
             if not end:
                 await self._journal.write([BEGIN])
-        if self.position >= 0 and (self.position > end or clients.topic_id != self._topic_id):
+        if self.position >= 0 and (self.position > end or _differ(clients.topic_id, self._topic_id)):
             extra = {"code": "control.topic_made_anew"}
             log.error("control topic %s is another one than before", self._settings.topic, extra=extra)
             self.position = -1
             self._listener.on_made_anew()
-        self._topic_id = clients.topic_id
+        self._topic_id = clients.topic_id or self._topic_id
         self.position = max(self.position, begin)
         clients.tail.assign([self._key])
         clients.tail.seek(self._key, self.position)
@@ -196,17 +204,20 @@ class KafkaControlLog:
         self._progress.set()
         return clients
 
+    async def _id(self, clients: _Clients) -> bytes:
+        return (await topic_ids(clients.looker, [self._settings.topic])).get(self._settings.topic, b"")
+
     def _consumer(self) -> Any:
         return AIOKafkaConsumer(
             **self._options,
             enable_auto_commit=False,
             auto_offset_reset="none",
             fetch_max_wait_ms=FETCH_WAIT_MS,
-            request_timeout_ms=int(CONNECT_TIMEOUT_S * 1000),
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
 
     async def _ensure_topic(self) -> None:
-        admin = AIOKafkaAdminClient(**self._options)
+        admin = AIOKafkaAdminClient(**self._options, request_timeout_ms=REQUEST_TIMEOUT_MS)
         try:
             await start(admin, self._options)
             weak = await self._settings.own_topic.ensure(admin)
@@ -235,8 +246,14 @@ class KafkaControlLog:
         """Ends, with the reason, when the topic is gone, another one, or cannot be reached."""
         while True:
             await asyncio.sleep(LOOK_INTERVAL_S)
-            ids = await topic_ids(clients.looker, [self._settings.topic])
-            if clients.topic_id and ids.get(self._settings.topic) != clients.topic_id:
-                raise KafkaUnavailable("the topic is gone: somebody deleted it")
+            with suppress(KafkaUnavailable, KafkaRefused), asking("look whether it is there"):  # any broker is asked
+                if clients.topic_id != await self._id(clients):
+                    break
             async with asyncio.timeout(self._settings.write_timeout_s):
                 await clients.looker.end_offsets([self._key])
+        raise KafkaUnavailable(f"control topic {self._settings.topic} is gone: somebody deleted it")
+
+
+def _differ(topic_id: bytes, other: bytes) -> bool:
+    """Whether they are of two topics; nothing is known of one without an id."""
+    return bool(topic_id and other) and topic_id != other
