@@ -26,6 +26,10 @@ listen = "127.0.0.1:{http_port}"
 [stream]
 listen = "127.0.0.1:{stream_port}"
 
+[control]
+topic = "{control}"
+audit_topic = "{audit}"
+
 [shutdown]
 grace_s = 2.0
 
@@ -55,6 +59,8 @@ def configured(stage: Stage, topic: str, group: str, case: Case, http_port: int 
         way=case.way,
         delivery=rest if case.way == "rest" else "",
         dead_letters=stage.dead_letters,
+        control=stage.control,
+        audit=stage.audit,
     )
     return stage.write(f"{group}.toml", text)
 

@@ -51,6 +51,16 @@ class Stage:
         """One topic for all, so that only the first daemon has to make it."""
         return f"{self.name}-dlq"
 
+    @property
+    def control(self) -> str:
+        """As `dead_letters`."""
+        return f"{self.name}-control"
+
+    @property
+    def audit(self) -> str:
+        """As `dead_letters`."""
+        return f"{self.name}-audit"
+
     async def topic_of(self, workload: Workload) -> str:
         """A topic with these records; filled by the first who asks."""
         if workload not in self._filled:
@@ -128,6 +138,6 @@ async def staged(say: Callable[[str], None]) -> AsyncIterator[Stage]:
 
 
 async def _remove_topics(stage: Stage) -> None:
-    for topic in (*stage.made, stage.dead_letters):
+    for topic in (*stage.made, stage.dead_letters, stage.control, stage.audit):
         with suppress(KafkaUnavailable):
             await stage.topics.delete([topic])

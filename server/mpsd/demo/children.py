@@ -108,6 +108,7 @@ listen = "127.0.0.1:0"
 
 [control]
 topic = "{topic}.control"
+audit_topic = "{topic}.audit"
 
 [[subscriptions]]
 name = "orders"

@@ -116,6 +116,6 @@ async def _until_ready(daemon: Child, url: str) -> None:
 
 async def _remove_topics(topics: Topics, topic: str) -> None:
     """Leave an external Kafka as it was, as far as it lets us."""
-    for each in (topic, dead_letter_topic(topic), f"{topic}.control"):
+    for each in (topic, dead_letter_topic(topic), f"{topic}.control", f"{topic}.audit"):
         with contextlib.suppress(KafkaUnavailable):
             await topics.delete([each])
