@@ -10,6 +10,7 @@ from mpsd.core.retry import RetryRules
 from mpsd.pipeline.controls import NO_CONTROL, Control
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
+from mpsd.pipeline.replays import Replaying
 from mpsd.pipeline.settings import Settings
 from mpsd.service.build import pipeline_settings
 from tests.fakes.adapter import FakeAdapter
@@ -37,7 +38,7 @@ def settings(**changes: Any) -> Settings:
 class Piped:
     """A pipeline and what it is connected to."""
 
-    def __init__(self, told: Settings, control: Control = NO_CONTROL) -> None:
+    def __init__(self, told: Settings, control: Control = NO_CONTROL, replaying: Replaying | None = None) -> None:
         self.source = FakeSource()
         self.adapter = FakeAdapter()
         self.sink = FakeDeadLetters()
@@ -50,6 +51,7 @@ class Piped:
             loop_clock(),
             lambda: 1.0,
             control,
+            replaying,
         )
 
     @property
@@ -68,9 +70,11 @@ class Piped:
 
 
 @asynccontextmanager
-async def piped(control: Control = NO_CONTROL, **changes: Any) -> AsyncIterator[Piped]:
+async def piped(
+    control: Control = NO_CONTROL, replaying: Replaying | None = None, **changes: Any
+) -> AsyncIterator[Piped]:
     """Started, joined, and stopped at the end unless the story did so."""
-    made = Piped(settings(**changes), control)
+    made = Piped(settings(**changes), control, replaying)
     await made.pipeline.start()
     await made.joined()
     try:

@@ -5,7 +5,7 @@ Source: the delivery contract, "Dead letters"; the `__dlq.errors.*` names are th
 
 from dataclasses import dataclass
 
-from mpsd.core.delivery import Delivery
+from mpsd.core.delivery import Delivery, ReplayedDelivery
 from mpsd.core.outcome import Rejected, Retryable, Unavailable
 from mpsd.core.retry import Bury
 
@@ -43,9 +43,23 @@ def headers(delivery: Delivery, bury: Bury, sender: Sender) -> list[tuple[str, b
         ("mps-dlq-first-failed-at", trouble.first_failed_at_ms or None if trouble is not None else None),
         ("mps-dlq-last-failed-at", trouble.last_failed_at_ms or None if trouble is not None else None),
         ("mps-dlq-endpoint", sender.endpoint),
-        ("mps-dlq-replays", 0),
+        ("mps-dlq-replays", replays_of(delivery)),
     ]
     added = [(name, str(value).encode()) for name, value in values if value is not None]
     if answered is not None and answered.excerpt:
         added.append(("mps-dlq-excerpt", answered.excerpt))
     return added
+
+
+REPLAYS_HEADER = "mps-replays"
+REPLAY_HEADER = "mps-replay"
+"""What a record carries that a replay wrote to its source topic: how often it was brought back, and by which replay."""
+REPLAYS_DIGITS_MAX = 9
+
+
+def replays_of(delivery: Delivery) -> int:
+    """How often the record was brought back, this time included."""
+    if isinstance(delivery, ReplayedDelivery):
+        return delivery.replays + 1
+    said = [value or b"" for name, value in delivery.record.headers if name == REPLAYS_HEADER]
+    return int(said[-1]) if said and said[-1].isdigit() and len(said[-1]) <= REPLAYS_DIGITS_MAX else 0

@@ -1,5 +1,6 @@
 """A record on its way: one object from the fetch to the verdict, so that the hot path makes no other."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -119,3 +120,36 @@ class Delivery:
     @override
     def __repr__(self) -> str:
         return f"<Delivery {self} attempt={self.attempt}>"
+
+
+class ReplayedDelivery(Delivery):
+    """A record that a replay brought back: in a lane like any other, but of no offset that is to be committed.
+
+    Attributes:
+        letter_offset: of its dead letter, in the dead-letter topic.
+        replays: how often it was brought back before.
+        is_dead_again: it goes to the dead-letter topic once more.
+        on_finished: told once it is accepted or durably dead again.
+    """
+
+    __slots__ = ("is_dead_again", "letter_offset", "on_finished", "replays")
+
+    def __init__(
+        self,
+        record: Record,
+        assignment: Assignment,
+        lane: Lane,
+        size_bytes: int,
+        read_at_s: float,
+        *,
+        replay: str,
+        replays: int,
+        letter_offset: int,
+        on_finished: "Callable[[ReplayedDelivery], None]",
+    ) -> None:
+        super().__init__(record, assignment, lane, size_bytes, read_at_s)
+        self.replay = replay
+        self.replays = replays
+        self.letter_offset = letter_offset
+        self.is_dead_again = False
+        self.on_finished = on_finished

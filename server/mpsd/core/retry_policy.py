@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mpsd.core.breaker import Breaker, BreakerRules
-from mpsd.core.delivery import Delivery, Trouble
+from mpsd.core.delivery import Delivery, ReplayedDelivery, Trouble
 from mpsd.core.lost import LostDeliveries
 from mpsd.core.outcome import Outcome, Retryable, Unavailable, Undeliverable, Withdrawn
 from mpsd.core.record import TopicPartition
@@ -141,9 +141,11 @@ class RetryPolicy:
         self._sick_keys.forget(tp)
 
     def is_expired(self, delivery: Delivery, wall_ms: int) -> bool:
-        """Whether the record is older than `record_age_max_s`; one without a timestamp never is."""
+        """Whether the record is older than `record_age_max_s`; one without a timestamp, or that a replay brought back, never is."""
         age_max_s, timestamp = self._rules.retry.record_age_max_s, delivery.record.timestamp
-        return bool(age_max_s) and timestamp >= 0 and wall_ms - timestamp > age_max_s * 1000
+        if not age_max_s or timestamp < 0 or wall_ms - timestamp <= age_max_s * 1000:
+            return False
+        return not isinstance(delivery, ReplayedDelivery)
 
     def _unavailable(self, delivery: Delivery, trouble: Trouble, outcome: Unavailable, moment: Moment) -> Verdict:
         """Blame the endpoint, unless it kept serving others: then it is this record."""

@@ -1,14 +1,17 @@
 """What operators decided, applied: partitions that wait for it to be known, pauses, limits."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from mpsd.core.control import EntityKey
 from mpsd.core.delivery import Assignment
 from mpsd.core.limits import Limit
 from mpsd.core.pauses import Pause, next_end_ms, stopped
 from mpsd.core.rate import TokenBucket
 from mpsd.core.resets import Reset
+from mpsd.errors import ControlOff
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.pipeline.resets import Resets
 from mpsd.pipeline.writer import UNLIMITED, Writer
@@ -20,8 +23,16 @@ END_LOOK_S_MAX = 60.0
 """The wall clock may be set: the end of a pause is never further from it than this."""
 
 
+Items = Sequence[tuple[EntityKey, Mapping[str, Any] | None]]
+"""Entities and what is to be remembered of them; None: they are gone."""
+
+
 async def _nothing() -> None:
     """There is nothing to be read."""
+
+
+async def _nowhere(_items: Items) -> int:
+    raise ControlOff("there is no control topic")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +42,13 @@ class Control:
     Attributes:
         read_to_end: returns once all that is in the control log at the time of the call is applied, however long it takes.
         waiting_for: why it cannot be read now, in words; empty if it can.
+        record: remembers them all, acknowledged; raises ControlUnavailable or ControlOff.
         is_on: whether there is a control log.
     """
 
     read_to_end: Callable[[], Awaitable[None]] = _nothing
     waiting_for: Callable[[], str] = str
+    record: Callable[[Items], Awaitable[int]] = _nowhere
     is_on: bool = True
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from mpsd.core.dead_letter import Sender, headers
-from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
 from mpsd.core.retry import Bury, RetryRules, backoff_s
 from mpsd.errors import KafkaRefused, KafkaUnavailable, RecordNotHere
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
@@ -74,6 +74,8 @@ class DeadLetterWriter:
 
     def bury(self, queue: PartitionQueue, delivery: Delivery, verdict: Bury) -> None:
         """Take a record over; its lane waits until it is written."""
+        if isinstance(delivery, ReplayedDelivery):
+            delivery.is_dead_again = True
         letter = DeadLetter(
             delivery=delivery,
             disposition=verdict.disposition.value,

@@ -9,11 +9,14 @@ from mpsd.core.delivery import Assignment
 from mpsd.pipeline.committer import RETRY_S, Committer
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
+from mpsd.pipeline.replays import Replays
 from mpsd.ports import Clock, CommitPoint, DeliveryAdapter, RecordSource
 
 log = logging.getLogger("mpsd.pipeline")
 
 LEAVING = "leaving"
+REPORT_S_MIN = 1.0
+"""However long the deliveries took, how far a replay is may take this long to be written."""
 
 
 class Handover:
@@ -33,6 +36,7 @@ class Handover:
         pending: PendingQueue,
         dead_letters: DeadLetterWriter,
         committer: Committer,
+        replays: Replays | None,
         forget: Callable[[Assignment], None],
         on_ended: Callable[[asyncio.Task[None]], None],
         clock: Clock,
@@ -51,6 +55,7 @@ class Handover:
         self._pending = pending
         self._dead_letters = dead_letters
         self._committer = committer
+        self._replays = replays
         self._forget = forget
         self._on_ended = on_ended
         self._clock = clock
@@ -99,6 +104,7 @@ class Handover:
             await self._committer.commit_all([assignment])
             if self._is_committed(queue) or self._clock.monotonic_s() >= deadline_s:
                 break
+        await self._report_replay(assignment, deadline_s)
         if self._pending.queues.get(assignment) is not queue:
             return
         self._tasks.pop(assignment, None)
@@ -113,6 +119,7 @@ class Handover:
         deadline_s = self._clock.monotonic_s() + self._drain_timeout_s
         await self._adapter.revoke(assignment, self._drain_timeout_s)
         await self._dead_letters.settled([assignment], deadline_s - self._clock.monotonic_s())
+        await self._report_replay(assignment, deadline_s)
         while self._pending.queues.get(assignment) is queue:
             if await self._committer.commit_at(assignment, point, partial(self._forget, assignment)):
                 self._tasks.pop(assignment, None)
@@ -123,6 +130,10 @@ class Handover:
                 self._source.release([assignment])
                 return
             await asyncio.sleep(RETRY_S)
+
+    async def _report_replay(self, assignment: Assignment, deadline_s: float) -> None:
+        if self._replays is not None:
+            await self._replays.hand_on(assignment, max(REPORT_S_MIN, deadline_s - self._clock.monotonic_s()))
 
     @staticmethod
     def _is_committed(queue: PartitionQueue) -> bool:

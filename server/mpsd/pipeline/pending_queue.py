@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from typing_extensions import override
 
-from mpsd.core.delivery import Assignment, Delivery, Trouble
+from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery, Trouble
 from mpsd.core.lanes import Lanes
 from mpsd.core.offset_map import NO_BOUND
 from mpsd.core.offset_tracker import OffsetTracker, next_offset_after
@@ -152,7 +152,7 @@ class PendingQueue:
             on_ready: a partition has a lane that may deliver.
             on_room: a partition that was full may be read again.
         """
-        self._ordering = ordering
+        self.ordering = ordering
         self.records_max = records_max
         self._bytes_max = bytes_max
         self._budget = budget
@@ -199,7 +199,7 @@ class PendingQueue:
         tracker, lanes, unfinished = queue.tracker, queue.lanes, queue.tracker.unfinished
         records = self._mappable(queue, records)
         assignment, records_max, bytes_max = queue.assignment, self.records_max, self.bytes_max
-        by_key, lane_of = self._ordering.by == "key", self._ordering.lane
+        by_key, lane_of = self.ordering.by == "key", self.ordering.lane
         taken, pending_bytes, replay_end = 0, queue.bytes, queue.replay_end
         for record in records:
             offset = record.offset
@@ -227,10 +227,20 @@ class PendingQueue:
             self._on_ready(queue)
         return taken
 
+    def inject(self, queue: PartitionQueue, delivery: ReplayedDelivery) -> None:
+        """Append a record that a replay brings back; see to its bound before, as it takes its bytes like any other."""
+        queue.bytes += delivery.size_bytes
+        queue.lanes.add(delivery)
+        if queue.lanes.ready and not queue.in_turn:
+            self._on_ready(queue)
+
     def finish(self, queue: PartitionQueue, delivery: Delivery) -> None:
         """The record is accepted or durably dead-lettered: its offset is done and its lane goes on."""
-        tracker, lanes = queue.tracker, queue.lanes
-        tracker.finished(delivery.record.offset)
+        lanes = queue.lanes
+        if delivery.replay is not None and isinstance(delivery, ReplayedDelivery):
+            delivery.on_finished(delivery)
+        else:
+            queue.tracker.finished(delivery.record.offset)
         queue.bytes -= delivery.size_bytes
         lanes.settled(delivery)
         if lanes.ready and not queue.in_turn:

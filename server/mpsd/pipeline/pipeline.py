@@ -14,10 +14,12 @@ from mpsd.pipeline.committer import Committer
 from mpsd.pipeline.controls import NO_CONTROL, Control, Controls
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.handover import Handover
+from mpsd.pipeline.lease_guard import guard_lease
 from mpsd.pipeline.offset_maps import OffsetMaps
 from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from mpsd.pipeline.reader import Reader
+from mpsd.pipeline.replays import Replaying, Replays
 from mpsd.pipeline.resets import Resets
 from mpsd.pipeline.settings import Settings
 from mpsd.pipeline.skips import Skips
@@ -27,8 +29,6 @@ from mpsd.ports import SYSTEM_CLOCK, Clock, DeadLetterSink, DeliveryAdapter, Lan
 
 log = logging.getLogger("mpsd.pipeline")
 
-LEASE_GUARD_S = 0.25
-"""How often the lease is looked at before it is about to end."""
 COMMIT_S_MIN = 1.0
 """However long deliveries took to finish, the last commit gets this time."""
 
@@ -51,6 +51,7 @@ class Pipeline:
         clock: Clock = SYSTEM_CLOCK,
         draw: Callable[[], float] = random.random,
         control: Control = NO_CONTROL,
+        replaying: Replaying | None = None,
     ) -> None:
         self.settings = settings
         self._source = source
@@ -83,6 +84,7 @@ class Pipeline:
         )
         self.committer = Committer(settings.name, source, self.pending, self.maps, settings.commit_interval_s)
         self._skips = Skips(self.pending, self.writer, self._dead_letters)
+        self.replays = Replays(settings, replaying, self.pending, source.lease_left_s, clock) if replaying else None
         self._tasks: list[asyncio.Task[None]] = []
         self._handover = Handover(
             settings.name,
@@ -92,6 +94,7 @@ class Pipeline:
             self.pending,
             self._dead_letters,
             self.committer,
+            self.replays,
             self._forget,
             self._on_task_done,
             clock,
@@ -112,8 +115,13 @@ class Pipeline:
             asyncio.create_task(self._join_and_read(), name=f"{self.settings.name} reader"),
             asyncio.create_task(self._dead_letters.run(), name=f"{self.settings.name} dead letters"),
             asyncio.create_task(self.committer.run(), name=f"{self.settings.name} committer"),
-            asyncio.create_task(self._guard_lease(), name=f"{self.settings.name} lease"),
+            asyncio.create_task(
+                guard_lease(self.settings.name, self._source, self.adapter, self.pending, self.writer),
+                name=f"{self.settings.name} lease",
+            ),
         ]
+        if self.replays is not None:
+            self._tasks.append(asyncio.create_task(self.replays.run(), name=f"{self.settings.name} replays"))
         for task in self._tasks:
             task.add_done_callback(self._on_task_done)
 
@@ -132,6 +140,8 @@ class Pipeline:
         await self.committer.commit_all(
             list(self.pending.queues), max(COMMIT_S_MIN, deadline_s - self._clock.monotonic_s())
         )
+        if self.replays is not None:
+            await self.replays.stop(max(COMMIT_S_MIN, deadline_s - self._clock.monotonic_s()))
         await self._handover.stop()
         await self.controls.stop()
         for task in self._tasks:
@@ -185,6 +195,8 @@ class Pipeline:
     def on_share(self, share: float) -> None:
         """See `AssignmentListener`."""
         self.controls.on_share(share)
+        if self.replays is not None:
+            self.replays.on_share(share)
 
     def on_peers(self, peers: Sequence[Peer]) -> None:
         """See `AssignmentListener`."""
@@ -212,24 +224,14 @@ class Pipeline:
             self.state, self.reason = "running", ""
         await self.reader.run()
 
-    async def _guard_lease(self) -> None:
-        """A delivery ends with its lease, not a moment later: somebody else may start the next of its key then."""
-        while True:
-            left_s = self._source.lease_left_s()
-            await asyncio.sleep(left_s if 0 < left_s < LEASE_GUARD_S else LEASE_GUARD_S)
-            if self.writer.in_flight and self._source.lease_left_s() <= 0:
-                extra = {"code": "partition.lease_over", "subscription": self.settings.name}
-                log.warning(
-                    "membership not confirmed in time: deliveries in flight are aborted and made again", extra=extra
-                )
-                await asyncio.gather(*(self.adapter.revoke(assignment, 0.0) for assignment in self.pending.queues))
-
     def _forget(self, assignment: Assignment) -> None:
         self.pending.discard(assignment)
         self.reader.forget(assignment)
         self.writer.forget(assignment)
         self._dead_letters.forget(assignment)
         self.committer.forget(assignment)
+        if self.replays is not None:
+            self.replays.forget(assignment)
         self.writer.wake()
 
     def _on_ready(self, queue: PartitionQueue) -> None:
@@ -245,13 +247,9 @@ class Pipeline:
             return
         self.state, self.reason = "failed", str(error)
         code = error.code if isinstance(error, MpsError) else "internal"
-        log.error(
-            "%s ended: %s",
-            task.get_name(),
-            error,
-            exc_info=None if isinstance(error, MpsError) else error,
-            extra={"code": code, "subscription": self.settings.name},
-        )
+        extra = {"code": code, "subscription": self.settings.name}
+        trace = None if isinstance(error, MpsError) else error
+        log.error("%s ended: %s", task.get_name(), error, exc_info=trace, extra=extra)
 
     def statistics(self) -> SubscriptionStatistics:
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()

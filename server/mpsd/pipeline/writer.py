@@ -120,7 +120,7 @@ class Writer:
         if isinstance(outcome, Delivered):
             self.outcomes["delivered"] += 1
             self._policy.succeeded(delivery)
-            if (timestamp := delivery.record.timestamp) >= 0:
+            if delivery.replay is None and (timestamp := delivery.record.timestamp) >= 0:
                 self.end_to_end_latency.observe(max(0.0, self._wall_s() - timestamp / 1000))
             self._pending.finish(queue, delivery)
             if self.skips and (skip := self.skips.pop(delivery, None)) is not None:

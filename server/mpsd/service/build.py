@@ -25,6 +25,7 @@ from mpsd.pipeline.pending_queue import PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.settings import Settings
 from mpsd.ports import NOWHERE, DeliveryAdapter, Peer
+from mpsd.service.build_replays import replaying
 
 Watched = Callable[[DeliveryAdapter], DeliveryAdapter]
 """What an adapter is wrapped in by who wants to see each delivery."""
@@ -65,6 +66,7 @@ def _pipeline(
         KafkaDeadLetters(dead_letter_settings(subscription), options),
         budget,
         control=control,
+        replaying=replaying(config, subscription, options, control),
     )
 
 

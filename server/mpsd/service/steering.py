@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from functools import partial
 
-from mpsd.core import limits, pauses, resets
+from mpsd.core import limits, pauses, replay_book, resets
 from mpsd.core.control import Entity, EntityKey
 from mpsd.pipeline.controls import Control
 from mpsd.pipeline.pipeline import Pipeline
@@ -12,15 +12,19 @@ from mpsd.service.control import ControlPlane
 
 def asked_of(plane: ControlPlane) -> Control:
     """What pipelines ask of the control state."""
-    return Control(read_to_end=plane.must_read_to_end, waiting_for=plane.waiting_for, is_on=plane.is_on)
+    return Control(
+        read_to_end=plane.must_read_to_end, waiting_for=plane.waiting_for, record=plane.record, is_on=plane.is_on
+    )
 
 
 def steer(plane: ControlPlane, pipelines: Iterable[Pipeline]) -> None:
-    """Tell each pipeline of the pauses, limits and resets of its subscription from now on."""
+    """Tell each pipeline of the pauses, limits, resets and replays of its subscription from now on."""
     for pipeline in pipelines:
         plane.listen(pauses.KIND, partial(_on_pause, plane, pipeline))
         plane.listen(limits.KIND, partial(_on_limit, pipeline))
         plane.listen(resets.KIND, partial(_on_reset, pipeline))
+        for kind in replay_book.KINDS:
+            plane.listen(kind, partial(_on_replay, pipeline))
 
 
 def _on_pause(plane: ControlPlane, pipeline: Pipeline, key: EntityKey, _: Entity | None) -> None:
@@ -43,3 +47,9 @@ def _on_reset(pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None
     settings = pipeline.settings
     if key == resets.entity_key(settings.sender.group, settings.name):
         pipeline.controls.set_reset(resets.parse(entity) if entity is not None else None)
+
+
+def _on_replay(pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None:
+    replays = pipeline.replays
+    if replays is not None and replays.book.on_entity(key, entity):
+        replays.wake()

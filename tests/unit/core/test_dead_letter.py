@@ -1,8 +1,8 @@
 from mpsd.core.dead_letter import REASON_CHARACTERS_MAX, Sender, headers
-from mpsd.core.delivery import Delivery, Trouble
+from mpsd.core.delivery import Delivery, ReplayedDelivery, Trouble
 from mpsd.core.outcome import Outcome, Retryable
 from mpsd.core.retry import Bury, Disposition
-from tests.fakes.records import PRODUCED_MS, TOO_WIDE, assigned, delivery
+from tests.fakes.records import PRODUCED_MS, TOO_WIDE, Row, assigned, delivery
 
 SENDER = Sender(subscription="billing", group="billing-group", endpoint="http://billing:8000/orders")
 BURY = Bury(disposition=Disposition.ATTEMPTS_EXHAUSTED, reason="failed")
@@ -52,3 +52,18 @@ def test_without_an_answer_there_is_no_status() -> None:
 def test_a_long_reason_is_cut() -> None:
     said = dict(headers(delivery(), Bury(disposition=Disposition.REJECTED, reason="é" * 5000), SENDER))
     assert said["mps-dlq-reason"].decode() == "é" * REASON_CHARACTERS_MAX
+
+
+def test_one_that_a_replay_brought_back_counts_one_more() -> None:
+    row = Row(offset=1842)
+    brought = ReplayedDelivery(
+        row, assigned(), b"a", 1, 0.0, replay="r1", replays=1, letter_offset=7, on_finished=lambda _: None
+    )
+    assert dict(headers(brought, BURY, SENDER))["mps-dlq-replays"] == b"2"
+    assert not brought.is_dead_again
+
+
+def test_one_that_a_replay_wrote_to_its_topic_says_itself_how_often() -> None:
+    for value, count in ((b"2", b"2"), (b"nonsense", b"0"), (None, b"0"), (b"9" * 10, b"0")):
+        made = Delivery(Row(headers=[("mps-replays", b"9"), ("mps-replays", value)]), assigned(), b"a", 1)
+        assert dict(headers(made, BURY, SENDER))["mps-dlq-replays"] == count

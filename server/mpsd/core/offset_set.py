@@ -1,0 +1,83 @@
+"""Offsets of a dead-letter partition that replays have settled: not offered again.
+
+As text: base64 of the runs' shortest code (`run_codes`), relative to the lowest offset that the topic still has.
+"""
+
+from base64 import b64decode, b64encode
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+
+from typing_extensions import override
+
+from mpsd.core.byte_reader import ByteReader, Malformed
+from mpsd.core.offset_tracker import Run, next_offset_after
+from mpsd.core.run_codes import decode_runs, encode_runs
+
+END_MAX = 1 << 63
+
+
+class OffsetSet:
+    """Offsets in runs that ascend and do not touch.
+
+    Attributes:
+        base: nothing below it is remembered, as the topic has it no more.
+    """
+
+    __slots__ = ("_starts", "_stops", "base")
+
+    def __init__(self, base: int = 0, runs: Iterable[Run] = ()) -> None:
+        self.base = base
+        kept = [run for run in runs if run.stop > base]
+        self._starts = [max(run.start, base) for run in kept]
+        self._stops = [run.stop for run in kept]
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        return [Run(*pair) for pair in zip(self._starts, self._stops, strict=True)]
+
+    def __contains__(self, offset: int) -> bool:
+        at = bisect_right(self._starts, offset)
+        return at > 0 and offset < self._stops[at - 1]
+
+    def add(self, offset: int) -> None:
+        """Remember it; below the base, or known already, it changes nothing."""
+        if offset < self.base or offset in self:
+            return
+        starts, stops, stop = self._starts, self._stops, next_offset_after(offset)
+        at = bisect_right(starts, offset)
+        joins_left = at > 0 and stops[at - 1] == offset
+        joins_right = at < len(starts) and starts[at] == stop
+        if joins_left and joins_right:
+            stops[at - 1] = stops[at]
+            del starts[at], stops[at]
+        elif joins_left:
+            stops[at - 1] = stop
+        elif joins_right:
+            starts[at] = offset
+        else:
+            starts.insert(at, offset)
+            stops.insert(at, stop)
+
+    def clip(self, base: int) -> None:
+        """Forget what lies below, where the topic now begins."""
+        if base > self.base:
+            clipped = OffsetSet(base, self.runs)
+            self.base, self._starts, self._stops = base, clipped._starts, clipped._stops
+
+    def text(self) -> str:
+        return b64encode(encode_runs(self.base, self.runs)).decode()
+
+    @override
+    def __repr__(self) -> str:
+        return f"<OffsetSet base={self.base} runs={len(self._starts)}>"
+
+
+def parse_offsets(base: int, text: str) -> OffsetSet | None:
+    """What `OffsetSet.text` wrote with this base; None for anything else."""
+    try:
+        reader = ByteReader(b64decode(text, validate=True))
+        runs = decode_runs(reader, base)
+        reader.end()
+    except (ValueError, Malformed):
+        return None
+    return OffsetSet(base, runs) if not runs or runs[-1].stop < END_MAX else None

@@ -1,0 +1,129 @@
+"""What the control topic says of one subscription's replays: its tasks, and how far the owners have come with each."""
+
+from typing_extensions import override
+
+from mpsd.core.control import Entity, EntityKey
+from mpsd.core.offset_set import OffsetSet
+from mpsd.core.record import TopicPartition
+from mpsd.core.replay import KIND, ReplayState, ReplayTask, parse_task
+from mpsd.core.replay_progress import (
+    PROGRESS_KIND,
+    PROGRESS_PARTS,
+    REPLAYED_KIND,
+    REPLAYED_PARTS,
+    Progress,
+    Total,
+    parse_progress,
+    parse_replayed,
+    total,
+)
+
+KINDS = (KIND, PROGRESS_KIND, REPLAYED_KIND)
+Reported = tuple[str, TopicPartition]
+"""A task and a source partition."""
+Place = tuple[TopicPartition, int]
+"""A source partition, and the dead-letter partition that has its records."""
+
+
+class ReplayBook:
+    """Keeps the tasks of a subscription and what their owners report.
+
+    Takes: entities as they change; records of others, and what cannot be read, are passed over.
+    Gives: tasks in the order in which they were started.
+    Holds at most: what the control state holds.
+
+    Attributes:
+        tasks: by id.
+        overridden: reports that an owner of an older epoch wrote over; whoever owns the partition writes its own again.
+        settled_bytes: how much text the settled offsets of a place took when they were last written.
+    """
+
+    def __init__(self, group: str, subscription: str) -> None:
+        self._group = group
+        self._subscription = subscription
+        self.tasks: dict[str, ReplayTask] = {}
+        self._reports: dict[str, dict[TopicPartition, Progress]] = {}
+        self._settled: dict[Place, OffsetSet] = {}
+        self.settled_bytes: dict[Place, int] = {}
+        self.overridden: set[Reported] = set()
+
+    def on_entity(self, key: EntityKey, entity: Entity | None) -> bool:
+        """An entity has changed, None: it is gone; whether a task has."""
+        if key[0] != self._group or key[2:3] != (self._subscription,):
+            return False
+        match key[1]:
+            case "replay":
+                return self._on_task(key, entity)
+            case "replay-progress" if len(key) == PROGRESS_PARTS and key[5].isdecimal():
+                self._on_report(key[3], TopicPartition(key[4], int(key[5])), entity)
+            case "replayed" if len(key) == REPLAYED_PARTS and key[4].isdecimal() and key[5].isdecimal():
+                self._on_settled((TopicPartition(key[3], int(key[4])), int(key[5])), entity)
+            case _:
+                pass
+        return False
+
+    def running(self) -> list[ReplayTask]:
+        """Those that are not paused or over; the oldest first."""
+        return sorted(
+            (task for task in self.tasks.values() if task.state is ReplayState.RUNNING),
+            key=lambda task: (task.started_at_ms, task.id),
+        )
+
+    def report(self, task: str, source: TopicPartition) -> Progress | None:
+        return self._reports.get(task, {}).get(source)
+
+    def see_report(self, task: str, source: TopicPartition, progress: Progress) -> None:
+        """An owner has written it; one of an older epoch, or of a moment before, changes nothing."""
+        known = self.report(task, source)
+        if known is not None and progress.epoch < known.epoch:
+            self.overridden.add((task, source))
+        if known is None or _rank(progress) >= _rank(known):
+            self._reports.setdefault(task, {})[source] = progress
+
+    def settled(self, place: Place) -> OffsetSet:
+        """What replays have settled of a dead-letter partition; the caller's own to add to."""
+        known = self._settled.get(place)
+        return OffsetSet() if known is None else OffsetSet(known.base, known.runs)
+
+    def see_settled(self, place: Place, settled: OffsetSet, size: int) -> None:
+        """It was written."""
+        self._settled[place] = OffsetSet(settled.base, settled.runs)
+        self.settled_bytes[place] = size
+
+    def total(self, task: ReplayTask) -> Total:
+        return total(task, self._reports.get(task.id, {}))
+
+    def reported(self, task: str) -> list[TopicPartition]:
+        """The source partitions of which there is a report."""
+        return list(self._reports.get(task, {}))
+
+    def _on_task(self, key: EntityKey, entity: Entity | None) -> bool:
+        if entity is None:
+            self._reports.pop(key[-1], None)
+            return self.tasks.pop(key[-1], None) is not None
+        task = parse_task(key, entity)
+        if task is not None:
+            self.tasks[task.id] = task
+        return task is not None
+
+    def _on_report(self, task: str, source: TopicPartition, entity: Entity | None) -> None:
+        if entity is None:
+            self._reports.get(task, {}).pop(source, None)
+        elif (progress := parse_progress(entity.document)) is not None:
+            self.see_report(task, source, progress)
+
+    def _on_settled(self, place: Place, entity: Entity | None) -> None:
+        if entity is None:
+            self._settled.pop(place, None)
+            self.settled_bytes.pop(place, None)
+        elif (found := parse_replayed(entity.document)) is not None:
+            self.see_settled(place, found, len(entity.document["offsets"]))
+
+    @override
+    def __repr__(self) -> str:
+        return f"<ReplayBook {self._subscription} tasks={len(self.tasks)} running={len(self.running())}>"
+
+
+def _rank(progress: Progress) -> tuple[int, int, int]:
+    """Within an epoch an owner only comes further; its own report, read back late, must not undo a later one."""
+    return progress.epoch, progress.next_offset, progress.counts.succeeded + progress.counts.failed

@@ -1,0 +1,249 @@
+"""Replays of dead letters, as far as they concern the partitions that are here."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mpsd.core.control import EntityKey
+from mpsd.core.delivery import Assignment
+from mpsd.core.rate import TokenBucket
+from mpsd.core.record import TopicPartition
+from mpsd.core.replay import ReplayState, ReplayTask
+from mpsd.core.replay_book import ReplayBook
+from mpsd.core.replay_progress import progress_key, replayed_document, replayed_key
+from mpsd.errors import ControlOff, ControlUnavailable
+from mpsd.pipeline.controls import UNREAD, Items
+from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
+from mpsd.pipeline.replay_run import DeadLetterLog, Means, ReplayRun, Republisher
+from mpsd.pipeline.settings import Settings
+from mpsd.ports import Clock
+
+log = logging.getLogger("mpsd.replay")
+
+RETRY_S = 0.1
+"""Rest between two tries of a report that somebody waits for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaying:
+    """What a subscription replays with.
+
+    Attributes:
+        topic: its dead-letter topic.
+        replays_max: what came back so often is quarantined.
+        replayed_bytes_max: of what is remembered of a source partition.
+        record: writes to the control topic; raises ControlUnavailable or ControlOff.
+    """
+
+    topic: str
+    log: DeadLetterLog
+    republisher: Republisher
+    replays_max: int
+    replayed_bytes_max: int
+    record: Callable[[Items], Awaitable[int]]
+
+
+class Replays:
+    """Runs the oldest task that is not done on each partition, and reports how far it is.
+
+    Takes: tasks and reports, by way of the book.
+    Gives: records to the lanes of their partitions; reports to the control topic.
+    Holds at most: one run for each assigned partition.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        replaying: Replaying,
+        pending: PendingQueue,
+        lease_left_s: Callable[[], float],
+        clock: Clock,
+    ) -> None:
+        self.book = ReplayBook(settings.sender.group, settings.name)
+        self._interval_s = settings.commit_interval_s
+        self._rules = replaying
+        self._means = Means(
+            topic=replaying.topic,
+            subscription=settings.name,
+            replays_max=replaying.replays_max,
+            log=replaying.log,
+            republisher=replaying.republisher,
+            pending=pending,
+            may_write=lambda: lease_left_s() > 0,
+            monotonic_s=clock.monotonic_s,
+        )
+        self._monotonic_s, self._wall_s = clock.monotonic_s, clock.wall_s
+        self._runs: dict[Assignment, ReplayRun] = {}
+        self._buckets: dict[str, TokenBucket] = {}
+        self._share = 1.0
+        self._due = asyncio.Event()
+        self._one = asyncio.Lock()
+        self._is_stopping = False
+
+    def wake(self) -> None:
+        """A task has changed."""
+        self._due.set()
+
+    def on_share(self, share: float) -> None:
+        """See `AssignmentListener`."""
+        self._share = share
+        for task, bucket in self._buckets.items():
+            if (known := self.book.tasks.get(task)) is not None:
+                bucket.set_rate(self._rate(known), self._monotonic_s())
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval_s):
+                    await self._due.wait()
+            self._due.clear()
+            if self._runs or self.book.overridden or self.book.running():
+                await self._look()
+
+    async def hand_on(self, assignment: Assignment, timeout_s: float) -> None:
+        """The partition leaves: report how far it is, so that the next owner repeats nothing."""
+        if (run := self._runs.get(assignment)) is None:
+            return
+        await run.halt()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, timeout_s)):
+                while run.is_dirty:
+                    if not await self._report([run]):
+                        await asyncio.sleep(RETRY_S)
+
+    def forget(self, assignment: Assignment) -> None:
+        """The partition is no longer ours."""
+        if (run := self._runs.pop(assignment, None)) is not None:
+            run.abandon()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Report all for the last time."""
+        self._is_stopping = True
+        await asyncio.gather(*(self.hand_on(assignment, timeout_s) for assignment in list(self._runs)))
+        await self._means.log.close()
+        await self._means.republisher.close()
+
+    async def _look(self) -> None:
+        for run in self._runs.values():
+            known = self.book.tasks.get(run.task.id)
+            if known is None or known.state is not ReplayState.RUNNING:
+                run.end()
+        await self._report([run for run in self._runs.values() if run.is_dirty])
+        await self._report_overridden()
+        for assignment, run in list(self._runs.items()):
+            if (trouble := run.trouble()) is not None:
+                raise trouble
+            if run.failure:
+                await self._conclude(run.task, ReplayState.FAILED, run.failure)
+            if run.is_through and not run.is_dirty:
+                del self._runs[assignment]
+        for task in self.book.running():
+            if self.book.total(task).is_done:
+                await self._conclude(task, ReplayState.DONE, "")
+        if not self._is_stopping:
+            self._begin()
+        for gone in self._buckets.keys() - {task.id for task in self.book.running()}:
+            del self._buckets[gone]
+
+    def _begin(self) -> None:
+        """A run for each partition that has none and is known not to be anybody else's."""
+        running = self.book.running()
+        for assignment, queue in self._means.pending.queues.items():
+            if assignment in self._runs or queue.is_leaving or UNREAD in queue.causes:
+                continue
+            for task in running:
+                report = self.book.report(task.id, assignment.tp)
+                if (report is None or not report.done) and assignment.tp in set(task.partitions()):
+                    self._runs[assignment] = self._started(task, queue)
+                    break
+
+    def _started(self, task: ReplayTask, queue: PartitionQueue) -> ReplayRun:
+        source = queue.assignment.tp
+        if task.id not in self._buckets:
+            self._buckets[task.id] = TokenBucket(self._rate(task), self._monotonic_s())
+        settled = self.book.settled((source, task.dead_letter_partition(source)))
+        report = self.book.report(task.id, source)
+        return ReplayRun(task, queue, report, settled, self._buckets[task.id], self._means)
+
+    def _rate(self, task: ReplayTask) -> float | None:
+        rate = task.plan.rate_max_per_s
+        return rate * self._share if rate else None
+
+    async def _report(self, runs: Sequence[ReplayRun]) -> bool:
+        """Write how far these are; what is settled first, so that it is not offered again if only half is written."""
+        if not runs:
+            return True
+        if not self._means.may_write():
+            return False
+        async with self._one:
+            items: list[tuple[EntityKey, Mapping[str, Any] | None]] = []
+            written = []
+            for run in runs:
+                run.is_dirty = False
+                progress, settled = run.progress(), replayed_document(run.settled, run.queue.assignment.epoch)
+                size = len(settled["offsets"])
+                if size > self._rules.replayed_bytes_max:
+                    run.end()
+                    run.failure = (
+                        f"what was replayed of {run.source} takes more than control.replayed_bytes_max to remember"
+                    )
+                else:
+                    items.append((replayed_key(run.task, run.source, run.number), settled))
+                items.append((progress_key(run.task, run.source), progress.document()))
+                written.append((run, progress, size))
+            if not await self._record(items):
+                for run in runs:
+                    run.is_dirty = True
+                return False
+            for run, progress, size in written:
+                self.book.see_report(run.task.id, run.source, progress)
+                self.book.see_settled((run.source, run.number), run.settled, size)
+        return True
+
+    async def _report_overridden(self) -> None:
+        """A member that has lost the partition wrote over the report of ours: write ours again."""
+        ours = {assignment.tp for assignment in self._means.pending.queues}
+        for task_id, source in list(self.book.overridden):
+            self.book.overridden.discard((task_id, source))
+            task, report = self.book.tasks.get(task_id), self.book.report(task_id, source)
+            if source in ours and task is not None and report is not None:
+                await self._record([(progress_key(task, source), report.document())])
+
+    async def _conclude(self, task: ReplayTask, state: ReplayState, reason: str) -> None:
+        """Several may do so at once, and say the same."""
+        known = self.book.tasks.get(task.id)
+        if known is None or known.state.is_over:
+            return
+        ended = replace(known, state=state, reason=reason, ended_at_ms=int(self._wall_s() * 1000))
+        if await self._record([(ended.key, ended.document())]):
+            self.book.tasks[task.id] = ended
+            code = "replay.failed" if state is ReplayState.FAILED else "replay.done"
+            extra = {"code": code, "subscription": self._means.subscription}
+            log.log(
+                logging.ERROR if reason else logging.INFO, "replay %s is %s%s", task.id, state.value,
+                f": {reason}" if reason else "", extra=extra,
+            )  # fmt: skip
+
+    async def _record(self, items: Items) -> bool:
+        try:
+            await self._rules.record(items)
+        except (ControlUnavailable, ControlOff) as error:
+            extra = {"code": error.code, "subscription": self._means.subscription}
+            log.warning("progress of replays cannot be written now: %s; it is tried again", error, extra=extra)
+            return False
+        return True
+
+    def sources(self) -> list[TopicPartition]:
+        """The partitions that replay something now."""
+        return [run.source for run in self._runs.values()]
+
+    def statistics(self) -> dict[str, int | float | str]:
+        return {
+            "runs": len(self._runs),
+            "outstanding": sum(run.outstanding for run in self._runs.values()),
+            "tasks_running": len(self.book.running()),
+        }

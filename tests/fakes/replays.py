@@ -1,0 +1,126 @@
+"""A dead-letter topic, a control topic and a producer in memory, for replays."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mpsd.core.control import ControlState, EntityKey, key_bytes, value_bytes
+from mpsd.core.dead_letter import Sender, headers
+from mpsd.core.delivery import ReplayedDelivery, Trouble
+from mpsd.core.outcome import Outcome
+from mpsd.core.record import LogBounds, LogPart
+from mpsd.core.replay_book import KINDS, ReplayBook
+from mpsd.core.retry import Bury, Disposition
+from mpsd.errors import ControlUnavailable, DeadLetterTopicGone
+from tests.fakes.records import POISON, PRODUCED_MS, Row, assigned, delivery
+
+SENDER = Sender(subscription="billing", group="billing", endpoint="http://127.0.0.1:8000/orders")
+
+
+def letter(
+    offset: int,
+    source_offset: int,
+    key: bytes | None = b"a",
+    *,
+    partition: int = 0,
+    replays: int = 0,
+    last: Outcome = POISON,
+    number: int = 0,
+    sender: Sender = SENDER,
+    at_ms: int = PRODUCED_MS,
+) -> Row:
+    """A dead letter as the daemon writes it; `number` is its partition."""
+    dead = delivery(source_offset, key, assigned(partition))
+    dead.trouble = Trouble(attempts=1, last=last)
+    reason = getattr(last, "reason", "")
+    added = headers(dead, Bury(disposition=Disposition.REJECTED, reason=reason), sender)
+    added = [(name, str(replays).encode() if name == "mps-dlq-replays" else value) for name, value in added]
+    return Row(
+        topic="orders.dlq", partition=number, offset=offset, key=key, value=b"v%d" % source_offset,
+        headers=[("own", b"1"), *added], timestamp=at_ms,
+    )  # fmt: skip
+
+
+class FakeDeadLetterLog:
+    """`DeadLetterLog`, whose partitions are lists; holes are allowed."""
+
+    def __init__(self, *rows: Row, partitions: int = 1) -> None:
+        self.rows: dict[int, list[Row]] = {number: [] for number in range(partitions)}
+        for row in rows:
+            self.rows[row.partition].append(row)
+        self.starts = dict.fromkeys(self.rows, 0)
+        self.error: Exception | None = None
+        self.records_max = 1_000
+        self.fetches = 0
+
+    async def bounds(self) -> dict[int, LogBounds]:
+        if self.error is not None:
+            raise self.error
+        return {n: LogBounds(self.starts[n], rows[-1].offset + 1 if rows else 0) for n, rows in self.rows.items()}
+
+    async def fetch(self, partition: int, offset: int, records_max: int) -> LogPart:
+        await asyncio.sleep(0.001)
+        self.fetches += 1
+        if self.error is not None:
+            raise self.error
+        if partition not in self.rows:
+            raise DeadLetterTopicGone("no such partition")
+        if offset < self.starts[partition]:
+            return LogPart((), self.starts[partition])
+        rows = [row for row in self.rows[partition] if row.offset >= max(offset, self.starts[partition])]
+        rows = rows[: min(records_max, self.records_max)]
+        return LogPart(rows, rows[-1].offset + 1 if rows else offset)
+
+    async def close(self) -> None: ...
+
+
+class FakeRepublisher:
+    """`Republisher`."""
+
+    def __init__(self) -> None:
+        self.written: list[ReplayedDelivery] = []
+        self.errors: list[Exception] = []
+
+    async def write(self, deliveries: Sequence[ReplayedDelivery]) -> None:
+        await asyncio.sleep(0.001)
+        if self.errors:
+            raise self.errors.pop()
+        self.written += deliveries
+
+    async def close(self) -> None: ...
+
+
+class FakeControlTopic:
+    """What `ControlPlane.record` does: documents go through bytes, and every book reads them back a moment later."""
+
+    def __init__(self) -> None:
+        self.state = ControlState(["billing"])
+        self.books: list[ReplayBook] = []
+        self.down = False
+        self.writes = 0
+        self._offset = 0
+
+    def follow(self, book: ReplayBook) -> None:
+        """Read all that is there, and go on reading."""
+        self.books.append(book)
+        for kind in KINDS:
+            for key, entity in self.state.of_kind("billing", kind).items():
+                book.on_entity(key, entity)
+
+    async def record(self, items: Sequence[tuple[EntityKey, Mapping[str, Any] | None]]) -> int:
+        await asyncio.sleep(0.001)
+        if self.down:
+            raise ControlUnavailable("down")
+        self.writes += 1
+        for key, document in items:
+            self.put(key, document)
+        return self._offset
+
+    def put(self, key: EntityKey, document: Mapping[str, Any] | None) -> None:
+        self._offset += 1
+        value = None if document is None else value_bytes(json.loads(json.dumps(document)))
+        changed = self.state.apply(self._offset, key_bytes(key), value, (), 0)
+        assert changed == key
+        for book in self.books:
+            book.on_entity(key, self.state.get(key))

@@ -1,0 +1,40 @@
+from base64 import b64encode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpsd.core.byte_reader import number
+from mpsd.core.offset_set import OffsetSet, parse_offsets
+from mpsd.core.offset_tracker import Run
+from mpsd.core.run_codes import Code
+
+
+@given(st.integers(0, 20), st.lists(st.integers(0, 60)), st.integers(0, 70))
+def test_it_is_a_set_of_offsets_from_a_base_on(base: int, offsets: list[int], clipped: int) -> None:
+    made, model = OffsetSet(base), {offset for offset in offsets if offset >= base}
+    for offset in offsets:
+        made.add(offset)
+    assert {offset for offset in range(80) if offset in made} == model
+    assert all(one.stop < other.start for one, other in zip(made.runs, made.runs[1:], strict=False))
+    made.clip(clipped)
+    assert made.base == max(base, clipped)
+    assert {offset for offset in range(80) if offset in made} == {offset for offset in model if offset >= made.base}
+    again = parse_offsets(made.base, made.text())
+    assert again is not None
+    assert again.runs == made.runs
+
+
+def test_it_says_how_much_it_holds() -> None:
+    assert repr(OffsetSet(3, [Run(1, 2), Run(2, 5)])) == "<OffsetSet base=3 runs=1>"
+    assert OffsetSet(3, [Run(1, 5)]).runs == [Run(3, 5)]
+
+
+@pytest.mark.parametrize("text", ["?", "AQ==", b64encode(b"\x09").decode(), b64encode(b"\x00\x00").decode()])
+def test_what_it_did_not_write_is_none(text: str) -> None:
+    assert parse_offsets(0, text) is None
+
+
+def test_offsets_that_cannot_be_are_none() -> None:
+    huge = bytes([Code.RUNS]) + number(1) + number((1 << 63) - 2) + number(5)
+    assert parse_offsets(0, b64encode(huge).decode()) is None

@@ -1,0 +1,81 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mpsd.core.control import Entity, Provenance
+from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord, parse
+from mpsd.core.record import LogBounds, TopicPartition
+from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget, ReplayTask, parse_task, task_key
+from mpsd.core.retry import Disposition
+from tests.fakes.replays import letter
+
+WANTED = DeadLetterFilter(
+    since_ms=1, until_ms=2, dispositions=frozenset({Disposition.HELD}), statuses=frozenset({422}), reason_contains="x",
+    topic="orders", partition=0, key=b"\xff",
+)  # fmt: skip
+PLAN = ReplayPlan(
+    filter=WANTED, target=ReplayTarget.TOPIC, rate_max_per_s=2.5, records_max=7, again=True, include_quarantined=True
+)
+PROVENANCE = Provenance("ann", "fixed", 5, "id", "a:1")
+TASK = ReplayTask(
+    id="r1", group="g", subscription="billing", plan=PLAN, bounds=(LogBounds(3, 9), LogBounds(0, 0)),
+    sources={"orders": 3}, state=ReplayState.PAUSED, reason="wait", started_at_ms=11, ended_at_ms=None, revision=4,
+    provenance=PROVENANCE,
+)  # fmt: skip
+
+
+def entity(**changes: Any) -> Entity:
+    document = json.loads(json.dumps(TASK.document()))
+    return Entity(document={**document, **changes}, revision=4, provenance=PROVENANCE)
+
+
+def test_a_task_is_read_back_as_it_was_written() -> None:
+    found = parse_task(TASK.key, entity())
+    assert found == replace(TASK, bounds=[LogBounds(3, 9), LogBounds(0, 0)])
+    plain = replace(TASK, plan=ReplayPlan(), ended_at_ms=12, state=ReplayState.DONE)
+    again = parse_task(plain.key, Entity(document=plain.document(), revision=4, provenance=PROVENANCE))
+    assert again is not None
+    assert (again.plan, again.ended_at_ms, again.state.is_over) == (ReplayPlan(), 12, True)
+    assert not TASK.state.is_over
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": "asleep"},
+        {"target": "elsewhere"},
+        {"filter": None},
+        {"filter": {"dispositions": "held"}},
+        {"filter": {"dispositions": ["eaten"]}},
+        {"starts": [1]},
+        {"starts": [], "ends": []},
+        {"starts": [9, 9], "ends": [3, 9]},
+        {"sources": {"orders": 0}},
+        {"rate_max_per_s": -1},
+        {"started_at_ms": None},
+    ],
+)
+def test_what_is_no_task_is_none(changes: dict[str, Any]) -> None:
+    assert parse_task(TASK.key, entity(**changes)) is None
+
+
+def test_a_key_of_another_form_is_none() -> None:
+    assert parse_task(("g", "replay", "billing"), entity()) is None
+    assert parse_task(task_key("g", "billing", ""), entity()) is None
+
+
+def test_the_dead_letters_of_a_source_partition_are_in_one_partition() -> None:
+    assert [TASK.dead_letter_partition(source) for source in TASK.partitions()] == [0, 1, 0]
+    assert list(TASK.partitions()) == [TopicPartition("orders", number) for number in range(3)]
+
+
+def test_what_came_back_often_is_quarantined_unless_asked_for() -> None:
+    found = parse(letter(0, 1, replays=3))
+    assert isinstance(found, DeadLetterRecord)
+    assert ReplayPlan().wants(found)
+    assert ReplayPlan().quarantines(found, 3)
+    assert not ReplayPlan().quarantines(found, 4)
+    assert not PLAN.quarantines(found, 3)
+    assert not PLAN.wants(found)

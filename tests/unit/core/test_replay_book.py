@@ -1,0 +1,98 @@
+from dataclasses import replace
+
+from mpsd.core.control import Entity, EntityKey, Provenance
+from mpsd.core.offset_set import OffsetSet
+from mpsd.core.offset_tracker import Run
+from mpsd.core.record import TopicPartition
+from mpsd.core.replay import ReplayState
+from mpsd.core.replay_book import ReplayBook
+from mpsd.core.replay_progress import Counts, Progress, progress_key, replayed_document, replayed_key
+from tests.unit.core.test_replay import TASK
+
+NOBODY = Provenance("", "", 0, "", "")
+SOURCE = TopicPartition("orders", 2)
+REPORT = Progress(epoch=2, next_offset=5, map_text="", counts=Counts(succeeded=1), done=False)
+
+
+def entity(document: object) -> Entity:
+    assert isinstance(document, dict)
+    return Entity(document=document, revision=4, provenance=NOBODY)
+
+
+def book() -> ReplayBook:
+    made = ReplayBook("g", "billing")
+    assert made.on_entity(TASK.key, entity(TASK.document()))
+    return made
+
+
+def test_tasks_run_in_the_order_in_which_they_were_started() -> None:
+    made = book()
+    assert made.running() == []
+    for name, at_ms in (("b", 2), ("a", 2), ("c", 1)):
+        task = replace(TASK, id=name, started_at_ms=at_ms, state=ReplayState.RUNNING)
+        made.on_entity(task.key, entity(task.document()))
+    assert [task.id for task in made.running()] == ["c", "a", "b"]
+    assert repr(made) == "<ReplayBook billing tasks=4 running=3>"
+
+
+def test_what_is_of_others_or_no_task_is_passed_over() -> None:
+    made = book()
+    others: list[EntityKey] = [
+        ("other", "replay", "billing", "x"),
+        ("g", "replay", "audit", "x"),
+        ("g", "pause", "billing", "x"),
+        ("g", "replay-progress", "billing", "r1", "orders", "many"),
+        ("g", "replayed", "billing", "orders", "2", "x"),
+    ]
+    for key in others:
+        assert not made.on_entity(key, entity(TASK.document()))
+    assert not made.on_entity(TASK.key, entity({}))
+    assert list(made.tasks) == ["r1"]
+    assert not made.on_entity(progress_key(TASK, SOURCE), entity({}))
+    assert not made.on_entity(replayed_key(TASK, SOURCE, 0), entity({}))
+    assert made.reported("r1") == []
+
+
+def test_a_task_that_is_gone_takes_its_reports_along() -> None:
+    made = book()
+    made.on_entity(progress_key(TASK, SOURCE), entity(REPORT.document()))
+    assert made.reported("r1") == [SOURCE]
+    assert made.on_entity(TASK.key, None)
+    assert not made.on_entity(TASK.key, None)
+    assert made.report("r1", SOURCE) is None
+
+
+def test_an_older_owner_never_overrides_a_newer_one() -> None:
+    made = book()
+    made.on_entity(progress_key(TASK, SOURCE), entity(REPORT.document()))
+    made.on_entity(progress_key(TASK, SOURCE), entity(replace(REPORT, epoch=1, next_offset=8).document()))
+    assert made.report("r1", SOURCE) == REPORT
+    assert made.overridden == {("r1", SOURCE)}
+    newer = replace(REPORT, epoch=3, next_offset=4)
+    made.on_entity(progress_key(TASK, SOURCE), entity(newer.document()))
+    assert made.report("r1", SOURCE) == newer
+    made.on_entity(progress_key(TASK, SOURCE), None)
+    assert made.report("r1", SOURCE) is None
+
+
+def test_an_own_report_that_is_read_back_late_undoes_nothing() -> None:
+    made = book()
+    later = replace(REPORT, counts=Counts(succeeded=2))
+    made.see_report("r1", SOURCE, later)
+    made.see_report("r1", SOURCE, REPORT)
+    assert made.report("r1", SOURCE) == later
+    assert not made.overridden
+    assert made.total(TASK).counts.succeeded == 2
+
+
+def test_what_is_settled_is_handed_out_as_the_taker_s_own() -> None:
+    made, place = book(), (SOURCE, 0)
+    key, document = replayed_key(TASK, SOURCE, 0), replayed_document(OffsetSet(3, [Run(4, 6)]), 1)
+    assert made.settled(place).runs == []
+    made.on_entity(key, entity(document))
+    assert made.settled_bytes[place] == len(document["offsets"])
+    made.settled(place).add(8)
+    assert made.settled(place).runs == [Run(4, 6)]
+    made.on_entity(key, None)
+    assert made.settled(place).runs == []
+    assert place not in made.settled_bytes
