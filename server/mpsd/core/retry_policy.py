@@ -141,7 +141,7 @@ class RetryPolicy:
         self._sick_keys.forget(tp)
 
     def is_expired(self, delivery: Delivery, wall_ms: int) -> bool:
-        """Whether the record is older than `record_age_max_s`; one without a timestamp, or that a replay brought back, never is."""
+        """Whether the record is older than `record_age_max_s`; one without a timestamp, or of a replay, never is."""
         age_max_s, timestamp = self._rules.retry.record_age_max_s, delivery.record.timestamp
         if not age_max_s or timestamp < 0 or wall_ms - timestamp <= age_max_s * 1000:
             return False

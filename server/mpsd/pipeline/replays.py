@@ -221,12 +221,12 @@ class Replays:
         ended = replace(known, state=state, reason=reason, ended_at_ms=int(self._wall_s() * 1000))
         if await self._record([(ended.key, ended.document())]):
             self.book.tasks[task.id] = ended
-            code = "replay.failed" if state is ReplayState.FAILED else "replay.done"
-            extra = {"code": code, "subscription": self._means.subscription}
-            log.log(
-                logging.ERROR if reason else logging.INFO, "replay %s is %s%s", task.id, state.value,
-                f": {reason}" if reason else "", extra=extra,
-            )  # fmt: skip
+            if state is ReplayState.FAILED:
+                failed = {"code": "replay.failed", "subscription": self._means.subscription}
+                log.error("replay %s is failed: %s", task.id, reason, extra=failed)
+            else:
+                done = {"code": "replay.done", "subscription": self._means.subscription}
+                log.info("replay %s is done", task.id, extra=done)
 
     async def _record(self, items: Items) -> bool:
         try:

@@ -1,7 +1,7 @@
 import pytest
 
 from mpsd.core.breaker import BreakerRules
-from mpsd.core.delivery import Delivery
+from mpsd.core.delivery import Delivery, ReplayedDelivery
 from mpsd.core.outcome import Outcome, Unavailable
 from mpsd.core.retry import Bury, Disposition, Hold, Retry, RetryRules, Verdict
 from mpsd.core.retry_policy import SUSPECT, UNDECIDED, Moment, PolicyRules, RetryPolicy, Suspect, Undecided
@@ -14,6 +14,7 @@ from tests.fakes.records import (
     REFUSED,
     TAKEN_BACK,
     TOO_WIDE,
+    Row,
     assigned,
     delivery,
 )
@@ -355,3 +356,11 @@ def test_a_policy_shows_what_it_thinks() -> None:
     assert policy.statistics() == {
         "breaker": "open", "breaker_opened": 1, "concurrency_limit": 8, "lost_undecided": 1, "sick_keys": 0
     }  # fmt: skip
+
+
+def test_a_record_that_a_replay_brought_back_is_never_too_old() -> None:
+    policy = policy_of(record_age_max_s=1.0)
+    brought = ReplayedDelivery(
+        Row(), assigned(), b"a", 1, 0.0, replay="r1", replays=0, letter_offset=0, on_finished=lambda _: None
+    )
+    assert not policy.is_expired(brought, PRODUCED_MS + 1_000_000)
