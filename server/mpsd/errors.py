@@ -79,6 +79,12 @@ class DeadLetterTopicGone(MpsError):  # noqa: N818
     code = "dead_letter.topic_gone"
 
 
+class ReplayRefused(MpsError):  # noqa: N818
+    """A replay cannot be started or changed now; the message says why."""
+
+    code = "replay.refused"
+
+
 class AddressInUse(MpsError):  # noqa: N818
     """A listener's address is taken by another process."""
 

@@ -3,8 +3,11 @@
 import time
 from collections import Counter, defaultdict
 
+import grpc
 import pytest
 
+from mps.admin.v1 import admin_pb2 as pb
+from mps.admin.v1.admin_pb2_grpc import AdminStub
 from mpsd.core.record import LogBounds, TopicPartition
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget, ReplayTask
 from mpsd.core.replay_book import KINDS, ReplayBook
@@ -177,4 +180,56 @@ async def test_back_into_the_topic(world: World) -> None:
     await until(has_come_back, "it is dead again")
     last = max(await world.dead_letters(topic), key=lambda letter: letter.timestamp)
     assert dict(last.headers)["mps-dlq-replays"] == b"1"
+    assert await daemon.stop() == 0
+
+
+async def test_by_the_admin_service(world: World) -> None:
+    topic, control = await world.create_topic(2), name("control")
+    daemon = await dead_letters(world, topic, 60, 6, control)
+    seen = Seen(world)
+    async with grpc.aio.insecure_channel(daemon.admin_address) as channel:
+        admin = AdminStub(channel)
+        plan = pb.ReplayPlan(subscription="orders", rate_max_per_s=20.0, filter=pb.DeadLetterFilter(statuses=[422]))
+        preview = await admin.PreviewReplay(pb.PreviewReplayRequest(plan=plan), timeout=20)
+        assert (preview.matched_records, preview.keys, preview.largest_key_records) == (60, 6, 10)
+        assert (len(preview.samples), preview.takes.seconds, preview.incomplete) == (10, 3, False)
+        assert [group.records for group in preview.groups] == [60]
+        asked = pb.StartReplayRequest(change=pb.Change(request_id="one", reason="fixed"), plan=plan)
+        started = (await admin.StartReplay(asked, timeout=20)).replay
+        again = (await admin.StartReplay(asked, timeout=20)).replay
+        assert again.id == started.id, "the same request is the same replay"
+        assert (started.state, started.provenance.who) == (pb.REPLAY_STATE_RUNNING, "local")
+        await until(lambda: len(seen.all) >= 5, "it has begun")
+        change = pb.Change(request_id="two", reason="wait")
+        pause = pb.ControlReplayRequest(change=change, id=started.id, action=pb.REPLAY_ACTION_PAUSE)
+        paused = await admin.ControlReplay(pause, timeout=20)
+        assert (paused.replay.state, paused.changed.confirmed) == (pb.REPLAY_STATE_PAUSED, True)
+        change = pb.Change(request_id="three", reason="go on")
+        resume = pb.ControlReplayRequest(change=change, id=started.id, action=pb.REPLAY_ACTION_RESUME)
+        await admin.ControlReplay(resume, timeout=20)
+
+        async def is_done() -> bool:
+            got = await admin.GetReplay(pb.GetReplayRequest(id=started.id), timeout=20)
+            return bool(got.replay.state == pb.REPLAY_STATE_DONE)
+
+        await until(is_done, "it is done")
+        (listed,) = (await admin.ListReplays(pb.ListReplaysRequest(), timeout=20)).replays
+        assert (listed.matched_records, listed.succeeded_records, listed.left_records) == (60, 60, 0)
+        assert set(seen.times().values()) == {1}
+        preview = await admin.PreviewReplay(pb.PreviewReplayRequest(plan=plan), timeout=20)
+        assert (preview.matched_records, preview.replayed_records) == (0, 60)
+        plan.again, plan.records_max, plan.rate_max_per_s = True, 7, 0
+        asked = pb.StartReplayRequest(change=pb.Change(request_id="four", reason="fixed"), plan=plan)
+        started = (await admin.StartReplay(asked, timeout=20)).replay
+        await until(is_done, "seven are replayed once more")
+        assert len(seen.all) == 67
+        change = pb.Change(request_id="five", reason="late")
+        cancel = pb.ControlReplayRequest(change=change, id=started.id, action=pb.REPLAY_ACTION_CANCEL)
+        with pytest.raises(grpc.aio.AioRpcError, match="is done"):
+            await admin.ControlReplay(cancel, timeout=20)
+        bad = pb.ReplayPlan(subscription="orders", filter=pb.DeadLetterFilter(partition=3))
+        with pytest.raises(grpc.aio.AioRpcError, match=r"plan\.filter\.partition"):
+            await admin.PreviewReplay(pb.PreviewReplayRequest(plan=bad), timeout=20)
+        with pytest.raises(grpc.aio.AioRpcError, match="no replay is named"):
+            await admin.GetReplay(pb.GetReplayRequest(id="r0"), timeout=20)
     assert await daemon.stop() == 0

@@ -10,10 +10,12 @@ from grpc import aio
 from mpsd.errors import (
     ControlOff,
     ControlUnavailable,
+    DeadLetterTopicGone,
     KafkaRefused,
     KafkaUnavailable,
     MpsError,
     RecordNotHere,
+    ReplayRefused,
     RequestIdReused,
     RevisionConflict,
 )
@@ -71,6 +73,8 @@ STATUS: Mapping[type[MpsError], grpc.StatusCode] = {
     ControlUnavailable: grpc.StatusCode.UNAVAILABLE,
     ControlOff: grpc.StatusCode.FAILED_PRECONDITION,
     RevisionConflict: grpc.StatusCode.FAILED_PRECONDITION,
+    ReplayRefused: grpc.StatusCode.FAILED_PRECONDITION,
+    DeadLetterTopicGone: grpc.StatusCode.FAILED_PRECONDITION,
     RecordNotHere: grpc.StatusCode.FAILED_PRECONDITION,
     RequestIdReused: grpc.StatusCode.ALREADY_EXISTS,
 }

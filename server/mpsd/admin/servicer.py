@@ -13,9 +13,11 @@ from typing_extensions import override
 from mps.admin.v1 import admin_pb2 as pb
 from mps.admin.v1 import admin_pb2_grpc as pb_grpc
 from mpsd import __version__
+from mpsd.admin import replays
 from mpsd.admin.access import CALLER, allow
 from mpsd.admin.changes import Changes
 from mpsd.admin.checkup import audit_page, findings_of, sort_findings
+from mpsd.admin.confirm import confirm
 from mpsd.admin.daemon import AdminSettings, Steerable
 from mpsd.admin.fleet import Ask, Fleet
 from mpsd.admin.lanes import Lanes, next_page, place_after
@@ -104,6 +106,26 @@ class AdminServicer(pb_grpc.AdminServicer):
         return pb.LimitResponse(changed=await _answer(context, change))
 
     @override
+    async def PreviewReplay(self, request: pb.PreviewReplayRequest, context: Context) -> pb.PreviewReplayResponse:
+        return await _answer(context, replays.preview(self._daemon, request, context.time_remaining()))
+
+    @override
+    async def StartReplay(self, request: pb.StartReplayRequest, context: Context) -> pb.StartReplayResponse:
+        return await _answer(context, replays.start(self._daemon, request, context.time_remaining()))
+
+    @override
+    async def ControlReplay(self, request: pb.ControlReplayRequest, context: Context) -> pb.ControlReplayResponse:
+        return await _answer(context, self._control_replay(request, context))
+
+    @override
+    async def GetReplay(self, request: pb.GetReplayRequest, context: Context) -> pb.GetReplayResponse:
+        return await _answer(context, replays.get(self._daemon, request))
+
+    @override
+    async def ListReplays(self, request: pb.ListReplaysRequest, context: Context) -> pb.ListReplaysResponse:
+        return await _answer(context, replays.page(self._daemon, request))
+
+    @override
     async def ListAudit(self, request: pb.ListAuditRequest, context: Context) -> pb.ListAuditResponse:
         return await _answer(context, audit_page(self._daemon, request))
 
@@ -116,6 +138,12 @@ class AdminServicer(pb_grpc.AdminServicer):
         return pb.GetVersionResponse(
             version=__version__, python_version=platform.python_version(), address=self._daemon.peer.admin
         )
+
+    async def _control_replay(self, request: pb.ControlReplayRequest, context: Context) -> pb.ControlReplayResponse:
+        answer, group, revision = await replays.control(self._daemon, request)
+        wait_s = replays.wait_s(self._settings.confirm_timeout_s, context.time_remaining())
+        changed = await confirm(self._daemon, self._fleet, group, revision, _credentials(context), wait_s)
+        return pb.ControlReplayResponse(replay=answer, changed=changed)
 
     async def _status(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         name = optional_subscription(self._daemon.pipelines, request.subscription)

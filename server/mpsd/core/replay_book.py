@@ -85,6 +85,10 @@ class ReplayBook:
         known = self._settled.get(place)
         return OffsetSet() if known is None else OffsetSet(known.base, known.runs)
 
+    def is_settled(self, place: Place, offset: int) -> bool:
+        """Whether a replay has settled the dead letter at this offset."""
+        return place in self._settled and offset in self._settled[place]
+
     def see_settled(self, place: Place, settled: OffsetSet, size: int) -> None:
         """It was written."""
         self._settled[place] = OffsetSet(settled.base, settled.runs)

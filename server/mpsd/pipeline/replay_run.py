@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,7 +12,7 @@ from mpsd.core.delivery import ReplayedDelivery, Trouble
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.offset_tracker import next_offset_after
 from mpsd.core.rate import TokenBucket
-from mpsd.core.record import LogPart, Record, TopicPartition, record_bytes
+from mpsd.core.record import LogBounds, LogPart, Record, TopicPartition, record_bytes
 from mpsd.core.replay import ReplayTarget, ReplayTask
 from mpsd.core.replay_progress import Progress, restored, snapshot
 from mpsd.errors import DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
@@ -30,6 +30,9 @@ ERROR_REST_S = 1.0
 
 class DeadLetterLog(Protocol):
     """The dead-letter topic, read back. Raises DeadLetterTopicGone, KafkaUnavailable or KafkaRefused."""
+
+    async def bounds(self) -> Mapping[int, LogBounds]:
+        """What every partition has, as of now."""
 
     async def fetch(self, partition: int, offset: int, records_max: int) -> LogPart:
         """Records from an offset on; none, and the same offset again, if none came in a short while."""

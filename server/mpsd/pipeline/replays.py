@@ -2,15 +2,15 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from mpsd.core.control import EntityKey
 from mpsd.core.delivery import Assignment
 from mpsd.core.rate import TokenBucket
-from mpsd.core.record import TopicPartition
 from mpsd.core.replay import ReplayState, ReplayTask
 from mpsd.core.replay_book import ReplayBook
 from mpsd.core.replay_progress import progress_key, replayed_document, replayed_key
@@ -23,6 +23,7 @@ from mpsd.ports import Clock
 
 log = logging.getLogger("mpsd.replay")
 
+SPEED_S = 10.0
 RETRY_S = 0.1
 """Rest between two tries of a report that somebody waits for."""
 
@@ -35,6 +36,7 @@ class Replaying:
         topic: its dead-letter topic.
         replays_max: what came back so often is quarantined.
         replayed_bytes_max: of what is remembered of a source partition.
+        tasks_max: that are remembered.
         record: writes to the control topic; raises ControlUnavailable or ControlOff.
     """
 
@@ -43,7 +45,16 @@ class Replaying:
     republisher: Republisher
     replays_max: int
     replayed_bytes_max: int
+    tasks_max: int
     record: Callable[[Items], Awaitable[int]]
+
+
+class _Sample(NamedTuple):
+    """How far a task was at a moment."""
+
+    at_s: float
+    sent: int
+    left: int
 
 
 class Replays:
@@ -64,7 +75,7 @@ class Replays:
     ) -> None:
         self.book = ReplayBook(settings.sender.group, settings.name)
         self._interval_s = settings.commit_interval_s
-        self._rules = replaying
+        self.rules = replaying
         self._means = Means(
             topic=replaying.topic,
             subscription=settings.name,
@@ -78,6 +89,7 @@ class Replays:
         self._monotonic_s, self._wall_s = clock.monotonic_s, clock.wall_s
         self._runs: dict[Assignment, ReplayRun] = {}
         self._buckets: dict[str, TokenBucket] = {}
+        self._speeds: dict[str, deque[_Sample]] = {}
         self._share = 1.0
         self._due = asyncio.Event()
         self._one = asyncio.Lock()
@@ -146,6 +158,7 @@ class Replays:
                 await self._conclude(task, ReplayState.DONE, "")
         if not self._is_stopping:
             self._begin()
+        self._sample()
         for gone in self._buckets.keys() - {task.id for task in self.book.running()}:
             del self._buckets[gone]
 
@@ -186,7 +199,7 @@ class Replays:
                 run.is_dirty = False
                 progress, settled = run.progress(), replayed_document(run.settled, run.queue.assignment.epoch)
                 size = len(settled["offsets"])
-                if size > self._rules.replayed_bytes_max:
+                if size > self.rules.replayed_bytes_max:
                     run.end()
                     run.failure = (
                         f"what was replayed of {run.source} takes more than control.replayed_bytes_max to remember"
@@ -230,16 +243,43 @@ class Replays:
 
     async def _record(self, items: Items) -> bool:
         try:
-            await self._rules.record(items)
+            await self.rules.record(items)
         except (ControlUnavailable, ControlOff) as error:
             extra = {"code": error.code, "subscription": self._means.subscription}
             log.warning("progress of replays cannot be written now: %s; it is tried again", error, extra=extra)
             return False
         return True
 
-    def sources(self) -> list[TopicPartition]:
-        """The partitions that replay something now."""
-        return [run.source for run in self._runs.values()]
+    async def forget_task(self, task: ReplayTask) -> None:
+        """Remember nothing of it any more; what it has settled stays known.
+
+        Raises:
+            ControlUnavailable, ControlOff: it may be forgotten in part; it is then forgotten again.
+        """
+        reports = [(progress_key(task, source), None) for source in self.book.reported(task.id)]
+        await self.rules.record([*reports, (task.key, None)])
+
+    def speed(self, task: ReplayTask) -> tuple[float, float | None]:
+        """Records sent in each second, mean of the last `SPEED_S`, and how long it will take as it goes; None: nobody knows."""
+        samples = self._speeds.get(task.id)
+        if not samples or samples[-1].at_s <= samples[0].at_s:
+            return 0.0, None
+        first, last = samples[0], samples[-1]
+        took_s = last.at_s - first.at_s
+        looked_per_s = (first.left - last.left) / took_s
+        left_s = last.left / looked_per_s if looked_per_s > 0 else None
+        return max(0, last.sent - first.sent) / took_s, left_s
+
+    def _sample(self) -> None:
+        now_s, running = self._monotonic_s(), self.book.running()
+        for task in running:
+            counts, left, _ = self.book.total(task)
+            samples = self._speeds.setdefault(task.id, deque())
+            samples.append(_Sample(now_s, counts.sent, left))
+            while samples[0].at_s < now_s - SPEED_S:
+                samples.popleft()
+        for gone in self._speeds.keys() - {task.id for task in running}:
+            del self._speeds[gone]
 
     def statistics(self) -> dict[str, int | float | str]:
         return {

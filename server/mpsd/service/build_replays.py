@@ -23,5 +23,6 @@ def replaying(
         republisher=KafkaRepublisher(options, dead_letter.write_timeout_s),
         replays_max=dead_letter.replays_max,
         replayed_bytes_max=config.control.replayed_bytes_max,
+        tasks_max=config.control.replays_max,
         record=control.record,
     )

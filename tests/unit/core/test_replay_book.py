@@ -92,6 +92,8 @@ def test_what_is_settled_is_handed_out_as_the_taker_s_own() -> None:
     made.on_entity(key, entity(document))
     assert made.settled_bytes[place] == len(document["offsets"])
     made.settled(place).add(8)
+    assert [offset for offset in range(9) if made.is_settled(place, offset)] == [4, 5]
+    assert not made.is_settled((SOURCE, 1), 4)
     assert made.settled(place).runs == [Run(4, 6)]
     made.on_entity(key, None)
     assert made.settled(place).runs == []

@@ -51,6 +51,7 @@ class Fleet:
             republisher=self.republisher,
             replays_max=3,
             replayed_bytes_max=self.replayed_bytes_max,
+            tasks_max=100,
             record=self.topic.record,
         )
         async with piped(replaying=replaying, **{"commit_interval_s": INTERVAL_S, **changes}) as at:

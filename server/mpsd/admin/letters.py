@@ -1,0 +1,74 @@
+"""Dead letters and filters of them, from and to the wire."""
+
+from mps.admin.v1 import admin_pb2 as pb
+from mpsd.admin.refusals import InvalidArgument
+from mpsd.admin.times import milliseconds, timestamp
+from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord
+from mpsd.core.retry import Disposition
+
+REASON_BYTES_MAX = 1_024
+KEY_BYTES_MAX = 65_536
+KEY_BYTES_SHOWN_MAX = 1_024
+STATUS_MAX = 599
+_TO_WIRE = {each: pb.Disposition.Value(f"DISPOSITION_{each.name}") for each in Disposition}
+_FROM_WIRE = {number: each for each, number in _TO_WIRE.items()}
+
+
+def filter_of(given: pb.DeadLetterFilter, path: str = "filter") -> DeadLetterFilter:
+    """Raises InvalidArgument, which names the field."""
+    since = milliseconds(given.since) if given.HasField("since") else None
+    until = milliseconds(given.until) if given.HasField("until") else None
+    partition = given.partition if given.HasField("partition") else None
+    if since is not None and until is not None and until <= since:
+        raise InvalidArgument(f"{path}.until", "is not after since: nothing could match")
+    if unknown := [number for number in given.dispositions if number not in _FROM_WIRE]:
+        known = ", ".join(each.value for each in Disposition)
+        raise InvalidArgument(f"{path}.dispositions", f"{unknown[0]} is none of {known}")
+    if wrong := [status for status in given.statuses if status > STATUS_MAX]:
+        raise InvalidArgument(f"{path}.statuses", f"{wrong[0]} is not within 0 and {STATUS_MAX}")
+    if len(given.reason_contains.encode()) > REASON_BYTES_MAX:
+        raise InvalidArgument(f"{path}.reason_contains", f"has more than {REASON_BYTES_MAX} bytes")
+    if partition is not None and (partition < 0 or not given.topic):
+        said = f"{partition} is negative" if partition < 0 else "needs topic: which partition of which topic?"
+        raise InvalidArgument(f"{path}.partition", said)
+    if len(given.key) > KEY_BYTES_MAX:
+        raise InvalidArgument(f"{path}.key", f"has {len(given.key)} bytes, more than {KEY_BYTES_MAX}")
+    return DeadLetterFilter(
+        since_ms=since,
+        until_ms=until,
+        dispositions=frozenset(_FROM_WIRE[number] for number in given.dispositions),
+        statuses=frozenset(given.statuses),
+        reason_contains=given.reason_contains,
+        topic=given.topic,
+        partition=partition,
+        key=given.key if given.HasField("key") else None,
+    )
+
+
+def wire_filter(wanted: DeadLetterFilter) -> pb.DeadLetterFilter:
+    return pb.DeadLetterFilter(
+        since=timestamp(wanted.since_ms) if wanted.since_ms is not None else None,
+        until=timestamp(wanted.until_ms) if wanted.until_ms is not None else None,
+        dispositions=sorted(_TO_WIRE[each] for each in wanted.dispositions),
+        statuses=sorted(wanted.statuses),
+        reason_contains=wanted.reason_contains,
+        topic=wanted.topic,
+        partition=wanted.partition,
+        key=wanted.key,
+    )
+
+
+def letter_of(letter: DeadLetterRecord) -> pb.DeadLetter:
+    source, disposition = letter.source, letter.disposition
+    return pb.DeadLetter(
+        source=pb.RecordRef(topic=source.topic, partition=source.partition, offset=letter.source_offset),
+        dead_letter=pb.RecordRef(topic=letter.tp.topic, partition=letter.tp.partition, offset=letter.offset),
+        key=letter.key[:KEY_BYTES_SHOWN_MAX] if letter.key is not None else None,
+        disposition=pb.DISPOSITION_UNSPECIFIED if disposition is None else _TO_WIRE[disposition],
+        status=letter.status or 0,
+        reason=letter.reason,
+        attempts=min(letter.attempts, 0xFFFFFFFF),
+        replays=letter.replays,
+        dead_lettered_at=timestamp(letter.dead_lettered_at_ms),
+        first_failed_at=timestamp(letter.first_failed_at_ms) if letter.first_failed_at_ms is not None else None,
+    )

@@ -1,0 +1,269 @@
+"""Replays of dead letters: previewed, started, steered and looked at, at whichever instance is asked."""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from mps.admin.v1 import admin_pb2 as pb
+from mpsd.admin.access import CALLER
+from mpsd.admin.daemon import Steerable
+from mpsd.admin.fleet import MARGIN
+from mpsd.admin.letters import filter_of, letter_of, wire_filter
+from mpsd.admin.page_tokens import page_size, page_token, parse_token
+from mpsd.admin.refusals import InvalidArgument, unknown
+from mpsd.admin.times import duration, timestamp
+from mpsd.admin.validation import RATE_MAX, RATE_MIN, check_change, optional_subscription, pipeline_of
+from mpsd.core.record import LogBounds
+from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget, ReplayTask
+from mpsd.errors import ControlOff, ReplayRefused
+from mpsd.pipeline.replay_survey import Survey, survey
+from mpsd.pipeline.replays import Replays
+
+SURVEY_S_MAX = 60.0
+GROUPS_MAX = 20
+_TARGETS = {
+    pb.REPLAY_TARGET_UNSPECIFIED: ReplayTarget.APPLICATION,
+    pb.REPLAY_TARGET_APPLICATION: ReplayTarget.APPLICATION,
+    pb.REPLAY_TARGET_TOPIC: ReplayTarget.TOPIC,
+}
+_STATES: Mapping[ReplayState, pb.ReplayState.ValueType] = {
+    each: pb.ReplayState.Value(f"REPLAY_STATE_{each.name}") for each in ReplayState
+}
+_TURNS = {
+    pb.REPLAY_ACTION_PAUSE: ({ReplayState.RUNNING}, ReplayState.PAUSED),
+    pb.REPLAY_ACTION_RESUME: ({ReplayState.PAUSED}, ReplayState.RUNNING),
+    pb.REPLAY_ACTION_CANCEL: ({ReplayState.RUNNING, ReplayState.PAUSED}, ReplayState.CANCELLED),
+}
+
+
+async def preview(
+    daemon: Steerable, request: pb.PreviewReplayRequest, left_s: float | None
+) -> pb.PreviewReplayResponse:
+    """Raises InvalidArgument, NotFound, and what cannot be read."""
+    plan, replays = plan_of(request.plan), _replays(daemon, request.plan.subscription)
+    bounds = await replays.rules.log.bounds()
+    seen = await _survey(replays, request.plan.subscription, plan, bounds, left_s)
+    matched = min(seen.matched, plan.records_max) if plan.records_max else seen.matched
+    return pb.PreviewReplayResponse(
+        matched_records=matched,
+        quarantined_records=seen.quarantined,
+        replayed_records=seen.replayed,
+        keys=len(seen.keys),
+        largest_key_records=max(seen.keys.values(), default=0),
+        groups=[
+            pb.DeadLetterGroup(
+                name=reason,
+                records=count,
+                first_at=timestamp(seen.first_ms[reason]),
+                last_at=timestamp(seen.last_ms[reason]),
+                sample=letter_of(seen.first[reason]),
+            )
+            for reason, count in seen.reasons.most_common(GROUPS_MAX)
+        ],
+        samples=map(letter_of, seen.samples),
+        takes=duration(matched / plan.rate_max_per_s) if plan.rate_max_per_s else None,
+        incomplete=not seen.is_complete,
+    )
+
+
+async def start(daemon: Steerable, request: pb.StartReplayRequest, left_s: float | None) -> pb.StartReplayResponse:
+    """The same, and what `ControlState.change` raises."""
+    check_change(request.change)
+    name, plan = request.plan.subscription, plan_of(request.plan)
+    replays, pipeline = _replays(daemon, name), pipeline_of(daemon.pipelines, name)
+    group = pipeline.settings.sender.group
+    task_id = "r" + hashlib.sha256(f"{group}\0{name}\0{request.change.request_id}".encode()).hexdigest()[:12]
+    if (known := replays.book.tasks.get(task_id)) is not None:
+        return pb.StartReplayResponse(replay=_wire(replays, known))
+    await _make_room(replays)
+    bounds = await replays.rules.log.bounds()
+    if plan.records_max:
+        seen = await _survey(replays, name, plan, bounds, left_s)
+        if not seen.is_complete:
+            raise ReplayRefused("the deadline came before the first records_max were known; give it more time")
+        bounds = seen.bounds(bounds)
+    task = ReplayTask(
+        id=task_id,
+        group=group,
+        subscription=name,
+        plan=plan,
+        bounds=[bounds[number] for number in sorted(bounds)],
+        sources={topic: count for topic, count in (await daemon.partitions(name)).items() if count},
+        state=ReplayState.RUNNING,
+        reason="",
+        started_at_ms=int(time.time() * 1000),
+        ended_at_ms=None,
+    )
+    await _change(daemon, task, request.change, "StartReplay", f"replay {task_id} of {name} to the {plan.target.value}")
+    return pb.StartReplayResponse(replay=_wire(replays, replays.book.tasks.get(task_id, task)))
+
+
+async def control(daemon: Steerable, request: pb.ControlReplayRequest) -> tuple[pb.Replay, str, int]:
+    """The same; the replay as it is now, its group, and the revision of the change."""
+    check_change(request.change)
+    if request.action not in _TURNS:
+        raise InvalidArgument("action", "must be to pause, to resume or to cancel")
+    replays, task = _find(daemon, request.id)
+    before, after = _TURNS[request.action]
+    if task.state not in before | {after}:
+        raise ReplayRefused(f"replay {task.id} is {task.state.value}: nothing was changed")
+    ended_at_ms = int(time.time() * 1000) if after.is_over else None
+    reason = "" if after is ReplayState.RUNNING else request.change.reason
+    turned = replace(task, state=after, reason=reason, ended_at_ms=ended_at_ms)
+    said = f"replay {task.id} of {task.subscription} is {after.value}"
+    revision = await _change(daemon, turned, request.change, "ControlReplay", said)
+    return _wire(replays, replays.book.tasks.get(task.id, turned)), task.group, revision
+
+
+def wait_s(confirm_timeout_s: float, left_s: float | None) -> float:
+    """How long a change may wait for all instances.
+
+    Args:
+        left_s: how long the caller will wait; None: for ever.
+    """
+    return confirm_timeout_s if left_s is None else max(0.0, min(confirm_timeout_s, left_s * (1 - MARGIN)))
+
+
+async def get(daemon: Steerable, request: pb.GetReplayRequest) -> pb.GetReplayResponse:
+    """Raises NotFound."""
+    return pb.GetReplayResponse(replay=_wire(*_find(daemon, request.id)))
+
+
+async def page(daemon: Steerable, request: pb.ListReplaysRequest) -> pb.ListReplaysResponse:
+    """Raises InvalidArgument, NotFound."""
+    name, size = optional_subscription(daemon.pipelines, request.subscription), page_size(request.page_size)
+    found = [each for each in _all(daemon) if name in {"", each[1].subscription}]
+    found.sort(key=lambda each: (-each[1].started_at_ms, each[1].id))
+    after = parse_token(request.page_token, "replays", (int, str))
+    if after is not None:
+        before_ms, last_id = -int(after[0]), str(after[1])
+        found = [each for each in found if (-each[1].started_at_ms, each[1].id) > (-before_ms, last_id)]
+    shown = found[:size]
+    token = page_token("replays", -shown[-1][1].started_at_ms, shown[-1][1].id) if len(found) > size else ""
+    return pb.ListReplaysResponse(replays=[_wire(*each) for each in shown], next_page_token=token)
+
+
+def plan_of(given: pb.ReplayPlan) -> ReplayPlan:
+    """Raises InvalidArgument, which names the field."""
+    rate = given.rate_max_per_s
+    if rate and not RATE_MIN <= rate <= RATE_MAX:
+        raise InvalidArgument("plan.rate_max_per_s", f"{rate:g} is not within {RATE_MIN:g} and {RATE_MAX:g}, nor 0")
+    if given.records_max < 0:
+        raise InvalidArgument("plan.records_max", f"{given.records_max} is negative")
+    if given.target not in _TARGETS:
+        raise InvalidArgument("plan.target", f"{given.target} is none that this version knows")
+    return ReplayPlan(
+        filter=filter_of(given.filter, "plan.filter"),
+        target=_TARGETS[given.target],
+        rate_max_per_s=rate,
+        records_max=given.records_max,
+        again=given.again,
+        include_quarantined=given.include_quarantined,
+    )
+
+
+async def _survey(
+    replays: Replays, name: str, plan: ReplayPlan, bounds: Mapping[int, LogBounds], left_s: float | None
+) -> Survey:
+    bound_s = SURVEY_S_MAX if left_s is None else min(SURVEY_S_MAX, left_s * (1 - MARGIN))
+    rules = replays.rules
+    return await survey(rules.log, bounds, plan, replays.book, name, rules.replays_max, bound_s)
+
+
+async def _make_room(replays: Replays) -> None:
+    """Forget the oldest that have ended, if there are too many.
+
+    Raises:
+        ReplayRefused: none has ended, or what was replayed takes too much to remember.
+    """
+    for (source, number), size in replays.book.settled_bytes.items():
+        if size >= replays.rules.replayed_bytes_max:
+            raise ReplayRefused(
+                f"what was replayed of {source} takes {size} bytes to remember, and control.replayed_bytes_max is"
+                f" {replays.rules.replayed_bytes_max}: wait until partition {number} of the dead-letter topic has expired,"
+                " or raise it"
+            )
+    tasks = sorted(replays.book.tasks.values(), key=lambda task: task.started_at_ms)
+    surplus = len(tasks) - replays.rules.tasks_max + 1
+    ended = [task for task in tasks if task.state.is_over][: max(0, surplus)]
+    if len(ended) < surplus:
+        raise ReplayRefused(f"{len(tasks)} replays have not ended, and control.replays_max is {len(tasks)}")
+    for task in ended:
+        await replays.forget_task(task)
+
+
+async def _change(daemon: Steerable, task: ReplayTask, change: pb.Change, method: str, said: str) -> int:
+    return await daemon.control.change(
+        task.key,
+        task.document(),
+        who=CALLER.get().name,
+        reason=change.reason,
+        request_id=change.request_id,
+        expected_revision=change.expected_revision if change.HasField("expected_revision") else None,
+        method=method,
+        description=said,
+        subscription=task.subscription,
+    )
+
+
+def _replays(daemon: Steerable, name: str) -> Replays:
+    replays = pipeline_of(daemon.pipelines, name, "plan.subscription").replays
+    if replays is None:
+        raise ControlOff('control.topic = "" keeps no tasks: nothing can be replayed; name a topic and restart')
+    return replays
+
+
+def _all(daemon: Steerable) -> list[tuple[Replays, ReplayTask]]:
+    known = [pipeline.replays for pipeline in daemon.pipelines if pipeline.replays is not None]
+    return [(replays, task) for replays in known for task in replays.book.tasks.values()]
+
+
+def _find(daemon: Steerable, task_id: str) -> tuple[Replays, ReplayTask]:
+    for replays, task in _all(daemon):
+        if task.id == task_id:
+            return replays, task
+    raise unknown("replay", task_id, [task.id for _, task in _all(daemon)])
+
+
+def _wire(replays: Replays, task: ReplayTask) -> pb.Replay:
+    plan, (counts, left, _) = task.plan, replays.book.total(task)
+    is_running = task.state is ReplayState.RUNNING
+    sent_per_s, left_s = replays.speed(task) if is_running else (0.0, None)
+    reason = task.reason
+    if counts.left_out:
+        reason = f"{reason}; " if reason else ""
+        reason += f"{counts.left_out} have no value in the dead-letter topic and were left out"
+    return pb.Replay(
+        id=task.id,
+        plan=pb.ReplayPlan(
+            subscription=task.subscription,
+            filter=wire_filter(plan.filter),
+            target=pb.REPLAY_TARGET_TOPIC if plan.target is ReplayTarget.TOPIC else pb.REPLAY_TARGET_APPLICATION,
+            rate_max_per_s=plan.rate_max_per_s,
+            records_max=plan.records_max,
+            again=plan.again,
+            include_quarantined=plan.include_quarantined,
+        ),
+        state=_STATES[task.state],
+        state_reason=reason,
+        matched_records=counts.matched,
+        sent_records=counts.sent,
+        succeeded_records=counts.succeeded,
+        failed_records=counts.failed,
+        expired_records=counts.expired,
+        left_records=left if not task.state.is_over else 0,
+        sent_per_s=sent_per_s,
+        left=duration(left_s) if left_s is not None else None,
+        started_at=timestamp(task.started_at_ms),
+        ended_at=timestamp(task.ended_at_ms) if task.ended_at_ms is not None else None,
+        provenance=_provenance(task),
+    )
+
+
+def _provenance(task: ReplayTask) -> pb.Provenance:
+    who, reason, at_ms, *_ = task.provenance
+    changed_at: Timestamp = timestamp(at_ms)
+    return pb.Provenance(who=who, changed_at=changed_at, reason=reason, revision=task.revision)

@@ -1,0 +1,131 @@
+"""A look at what a replay would do, before it is started."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from heapq import heappush, heappushpop
+
+from mpsd.core.dead_letter_record import DeadLetterRecord, parse
+from mpsd.core.record import LogBounds, Record
+from mpsd.core.replay import ReplayPlan
+from mpsd.core.replay_book import ReplayBook
+from mpsd.errors import KafkaUnavailable
+from mpsd.pipeline.replay_run import RECORDS_PER_FETCH_MAX, DeadLetterLog
+
+SAMPLES_MAX = 10
+KEYS_MAX = 100_000
+"""Different keys that are counted; the dead letters of further ones are counted all the same, but not their keys."""
+SILENCE_MAX = 20
+"""So many empty answers in a row, and the broker is taken for out of reach."""
+
+Place = tuple[int, int, int]
+"""Time, partition and offset of a dead letter."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Survey:
+    """What a replay would do.
+
+    Attributes:
+        matched: dead letters that it would replay.
+        quarantined: that match, but came back too often.
+        replayed: that match, but were replayed before.
+        keys: how many of each key, of `KEYS_MAX` keys at most.
+        letters: by reason, how many, and the first.
+        first_ms: when the oldest that matches was dead-lettered, by reason; `last_ms` likewise.
+        is_complete: all was read; else the counts are of what was read until then.
+    """
+
+    matched: int = 0
+    quarantined: int = 0
+    replayed: int = 0
+    keys: Counter[bytes | None] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    first: dict[str, DeadLetterRecord] = field(default_factory=dict)
+    first_ms: dict[str, int] = field(default_factory=dict)
+    last_ms: dict[str, int] = field(default_factory=dict)
+    samples: list[DeadLetterRecord] = field(default_factory=list)
+    oldest: list[Place] = field(default_factory=list)
+    is_complete: bool = False
+
+    def bounds(self, bounds: Mapping[int, LogBounds]) -> dict[int, LogBounds]:
+        """Cut so that only the oldest are left."""
+        stops = {number: each.start for number, each in bounds.items()}
+        for _, number, offset in self.oldest:
+            stops[number] = max(stops[number], -offset + 1)
+        return {number: LogBounds(each.start, stops[number]) for number, each in bounds.items()}
+
+
+async def survey(
+    log: DeadLetterLog,
+    bounds: Mapping[int, LogBounds],
+    plan: ReplayPlan,
+    book: ReplayBook,
+    subscription: str,
+    replays_max: int,
+    timeout_s: float,
+) -> Survey:
+    """Look at all that is within the bounds, or as far as the time goes.
+
+    Raises:
+        DeadLetterTopicGone, KafkaUnavailable, KafkaRefused: it cannot be read.
+    """
+    seen = Survey()
+    try:
+        async with asyncio.timeout(timeout_s):
+            for number, (start, end) in sorted(bounds.items()):
+                offset, silence, latest_ms = start, 0, 0
+                while offset < end:
+                    part = await log.fetch(number, offset, RECORDS_PER_FETCH_MAX)
+                    silence = silence + 1 if part.next_offset == offset else 0
+                    if silence > SILENCE_MAX:
+                        raise KafkaUnavailable(f"partition {number} of the dead-letter topic has no answer at {offset}")
+                    for record in part.records:
+                        if record.offset < end:
+                            latest_ms = max(latest_ms, record.timestamp)
+                            _see(seen, record, plan, book, subscription, replays_max, latest_ms)
+                    offset = part.next_offset
+            seen.is_complete = True
+    except TimeoutError:
+        pass
+    return seen
+
+
+def _see(
+    seen: Survey,
+    record: Record,
+    plan: ReplayPlan,
+    book: ReplayBook,
+    subscription: str,
+    replays_max: int,
+    latest_ms: int,
+) -> None:
+    letter = parse(record)
+    if not isinstance(letter, DeadLetterRecord) or letter.subscription != subscription or not plan.wants(letter):
+        return
+    if letter.omitted is not None:
+        return
+    if plan.quarantines(letter, replays_max):
+        seen.quarantined += 1
+        return
+    if book.is_settled((letter.source, record.partition), record.offset):
+        seen.replayed += 1
+        if not plan.again:
+            return
+    seen.matched += 1
+    if letter.key in seen.keys or len(seen.keys) < KEYS_MAX:
+        seen.keys[letter.key] += 1
+    at_ms = letter.dead_lettered_at_ms
+    seen.reasons[letter.reason] += 1
+    seen.first.setdefault(letter.reason, letter)
+    seen.first_ms[letter.reason] = min(at_ms, seen.first_ms.get(letter.reason, at_ms))
+    seen.last_ms[letter.reason] = max(at_ms, seen.last_ms.get(letter.reason, at_ms))
+    if len(seen.samples) < SAMPLES_MAX:
+        seen.samples.append(letter)
+    if plan.records_max:
+        place = (-latest_ms, record.partition, -record.offset)  # the youngest of the oldest is the first to give way
+        if len(seen.oldest) < plan.records_max:
+            heappush(seen.oldest, place)
+        else:
+            heappushpop(seen.oldest, place)
