@@ -146,7 +146,10 @@ class BatchingAdapter(SimulatedAdapter):
         if not any(isinstance(outcome, Withdrawn) for outcome in settled):
             self._batches.settled([exchange.delivery for exchange in exchanges])
         for exchange, outcome, told in zip(exchanges, seen, settled, strict=True):
-            if not exchange.received and told is not BEHIND and outcome not in (LOST, ABORTED, REFUSED, TIMED_OUT):
+            is_seen = (
+                exchange.received or exchange.is_over
+            )  # it may be over for the application before the daemon thaws
+            if not is_seen and told is not BEHIND and outcome not in (LOST, ABORTED, REFUSED, TIMED_OUT):
                 self._application.take(exchange)
             self._application.end(exchange, outcome)
             exchange.is_settled = True

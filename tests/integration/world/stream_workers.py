@@ -27,7 +27,7 @@ class StreamWorker:
         self._log = processes.directory / f"{name}.events"
         self.output = processes.directory / f"{name}.log"
         script = Path(__file__).with_name("stream_worker.py")
-        argv = [sys.executable, str(script), address, "orders", str(self._log), str(credit), str(work_s)]
+        argv = [sys.executable, "-P", str(script), address, "orders", str(self._log), str(credit), str(work_s)]
         processes.start(name, argv, log=self.output)
 
     def _lines(self) -> list[str]:

@@ -61,14 +61,13 @@ def test_it_answers_on_uvloop() -> None:
 
 
 async def test_signals_and_logging_stay_as_they_were() -> None:
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), logging.getLogger().handlers[:]
+    def now() -> tuple[object, ...]:
+        handlers = [logging.getLogger(name).handlers[:] for name in ("", "uvicorn", "uvicorn.error")]
+        return signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), handlers
+
+    before = now()
     async with connected():
-        assert before == (
-            signal.getsignal(signal.SIGINT),
-            signal.getsignal(signal.SIGTERM),
-            logging.getLogger().handlers,
-        )
-        assert not logging.getLogger("uvicorn").handlers
+        assert now() == before
 
 
 async def test_the_port_is_free_behind_the_context_and_no_task_is_left() -> None:
