@@ -15,6 +15,7 @@ from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.core.retry import Bury, Disposition, Hold, Retry, RetryRules, Verdict
 from mpsd.core.retry_policy import Moment, PolicyRules, RetryPolicy, Suspect, Undecided
+from mpsd.core.suspects import Suspects
 from tests.fakes.records import BUSY, FAILED, LOST, POISON, REFUSED, TAKEN_BACK, delivery
 
 ATTEMPTS_MAX = 4
@@ -50,7 +51,7 @@ class Driver:
             for lane, records in enumerate(lanes)
         ]
         self.ready = deque(lane.popleft() for lane in self.behind if lane)
-        self.suspects: deque[Delivery] = deque()
+        self.suspects = Suspects()
         self.resting: list[tuple[float, Delivery]] = []
         self.now_s = 0.0
         self.unsettled = sum(lanes)
@@ -84,16 +85,21 @@ class Driver:
         if self.policy.breaker.is_open:
             if not self.policy.breaker.may_probe(self.now_s):
                 return []
-            probes = [(self.ready or self.suspects).popleft()] if self.ready or self.suspects else []
+            probes = [self.ready.popleft()] if self.ready else self._next_suspects(1)
             for probe in probes:
                 self.policy.probe(probe)
             return probes
-        batch = [self.suspects.popleft()] if self.suspects else []
-        while self.ready and len(batch) < min(self.concurrency_max, self.policy.throttle.limit):
+        limit = min(self.concurrency_max, self.policy.throttle.limit)
+        batch = self._next_suspects(limit)
+        while self.ready and len(batch) < limit:
             batch.append(self.ready.popleft())
         return batch
 
+    def _next_suspects(self, records_max: int) -> list[Delivery]:
+        return self.suspects.take(records_max, 1 << 30, lambda _: True)
+
     def _settle(self, settled: Delivery, outcome: Outcome) -> None:
+        self.suspects.ended(settled, outcome)
         if outcome is DELIVERED:
             self.policy.succeeded(settled)
             self._finish(settled)
@@ -108,7 +114,7 @@ class Driver:
         self.charged[settled.record.offset] = settled.trouble.attempts
         match verdict:
             case Suspect():
-                self.suspects.append(settled)
+                self.suspects.lost(settled)
             case Hold(after_s=after_s) | Retry(after_s=after_s) if after_s > 0:
                 self.resting.append((self.now_s + after_s, settled))
             case Hold() | Retry():
@@ -121,7 +127,7 @@ class Driver:
 
     def _ready_again(self, settled: Delivery) -> None:
         if settled.trouble is not None and settled.trouble.suspect:
-            self.suspects.append(settled)
+            self.suspects.rested(settled)
         else:
             self.ready.appendleft(settled)
 
@@ -168,7 +174,8 @@ def test_a_record_that_takes_everything_down_ends_and_harms_nobody(
 
     driver.run(crashing)
     assert driver.buried == {poison: Disposition.ATTEMPTS_EXHAUSTED}
-    assert driver.delivered[poison] <= 2 * ATTEMPTS_MAX + 1
+    halvings = concurrency_max.bit_length()
+    assert driver.delivered[poison] <= 2 * ATTEMPTS_MAX + 1 + halvings
     assert +driver.charged == {poison: ATTEMPTS_MAX}
 
 

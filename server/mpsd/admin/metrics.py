@@ -73,7 +73,7 @@ METRICS: Sequence[Metric] = (
     Metric(
         name="mps_suspect_records",
         type="gauge",
-        help="Records lost together with others, which wait to be delivered one at a time.",
+        help="Records lost together with others, which are to be delivered again in groups that begin with one.",
         labels=_S,
         unit="records",
         read=per_subscription(lambda one: one.suspects),

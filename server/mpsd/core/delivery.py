@@ -40,6 +40,7 @@ class Trouble:
         holds: deliveries in a row that were answered Unavailable and did not count.
         successes_mark: how many deliveries of the endpoint had succeeded when `holds` began.
         suspect: a delivery of it was lost together with others.
+        group: how many suspects went out with it, itself included; 0 if it did not go out as one.
         last: the last outcome but Withdrawn.
         due_s: when its last back-off ends, or ended, on the monotonic clock.
     """
@@ -48,6 +49,7 @@ class Trouble:
     holds: int = 0
     successes_mark: int = 0
     suspect: bool = False
+    group: int = 0
     last: Outcome | None = None
     due_s: float = 0.0
     first_failed_at_ms: int = 0

@@ -2,12 +2,14 @@
 
 What is lost within `window_s` of the first loss is one event. If one delivery was lost, it is to blame and charged. If
 several were, any of them may have brought the others down (a record that crashes the worker) or none (the worker was
-restarted): none is charged and all become suspects, which are delivered one at a time beside normal traffic. A suspect
-that is lost again is charged, whatever else is lost with it, and stays one; it is cleared by the first answer.
+restarted): none is charged and all become suspects, which are delivered again in groups beside normal traffic (`suspects`).
+One that is lost again as the only suspect that was out is charged, whatever else is lost with it, and stays one; it is
+cleared by the first answer.
 
-    lost: a            window over: a charged
-    lost: a b c        window over: a b c suspects, none charged
-    lost: a(suspect) b window over: a charged, b suspect
+    lost: a                        window over: a charged
+    lost: a b c                    window over: a b c suspects, none charged
+    lost: a(suspect, alone) b      window over: a charged, b suspect
+    lost: a b (suspects, a group)  window over: a b suspects, none charged
 """
 
 from collections.abc import Sequence
@@ -48,8 +50,14 @@ class LostDeliveries:
         lost, self._lost, self.due_s = self._lost, [], None
         if len(lost) == 1:
             return Judged(lost, ())
-        charged = [delivery for delivery in lost if delivery.trouble is not None and delivery.trouble.suspect]
-        return Judged(charged, [delivery for delivery in lost if delivery not in charged])
+        charged = [delivery for delivery in lost if was_suspect_alone(delivery)]
+        return Judged(charged, [delivery for delivery in lost if not was_suspect_alone(delivery)])
 
     def __len__(self) -> int:
         return len(self._lost)
+
+
+def was_suspect_alone(delivery: Delivery) -> bool:
+    """Whether it was delivered as a suspect, and no other suspect with it."""
+    trouble = delivery.trouble
+    return trouble is not None and trouble.suspect and trouble.group == 1

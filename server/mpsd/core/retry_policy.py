@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from mpsd.core.breaker import Breaker, BreakerRules
 from mpsd.core.delivery import Delivery, ReplayedDelivery, Trouble
-from mpsd.core.lost import LostDeliveries
+from mpsd.core.lost import LostDeliveries, was_suspect_alone
 from mpsd.core.outcome import Outcome, Retryable, Unavailable, Undeliverable, Withdrawn
 from mpsd.core.record import TopicPartition
 from mpsd.core.retry import Bury, Disposition, Hold, RetryRules, Verdict, decide
@@ -26,7 +26,7 @@ class Undecided:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """Not charged; to be delivered one at a time."""
+    """Not charged; to be delivered again as `suspects` says."""
 
 
 UNDECIDED = Undecided()
@@ -95,15 +95,17 @@ class RetryPolicy:
         """What becomes of a delivery that was not accepted."""
         trouble = delivery.trouble = delivery.trouble or Trouble()
         if isinstance(outcome, Withdrawn):
+            trouble.group = 0
             self.withdrawn(delivery)
             return Hold(after_s=0.0)
         trouble.last = outcome
         trouble.first_failed_at_ms = trouble.first_failed_at_ms or moment.wall_ms
         trouble.last_failed_at_ms = moment.wall_ms
-        if isinstance(outcome, Unavailable):
-            return self._unavailable(delivery, trouble, outcome, moment)
         if isinstance(outcome, Retryable) and outcome.lost:
             return self._was_lost(delivery, trouble, moment)
+        trouble.group = 0
+        if isinstance(outcome, Unavailable):
+            return self._unavailable(delivery, trouble, outcome, moment)
         if isinstance(outcome, Undeliverable):
             self.withdrawn(delivery)
             return decide(outcome, trouble.attempts, 0, self._rules.retry, moment.jitter)
@@ -122,11 +124,11 @@ class RetryPolicy:
     def judge_lost(self, moment: Moment) -> Iterator[tuple[Delivery, Verdict | Suspect]]:
         """The verdicts on the deliveries of a window that is over; `lost_due_s` says when that is."""
         judged = self._lost.judge(moment.now_s)
-        for delivery in (*judged.charged, *judged.suspects):
+        for number, delivery in enumerate((*judged.charged, *judged.suspects)):
             trouble = delivery.trouble
             assert trouble is not None
             assert trouble.last is not None
-            if delivery in judged.charged and (trouble.suspect or not self.breaker.is_open):
+            if number < len(judged.charged) and (was_suspect_alone(delivery) or not self.breaker.is_open):
                 yield delivery, self._charge(delivery, trouble, trouble.last, moment)
             else:
                 trouble.suspect = True
@@ -177,7 +179,7 @@ class RetryPolicy:
         is_probe = self.breaker.is_open and self._lost.due_s is None
         self.breaker.failed(_identity(delivery), moment.now_s)
         if is_probe:
-            trouble.suspect = True
+            trouble.suspect, trouble.group = True, 1
             return Hold(after_s=0.0)
         self._lost.add(delivery, moment.now_s)
         return UNDECIDED

@@ -71,7 +71,7 @@ class SubscriptionStatistics:
         dead_letter_failures: writes to the dead-letter topic that failed and are tried again.
         breaker: `closed` or `open`.
         backing_off: lanes that wait for their next attempt.
-        suspects: records that wait to be delivered one at a time.
+        suspects: records lost together with others, which go again in groups of their own.
         offset_maps_ignored: by reason, maps of assigned partitions that were not used; their records are delivered again.
         attempts_left_out: records whose attempts had no room in the last commits; a restart forgets them.
         endpoint_latency: from the start of a delivery to its outcome, s.

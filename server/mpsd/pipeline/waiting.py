@@ -1,6 +1,5 @@
-"""Heads of lanes that are not ready: in back-off until a time, or suspects, which go one at a time."""
+"""Heads of lanes that are not ready: in back-off until a time, or suspects, which go in groups of their own."""
 
-from collections import deque
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -8,6 +7,7 @@ from typing import NamedTuple
 
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.retry import Bury
+from mpsd.core.suspects import Suspects
 
 
 class Skip(NamedTuple):
@@ -28,7 +28,7 @@ class Waiting:
     def __init__(self) -> None:
         self._sequence = 0
         self._backing_off: list[tuple[float, int, Delivery]] = []
-        self.suspects: deque[Delivery] = deque()
+        self.suspects = Suspects()
 
     def back_off(self, delivery: Delivery, until_s: float) -> None:
         self._sequence += 1
@@ -54,8 +54,7 @@ class Waiting:
 
     def remove(self, delivery: Delivery) -> bool:
         """Keep it no longer; whether it was here."""
-        if delivery in self.suspects:
-            self.suspects.remove(delivery)
+        if self.suspects.remove(delivery):
             return True
         left = [entry for entry in self._backing_off if entry[2] is not delivery]
         was_here = len(left) < len(self._backing_off)
@@ -67,7 +66,7 @@ class Waiting:
         """The partition is no longer ours."""
         self._backing_off = [entry for entry in self._backing_off if entry[2].assignment is not assignment]
         heapify(self._backing_off)
-        self.suspects = deque(delivery for delivery in self.suspects if delivery.assignment is not assignment)
+        self.suspects.forget(assignment)
 
     @property
     def backing_off(self) -> int:

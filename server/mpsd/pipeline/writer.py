@@ -75,7 +75,7 @@ class Writer:
         self._timer: asyncio.TimerHandle | None = None
         self.waiting = Waiting()
         self.skips: dict[Delivery, Skip] = {}
-        self._suspect_out: Delivery | None = None
+        self._suspects = self.waiting.suspects
         self.in_flight = 0
         self.concurrency_max = UNLIMITED
         self.outcomes: Counter[str] = Counter()
@@ -106,8 +106,8 @@ class Writer:
         """What a delivery came to; called by the adapter, once for each."""
         self.in_flight -= 1
         queue = self._pending.queues.get(delivery.assignment)
-        if delivery is self._suspect_out:
-            self._suspect_out = None
+        if self._suspects.out:
+            self._suspects.ended(delivery, outcome)
         if queue is None:
             self.late += 1
             self._policy.withdrawn(delivery)
@@ -159,37 +159,32 @@ class Writer:
         if policy.breaker.is_open:
             if records <= 0 or not policy.breaker.may_probe(now_s):
                 return []
-            turns = self._order.take(1, 1) or self._next_suspect()
+            turns = self._order.take(1, 1) or self._next_suspects(1, 1)
             for _, delivery in turns:
                 policy.probe(delivery)
             return turns
         if records <= 0:
             return []
-        suspect = self._next_suspect() if self.waiting.suspects else []
-        return suspect + self._order.take(records - len(suspect), size)
+        suspects = self._next_suspects(max(1, records // 2) if self._order else records, size) if self._suspects else []
+        size -= sum(delivery.size_bytes for _, delivery in suspects)
+        return suspects + self._order.take(records - len(suspects), size)
 
-    def _next_suspect(self) -> list[Turn]:
-        """One suspect at a time; those of partitions that are held, or of paused keys, keep their place."""
-        if self._suspect_out is not None:
-            return []
-        suspects = self.waiting.suspects
-        for _ in range(len(suspects)):
-            delivery = suspects.popleft()
-            queue = self._pending.queues.get(delivery.assignment)
-            if queue is not None and not queue.hold and delivery.record.key not in queue.paused_keys:
-                self._suspect_out = delivery
-                return [(queue, delivery)]
-            if queue is not None:
-                suspects.append(delivery)
-        return []
+    def _next_suspects(self, records_max: int, bytes_max: int) -> list[Turn]:
+        """A group of suspects; those of partitions that are held, or of paused keys, keep their place."""
+        queues = self._pending.queues
+
+        def may_go(delivery: Delivery) -> bool:
+            queue = queues.get(delivery.assignment)
+            return queue is not None and not queue.hold and delivery.record.key not in queue.paused_keys
+
+        return [(queues[each.assignment], each) for each in self._suspects.take(records_max, bytes_max, may_go)]
 
     def _hand_over(self, turns: list[Turn], now_s: float) -> None:
         policy, batch = self._policy, []
         wall_ms = int(self._wall_s() * 1000)
         for queue, delivery in turns:
             if policy.is_expired(delivery, wall_ms):
-                if delivery is self._suspect_out:
-                    self._suspect_out = None
+                self._suspects.ended(delivery, None)
                 policy.withdrawn(delivery)
                 reason = "older than retry.record_age_max_s before it was accepted"
                 self.bury(queue, delivery, Bury(disposition=Disposition.EXPIRED, reason=reason))
@@ -250,7 +245,7 @@ class Writer:
                 self.bury(queue, delivery, self.skips[delivery].verdict)
             elif isinstance(verdict, Suspect):
                 self.withdrawn += 1
-                self.waiting.suspects.append(delivery)
+                self._suspects.lost(delivery)
             else:
                 self._apply(queue, delivery, delivery.trouble.last, verdict, now_s)
 
@@ -264,7 +259,7 @@ class Writer:
 
     def _ready_again(self, queue: PartitionQueue, delivery: Delivery) -> None:
         if delivery.trouble is not None and delivery.trouble.suspect:
-            self.waiting.suspects.append(delivery)
+            self._suspects.rested(delivery)
         else:
             self._pending.put_back(queue, delivery)
 
@@ -272,7 +267,7 @@ class Writer:
         """One timer for whatever is due first. What waits for an outcome or for demand is woken by it, and needs none."""
         lost_due_s = self._policy.lost_due_s
         due_s = min(self.waiting.due_s, inf if lost_due_s is None else lost_due_s)
-        if self._order or self.waiting.suspects:
+        if self._order or self._suspects:
             if (probe_due_s := self._policy.breaker.probe_due_s) is not None and probe_due_s > now_s:
                 due_s = min(due_s, probe_due_s)
             if self._bucket.available(now_s) == 0:
@@ -295,6 +290,6 @@ class Writer:
         return {
             "in_flight": self.in_flight,
             "backing_off": self.waiting.backing_off,
-            "suspects": len(self.waiting.suspects) + (self._suspect_out is not None),
+            "suspects": len(self._suspects) + len(self._suspects.out),
             "late_outcomes": self.late,
         }

@@ -1,3 +1,4 @@
+from mpsd.core.delivery import Trouble
 from mpsd.core.lost import LostDeliveries
 from tests.fakes.records import delivery
 
@@ -33,10 +34,18 @@ def test_several_lost_together_are_suspects_and_none_is_charged() -> None:
 def test_a_suspect_that_is_lost_again_is_charged_and_the_others_are_not() -> None:
     lost, suspect, other = LostDeliveries(WINDOW_S), delivery(0, attempts=1), delivery(1, attempts=1)
     assert suspect.trouble is not None
-    suspect.trouble.suspect = True
+    suspect.trouble.suspect, suspect.trouble.group = True, 1
     lost.add(other, 10.0)
     lost.add(suspect, 10.0)
     assert lost.judge(11.0) == ([suspect], [other])
+
+
+def test_suspects_that_are_lost_out_of_one_group_are_not_charged() -> None:
+    lost, group = LostDeliveries(WINDOW_S), [delivery(offset) for offset in range(2)]
+    for each in group:
+        each.trouble = Trouble(suspect=True, group=2)
+        lost.add(each, 10.0)
+    assert lost.judge(11.0) == ([], group)
 
 
 def test_one_without_any_trouble_so_far_is_no_suspect_yet() -> None:

@@ -52,6 +52,13 @@ def lose(policy: RetryPolicy, *lost: Delivery, now_s: float) -> list[tuple[Deliv
     return list(policy.judge_lost(at(now_s + 1.0)))
 
 
+def alone(suspect: Delivery) -> Delivery:
+    """It goes out as the only suspect."""
+    assert suspect.trouble is not None
+    suspect.trouble.group = 1
+    return suspect
+
+
 def several(count: int = 4) -> list[Delivery]:
     return [delivery(offset, b"k%d" % offset) for offset in range(count)]
 
@@ -233,9 +240,19 @@ def test_a_suspect_lost_again_is_charged_and_stays_under_suspicion() -> None:
     policy, (suspect, other) = policy_of(), several(2)
     lose(policy, suspect, other, now_s=10.0)
     bystander = delivery(9, b"z")
-    assert lose(policy, bystander, suspect, now_s=20.0) == [(suspect, Retry(after_s=1.0)), (bystander, SUSPECT)]
+    assert lose(policy, bystander, alone(suspect), now_s=20.0) == [(suspect, Retry(after_s=1.0)), (bystander, SUSPECT)]
     assert trouble_of(suspect) == (1, True)
     assert trouble_of(bystander) == (0, True)
+
+
+def test_suspects_lost_out_of_one_group_are_not_charged() -> None:
+    policy, group = policy_of(), several(2)
+    lose(policy, *group, now_s=10.0)
+    for each in group:
+        assert each.trouble is not None
+        each.trouble.group = 2
+    assert lose(policy, *group, now_s=20.0) == [(each, SUSPECT) for each in group]
+    assert [trouble_of(each) for each in group] == [(0, True), (0, True)]
 
 
 def test_a_suspect_that_was_answered_is_cleared() -> None:
@@ -256,6 +273,7 @@ def test_a_suspect_that_could_not_be_delivered_is_not_cleared_by_that() -> None:
 def test_a_crash_that_opens_the_breaker_still_charges_the_suspect_that_was_in_it() -> None:
     policy, (poison, *others) = policy_of(), several(8)
     lose(policy, poison, *others[:1], now_s=10.0)
+    alone(poison)
     for each in others:
         judge(policy, each, LOST, 20.0)
     assert policy.breaker.is_open
