@@ -110,5 +110,5 @@ def payload_bytes(record: Record) -> int:
     """What a record takes of a stream's credit: key, value and headers."""
     size = len(record.key or b"") + len(record.value or b"")
     if record.headers:
-        size += sum(len(name) + len(value or b"") for name, value in record.headers)
+        size += sum(len(name.encode()) + len(value or b"") for name, value in record.headers)
     return size

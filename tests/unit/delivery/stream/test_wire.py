@@ -49,7 +49,7 @@ def test_a_record_is_read_as_it_was_written(
     )
     assert read == expected
     assert payload_bytes(made.record) == len(key or b"") + len(value or b"") + sum(
-        len(name) + len(given or b"") for name, given in headers
+        len(name.encode()) + len(given or b"") for name, given in headers
     )
 
 
