@@ -170,7 +170,8 @@ async def test_an_endpoint_that_is_out_says_nothing_about_records(status: int) -
     application = Application(says)
     async with rest(application.serve, batch=TWENTY) as stage:
         stage.deliver(*deliveries(8))
-        assert all(isinstance(outcome, Unavailable) for outcome in await stage.settlements.all())
+        outcomes = await stage.settlements.all()
+        assert [isinstance(outcome, Unavailable) and outcome.is_told for outcome in outcomes] == [False] + [True] * 7
         assert len(application.requests) == 1
 
 

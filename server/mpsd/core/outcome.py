@@ -57,6 +57,7 @@ class Unavailable:
 
     Attributes:
         throttled: the endpoint asks for less (429, 503) rather than being out of reach.
+        is_told: one answer said it of several records, and another of them tells the breaker: one event counts once.
     """
 
     code: str
@@ -65,6 +66,7 @@ class Unavailable:
     retry_after_s: float | None = None
     excerpt: bytes = b""
     throttled: bool = False
+    is_told: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

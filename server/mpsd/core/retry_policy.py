@@ -168,7 +168,10 @@ class RetryPolicy:
                 excerpt=outcome.excerpt,
             )
             return self._charge(delivery, trouble, blamed, moment)
-        breaker.failed(_identity(delivery), moment.now_s, outcome.retry_after_s or 0.0)
+        if outcome.is_told:
+            self.withdrawn(delivery)
+        else:
+            breaker.failed(_identity(delivery), moment.now_s, outcome.retry_after_s or 0.0)
         return decide(outcome, trouble.attempts, trouble.holds, self._rules.retry, moment.jitter)
 
     def _was_lost(self, delivery: Delivery, trouble: Trouble, moment: Moment) -> Verdict | Undecided:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from mpsd.core.breaker import BreakerRules
@@ -123,6 +125,26 @@ def test_an_outage_spends_no_attempts_and_opens_the_breaker() -> None:
         assert isinstance(judge(policy, each, REFUSED), Hold)
         assert trouble_of(each) == (0, False)
     assert policy.breaker.is_open
+
+
+def test_one_answer_about_many_records_is_one_failure_of_the_endpoint() -> None:
+    policy, (first, *others) = policy_of(), several()
+    assert isinstance(judge(policy, first, BUSY), Hold)
+    for each in others:
+        assert isinstance(judge(policy, each, replace(BUSY, is_told=True)), Hold)
+        assert trouble_of(each) == (0, False)
+    assert not policy.breaker.is_open
+    for each in others[:2]:
+        judge(policy, each, BUSY)
+    assert policy.breaker.is_open
+
+
+def test_a_probe_that_shared_its_answer_makes_way_for_another() -> None:
+    policy, probe = policy_of(lanes_min=1), delivery(1, b"b")
+    judge(policy, delivery(), BUSY, 10.0)
+    policy.probe(probe)
+    judge(policy, probe, replace(BUSY, is_told=True), 12.0)
+    assert policy.breaker.may_probe(12.0)
 
 
 def test_holds_rest_longer_and_longer() -> None:

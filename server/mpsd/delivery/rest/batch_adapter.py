@@ -4,10 +4,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from mpsd.core.batches import Batches
 from mpsd.core.delivery import Assignment, Delivery, Lane
-from mpsd.core.outcome import DELIVERED, EXCERPT_BYTES_MAX, Delivered, Outcome, Rejected, Retryable, Withdrawn
+from mpsd.core.outcome import (
+    DELIVERED,
+    EXCERPT_BYTES_MAX,
+    Delivered,
+    Outcome,
+    Rejected,
+    Retryable,
+    Unavailable,
+    Withdrawn,
+)
 from mpsd.core.record import RECORD_OVERHEAD_BYTES
 from mpsd.delivery.rest.adapter import NOT_SENT, reached
 from mpsd.delivery.rest.answer import Answer, AnswerRules, Judge, judge
@@ -177,7 +187,8 @@ class BatchAdapter:
             for delivery in deliveries:
                 self._settle(delivery, DELIVERED)
         else:
-            self._settle_each(deliveries, dict.fromkeys(deliveries, result))
+            told = replace(result, is_told=True) if isinstance(result, Unavailable) else result
+            self._settle_each(deliveries, {**dict.fromkeys(deliveries, told), deliveries[0]: result})
 
     def _named(self, deliveries: Sequence[Delivery], answer: Answer) -> Mapping[Delivery, Outcome]:
         by_id = {identity(delivery).decode(): delivery for delivery in deliveries}
