@@ -92,6 +92,10 @@ class Breaker:
         """The head of the lane has gone out as the probe; what else is in flight went out before."""
         self._probing = lane
 
+    def is_probe(self, lane: object) -> bool:
+        """Whether what is out of the lane is the probe."""
+        return self._probing is not None and self._probing == lane
+
     @property
     def probe_due_s(self) -> float | None:
         """When the next probe may go; None when closed or while one is out."""

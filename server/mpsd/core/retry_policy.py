@@ -179,10 +179,12 @@ class RetryPolicy:
 
         The others that a poison pill takes down may open the breaker before its own loss is seen: that is still one event.
         """
-        is_probe = self.breaker.is_open and self._lost.due_s is None
+        is_nothing_new = self.breaker.is_open and self._lost.due_s is None
+        if self.breaker.is_probe(_identity(delivery)):
+            trouble.group = 1
         self.breaker.failed(_identity(delivery), moment.now_s)
-        if is_probe:
-            trouble.suspect, trouble.group = True, 1
+        if is_nothing_new:
+            trouble.suspect = True
             return Hold(after_s=0.0)
         self._lost.add(delivery, moment.now_s)
         return UNDECIDED

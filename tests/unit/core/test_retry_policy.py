@@ -322,6 +322,16 @@ def test_a_probe_lost_in_an_outage_is_not_charged_and_waits_behind_the_other_sus
     assert trouble_of(probe) == (0, True)
     assert policy.lost_due_s is None
     assert policy.breaker.probe_due_s == 13.0
+    assert probe.trouble is not None
+    assert probe.trouble.group == 1, "lost alone, it goes alone from then on"
+
+
+def test_what_was_in_flight_when_an_outage_began_is_no_probe() -> None:
+    policy, late = policy_of(lanes_min=1), delivery(1, b"b")
+    judge(policy, delivery(), REFUSED, 10.0)
+    assert judge(policy, late, LOST, 12.0) == Hold(after_s=0.0)
+    assert late.trouble is not None
+    assert (late.trouble.suspect, late.trouble.group) == (True, 0)
 
 
 # Keys that always fail

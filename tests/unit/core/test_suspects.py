@@ -89,6 +89,18 @@ def test_one_that_was_charged_goes_alone() -> None:
     assert groups == [([0], [1]), ([1], [1]), ([2], [1])]
 
 
+def test_one_that_was_lost_as_a_probe_goes_alone() -> None:
+    suspects, probe = suspects_of(2), suspect(9)
+    end(suspects, take(suspects), DELIVERED)
+    assert probe.trouble is not None
+    probe.trouble.group = 1
+    suspects.rested(probe)
+    group = take(suspects)
+    assert offsets(group) == [1]
+    end(suspects, group, DELIVERED)
+    assert offsets(take(suspects)) == [9]
+
+
 def test_one_that_was_handed_out_behind_another_of_its_lane_goes_alone() -> None:
     suspects, behind = suspects_of(3), suspect(9)
     behind.place = BEHIND
