@@ -1,0 +1,75 @@
+"""mpsctl as an operator has it, a process of its own, before real daemons on a real Kafka."""
+
+import pytest
+
+from tests.integration.world import Answer, Message, World, until
+from tests.integration.world.mpsctl import mpsctl, seen
+
+pytestmark = pytest.mark.integration
+
+
+async def test_a_key_that_is_paused_waits_and_the_others_flow(world: World) -> None:
+    topic = await world.create_topic(1)
+    daemon = await world.start_daemon(world.subscription(topic))
+    paused = await mpsctl(daemon, "pause", "orders", "--key", "k1", "--reason", "ticket 812")
+    assert (paused.code, paused.out) == (0, "✓ paused orders, key k1; confirmed by the daemon\n")
+    await world.produce(topic, [Message(b"k1", b"a"), Message(b"k2", b"b"), Message(b"k3", b"c")])
+    await world.application.accepts(2)
+    (subscription,) = (await seen(daemon, "status", "orders"))["subscriptions"]
+    assert subscription["pauses"][0]["selection"]["key"] == "k1"
+    assert subscription["pauses"][0]["provenance"]["reason"] == "ticket 812"
+    lanes = (await seen(daemon, "inspect", "orders", "--blocked"))["lanes"]
+    assert [(lane["key"], lane["state"], lane["blocks_commit"]) for lane in lanes] == [("k1", "paused", True)]
+    assert len(world.application.accepted) == 2
+    assert (await mpsctl(daemon, "resume", "orders", "--key", "k1")).code == 0
+    await world.settled(topic)
+    methods = [entry["method"] for entry in (await seen(daemon, "audit", "orders"))["entries"]]
+    assert methods == ["Resume", "Pause"]
+    await world.judge(topic)
+
+
+async def test_what_blocks_a_commit_is_named_with_its_last_answer(world: World) -> None:
+    world.application.behaviour = lambda request: (
+        Answer(500, "no such customer") if request.record.key == b"k1" else Answer()
+    )
+    topic = await world.create_topic(1)
+    retry = {"attempts_max": 100, "backoff_initial_s": 5.0, "backoff_max_s": 30.0}
+    daemon = await world.start_daemon(world.subscription(topic, retry=retry))
+    await world.produce(topic, [Message(b"k1", b"a"), Message(b"k2", b"b")])
+
+    async def waits() -> bool:
+        lanes = (await seen(daemon, "inspect", "orders", "--blocked"))["lanes"]
+        return any(lane["state"] == "backing_off" for lane in lanes)
+
+    await until(waits, "the record is in back-off")
+    shown = (await mpsctl(daemon, "inspect", "orders", "--blocked")).out
+    assert f"{topic}/0 stands at 0" in shown
+    assert "backing off for another" in shown
+    assert "500" in shown
+
+
+async def test_an_application_that_is_away_is_said_by_status_and_doctor(world: World) -> None:
+    topic = await world.create_topic(1)
+    daemon = await world.start_daemon(world.subscription(topic))
+    await world.application.go_away()
+    await world.produce(topic, [Message(b"k%d" % number, b"v") for number in range(5)])
+
+    async def down() -> bool:
+        (subscription,) = (await seen(daemon, "status"))["subscriptions"]
+        return bool(subscription["state"] == "endpoint_down")
+
+    await until(down, "the endpoint is down")
+    check = await mpsctl(daemon, "doctor")
+    assert check.code == 1
+    assert f"http://127.0.0.1:{world.application.port}/records" in check.out
+    await world.application.come_back()
+    await world.settled(topic)
+    assert (await mpsctl(daemon, "doctor")).code == 0
+
+
+async def test_a_name_that_is_not_there_is_answered_with_the_nearest(world: World) -> None:
+    topic = await world.create_topic(1)
+    daemon = await world.start_daemon(world.subscription(topic))
+    ran = await mpsctl(daemon, "pause", "order", "--reason", "x")
+    assert ran.code == 1
+    assert 'did you mean "orders"?' in ran.err
