@@ -1,0 +1,262 @@
+"""The runbook's situations are made, and mpsctl then says what the page shows.
+
+A section is a situation; its `sh` blocks are the commands, each with the `text output` that follows. The text between is
+what the situation's function here does.
+"""
+
+import re
+import shlex
+import signal
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import pytest
+
+from tests.docs.blocks import ROOT, Block, blocks, missing
+from tests.integration.world import Answer, Daemon, Message, World, keyed, until
+from tests.integration.world.mpsctl import Ran, mpsctl, seen
+
+pytestmark = pytest.mark.integration
+
+PAGE = ROOT / "docs/how-to/runbook.md"
+LOOKING = {"status", "inspect", "doctor", "audit", "version"}
+"""Commands that may be run until they show what is to come; a change is made once."""
+DAEMONS = ("10.0.0.5:7070", "10.0.0.6:7070")
+APPLICATION = "http://billing:8000/orders"
+
+
+class Step(NamedTuple):
+    """A command of the page, and what it prints."""
+
+    command: list[str]
+    shown: str
+    line: int
+
+
+def sections() -> dict[str, list[Step]]:
+    """The page's situations by their titles."""
+    titles = re.split(r"^## (.+)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {title: _steps(blocks(text)) for title, text in zip(titles[1::2], titles[2::2], strict=True)}
+
+
+def _steps(found: list[Block]) -> list[Step]:
+    steps = []
+    for command, output in zip(found[::2], found[1::2], strict=True):
+        assert (command.language, output.words) == ("sh", {"output": ""}), f"no output behind {command.text}"
+        program, *words = shlex.split(command.text)
+        assert program == "mpsctl"
+        steps.append(Step(words, output.text, command.line))
+    return steps
+
+
+class Operator:
+    """Who does what a section says, command by command.
+
+    Args:
+        topic: the page's `orders`.
+    """
+
+    def __init__(self, world: World, topic: str, steps: list[Step]) -> None:
+        self.world = world
+        self.topic = topic
+        self.left = list(steps)
+        self.address = ""
+        self._names = {world.application.url: APPLICATION, topic: "orders"}
+
+    def subscription(self, **tables: object) -> dict[str, object]:
+        """The page's `billing`."""
+        return self.world.subscription(self.topic, name="billing", **tables)
+
+    async def daemon(self, **tables: object) -> Daemon:
+        """The page's `billing`, and the first that is started is the one called."""
+        daemon = await self.world.start_daemon(
+            self.subscription(**tables), admin={"peer_timeout_s": 1.0}, control={"confirm_timeout_s": 2.0}
+        )
+        self._names[daemon.admin_address] = DAEMONS[len(self.world.daemons) - 1]
+        self.address = self.address or daemon.admin_address
+        return daemon
+
+    async def step(self, code: int = 0) -> None:
+        """The next command: it ends with the code, and what it prints is what is shown."""
+        step = self.left.pop(0)
+        words = [re.sub(r"\borders\b", self.topic, word) for word in step.command]
+        ran: list[Ran] = []
+
+        async def as_shown() -> bool:
+            ran.append(await mpsctl(self.address, *words))
+            return not self._lacking(step, ran[-1]) and ran[-1].code == code
+
+        if step.command[0] in LOOKING:
+            try:
+                await until(as_shown, "it is as shown", every_s=0.2)
+            except AssertionError:
+                self._check(step, ran[-1], code)
+        elif not await as_shown():
+            self._check(step, ran[-1], code)
+
+    def _check(self, step: Step, ran: Ran, code: int) -> None:
+        lacking = self._lacking(step, ran)
+        assert (lacking, ran.code) == ([], code), f"{shlex.join(step.command)} said:\n{self._said(ran)}"
+
+    def _lacking(self, step: Step, ran: Ran) -> list[str]:
+        """Columns are as wide as what stands in them, which differs."""
+        return list(missing(_narrow(step.shown), _narrow(self._said(ran))))
+
+    def _said(self, ran: Ran) -> str:
+        """With the page's names."""
+        said = ran.out + ran.err
+        for name, shown in self._names.items():
+            said = said.replace(name, shown)
+        return said
+
+
+def _narrow(text: str) -> str:
+    return re.sub(r" +", " ", text)
+
+
+Situation = Callable[[Operator], Awaitable[None]]
+SITUATIONS: dict[str, Situation] = {}
+
+
+def situation(title: str) -> Callable[[Situation], Situation]:
+    def register(function: Situation) -> Situation:
+        SITUATIONS[title] = function
+        return function
+
+    return register
+
+
+@situation("One key holds up the commit")
+async def poison(at: Operator) -> None:
+    at.world.application.behaviour = lambda request: (
+        Answer(500, "no such customer") if request.record.key == b"customer-17" else Answer()
+    )
+    retry = {"attempts_max": 100, "backoff_initial_s": 30.0, "backoff_max_s": 60.0}
+    daemon = await at.daemon(retry=retry)
+    await at.world.produce(at.topic, [Message(b"customer-17", b"a"), *(keyed(n, 20) for n in range(40))])
+    await at.world.application.accepts(40)
+    await at.step()
+    await at.step()
+    at.world.application.heal()
+    await at.step()
+    await daemon.stop()
+
+
+@situation("The application is down")
+async def outage(at: Operator) -> None:
+    await at.daemon()
+    await at.world.application.go_away()
+    await at.world.produce(at.topic, [keyed(n, 20) for n in range(40)])
+    await at.step()
+    await at.step(code=1)
+    await at.world.application.come_back()
+    await at.step()
+    await at.world.settled(at.topic)
+
+
+@situation("The lag grows, and nothing is stuck")
+async def slow(at: Operator) -> None:
+    at.world.application.behaviour = lambda _: Answer(after_s=0.5)
+    await at.daemon(delivery={"concurrency_max": 8}, pending={"records_max": 400})
+    await at.world.produce(at.topic, [keyed(n, 50) for n in range(2_000)])
+    await at.world.application.accepts(8)
+    await at.step()
+    await at.step()
+    at.world.application.heal()
+
+
+@situation("Dead letters cannot be written")
+async def dead_letters(at: Operator) -> None:
+    await at.world.create_dead_letter_topic(at.topic, max_message_bytes="100")
+    at.world.application.behaviour = lambda request: (
+        Answer(422, "no amount") if request.record.key == b"customer-17" else Answer()
+    )
+    await at.daemon()
+    await at.world.produce(at.topic, [Message(b"customer-17", b"a"), *(keyed(n, 20) for n in range(40))])
+    await at.step()
+    await at.world.kafka.alter_topic(f"{at.topic}.dlq", {"max.message.bytes": "1000000"})
+    await at.step()
+    await at.world.settled(at.topic)
+    assert len(await at.world.dead_letters(at.topic)) == 1
+
+
+async def two(at: Operator) -> Daemon:
+    """Daemons that know each other; the one that is not called."""
+    first = await at.daemon()
+    second = await at.daemon()
+
+    async def both() -> bool:
+        return len((await seen(first, "status"))["instances"]) == len(DAEMONS)
+
+    await until(both, "each knows the other")
+    return second
+
+
+@situation("A daemon is frozen")
+async def frozen(at: Operator) -> None:
+    second = await two(at)
+    second.signal(signal.SIGSTOP)
+    try:
+        await at.step(code=3)
+    finally:
+        second.signal(signal.SIGCONT)
+    await at.step()
+
+
+@situation("A pause is not confirmed by all")
+async def unconfirmed(at: Operator) -> None:
+    second = await two(at)
+    second.signal(signal.SIGSTOP)
+    try:
+        await at.step(code=3)
+    finally:
+        second.signal(signal.SIGCONT)
+    await at.step()
+    await at.step()
+
+
+@situation("Deliveries must stop for maintenance")
+async def maintenance(at: Operator) -> None:
+    await at.daemon()
+    await at.step()
+    await at.world.produce(at.topic, [keyed(n, 20) for n in range(40)])
+    await at.step()
+    assert not at.world.application.requests
+    await at.step()
+    await at.world.settled(at.topic)
+    assert set(at.world.application.accepted.values()) == {1}
+
+
+@situation("The application cannot take so much")
+async def overload(at: Operator) -> None:
+    await at.daemon()
+    await at.step()
+    await at.step()
+    await at.step()
+
+
+@situation("Who paused this?")
+async def audit(at: Operator) -> None:
+    await at.daemon()
+    paused = await mpsctl(at.address, "pause", "billing", "--key", "customer-17", "--reason", "bad data, ticket 812")
+    assert paused.code == 0
+    await at.step()
+    await at.step()
+
+
+@situation("No daemon answers")
+async def nobody(at: Operator) -> None:
+    daemon = await at.daemon()
+    await daemon.stop()
+    await at.step(code=4)
+
+
+async def test_every_situation_of_the_page_is_made() -> None:
+    assert list(sections()) == list(SITUATIONS)
+
+
+@pytest.mark.parametrize("title", SITUATIONS)
+async def test_mpsctl_says_what_the_runbook_shows(world: World, title: str) -> None:
+    at = Operator(world, await world.create_topic(2), sections()[title])
+    await SITUATIONS[title](at)
+    assert not at.left, "every command was run"
