@@ -19,7 +19,7 @@ from tests.integration.world.mpsctl import Ran, mpsctl, seen
 pytestmark = pytest.mark.integration
 
 PAGE = ROOT / "docs/how-to/runbook.md"
-LOOKING = {"status", "inspect", "doctor", "audit", "version"}
+LOOKING = {"status", "inspect", "doctor", "audit", "replay ls"}
 """Commands that may be run until they show what is to come; a change is made once."""
 DAEMONS = ("10.0.0.5:7070", "10.0.0.6:7070")
 APPLICATION = "http://billing:8000/orders"
@@ -86,7 +86,7 @@ class Operator:
             ran.append(await mpsctl(self.address, *words))
             return not self._lacking(step, ran[-1]) and ran[-1].code == code
 
-        if step.command[0] in LOOKING:
+        if LOOKING & {step.command[0], " ".join(step.command[:2])}:
             try:
                 await until(as_shown, "it is as shown", every_s=0.2)
             except AssertionError:
@@ -233,6 +233,19 @@ async def overload(at: Operator) -> None:
     await at.step()
     await at.step()
     await at.step()
+
+
+@situation("Records died, and the cause is repaired")
+async def replay(at: Operator) -> None:
+    at.world.application.behaviour = lambda _: Answer(422, "no amount")
+    await at.daemon()
+    await at.world.produce(at.topic, [keyed(n, 20) for n in range(40)])
+    await at.world.settled(at.topic)
+    await at.step()
+    at.world.application.heal()
+    await at.step()
+    await at.step()
+    await at.world.application.accepts(40)
 
 
 @situation("Who paused this?")
