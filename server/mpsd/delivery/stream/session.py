@@ -118,11 +118,14 @@ class Session:
         """Bytes that may still be assigned; may be below 0, as one record may pass it."""
         return CREDIT_BYTES_MAX if self._bytes_left is None else self._bytes_left - self.bytes_queued
 
+    @property
+    def is_taking(self) -> bool:
+        """Whether it takes records as far as it has credit."""
+        return not (self._is_stuck or self.is_half_closed or self._is_over or self._drain)
+
     def takes(self) -> int:
         """Records that may be assigned to it now."""
-        if self._is_stuck or self.is_half_closed or self._is_over or self._drain or self.bytes_free <= 0:
-            return 0
-        return self.credit
+        return self.credit if self.is_taking and self.bytes_free > 0 else 0
 
     def grant(self, records: int, size: int) -> None:
         """Further credit; what is beyond the bounds is not counted."""
@@ -272,11 +275,8 @@ class Session:
 
     def _opened(self) -> bytes:
         settings = self._settings
-        opened = Opened(
-            session=self.name,
-            lease_ms=max(1, int(settings.lease_s * 1000)),
-            keep_alive_ms=int(settings.keep_alive_s * 1000),
-        )
+        lease_ms, keep_alive_ms = max(1, int(settings.lease_s * 1000)), int(settings.keep_alive_s * 1000)
+        opened = Opened(session=self.name, lease_ms=lease_ms, keep_alive_ms=keep_alive_ms)
         return SubscribeResponse(opened=opened).SerializeToString()
 
     def settled(self) -> None:

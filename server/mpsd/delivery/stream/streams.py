@@ -76,7 +76,7 @@ class Streams:
             self.spread.count(session)
             begin += share
         for delivery in batch[begin:]:  # records are granted here and bytes there: it has to wait for bytes
-            max(self.sessions.values(), key=_credit).assign([delivery], now_s)
+            max(self.sessions.values(), key=_waits_well).assign([delivery], now_s)
 
     # a stream's life
     def open(self, opening: Open, client: Client, peers: Sequence[str]) -> Session:
@@ -243,5 +243,6 @@ class Streams:
                         drain.done.set_result(None)
 
 
-def _credit(session: Session) -> int:
-    return session.credit
+def _waits_well(session: Session) -> tuple[bool, int]:
+    """First those which lack nothing but bytes: one that is stuck would keep the record for its whole lease."""
+    return session.is_taking, session.credit

@@ -1,0 +1,28 @@
+"""Which stream has to wait for bytes; the rest is told over the network, by the conformance suite."""
+
+from mps.delivery.v1.delivery_pb2 import Credit, Open
+from mpsd.core.delivery import Delivery
+from mpsd.core.outcome import Outcome
+from mpsd.delivery.stream.session import Client
+from mpsd.delivery.stream.settings import StreamSettings
+from mpsd.delivery.stream.streams import Streams
+from tests.conformance.deliveries import delivery
+
+SETTINGS = StreamSettings(
+    subscription="billing", concurrency_max=1_000, lease_s=30.0, keep_alive_s=10.0, frame_bytes_max=1_048_576
+)
+
+
+async def test_what_has_to_wait_for_bytes_does_not_wait_behind_a_stream_that_is_stuck() -> None:
+    """It was given to the one with the most credit, and went nowhere until its lease was over."""
+    settled: list[tuple[Delivery, Outcome]] = []
+    streams = Streams(SETTINGS, lambda: None, lambda *settlement: settled.append(settlement), lambda: True)
+    stuck, narrow, last = (
+        streams.open(Open(subscription="billing", credit=credit), Client("", ""), [])
+        for credit in (Credit(records=1_000), Credit(records=1, bytes=10), Credit(records=10, bytes=10))
+    )
+    stuck.stuck()
+    streams.moved(stuck)
+    streams.assign([delivery(offset=offset, value=bytes(100)) for offset in range(5)])
+    assert [len(session.unsettled) for session in (stuck, narrow, last)] == [0, 1, 4]
+    streams.stop()
