@@ -14,6 +14,8 @@ from mpsd.admin.daemon import AdminSettings, Finding, Members
 from mpsd.admin.fleet import Fleet
 from mpsd.admin.servicer import AdminServicer
 from mpsd.core.control import EntityKey
+from mpsd.core.record import TopicPartition
+from mpsd.core.resets import Move, To
 from mpsd.errors import KafkaUnavailable
 from mpsd.listeners.address import address_of, bind
 from mpsd.listeners.grpc import bounded_server, serving_grpc
@@ -98,6 +100,14 @@ class FakeDaemon:
             raise self.cluster_error
         self.unstable -= 1
         return Members(self.unstable < 0, self.group_peers if self.unstable < 0 else [Peer("", "", "")])
+
+    async def moves(self, subscription: str, to: To) -> Mapping[TopicPartition, Move]:
+        """One partition of a hundred records, of which half are committed."""
+        if self.cluster_error is not None:
+            raise self.cluster_error
+        at = {"earliest": 10, "latest": 110}
+        wanted = at[to] if isinstance(to, str) else 30 if not isinstance(to, Mapping) else next(iter(to.values()))
+        return {TopicPartition("orders", 0): Move(committed=60, to=wanted, log_start=10, log_end=110)}
 
     async def partitions(self, subscription: str) -> Mapping[str, int]:
         if self.cluster_error is not None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.world import Answer, Message, World, until
+from tests.integration.world import Answer, Message, World, keyed, until
 from tests.integration.world.mpsctl import mpsctl, seen
 
 pytestmark = pytest.mark.integration
@@ -73,3 +73,24 @@ async def test_a_name_that_is_not_there_is_answered_with_the_nearest(world: Worl
     ran = await mpsctl(daemon, "pause", "order", "--reason", "x")
     assert ran.code == 1
     assert 'did you mean "orders"?' in ran.err
+
+
+async def test_a_reset_is_said_first_and_then_takes_a_running_fleet_back(world: World) -> None:
+    topic = await world.create_topic(4)
+    first = await world.start_daemon(world.subscription(topic))
+    second = await world.start_daemon(world.subscription(topic))
+    await world.produce(topic, [keyed(number, 20) for number in range(400)])
+    await world.settled(topic)
+    assert world.application.requests == 400
+    asked = await mpsctl(first, "reset", "orders", "--to", "earliest")
+    assert asked.code == 2, "without a terminal it wants --yes"
+    would = await seen(first, "reset", "orders", "--to", "earliest", "--dry-run")
+    assert sum(part["repeated_records"] for part in would["partitions"]) == 400
+    assert world.application.requests == 400
+    ran = await mpsctl(second, "reset", "orders", "--to", "earliest", "--reason", "a wrong deploy", "--yes")
+    assert ran.code == 0, ran.err
+    await until(lambda: world.application.requests == 800, "all comes again")
+    await world.settled(topic)
+    assert world.application.requests == 800
+    (entry,) = [each for each in (await seen(first, "audit"))["entries"] if each["method"] == "Reset"]
+    assert entry["reason"] == "a wrong deploy"

@@ -58,7 +58,7 @@ class Changes:
         said = f"limit of {request.subscription}: {', '.join(filter(None, words)) or 'as configured'}"
         document = None if rate is None and concurrency is None else limits.document(rate, concurrency)
         key = limits.entity_key(group, request.subscription)
-        return await self._change(key, document, request.change, "Limit", said, metadata, left_s)
+        return await self.write(key, document, request.change, "Limit", said, metadata, left_s)
 
     async def _check(self, scope: Scope) -> None:
         pipeline_of(self._daemon.pipelines, scope.subscription, "selection.subscription")
@@ -76,9 +76,9 @@ class Changes:
         left_s: float | None,
     ) -> pb.Changed:
         group = pipeline_of(self._daemon.pipelines, scope.subscription).settings.sender.group
-        return await self._change(scope.entity_key(group), document, change, method, said, metadata, left_s)
+        return await self.write(scope.entity_key(group), document, change, method, said, metadata, left_s)
 
-    async def _change(
+    async def write(
         self,
         key: EntityKey,
         document: Mapping[str, Any] | None,
@@ -88,6 +88,7 @@ class Changes:
         metadata: Metadata,
         left_s: float | None,
     ) -> pb.Changed:
+        """Decide it for the fleet, and wait until every member has applied it; raises what `ControlState.change` does."""
         begin_s = time.monotonic()
         revision = await self._daemon.control.change(
             key,

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from mpsd.core.control import EntityKey
+from mpsd.core.record import TopicPartition
+from mpsd.core.resets import Move, To
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import SubscriptionStatistics
 from mpsd.ports import Peer
@@ -108,6 +110,13 @@ class Steerable(Daemon, Protocol):
 
     async def members(self, group: str) -> Members:
         """Raises KafkaUnavailable, KafkaRefused."""
+
+    async def moves(self, subscription: str, to: To) -> Mapping[TopicPartition, Move]:
+        """Where a reset would take each partition.
+
+        Raises:
+            KafkaUnavailable, KafkaRefused: it could not be looked up.
+        """
 
     async def partitions(self, subscription: str) -> Mapping[str, int]:
         """How many partitions each topic of the subscription has; 0: it does not exist.

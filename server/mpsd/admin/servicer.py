@@ -13,7 +13,7 @@ from typing_extensions import override
 from mps.admin.v1 import admin_pb2 as pb
 from mps.admin.v1 import admin_pb2_grpc as pb_grpc
 from mpsd import __version__
-from mpsd.admin import replays
+from mpsd.admin import replays, resets
 from mpsd.admin.access import CALLER, allow
 from mpsd.admin.changes import Changes
 from mpsd.admin.checkup import audit_page, findings_of, sort_findings
@@ -104,6 +104,11 @@ class AdminServicer(pb_grpc.AdminServicer):
     async def Limit(self, request: pb.LimitRequest, context: Context) -> pb.LimitResponse:
         change = self._changes.limit(request, _credentials(context), context.time_remaining())
         return pb.LimitResponse(changed=await _answer(context, change))
+
+    @override
+    async def Reset(self, request: pb.ResetRequest, context: Context) -> pb.ResetResponse:
+        change = resets.reset(self._daemon, self._changes, request, _credentials(context), context.time_remaining())
+        return await _answer(context, change)
 
     @override
     async def PreviewReplay(self, request: pb.PreviewReplayRequest, context: Context) -> pb.PreviewReplayResponse:

@@ -8,7 +8,8 @@ that somebody else makes does not carry it, so a reset is applied within a day o
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
 
 from mpsd.core.control import Entity, EntityKey, Provenance
 from mpsd.core.record import TopicPartition
@@ -16,6 +17,34 @@ from mpsd.core.record import TopicPartition
 KIND = "reset"
 AGE_MAX_MS = 24 * 3_600_000
 ID = re.compile(r"[0-9a-f]{8}")
+
+
+To = Literal["earliest", "latest"] | datetime | Mapping[TopicPartition, int]
+"""An edge of the logs, a time, or an offset for each partition that is to move."""
+
+
+class Move(NamedTuple):
+    """Where a partition stands and where it would go.
+
+    Attributes:
+        committed: -1: nothing is.
+        to: the offset of the next record, within the log.
+    """
+
+    committed: int
+    to: int
+    log_start: int
+    log_end: int
+
+    @property
+    def repeated(self) -> int:
+        """Settled records that are delivered again, at most."""
+        return max(0, self.committed - self.to)
+
+    @property
+    def skipped(self) -> int:
+        """Records that are never delivered, at most."""
+        return max(0, self.to - max(self.committed, self.log_start))
 
 
 class Target(NamedTuple):

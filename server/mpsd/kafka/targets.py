@@ -4,35 +4,19 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from mpsd.core.record import TopicPartition
+from mpsd.core.resets import Move, To
 from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.connection import asking, existing_topics, start
 from mpsd.kafka.consumer import stop
 
 TIMEOUT_S = 15.0
-
-To = Literal["earliest", "latest"] | datetime | Mapping[TopicPartition, int]
-"""An edge of the logs, a time, or an offset for each partition that is to move."""
-
-
-class Move(NamedTuple):
-    """Where a partition stands and where it would go.
-
-    Attributes:
-        committed: -1: nothing is.
-        to: the offset of the next record, within the log.
-    """
-
-    committed: int
-    to: int
-    log_start: int
-    log_end: int
 
 
 async def moves(options: Mapping[str, Any], group: str, topics: Sequence[str], to: To) -> dict[TopicPartition, Move]:

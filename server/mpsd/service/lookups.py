@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from mpsd.admin.daemon import Finding, Members
 from mpsd.config import Config
+from mpsd.core.record import TopicPartition
+from mpsd.core.resets import Move, To
 from mpsd.kafka.cluster import Cluster
 from mpsd.kafka.connection import client_options
 from mpsd.kafka.members import STABLE, members
+from mpsd.kafka.targets import moves
 from mpsd.service.check import check
 
 
@@ -25,6 +28,11 @@ class Lookups:
         """See `admin.daemon.Steerable`."""
         state, peers = await members(self._options, group)
         return Members(state == STABLE, peers)
+
+    async def moves(self, subscription: str, to: To) -> Mapping[TopicPartition, Move]:
+        """See `admin.daemon.Steerable`."""
+        (found,) = (each for each in self._config.subscriptions if each.name == subscription)
+        return await moves(self._options, found.group, found.topics, to)
 
     async def partitions(self, subscription: str) -> Mapping[str, int]:
         """See `admin.daemon.Steerable`."""

@@ -68,7 +68,8 @@ class Service:
         self.control = control_plane(config, self.peer.admin or socket.gethostname())
         self.started_at_s = time.time()
         lookups = Lookups(config)
-        self.diagnose, self.members, self.partitions = lookups.diagnose, lookups.members, lookups.partitions
+        self.diagnose, self.members = lookups.diagnose, lookups.members
+        self.partitions, self.moves = lookups.partitions, lookups.moves
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then finish what is in flight within `shutdown.grace_s`."""

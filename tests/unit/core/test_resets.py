@@ -4,7 +4,7 @@ import pytest
 
 from mpsd.core.control import Entity, Provenance
 from mpsd.core.record import TopicPartition
-from mpsd.core.resets import AGE_MAX_MS, Reset, Target, document, entity_key, parse
+from mpsd.core.resets import AGE_MAX_MS, Move, Reset, Target, document, entity_key, parse
 
 WHO = Provenance("ann", "a bug of ours", 1_000, "r-1", "here")
 TP, OTHER = TopicPartition("orders", 0), TopicPartition("orders", 1)
@@ -46,3 +46,11 @@ def test_what_is_written_is_read_back() -> None:
 )
 def test_what_says_something_else_is_no_reset(reset_id: Any, targets: Any) -> None:
     assert parse(entity(id=reset_id, targets=targets)) is None
+
+
+@pytest.mark.parametrize(
+    ("committed", "to", "repeated", "skipped"), [(60, 10, 50, 0), (60, 60, 0, 0), (60, 110, 0, 50), (-1, 30, 0, 20)]
+)
+def test_what_a_move_repeats_and_leaves_out(committed: int, to: int, repeated: int, skipped: int) -> None:
+    move = Move(committed=committed, to=to, log_start=10, log_end=110)
+    assert (move.repeated, move.skipped) == (repeated, skipped)

@@ -1,0 +1,114 @@
+"""Resets: said first what they would do, then written for the owners to apply."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from mps.admin.v1 import admin_pb2 as pb
+from mpsd.admin.changes import Changes, Metadata
+from mpsd.admin.daemon import Steerable
+from mpsd.admin.refusals import InvalidArgument, NotFound, unknown
+from mpsd.admin.validation import check_change, pipeline_of
+from mpsd.core import resets
+from mpsd.core.record import TopicPartition
+from mpsd.core.resets import Move, Target, To
+
+OFFSETS_MAX = 10_000
+_EDGES: Mapping[pb.LogEdge.ValueType, To] = {
+    pb.LOG_EDGE_EARLIEST: "earliest",
+    pb.LOG_EDGE_LATEST: "latest",
+}
+
+
+async def reset(
+    daemon: Steerable, changes: Changes, request: pb.ResetRequest, metadata: Metadata, left_s: float | None
+) -> pb.ResetResponse:
+    """The same request once more answers what the first one did.
+
+    Raises:
+        InvalidArgument, NotFound: see the proto.
+        MpsError: Kafka could not be asked, or what `ControlState.change` raises.
+    """
+    if not request.dry_run:
+        check_change(request.change)
+    name = request.subscription
+    group = pipeline_of(daemon.pipelines, name).settings.sender.group
+    to = to_of(request)
+    if isinstance(to, Mapping):
+        _check_places(name, to, await daemon.partitions(name))
+    moves = await daemon.moves(name, to)
+    if request.dry_run:
+        return pb.ResetResponse(partitions=_wire(moves))
+    reset_id = hashlib.sha256(f"{group}\0{name}\0{request.change.request_id}".encode()).hexdigest()[:8]
+    targets = {tp: Target(move.to, move.committed) for tp, move in moves.items()}
+    said = f"reset {reset_id} of {name}: {len(targets)} partitions"
+    key, document = resets.entity_key(group, name), resets.document(reset_id, targets)
+    changed = await changes.write(key, document, request.change, "Reset", said, metadata, left_s)
+    return pb.ResetResponse(id=reset_id, partitions=_wire(moves), changed=changed)
+
+
+def to_of(request: pb.ResetRequest) -> To:
+    """Where to.
+
+    Raises:
+        InvalidArgument: nowhere, or a place that cannot be.
+    """
+    match request.WhichOneof("to"):
+        case "edge":
+            if request.edge not in _EDGES:
+                raise InvalidArgument("edge", "must be LOG_EDGE_EARLIEST or LOG_EDGE_LATEST")
+            return _EDGES[request.edge]
+        case "time":
+            return _time_of(request)
+        case "offsets":
+            return _offsets_of(request.offsets)
+        case _:
+            raise InvalidArgument("to", "say where to: edge, time or offsets")
+
+
+def _time_of(request: pb.ResetRequest) -> datetime:
+    try:
+        at = request.time.ToDatetime(tzinfo=UTC)
+    except ValueError as error:
+        raise InvalidArgument("time", str(error)) from error
+    if at > datetime.now(UTC):
+        raise InvalidArgument(
+            "time", f"{at.isoformat()} is in the future; use LOG_EDGE_LATEST to leave out all there is"
+        )
+    return at
+
+
+def _offsets_of(offsets: pb.Offsets) -> dict[TopicPartition, int]:
+    if not 1 <= len(offsets.offsets) <= OFFSETS_MAX:
+        raise InvalidArgument("offsets.offsets", f"has {len(offsets.offsets)} entries; 1 to {OFFSETS_MAX} are needed")
+    found: dict[TopicPartition, int] = {}
+    for place, each in enumerate(offsets.offsets):
+        tp = TopicPartition(each.topic, each.partition)
+        if each.offset < 0:
+            raise InvalidArgument(f"offsets.offsets[{place}].offset", f"{each.offset} is negative")
+        if tp in found:
+            raise InvalidArgument(f"offsets.offsets[{place}]", f"{tp} is named twice")
+        found[tp] = each.offset
+    return found
+
+
+def _check_places(name: str, offsets: Mapping[TopicPartition, int], counts: Mapping[str, int]) -> None:
+    for tp in offsets:
+        if tp.topic not in counts:
+            raise unknown(f"topic of {name}", tp.topic, counts.keys())
+        if not 0 <= tp.partition < counts[tp.topic]:
+            raise NotFound(f"{tp.topic} has the partitions 0 to {counts[tp.topic] - 1}; there is no {tp.partition}")
+
+
+def _wire(moves: Mapping[TopicPartition, Move]) -> list[pb.ResetPartition]:
+    return [
+        pb.ResetPartition(
+            topic=tp.topic,
+            partition=tp.partition,
+            from_offset=move.committed,
+            to_offset=move.to,
+            repeated_records=move.repeated,
+            skipped_records=move.skipped,
+        )
+        for tp, move in sorted(moves.items())
+    ]
