@@ -1,11 +1,13 @@
 """What this package asks of the daemon, and nothing more."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from mpsd.core.audit import AuditEntry
 from mpsd.core.control import EntityKey
-from mpsd.core.record import TopicPartition
+from mpsd.core.record import LogBounds, Record, TopicPartition
 from mpsd.core.resets import Move, To
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import SubscriptionStatistics
@@ -86,6 +88,19 @@ class ControlState(Protocol):
     ) -> int:
         """Decide something for the fleet; returns its revision once it is durable and applied here."""
 
+    async def audit(self, entry: AuditEntry) -> None:
+        """Keep in the log and in the history that something was changed."""
+
+
+class DeadLetterReader(Protocol):
+    """A dead-letter topic, read back. Raises DeadLetterTopicGone, KafkaUnavailable, KafkaRefused."""
+
+    async def bounds(self) -> Mapping[int, LogBounds]:
+        """Of every partition, as of now."""
+
+    async def read(self, partition: int, start: int, stop: int) -> Sequence[Record]:
+        """What a partition has from `start` up to but not including `stop`, in offset order."""
+
 
 class Steerable(Daemon, Protocol):
     """What operators see and steer."""
@@ -117,6 +132,9 @@ class Steerable(Daemon, Protocol):
         Raises:
             KafkaUnavailable, KafkaRefused: it could not be looked up.
         """
+
+    def dead_letters(self, subscription: str) -> AbstractAsyncContextManager[DeadLetterReader]:
+        """Connected within the context."""
 
     async def partitions(self, subscription: str) -> Mapping[str, int]:
         """How many partitions each topic of the subscription has; 0: it does not exist.

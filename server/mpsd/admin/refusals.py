@@ -70,6 +70,7 @@ STATUS: Mapping[type[MpsError], grpc.StatusCode] = {
     TooManyWatchers: grpc.StatusCode.RESOURCE_EXHAUSTED,
     KafkaUnavailable: grpc.StatusCode.UNAVAILABLE,
     KafkaRefused: grpc.StatusCode.FAILED_PRECONDITION,
+    DeadLetterTopicGone: grpc.StatusCode.FAILED_PRECONDITION,
     ControlUnavailable: grpc.StatusCode.UNAVAILABLE,
     ControlOff: grpc.StatusCode.FAILED_PRECONDITION,
     RevisionConflict: grpc.StatusCode.FAILED_PRECONDITION,

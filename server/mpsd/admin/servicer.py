@@ -19,12 +19,14 @@ from mpsd.admin.changes import Changes
 from mpsd.admin.checkup import audit_page, findings_of, sort_findings
 from mpsd.admin.confirm import confirm
 from mpsd.admin.daemon import AdminSettings, Steerable
+from mpsd.admin.dead_letters import get_dead_letter, list_dead_letters, summarize_dead_letters
 from mpsd.admin.fleet import Ask, Fleet
 from mpsd.admin.lanes import Lanes, next_page, place_after
 from mpsd.admin.merge import merge_lanes, merge_partitions, merge_status, sort_instances
 from mpsd.admin.page_tokens import page_size
 from mpsd.admin.rates import Counts, Rates
 from mpsd.admin.refusals import PermissionDenied, TooManyWatchers, refuse
+from mpsd.admin.skips import FORWARDED, Skips
 from mpsd.admin.status import instance_of, status_of
 from mpsd.admin.validation import interval_s, optional_subscription, pipeline_of, scope_of
 from mpsd.errors import MpsError
@@ -49,6 +51,7 @@ class AdminServicer(pb_grpc.AdminServicer):
         self._fleet = fleet
         self._settings = settings
         self._changes = Changes(daemon, fleet, settings.confirm_timeout_s)
+        self._skips = Skips(daemon, fleet)
         self._lanes = Lanes()
         self._ended = asyncio.Event()
         self._watchers = 0
@@ -129,6 +132,27 @@ class AdminServicer(pb_grpc.AdminServicer):
     @override
     async def ListReplays(self, request: pb.ListReplaysRequest, context: Context) -> pb.ListReplaysResponse:
         return await _answer(context, replays.page(self._daemon, request))
+
+    @override
+    async def Skip(self, request: pb.SkipRequest, context: Context) -> pb.SkipResponse:
+        is_forwarded = any(name == FORWARDED for name, _ in context.invocation_metadata() or ())
+        left_s = context.time_remaining()
+        skip = self._skips.skip(request, _credentials(context), left_s, is_forwarded=is_forwarded)
+        return await _answer(context, skip)
+
+    @override
+    async def ListDeadLetters(self, request: pb.ListDeadLettersRequest, context: Context) -> pb.ListDeadLettersResponse:
+        return await _answer(context, list_dead_letters(self._daemon, request))
+
+    @override
+    async def SummarizeDeadLetters(
+        self, request: pb.SummarizeDeadLettersRequest, context: Context
+    ) -> pb.SummarizeDeadLettersResponse:
+        return await _answer(context, summarize_dead_letters(self._daemon, request, context.time_remaining()))
+
+    @override
+    async def GetDeadLetter(self, request: pb.GetDeadLetterRequest, context: Context) -> pb.GetDeadLetterResponse:
+        return await _answer(context, self._dead_letter(request))
 
     @override
     async def ListAudit(self, request: pb.ListAuditRequest, context: Context) -> pb.ListAuditResponse:
@@ -219,6 +243,11 @@ class AdminServicer(pb_grpc.AdminServicer):
         group = pipeline_of(self._daemon.pipelines, subscription).settings.sender.group if subscription else ""
         answers = await self._fleet.ask(self._fleet.others(group), ask, _credentials(context), context.time_remaining())
         return [said for _, said in answers.given], answers.silent
+
+    async def _dead_letter(self, request: pb.GetDeadLetterRequest) -> pb.GetDeadLetterResponse:
+        if request.values:
+            self._check_values("GetDeadLetter with values")
+        return await get_dead_letter(self._daemon, request)
 
     def _check_values(self, what: str) -> None:
         allow(CALLER.get(), Role.ADMIN, what)

@@ -1,13 +1,15 @@
 """The cluster as the admin service asks for it: looked at when somebody asks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from mpsd.admin.daemon import Finding, Members
 from mpsd.config import Config
-from mpsd.core.record import TopicPartition
+from mpsd.core.record import LogBounds, Record, TopicPartition
 from mpsd.core.resets import Move, To
 from mpsd.kafka.cluster import Cluster
 from mpsd.kafka.connection import client_options
+from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog, read
 from mpsd.kafka.members import STABLE, members
 from mpsd.kafka.targets import moves
 from mpsd.service.check import check
@@ -34,9 +36,34 @@ class Lookups:
         (found,) = (each for each in self._config.subscriptions if each.name == subscription)
         return await moves(self._options, found.group, found.topics, to)
 
+    @asynccontextmanager
+    async def dead_letters(self, subscription: str) -> AsyncIterator["Letters"]:
+        """See `admin.daemon.Steerable`."""
+        (topic,) = (each.dead_letter.topic for each in self._config.subscriptions if each.name == subscription)
+        log = KafkaDeadLetterLog(topic, self._options)
+        try:
+            yield Letters(log)
+        finally:
+            await log.close()
+
     async def partitions(self, subscription: str) -> Mapping[str, int]:
         """See `admin.daemon.Steerable`."""
         (topics,) = (each.topics for each in self._config.subscriptions if each.name == subscription)
         async with Cluster(self._options) as cluster:
             found = await cluster.describe(sorted(topics))
         return {topic: found[topic].partitions if topic in found else 0 for topic in topics}
+
+
+class Letters:
+    """`admin.daemon.DeadLetterReader` on a real Kafka."""
+
+    def __init__(self, log: KafkaDeadLetterLog) -> None:
+        self._log = log
+
+    async def bounds(self) -> Mapping[int, LogBounds]:
+        """See `DeadLetterReader`."""
+        return await self._log.bounds()
+
+    async def read(self, partition: int, start: int, stop: int) -> Sequence[Record]:
+        """See `DeadLetterReader`."""
+        return [record async for part in read(self._log, partition, start, stop) for record in part]

@@ -70,6 +70,7 @@ class Service:
         lookups = Lookups(config)
         self.diagnose, self.members = lookups.diagnose, lookups.members
         self.partitions, self.moves = lookups.partitions, lookups.moves
+        self.dead_letters = lookups.dead_letters
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then finish what is in flight within `shutdown.grace_s`."""

@@ -1,0 +1,330 @@
+"""Dead letters as the wire says them: listed from the newest back, counted, or one with everything it has."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+from mps.admin.v1 import admin_pb2 as pb
+from mpsd.admin.daemon import DeadLetterReader, Steerable
+from mpsd.admin.fleet import MARGIN
+from mpsd.admin.page_tokens import page_size, page_token, parse_token
+from mpsd.admin.refusals import InvalidArgument, NotFound
+from mpsd.admin.times import milliseconds, timestamp
+from mpsd.admin.validation import pipeline_of
+from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord, parse
+from mpsd.core.retry import Disposition
+
+WINDOW_RECORDS = 500
+"""Read at a time; a list goes back from the end in such steps."""
+WINDOWS_PER_PAGE_MAX = 40
+"""A page of a filter that seldom matches may be short, so that nobody waits for the whole topic to be read."""
+GROUPS_KEPT_MAX = 10_000
+"""While counting; the dead letters of further groups are counted together."""
+REASON_BYTES_MAX = 1_024
+KEY_BYTES_MAX = 65_536
+KEY_BYTES_SHOWN_MAX = HEADER_BYTES_SHOWN_MAX = 1_024
+VALUE_BYTES_SHOWN_MAX = 65_536
+_KIND = "dead letters"
+_DISPOSITIONS = {each: pb.Disposition.Value(f"DISPOSITION_{each.name}") for each in Disposition}
+
+
+SUMMARY_S_MAX = 60.0
+GROUPS_MAX, GROUPS_MOST = 100, 1_000
+
+
+async def list_dead_letters(daemon: Steerable, request: pb.ListDeadLettersRequest) -> pb.ListDeadLettersResponse:
+    """Raises InvalidArgument, NotFound, and what `DeadLetterReader` raises."""
+    name = pipeline_of(daemon.pipelines, request.subscription).settings.name
+    wanted, size = filter_of(request.filter), page_size(request.page_size)
+    async with daemon.dead_letters(name) as reader:
+        letters, token = await DeadLetters(reader, name).page(wanted, size, request.page_token)
+    return pb.ListDeadLettersResponse(dead_letters=map(letter_of, letters), next_page_token=token)
+
+
+async def summarize_dead_letters(
+    daemon: Steerable, request: pb.SummarizeDeadLettersRequest, left_s: float | None
+) -> pb.SummarizeDeadLettersResponse:
+    """The same.
+
+    Args:
+        left_s: how long the caller will wait; None: for ever.
+    """
+    name = pipeline_of(daemon.pipelines, request.subscription).settings.name
+    wanted = filter_of(request.filter)
+    if request.groups_max > GROUPS_MOST:
+        raise InvalidArgument("groups_max", f"{request.groups_max} is more than {GROUPS_MOST}")
+    if request.grouping not in GROUPINGS:
+        raise InvalidArgument("grouping", f"{request.grouping} is none that this version knows")
+    bound_s = SUMMARY_S_MAX if left_s is None else min(SUMMARY_S_MAX, left_s * (1 - MARGIN))
+    async with daemon.dead_letters(name) as reader:
+        letters = DeadLetters(reader, name).every(wanted)
+        return await summarize(letters, request.grouping, request.groups_max or GROUPS_MAX, bound_s)
+
+
+async def get_dead_letter(daemon: Steerable, request: pb.GetDeadLetterRequest) -> pb.GetDeadLetterResponse:
+    """The same."""
+    name = pipeline_of(daemon.pipelines, request.subscription).settings.name
+    if not request.source.topic:
+        raise InvalidArgument("source.topic", "must name a topic")
+    async with daemon.dead_letters(name) as reader:
+        letter = await DeadLetters(reader, name).newest_of(request.source)
+    return whole(letter, values=request.values)
+
+
+def filter_of(given: pb.DeadLetterFilter, path: str = "filter") -> DeadLetterFilter:
+    """Raises InvalidArgument, which names the field."""
+    known = {number: each for each, number in _DISPOSITIONS.items()}
+    since = milliseconds(given.since) if given.HasField("since") else None
+    until = milliseconds(given.until) if given.HasField("until") else None
+    if since is not None and until is not None and until <= since:
+        raise InvalidArgument(f"{path}.until", "is not after since: nothing could match")
+    if unknown := [number for number in given.dispositions if number not in known]:
+        raise InvalidArgument(
+            f"{path}.dispositions", f"{unknown[0]} is none of {', '.join(d.value for d in known.values())}"
+        )
+    if wrong := [status for status in given.statuses if status > 599]:
+        raise InvalidArgument(f"{path}.statuses", f"{wrong[0]} is not within 0 and 599")
+    if len(given.reason_contains.encode()) > REASON_BYTES_MAX:
+        raise InvalidArgument(f"{path}.reason_contains", f"has more than {REASON_BYTES_MAX} bytes")
+    partition = given.partition if given.HasField("partition") else None
+    if partition is not None and (partition < 0 or not given.topic):
+        said = f"{partition} is negative" if partition < 0 else "needs topic: which partition of which topic?"
+        raise InvalidArgument(f"{path}.partition", said)
+    if len(given.key) > KEY_BYTES_MAX:
+        raise InvalidArgument(f"{path}.key", f"has {len(given.key)} bytes, more than {KEY_BYTES_MAX}")
+    return DeadLetterFilter(
+        since_ms=since,
+        until_ms=until,
+        dispositions=frozenset(known[number] for number in given.dispositions),
+        statuses=frozenset(given.statuses),
+        reason_contains=given.reason_contains,
+        topic=given.topic,
+        partition=partition,
+        key=given.key if given.HasField("key") else None,
+    )
+
+
+@dataclass(slots=True)
+class _Back:
+    """One partition, read backwards.
+
+    Attributes:
+        before: everything from here on was given, or did not match.
+        found: read and not given yet, newest last.
+    """
+
+    partition: int
+    start: int
+    before: int
+    found: list[DeadLetterRecord] = field(default_factory=list)
+
+    @property
+    def is_over(self) -> bool:
+        return not self.found and self.before <= self.start
+
+    @property
+    def next_before(self) -> int:
+        return self.found[-1].offset + 1 if self.found else self.before
+
+
+class DeadLetters:
+    """The dead letters of one subscription."""
+
+    def __init__(self, reader: DeadLetterReader, subscription: str) -> None:
+        self._reader = reader
+        self._subscription = subscription
+
+    async def page(self, wanted: DeadLetterFilter, size: int, token: str) -> tuple[list[DeadLetterRecord], str]:
+        """The next, newest first, and the token of the page behind them.
+
+        Raises:
+            InvalidArgument: the token is none of ours.
+        """
+        befores = _befores(token)
+        backs = [
+            _Back(partition, start, min(end, befores.get(partition, end if befores is _FIRST else start)))
+            for partition, (start, end) in sorted((await self._reader.bounds()).items())
+        ]
+        given: list[DeadLetterRecord] = []
+        windows = 0
+        while len(given) < size:
+            for back in backs:
+                while not back.found and back.before > back.start and windows < WINDOWS_PER_PAGE_MAX:
+                    windows += 1
+                    await self._fill(back, wanted)
+            if any(not back.found and not back.is_over for back in backs):
+                break  # what was not read could be newer than what was found
+            newest = max(
+                (back for back in backs if back.found), key=lambda b: b.found[-1].dead_lettered_at_ms, default=None
+            )
+            if newest is None:
+                break
+            letter = newest.found.pop()
+            given.append(letter)
+            if not newest.found:
+                newest.before = min(newest.before, letter.offset)
+        return given, "" if all(back.is_over for back in backs) else _token(backs)
+
+    async def _fill(self, back: _Back, wanted: DeadLetterFilter) -> None:
+        begin = max(back.start, back.before - WINDOW_RECORDS)
+        records = await self._reader.read(back.partition, begin, back.before)
+        letters = [letter for letter in map(parse, records) if isinstance(letter, DeadLetterRecord)]
+        back.found = [letter for letter in letters if self._matches(letter, wanted)]
+        back.before = begin
+        if wanted.since_ms is not None and records and records[-1].timestamp < wanted.since_ms:
+            back.before = back.start  # a dead letter's time is that of its writing: what is before it is older
+
+    async def every(self, wanted: DeadLetterFilter) -> AsyncIterator[DeadLetterRecord]:
+        """All that match, partition by partition, as of now."""
+        for partition, (start, end) in sorted((await self._reader.bounds()).items()):
+            for begin in range(start, end, WINDOW_RECORDS):
+                for record in await self._reader.read(partition, begin, min(end, begin + WINDOW_RECORDS)):
+                    letter = parse(record)
+                    if isinstance(letter, DeadLetterRecord) and self._matches(letter, wanted):
+                        yield letter
+                await asyncio.sleep(0)
+
+    async def newest_of(self, source: pb.RecordRef) -> DeadLetterRecord:
+        """The newest copy of a source record.
+
+        Raises:
+            NotFound: there is none.
+        """
+        wanted = DeadLetterFilter(topic=source.topic, partition=source.partition)
+        token = ""
+        while True:
+            letters, token = await self.page(wanted, WINDOW_RECORDS, token)
+            for letter in letters:
+                if letter.source_offset == source.offset:
+                    return letter
+            if not token:
+                where = f"{source.topic}/{source.partition}@{source.offset}"
+                raise NotFound(f"{self._subscription} has no dead letter of {where}: it never had, or it has expired")
+
+    def _matches(self, letter: DeadLetterRecord, wanted: DeadLetterFilter) -> bool:
+        return letter.subscription in {"", self._subscription} and wanted.matches(letter)
+
+
+@dataclass(slots=True)
+class Group:
+    """Dead letters that have something in common."""
+
+    sample: DeadLetterRecord
+    records: int
+    first_ms: int
+    last_ms: int
+
+
+async def summarize(
+    letters: AsyncIterator[DeadLetterRecord], grouping: pb.DeadLetterGrouping.ValueType, groups_max: int, left_s: float
+) -> pb.SummarizeDeadLettersResponse:
+    """Count until all are read, or the time is over.
+
+    Args:
+        groups_max: that are listed, 1 or more.
+    """
+    groups: dict[str, Group] = {}
+    other, is_complete = 0, False
+    name_of = GROUPINGS[grouping]
+    try:
+        async with asyncio.timeout(left_s):
+            async for letter in letters:
+                name = name_of(letter)
+                group = groups.get(name)
+                at_ms = letter.dead_lettered_at_ms
+                if group is not None:
+                    group.records += 1
+                    group.first_ms, group.last_ms = min(group.first_ms, at_ms), max(group.last_ms, at_ms)
+                elif len(groups) < GROUPS_KEPT_MAX:
+                    groups[name] = Group(letter, 1, at_ms, at_ms)
+                else:
+                    other += 1
+            is_complete = True
+    except TimeoutError:
+        pass
+    frequent = sorted(groups.items(), key=lambda each: (-each[1].records, each[0]))
+    other += sum(group.records for _, group in frequent[groups_max:])
+    return pb.SummarizeDeadLettersResponse(
+        groups=[
+            pb.DeadLetterGroup(
+                name=name,
+                records=group.records,
+                first_at=timestamp(group.first_ms),
+                last_at=timestamp(group.last_ms),
+                sample=letter_of(group.sample),
+            )
+            for name, group in frequent[:groups_max]
+        ],
+        other_records=other,
+        incomplete=not is_complete,
+    )
+
+
+def letter_of(letter: DeadLetterRecord) -> pb.DeadLetter:
+    return pb.DeadLetter(
+        source=pb.RecordRef(topic=letter.source.topic, partition=letter.source.partition, offset=letter.source_offset),
+        dead_letter=pb.RecordRef(topic=letter.tp.topic, partition=letter.tp.partition, offset=letter.offset),
+        key=letter.key[:KEY_BYTES_SHOWN_MAX] if letter.key is not None else None,
+        disposition=_DISPOSITIONS.get(letter.disposition, pb.DISPOSITION_UNSPECIFIED)
+        if letter.disposition is not None
+        else pb.DISPOSITION_UNSPECIFIED,
+        status=letter.status or 0,
+        reason=letter.reason,
+        attempts=min(letter.attempts, 0xFFFFFFFF),
+        replays=letter.replays,
+        dead_lettered_at=timestamp(letter.dead_lettered_at_ms),
+        first_failed_at=timestamp(letter.first_failed_at_ms) if letter.first_failed_at_ms is not None else None,
+    )
+
+
+def whole(letter: DeadLetterRecord, *, values: bool) -> pb.GetDeadLetterResponse:
+    """With everything it has."""
+    return pb.GetDeadLetterResponse(
+        dead_letter=letter_of(letter),
+        headers=[
+            pb.Header(name=name, value=value[:HEADER_BYTES_SHOWN_MAX] if value is not None else None)
+            for name, value in letter.headers
+        ],
+        excerpt=letter.excerpt[:HEADER_BYTES_SHOWN_MAX],
+        value=letter.value[:VALUE_BYTES_SHOWN_MAX] if values and letter.value is not None else None,
+    )
+
+
+def _by_reason(letter: DeadLetterRecord) -> str:
+    status = f" {letter.status}" if letter.status is not None else ""
+    return f"{_by_disposition(letter)}{status}: {letter.reason}"
+
+
+def _by_disposition(letter: DeadLetterRecord) -> str:
+    return letter.disposition.value if letter.disposition is not None else "unknown"
+
+
+def _by_key(letter: DeadLetterRecord) -> str:
+    return "no key" if letter.key is None else repr(letter.key[:KEY_BYTES_SHOWN_MAX])[2:-1] or "empty key"
+
+
+GROUPINGS: dict[int, Callable[[DeadLetterRecord], str]] = {
+    pb.DEAD_LETTER_GROUPING_UNSPECIFIED: _by_reason,
+    pb.DEAD_LETTER_GROUPING_REASON: _by_reason,
+    pb.DEAD_LETTER_GROUPING_DISPOSITION: _by_disposition,
+    pb.DEAD_LETTER_GROUPING_STATUS: lambda letter: "none" if letter.status is None else str(letter.status),
+    pb.DEAD_LETTER_GROUPING_PARTITION: lambda letter: str(letter.source),
+    pb.DEAD_LETTER_GROUPING_KEY: _by_key,
+}
+
+_FIRST: dict[int, int] = {}
+
+
+def _befores(token: str) -> dict[int, int]:
+    found = parse_token(token, _KIND, (str,))
+    if found is None:
+        return _FIRST
+    try:
+        pairs = [part.split(":") for part in str(found[0]).split(",")]
+        return {int(partition): max(0, int(before)) for partition, before in pairs}
+    except ValueError as error:
+        raise InvalidArgument("page_token", "is not one of this list; leave it empty for the first page") from error
+
+
+def _token(backs: Sequence[_Back]) -> str:
+    return page_token(_KIND, ",".join(f"{back.partition}:{back.next_before}" for back in backs))
