@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.daemon import DeadLetterReader, Steerable
 from mpsd.admin.fleet import MARGIN
+from mpsd.admin.letters import filter_of, letter_of
 from mpsd.admin.page_tokens import page_size, page_token, parse_token
 from mpsd.admin.refusals import InvalidArgument, NotFound
-from mpsd.admin.times import milliseconds, timestamp
+from mpsd.admin.times import timestamp
 from mpsd.admin.validation import pipeline_of
 from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord, parse
-from mpsd.core.retry import Disposition
 
 WINDOW_RECORDS = 500
 """Read at a time; a list goes back from the end in such steps."""
@@ -20,12 +20,9 @@ WINDOWS_PER_PAGE_MAX = 40
 """A page of a filter that seldom matches may be short, so that nobody waits for the whole topic to be read."""
 GROUPS_KEPT_MAX = 10_000
 """While counting; the dead letters of further groups are counted together."""
-REASON_BYTES_MAX = 1_024
-KEY_BYTES_MAX = 65_536
 KEY_BYTES_SHOWN_MAX = HEADER_BYTES_SHOWN_MAX = 1_024
 VALUE_BYTES_SHOWN_MAX = 65_536
 _KIND = "dead letters"
-_DISPOSITIONS = {each: pb.Disposition.Value(f"DISPOSITION_{each.name}") for each in Disposition}
 
 
 SUMMARY_S_MAX = 60.0
@@ -69,39 +66,6 @@ async def get_dead_letter(daemon: Steerable, request: pb.GetDeadLetterRequest) -
     async with daemon.dead_letters(name) as reader:
         letter = await DeadLetters(reader, name).newest_of(request.source)
     return whole(letter, values=request.values)
-
-
-def filter_of(given: pb.DeadLetterFilter, path: str = "filter") -> DeadLetterFilter:
-    """Raises InvalidArgument, which names the field."""
-    known = {number: each for each, number in _DISPOSITIONS.items()}
-    since = milliseconds(given.since) if given.HasField("since") else None
-    until = milliseconds(given.until) if given.HasField("until") else None
-    if since is not None and until is not None and until <= since:
-        raise InvalidArgument(f"{path}.until", "is not after since: nothing could match")
-    if unknown := [number for number in given.dispositions if number not in known]:
-        raise InvalidArgument(
-            f"{path}.dispositions", f"{unknown[0]} is none of {', '.join(d.value for d in known.values())}"
-        )
-    if wrong := [status for status in given.statuses if status > 599]:
-        raise InvalidArgument(f"{path}.statuses", f"{wrong[0]} is not within 0 and 599")
-    if len(given.reason_contains.encode()) > REASON_BYTES_MAX:
-        raise InvalidArgument(f"{path}.reason_contains", f"has more than {REASON_BYTES_MAX} bytes")
-    partition = given.partition if given.HasField("partition") else None
-    if partition is not None and (partition < 0 or not given.topic):
-        said = f"{partition} is negative" if partition < 0 else "needs topic: which partition of which topic?"
-        raise InvalidArgument(f"{path}.partition", said)
-    if len(given.key) > KEY_BYTES_MAX:
-        raise InvalidArgument(f"{path}.key", f"has {len(given.key)} bytes, more than {KEY_BYTES_MAX}")
-    return DeadLetterFilter(
-        since_ms=since,
-        until_ms=until,
-        dispositions=frozenset(known[number] for number in given.dispositions),
-        statuses=frozenset(given.statuses),
-        reason_contains=given.reason_contains,
-        topic=given.topic,
-        partition=partition,
-        key=given.key if given.HasField("key") else None,
-    )
 
 
 @dataclass(slots=True)
@@ -257,23 +221,6 @@ async def summarize(
         ],
         other_records=other,
         incomplete=not is_complete,
-    )
-
-
-def letter_of(letter: DeadLetterRecord) -> pb.DeadLetter:
-    return pb.DeadLetter(
-        source=pb.RecordRef(topic=letter.source.topic, partition=letter.source.partition, offset=letter.source_offset),
-        dead_letter=pb.RecordRef(topic=letter.tp.topic, partition=letter.tp.partition, offset=letter.offset),
-        key=letter.key[:KEY_BYTES_SHOWN_MAX] if letter.key is not None else None,
-        disposition=_DISPOSITIONS.get(letter.disposition, pb.DISPOSITION_UNSPECIFIED)
-        if letter.disposition is not None
-        else pb.DISPOSITION_UNSPECIFIED,
-        status=letter.status or 0,
-        reason=letter.reason,
-        attempts=min(letter.attempts, 0xFFFFFFFF),
-        replays=letter.replays,
-        dead_lettered_at=timestamp(letter.dead_lettered_at_ms),
-        first_failed_at=timestamp(letter.first_failed_at_ms) if letter.first_failed_at_ms is not None else None,
     )
 
 

@@ -75,7 +75,6 @@ STATUS: Mapping[type[MpsError], grpc.StatusCode] = {
     ControlOff: grpc.StatusCode.FAILED_PRECONDITION,
     RevisionConflict: grpc.StatusCode.FAILED_PRECONDITION,
     ReplayRefused: grpc.StatusCode.FAILED_PRECONDITION,
-    DeadLetterTopicGone: grpc.StatusCode.FAILED_PRECONDITION,
     RecordNotHere: grpc.StatusCode.FAILED_PRECONDITION,
     RequestIdReused: grpc.StatusCode.ALREADY_EXISTS,
 }
