@@ -1,0 +1,39 @@
+"""Dead letters and skips through mpsctl, on a real Kafka."""
+
+import pytest
+
+from tests.integration.world import Answer, Message, World, until
+from tests.integration.world.mpsctl import mpsctl, seen
+
+pytestmark = pytest.mark.integration
+
+
+async def test_dead_letters_are_listed_counted_and_shown(world: World) -> None:
+    world.application.behaviour = lambda _: Answer(422, "no such customer")
+    topic = await world.create_topic(1)
+    daemon = await world.start_daemon(world.subscription(topic))
+    await world.produce(topic, [Message(b"k1", b"a"), Message(b"k2", b"b"), Message(b"k3", b"c")])
+    await world.settled(topic)
+    groups = (await seen(daemon, "dlq", "ls", "orders", "--group-by", "reason"))["groups"]
+    assert [int(group["records"]) for group in groups] == [3]
+    letters = (await seen(daemon, "dlq", "ls", "orders"))["dead_letters"]
+    assert sorted(int(letter["source"]["offset"]) for letter in letters) == [0, 1, 2]
+    shown = await mpsctl(daemon, "dlq", "show", "orders", f"{topic}/0@1")
+    assert (shown.code, "rejected" in shown.out) == (0, True), shown
+
+
+async def test_a_record_that_blocks_is_skipped(world: World) -> None:
+    world.application.behaviour = lambda request: Answer(500 if request.record.key == b"k1" else 200)
+    topic = await world.create_topic(1)
+    retry = {"attempts_max": 100, "backoff_initial_s": 5.0, "backoff_max_s": 30.0}
+    daemon = await world.start_daemon(world.subscription(topic, retry=retry))
+    await world.produce(topic, [Message(b"k1", b"a"), Message(b"k2", b"b")])
+
+    async def waits() -> bool:
+        lanes = (await seen(daemon, "inspect", "orders", "--blocked"))["lanes"]
+        return any(lane["state"] == "backing_off" for lane in lanes)
+
+    await until(waits, "the record is in back-off")
+    skipped = await mpsctl(daemon, "skip", "orders", f"{topic}/0@0", "--reason", "ticket 9", "--yes")
+    assert skipped.code == 0, skipped
+    await world.settled(topic)
