@@ -13,8 +13,9 @@ from mpsd.admin.access import Access
 from mpsd.admin.daemon import AdminSettings, Finding, Members
 from mpsd.admin.fleet import Fleet
 from mpsd.admin.servicer import AdminServicer
+from mpsd.core.audit import AuditEntry
 from mpsd.core.control import EntityKey
-from mpsd.core.record import TopicPartition
+from mpsd.core.record import LogBounds, Record, TopicPartition
 from mpsd.core.resets import Move, To
 from mpsd.errors import KafkaUnavailable
 from mpsd.listeners.address import address_of, bind
@@ -34,7 +35,25 @@ class SharedControl:
 
     def __init__(self) -> None:
         self.changes: list[tuple[EntityKey, Mapping[str, Any] | None, dict[str, Any]]] = []
+        self.entries: list[AuditEntry] = []
         self.error: Exception | None = None
+
+
+class FakeLetters:
+    """`DeadLetterReader` of what a test wrote, and of nothing that is still coming."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records = records
+
+    async def bounds(self) -> Mapping[int, LogBounds]:
+        found: dict[int, LogBounds] = {}
+        for record in self._records:
+            start, end = found.get(record.partition, (record.offset, 0))
+            found[record.partition] = LogBounds(min(start, record.offset), max(end, record.offset + 1))
+        return found
+
+    async def read(self, partition: int, start: int, stop: int) -> Sequence[Record]:
+        return [each for each in self._records if each.partition == partition and start <= each.offset < stop]
 
 
 class FakeControl:
@@ -51,6 +70,9 @@ class FakeControl:
 
     def waiting_for(self) -> str:
         return ""
+
+    async def audit(self, entry: AuditEntry) -> None:
+        self.shared.entries.append(entry)
 
     async def change(self, key: EntityKey, document: Mapping[str, Any] | None, **said: Any) -> int:
         if self.shared.error is not None:
@@ -78,6 +100,7 @@ class FakeDaemon:
         self.cluster_error: KafkaUnavailable | None = None
         self.findings: Sequence[Finding] = ()
         self.not_ready_for: list[str] = []
+        self.letters: Sequence[Record] = ()
 
     @property
     def pipelines(self) -> Sequence[Pipeline]:
@@ -100,6 +123,12 @@ class FakeDaemon:
             raise self.cluster_error
         self.unstable -= 1
         return Members(self.unstable < 0, self.group_peers if self.unstable < 0 else [Peer("", "", "")])
+
+    @asynccontextmanager
+    async def dead_letters(self, subscription: str) -> AsyncIterator[FakeLetters]:
+        if self.cluster_error is not None:
+            raise self.cluster_error
+        yield FakeLetters(self.letters)
 
     async def moves(self, subscription: str, to: To) -> Mapping[TopicPartition, Move]:
         """One partition of a hundred records, of which half are committed."""
@@ -161,7 +190,7 @@ async def served(
             daemon.peer = Peer(address, f"127.0.0.1:{next(ports)}", "")
             fleet = Fleet(daemon, peer_timeout_s, None)
             settings = AdminSettings(values=values, confirm_timeout_s=confirm_timeout_s)
-            servicer = AdminServicer(daemon, fleet, settings)  # type: ignore[abstract]
+            servicer = AdminServicer(daemon, fleet, settings)
             server = bounded_server(interceptors=[Access(known)])
             admin_pb2_grpc.add_AdminServicer_to_server(servicer, server)
             stack.push_async_callback(fleet.close)

@@ -93,4 +93,4 @@ async def test_a_reset_is_said_first_and_then_takes_a_running_fleet_back(world: 
     await world.settled(topic)
     assert world.application.requests == 800
     (entry,) = [each for each in (await seen(first, "audit"))["entries"] if each["method"] == "Reset"]
-    assert entry["reason"] == "a wrong deploy"
+    assert entry["provenance"]["reason"] == "a wrong deploy"

@@ -16,7 +16,7 @@ async def test_dead_letters_are_listed_counted_and_shown(world: World) -> None:
     await world.settled(topic)
     groups = (await seen(daemon, "dlq", "ls", "orders", "--group-by", "reason"))["groups"]
     assert [int(group["records"]) for group in groups] == [3]
-    letters = (await seen(daemon, "dlq", "ls", "orders"))["dead_letters"]
+    letters = (await seen(daemon, "dlq", "ls", "orders", "--each"))["dead_letters"]
     assert sorted(int(letter["source"]["offset"]) for letter in letters) == [0, 1, 2]
     shown = await mpsctl(daemon, "dlq", "show", "orders", f"{topic}/0@1")
     assert (shown.code, "rejected" in shown.out) == (0, True), shown
@@ -37,3 +37,7 @@ async def test_a_record_that_blocks_is_skipped(world: World) -> None:
     skipped = await mpsctl(daemon, "skip", "orders", f"{topic}/0@0", "--reason", "ticket 9", "--yes")
     assert skipped.code == 0, skipped
     await world.settled(topic)
+    (letter,) = (await seen(daemon, "dlq", "ls", "orders", "--each"))["dead_letters"]
+    assert (letter["disposition"], letter["source"]["offset"]) == ("skipped", 0)
+    again = await mpsctl(daemon, "skip", "orders", f"{topic}/0@0", "--reason", "ticket 9", "--yes")
+    assert again.code == 1, "it is settled"

@@ -28,7 +28,7 @@ from mpsd.admin.rates import Counts, Rates
 from mpsd.admin.refusals import PermissionDenied, TooManyWatchers, refuse
 from mpsd.admin.skips import FORWARDED, Skips
 from mpsd.admin.status import instance_of, status_of
-from mpsd.admin.validation import interval_s, optional_subscription, pipeline_of, scope_of
+from mpsd.admin.validation import check_topic, interval_s, optional_subscription, pipeline_of, scope_of
 from mpsd.errors import MpsError
 from mpsd.listeners.tokens import Role
 from mpsd.pipeline.inspection import Wanted
@@ -193,6 +193,8 @@ class AdminServicer(pb_grpc.AdminServicer):
         pipeline = pipeline_of(self._daemon.pipelines, scope.subscription, "selection.subscription")
         if request.values:
             self._check_values("Inspect with values")
+        if scope.topic is not None and request.scope != pb.SCOPE_INSTANCE:
+            check_topic(scope, await self._daemon.partitions(scope.subscription))
 
         async def ask(stub: Any, timeout_s: float, metadata: Sequence[tuple[str, str]]) -> pb.InspectResponse:
             alone = pb.InspectRequest()

@@ -1,6 +1,7 @@
 """One record to the dead-letter topic, by whichever instance has its partition."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,12 +21,27 @@ FORWARDED = "mps-forwarded"
 """Metadata of a call that another instance made for its caller: it is answered here or not at all."""
 
 
+DONE_MAX = 1_000
+"""Answers that are remembered, each by the instance that was asked."""
+
+
 class Skips:
-    """Skips a record here, or asks the others."""
+    """Skips a record here, or asks the others.
+
+    Holds at most: `DONE_MAX` answers.
+    """
 
     def __init__(self, daemon: Steerable, fleet: Fleet) -> None:
         self._daemon = daemon
         self._fleet = fleet
+        self._done: OrderedDict[str, pb.SkipResponse] = OrderedDict()
+
+    def _remember(self, request_id: str, answer: pb.SkipResponse) -> pb.SkipResponse:
+        """For who asks again as the answer was lost: the record is not there any more to be skipped twice."""
+        self._done[request_id] = answer
+        if len(self._done) > DONE_MAX:
+            self._done.popitem(last=False)
+        return answer
 
     async def skip(
         self, request: pb.SkipRequest, metadata: Sequence[tuple[str, str]], left_s: float | None, *, is_forwarded: bool
@@ -37,12 +53,15 @@ class Skips:
         has_it = any(
             (record.topic, record.partition) == queue.assignment.tp for queue in pipeline.pending.queues.values()
         )
-        if has_it or is_forwarded:
+        if is_forwarded and not has_it:
+            return pb.SkipResponse()  # somebody else's
+        if (known := self._done.get(request.change.request_id)) is not None:
+            return known
+        if has_it:
             landed = await pipeline.skip(record.topic, record.partition, record.offset, request.change.reason)
             await self._note(request, pipeline.settings.sender.group)
-            return pb.SkipResponse(
-                dead_letter=pb.RecordRef(topic=landed.topic, partition=landed.partition, offset=landed.offset)
-            )
+            where = pb.RecordRef(topic=landed.topic, partition=landed.partition, offset=landed.offset)
+            return self._remember(request.change.request_id, pb.SkipResponse(dead_letter=where))
         return await self._forward(request, pipeline.settings.sender.group, metadata, left_s)
 
     async def _forward(
@@ -61,9 +80,9 @@ class Skips:
 
         answers = await self._fleet.ask(self._fleet.others(group), ask, metadata, left_s)
         for _, said in answers.given:
-            if isinstance(said, pb.SkipResponse):
-                return said
-        why = [said for _, said in answers.given if isinstance(said, str) and "does not have" not in said]
+            if isinstance(said, pb.SkipResponse) and said.HasField("dead_letter"):
+                return self._remember(request.change.request_id, said)
+        why = [said for _, said in answers.given if isinstance(said, str)]
         why += [f"{each.address}: {each.problem}" for each in answers.silent]
         record = request.record
         where = f"{record.topic}/{record.partition}@{record.offset}"

@@ -31,7 +31,7 @@ async def serving_admin(
     needs_certificate = admin.tls is not None and admin.tls.client_ca is not None
     fleet = Fleet(daemon, admin.peer_timeout_s, peer_credentials(admin))
     settings = AdminSettings(values=admin.values, confirm_timeout_s=config.control.confirm_timeout_s)
-    servicer = AdminServicer(daemon, fleet, settings)  # type: ignore[abstract]  # calls that are not here are UNIMPLEMENTED
+    servicer = AdminServicer(daemon, fleet, settings)
     server = bounded_server(interceptors=[Access(tokens, needs_certificate=needs_certificate)])
     health.serves(SERVICE)
     admin_pb2_grpc.add_AdminServicer_to_server(servicer, server)

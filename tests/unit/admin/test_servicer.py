@@ -319,3 +319,11 @@ async def test_fields_that_nobody_knows_yet_do_no_harm() -> None:
         call: Any = one.channel.unary_unary("/mps.admin.v1.Admin/GetStatus")
         answer = pb.GetStatusResponse.FromString(await call(b"\xfa\x3f\x03new"))
         assert answer.status.instances
+
+
+async def test_lanes_of_a_partition_that_is_not_there_are_not_just_none() -> None:
+    async with served() as (one,):
+        code, words, _, _ = await refused(
+            one.stub.Inspect(pb.InspectRequest(selection=billing(topic="orders", partition=7)))
+        )
+        assert (code, "0 to 3" in words) == (grpc.StatusCode.NOT_FOUND, True)
