@@ -16,6 +16,7 @@ class Kind(Enum):
 
     THROUGHPUT = "from the first delivery of a full topic to the last"
     FULL = "an application that never answers, until the memory no longer grows"
+    STATUS = "the same, while an operator asks for the status again and again"
     LATENCY = "500 records a second, from the producer's call to the sink"
     FLOOR = "the adapter alone, without Kafka and pipeline"
     CEILING = "the sink alone, under a client that only repeats itself"
@@ -163,6 +164,13 @@ def cases(records: int = RECORDS) -> list[Case]:
                 Target(figure="p50_ms", sense="max", bound=3),
                 Target(figure="p99_ms", sense="max", bound=30),
             ),
+        ),
+        Case(
+            name="status",
+            title="base, and mpsctl status 20 times a second",
+            kind=Kind.STATUS,
+            workload=replace(base, records=5 * records),
+            targets=(Target(figure="p99_ms", sense="max", bound=100),),
         ),
         Case(
             name="stream-latency",

@@ -20,7 +20,7 @@ CONFIG = """\
 bootstrap_servers = {servers}
 
 [admin]
-listen = "127.0.0.1:0"
+listen = "127.0.0.1:{admin_port}"
 [http]
 listen = "127.0.0.1:{http_port}"
 [stream]
@@ -47,13 +47,16 @@ topic = "{dead_letters}"
 """
 
 
-def configured(stage: Stage, topic: str, group: str, case: Case, http_port: int = 0, stream_port: int = 0) -> Path:
+def configured(
+    stage: Stage, topic: str, group: str, case: Case, http_port: int = 0, stream_port: int = 0, admin_port: int = 0
+) -> Path:
     """The configuration in a file; what it does not say is the default."""
     rest = f'url = "{stage.sink.url}/"\nconcurrency_max = {case.in_flight}\nbatch = {{ records_max = {case.batch} }}'
     text = CONFIG.format(
         servers=json.dumps(stage.bootstrap_servers),
         http_port=http_port,
         stream_port=stream_port,
+        admin_port=admin_port,
         topic=topic,
         group=group,
         way=case.way,
@@ -74,7 +77,8 @@ class Daemon:
         Args:
             sampled_into: run it under `bench.sampler`, which writes this file.
         """
-        self._http_port, stream_port = free_ports(2)
+        self._http_port, stream_port, admin_port = free_ports(3)
+        self.admin_address = f"127.0.0.1:{admin_port}"
         port = stream_port if case.way == "stream" else self._http_port
         self.calls: dict[str, object] = {}
         if case.way != "rest":
@@ -87,7 +91,7 @@ class Daemon:
             }
         self.group = stage.new_name("group")
         self._stage = stage
-        config = configured(stage, topic, self.group, case, self._http_port, stream_port)
+        config = configured(stage, topic, self.group, case, self._http_port, stream_port, admin_port)
         command = ["bench.sampler", str(sampled_into)] if sampled_into else ["mpsd"]
         self.started_s = time.monotonic()
         self._child: Child = stage.start(self.group, *command, "--config", str(config))

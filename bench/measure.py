@@ -2,14 +2,20 @@
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
+
+from grpc import aio
 
 from bench.cases import Case, Kind
 from bench.daemon import Daemon
 from bench.figures import Figures, quantile
 from bench.stage import POLL_S, Stage
 from bench.workload import timed
+from mps.admin.v1 import admin_pb2, admin_pb2_grpc
 from mpsd.errors import MpsError
 
 STALLED_S = 20.0
@@ -20,6 +26,9 @@ STEADY_S = 3.0
 PACE_PER_S = 500
 PACED_S = 12.0
 PACED_WARM_UP_S = 2.0
+ASK_S = 0.05
+
+Beside = Callable[[Daemon], Coroutine[Any, Any, None]]
 
 
 class RunFailed(MpsError):
@@ -37,6 +46,8 @@ async def measure(stage: Stage, case: Case) -> Figures:
     match case.kind:
         case Kind.THROUGHPUT:
             return await throughput(stage, case)
+        case Kind.STATUS:
+            return await _status(stage, case)
         case Kind.FULL:
             return await _full(stage, case)
         case Kind.LATENCY:
@@ -49,8 +60,13 @@ async def measure(stage: Stage, case: Case) -> Figures:
             assert_never(case.kind)
 
 
-async def throughput(stage: Stage, case: Case, sampled_into: Path | None = None) -> Figures:
+async def throughput(
+    stage: Stage, case: Case, sampled_into: Path | None = None, beside: Beside | None = None
+) -> Figures:
     """A topic from end to end.
+
+    Args:
+        beside: done meanwhile, and cancelled at the end.
 
     Raises:
         RunFailed: a record was not delivered, or not exactly once, or not committed.
@@ -63,7 +79,10 @@ async def throughput(stage: Stage, case: Case, sampled_into: Path | None = None)
     await stage.sink.begin(**orders)
     daemon = Daemon(stage, topic, case, sampled_into=sampled_into)
     await stage.sink.begin(**orders, **daemon.calls, pid=daemon.pid)
+    meanwhile = asyncio.create_task(beside(daemon)) if beside is not None else None
     await _arrived(stage, daemon, records)
+    if meanwhile is not None:
+        meanwhile.cancel()
     peak_mib = daemon.peak_mib()
     committed = await daemon.stop()
     seen = await stage.sink.seen()
@@ -79,6 +98,25 @@ async def throughput(stage: Stage, case: Case, sampled_into: Path | None = None)
         first_s=first.at_s - daemon.started_s,
         sink_cpu_us=seen.sink_cpu_s / records * 1e6,
     )
+
+
+async def _status(stage: Stage, case: Case) -> Figures:
+    waits_ms: list[float] = []
+
+    async def ask(daemon: Daemon) -> None:
+        async with aio.insecure_channel(daemon.admin_address) as channel:
+            stub: Any = admin_pb2_grpc.AdminStub(channel)
+            while True:
+                began_s = time.monotonic()
+                with suppress(aio.AioRpcError):  # it does not listen yet
+                    await stub.GetStatus(admin_pb2.GetStatusRequest(partitions=True))
+                    waits_ms.append((time.monotonic() - began_s) * 1000)
+                await asyncio.sleep(ASK_S)
+
+    figures = await throughput(stage, case, beside=ask)
+    if not waits_ms:
+        raise RunFailed(f"{case.name}: the status was never answered")
+    return replace(figures, p50_ms=quantile(waits_ms, 0.5), p99_ms=quantile(waits_ms, 0.99), worst_ms=max(waits_ms))
 
 
 async def _arrived(stage: Stage, daemon: Daemon, records: int) -> None:
