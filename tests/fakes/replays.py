@@ -13,6 +13,7 @@ from mpsd.core.record import LogBounds, LogPart
 from mpsd.core.replay_book import KINDS, ReplayBook
 from mpsd.core.retry import Bury, Disposition
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone
+from mpsd.pipeline.replays import Replaying
 from tests.fakes.records import POISON, PRODUCED_MS, Row, assigned, delivery
 
 SENDER = Sender(subscription="billing", group="billing", endpoint="http://127.0.0.1:8000/orders")
@@ -124,3 +125,9 @@ class FakeControlTopic:
         assert changed == key
         for book in self.books:
             book.on_entity(key, self.state.get(key))
+
+
+def replaying(log: FakeDeadLetterLog, republisher: FakeRepublisher, topic: FakeControlTopic, **rules: int) -> Replaying:
+    """What a subscription replays with."""
+    bounds = {"replays_max": 3, "replayed_bytes_max": 256 * 1024, "tasks_max": 100, **rules}
+    return Replaying(topic="orders.dlq", log=log, republisher=republisher, record=topic.record, **bounds)

@@ -22,6 +22,7 @@ from mpsd.listeners.address import address_of, bind
 from mpsd.listeners.grpc import bounded_server, serving_grpc
 from mpsd.listeners.tokens import Token, Tokens
 from mpsd.pipeline.pipeline import Pipeline
+from mpsd.pipeline.replays import Replaying
 from mpsd.pipeline.statistics import SubscriptionStatistics
 from mpsd.ports import Peer
 from mpsd.ports.control import AuditLog
@@ -70,6 +71,13 @@ class FakeControl:
 
     def waiting_for(self) -> str:
         return ""
+
+    async def is_set(self, key: EntityKey, request_id: str) -> bool:
+        if self.shared.error is not None:
+            raise self.shared.error
+        documents = [document for known, document, _ in self.shared.changes if known == key]
+        asked = [said["request_id"] for _, _, said in self.shared.changes]
+        return documents[-1:] not in ([], [None]) or request_id in asked
 
     async def audit(self, entry: AuditEntry) -> None:
         self.shared.entries.append(entry)
@@ -172,6 +180,7 @@ async def served(
     confirm_timeout_s: float = 2.0,
     peer_timeout_s: float = 5.0,
     silent: int = 0,
+    replaying: Replaying | None = None,
 ) -> AsyncIterator[list[Served]]:
     """Daemons that share a group.
 
@@ -183,7 +192,7 @@ async def served(
         made = []
         ports = itertools.count(1)
         for _ in range(count):
-            pipe = await stack.enter_async_context(piped())
+            pipe = await stack.enter_async_context(piped(replaying=replaying))
             daemon = FakeDaemon([pipe], FakeControl(shared))
             listener = bind("admin", "127.0.0.1:0")
             address = address_of(listener)

@@ -20,6 +20,18 @@ async def test_dead_letters_are_listed_counted_and_shown(world: World) -> None:
     assert sorted(int(letter["source"]["offset"]) for letter in letters) == [0, 1, 2]
     shown = await mpsctl(daemon, "dlq", "show", "orders", f"{topic}/0@1")
     assert (shown.code, "rejected" in shown.out) == (0, True), shown
+    assert [letter["replayed"] for letter in letters] == [False] * 3
+    world.application.heal()
+    replayed = await mpsctl(daemon, "replay-dlq", "orders", "--key", "k2", "--yes", "--wait")
+    assert replayed.code == 0, replayed
+
+    async def marked() -> bool:
+        listed = (await seen(daemon, "dlq", "ls", "orders", "--each"))["dead_letters"]
+        return {letter["source"]["offset"] for letter in listed if letter["replayed"]} == {1}
+
+    await until(marked, "what was replayed is marked")
+    shown = await mpsctl(daemon, "dlq", "ls", "orders")
+    assert "1 replayed already" in shown.out, shown
 
 
 async def test_a_record_that_blocks_is_skipped(world: World) -> None:

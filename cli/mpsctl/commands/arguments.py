@@ -1,8 +1,8 @@
 """Arguments and options that several commands have, and what becomes of them in the proto."""
 
 import uuid
-from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -84,6 +84,41 @@ Statuses = Annotated[
 ReasonContains = Annotated[str, typer.Option("--reason-contains", metavar="TEXT", help="The reason has this text.")]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which dead letters: the options of every command that is about some of them."""
+
+    since: Since = None
+    until: Until = None
+    disposition: Dispositions = None
+    status: Statuses = None
+    reason_contains: ReasonContains = ""
+    topic: Topic = None
+    partition: PartitionOption = None
+    key: Key = None
+    key_base64: KeyBase64 = None
+
+    def message(self) -> "pb.DeadLetterFilter":
+        """As the proto has it."""
+        from mps.admin.v1 import admin_pb2 as pb
+        from mpsctl.views.values import number_of
+
+        topic, number = place(self.topic, self.partition)
+        found = pb.DeadLetterFilter(
+            dispositions=[pb.Disposition.ValueType(number_of(pb.Disposition, each)) for each in self.disposition or ()],
+            statuses=list(self.status or ()),
+            reason_contains=self.reason_contains,
+            topic=topic or "",
+            partition=number,
+            key=parse.key(self.key, self.key_base64),
+        )
+        if self.since is not None:
+            found.since.FromDatetime(self.since)
+        if self.until is not None:
+            found.until.FromDatetime(self.until)
+        return found
+
+
 def new_change(reason: str, expected_revision: int | None = None) -> "pb.Change":
     """With an id of its own, which a second try keeps."""
     from mps.admin.v1 import admin_pb2 as pb
@@ -114,37 +149,6 @@ def selection(
 
     topic, number = place(topic, partition)
     return pb.Selection(subscription=subscription, topic=topic, partition=number, key=parse.key(key, key_base64))
-
-
-def dead_letter_filter(
-    *,
-    since: datetime | None,
-    until: datetime | None,
-    disposition: Sequence[Disposition] | None,
-    status: Sequence[int] | None,
-    reason_contains: str,
-    topic: str | None,
-    partition: parse.Partition | None,
-    key: str | None,
-    key_base64: str | None,
-) -> "pb.DeadLetterFilter":
-    from mps.admin.v1 import admin_pb2 as pb
-    from mpsctl.views.values import number_of
-
-    topic, number = place(topic, partition)
-    found = pb.DeadLetterFilter(
-        dispositions=[pb.Disposition.ValueType(number_of(pb.Disposition, each)) for each in disposition or ()],
-        statuses=list(status or ()),
-        reason_contains=reason_contains,
-        topic=topic or "",
-        partition=number,
-        key=parse.key(key, key_base64),
-    )
-    if since is not None:
-        found.since.FromDatetime(since)
-    if until is not None:
-        found.until.FromDatetime(until)
-    return found
 
 
 def record_ref(named: parse.RecordName) -> "pb.RecordRef":

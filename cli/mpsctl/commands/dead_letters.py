@@ -6,22 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpsctl.commands.app import group
-from mpsctl.commands.arguments import (
-    Dispositions,
-    Key,
-    KeyBase64,
-    Limit,
-    PartitionOption,
-    ReasonContains,
-    RecordArgument,
-    Since,
-    Statuses,
-    Sub,
-    Topic,
-    Until,
-    dead_letter_filter,
-    record_ref,
-)
+from mpsctl.commands.arguments import Filter, Limit, RecordArgument, Sub, record_ref
 from mpsctl.commands.session import Session, command
 
 if TYPE_CHECKING:
@@ -56,15 +41,7 @@ dlq = group("dlq", "What is dead, and why.", EXAMPLE)
 def ls(
     session: Session,
     subscription: Sub,
-    since: Since = None,
-    until: Until = None,
-    disposition: Dispositions = None,
-    status: Statuses = None,
-    reason_contains: ReasonContains = "",
-    topic: Topic = None,
-    partition: PartitionOption = None,
-    key: Key = None,
-    key_base64: KeyBase64 = None,
+    of: Filter,
     group_by: Annotated[
         Grouping, typer.Option("--group-by", metavar="WORD", help=f"Count together by {', '.join(Grouping)}.")
     ] = Grouping.REASON,
@@ -84,17 +61,7 @@ def ls(
     from mpsctl.views.dead_letters import Group, Summary
     from mpsctl.views.values import number_of
 
-    wanted = dead_letter_filter(
-        since=since,
-        until=until,
-        disposition=disposition,
-        status=status,
-        reason_contains=reason_contains,
-        topic=topic,
-        partition=partition,
-        key=key,
-        key_base64=key_base64,
-    )
+    wanted = of.message()
     if each:
         letters = _each(session.client, subscription, wanted, limit)
         session.screen.show(letters, lambda: letters_page(letters))

@@ -80,7 +80,8 @@ def resume(
 ) -> Exit:
     r"""Take back a pause.
 
-    Name exactly what was paused; `mpsctl status` shows it. Nothing is lost or repeated by a pause.
+    Name exactly what was paused; `mpsctl status` shows it. Nothing is lost or repeated by a pause. To resume what is
+    not paused changes nothing, and is said.
 
     \b
     Examples:
@@ -96,7 +97,9 @@ def resume(
     request = pb.ResumeRequest(change=new_change(reason), selection=what)
     answer = session.client.change(session.client.admin.Resume, request)
     view = Changed.of(answer.changed, request.change.request_id)
-    session.screen.show(view, lambda: changed_page(view, f"resumed {named(Selection.of(what))}"))
+    name = named(Selection.of(what))
+    done = f"{name}: nothing to resume, it is not paused" if view.unchanged else f"resumed {name}"
+    session.screen.show(view, lambda: changed_page(view, done))
     return confirmed(view)
 
 
@@ -154,7 +157,8 @@ def limit(
         ),
         *([f"{count(request.concurrency_max)} at once a daemon"] if request.HasField("concurrency_max") else []),
     ]
-    done = f"cleared the limits of {subscription}" if clear else f"limited {subscription} to {', '.join(limits)}"
+    cleared = f"{subscription}: no limit to clear" if view.unchanged else f"cleared the limits of {subscription}"
+    done = cleared if clear else f"limited {subscription} to {', '.join(limits)}"
     session.screen.show(view, lambda: changed_page(view, done))
     return confirmed(view)
 

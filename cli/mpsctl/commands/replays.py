@@ -7,24 +7,7 @@ import typer
 
 from mpsctl import parse
 from mpsctl.commands.app import app, group
-from mpsctl.commands.arguments import (
-    AnySub,
-    Dispositions,
-    Key,
-    KeyBase64,
-    Limit,
-    PartitionOption,
-    Reason,
-    ReasonContains,
-    Since,
-    Statuses,
-    Sub,
-    Topic,
-    Until,
-    Yes,
-    dead_letter_filter,
-    new_change,
-)
+from mpsctl.commands.arguments import AnySub, Filter, Limit, Reason, Sub, Yes, new_change
 from mpsctl.commands.session import REASON_DEFAULT, Session, command
 from mpsctl.errors import CommandError, Exit
 
@@ -48,15 +31,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the replay; `mpsctl
 def replay_dlq(
     session: Session,
     subscription: Sub,
-    since: Since = None,
-    until: Until = None,
-    disposition: Dispositions = None,
-    status: Statuses = None,
-    reason_contains: ReasonContains = "",
-    topic: Topic = None,
-    partition: PartitionOption = None,
-    key: Key = None,
-    key_base64: KeyBase64 = None,
+    of: Filter,
     limit: Annotated[int, typer.Option("--limit", min=0, metavar="N", help="Records at most; 0: all.")] = 0,
     to: Annotated[
         Target, typer.Option("--to", metavar="application|topic", help="Where to; in the topic every group sees them.")
@@ -92,17 +67,7 @@ def replay_dlq(
 
     plan = pb.ReplayPlan(
         subscription=subscription,
-        filter=dead_letter_filter(
-            since=since,
-            until=until,
-            disposition=disposition,
-            status=status,
-            reason_contains=reason_contains,
-            topic=topic,
-            partition=partition,
-            key=key,
-            key_base64=key_base64,
-        ),
+        filter=of.message(),
         target=pb.ReplayTarget.ValueType(number_of(pb.ReplayTarget, to)),
         rate_max_per_s=rate or 0.0,
         records_max=limit,

@@ -5,7 +5,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
@@ -91,26 +91,34 @@ def command(
 ) -> Callable[[Callable[Concatenate[Session, P], Exit | None]], Callable[Concatenate[Session, P], Exit | None]]:
     """Make a function a command: it gets a session, and returns its exit code if it is not 0.
 
-    The options to reach a daemon, and `--json`, are added to those it has.
+    The options to reach a daemon, and `--json`, are added to those it has. A parameter whose type is a dataclass stands
+    for options of its fields' names: what several commands take, defined once.
     """
 
     def register(
         function: Callable[Concatenate[Session, P], Exit | None],
     ) -> Callable[Concatenate[Session, P], Exit | None]:
         own = list(inspect.signature(function).parameters.values())[1:]
+        several: dict[str, Any] = {each.name: each.annotation for each in own if is_dataclass(each.annotation)}
 
         @functools.wraps(function)
         def run(context: typer.Context, **given: Any) -> None:
             outer = context.find_root().params
             flags = {each: given.pop(each) or outer.get(each) for each in CONNECTION}
             flags["key"] = flags.pop("cert_key")
+            for bundle, kind in several.items():
+                given[bundle] = kind(**{each.name: given.pop(each.name) for each in fields(kind)})
             code = _run(function, flags, given, as_json=given.pop("as_json"))
             if code is not Exit.DONE:
                 raise typer.Exit(code)
 
         context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
         as_json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, annotation=JSON, default=False)
-        taken = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+        taken = [
+            option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for each in own
+            for option in (_options(several[each.name]) if each.name in several else [each])
+        ]
         signed(run, [context, *taken, *connection_parameters(hidden=True), as_json])
         run.__doc__ = inspect.cleandoc(function.__doc__ or "").replace(
             "\\b\n", "\b\n"
@@ -119,6 +127,14 @@ def command(
         return function
 
     return register
+
+
+def _options(kind: Any) -> list[inspect.Parameter]:
+    """A dataclass's fields as parameters."""
+    return [
+        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, annotation=each.type, default=each.default)
+        for each in fields(kind)
+    ]
 
 
 def _run(function: Any, flags: dict[str, str | bool | None], given: dict[str, Any], *, as_json: bool) -> Exit:

@@ -11,7 +11,7 @@ def changed_page(changed: Changed, what: str) -> Page:
     """Done, and by whom it is confirmed; or who is missing.
 
     Args:
-        what: was done, such as `paused billing`.
+        what: was done, such as `paused billing`; or that there was nothing to do.
     """
     return _confirmed(Page(), changed, what)
 
@@ -20,12 +20,14 @@ def _confirmed(page: Page, changed: Changed, what: str) -> Page:
     number = len(changed.instances)
     if changed.confirmed:
         by = "the daemon" if number == 1 else f"all {number} daemons"
-        return page.say(Piece("✓ ", Style.GOOD), Piece(what), Piece(f"; confirmed by {by}", Style.DIM))
-    page.say(
-        Piece("! ", Style.WARN),
-        Piece(what),
-        Piece("; written, but not confirmed by all: until then deliveries may start against it", Style.WARN),
+        mark = Piece("- ", Style.DIM) if changed.unchanged else Piece("✓ ", Style.GOOD)
+        return page.say(mark, Piece(what), Piece(f"; confirmed by {by}", Style.DIM))
+    but = (
+        "; but not confirmed by all"
+        if changed.unchanged
+        else "; written, but not confirmed by all: until then deliveries may start against it"
     )
+    page.say(Piece("! ", Style.WARN), Piece(what), Piece(but, Style.WARN))
     for each in changed.instances:
         if (problem := _missing(each, changed.revision)) is not None:
             page.say(Piece(f"  {each.address}: {problem}", Style.BAD))

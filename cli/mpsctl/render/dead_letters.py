@@ -3,10 +3,13 @@
 from datetime import datetime
 
 from mpsctl.render.page import Column, Page, Piece, Style, Table
-from mpsctl.render.words import NONE, ago, body, clock, count, key, printable, record, utc_now
+from mpsctl.render.words import NONE, ago, body, clock, count, key, number, printable, record, utc_now
 from mpsctl.views.dead_letters import DeadLetter, DeadLetters, Group, Letter, Summary
 
 INCOMPLETE = "The time was up before all were read: there are more. Give it longer with --timeout 60s."
+
+REPLAYED = "replayed already"
+"""A replay is done with it, and offers it again only with `--again`."""
 
 
 def summary_page(summary: Summary) -> Page:
@@ -18,7 +21,7 @@ def summary_page(summary: Summary) -> Page:
         page.table(groups_table(summary.groups, now))
         total = sum(group.records for group in summary.groups) + summary.other_records
         rest = f", {count(summary.other_records)} of them in groups not shown" if summary.other_records else ""
-        page.gap().say(f"{count(total)} dead letter{'' if total == 1 else 's'}{rest}.")
+        page.gap().say(f"{number(total, 'dead letter')}{rest}.")
     if summary.incomplete:
         page.say(Piece(INCOMPLETE, Style.WARN))
     return page
@@ -37,9 +40,16 @@ def groups_table(groups: tuple[Group, ...], now: datetime) -> Table:
             printable(group.name),
             clock(group.first_at, now),
             clock(group.last_at, now),
-            notes=[Piece(f"such as {record(group.sample.source)}", Style.DIM)],
+            notes=[Piece(f"such as {record(group.sample.source)}{_replayed(group)}", Style.DIM)],
         )
     return table
+
+
+def _replayed(group: Group) -> str:
+    if not group.replayed_records:
+        return ""
+    all_of_them = group.replayed_records == group.records
+    return f"; {'all' if all_of_them else count(group.replayed_records)} {REPLAYED}"
 
 
 def letters_page(letters: DeadLetters) -> Page:
@@ -63,8 +73,6 @@ def letters_table(letters: tuple[DeadLetter, ...], now: datetime) -> Table:
         Column("status", right=True),
     )
     for letter in letters:
-        replays = f" (replayed {letter.replays} times)" if letter.replays else ""
-        done = " (a replay of it succeeded)" if letter.replayed else ""
         table.add(
             Piece(record(letter.source), Style.STRONG),
             key(letter.key, letter.key_base64),
@@ -72,9 +80,19 @@ def letters_table(letters: tuple[DeadLetter, ...], now: datetime) -> Table:
             count(letter.attempts),
             letter.disposition,
             NONE if letter.status is None else str(letter.status),
-            notes=[Piece(printable(letter.reason) + replays + done, Style.DIM)] if letter.reason else [],
+            notes=[Piece(said, Style.DIM)] if (said := _said(letter)) else [],
         )
     return table
+
+
+def _said(letter: DeadLetter) -> str:
+    """The reason, and what replays have to do with it."""
+    return "; ".join(filter(None, (printable(letter.reason), _replays(letter))))
+
+
+def _replays(of: DeadLetter) -> str:
+    parts = [f"came back from {number(of.replays, 'replay')}"] if of.replays else []
+    return "; ".join([*parts, *([REPLAYED] if of.replayed else [])])
 
 
 def letter_page(letter: Letter, *, values: bool) -> Page:
@@ -91,7 +109,7 @@ def letter_page(letter: Letter, *, values: bool) -> Page:
         if of.first_failed_at
         else ("first failed", "never"),
         ("died", f"{clock(of.dead_lettered_at, now)}, {ago(of.dead_lettered_at, now)}"),
-        ("replays", f"{count(of.replays)}{', the last with success' if of.replayed else ''}"),
+        ("replays", _replays(of) or NONE),
         ("answered", body(letter.excerpt, letter.excerpt_base64)),
     ]
     if values:

@@ -1,7 +1,7 @@
 """Who changed what, what a check-up found, and versions."""
 
 from mpsctl.render.page import Column, Page, Piece, Style, Table
-from mpsctl.render.words import NONE, clock, printable, utc_now
+from mpsctl.render.words import NONE, clock, number, printable, utc_now
 from mpsctl.views.history import CheckUp, History, Versions
 
 MARKS = {"ok": Piece("✓", Style.GOOD), "warning": Piece("!", Style.WARN), "error": Piece("✗", Style.BAD)}
@@ -61,16 +61,16 @@ def check_up_page(check: CheckUp) -> Page:
     warnings = sum(finding.severity == "warning" for finding in check.findings)
     answered = sum(each.answered for each in check.instances)
     page.gap().say(
-        Piece(f"{answered} of {len(check.instances)} daemons answer, "),
-        Piece(_number(errors, "error"), Style.BAD if errors else Style.PLAIN),
+        Piece(f"{answered} of {number(len(check.instances), 'daemon')} {'answers' if answered == 1 else 'answer'}, "),
+        Piece(_none(errors, "error"), Style.BAD if errors else Style.PLAIN),
         Piece(", "),
-        Piece(f"{_number(warnings, 'warning')}.", Style.WARN if warnings else Style.PLAIN),
+        Piece(f"{_none(warnings, 'warning')}.", Style.WARN if warnings else Style.PLAIN),
     )
     return page
 
 
-def _number(number: int, what: str) -> str:
-    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+def _none(of: int, what: str) -> str:
+    return number(of, what) if of else f"no {what}s"
 
 
 def versions_page(versions: Versions) -> Page:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from mpsctl.render.page import Column, Page, Piece, Style, Table
-from mpsctl.render.words import ago, ahead, body, clock, count, key, printable, record, records, span, utc_now
+from mpsctl.render.words import ago, ahead, body, clock, count, key, number, printable, record, records, span, utc_now
 from mpsctl.views.fleet import RecordRef
 from mpsctl.views.queues import Lane, Queues
 from mpsctl.views.status import Partition
@@ -95,7 +95,7 @@ def _why(partition: Partition, lane: Lane | None, now: datetime) -> list[Piece]:
         return [name, Piece(f"{stands}{behind}: {why}")]
     state = STATES.get(lane.state, UNKNOWN)
     until = f" for another {ahead(lane.until, now)} (until {clock(lane.until, now)})" if lane.until else ""
-    attempts = f", {count(lane.attempts)} failed attempts" if lane.attempts else ""
+    attempts = f", {number(lane.attempts, 'failed attempt')}" if lane.attempts else ""
     read = f", read {ago(lane.read_at, now)}"
     pieces = [name, Piece(f"{stands}{behind}: {record(lane.head)}: "), state, Piece(f"{until}{attempts}{read}")]
     if lane.last_outcome:

@@ -15,8 +15,13 @@ def count(number: float) -> str:
     return f"{number / 1e6:,.1f}M" if number < 10e9 else f"{number / 1e9:,.1f}G"
 
 
-def records(number: int) -> str:
-    return "1 record" if number == 1 else f"{count(number)} records"
+def number(of: int, what: str) -> str:
+    """`1 record`, `2 records`; `what` is one of them."""
+    return f"{count(of)} {what}{'' if of == 1 else 's'}"
+
+
+def records(of: int) -> str:
+    return number(of, "record")
 
 
 def size(number: int) -> str:

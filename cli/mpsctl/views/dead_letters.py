@@ -35,7 +35,7 @@ class DeadLetter:
     replays: int
     """Times it was replayed."""
     replayed: bool
-    """Whether a replay of it succeeded."""
+    """Whether a replay is done with it: it succeeded, or a newer copy says how it failed."""
     dead_lettered_at: datetime | None
     """When it was dead-lettered."""
     first_failed_at: datetime | None
@@ -74,6 +74,8 @@ class Group:
     """When the last of them was."""
     sample: DeadLetter
     """One of them."""
+    replayed_records: int
+    """How many of them a replay is done with."""
 
     @classmethod
     def of(cls, message: pb.DeadLetterGroup) -> Self:
@@ -83,6 +85,7 @@ class Group:
             first_at=time_of(message, "first_at"),
             last_at=time_of(message, "last_at"),
             sample=DeadLetter.of(message.sample),
+            replayed_records=message.replayed_records,
         )
 
 

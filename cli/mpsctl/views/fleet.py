@@ -117,11 +117,13 @@ class Changed:
     request_id: str
     """The id that this change went by."""
     revision: int
-    """Offset of its control record: the revision from now on."""
+    """Offset of its control record: the revision from now on. Unchanged: of the last control record."""
     confirmed: bool
     """Whether every daemon has applied it: from then on no delivery starts against it."""
     instances: tuple[Instance, ...]
     """The daemons, and how far each has come."""
+    unchanged: bool
+    """Whether there was nothing to take back, as of a resume of what is not paused: nothing was written."""
 
     @classmethod
     def of(cls, message: pb.Changed, request_id: str) -> Self:
@@ -130,4 +132,5 @@ class Changed:
             revision=message.revision,
             confirmed=message.confirmed,
             instances=tuple(map(Instance.of, message.instances)),
+            unchanged=message.unchanged,
         )

@@ -40,7 +40,7 @@ class Changes:
         return await self._paused(scope, pauses.document(end_ms), request.change, "Pause", said, metadata, left_s)
 
     async def resume(self, request: pb.ResumeRequest, metadata: Metadata, left_s: float | None) -> pb.Changed:
-        """The same; to resume what is not paused is no error, and done."""
+        """The same; to resume what is not paused is no error, and changes nothing."""
         check_change(request.change)
         scope = scope_of(request.selection)
         pipeline_of(self._daemon.pipelines, scope.subscription, "selection.subscription")
@@ -88,23 +88,33 @@ class Changes:
         metadata: Metadata,
         left_s: float | None,
     ) -> pb.Changed:
-        """Decide it for the fleet, and wait until every member has applied it; raises what `ControlState.change` does."""
-        begin_s = time.monotonic()
-        revision = await self._daemon.control.change(
-            key,
-            document,
-            who=CALLER.get().name,
-            reason=change.reason,
-            request_id=change.request_id,
-            expected_revision=change.expected_revision if change.HasField("expected_revision") else None,
-            method=method,
-            description=said,
-            subscription=key[2],
-        )
+        """Decide it for the fleet, and wait until every member has applied it; raises what `ControlState.change` does.
+
+        To take back what was not decided writes nothing.
+        """
+        begin_s, control = time.monotonic(), self._daemon.control
+        expected = change.expected_revision if change.HasField("expected_revision") else None
+        is_in_vain = document is None and expected is None and not await control.is_set(key, change.request_id)
+        if is_in_vain:
+            revision = control.revision
+        else:
+            revision = await control.change(
+                key,
+                document,
+                who=CALLER.get().name,
+                reason=change.reason,
+                request_id=change.request_id,
+                expected_revision=expected,
+                method=method,
+                description=said,
+                subscription=key[2],
+            )
         wait_s = self._confirm_timeout_s
         if left_s is not None:
             wait_s = min(wait_s, (left_s - (time.monotonic() - begin_s)) * (1 - MARGIN))
-        return await confirm(self._daemon, self._fleet, key[0], revision, metadata, max(0.0, wait_s))
+        changed = await confirm(self._daemon, self._fleet, key[0], revision, metadata, max(0.0, wait_s))
+        changed.unchanged = is_in_vain
+        return changed
 
 
 def in_words(scope: Scope) -> str:
@@ -112,5 +122,5 @@ def in_words(scope: Scope) -> str:
     parts = [scope.subscription]
     parts += [f"topic {scope.topic}"] if scope.topic is not None else []
     parts += [f"partition {scope.partition}"] if scope.partition is not None else []
-    parts += [f"key of {len(scope.key)} bytes"] if scope.key is not None else []
+    parts += [f"key of {len(scope.key)} byte{'' if len(scope.key) == 1 else 's'}"] if scope.key is not None else []
     return ", ".join(parts)

@@ -49,7 +49,7 @@ async def confirm(
         except (KafkaUnavailable, KafkaRefused) as error:
             problem = str(error)
         if not problem:
-            return await _applied(daemon, fleet, peers, revision, metadata, deadline_s)
+            return await _applied(daemon, fleet, peers, revision, metadata, deadline_s, timeout_s)
         if loop.time() + ASK_AGAIN_S >= deadline_s:
             return await _not_known(daemon, fleet, group, revision, metadata, problem)
         await asyncio.sleep(ASK_AGAIN_S)
@@ -62,13 +62,14 @@ async def _applied(
     revision: int,
     metadata: Sequence[tuple[str, str]],
     deadline_s: float,
+    timeout_s: float,
 ) -> pb.Changed:
     loop = asyncio.get_running_loop()
     others = sorted(set(peers) - {daemon.peer})
     known = {peer.admin: pb.Instance(address=peer.admin, control_revision=-1) for peer in others}
     while True:
         missing = [peer for peer in others if known[peer.admin].control_revision < revision]
-        answers = await fleet.ask(missing, ask_instance, metadata, max(0.1, deadline_s - loop.time()))
+        answers = await fleet.ask(missing, ask_instance, metadata, max(0.1, deadline_s - loop.time()), timeout_s)
         known |= dict(answers.given) | {instance.address: instance for instance in answers.silent}
         instances = [instance_of(daemon), *known.values()]
         if all(instance.answered and instance.control_revision >= revision for instance in instances):

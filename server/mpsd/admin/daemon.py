@@ -73,6 +73,9 @@ class ControlState(Protocol):
 
     def waiting_for(self) -> str: ...
 
+    async def is_set(self, key: EntityKey, request_id: str) -> bool:
+        """Whether there is something to take back: it is decided, or it was this request that has taken it back."""
+
     async def change(
         self,
         key: EntityKey,

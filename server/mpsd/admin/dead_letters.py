@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.daemon import DeadLetterReader, Steerable
 from mpsd.admin.fleet import MARGIN
-from mpsd.admin.letters import filter_of, letter_of
+from mpsd.admin.letters import filter_of, is_replayed, letter_of
 from mpsd.admin.page_tokens import page_size, page_token, parse_token
 from mpsd.admin.refusals import InvalidArgument, NotFound
 from mpsd.admin.times import timestamp
 from mpsd.admin.validation import pipeline_of
 from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord, parse
+from mpsd.core.replay_book import ReplayBook
+from mpsd.pipeline.pipeline import Pipeline
 
 WINDOW_RECORDS = 500
 """Read at a time; a list goes back from the end in such steps."""
@@ -31,11 +33,12 @@ GROUPS_MAX, GROUPS_MOST = 100, 1_000
 
 async def list_dead_letters(daemon: Steerable, request: pb.ListDeadLettersRequest) -> pb.ListDeadLettersResponse:
     """Raises InvalidArgument, NotFound, and what `DeadLetterReader` raises."""
-    name = pipeline_of(daemon.pipelines, request.subscription).settings.name
+    pipeline = pipeline_of(daemon.pipelines, request.subscription)
+    name, book = pipeline.settings.name, _book(pipeline)
     wanted, size = filter_of(request.filter), page_size(request.page_size)
     async with daemon.dead_letters(name) as reader:
         letters, token = await DeadLetters(reader, name).page(wanted, size, request.page_token)
-    return pb.ListDeadLettersResponse(dead_letters=map(letter_of, letters), next_page_token=token)
+    return pb.ListDeadLettersResponse(dead_letters=[letter_of(each, book) for each in letters], next_page_token=token)
 
 
 async def summarize_dead_letters(
@@ -46,8 +49,8 @@ async def summarize_dead_letters(
     Args:
         left_s: how long the caller will wait; None: for ever.
     """
-    name = pipeline_of(daemon.pipelines, request.subscription).settings.name
-    wanted = filter_of(request.filter)
+    pipeline = pipeline_of(daemon.pipelines, request.subscription)
+    name, wanted = pipeline.settings.name, filter_of(request.filter)
     if request.groups_max > GROUPS_MOST:
         raise InvalidArgument("groups_max", f"{request.groups_max} is more than {GROUPS_MOST}")
     if request.grouping not in GROUPINGS:
@@ -55,17 +58,23 @@ async def summarize_dead_letters(
     bound_s = SUMMARY_S_MAX if left_s is None else min(SUMMARY_S_MAX, left_s * (1 - MARGIN))
     async with daemon.dead_letters(name) as reader:
         letters = DeadLetters(reader, name).every(wanted)
-        return await summarize(letters, request.grouping, request.groups_max or GROUPS_MAX, bound_s)
+        return await summarize(letters, _book(pipeline), request.grouping, request.groups_max or GROUPS_MAX, bound_s)
 
 
 async def get_dead_letter(daemon: Steerable, request: pb.GetDeadLetterRequest) -> pb.GetDeadLetterResponse:
     """The same."""
-    name = pipeline_of(daemon.pipelines, request.subscription).settings.name
+    pipeline = pipeline_of(daemon.pipelines, request.subscription)
+    name = pipeline.settings.name
     if not request.source.topic:
         raise InvalidArgument("source.topic", "must name a topic")
     async with daemon.dead_letters(name) as reader:
         letter = await DeadLetters(reader, name).newest_of(request.source)
-    return whole(letter, values=request.values)
+    return whole(letter, _book(pipeline), values=request.values)
+
+
+def _book(pipeline: Pipeline) -> ReplayBook | None:
+    """What replays have settled; None where nothing can be replayed."""
+    return pipeline.replays.book if pipeline.replays is not None else None
 
 
 @dataclass(slots=True)
@@ -174,13 +183,18 @@ class Group:
     """Dead letters that have something in common."""
 
     sample: DeadLetterRecord
-    records: int
     first_ms: int
     last_ms: int
+    records: int = 0
+    replayed: int = 0
 
 
 async def summarize(
-    letters: AsyncIterator[DeadLetterRecord], grouping: pb.DeadLetterGrouping.ValueType, groups_max: int, left_s: float
+    letters: AsyncIterator[DeadLetterRecord],
+    book: ReplayBook | None,
+    grouping: pb.DeadLetterGrouping.ValueType,
+    groups_max: int,
+    left_s: float,
 ) -> pb.SummarizeDeadLettersResponse:
     """Count until all are read, or the time is over.
 
@@ -194,15 +208,16 @@ async def summarize(
         async with asyncio.timeout(left_s):
             async for letter in letters:
                 name = name_of(letter)
-                group = groups.get(name)
                 at_ms = letter.dead_lettered_at_ms
-                if group is not None:
-                    group.records += 1
-                    group.first_ms, group.last_ms = min(group.first_ms, at_ms), max(group.last_ms, at_ms)
-                elif len(groups) < GROUPS_KEPT_MAX:
-                    groups[name] = Group(letter, 1, at_ms, at_ms)
-                else:
-                    other += 1
+                if name not in groups:
+                    if len(groups) == GROUPS_KEPT_MAX:
+                        other += 1
+                        continue
+                    groups[name] = Group(letter, at_ms, at_ms)
+                group = groups[name]
+                group.records += 1
+                group.replayed += is_replayed(letter, book)
+                group.first_ms, group.last_ms = min(group.first_ms, at_ms), max(group.last_ms, at_ms)
             is_complete = True
     except TimeoutError:
         pass
@@ -215,7 +230,8 @@ async def summarize(
                 records=group.records,
                 first_at=timestamp(group.first_ms),
                 last_at=timestamp(group.last_ms),
-                sample=letter_of(group.sample),
+                sample=letter_of(group.sample, book),
+                replayed_records=group.replayed,
             )
             for name, group in frequent[:groups_max]
         ],
@@ -224,10 +240,10 @@ async def summarize(
     )
 
 
-def whole(letter: DeadLetterRecord, *, values: bool) -> pb.GetDeadLetterResponse:
+def whole(letter: DeadLetterRecord, book: ReplayBook | None, *, values: bool) -> pb.GetDeadLetterResponse:
     """With everything it has."""
     return pb.GetDeadLetterResponse(
-        dead_letter=letter_of(letter),
+        dead_letter=letter_of(letter, book),
         headers=[
             pb.Header(name=name, value=value[:HEADER_BYTES_SHOWN_MAX] if value is not None else None)
             for name, value in letter.headers

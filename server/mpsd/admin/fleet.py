@@ -95,16 +95,21 @@ class Fleet:
         ask: Ask[Response],
         metadata: Sequence[tuple[str, str]] = (),
         left_s: float | None = None,
+        given_s: float | None = None,
     ) -> Answers[Response]:
         """Ask all at once.
 
         Args:
             metadata: the caller's credentials.
             left_s: how long the caller will wait; None: for ever.
+            given_s: how long they were asked for an answer in all, where this call is one of several; None: it is the
+                first. Who is silent is said to have been so for this long.
         """
         timeout_s = min(self._timeout_s, left_s * (1 - MARGIN) if left_s is not None else TIMEOUT_S_MAX)
         peers = list(peers)
-        found = await asyncio.gather(*(self._ask(peer, ask, metadata, timeout_s) for peer in peers))
+        found = await asyncio.gather(
+            *(self._ask(peer, ask, metadata, timeout_s, given_s or timeout_s) for peer in peers)
+        )
         return Answers(
             [(peer.admin, said) for peer, (said, _) in zip(peers, found, strict=True) if said is not None],
             [
@@ -115,7 +120,7 @@ class Fleet:
         )
 
     async def _ask(
-        self, peer: Peer, ask: Ask[Response], metadata: Sequence[tuple[str, str]], timeout_s: float
+        self, peer: Peer, ask: Ask[Response], metadata: Sequence[tuple[str, str]], timeout_s: float, given_s: float
     ) -> tuple[Response | None, str]:
         address = peer.admin
         if not address:
@@ -129,9 +134,9 @@ class Fleet:
                 stub: Any = pb_grpc.AdminStub(self._channel(address))
                 return await ask(stub, timeout_s, metadata), ""
         except TimeoutError:
-            return None, f"no answer within {timeout_s:.3g} s"
+            return None, f"no answer within {given_s:.3g} s"
         except aio.AioRpcError as error:
-            return None, _problem(error, timeout_s)
+            return None, _problem(error, given_s)
         finally:
             self._busy[address] -= 1
             if not self._busy[address]:
@@ -161,10 +166,10 @@ class Fleet:
             await self._channels.popitem()[1].close()
 
 
-def _problem(error: aio.AioRpcError, timeout_s: float) -> str:
+def _problem(error: aio.AioRpcError, given_s: float) -> str:
     match error.code():
         case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return f"no answer within {timeout_s:.3g} s"
+            return f"no answer within {given_s:.3g} s"
         case grpc.StatusCode.UNIMPLEMENTED:
             return "its version does not know this call: bring it to this one"
         case code:

@@ -4,6 +4,7 @@ from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.refusals import InvalidArgument
 from mpsd.admin.times import milliseconds, timestamp
 from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord
+from mpsd.core.replay_book import ReplayBook
 from mpsd.core.retry import Disposition
 
 REASON_BYTES_MAX = 1_024
@@ -58,7 +59,12 @@ def wire_filter(wanted: DeadLetterFilter) -> pb.DeadLetterFilter:
     )
 
 
-def letter_of(letter: DeadLetterRecord) -> pb.DeadLetter:
+def is_replayed(letter: DeadLetterRecord, book: ReplayBook | None) -> bool:
+    """Whether a replay is done with it, as far as this instance has read; without a book none ever was."""
+    return book is not None and book.is_settled((letter.source, letter.tp.partition), letter.offset)
+
+
+def letter_of(letter: DeadLetterRecord, book: ReplayBook | None) -> pb.DeadLetter:
     source, disposition = letter.source, letter.disposition
     return pb.DeadLetter(
         source=pb.RecordRef(topic=source.topic, partition=source.partition, offset=letter.source_offset),
@@ -71,4 +77,5 @@ def letter_of(letter: DeadLetterRecord) -> pb.DeadLetter:
         replays=letter.replays,
         dead_lettered_at=timestamp(letter.dead_lettered_at_ms),
         first_failed_at=timestamp(letter.first_failed_at_ms) if letter.first_failed_at_ms is not None else None,
+        replayed=is_replayed(letter, book),
     )

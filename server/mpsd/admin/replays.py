@@ -59,11 +59,11 @@ async def preview(
                 records=count,
                 first_at=timestamp(seen.first_ms[reason]),
                 last_at=timestamp(seen.last_ms[reason]),
-                sample=letter_of(seen.first[reason]),
+                sample=letter_of(seen.first[reason], replays.book),
             )
             for reason, count in seen.reasons.most_common(GROUPS_MAX)
         ],
-        samples=map(letter_of, seen.samples),
+        samples=[letter_of(each, replays.book) for each in seen.samples],
         takes=duration(matched / plan.rate_max_per_s) if plan.rate_max_per_s else None,
         incomplete=not seen.is_complete,
     )

@@ -41,7 +41,7 @@ async def reset(
         return pb.ResetResponse(partitions=_wire(moves))
     reset_id = hashlib.sha256(f"{group}\0{name}\0{request.change.request_id}".encode()).hexdigest()[:8]
     targets = {tp: Target(move.to, move.committed) for tp, move in moves.items()}
-    said = f"reset {reset_id} of {name}: {len(targets)} partitions"
+    said = f"reset {reset_id} of {name}: {len(targets)} partition{'' if len(targets) == 1 else 's'}"
     key, document = resets.entity_key(group, name), resets.document(reset_id, targets)
     changed = await changes.write(key, document, request.change, "Reset", said, metadata, left_s)
     return pb.ResetResponse(id=reset_id, partitions=_wire(moves), changed=changed)

@@ -161,6 +161,15 @@ class ControlPlane:
             raise RevisionConflict(words, self._revision_of(key))
         return revision
 
+    async def is_set(self, key: EntityKey, request_id: str) -> bool:
+        """Whether there is something to take back: it is decided, or it was this request that has taken it back.
+
+        Raises:
+            ControlOff, ControlUnavailable: see `change`.
+        """
+        await self._log_or_raise().read_to_end()
+        return self.state.get(key) is not None or self.state.request(request_id) is not None
+
     async def record(self, items: Sequence[tuple[EntityKey, Mapping[str, Any] | None]], *, reason: str = "") -> int:
         """Write what the daemon itself has to remember, unconditionally; returns the offset of the last.
 

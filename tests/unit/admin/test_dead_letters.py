@@ -8,8 +8,12 @@ import pytest
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.core.dead_letter import Sender, headers
 from mpsd.core.delivery import Trouble
+from mpsd.core.offset_set import OffsetSet
+from mpsd.core.offset_tracker import Run
+from mpsd.core.replay_progress import REPLAYED_KIND, replayed_document
 from mpsd.core.retry import Bury, Disposition
 from tests.fakes.records import FAILED, POISON, Row, assigned, delivery
+from tests.fakes.replays import FakeControlTopic, FakeDeadLetterLog, FakeRepublisher, replaying
 from tests.fakes.steerable import served
 from tests.unit.admin.test_servicer import change, hold, refused
 
@@ -106,3 +110,21 @@ async def test_a_record_is_skipped_by_whoever_has_it_and_once() -> None:
         asked.change.request_id = "r2"
         code, _, _, _ = await refused(one.stub.Skip(asked))
         assert code == grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_what_a_replay_is_done_with_is_marked_in_lists_counts_and_alone() -> None:
+    topic = FakeControlTopic()
+    async with served(replaying=replaying(FakeDeadLetterLog(), FakeRepublisher(), topic)) as (one,):
+        assert one.pipe.pipeline.replays is not None
+        topic.follow(one.pipe.pipeline.replays.book)
+        one.daemon.letters = [written(number) for number in range(3)]
+        key = ("billing", REPLAYED_KIND, "billing", "orders", "0", "0")
+        topic.put(key, replayed_document(OffsetSet(0, [Run(0, 2)]), 1))
+        listed = await one.stub.ListDeadLetters(pb.ListDeadLettersRequest(subscription="billing"))
+        assert [each.replayed for each in listed.dead_letters] == [False, True, True]
+        (group,) = (await one.stub.SummarizeDeadLetters(pb.SummarizeDeadLettersRequest(subscription="billing"))).groups
+        assert (group.records, group.replayed_records, group.sample.replayed) == (3, 2, True)
+        for offset, is_replayed in ((1, True), (2, False)):
+            source = pb.RecordRef(topic="orders", offset=offset)
+            shown = await one.stub.GetDeadLetter(pb.GetDeadLetterRequest(subscription="billing", source=source))
+            assert shown.dead_letter.replayed is is_replayed

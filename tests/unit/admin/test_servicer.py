@@ -165,11 +165,28 @@ async def test_a_change_is_confirmed_by_all() -> None:
         assert (document, said["reason"], said["method"]) == ({"until_ms": None}, "the endpoint is on fire", "Pause")
 
 
+async def test_what_is_not_there_is_not_taken_back_and_that_is_said() -> None:
+    async with served(2) as (one, other):
+        for call in (
+            one.stub.Resume(pb.ResumeRequest(change=change(), selection=billing())),
+            one.stub.Limit(pb.LimitRequest(change=change(), subscription="billing")),
+        ):
+            answer = (await call).changed
+            assert (answer.unchanged, answer.confirmed, len(answer.instances)) == (True, True, 2)
+        assert not one.daemon.control.shared.changes
+        await other.stub.Pause(pb.PauseRequest(change=change(), selection=billing()))
+        for _ in range(2):  # the second is the same request again: its answer was lost
+            resumed = await one.stub.Resume(pb.ResumeRequest(change=change(request_id="r2"), selection=billing()))
+            assert not resumed.changed.unchanged
+        in_part = await one.stub.Resume(pb.ResumeRequest(change=change(request_id="r3"), selection=billing(key=b"k")))
+        assert in_part.changed.unchanged
+
+
 async def test_a_change_waits_for_who_lags() -> None:
     async with served(2) as (one, other):
         other.daemon.control.lags = 1
         asyncio.get_running_loop().call_later(0.3, lambda: setattr(other.daemon.control, "lags", 0))
-        answer = await one.stub.Resume(pb.ResumeRequest(change=change(), selection=billing()))
+        answer = await one.stub.Pause(pb.PauseRequest(change=change(), selection=billing()))
         assert answer.changed.confirmed
 
 
@@ -180,6 +197,8 @@ async def test_a_change_that_not_all_have_is_made_and_not_confirmed(silent: int)
         answer = await one.stub.Limit(pb.LimitRequest(change=change(), subscription="billing", concurrency_max=3))
         assert not answer.changed.confirmed
         assert len(answer.changed.instances) == 2 + silent
+        problems = [each.problem for each in answer.changed.instances if not each.answered]
+        assert problems == ["no answer within 0.5 s"] * silent
         assert one.daemon.control.shared.changes[0][1] == {"rate_max_per_s": None, "concurrency_max": 3}
 
 

@@ -129,6 +129,17 @@ def test_a_change_that_is_not_confirmed_names_who_is_missing(troubled: Daemon, m
     assert "c:7070: no answer" in ran.out
 
 
+def test_to_take_back_what_is_not_there_is_done_and_said(troubled: Daemon, mpsctl: Run) -> None:
+    nothing = pb.Changed(revision=7, confirmed=True, instances=[fleet.instance()], unchanged=True)
+    troubled.answers["Resume"] = pb.ResumeResponse(changed=nothing)
+    troubled.answers["Limit"] = pb.LimitResponse(changed=nothing)
+    ran = mpsctl("resume", "billing", "--key", "k1")
+    assert (ran.code, "billing, key k1: nothing to resume, it is not paused" in ran.out) == (0, True), ran
+    ran = mpsctl("limit", "billing", "--clear")
+    assert (ran.code, "billing: no limit to clear" in ran.out) == (0, True), ran
+    assert mpsctl("resume", "billing", "--json").json["unchanged"] is True
+
+
 def test_what_is_typed_reaches_the_daemon(troubled: Daemon, mpsctl: Run) -> None:
     mpsctl("pause", "billing", "--partition", "orders/3", "--key-base64", "/wA=", "--for", "1h30m", "--reason", " why ")
     (request,) = troubled.requests("Pause")

@@ -45,6 +45,17 @@ async def steered(topic: FakeControlTopic | None = None) -> Steered:
 
 
 @in_virtual_time
+async def test_there_is_something_to_take_back_until_somebody_else_has() -> None:
+    at = await steered()
+    assert not await at.plane.is_set(KEY, "r2")
+    await at.change(request_id="r1")
+    assert await at.plane.is_set(KEY, "r2")
+    await at.plane.change(KEY, None, who="", reason="", request_id="r2", method="", description="")
+    assert await at.plane.is_set(KEY, "r2"), "the same request again: its answer was lost"
+    assert not await at.plane.is_set(KEY, "r3")
+
+
+@in_virtual_time
 async def test_a_change_is_applied_told_and_kept_in_the_history_before_it_returns() -> None:
     at = await steered()
     assert at.plane.revision == -1
