@@ -8,7 +8,6 @@ from typing import Never, TypeVar
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import Outcome, Withdrawn
 from mpsd.delivery.rest.answer import Answer, AnswerRules, Judge, judge
-from mpsd.delivery.rest.answer_reader import AnswerBounds
 from mpsd.delivery.rest.connector import EndpointConnector, LookUp, look_up
 from mpsd.delivery.rest.endpoint_pool import EndpointPool
 from mpsd.delivery.rest.pool_limits import Requests
@@ -61,15 +60,10 @@ class RestAdapter:
 
     async def start(self, on_demand: Callable[[], None], settle: Callable[[Delivery, Outcome], None]) -> None:
         """Connections are opened when deliveries need them, so that a dead endpoint does not hinder the start."""
-        settings = self._settings
         self._on_demand = on_demand
         self._settle = settle
         self._endpoint = EndpointPool(
-            settings,
-            AnswerBounds(
-                header_bytes_max=settings.response_header_bytes_max,
-                body_bytes_max=settings.response_body_bytes_max,
-            ),
+            self._settings,
             self._connector,
             Requests(
                 head=self._heads.head,

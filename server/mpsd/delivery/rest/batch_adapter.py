@@ -21,7 +21,6 @@ from mpsd.core.outcome import (
 from mpsd.core.record import RECORD_OVERHEAD_BYTES
 from mpsd.delivery.rest.adapter import NOT_SENT, reached
 from mpsd.delivery.rest.answer import Answer, AnswerRules, Judge, judge
-from mpsd.delivery.rest.answer_reader import AnswerBounds
 from mpsd.delivery.rest.batch_answer import FAILURE_BYTES_MAX, Unbelievable, failures
 from mpsd.delivery.rest.connector import LookUp, look_up
 from mpsd.delivery.rest.endpoint_pool import EndpointPool
@@ -83,24 +82,18 @@ class BatchAdapter:
 
     async def start(self, on_demand: Callable[[], None], settle: Callable[[Delivery, Outcome], None]) -> None:
         """Connections are opened when deliveries need them, so that a dead endpoint does not hinder the start."""
-        settings = self._settings
-        body_bytes_max = settings.response_body_bytes_max + self._records_max * FAILURE_BYTES_MAX
         self._on_demand = on_demand
         self._settle = settle
         self._loop = asyncio.get_running_loop()
         self._endpoint = EndpointPool(
-            settings,
-            AnswerBounds(
-                header_bytes_max=settings.response_header_bytes_max,
-                body_bytes_max=body_bytes_max,
-                kept_bytes_max=body_bytes_max,
-            ),
+            self._settings,
             self._connector,
             Requests(head=self._requests.head, body=Batch.take_body, concerns=Batch.concerns),
             self._judge,
             self._ended,
             self._take_back,
             self._may_start,
+            answer_bytes=self._records_max * FAILURE_BYTES_MAX,
         )
 
     def demand(self) -> Demand:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Generic
 
 from mpsd.core.delivery import Assignment
-from mpsd.core.outcome import Outcome, Withdrawn
+from mpsd.core.outcome import EXCERPT_BYTES_MAX, Outcome, Withdrawn
 from mpsd.delivery.rest.answer import Answer
 from mpsd.delivery.rest.answer_reader import AnswerBounds
 from mpsd.delivery.rest.connection import Item, Result
@@ -29,26 +29,36 @@ class EndpointPool(Generic[Item, Result]):
     """A pool that can be drained.
 
     Args:
-        bounds: of answers.
+        connector: the way to the endpoint.
+        requests: how an item becomes a request.
+        judge: see `Pool`.
+        ended: see `Pool`; whoever is told says so to `ended` here while there are `drains`.
         withdrawn: takes back an item that was not sent yet, for the assignment that is drained (None: for all).
         may_start: see `Pool`.
+        answer_bytes: bytes in an answer's body that name records, beside those of the settings; a body that may have some
+            is kept whole.
     """
 
     def __init__(
         self,
         settings: RestSettings,
-        bounds: AnswerBounds,
         connector: Connector,
         requests: Requests[Item],
         judge: Callable[[Answer], Outcome | Result],
         ended: Callable[[Item, Outcome | Result], None],
         withdrawn: Callable[[Item, Assignment | None], None],
         may_start: Callable[[], bool],
+        answer_bytes: int = 0,
     ) -> None:
+        body_bytes_max = settings.response_body_bytes_max + answer_bytes
         limits = PoolLimits(
             connections_max=settings.concurrency_max,
             head_bytes_max=settings.request_header_bytes_max,
-            bounds=bounds,
+            bounds=AnswerBounds(
+                header_bytes_max=settings.response_header_bytes_max,
+                body_bytes_max=body_bytes_max,
+                kept_bytes_max=body_bytes_max if answer_bytes else EXCERPT_BYTES_MAX,
+            ),
             timeout_s=settings.timeout_s,
             connect_timeout_s=settings.connect_timeout_s,
             age_max_s=settings.connection_age_max_s,
