@@ -160,47 +160,49 @@ class RestDelivery(Table):
     )
 
 
-CONCURRENCY = "Records at applications at a time, over all of them; 10,000 let a thousand workers hold ten each."
-RATE = (
-    "Deliveries a second of all instances together, shared by owned partitions; 0: no limit, as credit already bounds"
-    " the load."
-)
-LEASE_TOTAL = (
-    "How long a record may be held by extending its lease; an hour, so that a worker that hangs and still extends is"
-    " found on the same day."
-)
+class LeasedDelivery(Table):
+    """Applications come for records and hold each for a time: what all protocols of that kind have."""
+
+    protocol: str = Field(description="How records reach the application.")
+    concurrency_max: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Records at applications at a time, over all of them; 10,000 let a thousand workers hold ten each.",
+    )
+    rate_max_per_s: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1_000_000.0,
+        description="Deliveries a second of all instances together, shared by owned partitions; 0: no limit, as credit"
+        " already bounds the load.",
+    )
+    lease_s: float = Field(
+        default=30.0,
+        ge=0.1,
+        le=3_600.0,
+        description="How long a record may be held before it is settled or its lease extended, where a pull names no time"
+        " of its own; then it is delivered elsewhere, at the cost of an attempt. 30 s, as for a POST.",
+    )
+    lease_total_max_s: float = Field(
+        default=3_600.0,
+        ge=0.1,
+        le=86_400.0,
+        description="How long a record may be held by extending its lease; an hour, so that a worker that hangs and still"
+        " extends is found on the same day.",
+    )
 
 
-class StreamDelivery(Table):
+class StreamDelivery(LeasedDelivery):
     """Applications dial in on `[stream] listen` and receive over gRPC (`protocol = "stream"`)."""
 
     protocol: Literal["stream"] = Field(description="How records reach the application.", examples=["stream"])
-    concurrency_max: int = Field(default=10_000, ge=1, le=1_000_000, description=CONCURRENCY)
-    rate_max_per_s: float = Field(default=0.0, ge=0.0, le=1_000_000.0, description=RATE)
-    lease_s: float = Field(
-        default=30.0,
-        ge=0.1,
-        le=3_600.0,
-        description="How long a record may be held before it is settled or its lease extended; then it is delivered"
-        " elsewhere, at the cost of an attempt. 30 s, as for a POST.",
-    )
-    lease_total_max_s: float = Field(default=3_600.0, ge=0.1, le=86_400.0, description=LEASE_TOTAL)
 
 
-class PullDelivery(Table):
+class PullDelivery(LeasedDelivery):
     """Applications ask for records over HTTP on `[http] listen` (`protocol = "pull"`)."""
 
     protocol: Literal["pull"] = Field(description="How records reach the application.", examples=["pull"])
-    concurrency_max: int = Field(default=10_000, ge=1, le=1_000_000, description=CONCURRENCY)
-    rate_max_per_s: float = Field(default=0.0, ge=0.0, le=1_000_000.0, description=RATE)
-    lease_s: float = Field(
-        default=30.0,
-        ge=0.1,
-        le=3_600.0,
-        description="Lease of a request that names none; then what it took is delivered elsewhere, at the cost of an"
-        " attempt. 30 s, as for a POST.",
-    )
-    lease_total_max_s: float = Field(default=3_600.0, ge=0.1, le=86_400.0, description=LEASE_TOTAL)
     records_max: int = Field(
         default=1_000,
         ge=1,
