@@ -6,12 +6,13 @@ request that is lost has done nothing, and of a key one record is at work at a t
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from typing_extensions import override
 
 from mpsd.core.batches import Batches
 from mpsd.core.delivery import Assignment, Delivery, Lane
-from mpsd.core.outcome import DELIVERED, Outcome, Rejected, Retryable, Withdrawn
+from mpsd.core.outcome import DELIVERED, Outcome, Rejected, Retryable, Unavailable, Withdrawn
 from mpsd.ports import Demand
 from tests.simulation.application import (
     ABORTED,
@@ -54,6 +55,7 @@ class BatchingAdapter(SimulatedAdapter):
         self._batches = Batches(records_max, BYTES_MAX, concurrency_max * records_max)
         self._requests: dict[Exchange, Request] = {}
         self._open = 0
+        self._shared = 0
 
     @override
     def demand(self) -> Demand:
@@ -133,9 +135,12 @@ class BatchingAdapter(SimulatedAdapter):
             self._batches.cut([exchange.delivery for exchange in exchanges])
             self._settle_all(exchanges, [LOST] * len(exchanges), [Withdrawn(reason="one of many")] * len(exchanges))
         elif is_whole:
+            told = outcomes[0]
+            if isinstance(told, Unavailable) and len(exchanges) > 1:
+                self._shared += 1
+                told = replace(told, request=self._shared)
             settled = [
-                BEHIND if exchange.delivery.place and outcomes[0] is not ABORTED else outcomes[0]
-                for exchange in exchanges
+                BEHIND if exchange.delivery.place and outcomes[0] is not ABORTED else told for exchange in exchanges
             ]
             self._settle_all(exchanges, [outcomes[0]] * len(exchanges), settled)
         else:

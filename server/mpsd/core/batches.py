@@ -8,7 +8,8 @@ charged, and whatever holds a record (a pause, a lease that is over, a partition
     failed: a b c d        again: a b | c d        failed: c d        again: c | d        d is the culprit
 
 A record that failed with nobody else to blame goes alone from then on, as it would spoil the requests of others; one that
-the application named in its answer does not.
+the application named in its answer does not. Who answers a request with "less, please" would get more of them if its
+records came one by one, so they come together again; only if that goes on they are tried alone.
 """
 
 from collections.abc import Sequence
@@ -17,11 +18,14 @@ from typing import NamedTuple
 from typing_extensions import override
 
 from mpsd.core.delivery import Assignment, Delivery
-from mpsd.core.outcome import code_of
+from mpsd.core.outcome import Unavailable, code_of
 from mpsd.core.record import RECORD_OVERHEAD_BYTES
 
 NAMED = frozenset({"verdict_retry", "verdict_dead_letter"})
 """Codes of the outcomes of records that failed while others of their request may have succeeded."""
+
+THROTTLED_TOGETHER_MAX = 3
+"""Answers 429 or 503 in a row that are believed of the whole request; then it may be a record that makes them."""
 
 
 class Grouped(NamedTuple):
@@ -125,6 +129,10 @@ class _Filling:
 
 
 def goes_alone(delivery: Delivery) -> bool:
-    """Whether it failed before, and not as one of those that an answer named."""
+    """Whether it failed before, neither as one of those that an answer named nor because the endpoint asked for less."""
     trouble = delivery.trouble
-    return trouble is not None and trouble.last is not None and code_of(trouble.last) not in NAMED
+    if trouble is None or trouble.last is None:
+        return False
+    if isinstance(trouble.last, Unavailable) and trouble.last.throttled:
+        return trouble.attempts > 0 or trouble.holds > THROTTLED_TOGETHER_MAX
+    return code_of(trouble.last) not in NAMED

@@ -57,7 +57,8 @@ class Unavailable:
 
     Attributes:
         throttled: the endpoint asks for less (429, 503) rather than being out of reach.
-        is_told: one answer said it of several records, and another of them tells the breaker: one event counts once.
+        request: number of the request, if several records shared it and so its one answer; 0 for a record alone. One event
+            counts once, nobody is charged for it, and those that shared it wait equally long.
     """
 
     code: str
@@ -66,7 +67,7 @@ class Unavailable:
     retry_after_s: float | None = None
     excerpt: bytes = b""
     throttled: bool = False
-    is_told: bool = False
+    request: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,14 @@ class Suspect:
     """Not charged; to be delivered again as `suspects` says."""
 
 
+class _Answer(NamedTuple):
+    """The last answer Unavailable: the request it was for if records shared it, when it came, and its luck of the draw."""
+
+    request: int
+    now_s: float
+    jitter: float
+
+
 UNDECIDED = Undecided()
 SUSPECT = Suspect()
 
@@ -83,6 +91,7 @@ class RetryPolicy:
         self.throttle = Throttle(rules.concurrency_max)
         self._lost = LostDeliveries(rules.lost_window_s)
         self._sick_keys = SickKeys(rules.sick_key_after, rules.sick_keys_max)
+        self._answer = _Answer(0, 0.0, 0.0)
 
     def succeeded(self, delivery: Delivery) -> None:
         """A delivery was accepted: the hot path, so it touches only what is out of the ordinary."""
@@ -150,15 +159,23 @@ class RetryPolicy:
         return not isinstance(delivery, ReplayedDelivery)
 
     def _unavailable(self, delivery: Delivery, trouble: Trouble, outcome: Unavailable, moment: Moment) -> Verdict:
-        """Blame the endpoint, unless it kept serving others: then it is this record."""
+        """Blame the endpoint, unless it kept serving others: then it is this record, if it had the answer for itself.
+
+        Records that shared an answer wait until the same moment, so that they can share a request again.
+        """
         breaker = self.breaker
         trouble.holds += 1
+        is_told = outcome.request != 0 and outcome.request == self._answer.request
+        if not is_told:
+            self._answer = _Answer(outcome.request, moment.now_s, moment.jitter)
         if outcome.throttled:
             self.throttle.asked_for_less(moment.now_s)
         if trouble.holds == 1:  # an endpoint that shuts down still ends what it had begun: that says nothing
             trouble.successes_mark = breaker.successes + moment.in_flight
         elif (
-            not breaker.is_open and breaker.successes - trouble.successes_mark >= self._rules.breaker.successes_between
+            not outcome.request
+            and not breaker.is_open
+            and breaker.successes - trouble.successes_mark >= self._rules.breaker.successes_between
         ):
             blamed = Retryable(
                 code=outcome.code,
@@ -168,11 +185,13 @@ class RetryPolicy:
                 excerpt=outcome.excerpt,
             )
             return self._charge(delivery, trouble, blamed, moment)
-        if outcome.is_told:
+        if is_told:
             self.withdrawn(delivery)
         else:
             breaker.failed(_identity(delivery), moment.now_s, outcome.retry_after_s or 0.0)
-        return decide(outcome, trouble.attempts, trouble.holds, self._rules.retry, moment.jitter)
+        hold = decide(outcome, trouble.attempts, trouble.holds, self._rules.retry, self._answer.jitter)
+        assert isinstance(hold, Hold)
+        return Hold(after_s=max(0.0, hold.after_s - (moment.now_s - self._answer.now_s)))
 
     def _was_lost(self, delivery: Delivery, trouble: Trouble, moment: Moment) -> Verdict | Undecided:
         """A lost probe of an endpoint that is out anyway says nothing new; any other waits for the end of its window.

@@ -1,8 +1,8 @@
-from mpsd.core.batches import Batches
+from mpsd.core.batches import THROTTLED_TOGETHER_MAX, Batches
 from mpsd.core.delivery import BEHIND, Delivery, Trouble
 from mpsd.core.outcome import Outcome, Retryable
 from mpsd.core.record import RECORD_OVERHEAD_BYTES
-from tests.fakes.records import FAILED, assigned, delivery
+from tests.fakes.records import BUSY, FAILED, REFUSED, assigned, delivery
 
 
 def record(offset: int, *, size: int = 1, behind: bool = False, last: Outcome | None = None) -> Delivery:
@@ -42,6 +42,23 @@ def test_a_record_that_failed_by_itself_goes_alone_and_one_that_was_named_does_n
     named = Retryable(code="verdict_retry", reason="later")
     given = [record(0), record(1, last=FAILED), record(2, last=named), record(3)]
     assert offsets(batches(), *given) == ([[0, 2, 3], [1]], [])
+
+
+def test_records_of_a_request_that_was_answered_with_less_please_go_together_again() -> None:
+    given = [record(offset, last=BUSY) for offset in range(3)]
+    for holds in range(1, THROTTLED_TOGETHER_MAX + 1):
+        for each in given:
+            assert each.trouble is not None
+            each.trouble.holds = holds
+        assert offsets(batches(), *given, record(9)) == ([[0, 1, 2, 9]], [])
+
+
+def test_one_that_was_so_again_and_again_or_was_charged_goes_alone() -> None:
+    again, charged = record(0, last=BUSY), record(1, last=BUSY)
+    assert again.trouble is not None
+    assert charged.trouble is not None
+    again.trouble.holds, charged.trouble.attempts = THROTTLED_TOGETHER_MAX + 1, 1
+    assert offsets(batches(), again, charged, record(2, last=REFUSED), record(3)) == ([[0], [1], [2], [3]], [])
 
 
 def test_a_run_stays_in_one_request() -> None:

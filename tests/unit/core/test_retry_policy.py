@@ -129,9 +129,8 @@ def test_an_outage_spends_no_attempts_and_opens_the_breaker() -> None:
 
 def test_one_answer_about_many_records_is_one_failure_of_the_endpoint() -> None:
     policy, (first, *others) = policy_of(), several()
-    assert isinstance(judge(policy, first, BUSY), Hold)
-    for each in others:
-        assert isinstance(judge(policy, each, replace(BUSY, is_told=True)), Hold)
+    for each in (first, *others):
+        assert isinstance(judge(policy, each, replace(BUSY, request=1)), Hold)
         assert trouble_of(each) == (0, False)
     assert not policy.breaker.is_open
     for each in others[:2]:
@@ -141,9 +140,9 @@ def test_one_answer_about_many_records_is_one_failure_of_the_endpoint() -> None:
 
 def test_a_probe_that_shared_its_answer_makes_way_for_another() -> None:
     policy, probe = policy_of(lanes_min=1), delivery(1, b"b")
-    judge(policy, delivery(), BUSY, 10.0)
+    judge(policy, delivery(), replace(BUSY, request=1), 10.0)
     policy.probe(probe)
-    judge(policy, probe, replace(BUSY, is_told=True), 12.0)
+    judge(policy, probe, replace(BUSY, request=1), 12.0)
     assert policy.breaker.may_probe(12.0)
 
 
@@ -166,6 +165,24 @@ def test_unavailable_to_one_record_while_others_succeed_is_about_the_record() ->
         policy.succeeded(delivery(1, b"b"))
     assert judge(policy, made, REFUSED) == Retry(after_s=1.0)
     assert trouble_of(made) == (1, False)
+
+
+def test_one_answer_to_many_is_one_pause_for_all_of_them() -> None:
+    policy, asks = policy_of(), replace(BUSY, request=7)
+    first, second = delivery(0, b"a"), delivery(1, b"b")
+    assert policy.judge(first, asks, Moment(10.0, 10_000, 0.5)) == Hold(after_s=0.5)
+    assert policy.judge(second, asks, Moment(10.25, 10_250, 1.0)) == Hold(after_s=0.25)
+    assert policy.judge(delivery(2, b"c"), asks, Moment(20.0, 20_000, 1.0)) == Hold(after_s=0.0)
+    assert policy.judge(delivery(3, b"d"), replace(BUSY, request=8), Moment(20.0, 20_000, 1.0)) == Hold(after_s=1.0)
+
+
+def test_nobody_is_charged_for_an_answer_to_many() -> None:
+    policy, made = policy_of(), delivery()
+    judge(policy, made, replace(BUSY, request=1))
+    for _ in range(5):
+        policy.succeeded(delivery(1, b"b"))
+    assert isinstance(judge(policy, made, replace(BUSY, request=2)), Hold)
+    assert judge(policy, made, BUSY) == Retry(after_s=1.0)
 
 
 def test_it_is_blamed_anew_only_after_as_many_successes_again() -> None:

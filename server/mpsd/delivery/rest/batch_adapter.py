@@ -78,6 +78,7 @@ class BatchAdapter:
         self._left: list[Delivery] = []
         self._is_closed = False
         self._cut = 0
+        self._shared = 0
         self._unbelievable = 0
 
     async def start(self, on_demand: Callable[[], None], settle: Callable[[Delivery, Outcome], None]) -> None:
@@ -180,8 +181,10 @@ class BatchAdapter:
             for delivery in deliveries:
                 self._settle(delivery, DELIVERED)
         else:
-            told = replace(result, is_told=True) if isinstance(result, Unavailable) else result
-            self._settle_each(deliveries, {**dict.fromkeys(deliveries, told), deliveries[0]: result})
+            if isinstance(result, Unavailable) and len(deliveries) > 1:
+                self._shared += 1
+                result = replace(result, request=self._shared)
+            self._settle_each(deliveries, dict.fromkeys(deliveries, result))
 
     def _named(self, deliveries: Sequence[Delivery], answer: Answer) -> Mapping[Delivery, Outcome]:
         by_id = {identity(delivery).decode(): delivery for delivery in deliveries}
