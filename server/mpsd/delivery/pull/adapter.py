@@ -172,6 +172,11 @@ class PullAdapter:
         self._counts["given_back"] += len(held)
         self._end((each, Withdrawn(reason=reason)) for each in held)
 
+    def give_back_all(self, lease_id: str) -> None:
+        """What is still held of the lease, if there is anything: its caller was another instance's, and has gone."""
+        if (lease := self._leases.lease(lease_id)) is not None:
+            self.give_back(lease)
+
     # callers that hold records
     def settle(self, lease_id: str, settlements: Sequence[Settlement]) -> list[str]:
         """`settled`, `expired` or `unknown` for each."""

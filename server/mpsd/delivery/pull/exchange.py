@@ -38,6 +38,7 @@ class LeaseExchange:
         self._request = request
         self._scheme = scheme
         self._json = json
+        self._authorization = request.headers.get("authorization")
         self._is_forwarded = FORWARDED in request.headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,16 +54,12 @@ class LeaseExchange:
         gone = asyncio.ensure_future(_gone(receive))
         try:
             given = await self._wait(waiter, gone)
-            if gone.done():
-                return
             match given:
-                case Lease():
-                    await self._send(given, gone, send)
                 case PeerAnswer():
-                    answer = Response(given.body, given.status, headers={RECORDS: given.headers[RECORDS]})
-                    answer.headers["content-type"] = given.headers.get("content-type", "application/json")
-                    await answer(scope, receive, send)
-                case None:
+                    await self._pass_on(given, gone, send)
+                case Lease() if not gone.done():
+                    await self._send(given, gone, send)
+                case None if not gone.done():
                     await _empty()(scope, receive, send)
         except ClosingError as error:
             raise _closing() from error
@@ -97,24 +94,23 @@ class LeaseExchange:
 
     async def _elsewhere(self, waiter: Waiter, gone: asyncio.Future[None]) -> PeerAnswer | None:
         """Records of another instance. The waiter is given none here meanwhile, as it could take only one of both."""
-        authorization = self._request.headers.get("authorization")
         self._adapter.step_aside(waiter)
-        asking = asyncio.ensure_future(self._peers.records(self._wanted, authorization))
-        try:
-            await _first(asking, gone, None)
-            if asking.done() and (answer := asking.result()) is not None:
-                return answer
-        finally:
-            asking.cancel()
+        # not cut short if the caller goes: what is given just then would be held for nobody
+        if (answer := await self._peers.records(self._wanted, self._authorization, gone.done)) is not None:
+            return answer
         self._adapter.step_back(waiter)
         return None
 
-    async def _send(self, lease: Lease, gone: asyncio.Future[None], send: Send) -> None:
-        """The answer, in one turn of the loop with the look at who may still have it.
+    async def _pass_on(self, given: PeerAnswer, gone: asyncio.Future[None], send: Send) -> None:
+        """What another instance gave, which has it back if the caller cannot have got it."""
+        if not gone.done():
+            content_type = given.headers.get("content-type", "application/json")
+            await _answer(given.body, content_type, given.headers[RECORDS], send)
+        if gone.done():
+            await self._peers.give_back(given, self._authorization)
 
-        The last, empty part waits until the connection has taken all before it, so that a caller which went away in the middle
-        is noticed.
-        """
+    async def _send(self, lease: Lease, gone: asyncio.Future[None], send: Send) -> None:
+        """The answer, in one turn of the loop with the look at who may still have it."""
         records = self._adapter.hand_out(lease)
         body = NOTHING
         if records:
@@ -126,14 +122,7 @@ class LeaseExchange:
                 to_json(f"{url}/settle"),
                 to_json(f"{url}/extend"),
             )
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (RECORDS.encode(), b"%d" % len(records)),
-        ]
-        await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers})
-        await send({"type": "http.response.body", "body": body, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        await _answer(body, "application/json", str(len(records)), send)
         lease.is_taken = not gone.done()
 
     def _url(self, lease: Lease) -> str:
@@ -141,6 +130,22 @@ class LeaseExchange:
         settings = self._adapter.settings
         at = settings.address or self._request.url.netloc
         return f"{self._scheme}://{at}/v1/subscriptions/{settings.subscription}/leases/{lease.id}"
+
+
+async def _answer(body: bytes, content_type: str, records: str, send: Send) -> None:
+    """Begun in the turn of the loop in which it is called.
+
+    The last, empty part waits until the connection has taken all before it, so that a caller which went away in the middle
+    is noticed.
+    """
+    headers = [
+        (b"content-type", content_type.encode("latin-1")),
+        (b"content-length", b"%d" % len(body)),
+        (RECORDS.encode(), records.encode("latin-1")),
+    ]
+    await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _gone(receive: Receive) -> None:

@@ -85,6 +85,10 @@ class Leases:
         held = self._held.get(delivery_id)
         return held if held is not None and held.lease.id == lease_id else None
 
+    def lease(self, lease_id: str) -> Lease | None:
+        """The lease, while something of it is held. Costs a look at all that is held."""
+        return next((held.lease for held in self._held.values() if held.lease.id == lease_id), None)
+
     def end(self, held: Held) -> None:
         """It is held no longer."""
         term = held.term

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import quote
+
+from pydantic_core import from_json
 
 from mpsd.delivery.pull.adapter import PullAdapter
 from mpsd.delivery.pull.lease_ids import holder, instance_of
@@ -45,8 +47,16 @@ class Peers:
         instance = holder(lease_id)
         return next((address for address in self._adapter.peers if instance_of(address) == instance), None)
 
-    async def records(self, wanted: LeaseRequest, authorization: str | None) -> PeerAnswer | None:
-        """A lease that another instance has given; None where nobody that was asked has records, or answers in time."""
+    async def records(
+        self, wanted: LeaseRequest, authorization: str | None, is_gone: Callable[[], bool]
+    ) -> PeerAnswer | None:
+        """A lease that another instance has given; None where nobody that was asked has records, or answers in time.
+
+        Whoever cannot use it any more has to `give_back` it.
+
+        Args:
+            is_gone: whether the caller has gone, so that nobody else needs to be asked.
+        """
         peers = self._adapter.peers
         asked = wanted.model_copy(update={"wait_s": 0.0}).model_dump_json(exclude_none=True).encode()
         loop = asyncio.get_running_loop()
@@ -61,12 +71,23 @@ class Peers:
                 if answer.status == 200 and answer.headers.get(RECORDS, "0") != "0":
                     return answer
             self._first += 1
+            if is_gone():
+                break
         return None
+
+    async def give_back(self, given: PeerAnswer, authorization: str | None) -> None:
+        """The caller cannot have got this lease. An instance that cannot be told ends it when its time is over."""
+        try:
+            lease_id = str(from_json(given.body)["lease_id"])
+        except (ValueError, TypeError, LookupError):
+            return
+        if (address := self.holder(lease_id)) is not None:
+            await self.forward(address, lease_id, "give-back", b"", authorization)
 
     async def forward(
         self, address: str, lease_id: str, what: str, body: bytes, authorization: str | None
     ) -> PeerAnswer | None:
-        """The answer of the instance that has the lease to `settle` or `extend`; None if there is none."""
+        """The answer of the instance that has the lease to `settle`, `extend` or `give-back`; None if there is none."""
         path = f"{self._path}/{quote(lease_id, safe='')}/{what}"
         try:
             return await self._post(address, path, body, authorization, FORWARD_S_MAX)

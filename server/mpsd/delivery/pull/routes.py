@@ -21,6 +21,8 @@ from mpsd.listeners.tokens import Tokens
 LEASES = "/v1/subscriptions/{name}/leases"
 SETTLE = LEASES + "/{lease_id}/settle"
 EXTEND = LEASES + "/{lease_id}/extend"
+GIVE_BACK = LEASES + "/{lease_id}/give-back"
+"""Of instances among each other, and no part of the contract."""
 RETRY_AFTER = {"retry-after": "1"}
 
 Exchange = Callable[[Request, Receive, Send], Awaitable[None]]
@@ -59,7 +61,12 @@ class PullApi:
         """Of pull alone."""
         return [
             Route(path, _Endpoint(exchange), methods=["POST"])
-            for path, exchange in ((LEASES, self._lease), (SETTLE, self._settle), (EXTEND, self._extend))
+            for path, exchange in (
+                (LEASES, self._lease),
+                (SETTLE, self._settle),
+                (EXTEND, self._extend),
+                (GIVE_BACK, self._give_back),
+            )
         ]
 
     async def _lease(self, request: Request, receive: Receive, send: Send) -> None:
@@ -98,6 +105,14 @@ class PullApi:
                 ]
             )
         await answer(request.scope, receive, send)
+
+    async def _give_back(self, request: Request, receive: Receive, send: Send) -> None:
+        """Another instance says that a caller which it asked for cannot have got the lease."""
+        adapter = self._adapter(request)
+        if FORWARDED not in request.headers:
+            raise refused(HTTPStatus.FORBIDDEN, "only instances give leases back: settle it, or let it end")
+        adapter.give_back_all(request.path_params["lease_id"])
+        await Response(status_code=HTTPStatus.NO_CONTENT)(request.scope, receive, send)
 
     def _adapter(self, request: Request) -> PullAdapter:
         """The adapter that the request is for.

@@ -6,13 +6,23 @@ from pathlib import Path
 
 import pytest
 import trustme
+from starlette.requests import Request
+from starlette.types import Message
 
+from mpsd import ports
 from mpsd.config.daemon import ListenerTls
+from mpsd.core.outcome import Withdrawn
+from mpsd.delivery.pull import PullAdapter, PullSettings
+from mpsd.delivery.pull.exchange import LeaseExchange
 from mpsd.delivery.pull.lease_ids import LeaseIds, holder, instance_of
-from mpsd.delivery.pull.peer_request import PeerClient, PeerError
+from mpsd.delivery.pull.messages import LeaseRequest
+from mpsd.delivery.pull.peer_request import PeerAnswer, PeerClient, PeerError
+from mpsd.delivery.pull.peers import FORWARDED, Peers
+from mpsd.delivery.pull.record_json import RecordJson
 from mpsd.errors import ConfigError
 from mpsd.listeners.tls import peer_context, server_context
 from tests.conformance.http_server import HttpServer, Peer
+from tests.fakes.clock import turns
 from tests.unit.delivery.pull.served import LEASES, serving
 from tests.unit.delivery.pull.test_waiting import met
 
@@ -93,6 +103,72 @@ async def test_a_peer_that_says_nothing_is_not_waited_for() -> None:
     finally:
         await server.stop()
     await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("leaves", ["while another instance is asked", "before it has the answer"])
+async def test_what_another_instance_gave_to_a_caller_that_left_is_given_back(leaves: str) -> None:
+    left, lease_id, given_back = asyncio.Event(), "", asyncio.get_running_loop().create_future()
+
+    async def script(peer: Peer) -> None:
+        request = await peer.request()
+        path = request.line.split()[1]
+        if not path.endswith("/leases"):
+            given_back.set_result((path, request.header("authorization"), request.header(FORWARDED)))
+            await peer.answer(200, body=b"{}")
+            return
+        if leaves == "while another instance is asked":
+            left.set()
+        body = b'{"records":[{}],"lease_id":"%b"}' % lease_id.encode()
+        await peer.answer(200, "mps-records: 1", body=body)
+
+    async def receive() -> Message:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        assert leaves == "before it has the answer", "nobody is there to read it"
+        left.set()
+        await turns()
+
+    server = HttpServer(script)
+    address = f"127.0.0.1:{await server.start()}"
+    lease_id = f"{instance_of(address)}.1.ab"
+    adapter = PullAdapter(PullSettings(subscription="billing", address="127.0.0.1:1"))
+    adapter.on_peers([ports.Peer("", address, "")])
+    await adapter.start(lambda: None, lambda delivery, outcome: None)
+    request = Request(
+        {"type": "http", "headers": [(b"authorization", b"Bearer t")], "path": LEASES, "query_string": b""}
+    )
+    peers, wanted = Peers(adapter, PeerClient(None, 1 << 20)), LeaseRequest(wait_s=20.0)
+    try:
+        async with asyncio.timeout(10.0):
+            await LeaseExchange(adapter, peers, wanted, request, "http", RecordJson())(request.scope, receive, send)
+        assert given_back.result() == (f"{LEASES}/{lease_id}/give-back", "Bearer t", adapter.ids.instance)
+        assert adapter.waiters == 0
+    finally:
+        await adapter.close(0.0)
+        await server.stop()
+
+
+async def test_records_that_are_given_back_cost_nothing_and_only_instances_do_it() -> None:
+    client = PeerClient(None, 1 << 20)
+    async with serving() as served:
+        served.add(2)
+        lease = json.loads((await client.post(served.address, LEASES, {}, b"", 10.0)).body)
+        path = f"{LEASES}/{lease['lease_id']}/give-back"
+        assert (await client.post(served.address, path, {}, b"", 10.0)).status == 403
+        assert not served.outcomes
+        assert (await client.post(served.address, path, {FORWARDED: "another"}, b"", 10.0)).status == 204
+        assert [type(outcome) for _, outcome in served.outcomes] == [Withdrawn, Withdrawn]
+        assert (await client.post(served.address, path, {FORWARDED: "another"}, b"", 10.0)).status == 204
+        assert len(served.outcomes) == 2
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"lease_id": 1}', b'{"lease_id": "nobody.1.ab"}'])
+async def test_a_lease_that_nobody_has_is_not_given_back(body: bytes) -> None:
+    adapter = PullAdapter(PullSettings(subscription="billing", address="127.0.0.1:1"))
+    adapter.on_peers([ports.Peer("", "127.0.0.1:2", "")])
+    await Peers(adapter, PeerClient(None, 1 << 20)).give_back(PeerAnswer(200, {}, body), None)
 
 
 def test_a_lease_names_its_instance_and_proves_itself() -> None:
