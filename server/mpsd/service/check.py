@@ -11,6 +11,7 @@ from mpsd.errors import MpsError
 from mpsd.kafka.cluster import Cluster, TopicDescription
 from mpsd.kafka.connection import client_options
 from mpsd.kafka.own_topics import OwnTopic
+from mpsd.service import open_files
 from mpsd.service.build_control import own_topics
 
 CONNECT_TIMEOUT_S = 5.0
@@ -38,7 +39,7 @@ async def check(config: Config) -> list[Finding]:
     except MpsError as error:
         findings.append(Finding(ok=False, about="kafka", text=str(error), code=error.code, advice=CODES))
     endpoints = await asyncio.gather(*(_endpoint(subscription) for subscription in config.subscriptions))
-    return findings + endpoints
+    return findings + endpoints + open_files.findings(config)
 
 
 def _topics(subscription: Subscription, topics: dict[str, TopicDescription]) -> list[Finding]:

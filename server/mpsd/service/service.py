@@ -101,7 +101,9 @@ class Service:
         http = self._config.http
         tokens = load_tokens("http", http.tokens_file) if http.tokens_file else None
         from mpsd.service.api import bounds_of, routes_of  # noqa: PLC0415
+        from mpsd.service.open_files import raise_limit  # noqa: PLC0415
 
+        raise_limit(self._config)
         routes = routes_of(self._config, self.pipelines, tokens)
         app = http_app(self, registry(self, __version__, self._suppressed), tokens, routes)
         tls = server_context("http", http.tls) if http.tls else None
