@@ -1,6 +1,10 @@
 """A dead-letter topic read back: bounded, in turns, over holes, past retention, and gone."""
 
+import asyncio
+import gc
+
 import pytest
+from aiokafka.consumer.fetcher import PartitionRecords
 
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse
 from mpsd.errors import DeadLetterTopicGone
@@ -36,6 +40,24 @@ async def test_parts_of_several_partitions_are_read_in_turns(world: World) -> No
     await log.close()
     assert await offsets(log, 1, 998, 1_000) == [998, 999], "it connects again"
     await log.close()
+
+
+async def test_what_was_fetched_and_is_not_wanted_any_more_is_let_go(world: World) -> None:
+    """The library's fetches hold themselves until they are used up, and a daemon's garbage collector seldom looks."""
+    topic = await world.create_topic(2)
+    await world.kafka.produce(topic, [Message(b"k", bytes(2_000), partition=n % 2) for n in range(4_000)])
+    log = log_of(world, topic)
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(40):
+            assert (await log.fetch(number % 2, number * 20, 10)).next_offset == number * 20 + 10
+        await asyncio.sleep(0.3)  # whatever is fetched ahead has come
+        held = [each for each in gc.get_objects() if isinstance(each, PartitionRecords)]
+        assert len(held) <= 2
+    finally:
+        gc.enable()
+        await log.close()
 
 
 async def test_what_retention_has_taken_is_passed_over(world: World) -> None:

@@ -1,6 +1,7 @@
 """A dead-letter topic, read back: for those who look at dead letters, and for replays."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -11,6 +12,7 @@ from aiokafka import TopicPartition as ClientPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+from mpsd.core.offset_tracker import next_offset_after
 from mpsd.core.record import LogBounds, LogPart, Record
 from mpsd.errors import DeadLetterTopicGone, KafkaUnavailable
 from mpsd.kafka.connection import asking, existing_topics, start
@@ -21,8 +23,8 @@ WAIT_MS = 500
 """How long a fetch waits for records that the log should have."""
 SILENCE_MAX = 20
 """So many empty answers in a row, and the broker is taken for out of reach."""
-FETCH_BYTES_MAX = 1 << 20
-"""What a reader holds, read ahead; a record that is larger is fetched all the same, alone."""
+FETCH_BYTES_MAX = 1 << 18
+"""Some 500 dead letters of small records; a record that is larger is fetched all the same, alone."""
 STOP_TIMEOUT_S = 3.0
 
 
@@ -33,7 +35,7 @@ class KafkaDeadLetterLog:
 
     Several may read at a time; they take turns, a fetch each.
 
-    Holds at most: one fetch, of `FETCH_BYTES_MAX`.
+    Holds at most: one fetch, of `FETCH_BYTES_MAX`, for whoever reads on where the last one has stopped.
     """
 
     def __init__(self, topic: str, options: Mapping[str, Any]) -> None:
@@ -45,7 +47,10 @@ class KafkaDeadLetterLog:
         self._topic = topic
         self._options = options
         self._consumer: Any = None
-        self._at: tuple[ClientPartition, int] | None = None
+        self._assigned: ClientPartition | None = None
+        self._left: deque[Record] = deque()
+        self._place: tuple[int, int] | None = None
+        self._position = 0
         self._lock = asyncio.Lock()
 
     async def bounds(self) -> dict[int, LogBounds]:
@@ -56,26 +61,41 @@ class KafkaDeadLetterLog:
     async def fetch(self, partition: int, offset: int, records_max: int) -> LogPart:
         """Records from an offset on; none, and the same offset again, if none came within `WAIT_MS`."""
         async with self._lock, self._asking("read {}"):
-            key = ClientPartition(self._topic, partition)
-            consumer = await self._connected()
-            if self._at != (key, offset):
-                if self._at is None or self._at[0] != key:
-                    consumer.assign([key])
-                consumer.seek(key, offset)  # without a wait between, or the library looks for a position itself
-            try:
-                got = await consumer.getmany(key, timeout_ms=WAIT_MS, max_records=records_max)
-                next_offset = max(offset, await consumer.position(key))
-            except OffsetOutOfRangeError:
-                return await self._out_of_range(partition, offset)
-            self._at = key, next_offset
-            records = [record for record in got.get(key, []) if record.offset >= offset]
-            if not records and next_offset == offset:
-                return await self._out_of_range(partition, offset)
+            if self._place != (partition, offset) or not self._left:
+                self._left.clear()
+                await self._fill(partition, offset)
+                if self._position == offset:
+                    return await self._out_of_range(partition, offset)
+            records = [self._left.popleft() for _ in range(min(records_max, len(self._left)))]
+            next_offset = next_offset_after(records[-1].offset) if self._left else self._position
+            self._place = partition, next_offset
             return LogPart(records, next_offset)
+
+    async def _fill(self, partition: int, offset: int) -> None:
+        """One fetch, all of it, and none ahead.
+
+        What the library has fetched and nobody has read to its end is held by a cycle of references, and so remains
+        until the collector comes by, which in this daemon is seldom. So it is read to its end at once.
+        """
+        key = ClientPartition(self._topic, partition)
+        consumer = await self._connected()
+        if self._assigned != key:
+            consumer.assign([key])
+            self._assigned = key
+        consumer.seek(key, offset)  # without a wait between, or the library looks for a position itself
+        consumer.resume(key)
+        try:
+            got = await consumer.getmany(key, timeout_ms=WAIT_MS)
+            consumer.pause(key)  # before anything else runs, as the next fetch would be sent then
+            self._left.extend(record for record in got.get(key, []) if record.offset >= offset)
+            self._position = max(offset, await consumer.position(key))
+        except OffsetOutOfRangeError:
+            self._position = offset
 
     async def close(self) -> None:
         """Disconnect; the next call connects again."""
-        consumer, self._consumer, self._at = self._consumer, None, None
+        consumer, self._consumer, self._assigned, self._place = self._consumer, None, None, None
+        self._left.clear()
         if consumer is not None:
             with suppress(TimeoutError, KafkaError, OSError):
                 async with asyncio.timeout(STOP_TIMEOUT_S):
