@@ -8,7 +8,7 @@ GENERATE := $(BIN)/python hatch_build.py && $(BIN)/python clients/python/generat
 FAST   := -m "not integration" --ignore=tests/integration --ignore=tests/conformance --ignore=tests/faults --ignore=tests/simulation
 SYNC   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help demo test check soak bench proto broker fix docs lock clean lint types layers protos pages fast simulate mutants
+.PHONY: help demo test check soak replay bench proto broker fix docs lock clean lint types layers protos pages fast simulate mutants
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
@@ -25,6 +25,10 @@ check: $(STUBS) ## what CI runs: format, lint, types, layers, protos, generated 
 
 soak: $(STUBS) ## faults at random on real brokers and daemons, for MINUTES=60; SEED=… repeats the order of a run
 	@MINUTES=$(or $(MINUTES),60) SEED=$(SEED) $(BIN)/python -m pytest tests/faults -o faulthandler_timeout=0 $(ARGS)
+
+replay: $(STUBS) ## RECORDS=50000 dead letters at RATE=1000 a second on a real broker, over a kill -9 and a join, judged
+	@RECORDS=$(or $(RECORDS),50000) RATE=$(or $(RATE),1000) $(BIN)/python -m pytest --quiet --capture=no \
+	    tests/integration/test_replay_at_size.py -o faulthandler_timeout=0 $(ARGS)
 
 simulate: $(STUBS) ## seeds of the simulation (RUNS=500), or one again with its trace (SEED=...)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS))

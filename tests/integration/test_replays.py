@@ -1,130 +1,24 @@
-"""Replays of dead letters on a real Kafka: at a set rate, over a kill, and when the topic goes away."""
-
-import time
-from collections import Counter, defaultdict
+"""Replays of dead letters on a real Kafka: over a rebalance, back into the topic, and when the dead-letter topic goes away."""
 
 import grpc
 import pytest
 
 from mps.admin.v1 import admin_pb2 as pb
 from mps.admin.v1.admin_pb2_grpc import AdminStub
-from mpsd.core.record import LogBounds, TopicPartition
-from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget, ReplayTask
-from mpsd.core.replay_book import KINDS, ReplayBook
-from mpsd.core.replay_progress import Total
-from mpsd.demo.guarantees.events import SeenRecord
-from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog
-from tests.integration.world import Answer, Daemon, Message, World, keyed, until
-from tests.integration.world.application import Request
-from tests.integration.world.operator import Operator, operator
-from tests.integration.world.world import COMMIT_INTERVAL_S, name
+from mpsd.core.record import TopicPartition
+from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget
+from tests.integration.world import Message, World, until
+from tests.integration.world.operator import operator
+from tests.integration.world.replays import POISON, Seen, dead_letters, ended, start, tables, totals
+from tests.integration.world.world import name
 
 pytestmark = pytest.mark.integration
-
-QUICK = {"session_timeout_ms": 2_500, "rebalance_timeout_ms": 2_500}
-POISON = Answer(422, "no such customer")
-
-
-async def dead_letters(world: World, topic: str, count: int, keys: int, control: str) -> Daemon:
-    """Make so many, by an application that refuses all; then it takes everything."""
-    world.application.behaviour = lambda _: POISON
-    daemon = await world.start_daemon(world.subscription(topic), **tables(control))
-    await world.produce(topic, [keyed(number, keys) for number in range(count)])
-    await world.settled(topic)
-    assert len(await world.dead_letters(topic)) == count
-    world.application.behaviour = lambda _: Answer()
-    return daemon
-
-
-def tables(control: str) -> dict[str, dict[str, object]]:
-    return {"kafka": dict(QUICK), "control": {"topic": control, "audit_topic": ""}}
-
-
-def book(at: Operator) -> ReplayBook:
-    """As the control topic says it now."""
-    made = ReplayBook(at.group, "orders")
-    for kind in KINDS:
-        for key, entity in at.plane.state.of_kind(at.group, kind).items():
-            made.on_entity(key, entity)
-    return made
-
-
-def totals(at: Operator, task: ReplayTask) -> Total:
-    return book(at).total(task)
-
-
-async def start(world: World, at: Operator, topic: str, plan: ReplayPlan, task_id: str = "r1") -> ReplayTask:
-    log = KafkaDeadLetterLog(f"{topic}.dlq", {"bootstrap_servers": world.kafka.bootstrap_servers, "client_id": "t"})
-    bounds = [LogBounds(*each) for _, each in sorted((await log.bounds()).items())]
-    await log.close()
-    task = ReplayTask(
-        id=task_id, group=topic, subscription="orders", plan=plan, bounds=bounds,
-        sources={topic: len(await world.kafka.topics.log_end(topic))}, state=ReplayState.RUNNING, reason="",
-        started_at_ms=int(time.time() * 1000), ended_at_ms=None,
-    )  # fmt: skip
-    await at.change(task.key, task.document())
-    return task
-
-
-async def ended(at: Operator, task: ReplayTask, state: ReplayState = ReplayState.DONE) -> ReplayTask:
-    async def has() -> bool:
-        await at.plane.read_to_end()
-        return book(at).tasks[task.id].state is state
-
-    await until(has, f"the replay is {state}")
-    return book(at).tasks[task.id]
-
-
-class Seen:
-    """What the application was given, replayed or not, and accepts all of."""
-
-    def __init__(self, world: World) -> None:
-        self.all: list[tuple[str, SeenRecord]] = []
-        world.application.behaviour = self._accept
-
-    def _accept(self, request: Request) -> Answer:
-        self.all.append((request.headers.get("mps-replay", ""), request.record))
-        return Answer()
-
-    def times(self) -> Counter[tuple[TopicPartition, int]]:
-        return Counter((TopicPartition(place.topic, place.partition), place.offset) for _, place in self.all)
-
-    def is_ordered(self) -> bool:
-        """Whether of each key the first deliveries were in order."""
-        orders: defaultdict[tuple[int, bytes | None], dict[int, None]] = defaultdict(dict)
-        for _, place in self.all:
-            orders[place.partition, place.key][place.offset] = None
-        return all(list(offsets) == sorted(offsets) for offsets in orders.values())
-
-
-async def test_two_thousand_at_a_rate_over_a_kill(world: World) -> None:
-    topic, control = await world.create_topic(4), name("control")
-    first = await dead_letters(world, topic, 2_000, 50, control)
-    second = await world.start_daemon(world.subscription(topic), **tables(control))
-    seen, rate = Seen(world), 250.0
-    async with operator(world.kafka.bootstrap_servers, topic, control) as at:
-        began_s = time.monotonic()
-        task = await start(world, at, topic, ReplayPlan(rate_max_per_s=rate))
-        await until(lambda: len(seen.all) >= 700, "a third is replayed")
-        await first.kill()
-        world.given_up()
-        total = totals(at, await ended(at, task))
-        took_s = time.monotonic() - began_s
-    times = seen.times()
-    repeated = sum(times.values()) - len(times)
-    print(f"2,000 dead letters at {rate}/s with a kill: {took_s:.1f} s, {repeated} twice")
-    assert len(times) == 2_000, "each is delivered"
-    assert repeated <= rate * (COMMIT_INTERVAL_S + 0.5) + 64, "a commit interval's worth and what was in flight"
-    assert seen.is_ordered()
-    assert {replay for replay, _ in seen.all} == {"r1"}
-    assert took_s > 2_000 / rate / 2, "it kept to the rate"
-    assert (total.counts.succeeded, total.counts.failed, total.left) == (2_000, 0, 0)
-    assert await second.stop() == 0
 
 
 async def test_over_a_rebalance_and_a_clean_stop_nothing_is_repeated(world: World) -> None:
     topic, control = await world.create_topic(4), name("control")
-    first = await dead_letters(world, topic, 600, 50, control)
+    await dead_letters(world, topic, 600, 50, control)
+    first = world.daemons[0]
     seen = Seen(world)
     async with operator(world.kafka.bootstrap_servers, topic, control) as at:
         task = await start(world, at, topic, ReplayPlan(rate_max_per_s=100.0))
@@ -142,7 +36,8 @@ async def test_over_a_rebalance_and_a_clean_stop_nothing_is_repeated(world: Worl
 
 async def test_the_topic_is_deleted_meanwhile(world: World) -> None:
     topic, control = await world.create_topic(2), name("control")
-    daemon = await dead_letters(world, topic, 1_500, 50, control)
+    await dead_letters(world, topic, 1_500, 50, control)
+    daemon = world.daemons[0]
     seen = Seen(world)
     async with operator(world.kafka.bootstrap_servers, topic, control) as at:
         task = await start(world, at, topic, ReplayPlan(rate_max_per_s=50.0))
@@ -158,7 +53,8 @@ async def test_the_topic_is_deleted_meanwhile(world: World) -> None:
 
 async def test_back_into_the_topic(world: World) -> None:
     topic, control = await world.create_topic(2), name("control")
-    daemon = await dead_letters(world, topic, 50, 10, control)
+    await dead_letters(world, topic, 50, 10, control)
+    daemon = world.daemons[0]
     seen = Seen(world)
     before = await world.kafka.topics.log_end(topic)
     async with operator(world.kafka.bootstrap_servers, topic, control) as at:
@@ -185,7 +81,8 @@ async def test_back_into_the_topic(world: World) -> None:
 
 async def test_by_the_admin_service(world: World) -> None:
     topic, control = await world.create_topic(2), name("control")
-    daemon = await dead_letters(world, topic, 60, 6, control)
+    await dead_letters(world, topic, 60, 6, control)
+    daemon = world.daemons[0]
     seen = Seen(world)
     async with grpc.aio.insecure_channel(daemon.admin_address) as channel:
         admin = AdminStub(channel)

@@ -23,6 +23,10 @@ log = logging.getLogger("mpsd.replay")
 RECORDS_PER_FETCH_MAX = 500
 OUTSTANDING_MAX = 500
 """Replayed records of a partition that are not settled: enough to keep an application busy, and few enough to remember."""
+ROOM_AT = OUTSTANDING_MAX * 3 // 4
+"""A run that waits for room goes on from here: woken by each record, it would send one at a time."""
+PACE_S = 0.02
+"""How long a run rests when its rate is used up; what may be sent by then goes together, as a timer for each costs more."""
 LOOK_S = 0.1
 """How late a run that waits for room notices what nobody tells it."""
 ERROR_REST_S = 1.0
@@ -116,7 +120,7 @@ class ReplayRun:
         self._bucket = bucket
         self._means = means
         self._room = asyncio.Event()
-        self._is_ending = False
+        self._ending = asyncio.Event()
         self._chunk: list[ReplayedDelivery] = []
         self.outstanding = 0
         self.is_dirty = True
@@ -130,7 +134,7 @@ class ReplayRun:
 
     def end(self) -> None:
         """Send nothing more; what was sent is settled all the same."""
-        self._is_ending = True
+        self._ending.set()
         self._room.set()
 
     def abandon(self) -> None:
@@ -154,7 +158,7 @@ class ReplayRun:
         return snapshot(self._tracker, self._tp, self.queue.assignment.epoch, self._counts, self._bounds.end)
 
     async def _run(self) -> None:
-        while not self._is_ending and self._tracker.end < self._bounds.end:
+        while not self._ending.is_set() and self._tracker.end < self._bounds.end:
             try:
                 part = await self._means.log.fetch(self.number, self._tracker.end, RECORDS_PER_FETCH_MAX)
                 await self._take_all(part)
@@ -164,7 +168,7 @@ class ReplayRun:
             except (KafkaUnavailable, KafkaRefused) as error:
                 extra = {"code": error.code, "subscription": self._means.subscription}
                 log.warning("%s: replay %s waits: %s", self.source, self.task.id, error, extra=extra)
-                await self._wait(ERROR_REST_S)
+                await _wait(self._ending, ERROR_REST_S)
 
     async def _take_all(self, part: LogPart) -> None:
         stop = min(part.next_offset, self._bounds.end)
@@ -176,11 +180,11 @@ class ReplayRun:
             if record.offset >= stop:
                 break
             await self._take(record)
-            if self._is_ending:
+            if self._ending.is_set():
                 return
             self._tracker.read_to(next_offset_after(record.offset))
         await self._flush()
-        if not self._is_ending:
+        if not self._ending.is_set():
             self._tracker.read_to(stop)
             self.is_dirty = True
 
@@ -253,23 +257,24 @@ class ReplayRun:
             self._counts.succeeded += 1
         self.outstanding -= 1
         self.is_dirty = True
-        self._room.set()
+        if self.outstanding <= ROOM_AT:
+            self._room.set()
 
     async def _has_room(self, size_bytes: int) -> bool:
         """Wait until one more may be sent; False if none is to be sent any more."""
         pending = self._means.pending
-        while not self._is_ending:
+        while not self._ending.is_set():
             now_s = self._means.monotonic_s()
-            is_full = self.outstanding >= OUTSTANDING_MAX or self.queue.is_leaving
-            if self.outstanding and self.queue.bytes + size_bytes > pending.bytes_max:
-                is_full = True
+            is_too_large = bool(self.outstanding) and self.queue.bytes + size_bytes > pending.bytes_max
+            is_full = is_too_large or self.outstanding >= OUTSTANDING_MAX or self.queue.is_leaving
             if not is_full and self._bucket.available(now_s) != 0:
                 return True
             await self._flush()
             if is_full:
-                await self._wait(LOOK_S)
+                self._room.clear()
+                await _wait(self._room, LOOK_S)
             else:
-                await self._wait(min(ERROR_REST_S, max(0.001, self._bucket.due_s(now_s) - now_s)))
+                await _wait(self._ending, min(ERROR_REST_S, max(PACE_S, self._bucket.due_s(now_s) - now_s)))
         return False
 
     async def _flush(self) -> None:
@@ -287,8 +292,9 @@ class ReplayRun:
                 log.warning("%s: replay %s waits: %s", self.source, self.task.id, error, extra=extra)
             await asyncio.sleep(ERROR_REST_S)
 
-    async def _wait(self, timeout_s: float) -> None:
-        self._room.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):  # `wait_for` of Python 3.11 may swallow a cancellation
-                await self._room.wait()
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    """For the event or the time, whichever comes first."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):  # `wait_for` of Python 3.11 may swallow a cancellation
+            await event.wait()

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -255,6 +256,20 @@ async def test_the_rate_is_a_total_of_the_fleet() -> None:
         at.source.listener.on_share(1.0)
         await asyncio.sleep(1.0)
         assert 46 <= len(fleet.offsets()) <= 58
+
+
+@in_virtual_time
+async def test_a_fast_rate_is_kept_in_small_groups_and_nothing_else_wakes_it() -> None:
+    fleet = Fleet(*[letter(number, 100 + number, b"%d" % number) for number in range(4_000)])
+    async with fleet.daemon() as at:
+        at.adapter.takes_s = 0.0137
+        at.source.assign()
+        await fleet.start(rate_max_per_s=1_000.0)
+        await asyncio.sleep(5.2)
+        assert len(fleet.offsets()) == 4_000
+        moments = sorted({started.at_s for started in at.adapter.started})
+        assert len(moments) <= 4.2 / 0.02
+        assert max(later - sooner for sooner, later in pairwise(moments)) < 0.1
 
 
 @in_virtual_time
