@@ -27,8 +27,8 @@ soak: $(STUBS) ## faults at random on real brokers and daemons, for MINUTES=60; 
 	@MINUTES=$(or $(MINUTES),60) SEED=$(SEED) $(BIN)/python -m pytest tests/faults -o faulthandler_timeout=0 $(ARGS)
 
 replay: $(STUBS) ## RECORDS=50000 dead letters at RATE=1000 a second on a real broker, over a kill -9 and a join, judged
-	@RECORDS=$(or $(RECORDS),50000) RATE=$(or $(RATE),1000) $(BIN)/python -m pytest --quiet --capture=no \
-	    tests/integration/test_replay_at_size.py -o faulthandler_timeout=0 $(ARGS)
+	@RECORDS=$(or $(RECORDS),50000) RATE=$(or $(RATE),1000) $(BIN)/python -m pytest --quiet -o faulthandler_timeout=0 \
+	    tests/integration/test_replay_at_size.py $(ARGS)
 
 simulate: $(STUBS) ## seeds of the simulation (RUNS=500), or one again with its trace (SEED=...)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS))
