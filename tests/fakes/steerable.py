@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from grpc import aio
+from typing_extensions import override
 
 from mps.admin.v1 import admin_pb2_grpc
 from mpsd.admin.access import Access
@@ -14,7 +15,7 @@ from mpsd.admin.daemon import AdminSettings, Finding, Members
 from mpsd.admin.fleet import Fleet
 from mpsd.admin.servicer import AdminServicer
 from mpsd.core.audit import AuditEntry
-from mpsd.core.control import EntityKey
+from mpsd.core.control import EntityKey, Request
 from mpsd.core.record import LogBounds, Record, TopicPartition
 from mpsd.core.resets import Move, To
 from mpsd.errors import KafkaUnavailable
@@ -26,7 +27,11 @@ from mpsd.pipeline.replays import Replaying
 from mpsd.pipeline.statistics import SubscriptionStatistics
 from mpsd.ports import Peer
 from mpsd.ports.control import AuditLog
+from mpsd.service.control import ControlPlane
+from mpsd.service.steering import asked_of, steer
+from tests.fakes.control import FakeAudit, FakeControlLog, FakeControlTopic
 from tests.fakes.pipeline import Piped, piped
+from tests.fakes.replays import FakeDeadLetterLog, FakeRepublisher
 
 TOKENS = {"viewer": "v" * 20, "operator": "o" * 20, "admin": "a" * 20}
 
@@ -78,6 +83,14 @@ class FakeControl:
         documents = [document for known, document, _ in self.shared.changes if known == key]
         asked = [said["request_id"] for _, _, said in self.shared.changes]
         return documents[-1:] not in ([], [None]) or request_id in asked
+    def request(self, request_id: str) -> Request | None:
+        for number, (key, _, said) in enumerate(self.shared.changes, 1):
+            if said["request_id"] == request_id:
+                return Request(key, number, 0)
+        return None
+
+    async def read_to_end(self) -> int:
+        return self.revision
 
     async def audit(self, entry: AuditEntry) -> None:
         self.shared.entries.append(entry)
@@ -87,6 +100,56 @@ class FakeControl:
             raise self.shared.error
         self.shared.changes.append((key, document, said))
         return len(self.shared.changes)
+
+
+class FollowingControl(FakeControl):
+    """`ControlState`: the real one, on a topic in memory that it follows unless it is told not to.
+
+    Attributes:
+        follows: whether what others write is seen before somebody asks for the end.
+    """
+
+    def __init__(self, shared: SharedControl, topic: FakeControlTopic, address: str) -> None:
+        super().__init__(shared)
+        self.history = self.kept = FakeAudit()
+        self.log = FakeControlLog(topic)
+        self.plane = ControlPlane(self.log, self.kept, ["billing"], address)
+        self.follows = True
+
+    async def follow(self) -> None:
+        while True:
+            if self.follows:
+                await self.plane.must_read_to_end()
+            await asyncio.sleep(0.005)
+
+    @property
+    @override
+    def revision(self) -> int:
+        return self.plane.revision
+
+    @override
+    def waiting_for(self) -> str:
+        return self.plane.waiting_for()
+
+    @override
+    def request(self, request_id: str) -> Request | None:
+        return self.plane.request(request_id)
+
+    @override
+    async def is_set(self, key: EntityKey, request_id: str) -> bool:
+        return await self.plane.is_set(key, request_id)
+
+    @override
+    async def read_to_end(self) -> int:
+        return await self.plane.read_to_end()
+
+    @override
+    async def audit(self, entry: AuditEntry) -> None:
+        await self.plane.audit(entry)
+
+    @override
+    async def change(self, key: EntityKey, document: Mapping[str, Any] | None, **said: Any) -> int:
+        return await self.plane.change(key, document, **said)
 
 
 class FakeDaemon:
@@ -181,21 +244,29 @@ async def served(
     peer_timeout_s: float = 5.0,
     silent: int = 0,
     replaying: Replaying | None = None,
+    topic: FakeControlTopic | None = None,
+    letters: FakeDeadLetterLog | None = None,
 ) -> AsyncIterator[list[Served]]:
     """Daemons that share a group.
 
     Args:
         silent: so many more are members, and listen, but never answer.
+        topic: makes the control state the real one, of this topic.
+        letters: with `topic`: what replays read.
     """
     shared = SharedControl()
     async with AsyncExitStack() as stack:
         made = []
         ports = itertools.count(1)
         for _ in range(count):
-            pipe = await stack.enter_async_context(piped(replaying=replaying))
-            daemon = FakeDaemon([pipe], FakeControl(shared))
             listener = bind("admin", "127.0.0.1:0")
             address = address_of(listener)
+            if topic is not None:
+                control: FakeControl = FollowingControl(shared, topic, address)
+            else:
+                control = FakeControl(shared)
+            pipe = await stack.enter_async_context(_piped(control, letters, replaying))
+            daemon = FakeDaemon([pipe], control)
             daemon.peer = Peer(address, f"127.0.0.1:{next(ports)}", "")
             fleet = Fleet(daemon, peer_timeout_s, None)
             settings = AdminSettings(values=values, confirm_timeout_s=confirm_timeout_s)
@@ -215,6 +286,37 @@ async def served(
             each.daemon.group_peers = peers
             each.pipe.pipeline.on_peers(peers)
         yield made
+
+
+@asynccontextmanager
+async def _piped(
+    control: FakeControl, letters: FakeDeadLetterLog | None, replaying: Replaying | None
+) -> AsyncIterator[Piped]:
+    """A pipeline that is steered by its control state, if that is a real one."""
+    if not isinstance(control, FollowingControl):
+        async with piped(replaying=replaying) as pipe:
+            yield pipe
+        return
+    asked = asked_of(control.plane)
+    replaying = Replaying(
+        topic="letters",
+        log=letters or FakeDeadLetterLog(),
+        republisher=FakeRepublisher(),
+        replays_max=3,
+        replayed_bytes_max=262_144,
+        tasks_max=100,
+        record=asked.record,
+    )
+    await control.plane.start()
+    async with piped(asked, replaying, commit_interval_s=0.02) as pipe:
+        steer(control.plane, [pipe.pipeline])
+        reading = asyncio.create_task(control.follow())
+        try:
+            yield pipe
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            await control.plane.close()
 
 
 def bearer(role: str) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import typer
 from mpsctl import parse
 from mpsctl.commands.app import app, group
 from mpsctl.commands.arguments import AnySub, Filter, Limit, Reason, Sub, Yes, new_change
-from mpsctl.commands.session import REASON_DEFAULT, Session, command
+from mpsctl.commands.session import REASON_DEFAULT, Session, command, confirmed
 from mpsctl.errors import CommandError, Exit
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def replay_dlq(
     r"""Deliver dead letters once more.
 
     All that the options are true of, of those that are dead now. It is a task of the daemons: it goes on when this
-    command, or a daemon, ends. The order of each key holds. Says what it would do, and asks first.
+    command, or a daemon, ends. The order of each key holds. Says what it would do, and asks first. Ends with 3 if not
+    all daemons have confirmed that they know of it.
 
     \b
     Examples:
@@ -62,6 +63,7 @@ def replay_dlq(
     """
     from mps.admin.v1 import admin_pb2 as pb
     from mpsctl.render.replays import preview_page, replay_page
+    from mpsctl.views.fleet import Changed
     from mpsctl.views.replays import Preview, Replay
     from mpsctl.views.values import number_of
 
@@ -86,14 +88,16 @@ def replay_dlq(
             raise CommandError("there is nothing to replay", code="nothing_to_replay")
         session.confirm(_question(preview), yes=False)
     request = pb.StartReplayRequest(change=new_change(reason), plan=plan)
-    started = session.client.change(session.client.admin.StartReplay, request).replay
+    started = session.client.change(session.client.admin.StartReplay, request)
     if wait:
         from mpsctl.commands.progress import wait_for
 
-        return wait_for(session, started)
-    view = Replay.of(started)
+        return wait_for(session, started.replay)
+    is_said = started.HasField("changed")  # older daemons do not say it
+    changed = Changed.of(started.changed, request.change.request_id) if is_said else None
+    view = Replay.of(started.replay, changed)
     session.screen.show(view, lambda: replay_page(view))
-    return Exit.DONE
+    return confirmed(changed) if changed is not None else Exit.DONE
 
 
 def _question(preview: "Preview") -> str:
@@ -203,12 +207,14 @@ def cancel(session: Session, id_: Id, reason: Reason = REASON_DEFAULT, yes: Yes 
 def _control(session: Session, id_: str, action: str, reason: str) -> Exit:
     from mps.admin.v1 import admin_pb2 as pb
     from mpsctl.render.replays import replay_page
+    from mpsctl.views.fleet import Changed
     from mpsctl.views.replays import Replay
     from mpsctl.views.values import number_of
 
     number = pb.ReplayAction.ValueType(number_of(pb.ReplayAction, action))
     request = pb.ControlReplayRequest(change=new_change(reason), id=id_, action=number)
     answer = session.client.change(session.client.admin.ControlReplay, request)
-    view = Replay.of(answer.replay)
+    changed = Changed.of(answer.changed, request.change.request_id)
+    view = Replay.of(answer.replay, changed)
     session.screen.show(view, lambda: replay_page(view))
-    return Exit.DONE if answer.changed.confirmed else Exit.PARTLY
+    return confirmed(changed)

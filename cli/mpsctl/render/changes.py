@@ -13,10 +13,15 @@ def changed_page(changed: Changed, what: str) -> Page:
     Args:
         what: was done, such as `paused billing`; or that there was nothing to do.
     """
-    return _confirmed(Page(), changed, what)
+    return confirmation(Page(), changed, what)
 
 
-def _confirmed(page: Page, changed: Changed, what: str) -> Page:
+def confirmation(page: Page, changed: Changed, what: str, meanwhile: str = "deliveries may start against it") -> Page:
+    """The same at the end of a page.
+
+    Args:
+        meanwhile: what may be until all have applied it.
+    """
     number = len(changed.instances)
     if changed.confirmed:
         by = "the daemon" if number == 1 else f"all {number} daemons"
@@ -25,7 +30,7 @@ def _confirmed(page: Page, changed: Changed, what: str) -> Page:
     but = (
         "; but not confirmed by all"
         if changed.unchanged
-        else "; written, but not confirmed by all: until then deliveries may start against it"
+        else f"; written, but not confirmed by all: until then {meanwhile}"
     )
     page.say(Piece("! ", Style.WARN), Piece(what), Piece(but, Style.WARN))
     for each in changed.instances:
@@ -73,5 +78,5 @@ def reset_page(reset: Reset) -> Page:
         Piece(f"{records(skipped)} never delivered.", Style.BAD if skipped else Style.PLAIN),
     )
     if reset.changed is not None:
-        _confirmed(page, reset.changed, f"reset {reset.subscription} as {reset.id}")
+        confirmation(page, reset.changed, f"reset {reset.subscription} as {reset.id}")
     return page

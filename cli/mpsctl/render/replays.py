@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from mpsctl.render.changes import confirmation
 from mpsctl.render.dead_letters import INCOMPLETE, groups_table, letters_table
 from mpsctl.render.page import Column, Page, Piece, Style, Table
 from mpsctl.render.words import ago, clock, count, key, printable, rate, records, span, utc_now
@@ -97,6 +98,8 @@ def replay_page(replay: Replay) -> Page:
         page.say(Piece("ended        ", Style.TITLE), f"{clock(replay.ended_at, now)}, {ago(replay.ended_at, now)}")
     who, reason = replay.provenance.who, replay.provenance.reason
     page.say(Piece("by           ", Style.TITLE), printable(who or "-") + (f": {printable(reason)}" if reason else ""))
+    if replay.changed is not None:
+        confirmation(page.gap(), replay.changed, f"replay {replay.id}", "some may go on as if nothing had been said")
     return page
 
 

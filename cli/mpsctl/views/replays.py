@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsctl.views.dead_letters import DeadLetter, Disposition, Group
-from mpsctl.views.fleet import Provenance
+from mpsctl.views.fleet import Changed, Provenance
 from mpsctl.views.values import base64_of, optional, seconds_of, text_of, time_of, word
 
 ReplayState = Literal["running", "paused", "done", "cancelled", "failed", "unknown"]
@@ -160,9 +160,11 @@ class Replay:
     """When it ended; null: it has not."""
     provenance: Provenance
     """Whose the last change of it is."""
+    changed: Changed | None = None
+    """What became of the change, of what has just started or changed it; null: nothing was changed."""
 
     @classmethod
-    def of(cls, message: pb.Replay) -> Self:
+    def of(cls, message: pb.Replay, changed: Changed | None = None) -> Self:
         return cls(
             id=message.id,
             plan=Plan.of(message.plan),
@@ -179,6 +181,7 @@ class Replay:
             started_at=time_of(message, "started_at"),
             ended_at=time_of(message, "ended_at"),
             provenance=Provenance.of(message.provenance),
+            changed=changed,
         )
 
 

@@ -39,6 +39,9 @@ ROLES: Mapping[str, Role] = {
 CALLER: ContextVar[Caller] = ContextVar("caller")
 """Who made the call that is being answered; set for every method of the admin service."""
 
+CALLER_KEY = "mps-caller-bin"
+"""Metadata of a call that another instance makes for its caller, who has no token to pass on: what to call them both."""
+
 Context = aio.ServicerContext[Any, Any]
 
 
@@ -103,9 +106,11 @@ class Access(aio.ServerInterceptor):
                 said = "the bearer token is not known here" if given else "a bearer token is needed"
                 raise Unauthenticated(f"{said}; tokens and their roles are in [admin] tokens_file")
             return caller
-        if self._needs_certificate:
-            return Caller(_certified(context.auth_context()), Role.ADMIN)
-        return Caller(_address(context.peer()), Role.ADMIN)
+        name = _certified(context.auth_context()) if self._needs_certificate else _address(context.peer())
+        asked_by = dict(context.invocation_metadata() or ()).get(CALLER_KEY)
+        if isinstance(asked_by, bytes):  # they may do everything anyway: it is only said who is behind it
+            name = f"{asked_by.decode(errors='replace')[:NAME_CHARS_MAX]} by way of {name}"
+        return Caller(name, Role.ADMIN)
 
 
 def allow(caller: Caller, needed: Role, what: str) -> None:

@@ -87,13 +87,17 @@ class Changes:
         said: str,
         metadata: Metadata,
         left_s: float | None,
+        found_at: int | None = None,
     ) -> pb.Changed:
         """Decide it for the fleet, and wait until every member has applied it; raises what `ControlState.change` does.
 
         To take back what was not decided writes nothing.
+
+        Args:
+            found_at: revision that the change was made of; what the caller expects goes before it.
         """
         begin_s, control = time.monotonic(), self._daemon.control
-        expected = change.expected_revision if change.HasField("expected_revision") else None
+        expected = change.expected_revision if change.HasField("expected_revision") else found_at
         is_in_vain = document is None and expected is None and not await control.is_set(key, change.request_id)
         if is_in_vain:
             revision = control.revision
@@ -109,12 +113,21 @@ class Changes:
                 description=said,
                 subscription=key[2],
             )
-        wait_s = self._confirm_timeout_s
-        if left_s is not None:
-            wait_s = min(wait_s, (left_s - (time.monotonic() - begin_s)) * (1 - MARGIN))
-        changed = await confirm(self._daemon, self._fleet, key[0], revision, metadata, max(0.0, wait_s))
+        left_s = None if left_s is None else left_s - (time.monotonic() - begin_s)
+        changed = await self.confirm(key[0], revision, metadata, left_s)
         changed.unchanged = is_in_vain
         return changed
+
+    async def confirm(self, group: str, revision: int, metadata: Metadata, left_s: float | None) -> pb.Changed:
+        """Wait until every member has applied what was decided before.
+
+        Args:
+            left_s: how long the caller will wait; None: for ever.
+        """
+        wait_s = self._confirm_timeout_s
+        if left_s is not None:
+            wait_s = min(wait_s, left_s * (1 - MARGIN))
+        return await confirm(self._daemon, self._fleet, group, revision, metadata, max(0.0, wait_s))
 
 
 def in_words(scope: Scope) -> str:

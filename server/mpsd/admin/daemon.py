@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from mpsd.core.audit import AuditEntry
-from mpsd.core.control import EntityKey
+from mpsd.core.control import EntityKey, Request
 from mpsd.core.record import LogBounds, Record, TopicPartition
 from mpsd.core.resets import Move, To
 from mpsd.pipeline.pipeline import Pipeline
@@ -75,6 +75,15 @@ class ControlState(Protocol):
 
     async def is_set(self, key: EntityKey, request_id: str) -> bool:
         """Whether there is something to take back: it is decided, or it was this request that has taken it back."""
+    def request(self, request_id: str) -> Request | None:
+        """What was done for a request id within the last 24 hours, as far as this daemon has read."""
+
+    async def read_to_end(self) -> int:
+        """All that is decided at the time of the call is known here; returns the revision.
+
+        Raises:
+            ControlUnavailable: it cannot be read now.
+        """
 
     async def change(
         self,

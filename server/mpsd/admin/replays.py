@@ -8,7 +8,7 @@ from dataclasses import replace
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.access import CALLER
+from mpsd.admin.changes import Changes, Metadata
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import MARGIN
 from mpsd.admin.letters import filter_of, letter_of, wire_filter
@@ -18,12 +18,14 @@ from mpsd.admin.times import duration, timestamp
 from mpsd.admin.validation import RATE_MAX, RATE_MIN, check_change, optional_subscription, pipeline_of
 from mpsd.core.record import LogBounds
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget, ReplayTask
-from mpsd.errors import ControlOff, ReplayRefused
+from mpsd.errors import ControlOff, ReplayRefused, RevisionConflict
 from mpsd.pipeline.replay_survey import Survey, survey
 from mpsd.pipeline.replays import Replays
 
 SURVEY_S_MAX = 60.0
 GROUPS_MAX = 20
+TRIES_MAX = 3
+"""Of a change that met one of the owners': they write seldom, and only forwards, so the second finds what there is."""
 _TARGETS = {
     pb.REPLAY_TARGET_UNSPECIFIED: ReplayTarget.APPLICATION,
     pb.REPLAY_TARGET_APPLICATION: ReplayTarget.APPLICATION,
@@ -69,15 +71,20 @@ async def preview(
     )
 
 
-async def start(daemon: Steerable, request: pb.StartReplayRequest, left_s: float | None) -> pb.StartReplayResponse:
+async def start(
+    daemon: Steerable, changes: Changes, request: pb.StartReplayRequest, metadata: Metadata, left_s: float | None
+) -> pb.StartReplayResponse:
     """The same, and what `ControlState.change` raises."""
+    begin_s = time.monotonic()
     check_change(request.change)
     name, plan = request.plan.subscription, plan_of(request.plan)
     replays, pipeline = _replays(daemon, name), pipeline_of(daemon.pipelines, name)
     group = pipeline.settings.sender.group
     task_id = "r" + hashlib.sha256(f"{group}\0{name}\0{request.change.request_id}".encode()).hexdigest()[:12]
+    await daemon.control.read_to_end()  # it may have been started at another instance
     if (known := replays.book.tasks.get(task_id)) is not None:
-        return pb.StartReplayResponse(replay=_wire(replays, known))
+        changed = await changes.confirm(group, known.revision, metadata, left_s)
+        return pb.StartReplayResponse(replay=_wire(replays, known), changed=changed)
     await _make_room(replays)
     bounds = await replays.rules.log.bounds()
     if plan.records_max:
@@ -97,34 +104,50 @@ async def start(daemon: Steerable, request: pb.StartReplayRequest, left_s: float
         started_at_ms=int(time.time() * 1000),
         ended_at_ms=None,
     )
-    await _change(daemon, task, request.change, "StartReplay", f"replay {task_id} of {name} to the {plan.target.value}")
-    return pb.StartReplayResponse(replay=_wire(replays, replays.book.tasks.get(task_id, task)))
+    said = f"replay {task_id} of {name} to the {plan.target.value}"
+    left_s = None if left_s is None else left_s - (time.monotonic() - begin_s)
+    changed = await changes.write(task.key, task.document(), request.change, "StartReplay", said, metadata, left_s)
+    return pb.StartReplayResponse(replay=_wire(replays, replays.book.tasks.get(task_id, task)), changed=changed)
 
 
-async def control(daemon: Steerable, request: pb.ControlReplayRequest) -> tuple[pb.Replay, str, int]:
-    """The same; the replay as it is now, its group, and the revision of the change."""
+async def control(
+    daemon: Steerable, changes: Changes, request: pb.ControlReplayRequest, metadata: Metadata, left_s: float | None
+) -> pb.ControlReplayResponse:
+    """The same. What an owner writes at the same time, as that the replay is done, is looked at and not undone."""
     check_change(request.change)
     if request.action not in _TURNS:
         raise InvalidArgument("action", "must be to pause, to resume or to cancel")
+    for tries_left in reversed(range(TRIES_MAX)):
+        try:
+            return await _turn(daemon, changes, request, metadata, left_s)
+        except RevisionConflict:
+            if request.change.HasField("expected_revision") or not tries_left:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+async def _turn(
+    daemon: Steerable, changes: Changes, request: pb.ControlReplayRequest, metadata: Metadata, left_s: float | None
+) -> pb.ControlReplayResponse:
+    begin_s = time.monotonic()
+    await daemon.control.read_to_end()
     replays, task = _find(daemon, request.id)
+    done = daemon.control.request(request.change.request_id)
     before, after = _TURNS[request.action]
-    if task.state not in before | {after}:
+    if done is not None and done.key == task.key:
+        changed = await changes.confirm(task.group, done.revision, metadata, left_s)
+    elif task.state not in before | {after}:
         raise ReplayRefused(f"replay {task.id} is {task.state.value}: nothing was changed")
-    ended_at_ms = int(time.time() * 1000) if after.is_over else None
-    reason = "" if after is ReplayState.RUNNING else request.change.reason
-    turned = replace(task, state=after, reason=reason, ended_at_ms=ended_at_ms)
-    said = f"replay {task.id} of {task.subscription} is {after.value}"
-    revision = await _change(daemon, turned, request.change, "ControlReplay", said)
-    return _wire(replays, replays.book.tasks.get(task.id, turned)), task.group, revision
-
-
-def wait_s(confirm_timeout_s: float, left_s: float | None) -> float:
-    """How long a change may wait for all instances.
-
-    Args:
-        left_s: how long the caller will wait; None: for ever.
-    """
-    return confirm_timeout_s if left_s is None else max(0.0, min(confirm_timeout_s, left_s * (1 - MARGIN)))
+    else:
+        ended_at_ms = int(time.time() * 1000) if after.is_over else None
+        reason = "" if after is ReplayState.RUNNING else request.change.reason
+        turned = replace(task, state=after, reason=reason, ended_at_ms=ended_at_ms)
+        said = f"replay {task.id} of {task.subscription} is {after.value}"
+        left_s = None if left_s is None else left_s - (time.monotonic() - begin_s)
+        changed = await changes.write(
+            task.key, turned.document(), request.change, "ControlReplay", said, metadata, left_s, task.revision
+        )
+    return pb.ControlReplayResponse(replay=_wire(replays, replays.book.tasks.get(task.id, task)), changed=changed)
 
 
 async def get(daemon: Steerable, request: pb.GetReplayRequest) -> pb.GetReplayResponse:
@@ -193,20 +216,6 @@ async def _make_room(replays: Replays) -> None:
         raise ReplayRefused(f"{len(tasks)} replays have not ended, and control.replays_max is {len(tasks)}")
     for task in ended:
         await replays.forget_task(task)
-
-
-async def _change(daemon: Steerable, task: ReplayTask, change: pb.Change, method: str, said: str) -> int:
-    return await daemon.control.change(
-        task.key,
-        task.document(),
-        who=CALLER.get().name,
-        reason=change.reason,
-        request_id=change.request_id,
-        expected_revision=change.expected_revision if change.HasField("expected_revision") else None,
-        method=method,
-        description=said,
-        subscription=task.subscription,
-    )
 
 
 def _replays(daemon: Steerable, name: str) -> Replays:

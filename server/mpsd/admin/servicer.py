@@ -17,7 +17,6 @@ from mpsd.admin import replays, resets
 from mpsd.admin.access import CALLER, allow
 from mpsd.admin.changes import Changes
 from mpsd.admin.checkup import audit_page, findings_of, sort_findings
-from mpsd.admin.confirm import confirm
 from mpsd.admin.daemon import AdminSettings, Steerable
 from mpsd.admin.dead_letters import get_dead_letter, list_dead_letters, summarize_dead_letters
 from mpsd.admin.fleet import Ask, Fleet
@@ -58,8 +57,9 @@ class AdminServicer(pb_grpc.AdminServicer):
         self.rates = Rates(self._counts, time.monotonic)
 
     def end(self) -> None:
-        """Watches end."""
+        """Watches end, and so do skips that wait for a dead-letter topic."""
         self._ended.set()
+        self._skips.end()
 
     @override
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
@@ -119,11 +119,13 @@ class AdminServicer(pb_grpc.AdminServicer):
 
     @override
     async def StartReplay(self, request: pb.StartReplayRequest, context: Context) -> pb.StartReplayResponse:
-        return await _answer(context, replays.start(self._daemon, request, context.time_remaining()))
+        change = replays.start(self._daemon, self._changes, request, _credentials(context), context.time_remaining())
+        return await _answer(context, change)
 
     @override
     async def ControlReplay(self, request: pb.ControlReplayRequest, context: Context) -> pb.ControlReplayResponse:
-        return await _answer(context, self._control_replay(request, context))
+        change = replays.control(self._daemon, self._changes, request, _credentials(context), context.time_remaining())
+        return await _answer(context, change)
 
     @override
     async def GetReplay(self, request: pb.GetReplayRequest, context: Context) -> pb.GetReplayResponse:
@@ -167,12 +169,6 @@ class AdminServicer(pb_grpc.AdminServicer):
         return pb.GetVersionResponse(
             version=__version__, python_version=platform.python_version(), address=self._daemon.peer.admin
         )
-
-    async def _control_replay(self, request: pb.ControlReplayRequest, context: Context) -> pb.ControlReplayResponse:
-        answer, group, revision = await replays.control(self._daemon, request)
-        wait_s = replays.wait_s(self._settings.confirm_timeout_s, context.time_remaining())
-        changed = await confirm(self._daemon, self._fleet, group, revision, _credentials(context), wait_s)
-        return pb.ControlReplayResponse(replay=answer, changed=changed)
 
     async def _status(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         name = optional_subscription(self._daemon.pipelines, request.subscription)

@@ -1,52 +1,56 @@
 """One record to the dead-letter topic, by whichever instance has its partition."""
 
+import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
 from grpc import aio
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.access import CALLER
+from mpsd.admin.access import CALLER, CALLER_KEY
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import Fleet
 from mpsd.admin.validation import check_change, pipeline_of
 from mpsd.core.audit import AuditEntry
 from mpsd.core.control import Provenance
-from mpsd.errors import RecordNotHere
+from mpsd.core.record import TopicPartition
+from mpsd.core.skips import entity_key, is_of, letter_of
+from mpsd.errors import ControlOff, ControlUnavailable, RecordNotHere, RequestIdReused
+from mpsd.pipeline.pipeline import Pipeline
 
 FORWARDED = "mps-forwarded"
 """Metadata of a call that another instance made for its caller: it is answered here or not at all."""
 
 
 DONE_MAX = 1_000
-"""Answers that are remembered, each by the instance that was asked."""
+"""Answers that this instance remembers by itself, for when the control topic cannot be written, or is off."""
 
 
 class Skips:
     """Skips a record here, or asks the others.
 
-    Holds at most: `DONE_MAX` answers.
+    Holds at most: `DONE_MAX` answers, and a task for each call whose dead letter is not written yet.
     """
 
     def __init__(self, daemon: Steerable, fleet: Fleet) -> None:
         self._daemon = daemon
         self._fleet = fleet
-        self._done: OrderedDict[str, pb.SkipResponse] = OrderedDict()
+        self._done: OrderedDict[str, tuple[str, pb.RecordRef, pb.SkipResponse]] = OrderedDict()
+        self._under_way: set[asyncio.Task[pb.SkipResponse]] = set()
 
-    def _remember(self, request_id: str, answer: pb.SkipResponse) -> pb.SkipResponse:
-        """For who asks again as the answer was lost: the record is not there any more to be skipped twice."""
-        self._done[request_id] = answer
-        if len(self._done) > DONE_MAX:
-            self._done.popitem(last=False)
-        return answer
+    def end(self) -> None:
+        """What is not written by now is nobody's skip; it is delivered again after the next start."""
+        for task in self._under_way:
+            task.cancel()
 
     async def skip(
         self, request: pb.SkipRequest, metadata: Sequence[tuple[str, str]], left_s: float | None, *, is_forwarded: bool
     ) -> pb.SkipResponse:
-        """Raises InvalidArgument, NotFound, RecordNotHere."""
+        """Raises InvalidArgument, NotFound, RecordNotHere, RequestIdReused."""
         check_change(request.change)
         pipeline = pipeline_of(self._daemon.pipelines, request.subscription)
         record = request.record
@@ -55,23 +59,74 @@ class Skips:
         )
         if is_forwarded and not has_it:
             return pb.SkipResponse()  # somebody else's
-        if (known := self._done.get(request.change.request_id)) is not None:
+        if (known := self._known(request, pipeline)) is not None:
             return known
-        if has_it:
-            landed = await pipeline.skip(record.topic, record.partition, record.offset, request.change.reason)
-            await self._note(request, pipeline.settings.sender.group)
-            where = pb.RecordRef(topic=landed.topic, partition=landed.partition, offset=landed.offset)
-            return self._remember(request.change.request_id, pb.SkipResponse(dead_letter=where))
-        return await self._forward(request, pipeline.settings.sender.group, metadata, left_s)
+        try:
+            if has_it:
+                return await self._to_the_end(self._here(request, pipeline))
+            return await self._forward(request, pipeline.settings.sender.group, metadata, left_s)
+        except RecordNotHere:  # because this very request was done before, by whoever has just heard of it?
+            with suppress(ControlUnavailable):
+                await self._daemon.control.read_to_end()
+            if (known := self._known(request, pipeline)) is not None:
+                return known
+            raise
+
+    def _known(self, request: pb.SkipRequest, pipeline: Pipeline) -> pb.SkipResponse | None:
+        """The answer of the first time; raises RequestIdReused if the id was used for something else."""
+        request_id, record = request.change.request_id, request.record
+        found = self._done.get(request_id)
+        if found is not None and found[:2] == (request.subscription, record):
+            return found[2]
+        done = self._daemon.control.request(request_id)
+        if found is None and done is None:
+            return None
+        source = TopicPartition(record.topic, record.partition), record.offset
+        if done is None or not is_of(done.key, pipeline.settings.sender.group, request.subscription, source):
+            raise RequestIdReused(f"request id {request_id} was used for another change")
+        letter = letter_of(done.key)
+        return pb.SkipResponse(dead_letter=_ref(*letter)) if letter is not None else None
+
+    async def _to_the_end(self, work: Coroutine[Any, Any, pb.SkipResponse]) -> pb.SkipResponse:
+        """A caller who goes away takes back nothing, so what is done for it is kept in the history all the same."""
+        self._under_way.add(task := asyncio.create_task(work, name="skip"))
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
+    async def _here(self, request: pb.SkipRequest, pipeline: Pipeline) -> pb.SkipResponse:
+        record, group = request.record, pipeline.settings.sender.group
+        landed = await pipeline.skip(record.topic, record.partition, record.offset, request.change.reason)
+        letter = TopicPartition(landed.topic, landed.partition), landed.offset
+        answer = pb.SkipResponse(dead_letter=_ref(*letter))
+        self._done[request.change.request_id] = request.subscription, record, answer
+        if len(self._done) > DONE_MAX:
+            self._done.popitem(last=False)
+        source = TopicPartition(record.topic, record.partition), record.offset
+        await self._note(request, group, entity_key(group, request.subscription, source, letter))
+        return answer
+
+    async def _note(self, request: pb.SkipRequest, group: str, key: tuple[str, ...]) -> None:
+        """For all instances; where that cannot be, for the history. The record is dead in any case."""
+        change, record, who = request.change, request.record, CALLER.get().name
+        said = f"skip of {record.topic}/{record.partition}@{record.offset}"
+        try:
+            await self._daemon.control.change(
+                key, None, who=who, reason=change.reason, request_id=change.request_id, method="Skip",
+                description=said, subscription=request.subscription,
+            )  # fmt: skip
+        except (ControlOff, ControlUnavailable, RequestIdReused):
+            now_ms, address = int(time.time() * 1000), self._daemon.peer.admin
+            provenance = Provenance(who, change.reason, now_ms, change.request_id, address)
+            await self._daemon.control.audit(AuditEntry(provenance, -1, "Skip", group, request.subscription, said))
 
     async def _forward(
         self, request: pb.SkipRequest, group: str, metadata: Sequence[tuple[str, str]], left_s: float | None
     ) -> pb.SkipResponse:
+        forwarded = [(FORWARDED, "1"), (CALLER_KEY, CALLER.get().name.encode())]
+
         async def ask(stub: Any, timeout_s: float, sent: Sequence[tuple[str, str]]) -> pb.SkipResponse | str:
             try:
-                answer: pb.SkipResponse = await stub.Skip(
-                    request, timeout=timeout_s, metadata=[*sent, (FORWARDED, "1")]
-                )
+                answer: pb.SkipResponse = await stub.Skip(request, timeout=timeout_s, metadata=[*sent, *forwarded])
             except aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
                     return str(error.details())
@@ -81,17 +136,13 @@ class Skips:
         answers = await self._fleet.ask(self._fleet.others(group), ask, metadata, left_s)
         for _, said in answers.given:
             if isinstance(said, pb.SkipResponse) and said.HasField("dead_letter"):
-                return self._remember(request.change.request_id, said)
+                return said
         why = [said for _, said in answers.given if isinstance(said, str)]
         why += [f"{each.address}: {each.problem}" for each in answers.silent]
         record = request.record
         where = f"{record.topic}/{record.partition}@{record.offset}"
         raise RecordNotHere("; ".join(why) or f"{where} is of a partition that no instance has now: ask again")
 
-    async def _note(self, request: pb.SkipRequest, group: str) -> None:
-        change, record = request.change, request.record
-        provenance = Provenance(
-            CALLER.get().name, change.reason, int(time.time() * 1000), change.request_id, self._daemon.peer.admin
-        )
-        said = f"skip of {record.topic}/{record.partition}@{record.offset}"
-        await self._daemon.control.audit(AuditEntry(provenance, -1, "Skip", group, request.subscription, said))
+
+def _ref(tp: TopicPartition, offset: int) -> pb.RecordRef:
+    return pb.RecordRef(topic=tp.topic, partition=tp.partition, offset=offset)

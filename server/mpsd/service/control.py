@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from mpsd.core.audit import AuditEntry
-from mpsd.core.control import ControlState, Entity, EntityKey, Provenance, headers_of, key_bytes, value_bytes
+from mpsd.core.control import ControlState, Entity, EntityKey, Provenance, Request, headers_of, key_bytes, value_bytes
 from mpsd.errors import ControlOff, ControlUnavailable, RequestIdReused, RevisionConflict
 from mpsd.ports.control import AuditLog, ControlLog, ControlRecord
 
@@ -57,6 +57,7 @@ class ControlPlane:
         self._watched: EntityKey | None = None
         self._seen: list[int] = []
         self._restoring: set[asyncio.Task[None]] = set()
+        self._changing: set[asyncio.Task[int]] = set()
         self.state = ControlState(groups)
 
     @property
@@ -78,9 +79,10 @@ class ControlPlane:
             await self._log.start(self)
 
     async def close(self) -> None:
-        for task in list(self._restoring):
+        under_way = [*self._restoring, *self._changing]
+        for task in under_way:
             task.cancel()
-        await asyncio.gather(*self._restoring, return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
         if self._log is not None:
             await self._log.close()
         if self.history is not None:
@@ -89,6 +91,10 @@ class ControlPlane:
     def waiting_for(self) -> str:
         """Why the control topic cannot be read now, in words; empty while it is followed, or there is none."""
         return self._log.waiting_for() if self._log is not None else ""
+
+    def request(self, request_id: str) -> Request | None:
+        """What was done for a request id within the last 24 hours of the log, as far as it was read."""
+        return self.state.request(request_id)
 
     async def read_to_end(self) -> int:
         """All that is in the log at the time of the call is applied; returns the revision.
@@ -125,6 +131,8 @@ class ControlPlane:
     ) -> int:
         """Decide something for the fleet; returns its revision once it is durable and applied here.
 
+        Cancelled, it is done all the same: nobody can take back what may be written, and the history must have it.
+
         Args:
             document: None removes the entity.
             request_id: the same id within 24 hours is the same change, done once; empty: none.
@@ -138,6 +146,23 @@ class ControlPlane:
             RequestIdReused: the id stands for a change of something else.
         """
         provenance = Provenance(who, reason, int(self._wall_s() * 1000), request_id, self._instance)
+        named = subscription or (key[2] if len(key) > 2 else "")
+        work = self._change(key, document, provenance, expected_revision, method, description, named)
+        self._changing.add(task := asyncio.create_task(work, name="control change"))
+        task.add_done_callback(self._changing.discard)
+        return await asyncio.shield(task)
+
+    async def _change(
+        self,
+        key: EntityKey,
+        document: Mapping[str, Any] | None,
+        provenance: Provenance,
+        expected_revision: int | None,
+        method: str,
+        description: str,
+        subscription: str,
+    ) -> int:
+        request_id = provenance.request_id
         async with self._one:
             await self._log_or_raise().read_to_end()
             if (done := self.state.request(request_id)) is not None:
@@ -151,8 +176,7 @@ class ControlPlane:
                 raise RevisionConflict(words, before)
             revision = await self._write_and_read_back(key, document, provenance)
             between = [offset for offset in self._seen if offset < revision]
-        named = subscription or (key[2] if len(key) > 2 else "")
-        await self.audit(AuditEntry(provenance, revision, method, key[0], named, description))
+        await self.audit(AuditEntry(provenance, revision, method, key[0], subscription, description))
         if between and expected_revision is not None:
             words = (
                 f"somebody else changed it at the same time (revision {between[-1]}); this change was written after that"

@@ -105,8 +105,8 @@ async def test_a_record_is_skipped_by_whoever_has_it_and_once() -> None:
         answer = await one.stub.Skip(asked)
         assert answer.dead_letter.topic == "letters"
         assert (await one.stub.Skip(asked)).dead_letter == answer.dead_letter
-        (entry,) = other.daemon.control.shared.entries
-        assert (entry.method, entry.subscription) == ("Skip", "billing")
+        ((_, _, said),) = other.daemon.control.shared.changes
+        assert (said["method"], said["subscription"]) == ("Skip", "billing")
         asked.change.request_id = "r2"
         code, _, _, _ = await refused(one.stub.Skip(asked))
         assert code == grpc.StatusCode.FAILED_PRECONDITION

@@ -200,7 +200,7 @@ ANSWERS: dict[str, Any] = {
         samples=[letter()],
         takes=Duration(seconds=4),
     ),
-    "StartReplay": pb.StartReplayResponse(replay=replay()),
+    "StartReplay": pb.StartReplayResponse(replay=replay(), changed=changed()),
     "ControlReplay": pb.ControlReplayResponse(replay=replay(pb.REPLAY_STATE_PAUSED), changed=changed()),
     "GetReplay": pb.GetReplayResponse(replay=replay(pb.REPLAY_STATE_DONE, 40)),
     "ListReplays": pb.ListReplaysResponse(replays=[replay(), replay(pb.REPLAY_STATE_DONE)]),

@@ -140,6 +140,25 @@ def test_to_take_back_what_is_not_there_is_done_and_said(troubled: Daemon, mpsct
     assert mpsctl("resume", "billing", "--json").json["unchanged"] is True
 
 
+@pytest.mark.parametrize("command", ["replay-dlq billing --yes", "replay pause 01JD6Z", "replay cancel 01JD6Z --yes"])
+def test_a_replay_that_not_all_know_of_names_who_is_missing(troubled: Daemon, mpsctl: Run, command: str) -> None:
+    changed = fleet.changed(fleet.instance("a:7070"), fleet.instance("c:7070", answered=False), confirmed=False)
+    troubled.answers["StartReplay"] = pb.StartReplayResponse(replay=fleet.replay(), changed=changed)
+    troubled.answers["ControlReplay"] = pb.ControlReplayResponse(replay=fleet.replay(), changed=changed)
+    ran = mpsctl(*command.split())
+    assert ran.code == 3
+    assert "not confirmed by all" in ran.out
+    assert "c:7070: no answer" in ran.out
+    said = mpsctl(*command.split(), "--json").json["changed"]
+    assert (said["confirmed"], [each["answered"] for each in said["instances"]]) == (False, [True, False])
+
+
+def test_an_older_daemon_that_does_not_say_who_knows_of_a_replay_has_started_it(troubled: Daemon, mpsctl: Run) -> None:
+    troubled.answers["StartReplay"] = pb.StartReplayResponse(replay=fleet.replay())
+    ran = mpsctl("replay-dlq", "billing", "--yes", "--json")
+    assert (ran.code, ran.json["changed"]) == (0, None)
+
+
 def test_what_is_typed_reaches_the_daemon(troubled: Daemon, mpsctl: Run) -> None:
     mpsctl("pause", "billing", "--partition", "orders/3", "--key-base64", "/wA=", "--for", "1h30m", "--reason", " why ")
     (request,) = troubled.requests("Pause")

@@ -1,0 +1,40 @@
+"""Skips: what was sent to the dead-letter topic on an operator's word, so that the same request is answered the same.
+
+A skip is over when it is answered, so nothing of it stays in the control topic but the removal of what never was: its
+key says which record it was and where it is now, its headers whose request that was. Every daemon remembers the request
+as it does any other, for a day and over restarts: see `docs/decisions/control-topic.md`.
+"""
+
+from collections.abc import Sequence
+
+from mpsd.core.control import EntityKey
+from mpsd.core.record import TopicPartition
+
+KIND = "skip"
+
+Place = tuple[TopicPartition, int]
+"""A partition and an offset in it."""
+
+
+def entity_key(group: str, subscription: str, source: Place, letter: Place) -> EntityKey:
+    """Of the record that says: this one is dead, and lies there now."""
+    return (group, KIND, subscription, *_parts(source), *_parts(letter))
+
+
+def is_of(key: EntityKey, group: str, subscription: str, source: Place) -> bool:
+    """Whether the key is of a skip of this very record."""
+    return key[:-3] == (group, KIND, subscription, *_parts(source)) and letter_of(key) is not None
+
+
+def letter_of(key: EntityKey) -> Place | None:
+    """Where the dead letter is; None: the key is of something else, as a foreign record's may be."""
+    topic, *numbers = key[-3:]
+    if len(key) != len(("group", KIND, "subscription")) + 6 or not all(map(str.isdecimal, numbers)):
+        return None
+    partition, offset = map(int, numbers)
+    return TopicPartition(topic, partition), offset
+
+
+def _parts(place: Place) -> Sequence[str]:
+    tp, offset = place
+    return tp.topic, str(tp.partition), str(offset)

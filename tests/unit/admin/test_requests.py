@@ -1,0 +1,197 @@
+"""Request ids and confirmations of every change, over real channels and the real control state on a topic in memory."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from mps.admin.v1 import admin_pb2 as pb
+from tests.fakes.control import FakeControlTopic
+from tests.fakes.replays import FakeDeadLetterLog, letter
+from tests.fakes.steerable import FollowingControl, Served, served
+from tests.unit.admin.test_servicer import billing, change, hold, refused
+
+BILLING = pb.ReplayPlan(subscription="billing")
+ORDER_0 = pb.RecordRef(topic="orders", partition=0, offset=0)
+
+
+def control_of(one: Served) -> FollowingControl:
+    assert isinstance(one.daemon.control, FollowingControl)
+    return one.daemon.control
+
+
+def methods(*instances: Served) -> list[str]:
+    """Of what the histories have."""
+    return [entry.method for one in instances for entry in control_of(one).kept.entries]
+
+
+async def started(one: Served, request_id: str = "start", **plan: Any) -> pb.StartReplayResponse:
+    plan = {"subscription": "billing", "rate_max_per_s": 0.01, **plan}
+    request = pb.StartReplayRequest(change=change(request_id=request_id), plan=pb.ReplayPlan(**plan))
+    answer: pb.StartReplayResponse = await one.stub.StartReplay(request)
+    return answer
+
+
+def turn(task: str, action: "pb.ReplayAction.ValueType", request_id: str, **more: Any) -> pb.ControlReplayRequest:
+    return pb.ControlReplayRequest(change=change(request_id=request_id, **more), id=task, action=action)
+
+
+def letters() -> FakeDeadLetterLog:
+    return FakeDeadLetterLog(*(letter(number, 100 + number) for number in range(5)))
+
+
+CHANGES: dict[str, Callable[[pb.Change], Any]] = {
+    "Pause": lambda of: pb.PauseRequest(change=of, selection=billing(), lasts=Duration(seconds=600)),
+    "Resume": lambda of: pb.ResumeRequest(change=of, selection=billing()),
+    "Limit": lambda of: pb.LimitRequest(change=of, subscription="billing", rate_max_per_s=5),
+    "Reset": lambda of: pb.ResetRequest(change=of, subscription="billing", edge=pb.LOG_EDGE_EARLIEST),
+    "StartReplay": lambda of: pb.StartReplayRequest(change=of, plan=BILLING),
+    "ControlReplay": lambda of: pb.ControlReplayRequest(change=of, action=pb.REPLAY_ACTION_PAUSE),
+    "Skip": lambda of: pb.SkipRequest(change=of, subscription="billing", record=ORDER_0),
+}
+"""One of every method that changes something."""
+
+
+def test_every_change_is_tried() -> None:
+    fields = {
+        method.name: method.input_type.fields_by_name for method in pb.DESCRIPTOR.services_by_name["Admin"].methods
+    }
+    assert {name for name, known in fields.items() if "change" in known} == CHANGES.keys()
+
+
+@pytest.mark.parametrize("method", CHANGES)
+async def test_a_change_asked_for_twice_is_made_once_whoever_is_asked_and_over_restarts(method: str) -> None:
+    topic = FakeControlTopic()
+    request = CHANGES[method](change())
+    async with served(2, topic=topic, letters=letters()) as (one, other):
+        await hold(other, b"a", b"b")
+        other.pipe.adapter.crash()
+        if method == "ControlReplay":
+            request.id = (await started(one)).replay.id
+        if method == "Resume":
+            await one.stub.Pause(CHANGES["Pause"](change(request_id="pause")))
+        answers = [await getattr(each.stub, method)(request) for each in (one, other)]
+        assert methods(one, other).count(method) == 1
+        written = sum(b"r1" in dict(record.headers).values() for record in topic.records)
+        other.pipe.adapter.crash()
+    async with served(1, topic=topic, letters=letters()) as (later,):
+        answers.append(await getattr(later.stub, method)(request))
+        assert methods(later) == []
+        assert sum(b"r1" in dict(record.headers).values() for record in topic.records) == written == 1
+    assert len({_decided(answer) for answer in answers}) == 1
+
+
+def _decided(answer: Any) -> Any:
+    return answer.changed.revision if hasattr(answer, "changed") else answer.SerializeToString()
+
+
+@pytest.mark.parametrize("method", CHANGES)
+async def test_an_id_that_stands_for_something_else_changes_nothing(method: str) -> None:
+    topic = FakeControlTopic()
+    request = CHANGES[method](change())
+    async with served(1, topic=topic, letters=letters()) as (one,):
+        await hold(one, b"a")
+        if method == "ControlReplay":
+            request.id = (await started(one)).replay.id
+        used = pb.PauseRequest(change=change(), selection=billing(topic="orders", partition=1))
+        await one.stub.Pause(used)
+        if method == "Resume":
+            await one.stub.Pause(CHANGES["Pause"](change(request_id="pause")))
+        before = len(topic.records)
+        code, _, info, _ = await refused(getattr(one.stub, method)(request))
+        assert (code, info.reason) == (grpc.StatusCode.ALREADY_EXISTS, "control.request_id_reused")
+        assert len(topic.records) == before
+        assert one.pipe.queues[0].tracker.unfinished
+        one.pipe.adapter.crash()
+
+
+async def test_an_id_of_a_skip_skips_nothing_else_also_without_a_control_topic() -> None:
+    async with served() as (one,):
+        await hold(one, b"a", b"b")
+        one.pipe.adapter.crash()
+        request = CHANGES["Skip"](change())
+        await one.stub.Skip(request)
+        one.daemon.control.shared.changes.clear()
+        request.record.offset = 1
+        assert (await refused(one.stub.Skip(request)))[0] == grpc.StatusCode.ALREADY_EXISTS
+
+
+async def test_who_gives_up_on_a_change_does_not_take_it_from_the_history() -> None:
+    async with served(1, topic=FakeControlTopic()) as (one,):
+        await hold(one, b"a")
+        one.pipe.adapter.crash()
+        one.pipe.sink.takes_s = 0.2
+        call = one.stub.Skip(CHANGES["Skip"](change()))
+        for _ in range(100):
+            if one.pipe.pipeline.writer.skips:
+                break
+            await asyncio.sleep(0.01)
+        call.cancel()
+        for _ in range(200):
+            if methods(one):
+                break
+            await asyncio.sleep(0.01)
+        assert methods(one) == ["Skip"]
+
+
+async def test_a_replay_is_confirmed_by_all_in_all_it_is_told() -> None:
+    async with served(3, topic=FakeControlTopic(), letters=letters()) as (one, other, _):
+        answer = await started(one)
+        changes = [answer.changed]
+        for number, action in enumerate((pb.REPLAY_ACTION_PAUSE, pb.REPLAY_ACTION_RESUME, pb.REPLAY_ACTION_CANCEL)):
+            told = await other.stub.ControlReplay(turn(answer.replay.id, action, f"turn {number}"))
+            changes.append(told.changed)
+            assert told.replay.provenance.revision == told.changed.revision
+        for changed in changes:
+            assert changed.confirmed
+            assert len(changed.instances) == 3
+            assert all(each.control_revision >= changed.revision for each in changed.instances)
+
+
+@pytest.mark.parametrize("silent", [0, 1])
+async def test_a_replay_that_not_all_know_of_is_started_and_not_confirmed(silent: int) -> None:
+    async with served(
+        2, topic=FakeControlTopic(), letters=letters(), silent=silent, confirm_timeout_s=0.4, peer_timeout_s=0.2
+    ) as (one, other):
+        control_of(other).follows = bool(silent)
+        answer = await started(one)
+        assert not answer.changed.confirmed
+        missing = [each for each in answer.changed.instances if each.control_revision < answer.changed.revision]
+        assert [each.answered for each in missing] == [not silent]
+        assert answer.replay.state == pb.REPLAY_STATE_RUNNING
+        control_of(other).follows = True
+        again = await started(one)
+        assert (again.replay.id, again.changed.confirmed) == (answer.replay.id, not silent)
+
+
+async def test_a_replay_that_was_cancelled_elsewhere_is_not_brought_back_by_who_has_not_heard_of_it() -> None:
+    async with served(2, topic=FakeControlTopic(), letters=letters(), confirm_timeout_s=0.1) as (one, other):
+        task = (await started(one)).replay.id
+        control_of(one).follows = False
+        await other.stub.ControlReplay(turn(task, pb.REPLAY_ACTION_CANCEL, "first"))
+        code, words, _, _ = await refused(one.stub.ControlReplay(turn(task, pb.REPLAY_ACTION_PAUSE, "late")))
+        assert (code, "is cancelled" in words) == (grpc.StatusCode.FAILED_PRECONDITION, True)
+
+
+async def test_a_replay_is_turned_only_as_it_was_when_the_caller_looked() -> None:
+    async with served(1, topic=FakeControlTopic(), letters=letters()) as (one,):
+        replay = (await started(one)).replay
+        seen = replay.provenance.revision
+        pause = turn(replay.id, pb.REPLAY_ACTION_PAUSE, "first", expected_revision=seen)
+        await one.stub.ControlReplay(pause)
+        late = turn(replay.id, pb.REPLAY_ACTION_CANCEL, "late", expected_revision=seen)
+        code, _, info, _ = await refused(one.stub.ControlReplay(late))
+        assert (code, info.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "control.revision_conflict")
+        found = (await one.stub.GetReplay(pb.GetReplayRequest(id=replay.id))).replay
+        assert found.state == pb.REPLAY_STATE_PAUSED
+
+
+async def test_who_asked_for_a_skip_is_known_to_the_instance_that_makes_it() -> None:
+    async with served(2, topic=FakeControlTopic()) as (one, other):
+        await hold(other, b"a")
+        other.pipe.adapter.crash()
+        await one.stub.Skip(CHANGES["Skip"](change()))
+        assert [entry.provenance.who for entry in control_of(other).kept.entries] == ["local by way of local"]
