@@ -83,6 +83,7 @@ class FakeControl:
         documents = [document for known, document, _ in self.shared.changes if known == key]
         asked = [said["request_id"] for _, _, said in self.shared.changes]
         return documents[-1:] not in ([], [None]) or request_id in asked
+
     def request(self, request_id: str) -> Request | None:
         for number, (key, _, said) in enumerate(self.shared.changes, 1):
             if said["request_id"] == request_id:

@@ -75,6 +75,7 @@ class ControlState(Protocol):
 
     async def is_set(self, key: EntityKey, request_id: str) -> bool:
         """Whether there is something to take back: it is decided, or it was this request that has taken it back."""
+
     def request(self, request_id: str) -> Request | None:
         """What was done for a request id within the last 24 hours, as far as this daemon has read."""
 
