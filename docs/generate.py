@@ -5,10 +5,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.admin_api import admin_page
 from docs.codes import codes_page
 from docs.commands import commands_page
 from docs.mpsctl_json import json_page
+from docs.protos import admin_page, delivery_page
 from mpsd.admin.reference import metrics_page
 from mpsd.config.reference import configuration_page, json_schema
 from mpsd.delivery.openapi import document
@@ -28,6 +28,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/admin-api.md": admin_page,
     "reference/commands.md": commands_page,
     "reference/configuration.md": configuration_page,
+    "reference/delivery-api.md": delivery_page,
     "reference/errors.md": codes_page,
     "reference/mpsctl-json.md": json_page,
     "reference/metrics.md": metrics_page,

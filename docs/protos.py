@@ -34,6 +34,11 @@ def admin_page() -> str:
     return _page("mps/admin/v1/admin.proto", "Admin API")
 
 
+def delivery_page() -> str:
+    """`docs/reference/delivery-api.md`."""
+    return _page("mps/delivery/v1/delivery.proto", "Delivery API")
+
+
 def _page(file: str, title: str) -> str:
     blocks = list(_blocks((PROTO / file).read_text(encoding="utf-8").splitlines()))
     return "\n".join((*_head(file, title), *(line for block in blocks for line in _section(block))))
