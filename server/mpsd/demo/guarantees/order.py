@@ -117,7 +117,7 @@ class FreedomIsUsed(Guarantee):
         ]
 
 
-class NullKeysAreFree(Guarantee):
+class NullKeysAreFree(FreedomIsUsed):
     """Records without a key wait for no other, where `null_key` is `none`: several of a partition are in flight at once.
 
     Holds:   - [1---4]                  Breaks:  - [1--2]
@@ -126,25 +126,12 @@ class NullKeysAreFree(Guarantee):
 
     promise = "records without a key wait for no other"
 
-    def __init__(self, at_once_min: int = 2) -> None:
-        self._at_once_min = at_once_min
-        self._in_flight: Counter[TopicPartition] = Counter()
-        self._peak = 0
-
     @override
     def on_delivery_started(self, record: Record, at_s: float, attempt: int = 1) -> None:
         if record.key is None:
-            tp = TopicPartition(record.topic, record.partition)
-            self._in_flight[tp] += 1
-            self._peak = max(self._peak, self._in_flight[tp])
+            super().on_delivery_started(record, at_s, attempt)
 
     @override
     def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
         if record.key is None:
-            self._in_flight[TopicPartition(record.topic, record.partition)] -= 1
-
-    @override
-    def faults(self) -> Sequence[Fault]:
-        if self._peak >= self._at_once_min:
-            return []
-        return [Fault(None, f"no partition had more than {self._peak} without a key in flight at once")]
+            super().on_delivery_ended(record, at_s, outcome)
