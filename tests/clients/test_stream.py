@@ -198,18 +198,20 @@ async def test_sigterm_gives_back_the_queue_and_settles_what_runs(daemon: Script
         started.append(record.offset)
         await let_go.wait()
 
-    task = asyncio.create_task(subscription(daemon, concurrency=2).run(handler))
+    records = subscription(daemon, concurrency=3)
+    task = asyncio.create_task(records.run(handler))
     stream = await daemon.accepted()
-    stream.records(*many(1, 4))
-    await until(lambda: len(started) == 2, "two run")
+    stream.records(*many(1, 5))
+    await until(lambda: records.statistics().queued == 2, "three run and two wait")
     os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.sleep(0.05)
-    stream.records(*many(5, 1))  # was on its way
-    await asyncio.sleep(0.05)
+    await until(lambda: records.statistics().queued == 0, "it stops")
+    stream.records(*many(6, 1))  # was on its way
+    stream.stale(3)
+    await until(lambda: records.statistics().running == 2, "it has seen the frame behind that record")
     assert not task.done()
     let_go.set()
     await task
-    assert started == [1, 2]
+    assert started == [1, 2, 3]
     assert stream.settled == {1: "ack", 2: "ack"}
     assert stream.half_closed.is_set()
 
@@ -245,14 +247,17 @@ async def test_a_record_that_nobody_settles_is_given_back_in_time(daemon: Script
 
 
 async def test_a_cancelled_leaving_leaves_nothing_behind(daemon: ScriptedDaemon) -> None:
+    has_it = asyncio.Event()
+
     async def hold() -> None:
         async with subscription(daemon) as records:
             await anext(records)
+            has_it.set()
 
     task = asyncio.create_task(hold())
     stream = await daemon.accepted()
     stream.records(*many(1, 1))
-    await asyncio.sleep(0.05)
+    await has_it.wait()  # and now it leaves, which takes as long as it holds the record
     task.cancel()
     await asyncio.wait([task], timeout=20)
     assert task.cancelled()
