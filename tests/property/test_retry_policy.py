@@ -96,7 +96,7 @@ class Driver:
         return batch
 
     def _next_suspects(self, records_max: int) -> list[Delivery]:
-        return self.suspects.take(records_max, 1 << 30, lambda _: True)
+        return self.suspects.take(records_max, 1 << 30, lambda _: False, lambda _: True)
 
     def _settle(self, settled: Delivery, outcome: Outcome) -> None:
         self.suspects.ended(settled, outcome)

@@ -173,11 +173,14 @@ class Writer:
         """A group of suspects; those of partitions that are held, or of paused keys, keep their place."""
         queues = self._pending.queues
 
-        def may_go(delivery: Delivery) -> bool:
-            queue = queues.get(delivery.assignment)
-            return queue is not None and not queue.hold and delivery.record.key not in queue.paused_keys
+        def is_held(assignment: Assignment) -> bool:
+            queue = queues.get(assignment)
+            return queue is None or bool(queue.hold)
 
-        return [(queues[each.assignment], each) for each in self._suspects.take(records_max, bytes_max, may_go)]
+        group = self._suspects.take(
+            records_max, bytes_max, is_held, lambda each: each.record.key not in queues[each.assignment].paused_keys
+        )
+        return [(queues[each.assignment], each) for each in group]
 
     def _hand_over(self, turns: list[Turn], now_s: float) -> None:
         policy, batch = self._policy, []

@@ -28,7 +28,7 @@ def suspects_of(count: int) -> Suspects:
 def take(
     suspects: Suspects, records_max: int = ANY, bytes_max: int = ANY, held: Collection[int] = ()
 ) -> list[Delivery]:
-    return suspects.take(records_max, bytes_max, lambda each: each.record.offset not in held)
+    return suspects.take(records_max, bytes_max, lambda _: False, lambda each: each.record.offset not in held)
 
 
 def offsets(group: Collection[Delivery]) -> list[int]:
@@ -143,7 +143,24 @@ def test_others_than_those_that_are_out_mean_nothing() -> None:
 def test_those_that_are_held_keep_their_place_and_hinder_nobody() -> None:
     suspects = suspects_of(3)
     assert offsets(take(suspects, held=[0])) == [1]
-    assert offsets(list(suspects)) == [2, 0]
+    assert offsets(list(suspects)) == [0, 2]
+
+
+def test_of_partitions_that_are_held_nobody_is_looked_at() -> None:
+    suspects, here, elsewhere, looked_at = Suspects(), assigned(0), assigned(1), list[int]()
+    for offset in range(6):
+        made = delivery(offset, b"k%d" % offset, elsewhere if offset % 2 else here)
+        made.trouble = Trouble(suspect=True)
+        suspects.lost(made)
+
+    def may_go(each: Delivery) -> bool:
+        looked_at.append(each.record.offset)
+        return True
+
+    assert offsets(suspects.take(ANY, ANY, lambda each: each is here, may_go)) == [1]
+    assert looked_at == [1]
+    assert suspects.take(ANY, ANY, lambda _: True, may_go) == []
+    assert offsets(list(suspects)) == [0, 2, 3, 4, 5]
 
 
 def test_what_has_gone_is_forgotten() -> None:
