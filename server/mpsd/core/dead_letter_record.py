@@ -13,8 +13,11 @@ from mpsd.core.record import Record, TopicPartition
 from mpsd.core.retry import Disposition
 
 FIRST_ADDED = "__dlq.errors.topic"
+PARTITION = "__dlq.errors.partition"
 DIGITS_MAX = 18
 """A number of the contract is below 2^63; longer ones are no numbers of ours."""
+
+DISPOSITIONS = {each.value: each for each in Disposition}
 
 RecordHeaders = Sequence[tuple[str, bytes | None]]
 
@@ -92,7 +95,7 @@ def parse(record: Record) -> DeadLetterRecord | Foreign:
     if begin is None:
         return Foreign(f"it has no header {FIRST_ADDED}")
     said = {name: value for name, value in record.headers[begin:] if value is not None}
-    partition, offset = _number(said, "__dlq.errors.partition"), _number(said, "__dlq.errors.offset")
+    partition, offset = _number(said, PARTITION), _number(said, "__dlq.errors.offset")
     if not (topic := _text(said, FIRST_ADDED)) or partition is None or offset is None:
         return Foreign("its headers do not say where it came from")
     timestamp = _number(said, "mps-dlq-timestamp")
@@ -103,7 +106,7 @@ def parse(record: Record) -> DeadLetterRecord | Foreign:
         source_offset=offset,
         group=_text(said, "__dlq.errors.group"),
         subscription=_text(said, "mps-dlq-subscription"),
-        disposition=_disposition(_text(said, "mps-dlq-disposition")),
+        disposition=DISPOSITIONS.get(_text(said, "mps-dlq-disposition")),
         status=_number(said, "mps-dlq-status", digits_max=3),
         reason=_text(said, "mps-dlq-reason") or _text(said, "__dlq.errors.message"),
         attempts=_number(said, "__dlq.errors.delivery.count") or 0,
@@ -119,6 +122,22 @@ def parse(record: Record) -> DeadLetterRecord | Foreign:
         headers=record.headers[:begin],
         omitted=_omitted(said),
     )
+
+
+def source_of(record: Record) -> TopicPartition | None:
+    """The partition that a record of a dead-letter topic says it was read from, as `parse` has it; None only if it is foreign.
+
+    A dead-letter partition has the records of several source partitions where it must, and whoever wants those of one
+    looks here first: it takes a tenth of the time.
+    """
+    partition: bytes | None = None
+    for name, value in reversed(record.headers):
+        if name == FIRST_ADDED:
+            number = _digits(partition)
+            return TopicPartition(value.decode(errors="replace"), number) if value and number is not None else None
+        if name == PARTITION and partition is None:
+            partition = value
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +183,10 @@ EVERY_DEAD_LETTER = DeadLetterFilter()
 
 def _first_added(headers: RecordHeaders) -> int | None:
     """Where the added headers begin; None if there are none."""
-    return max((index for index, (name, _) in enumerate(headers) if name == FIRST_ADDED), default=None)
+    for index in range(len(headers) - 1, -1, -1):
+        if headers[index][0] == FIRST_ADDED:
+            return index
+    return None
 
 
 def _text(said: Mapping[str, bytes], name: str) -> str:
@@ -173,12 +195,11 @@ def _text(said: Mapping[str, bytes], name: str) -> str:
 
 def _number(said: Mapping[str, bytes], name: str, digits_max: int = DIGITS_MAX) -> int | None:
     """None where there is none, or what stands there is no number of ours."""
-    digits = said.get(name, b"")
-    return int(digits) if digits.isdigit() and len(digits) <= digits_max else None
+    return _digits(said.get(name), digits_max)
 
 
-def _disposition(word: str) -> Disposition | None:
-    return Disposition(word) if word in {each.value for each in Disposition} else None
+def _digits(digits: bytes | None, digits_max: int = DIGITS_MAX) -> int | None:
+    return int(digits) if digits and digits.isdigit() and len(digits) <= digits_max else None
 
 
 def _omitted(said: Mapping[str, bytes]) -> Omitted | None:

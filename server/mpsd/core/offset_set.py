@@ -33,7 +33,7 @@ class OffsetSet:
 
     @property
     def runs(self) -> Sequence[Run]:
-        return [Run(*pair) for pair in zip(self._starts, self._stops, strict=True)]
+        return list(map(Run._make, zip(self._starts, self._stops, strict=True)))
 
     def __contains__(self, offset: int) -> bool:
         at = bisect_right(self._starts, offset)

@@ -1,5 +1,8 @@
 """What the control topic says of one subscription's replays: its tasks, and how far the owners have come with each."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from typing_extensions import override
 
 from mpsd.core.control import Entity, EntityKey
@@ -43,7 +46,8 @@ class ReplayBook:
         self._subscription = subscription
         self.tasks: dict[str, ReplayTask] = {}
         self._reports: dict[str, dict[TopicPartition, Progress]] = {}
-        self._settled: dict[Place, OffsetSet] = {}
+        self._settled: dict[Place, Mapping[str, Any]] = {}
+        self._looked_at: dict[Place, OffsetSet] = {}
         self.settled_bytes: dict[Place, int] = {}
         self.overridden: set[Reported] = set()
 
@@ -81,18 +85,26 @@ class ReplayBook:
             self._reports.setdefault(task, {})[source] = progress
 
     def settled(self, place: Place) -> OffsetSet:
-        """What replays have settled of a dead-letter partition; the caller's own to add to."""
-        known = self._settled.get(place)
-        return OffsetSet() if known is None else OffsetSet(known.base, known.runs)
+        """What replays have settled of a dead-letter partition; the caller's own to add to.
+
+        It is decoded when somebody asks: every instance hears of every report, and few ask.
+        """
+        document = self._settled.get(place)
+        return (parse_replayed(document) if document is not None else None) or OffsetSet()
 
     def is_settled(self, place: Place, offset: int) -> bool:
         """Whether a replay has settled the dead letter at this offset."""
-        return place in self._settled and offset in self._settled[place]
+        if place not in self._settled:
+            return False
+        if place not in self._looked_at:
+            self._looked_at[place] = self.settled(place)
+        return offset in self._looked_at[place]
 
-    def see_settled(self, place: Place, settled: OffsetSet, size: int) -> None:
-        """It was written."""
-        self._settled[place] = OffsetSet(settled.base, settled.runs)
-        self.settled_bytes[place] = size
+    def see_settled(self, place: Place, document: Mapping[str, Any]) -> None:
+        """It was written; what cannot be decoded counts as nothing settled, and so is offered again."""
+        self._settled[place] = document
+        self._looked_at.pop(place, None)
+        self.settled_bytes[place] = len(str(document.get("offsets", "")))
 
     def total(self, task: ReplayTask) -> Total:
         return total(task, self._reports.get(task.id, {}))
@@ -117,11 +129,11 @@ class ReplayBook:
             self.see_report(task, source, progress)
 
     def _on_settled(self, place: Place, entity: Entity | None) -> None:
-        if entity is None:
-            self._settled.pop(place, None)
-            self.settled_bytes.pop(place, None)
-        elif (found := parse_replayed(entity.document)) is not None:
-            self.see_settled(place, found, len(entity.document["offsets"]))
+        if entity is not None:
+            self.see_settled(place, entity.document)
+            return
+        for known in (self._settled, self._looked_at, self.settled_bytes):
+            known.pop(place, None)
 
     @override
     def __repr__(self) -> str:

@@ -115,11 +115,15 @@ def _from_lengths(reader: ByteReader, base: int) -> list[Run]:
 
 
 def _bitmap(base: int, runs: Sequence[Run], length: int) -> bytes:
-    """The lowest bit of the first byte is the base."""
-    bits = 0
+    """The lowest bit of the first byte is the base.
+
+    Its digits are written first: bits set in one long number, a run at a time, take time with the square of the length.
+    """
+    digits, at = [], base
     for start, stop in runs:
-        bits |= ((1 << (stop - start)) - 1) << (start - base)
-    return bits.to_bytes(length, "little")
+        digits.append("0" * (start - at) + "1" * (stop - start))
+        at = stop
+    return int("".join(digits)[::-1], 2).to_bytes(length, "little")
 
 
 def _from_bitmap(reader: ByteReader, base: int) -> list[Run]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from mpsd.core.dead_letter_record import DeadLetterRecord, parse
+from mpsd.core.dead_letter_record import DeadLetterRecord, parse, source_of
 from mpsd.core.delivery import ReplayedDelivery, Trouble
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.offset_tracker import next_offset_after
@@ -193,10 +193,12 @@ class ReplayRun:
         offset, plan = record.offset, self.task.plan
         if self._tracker.restored and self._tracker.was_finished(offset):
             return
+        if source_of(record) != self.source:
+            return
         letter = parse(record)
         if (
             not isinstance(letter, DeadLetterRecord)
-            or (letter.source, letter.subscription) != (self.source, self.task.subscription)
+            or letter.subscription != self.task.subscription
             or not plan.wants(letter)
             or plan.quarantines(letter, self._means.replays_max)
             or (not plan.again and offset in self.settled)

@@ -207,14 +207,14 @@ class Replays:
                 else:
                     items.append((replayed_key(run.task, run.source, run.number), settled))
                 items.append((progress_key(run.task, run.source), progress.document()))
-                written.append((run, progress, size))
+                written.append((run, progress, settled))
             if not await self._record(items):
                 for run in runs:
                     run.is_dirty = True
                 return False
-            for run, progress, size in written:
+            for run, progress, settled in written:
                 self.book.see_report(run.task.id, run.source, progress)
-                self.book.see_settled((run.source, run.number), run.settled, size)
+                self.book.see_settled((run.source, run.number), settled)
         return True
 
     async def _report_overridden(self) -> None:

@@ -2,6 +2,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mpsd.core.dead_letter import Sender, headers
 from mpsd.core.dead_letter_record import (
@@ -11,6 +13,7 @@ from mpsd.core.dead_letter_record import (
     Foreign,
     Omitted,
     parse,
+    source_of,
 )
 from mpsd.core.delivery import Trouble
 from mpsd.core.record import Record, TopicPartition
@@ -69,6 +72,24 @@ def test_what_does_not_say_where_it_came_from_is_foreign(said: list[tuple[str, b
     found = parse(written(headers=said))
     assert isinstance(found, Foreign)
     assert found.why
+
+
+HEADERS = st.lists(
+    st.tuples(
+        st.sampled_from(["__dlq.errors.topic", "__dlq.errors.partition", "__dlq.errors.offset", "own"]),
+        st.sampled_from([None, b"", b"1", b"22", b"orders", b"-1", b"1" * 19]),
+    ),
+    max_size=8,
+)
+
+
+@given(HEADERS)
+def test_its_source_is_the_same_without_the_rest(said: list[tuple[str, bytes | None]]) -> None:
+    found, source = parse(written(headers=said)), source_of(written(headers=said))
+    if isinstance(found, DeadLetterRecord):
+        assert source == found.source
+    assert source is not None or isinstance(found, Foreign)
+    assert source_of(written(headers=[*said, *written().headers])) == TopicPartition("orders", 3)
 
 
 def test_what_else_is_missing_or_nonsense_is_left_out() -> None:

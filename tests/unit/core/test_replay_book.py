@@ -95,6 +95,12 @@ def test_what_is_settled_is_handed_out_as_the_taker_s_own() -> None:
     assert [offset for offset in range(9) if made.is_settled(place, offset)] == [4, 5]
     assert not made.is_settled((SOURCE, 1), 4)
     assert made.settled(place).runs == [Run(4, 6)]
+    later = replayed_document(OffsetSet(3, [Run(4, 7)]), 1)
+    made.see_settled(place, later)
+    assert made.is_settled(place, 6), "and what was looked up before does not count any more"
+    made.on_entity(key, entity({**document, "offsets": "?"}))
+    assert not made.is_settled(place, 4), "what cannot be read is offered again"
     made.on_entity(key, None)
+    assert not made.is_settled(place, 4)
     assert made.settled(place).runs == []
     assert place not in made.settled_bytes
