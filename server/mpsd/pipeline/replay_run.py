@@ -191,9 +191,7 @@ class ReplayRun:
     async def _take(self, record: Record) -> None:
         """One that does not match, or is settled already, is passed by."""
         offset, plan = record.offset, self.task.plan
-        if self._tracker.restored and self._tracker.was_finished(offset):
-            return
-        if source_of(record) != self.source:
+        if source_of(record) != self.source or (self._tracker.restored and self._tracker.was_finished(offset)):
             return
         letter = parse(record)
         if (
