@@ -38,10 +38,16 @@ def settings(**changes: Any) -> Settings:
 class Piped:
     """A pipeline and what it is connected to."""
 
-    def __init__(self, told: Settings, control: Control = NO_CONTROL, replaying: Replaying | None = None) -> None:
+    def __init__(
+        self,
+        told: Settings,
+        control: Control = NO_CONTROL,
+        replaying: Replaying | None = None,
+        sink: FakeDeadLetters | None = None,
+    ) -> None:
         self.source = FakeSource()
         self.adapter = FakeAdapter()
-        self.sink = FakeDeadLetters()
+        self.sink = sink or FakeDeadLetters()
         self.pipeline = Pipeline(
             told,
             self.source,
@@ -71,10 +77,13 @@ class Piped:
 
 @asynccontextmanager
 async def piped(
-    control: Control = NO_CONTROL, replaying: Replaying | None = None, **changes: Any
+    control: Control = NO_CONTROL,
+    replaying: Replaying | None = None,
+    sink: FakeDeadLetters | None = None,
+    **changes: Any,
 ) -> AsyncIterator[Piped]:
     """Started, joined, and stopped at the end unless the story did so."""
-    made = Piped(settings(**changes), control, replaying)
+    made = Piped(settings(**changes), control, replaying, sink)
     await made.pipeline.start()
     await made.joined()
     try:

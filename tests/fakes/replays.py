@@ -2,17 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mpsd.core.control import ControlState, EntityKey, key_bytes, value_bytes
+from mpsd.core import held_keys
+from mpsd.core.control import ControlState, Entity, EntityKey, key_bytes, value_bytes
 from mpsd.core.dead_letter import Sender, headers
 from mpsd.core.delivery import ReplayedDelivery, Trouble
 from mpsd.core.outcome import Outcome
 from mpsd.core.record import LogBounds, LogPart
-from mpsd.core.replay_book import KINDS, ReplayBook
+from mpsd.core.replay_book import KINDS
 from mpsd.core.retry import Bury, Disposition
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone
+from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.replays import Replaying
 from tests.fakes.records import POISON, PRODUCED_MS, Row, assigned, delivery
 
@@ -41,6 +43,9 @@ def letter(
         topic="orders.dlq", partition=number, offset=offset, key=key, value=b"v%d" % source_offset,
         headers=[("own", b"1"), *added], timestamp=at_ms,
     )  # fmt: skip
+
+
+Listener = Callable[[EntityKey, Entity | None, int], None]
 
 
 class FakeDeadLetterLog:
@@ -93,21 +98,37 @@ class FakeRepublisher:
 
 
 class FakeControlTopic:
-    """What `ControlPlane.record` does: documents go through bytes, and every book reads them back a moment later."""
+    """What `ControlPlane.record` does: documents go through bytes, and everybody reads them back.
+
+    Attributes:
+        echo_s: how long after a write that is; 0: before the writer knows that it was written.
+    """
 
     def __init__(self) -> None:
         self.state = ControlState(["billing"])
-        self.books: list[ReplayBook] = []
+        self._listeners: list[Listener] = []
         self.down = False
         self.writes = 0
+        self.echo_s = 0.0
         self._offset = 0
 
-    def follow(self, book: ReplayBook) -> None:
+    def follow(self, pipeline: Pipeline) -> None:
         """Read all that is there, and go on reading."""
-        self.books.append(book)
-        for kind in KINDS:
+        replays, held = pipeline.replays, pipeline.held
+
+        def listener(key: EntityKey, entity: Entity | None, revision: int) -> None:
+            if replays is not None:
+                replays.book.on_entity(key, entity)
+            held.on_entity(key, entity, revision)
+
+        self._listeners.append(listener)
+        for kind in (*KINDS, held_keys.KIND):
             for key, entity in self.state.of_kind("billing", kind).items():
-                book.on_entity(key, entity)
+                listener(key, entity, entity.revision)
+
+    def follow_no_more(self) -> None:
+        """All that read it are dead."""
+        self._listeners.clear()
 
     async def record(self, items: Sequence[tuple[EntityKey, Mapping[str, Any] | None]]) -> int:
         await asyncio.sleep(0.001)
@@ -123,8 +144,12 @@ class FakeControlTopic:
         value = None if document is None else value_bytes(json.loads(json.dumps(document)))
         changed = self.state.apply(self._offset, key_bytes(key), value, (), 0)
         assert changed == key
-        for book in self.books:
-            book.on_entity(key, self.state.get(key))
+        entity = self.state.get(key)
+        for listener in self._listeners:
+            if self.echo_s:
+                asyncio.get_running_loop().call_later(self.echo_s, listener, key, entity, self._offset)
+            else:
+                listener(key, entity, self._offset)
 
 
 def replaying(log: FakeDeadLetterLog, republisher: FakeRepublisher, topic: FakeControlTopic, **rules: int) -> Replaying:

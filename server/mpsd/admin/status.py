@@ -14,6 +14,8 @@ from mpsd.core.pauses import Pause, Scope
 from mpsd.pipeline.controls import PAUSED, UNREAD
 from mpsd.pipeline.dead_letter_writer import HOLD as DEAD_LETTERS_BLOCKED
 from mpsd.pipeline.handover import LEAVING
+from mpsd.pipeline.held_keys import FULL as HELD_FULL
+from mpsd.pipeline.held_keys import UNWRITABLE as HELD_UNWRITABLE
 from mpsd.pipeline.statistics import OFFSET_MAP_FULL, PartitionStatistics, SubscriptionStatistics
 
 KEY_BYTES_MAX = 1024
@@ -32,6 +34,14 @@ _HOLDS = {
     LEAVING: (pb.DELIVERY_STATE_DRAINING, "it moves to another daemon"),
     PAUSED: (pb.DELIVERY_STATE_PAUSED, "an operator paused it"),
     UNREAD: (pb.DELIVERY_STATE_STARTING, "the control topic is being read"),
+    HELD_FULL: (
+        pb.DELIVERY_STATE_DEAD_LETTERS_BLOCKED,
+        "ordering.held_keys_max keys are held: a key that should be waits; replay or skip some",
+    ),
+    HELD_UNWRITABLE: (
+        pb.DELIVERY_STATE_DEAD_LETTERS_BLOCKED,
+        "a key cannot be held: the control topic cannot be written",
+    ),
     DEAD_LETTERS_BLOCKED: (pb.DELIVERY_STATE_DEAD_LETTERS_BLOCKED, "the dead-letter topic cannot be written"),
 }
 ENDPOINT_DOWN = "the endpoint takes no records: the breaker is open, and probes go on"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from mpsd.config.not_yet import held_keys
+from mpsd.config.held_keys import held_keys
 from mpsd.config.problems import Path, dotted
 from mpsd.config.values import split_address
 from mpsd.config.words import shown

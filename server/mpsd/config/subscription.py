@@ -29,7 +29,7 @@ class Ordering(Table):
     held_keys_max: int = Field(
         default=10_000,
         ge=1,
-        le=1_000_000,
+        le=100_000,
         description="Keys of the subscription held at a time under hold, beyond which a partition waits; 10,000 are no"
         " accident any more.",
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mpsd.core.delivery import Delivery, ReplayedDelivery
 from mpsd.core.outcome import Rejected, Retryable, Unavailable
-from mpsd.core.retry import Bury
+from mpsd.core.retry import Bury, Disposition
 
 REASON_CHARACTERS_MAX = 1000
 """A reason is for reading; an application's own is cut here."""
@@ -43,7 +43,7 @@ def headers(delivery: Delivery, bury: Bury, sender: Sender) -> list[tuple[str, b
         ("mps-dlq-first-failed-at", trouble.first_failed_at_ms or None if trouble is not None else None),
         ("mps-dlq-last-failed-at", trouble.last_failed_at_ms or None if trouble is not None else None),
         ("mps-dlq-endpoint", sender.endpoint),
-        ("mps-dlq-replays", replays_of(delivery)),
+        ("mps-dlq-replays", replays_of(delivery) - _is_held_back(delivery, bury)),
     ]
     added = [(name, str(value).encode()) for name, value in values if value is not None]
     if answered is not None and answered.excerpt:
@@ -55,6 +55,11 @@ REPLAYS_HEADER = "mps-replays"
 REPLAY_HEADER = "mps-replay"
 """What a record carries that a replay wrote to its source topic: how often it was brought back, and by which replay."""
 REPLAYS_DIGITS_MAX = 9
+
+
+def _is_held_back(delivery: Delivery, bury: Bury) -> bool:
+    """Whether a replay brought it, and it was not delivered: that does not count as brought back."""
+    return bury.disposition is Disposition.HELD and isinstance(delivery, ReplayedDelivery)
 
 
 def replays_of(delivery: Delivery) -> int:

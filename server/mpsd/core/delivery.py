@@ -81,6 +81,7 @@ class Delivery:
         started_s: when the delivery in flight began, on the monotonic clock; 0.0 if none is in flight.
         trouble: how it failed so far; None if it did not.
         replay: id of the replay or reset that brought it back.
+        releases: it is of a held key, and goes all the same: this is what lets the key go.
     """
 
     __slots__ = (
@@ -95,6 +96,7 @@ class Delivery:
         "started_s",
         "trouble",
     )
+    releases: bool = False
 
     def __init__(
         self, record: Record, assignment: Assignment, lane: Lane, size_bytes: int, read_at_s: float = 0.0
@@ -134,7 +136,7 @@ class ReplayedDelivery(Delivery):
         on_finished: told once it is accepted or durably dead again.
     """
 
-    __slots__ = ("is_dead_again", "letter_offset", "on_finished", "replays")
+    __slots__ = ("is_dead_again", "letter_offset", "on_finished", "releases", "replays")
 
     def __init__(
         self,
@@ -148,6 +150,7 @@ class ReplayedDelivery(Delivery):
         replays: int,
         letter_offset: int,
         on_finished: "Callable[[ReplayedDelivery], None]",
+        releases: bool = False,
     ) -> None:
         super().__init__(record, assignment, lane, size_bytes, read_at_s)
         self.replay = replay
@@ -155,3 +158,4 @@ class ReplayedDelivery(Delivery):
         self.letter_offset = letter_offset
         self.is_dead_again = False
         self.on_finished = on_finished
+        self.releases = releases

@@ -73,12 +73,14 @@ class Controls:
         on_ready: Callable[[PartitionQueue], None],
         resets: Resets,
         clock: Clock,
+        on_read: Callable[[PartitionQueue], None] = lambda _: None,
     ) -> None:
         """Begin with nothing stopped.
 
         Args:
             rate_max_per_s: as configured, a fleet total; 0: none.
             on_ready: a partition may deliver again.
+            on_read: all that was decided until its assignment is known of a partition; nothing of it was delivered yet.
         """
         self._control = control
         self._configured_rate = rate_max_per_s
@@ -87,6 +89,7 @@ class Controls:
         self._bucket = bucket
         self._on_ready = on_ready
         self._resets = resets
+        self._on_read = on_read
         self._clock = clock
         self._share = 1.0
         self._unread: list[PartitionQueue] = []
@@ -156,6 +159,7 @@ class Controls:
             await self._control.read_to_end()
             for queue in queues:
                 if self._is_ours(queue.assignment, queue):
+                    self._on_read(queue)
                     self._resets.admit(queue)
                     queue.go_on(UNREAD)
                     self._on_ready(queue)

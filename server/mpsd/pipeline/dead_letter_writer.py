@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from mpsd.core.dead_letter import Sender, headers
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
 from mpsd.core.retry import Bury, RetryRules, backoff_s
-from mpsd.errors import KafkaRefused, KafkaUnavailable, RecordNotHere
+from mpsd.errors import ControlOff, ControlUnavailable, KafkaRefused, KafkaUnavailable, RecordNotHere
+from mpsd.pipeline.held_keys import UNWRITABLE, HeldKeys
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.ports import DeadLetter, DeadLetterSink, Landed
 
@@ -46,6 +47,7 @@ class DeadLetterWriter:
         sender: Sender,
         rules: RetryRules,
         pending: PendingQueue,
+        held: HeldKeys,
         on_released: Callable[[PartitionQueue], None],
         draw: Callable[[], float] = random.random,
         lease_left_s: Callable[[], float] = lambda: 1.0,
@@ -56,8 +58,13 @@ class DeadLetterWriter:
             rules: back-off between failed writes; attempts have no bound, as losing the record is no choice.
             on_released: a partition was held and is not any more.
             draw: jitter, 0 up to 1.
+            held: holds the keys of what is written.
             lease_left_s: 0 or less: the next owner may have the record by now, and succeed with it.
         """
+        self._held = held
+        held.on_room = self.on_room
+        self._unheld: list[tuple[_Buried, Landed]] = []
+        self._crowded: list[_Buried] = []
         self._sink = sink
         self._sender = sender
         self._rules = rules
@@ -85,6 +92,15 @@ class DeadLetterWriter:
         self._waiting.append(_Buried(queue, letter))
         self._arrived.set()
 
+    def on_room(self) -> None:
+        """More keys may be held."""
+        crowded, self._crowded = self._crowded, []
+        for buried in crowded:
+            buried.queue.crowded -= 1
+        self._waiting.extendleft(reversed(crowded))
+        if crowded:
+            self._arrived.set()
+
     def landing(self, delivery: Delivery) -> asyncio.Future[Landed]:
         """Where it lands once it is written, now or some time; the same for all who ask. RecordNotHere if it never is."""
         return self._landing.setdefault(delivery, asyncio.get_running_loop().create_future())
@@ -100,6 +116,8 @@ class DeadLetterWriter:
         for delivery in [each for each in self._landing if each.assignment is assignment]:
             self.lands_not(delivery, "its partition has moved to another daemon; ask that one")
         self._waiting = deque(buried for buried in self._waiting if buried.queue.assignment is not assignment)
+        self._crowded = [buried for buried in self._crowded if buried.queue.assignment is not assignment]
+        self._unheld = [each for each in self._unheld if each[0].queue.assignment is not assignment]
         self._acknowledged.set()
 
     async def settled(self, assignments: Collection[Assignment], timeout_s: float) -> bool:
@@ -122,12 +140,13 @@ class DeadLetterWriter:
             if self._lease_left_s() <= 0:
                 await asyncio.sleep(LEASE_WAIT_S)
                 continue
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), LETTERS_PER_WRITE_MAX))]
+            batch = self._next()
             retry = await self._write(batch) if batch else []
             self._waiting.extendleft(reversed(retry))
-            if not self._waiting:
+            are_held = await self._hold_keys()
+            if not self._waiting and not self._unheld:
                 self._arrived.clear()
-            if retry:
+            if retry or not are_held:
                 failed += 1
                 await asyncio.sleep(
                     max(self._rules.backoff_initial_s / 2, backoff_s(failed, self._rules, self._draw()))
@@ -141,6 +160,24 @@ class DeadLetterWriter:
         except (KafkaRefused, KafkaUnavailable) as error:
             extra = {"code": "dead_letter.topic_missing", "subscription": self._sender.subscription}
             log.warning("%s; tried again with the first dead letter", error, extra=extra)
+
+    def _next(self) -> list[_Buried]:
+        """As many as go into one write; those whose keys there is no room to hold wait, and their lanes with them."""
+        batch: list[_Buried] = []
+        room = self._held.room() - len(self._unheld)
+        while self._waiting and len(batch) < LETTERS_PER_WRITE_MAX:
+            buried = self._waiting.popleft()
+            queue, letter = buried.queue, buried.letter
+            if self._held.wants(queue, letter.delivery, letter.disposition):
+                if room <= 0:
+                    self._crowded.append(buried)
+                    queue.crowded += 1
+                    extra = {"code": "held.full", "subscription": self._sender.subscription}
+                    log.error("%s waits: ordering.held_keys_max keys are held", letter.delivery, extra=extra)
+                    continue
+                room -= 1
+            batch.append(buried)
+        return batch
 
     async def _write(self, batch: list[_Buried]) -> list[_Buried]:
         """Write; returns those that must be written again."""
@@ -158,12 +195,43 @@ class DeadLetterWriter:
             landing = self._landing.pop(delivery, None)
             if landing is not None and not landing.done():
                 landing.set_result(answer)
-            self.written[buried.letter.disposition] += 1
-            queue.burying -= 1
-            self._release(buried)
-            self._pending.finish(queue, delivery)
-            self._acknowledged.set()
+            if self._held.wants(queue, delivery, buried.letter.disposition):
+                self._unheld.append((buried, answer))
+            else:
+                self._finish(buried)
         return retry
+
+    async def _hold_keys(self) -> bool:
+        """Finish what is written, once its keys are held; returns whether they are."""
+        if not self._unheld:
+            return True
+        if self._lease_left_s() <= 0:
+            return False
+        unheld = list(self._unheld)
+        try:
+            await self._held.hold([(buried.queue, buried.letter.delivery, landed) for buried, landed in unheld])
+        except (ControlUnavailable, ControlOff) as error:
+            for buried, _ in unheld:
+                buried.queue.stop(UNWRITABLE)
+            extra = {"code": "held.unwritable", "subscription": self._sender.subscription}
+            log.error("%d keys cannot be held: %s; their partitions wait", len(unheld), error, extra=extra)
+            return False
+        self._unheld = []
+        for buried, _ in unheld:
+            queue = buried.queue
+            if self._pending.queues.get(queue.assignment) is queue:
+                self._finish(buried)
+                if UNWRITABLE in queue.causes and queue.go_on(UNWRITABLE):
+                    self._on_released(queue)
+        return True
+
+    def _finish(self, buried: _Buried) -> None:
+        queue = buried.queue
+        self.written[buried.letter.disposition] += 1
+        queue.burying -= 1
+        self._release(buried)
+        self._pending.finish(queue, buried.letter.delivery)
+        self._acknowledged.set()
 
     def _hold(self, buried: _Buried, error: BaseException) -> None:
         queue, delivery = buried.queue, buried.letter.delivery

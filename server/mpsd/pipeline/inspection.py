@@ -29,6 +29,7 @@ class LaneState(Enum):
     WAITING_FOR_ENDPOINT = "waiting for the endpoint"
     SUSPECT = "suspect"
     DEAD_LETTERING = "dead-lettering"
+    HELD = "held"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +145,8 @@ def _view(
 def _state(queue: PartitionQueue, head: Delivery, waiting: Waiting, now_s: float) -> LaneState:
     if head.started_s:
         return LaneState.IN_FLIGHT
+    if head.record.key in queue.held:
+        return LaneState.HELD
     is_ready, is_backing_off = head in waiting.ready, head.trouble is not None and head.trouble.due_s > now_s
     is_paused = PAUSED in queue.causes or head.record.key in queue.paused_keys
     if head in waiting.parked or (is_paused and (is_ready or is_backing_off)):

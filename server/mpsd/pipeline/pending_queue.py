@@ -1,16 +1,16 @@
 """Records read and not yet settled, in lanes."""
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from typing_extensions import override
 
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery, Trouble
+from mpsd.core.held_keys import HeldKey
 from mpsd.core.lanes import Lanes
+from mpsd.core.map_room import has_map_room, mappable
 from mpsd.core.offset_map import NO_BOUND
-from mpsd.core.offset_tracker import OffsetTracker, next_offset_after
+from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.core.record import Record, record_bytes
-from mpsd.core.run_codes import worst_bits
 from mpsd.pipeline.ordering import Ordering
 
 GONE = "gone"
@@ -47,6 +47,10 @@ class PartitionQueue:
         charges: attempts charged, ever: with the tracker's state it says whether a commit would say anything new.
         paused_keys: keys of which nothing is delivered.
         parked: heads of lanes that were their turn, but are of a paused key.
+        held: keys of which nothing is delivered, but what their replay brings; read here, and changed by HeldKeys.
+        held_revision: offset of the last control record that says so and was written here.
+        aside: records of held keys that are about to be let go: see `PendingQueue.set_aside`.
+        crowded: dead records whose keys there is no room to hold.
         replay, replay_end: records below this offset are brought back by this reset.
         burying: records on their way to the dead-letter topic.
         unwritable: those of them that could not be written so far.
@@ -54,11 +58,15 @@ class PartitionQueue:
 
     __slots__ = (
         "_causes",
+        "aside",
         "assignment",
         "burying",
         "bytes",
         "charges",
         "committed",
+        "crowded",
+        "held",
+        "held_revision",
         "high_watermark",
         "hold",
         "in_flight",
@@ -75,13 +83,7 @@ class PartitionQueue:
         "wants_refill",
     )
 
-    def __init__(
-        self,
-        assignment: Assignment,
-        tracker: OffsetTracker,
-        committed: int,
-        high_watermark: int,
-    ) -> None:
+    def __init__(self, assignment: Assignment, tracker: OffsetTracker, committed: int, high_watermark: int) -> None:
         self.assignment = assignment
         self.tracker = tracker
         self.lanes = Lanes()
@@ -92,6 +94,10 @@ class PartitionQueue:
         self.charges = 0
         self.paused_keys: frozenset[bytes] = frozenset()
         self.parked: list[Delivery] = []
+        self.held: dict[bytes, HeldKey] = {}
+        self.held_revision = -1
+        self.aside: dict[bytes, list[Delivery]] = {}
+        self.crowded = 0
         self.replay, self.replay_end = "", -1
         self._causes: dict[str, None] = {}
         self.hold = ""
@@ -179,7 +185,7 @@ class PendingQueue:
         """Whether its partition may be read."""
         pending = len(queue.tracker.unfinished)
         if not pending or (pending < self.records_max and queue.bytes < self.bytes_max):
-            queue.map_full = not self._has_map_room(queue, self.map_bits_max)
+            queue.map_full = not has_map_room(queue.tracker, self.map_bits_max)
             if not queue.map_full:
                 return True
         queue.wants_refill = True
@@ -197,8 +203,12 @@ class PendingQueue:
             How many were taken; offer the rest again when there is room.
         """
         tracker, lanes, unfinished = queue.tracker, queue.lanes, queue.tracker.unfinished
-        records = self._mappable(queue, records)
-        assignment, records_max, bytes_max = queue.assignment, self.records_max, self.bytes_max
+        if records:
+            fitting = mappable(tracker, records, self.map_bits_max)
+            queue.map_full = fitting < len(records)
+            queue.wants_refill |= queue.map_full
+            records = records[:fitting]
+        assignment, records_max, bytes_max, aside = queue.assignment, self.records_max, self.bytes_max, queue.aside
         by_key, lane_of = self.ordering.by == "key", self.ordering.lane
         taken, pending_bytes, replay_end = 0, queue.bytes, queue.replay_end
         for record in records:
@@ -219,7 +229,10 @@ class PendingQueue:
             if offset < replay_end:
                 delivery.replay = queue.replay
             tracker.read(offset, delivery)
-            lanes.add(delivery)
+            if aside and key in aside:
+                aside[key].append(delivery)
+            else:
+                lanes.add(delivery)
             pending_bytes += size
             taken += 1
         queue.bytes = pending_bytes
@@ -231,6 +244,17 @@ class PendingQueue:
         """Append a record that a replay brings back; see to its bound before, as it takes its bytes like any other."""
         queue.bytes += delivery.size_bytes
         queue.lanes.add(delivery)
+        if queue.lanes.ready and not queue.in_turn:
+            self._on_ready(queue)
+
+    def set_aside(self, queue: PartitionQueue, key: bytes) -> None:
+        """What is read of the key from now on waits beside its lane, until it is taken in: so the lane comes to an end."""
+        queue.aside.setdefault(key, [])
+
+    def take_in(self, queue: PartitionQueue, key: bytes) -> None:
+        """What was set aside goes into its lane, and what is read from now on."""
+        for delivery in queue.aside.pop(key, ()):
+            queue.lanes.add(delivery)
         if queue.lanes.ready and not queue.in_turn:
             self._on_ready(queue)
 
@@ -259,29 +283,7 @@ class PendingQueue:
         pending = len(queue.tracker.unfinished)
         if pending and (pending > self._refill_records or queue.bytes > self.bytes_max * 3 // 4):
             return False
-        return not queue.map_full or self._has_map_room(queue, self.map_bits_max * MAP_REFILL // 16)
-
-    def _mappable(self, queue: PartitionQueue, records: Sequence[Record]) -> Sequence[Record]:
-        """Those of the records, from the front, with which every offset map that can come of them fits."""
-        if not records:
-            return records
-        tracker, first, most = queue.tracker, records[0].offset, self.map_bits_max
-
-        def bits(count: int) -> int:
-            return worst_bits(tracker.spread(first, next_offset_after(records[count - 1].offset), count))
-
-        queue.map_full = bits(len(records)) > most
-        if not queue.map_full:
-            return records
-        queue.wants_refill = True
-        known = bisect_left(records, tracker.restored_end, key=lambda record: record.offset)  # they spread no further
-        return records[: max(known, bisect_right(range(1, len(records)), most, key=bits))]
-
-    @staticmethod
-    def _has_map_room(queue: PartitionQueue, bits_max: int) -> bool:
-        tracker = queue.tracker
-        end = tracker.end
-        return end < tracker.restored_end or worst_bits(tracker.spread(end, next_offset_after(end), 1)) <= bits_max
+        return not queue.map_full or has_map_room(queue.tracker, self.map_bits_max * MAP_REFILL // 16)
 
     def statistics(self) -> dict[str, int | float | str]:
         queues: Iterable[PartitionQueue] = self.queues.values()

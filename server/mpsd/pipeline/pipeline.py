@@ -14,6 +14,7 @@ from mpsd.pipeline.committer import Committer
 from mpsd.pipeline.controls import NO_CONTROL, Control, Controls
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.handover import Handover
+from mpsd.pipeline.held_keys import HeldKeys
 from mpsd.pipeline.lease_guard import guard_lease
 from mpsd.pipeline.offset_maps import OffsetMaps
 from mpsd.pipeline.order_iterator import OrderIterator
@@ -67,24 +68,19 @@ class Pipeline:
         self.pending.map_bits_max = settings.map_space.worst_bits_max
         self.reader = Reader(source, self.pending, settings.name, clock)
         bucket = TokenBucket(settings.rate_max_per_s or None, clock.monotonic_s())
+        self.held = HeldKeys(settings.sender.group, settings.name, settings.held_keys_max, control, self.pending)
         self._dead_letters = DeadLetterWriter(
-            sink, settings.sender, settings.burial, self.pending, self._on_ready, draw, source.lease_left_s
+            sink, settings.sender, settings.burial, self.pending, self.held, self._on_ready, draw, source.lease_left_s
         )
         self.writer = Writer(
-            settings.name,
-            self.pending,
-            self._order,
-            self.policy,
-            adapter,
-            source,
-            bucket,
-            self._dead_letters.bury,
-            clock,
+            settings.name, self.pending, self._order, self.policy, adapter, source, bucket, self._dead_letters.bury, clock,
             draw,
-        )
+        )  # fmt: skip
         self.committer = Committer(settings.name, source, self.pending, self.maps, settings.commit_interval_s)
         self._skips = Skips(self.pending, self.writer, self._dead_letters)
-        self.replays = Replays(settings, replaying, self.pending, source.lease_left_s, clock) if replaying else None
+        self.replays = (
+            Replays(settings, replaying, self.pending, self.held, source.lease_left_s, clock) if replaying else None
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._handover = Handover(
             settings.name,
@@ -101,8 +97,9 @@ class Pipeline:
         )
         resets = Resets(self.maps.reset_id, self._handover.reset, clock)
         self.controls = Controls(
-            control, settings.rate_max_per_s, self.pending, self.writer, bucket, self._on_ready, resets, clock
-        )
+            control, settings.rate_max_per_s, self.pending, self.writer, bucket, self._on_ready, resets, clock,
+            self.held.begin,
+        )  # fmt: skip
         self._aborting: set[asyncio.Task[None]] = set()
         self.peers: Sequence[Peer] = ()
         self.state = "starting"
@@ -111,17 +108,16 @@ class Pipeline:
     async def start(self) -> None:
         """Open the adapter and begin to join; returns at once, `state` tells how far it is."""
         await self.writer.start()
-        self._tasks = [
-            asyncio.create_task(self._join_and_read(), name=f"{self.settings.name} reader"),
-            asyncio.create_task(self._dead_letters.run(), name=f"{self.settings.name} dead letters"),
-            asyncio.create_task(self.committer.run(), name=f"{self.settings.name} committer"),
-            asyncio.create_task(
-                guard_lease(self.settings.name, self._source, self.adapter, self.pending, self.writer),
-                name=f"{self.settings.name} lease",
-            ),
-        ]
+        name = self.settings.name
+        stages = {
+            "reader": self._join_and_read(),
+            "dead letters": self._dead_letters.run(),
+            "committer": self.committer.run(),
+            "lease": guard_lease(name, self._source, self.adapter, self.pending, self.writer),
+        }
         if self.replays is not None:
-            self._tasks.append(asyncio.create_task(self.replays.run(), name=f"{self.settings.name} replays"))
+            stages["replays"] = self.replays.run()
+        self._tasks = [asyncio.create_task(stage, name=f"{name} {what}") for what, stage in stages.items()]
         for task in self._tasks:
             task.add_done_callback(self._on_task_done)
 
@@ -144,6 +140,7 @@ class Pipeline:
             await self.replays.stop(max(COMMIT_S_MIN, deadline_s - self._clock.monotonic_s()))
         await self._handover.stop()
         await self.controls.stop()
+        await self.held.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -267,6 +264,7 @@ class Pipeline:
             ],
             pauses=self.controls.pauses,
             limit=self.controls.limit,
+            held_keys=len(self.held.book),
             in_flight=self.writer.in_flight,
             backing_off=int(self.writer.statistics()["backing_off"]),
             suspects=int(self.writer.statistics()["suspects"]),

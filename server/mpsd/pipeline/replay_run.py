@@ -2,99 +2,33 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import replace
 
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse, source_of
 from mpsd.core.delivery import ReplayedDelivery, Trouble
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.offset_tracker import next_offset_after
 from mpsd.core.rate import TokenBucket
-from mpsd.core.record import LogBounds, LogPart, Record, TopicPartition, record_bytes
+from mpsd.core.record import LogPart, Record, TopicPartition
 from mpsd.core.replay import ReplayTarget, ReplayTask
 from mpsd.core.replay_progress import Progress, restored, snapshot
 from mpsd.errors import DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
-from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
+from mpsd.pipeline.held_replay import HeldReplay
+from mpsd.pipeline.pending_queue import PartitionQueue
+from mpsd.pipeline.replay_sender import ERROR_REST_S, RECORDS_PER_FETCH_MAX, Means, ReplaySender
 
 log = logging.getLogger("mpsd.replay")
 
-RECORDS_PER_FETCH_MAX = 500
-OUTSTANDING_MAX = 500
-"""Replayed records of a partition that are not settled: enough to keep an application busy, and few enough to remember."""
-ROOM_AT = OUTSTANDING_MAX * 3 // 4
-"""A run that waits for room goes on from here: woken by each record, it would send one at a time."""
-PACE_S = 0.02
-"""How long a run rests when its rate is used up; what may be sent by then goes together, as a timer for each costs more."""
-LOOK_S = 0.1
-"""How late a run that waits for room notices what nobody tells it."""
-ERROR_REST_S = 1.0
-
-
-class DeadLetterLog(Protocol):
-    """The dead-letter topic, read back. Raises DeadLetterTopicGone, KafkaUnavailable or KafkaRefused."""
-
-    async def bounds(self) -> Mapping[int, LogBounds]:
-        """What every partition has, as of now."""
-
-    async def fetch(self, partition: int, offset: int, records_max: int) -> LogPart:
-        """Records from an offset on; none, and the same offset again, if none came in a short while."""
-
-    async def close(self) -> None: ...
-
-
-class Republisher(Protocol):
-    """Writes records to their source topics."""
-
-    async def write(self, deliveries: Sequence[ReplayedDelivery]) -> None:
-        """All of them, acknowledged by all in-sync replicas. Raises KafkaUnavailable or KafkaRefused: write all again."""
-
-    async def close(self) -> None: ...
-
-
-@dataclass(slots=True, kw_only=True)
-class Revived:
-    """A record as it was before it was dead."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
-    """What all runs of a subscription work with.
-
-    Attributes:
-        topic: the dead-letter topic.
-        replays_max: what came back so often is quarantined.
-        may_write: whether the membership is confirmed, so that nobody else has the partition.
-    """
-
-    topic: str
-    subscription: str
-    replays_max: int
-    log: DeadLetterLog
-    republisher: Republisher
-    pending: PendingQueue
-    may_write: Callable[[], bool]
-    monotonic_s: Callable[[], float]
-
 
 class ReplayRun:
-    """Replays what matches, in the order of the dead-letter topic.
+    """Replays what matches, in the order of the dead-letter topic; and then the held keys that are meant, each whole.
 
     Takes: dead letters of its source partition.
     Gives: their records to the lanes of the partition; progress.
     Holds at most: `OUTSTANDING_MAX` records that are not settled, one fetch, and what it remembers as settled.
 
     Attributes:
-        outstanding: records that are not settled.
         is_dirty: there is progress to be reported.
         failure: why it cannot go on, in words; empty if it can.
     """
@@ -117,15 +51,18 @@ class ReplayRun:
         self._tracker, self._counts = restored(before, self._tp, self._bounds)
         self.settled = settled
         self.settled.clip(self._bounds.start)
-        self._bucket = bucket
         self._means = means
-        self._room = asyncio.Event()
-        self._ending = asyncio.Event()
+        self._sender = ReplaySender(task, queue, bucket, means)
+        self._are_keys_done = False
         self._chunk: list[ReplayedDelivery] = []
-        self.outstanding = 0
         self.is_dirty = True
         self.failure = ""
         self._reading = asyncio.create_task(self._run(), name=f"{self.source} replay {task.id}")
+
+    @property
+    def outstanding(self) -> int:
+        """Records that are not settled."""
+        return self._sender.outstanding
 
     @property
     def is_through(self) -> bool:
@@ -134,8 +71,7 @@ class ReplayRun:
 
     def end(self) -> None:
         """Send nothing more; what was sent is settled all the same."""
-        self._ending.set()
-        self._room.set()
+        self._sender.end()
 
     def abandon(self) -> None:
         """Somebody else has the partition."""
@@ -155,20 +91,33 @@ class ReplayRun:
 
     def progress(self) -> Progress:
         """As of now. What is left of the log before the bound counts as done only if it was read."""
-        return snapshot(self._tracker, self._tp, self.queue.assignment.epoch, self._counts, self._bounds.end)
+        now = snapshot(self._tracker, self._tp, self.queue.assignment.epoch, self._counts, self._bounds.end)
+        return replace(now, done=now.done and self._are_keys_done)
 
     async def _run(self) -> None:
-        while not self._ending.is_set() and self._tracker.end < self._bounds.end:
+        while not self._sender.is_ending and not self._are_keys_done:
             try:
-                part = await self._means.log.fetch(self.number, self._tracker.end, RECORDS_PER_FETCH_MAX)
-                await self._take_all(part)
+                if self._tracker.end < self._bounds.end:
+                    part = await self._means.log.fetch(self.number, self._tracker.end, RECORDS_PER_FETCH_MAX)
+                    await self._take_all(part)
+                else:
+                    await self._release_keys()
             except DeadLetterTopicGone as error:
                 self.failure = str(error)
                 return
             except (KafkaUnavailable, KafkaRefused) as error:
                 extra = {"code": error.code, "subscription": self._means.subscription}
                 log.warning("%s: replay %s waits: %s", self.source, self.task.id, error, extra=extra)
-                await _wait(self._ending, ERROR_REST_S)
+                await self._sender.rest(ERROR_REST_S)
+
+    async def _release_keys(self) -> None:
+        replay = HeldReplay(self.task, self.queue, self.settled, self._counts, self._sender, self._means, self._touch)
+        if self.task.plan.target is ReplayTarget.TOPIC or await replay.run():
+            self._are_keys_done = True
+            self._touch()
+
+    def _touch(self) -> None:
+        self.is_dirty = True
 
     async def _take_all(self, part: LogPart) -> None:
         stop = min(part.next_offset, self._bounds.end)
@@ -180,11 +129,11 @@ class ReplayRun:
             if record.offset >= stop:
                 break
             await self._take(record)
-            if self._ending.is_set():
+            if self._sender.is_ending:
                 return
             self._tracker.read_to(next_offset_after(record.offset))
         await self._flush()
-        if not self._ending.is_set():
+        if not self._sender.is_ending:
             self._tracker.read_to(stop)
             self.is_dirty = True
 
@@ -200,52 +149,32 @@ class ReplayRun:
             or not plan.wants(letter)
             or plan.quarantines(letter, self._means.replays_max)
             or (not plan.again and offset in self.settled)
+            or self._is_held(letter)
         ):
             return
-        delivery = self._revive(letter)
+        delivery = self._sender.revive(letter, self._finished)
+        if attempts := self._tracker.restored_attempts.pop(letter.offset, 0):
+            delivery.trouble = Trouble(attempts=attempts)
         if letter.omitted is not None:
             self._counts.matched += 1
             self._counts.left_out += 1
             self._tracker.read(offset, delivery)
             self._tracker.finished(offset)
             return
-        if not await self._has_room(delivery.size_bytes):
+        if not await self._sender.has_room(delivery.size_bytes, self._flush):
             return
         self._counts.matched += 1
         self._counts.sent += 1
-        self._bucket.spend(1)
-        self.outstanding += 1
         self._tracker.read(offset, delivery)
         if plan.target is ReplayTarget.TOPIC:
             self._chunk.append(delivery)
         else:
             self._means.pending.inject(self.queue, delivery)
 
-    def _revive(self, letter: DeadLetterRecord) -> ReplayedDelivery:
-        record = Revived(
-            topic=letter.source.topic,
-            partition=letter.source.partition,
-            offset=letter.source_offset,
-            timestamp=letter.timestamp,
-            key=letter.key,
-            value=letter.value,
-            headers=letter.headers,
-        )
-        pending = self._means.pending
-        delivery = ReplayedDelivery(
-            record,
-            self.queue.assignment,
-            pending.ordering.lane(letter.key),
-            record_bytes(record),
-            self._means.monotonic_s(),
-            replay=self.task.id,
-            replays=letter.replays,
-            letter_offset=letter.offset,
-            on_finished=self._finished,
-        )
-        if attempts := self._tracker.restored_attempts.pop(letter.offset, 0):
-            delivery.trouble = Trouble(attempts=attempts)
-        return delivery
+    def _is_held(self, letter: DeadLetterRecord) -> bool:
+        """Whether it is of a key that is held, and dead since then: such a key is replayed whole, or not at all."""
+        held = self.queue.held.get(letter.key) if letter.key is not None else None
+        return held is not None and (self.number != held.number or letter.offset >= held.letter)
 
     def _finished(self, delivery: ReplayedDelivery) -> None:
         """It is accepted, written, or durably dead again."""
@@ -255,27 +184,8 @@ class ReplayRun:
             self._counts.failed += 1
         else:
             self._counts.succeeded += 1
-        self.outstanding -= 1
+        self._sender.settled()
         self.is_dirty = True
-        if self.outstanding <= ROOM_AT:
-            self._room.set()
-
-    async def _has_room(self, size_bytes: int) -> bool:
-        """Wait until one more may be sent; False if none is to be sent any more."""
-        pending = self._means.pending
-        while not self._ending.is_set():
-            now_s = self._means.monotonic_s()
-            is_too_large = bool(self.outstanding) and self.queue.bytes + size_bytes > pending.bytes_max
-            is_full = is_too_large or self.outstanding >= OUTSTANDING_MAX or self.queue.is_leaving
-            if not is_full and self._bucket.available(now_s) != 0:
-                return True
-            await self._flush()
-            if is_full:
-                self._room.clear()
-                await _wait(self._room, LOOK_S)
-            else:
-                await _wait(self._ending, min(ERROR_REST_S, max(PACE_S, self._bucket.due_s(now_s) - now_s)))
-        return False
 
     async def _flush(self) -> None:
         """What goes to the topic is settled once it is acknowledged; until then it is tried again."""
@@ -291,10 +201,3 @@ class ReplayRun:
                 extra = {"code": error.code, "subscription": self._means.subscription}
                 log.warning("%s: replay %s waits: %s", self.source, self.task.id, error, extra=extra)
             await asyncio.sleep(ERROR_REST_S)
-
-
-async def _wait(event: asyncio.Event, timeout_s: float) -> None:
-    """For the event or the time, whichever comes first."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):  # `wait_for` of Python 3.11 may swallow a cancellation
-            await event.wait()

@@ -11,7 +11,11 @@ from mpsd.pipeline.ordering import Ordering
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Of one subscription; ranges, defaults and reasons are the configuration's. For `runs_max` see OrderIterator."""
+    """Of one subscription; ranges, defaults and reasons are the configuration's. For `runs_max` see OrderIterator.
+
+    Attributes:
+        held_keys_max: keys that are held behind dead letters; 0: keys go on.
+    """
 
     name: str
     sender: Sender
@@ -25,3 +29,4 @@ class Settings:
     map_space: MapSpace
     drain_timeout_s: float
     runs_max: int = 1
+    held_keys_max: int = 0

@@ -60,7 +60,7 @@ class Skips:
             return False
         if self._writer.waiting.remove(delivery):
             return True
-        for heads in (queue.parked, queue.lanes.ready):
+        for heads in (queue.parked, queue.lanes.ready, *queue.aside.values()):
             if delivery in heads:
                 heads.remove(delivery)
                 return True

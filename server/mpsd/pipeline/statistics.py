@@ -7,6 +7,7 @@ from mpsd.core.delivery import Delivery
 from mpsd.core.histogram import Histogram
 from mpsd.core.limits import Limit
 from mpsd.core.pauses import Pause
+from mpsd.pipeline.held_keys import FULL
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 
 OFFSET_MAP_FULL = "offset-map-full"
@@ -19,8 +20,9 @@ class PartitionStatistics:
     Attributes:
         epoch: generation of the group in which it was acquired.
         state: `delivering`, or why it is not: `leaving`, `paused`, `control-unread` (the control topic was not read to its
-            end since it was assigned), `dead-letter-topic-down`; `offset-map-full` if what was read is
-            delivered, but nothing more is read until unfinished records settle.
+            end since it was assigned), `dead-letter-topic-down`, `held-keys-unwritable` (the control topic cannot be written);
+            `offset-map-full` if what was read is delivered, but nothing more is read until unfinished records settle;
+            `held-keys-full` if what was read is delivered, but for a key that should be held, and cannot be.
         lag_records: log end less the offset to be committed; -1 while the log end is unknown.
         lag_s: age of the oldest record that is not finished, in seconds; 0.0 if there is none.
         oldest_unfinished_age_s: how long the oldest unfinished record has been with this daemon, in seconds.
@@ -28,6 +30,7 @@ class PartitionStatistics:
         fetched_to: the offset that is read next.
         committed: what was last committed, -1 if nothing yet.
         paused_keys: of which nothing is delivered.
+        held_keys: likewise, how many: those behind dead letters.
         parked: lanes that wait for one of them.
         room_records: how many more are read until the partition's bound; the others of it wait then, too.
         room_bytes: likewise.
@@ -48,6 +51,7 @@ class PartitionStatistics:
     next_offset: int
     fetched_to: int
     committed: int
+    held_keys: int
     paused_keys: Collection[bytes] = ()
     parked: int = 0
     room_records: int = 0
@@ -79,6 +83,7 @@ class SubscriptionStatistics:
         stages: each stage's own snapshot.
         pauses: what operators stopped; some may have ended by themselves.
         limit: what operators set in the place of the configured limits; None: nothing.
+        held_keys: of all partitions, whoever has them, as the control topic says.
     """
 
     name: str
@@ -104,6 +109,7 @@ class SubscriptionStatistics:
     stages: Mapping[str, Mapping[str, int | float | str]]
     pauses: Sequence[Pause] = ()
     limit: Limit | None = None
+    held_keys: int = 0
 
 
 def _age_s(delivery: Delivery, now_s: float, wall_s: float) -> float:
@@ -121,7 +127,7 @@ def partition_statistics(
         topic=queue.assignment.tp.topic,
         partition=queue.assignment.tp.partition,
         epoch=queue.assignment.epoch,
-        state=queue.hold or (OFFSET_MAP_FULL if queue.map_full else "delivering"),
+        state=queue.hold or (FULL if queue.crowded else OFFSET_MAP_FULL if queue.map_full else "delivering"),
         lag_records=max(0, behind) if queue.high_watermark >= 0 else -1,
         lag_s=_age_s(oldest, now_s, wall_s) if oldest is not None else 0.0,
         pending_records=len(tracker.unfinished),
@@ -132,6 +138,7 @@ def partition_statistics(
         fetched_to=tracker.end,
         committed=queue.committed,
         paused_keys=queue.paused_keys,
+        held_keys=len(queue.held),
         parked=len(queue.parked),
         room_records=max(0, pending.records_max - len(tracker.unfinished)),
         room_bytes=max(0, pending.bytes_max - queue.bytes),

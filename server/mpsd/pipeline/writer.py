@@ -25,6 +25,8 @@ LEASE_POLL_S = 0.05
 TIMER_S_MIN = 0.001
 """Timers are no finer: what falls due a rounding error from now must not keep the loop from turning to others."""
 UNLIMITED = 1 << 62
+EXPIRED = Bury(disposition=Disposition.EXPIRED, reason="older than retry.record_age_max_s before it was accepted")
+HELD = Bury(disposition=Disposition.HELD, reason="an earlier record of its key is in the dead-letter topic")
 
 
 class Writer:
@@ -186,11 +188,11 @@ class Writer:
         policy, batch = self._policy, []
         wall_ms = int(self._wall_s() * 1000)
         for queue, delivery in turns:
-            if policy.is_expired(delivery, wall_ms):
+            is_held = queue.held and delivery.record.key in queue.held and not delivery.releases
+            if is_held or policy.is_expired(delivery, wall_ms):
                 self._suspects.ended(delivery, None)
                 policy.withdrawn(delivery)
-                reason = "older than retry.record_age_max_s before it was accepted"
-                self.bury(queue, delivery, Bury(disposition=Disposition.EXPIRED, reason=reason))
+                self.bury(queue, delivery, HELD if is_held else EXPIRED)
                 self.wake()
                 continue
             delivery.started_s = now_s

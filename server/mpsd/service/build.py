@@ -98,11 +98,12 @@ def endpoint(subscription: Subscription) -> str:
 def pipeline_settings(subscription: Subscription) -> Settings:
     """What the stages are told."""
     retry, breaker, delivery = subscription.retry, subscription.breaker, subscription.delivery
+    ordering = subscription.ordering
     batch = delivery.batch if isinstance(delivery, RestDelivery) else None
     return Settings(
         name=subscription.name,
         sender=Sender(subscription=subscription.name, group=subscription.group, endpoint=endpoint(subscription)),
-        ordering=Ordering(by=subscription.ordering.by, null_key=subscription.ordering.null_key),
+        ordering=Ordering(by=ordering.by, null_key=ordering.null_key),
         records_max=subscription.pending.records_max,
         bytes_max=subscription.pending.bytes_max,
         rules=PolicyRules(
@@ -132,6 +133,7 @@ def pipeline_settings(subscription: Subscription) -> Settings:
         map_space=MapSpace(Packing(subscription.commit.metadata), subscription.commit.metadata_units_max),
         drain_timeout_s=subscription.rebalance.drain_timeout_s,
         runs_max=batch.records_max if batch is not None and batch.keys == "runs" else 1,
+        held_keys_max=ordering.held_keys_max if ordering.after_dead_letter == "hold" else 0,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from functools import partial
 
-from mpsd.core import limits, pauses, replay_book, resets
+from mpsd.core import held_keys, limits, pauses, replay_book, resets
 from mpsd.core.control import Entity, EntityKey
 from mpsd.pipeline.controls import Control
 from mpsd.pipeline.pipeline import Pipeline
@@ -18,11 +18,12 @@ def asked_of(plane: ControlPlane) -> Control:
 
 
 def steer(plane: ControlPlane, pipelines: Iterable[Pipeline]) -> None:
-    """Tell each pipeline of the pauses, limits, resets and replays of its subscription from now on."""
+    """Tell each pipeline of the pauses, limits, resets, held keys and replays of its subscription from now on."""
     for pipeline in pipelines:
         plane.listen(pauses.KIND, partial(_on_pause, plane, pipeline))
         plane.listen(limits.KIND, partial(_on_limit, pipeline))
         plane.listen(resets.KIND, partial(_on_reset, pipeline))
+        plane.listen(held_keys.KIND, partial(_on_held, plane, pipeline))
         for kind in replay_book.KINDS:
             plane.listen(kind, partial(_on_replay, pipeline))
 
@@ -47,6 +48,10 @@ def _on_reset(pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None
     settings = pipeline.settings
     if key == resets.entity_key(settings.sender.group, settings.name):
         pipeline.controls.set_reset(resets.parse(entity) if entity is not None else None)
+
+
+def _on_held(plane: ControlPlane, pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None:
+    pipeline.held.on_entity(key, entity, plane.revision)
 
 
 def _on_replay(pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None:

@@ -18,6 +18,7 @@ from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
 PARTITION = PartitionStatistics(
     topic="orders", partition=3, epoch=7, state="delivering", lag_records=12, lag_s=1.5, pending_records=10,
     pending_bytes=7000, in_flight=4, oldest_unfinished_age_s=0.25, next_offset=100, fetched_to=112, committed=99,
+    held_keys=2,
 )  # fmt: skip
 
 

@@ -115,8 +115,7 @@ async def test_a_record_is_skipped_by_whoever_has_it_and_once() -> None:
 async def test_what_a_replay_is_done_with_is_marked_in_lists_counts_and_alone() -> None:
     topic = FakeControlTopic()
     async with served(replaying=replaying(FakeDeadLetterLog(), FakeRepublisher(), topic)) as (one,):
-        assert one.pipe.pipeline.replays is not None
-        topic.follow(one.pipe.pipeline.replays.book)
+        topic.follow(one.pipe.pipeline)
         one.daemon.letters = [written(number) for number in range(3)]
         key = ("billing", REPLAYED_KIND, "billing", "orders", "0", "0")
         topic.put(key, replayed_document(OffsetSet(0, [Run(0, 2)]), 1))

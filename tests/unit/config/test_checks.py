@@ -195,7 +195,21 @@ def test_two_listeners_on_one_address() -> None:
     assert problems(tree(http={"listen": "127.0.0.1:0"}, admin={"listen": "127.0.0.1:0"})) == []
 
 
-def test_keys_cannot_be_held_yet() -> None:
-    [said] = problems(tree({"ordering": {"after_dead_letter": "hold"}}))
-    assert said.startswith("subscriptions[0].ordering.after_dead_letter (billing): hold is not in this version")
-    assert problems(tree({"ordering": {"after_dead_letter": "continue"}})) == []
+def test_held_keys_need_keys_and_a_control_topic_with_room() -> None:
+    assert problems(tree({"ordering": {"after_dead_letter": "hold"}})) == []
+    [said] = problems(tree({"ordering": {"after_dead_letter": "hold", "by": "partition"}}))
+    assert said.startswith(
+        'subscriptions[0].ordering.after_dead_letter (billing): holds keys, and ordering.by is not "key"'
+    )
+    [said] = problems(tree({"ordering": {"after_dead_letter": "hold"}}, control={"topic": ""}))
+    assert said.startswith(
+        "subscriptions[0].ordering.after_dead_letter (billing): keeps held keys in the control topic"
+    )
+    holding: list[dict[str, Any]] = [
+        {"ordering": {"after_dead_letter": "hold", "held_keys_max": 100_000}},
+        {"name": "b", "topics": ["b"]},
+    ]
+    assert problems(tree(*holding)) == []
+    holding[1] |= holding[0]
+    [said] = problems(tree(*holding))
+    assert "(b): all subscriptions may hold 200000 keys, which is more than 150000" in said

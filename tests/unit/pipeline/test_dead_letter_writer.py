@@ -9,7 +9,9 @@ import pytest
 from mpsd.core.dead_letter import Sender
 from mpsd.core.retry import Bury, Disposition, RetryRules
 from mpsd.errors import KafkaRefused, KafkaUnavailable
+from mpsd.pipeline.controls import NO_CONTROL
 from mpsd.pipeline.dead_letter_writer import HOLD, LETTERS_PER_WRITE_MAX, DeadLetterWriter
+from mpsd.pipeline.held_keys import HeldKeys
 from mpsd.pipeline.pending_queue import PartitionQueue
 from mpsd.ports import DeadLetter
 from tests.fakes.dead_letters import FakeDeadLetters
@@ -29,7 +31,10 @@ class Burying:
         self.stage = Stage()
         self.sink = FakeDeadLetters()
         self.released: list[PartitionQueue] = []
-        self.writer = DeadLetterWriter(self.sink, SENDER, RULES, self.stage.pending, self.released.append, lambda: 1.0)
+        held = HeldKeys(SENDER.group, SENDER.subscription, 0, NO_CONTROL, self.stage.pending)
+        self.writer = DeadLetterWriter(
+            self.sink, SENDER, RULES, self.stage.pending, held, self.released.append, lambda: 1.0
+        )
 
     def read(self, queue: PartitionQueue, records: int) -> None:
         self.stage.read(queue, *[b"%d" % number for number in range(records)])

@@ -57,8 +57,7 @@ class Fleet:
         )
         async with piped(replaying=replaying, **{"commit_interval_s": INTERVAL_S, **changes}) as at:
             at.adapter.answer = self._answer
-            assert at.pipeline.replays is not None
-            self.topic.follow(at.pipeline.replays.book)
+            self.topic.follow(at.pipeline)
             yield at
 
     def _answer(self, delivery: Delivery) -> Outcome | None:
@@ -194,7 +193,7 @@ async def test_a_kill_repeats_a_commit_interval_s_worth_at_most_and_skips_nothin
         before = list(fleet.offsets())
         at.source.lease_s = 0.0
     fleet.topic.down = False
-    fleet.topic.books.clear()
+    fleet.topic.follow_no_more()
     async with fleet.daemon() as at:
         at.source.assign(epoch=2)
         await asyncio.sleep(30.0)

@@ -1,0 +1,179 @@
+"""What replays send with: into the lanes of a partition, at the rate of their task."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from mpsd.core.dead_letter_record import DeadLetterRecord
+from mpsd.core.delivery import ReplayedDelivery
+from mpsd.core.rate import TokenBucket
+from mpsd.core.record import LogBounds, LogPart, record_bytes
+from mpsd.core.replay import ReplayTask
+from mpsd.pipeline.held_keys import HeldKeys
+from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
+
+RECORDS_PER_FETCH_MAX = 500
+OUTSTANDING_MAX = 500
+"""Replayed records of a partition that are not settled: enough to keep an application busy, and few enough to remember."""
+ROOM_AT = OUTSTANDING_MAX * 3 // 4
+"""A run that waits for room goes on from here: woken by each record, it would send one at a time."""
+PACE_S = 0.02
+"""How long a run rests when its rate is used up; what may be sent by then goes together, as a timer for each costs more."""
+LOOK_S = 0.1
+"""How late a run that waits for room notices what nobody tells it."""
+ERROR_REST_S = 1.0
+
+
+class DeadLetterLog(Protocol):
+    """The dead-letter topic, read back. Raises DeadLetterTopicGone, KafkaUnavailable or KafkaRefused."""
+
+    async def bounds(self) -> Mapping[int, LogBounds]:
+        """What every partition has, as of now."""
+
+    async def fetch(self, partition: int, offset: int, records_max: int) -> LogPart:
+        """Records from an offset on; none, and the same offset again, if none came in a short while."""
+
+    async def close(self) -> None: ...
+
+
+class Republisher(Protocol):
+    """Writes records to their source topics."""
+
+    async def write(self, deliveries: Sequence[ReplayedDelivery]) -> None:
+        """All of them, acknowledged by all in-sync replicas. Raises KafkaUnavailable or KafkaRefused: write all again."""
+
+    async def close(self) -> None: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Revived:
+    """A record as it was before it was dead."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What all runs of a subscription work with.
+
+    Attributes:
+        topic: the dead-letter topic.
+        replays_max: what came back so often is quarantined.
+        may_write: whether the membership is confirmed, so that nobody else has the partition.
+        held: keys that are held behind dead letters.
+    """
+
+    topic: str
+    subscription: str
+    replays_max: int
+    log: DeadLetterLog
+    republisher: Republisher
+    pending: PendingQueue
+    may_write: Callable[[], bool]
+    monotonic_s: Callable[[], float]
+    held: HeldKeys
+
+
+class ReplaySender:
+    """Makes deliveries of dead letters, and says when they may go.
+
+    Takes: dead letters of its source partition.
+    Gives: deliveries, which whoever asked for them puts where they belong.
+    Holds at most: the count of `OUTSTANDING_MAX` of them that are not settled.
+
+    Attributes:
+        outstanding: records that are not settled.
+    """
+
+    def __init__(self, task: ReplayTask, queue: PartitionQueue, bucket: TokenBucket, means: Means) -> None:
+        self._task = task
+        self._queue = queue
+        self._bucket = bucket
+        self._means = means
+        self._room = asyncio.Event()
+        self._ending = asyncio.Event()
+        self.outstanding = 0
+
+    @property
+    def is_ending(self) -> bool:
+        """Nothing more is to be sent."""
+        return self._ending.is_set()
+
+    def end(self) -> None:
+        """Send nothing more; what was sent is settled all the same."""
+        self._ending.set()
+        self._room.set()
+
+    def revive(
+        self, letter: DeadLetterRecord, on_finished: Callable[[ReplayedDelivery], None], *, releases: bool = False
+    ) -> ReplayedDelivery:
+        """A delivery of the record as it was before it was dead."""
+        record = Revived(
+            topic=letter.source.topic,
+            partition=letter.source.partition,
+            offset=letter.source_offset,
+            timestamp=letter.timestamp,
+            key=letter.key,
+            value=letter.value,
+            headers=letter.headers,
+        )
+        return ReplayedDelivery(
+            record,
+            self._queue.assignment,
+            self._means.pending.ordering.lane(letter.key),
+            record_bytes(record),
+            self._means.monotonic_s(),
+            replay=self._task.id,
+            replays=letter.replays,
+            letter_offset=letter.offset,
+            on_finished=on_finished,
+            releases=releases,
+        )
+
+    async def has_room(self, size_bytes: int, flush: Callable[[], Awaitable[None]] | None = None) -> bool:
+        """Wait until one more may be sent, and count it; False if none is to be sent any more.
+
+        Args:
+            flush: called before each wait: sends what was kept to be sent together.
+        """
+        while not self.is_ending:
+            now_s = self._means.monotonic_s()
+            is_too_large = bool(self.outstanding) and self._queue.bytes + size_bytes > self._means.pending.bytes_max
+            is_full = is_too_large or self.outstanding >= OUTSTANDING_MAX or self._queue.is_leaving
+            if not is_full and self._bucket.available(now_s) != 0:
+                self._bucket.spend(1)
+                self.outstanding += 1
+                return True
+            if flush is not None:
+                await flush()
+            if is_full:
+                self._room.clear()
+                await _wait(self._room, LOOK_S)
+            else:
+                await self.rest(min(ERROR_REST_S, max(PACE_S, self._bucket.due_s(now_s) - now_s)))
+        return False
+
+    def settled(self) -> None:
+        """One that was sent."""
+        self.outstanding -= 1
+        if self.outstanding <= ROOM_AT:
+            self._room.set()
+
+    async def rest(self, timeout_s: float) -> None:
+        """So long, or until nothing more is to be sent."""
+        await _wait(self._ending, timeout_s)
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    """For the event or the time, whichever comes first."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):  # `wait_for` of Python 3.11 may swallow a cancellation
+            await event.wait()

@@ -1,0 +1,58 @@
+"""What the control topic says of held keys, whoever wrote it."""
+
+import pytest
+
+from mpsd.core.control import Entity, EntityKey, Provenance
+from mpsd.core.held_keys import HeldBook, HeldKey, entity_key
+from mpsd.core.record import TopicPartition
+
+TP = TopicPartition("orders", 3)
+HELD = HeldKey(offset=7, number=1, letter=9)
+
+
+def entity(**document: object) -> Entity:
+    return Entity(document=document, revision=5, provenance=Provenance("", "", 0, "", ""))
+
+
+def key(of: bytes = b"k", group: str = "g", subscription: str = "s") -> EntityKey:
+    return entity_key(group, subscription, TP, of)
+
+
+def test_what_is_written_is_read_back_and_goes_again() -> None:
+    book = HeldBook("g", "s")
+    assert book.on_entity(key(b""), entity(**HELD.document(4))) == (TP, b"")
+    assert book.on_entity(key(), entity(**HELD.document(4))) == (TP, b"k")
+    assert book.on_entity(key(), entity(**HELD._replace(offset=8).document(5))) == (TP, b"k")
+    assert book.of(TP) == {b"": HELD, b"k": HELD._replace(offset=8)}
+    assert (len(book), book.partitions()) == (2, [TP])
+    assert book.on_entity(key(), None) == (TP, b"k")
+    assert book.on_entity(key(), None) == (TP, b"k")
+    assert (len(book), book.of(TP)) == (1, {b"": HELD})
+    book.drop(TP, b"")
+    assert (len(book), book.partitions(), book.of(TP)) == (0, [], {})
+    assert repr(book) == "<HeldBook s keys=0>"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        key(group="h"),
+        key(subscription="t"),
+        key()[:-1],
+        (*key()[:4], "x", "=aw=="),
+        (*key()[:5], "=a"),
+        (*key()[:5], ""),
+        ("g", "pause", *key()[2:]),
+    ],
+)
+def test_what_is_of_others_or_cannot_be_read_is_passed_over(other: EntityKey) -> None:
+    book = HeldBook("g", "s")
+    assert book.on_entity(other, entity(**HELD.document(4))) is None
+    assert len(book) == 0
+
+
+@pytest.mark.parametrize("name", ["epoch", "offset", "number", "letter"])
+def test_a_document_of_something_else_changes_nothing(name: str) -> None:
+    book = HeldBook("g", "s")
+    assert book.on_entity(key(), entity(**HELD.document(4) | {name: "x"})) is None
+    assert len(book) == 0

@@ -1,0 +1,535 @@
+"""Keys held behind dead letters, over whole pipelines between doubles, in virtual time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from typing_extensions import override
+
+from mpsd.core.control import EntityKey, Provenance
+from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord, parse
+from mpsd.core.delivery import Delivery
+from mpsd.core.held_keys import entity_key
+from mpsd.core.outcome import DELIVERED, Outcome
+from mpsd.core.pauses import Pause, Scope
+from mpsd.core.record import TopicPartition
+from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTask
+from mpsd.core.retry import Disposition
+from mpsd.errors import KafkaUnavailable
+from mpsd.pipeline import held_replay
+from mpsd.pipeline.controls import Control
+from mpsd.pipeline.held_keys import UNWRITABLE
+from mpsd.pipeline.inspection import LaneState, Wanted, lanes_of
+from mpsd.ports import DeadLetter, Landed
+from tests.fakes.dead_letters import FakeDeadLetters
+from tests.fakes.pipeline import Piped, piped
+from tests.fakes.records import POISON, Row
+from tests.fakes.replays import FakeControlTopic, FakeDeadLetterLog, FakeRepublisher, replaying
+from tests.virtual_time import in_virtual_time
+
+TP = TopicPartition("orders", 0)
+OTHERS = tuple(b"o%d" % number for number in range(5))
+
+
+class LettersThatCanBeRead(FakeDeadLetters):
+    """A dead-letter topic of one partition that is written and read."""
+
+    def __init__(self, log: FakeDeadLetterLog) -> None:
+        super().__init__()
+        self._log = log
+
+    @override
+    async def write(self, letters: Sequence[DeadLetter]) -> list[Landed | BaseException]:
+        await asyncio.sleep(self.takes_s)
+        answers: list[Landed | BaseException] = []
+        for letter in letters:
+            if (error := self.refuse(letter)) is not None:
+                answers.append(error)
+                continue
+            rows, record = self._log.rows[0], letter.delivery.record
+            offset = rows[-1].offset + 1 if rows else 0
+            headers = [*record.headers, *letter.headers]
+            row = Row(topic="orders.dlq", offset=offset, key=record.key, value=record.value, headers=headers)
+            rows.append(row)
+            self.letters.append(letter)
+            answers.append(Landed("orders.dlq", 0, offset))
+        return answers
+
+
+class Fleet:
+    """What daemons share; and what came to the application."""
+
+    def __init__(self) -> None:
+        self.log = FakeDeadLetterLog()
+        self.topic = FakeControlTopic()
+        self.poison: Collection[int] = {2}
+        self.seen: list[tuple[bytes | None, int]] = []
+        self.accepted: list[tuple[bytes | None, int]] = []
+
+    @asynccontextmanager
+    async def daemon(self, *, keys_max: int = 100, commit: Piped | None = None, **changes: Any) -> AsyncIterator[Piped]:
+        """Whoever comes after another goes on from its commits."""
+
+        async def read() -> None:
+            await asyncio.sleep(0.001)
+
+        means = replaying(self.log, FakeRepublisher(), self.topic)
+        control = Control(read_to_end=read, record=self.topic.record)
+        told = {"commit_interval_s": 0.5, "held_keys_max": keys_max, **changes}
+        async with piped(control, means, sink=LettersThatCanBeRead(self.log), **told) as at:
+            at.adapter.answer = self._answer
+            if commit is not None:
+                at.source.log, at.source.ends = commit.source.log, commit.source.ends
+                at.source.committed = commit.source.committed
+            self.topic.follow(at.pipeline)
+            yield at
+
+    def _answer(self, delivery: Delivery) -> Outcome:
+        record = delivery.record
+        self.seen.append((record.key, record.offset))
+        if record.offset in self.poison:
+            return POISON
+        self.accepted.append((record.key, record.offset))
+        return DELIVERED
+
+    def of(self, key: bytes) -> list[int]:
+        """Offsets that came to the application."""
+        return [offset for each, offset in self.seen if each == key]
+
+    def letters(self, key: bytes = b"k") -> list[tuple[int, str, int]]:
+        """Source offset, disposition and replays of each dead letter."""
+        found = [parse(row) for row in self.log.rows[0] if row.key == key]
+        return [
+            (each.source_offset, each.disposition.value if each.disposition else "", each.replays)
+            for each in found
+            if isinstance(each, DeadLetterRecord)
+        ]
+
+    def held(self, key: bytes = b"k") -> bool:
+        return self.topic.state.get(self.entity(key)) is not None
+
+    def entity(self, key: bytes = b"k") -> EntityKey:
+        return entity_key("billing", "billing", TP, key)
+
+    async def replay(self, name: str = "r1", **plan: Any) -> None:
+        bounds = [each for _, each in sorted((await self.log.bounds()).items())]
+        task = ReplayTask(
+            id=name, group="billing", subscription="billing", plan=ReplayPlan(**plan), bounds=bounds,
+            sources={"orders": 1}, state=ReplayState.RUNNING, reason="", started_at_ms=1, ended_at_ms=None,
+        )  # fmt: skip
+        self.topic.put(task.key, task.document())
+
+
+def state(at: Piped, task: str = "r1") -> ReplayState:
+    assert at.pipeline.replays is not None
+    return at.pipeline.replays.book.tasks[task].state
+
+
+ONE_KEY = (b"k", OTHERS[0], b"k", b"k", OTHERS[1], b"k")
+"""Offset 2 is poison: 3 and 5 come behind it."""
+
+
+@pytest.mark.parametrize("echo_s", [0.0, 3.0])
+@in_virtual_time
+async def test_later_records_of_a_key_follow_its_dead_letter_and_others_flow(echo_s: float) -> None:
+    fleet = Fleet()
+    fleet.topic.echo_s = echo_s
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        assert fleet.of(b"k") == [0, 2]
+        assert fleet.letters() == [(2, "rejected", 0), (3, "held", 0), (5, "held", 0)]
+        assert {key for key, _ in fleet.accepted} == {b"k", *OTHERS[:2]}
+        assert at.committed() == 6
+        assert fleet.held()
+        assert at.pipeline.statistics().held_keys == 1
+
+
+@in_virtual_time
+async def test_nothing_is_finished_before_the_key_is_held() -> None:
+    fleet = Fleet()
+    fleet.topic.down = True
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        assert fleet.letters() == [(2, "rejected", 0)]
+        assert at.committed() == 2
+        (partition,) = at.pipeline.statistics().partitions
+        assert partition.state == UNWRITABLE
+        fleet.topic.down = False
+        await asyncio.sleep(10.0)
+        assert fleet.letters() == [(2, "rejected", 0), (3, "held", 0), (5, "held", 0)]
+        assert at.committed() == 6
+
+
+@in_virtual_time
+async def test_whoever_owns_the_partition_next_holds_the_key_too() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as first:
+        first.source.produce(*ONE_KEY[:4])
+        first.source.assign()
+        await asyncio.sleep(5.0)
+    first.source.produce(b"k", OTHERS[2])
+    async with fleet.daemon(commit=first) as at:
+        at.source.assign(epoch=2)
+        await asyncio.sleep(5.0)
+        assert fleet.of(b"k") == [0, 2]
+        assert fleet.letters()[-1] == (4, "held", 0)
+        assert at.committed() == 6
+
+
+@in_virtual_time
+async def test_a_replay_brings_the_key_whole_and_in_order_and_lets_it_go() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        fleet.poison = ()
+        await fleet.replay(filter=DeadLetterFilter(key=b"k"))
+        await asyncio.sleep(10.0)
+        at.source.produce(b"k")
+        await asyncio.sleep(5.0)
+        assert fleet.of(b"k") == [0, 2, 2, 3, 5, 6]
+        assert not fleet.held()
+        assert not at.queues[0].held
+        assert state(at) is ReplayState.DONE
+        assert len(fleet.letters()) == 3
+        assert at.committed() == 7
+
+
+@pytest.mark.parametrize("echo_s", [0.0, 3.0])
+@in_virtual_time
+async def test_a_replay_reaches_the_live_end_of_a_key_that_goes_on(echo_s: float) -> None:
+    fleet = Fleet()
+    fleet.topic.echo_s = echo_s
+    async with fleet.daemon() as at:
+        at.adapter.takes_s = 0.05
+        at.source.assign()
+        at.source.produce(*(b"k" for _ in range(500)))
+        await asyncio.sleep(5.0)
+        fleet.poison = ()
+        await fleet.replay(filter=DeadLetterFilter(dispositions=frozenset({Disposition.REJECTED})))
+
+        async def produce() -> None:
+            for _ in range(600):
+                at.source.produce(b"k", *OTHERS)
+                await asyncio.sleep(0.1)
+
+        await produce()
+        await asyncio.sleep(60.0)
+        assert fleet.of(b"k")[:3] == [0, 1, 2]
+        once = fleet.of(b"k")[3:]
+        assert once == sorted(once)
+        assert len(once) == 1_100 - 2
+        assert not fleet.held()
+        assert state(at) is ReplayState.DONE
+        live = {offset for offset, _, _ in fleet.letters()}
+        assert len(live) < 1_100 - 2  # the last of them came without a dead letter
+        assert at.committed() == 500 + 600 * 6
+
+
+@in_virtual_time
+async def test_what_fails_again_leaves_the_key_held_and_comes_first_the_next_time() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        await fleet.replay()
+        await asyncio.sleep(5.0)
+        assert fleet.of(b"k") == [0, 2, 2]
+        assert fleet.letters() == [(2, "rejected", 0), (3, "held", 0), (5, "held", 0), (2, "rejected", 1)]
+        assert fleet.held()
+        assert state(at) is ReplayState.DONE
+        fleet.poison = ()
+        at.source.produce(b"k")
+        await asyncio.sleep(5.0)
+        await fleet.replay("r2")
+        await asyncio.sleep(10.0)
+        assert fleet.of(b"k") == [0, 2, 2, 2, 3, 5, 6]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_a_quarantined_letter_leaves_the_key_held() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        for number in range(4):
+            await fleet.replay(f"r{number}")
+            await asyncio.sleep(5.0)
+        assert fleet.of(b"k") == [0, 2, 2, 2, 2]  # three times, then never more
+        assert fleet.held()
+        fleet.poison = ()
+        await fleet.replay("r9", include_quarantined=True)
+        await asyncio.sleep(10.0)
+        assert fleet.of(b"k")[5:] == [2, 3, 5]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_a_replay_that_means_nothing_of_a_held_key_leaves_it_alone() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        await fleet.replay(filter=DeadLetterFilter(key=b"another"))
+        await asyncio.sleep(5.0)
+        assert fleet.of(b"k") == [0, 2]
+        assert fleet.held()
+        assert state(at) is ReplayState.DONE
+
+
+@in_virtual_time
+async def test_a_cancelled_replay_leaves_the_key_held_and_the_next_goes_on_where_it_stood() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.adapter.takes_s = 1.0
+        at.source.assign()
+        at.source.produce(*(b"k" for _ in range(20)))
+        await asyncio.sleep(30.0)
+        fleet.poison = ()
+        await fleet.replay()
+        await asyncio.sleep(5.0)
+        assert at.pipeline.replays is not None
+        task = at.pipeline.replays.book.tasks["r1"]
+        fleet.topic.put(task.key, {**task.document(), "state": "cancelled"})
+        at.pipeline.replays.wake()
+        at.source.produce(b"k")
+        await asyncio.sleep(10.0)
+        assert fleet.held()
+        reached = fleet.of(b"k")[-1]
+        assert 2 < reached < 15
+        await fleet.replay("r2")
+        await asyncio.sleep(60.0)
+        assert fleet.of(b"k") == [0, 1, 2, *range(2, 21)]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_the_next_owner_goes_on_with_a_replay_of_a_held_key() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as first:
+        first.adapter.takes_s = 1.0
+        first.source.assign()
+        first.source.produce(*(b"k" for _ in range(20)))
+        await asyncio.sleep(30.0)
+        fleet.poison = ()
+        await fleet.replay(filter=DeadLetterFilter(dispositions=frozenset({Disposition.REJECTED})))
+        await asyncio.sleep(6.5)
+    async with fleet.daemon(commit=first) as at:
+        at.adapter.takes_s = 1.0
+        at.source.assign(epoch=2)
+        await asyncio.sleep(60.0)
+        came = fleet.of(b"k")[3:]
+        assert came == sorted(came)
+        assert set(came) == set(range(2, 20))
+        assert len(came) <= 18 + 1  # what was out when the first one left
+        assert not fleet.held()
+        assert state(at) is ReplayState.DONE
+
+
+@in_virtual_time
+async def test_a_key_beyond_the_bound_waits_until_there_is_room() -> None:
+    fleet = Fleet()
+    fleet.poison = {0, 1}
+    async with fleet.daemon(keys_max=1) as at:
+        at.source.produce(b"a", b"b", b"a", b"b", *OTHERS)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        assert at.committed() == 1
+        assert {key for key, _ in fleet.accepted} == set(OTHERS)
+        (partition,) = at.pipeline.statistics().partitions
+        assert partition.state == "held-keys-full"
+        assert partition.held_keys == 1
+        fleet.poison = ()
+        await fleet.replay(filter=DeadLetterFilter(key=b"a"))
+        await asyncio.sleep(20.0)
+        assert not fleet.held(b"a")
+        assert fleet.held(b"b")
+        assert fleet.of(b"a") == [0, 0, 2]
+        assert fleet.of(b"b") == [1]
+        assert at.committed() == 4 + len(OTHERS)
+
+
+@in_virtual_time
+async def test_what_a_former_owner_writes_late_is_written_over() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        fleet.topic.put(fleet.entity(), None)
+        fleet.topic.put(fleet.entity(b"z"), {"epoch": 0, "offset": 1, "number": 0, "letter": 0})
+        at.source.produce(b"k", b"z")
+        await asyncio.sleep(5.0)
+        assert fleet.held()
+        assert not fleet.held(b"z")
+        assert fleet.letters()[-1] == (6, "held", 0)
+        assert fleet.of(b"z") == [7]
+
+
+@in_virtual_time
+async def test_an_operator_who_skips_holds_nothing() -> None:
+    fleet = Fleet()
+    fleet.poison = ()
+    async with fleet.daemon() as at:
+        at.adapter.answer = lambda _: None
+        at.source.produce(b"k", b"k")
+        at.source.assign()
+        await asyncio.sleep(1.0)
+        skipped = asyncio.create_task(at.pipeline.skip("orders", 0, 1, "wrong"))
+        await asyncio.sleep(1.0)
+        assert skipped.done()
+        assert fleet.letters() == [(1, "skipped", 0)]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_records_without_a_key_are_never_held() -> None:
+    fleet = Fleet()
+    fleet.poison = {0}
+    async with fleet.daemon() as at:
+        at.source.produce(None, None)
+        at.source.assign()
+        await asyncio.sleep(2.0)
+        assert sorted(offset for _, offset in fleet.seen) == [0, 1]
+        assert at.pipeline.statistics().held_keys == 0
+        assert at.committed() == 2
+
+
+@in_virtual_time
+async def test_a_paused_held_key_waits_and_is_let_go_once_it_is_resumed() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        fleet.poison = ()
+        nobody = Provenance("", "", 0, "", "")
+        at.pipeline.controls.set_pauses(
+            [Pause(scope=Scope("billing", key=b"k"), until_ms=None, revision=1, provenance=nobody)]
+        )
+        at.source.produce(b"k")
+        await fleet.replay()
+        await asyncio.sleep(30.0)
+        assert fleet.of(b"k") == [0, 2]
+        at.pipeline.controls.set_pauses([])
+        await asyncio.sleep(30.0)
+        assert fleet.of(b"k") == [0, 2, 2, 3, 5, 6]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_a_silent_broker_delays_a_replay_of_a_held_key_and_nothing_else() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        fleet.poison = ()
+        await fleet.replay()
+        fleet.log.error = KafkaUnavailable("down")
+        await asyncio.sleep(5.0)
+        fleet.log.error = None
+        await asyncio.sleep(10.0)
+        assert fleet.of(b"k") == [0, 2, 2, 3, 5]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_expired_dead_letters_of_a_held_key_are_counted_and_the_rest_comes() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        fleet.poison = ()
+        fleet.log.starts[0] = 1
+        await fleet.replay()
+        await asyncio.sleep(10.0)
+        assert fleet.of(b"k") == [0, 2, 3, 5]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_more_letters_than_a_round_looks_up_come_in_order_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that failed again stands last in the topic, and is the first of the key."""
+    monkeypatch.setattr(held_replay, "LETTERS_MAX", 7)
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.assign()
+        at.source.produce(*(b"k" for _ in range(30)))
+        await asyncio.sleep(5.0)
+        fleet.poison = {15}
+        await fleet.replay()
+        await asyncio.sleep(10.0)
+        assert fleet.of(b"k") == [0, 1, 2, *range(2, 16)]
+        assert fleet.letters()[-1] == (15, "rejected", 1)
+        fleet.poison = ()
+        await fleet.replay("r2")
+        await asyncio.sleep(10.0)
+        assert fleet.of(b"k") == [0, 1, 2, *range(2, 16), *range(15, 30)]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_many_held_keys_are_replayed_side_by_side() -> None:
+    fleet = Fleet()
+    keys = [b"%d" % number for number in range(50)]
+    fleet.poison = set(range(50))
+    async with fleet.daemon() as at:
+        at.source.assign()
+        at.source.produce(*keys, *keys, *keys)
+        await asyncio.sleep(5.0)
+        assert at.pipeline.statistics().held_keys == 50
+        fleet.poison = {7}
+        at.adapter.takes_s = 1.0
+        await fleet.replay()
+        await asyncio.sleep(30.0)
+        assert at.pipeline.statistics().held_keys == 1
+        assert fleet.held(b"7")
+        assert all(fleet.of(key) == [n, n, n + 50, n + 100] for n, key in enumerate(keys) if n != 7)
+        assert fleet.of(b"7") == [7, 7]
+
+
+@in_virtual_time
+async def test_a_key_is_let_go_when_the_control_topic_is_there_again() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        fleet.poison = ()
+        await fleet.replay()
+        fleet.topic.down = True
+        await asyncio.sleep(5.0)
+        at.source.produce(b"k")
+        await asyncio.sleep(10.0)
+        assert fleet.of(b"k")[-1] == 5
+        fleet.topic.down = False
+        await asyncio.sleep(10.0)
+        assert fleet.of(b"k") == [0, 2, 2, 3, 5, 6]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_the_lane_of_a_held_key_says_so() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        at.pipeline.writer.stop()
+        at.source.produce(b"k", b"k")
+        await asyncio.sleep(1.0)
+        seen = [view async for views in lanes_of(at.pipeline, Wanted(), 0.0) for view in views]
+        assert [(view.state, view.records) for view in seen] == [(LaneState.HELD, 2)]
