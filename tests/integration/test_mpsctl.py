@@ -1,5 +1,7 @@
 """mpsctl as an operator has it, a process of its own, before real daemons on a real Kafka."""
 
+import asyncio
+
 import pytest
 
 from tests.integration.world import Answer, Message, World, keyed, until
@@ -73,6 +75,26 @@ async def test_a_name_that_is_not_there_is_answered_with_the_nearest(world: Worl
     ran = await mpsctl(daemon, "pause", "order", "--reason", "x")
     assert ran.code == 1
     assert 'did you mean "orders"?' in ran.err
+
+
+async def test_two_who_pause_and_resume_at_once_are_both_told_and_all_daemons_agree(world: World) -> None:
+    topic = await world.create_topic(2)
+    first = await world.start_daemon(world.subscription(topic))
+    second = await world.start_daemon(world.subscription(topic))
+    ran = await asyncio.gather(
+        mpsctl(first, "pause", "orders", "--reason", "ticket 1"),
+        mpsctl(second, "resume", "orders", "--reason", "ticket 2"),
+        mpsctl(second, "pause", "orders", "--reason", "ticket 3", "--for", "1h"),
+    )
+    assert [each.code for each in ran] == [0, 0, 0], ran
+    (one,), (other,) = [(await seen(each, "status", "orders"))["subscriptions"] for each in (first, second)]
+    assert one["pauses"] == other["pauses"]
+    assert len(one["pauses"]) <= 1
+    assert (await mpsctl(first, "resume", "orders")).code == 0
+    assert "nothing to resume" in (await mpsctl(second, "resume", "orders")).out
+    await world.produce(topic, [keyed(number, 20) for number in range(40)])
+    await world.settled(topic)
+    await world.judge(topic)
 
 
 async def test_a_reset_is_said_first_and_then_takes_a_running_fleet_back(world: World) -> None:

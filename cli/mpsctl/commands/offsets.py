@@ -77,10 +77,9 @@ def _request(subscription: str, to: str) -> "pb.ResetRequest":
             try:
                 request.time.FromDatetime(parse.moment(to))
             except typer.BadParameter as error:
-                if "future" in error.message or "long ago" in error.message:
-                    raise
-                raise typer.BadParameter(
-                    f"{to!r} is neither earliest, latest, a time (2h, 2026-11-22T14:00:00Z) nor offsets (orders/3@1842)",
-                    param_hint="--to",
-                ) from None
+                known = "future" in error.message or "long ago" in error.message
+                said = (
+                    f"{to!r} is neither earliest, latest, a time (2h, 2026-11-22T14:00:00Z) nor offsets (orders/3@1842)"
+                )
+                raise typer.BadParameter(error.message if known else said, param_hint="--to") from None
     return request

@@ -30,17 +30,17 @@ def summary_page(summary: Summary) -> Page:
 def groups_table(groups: tuple[Group, ...], now: datetime) -> Table:
     table = Table(
         Column("records", right=True),
-        Column("what", flexible=True),
         Column("first", right=True),
         Column("last", right=True),
+        Column("such as", flexible=True),
     )
     for group in groups:
         table.add(
             Piece(count(group.records), Style.STRONG),
-            printable(group.name),
             clock(group.first_at, now),
             clock(group.last_at, now),
-            notes=[Piece(f"such as {record(group.sample.source)}{_replayed(group)}", Style.DIM)],
+            record(group.sample.source),
+            notes=[Piece(printable(group.name) + _replayed(group))],
         )
     return table
 

@@ -9,7 +9,7 @@ UNKNOWN = Piece("?", Style.BAD)
 
 
 def history_page(history: History) -> Page:
-    """Newest first, what was changed under each line."""
+    """Newest first; why, and what was changed, under each line."""
     page, now = Page(), utc_now()
     if not history.entries:
         return page.say(Piece("Nothing was changed in that time.", Style.DIM))
@@ -18,7 +18,6 @@ def history_page(history: History) -> Page:
         Column("who", flexible=True),
         Column("what"),
         Column("subscription", flexible=True),
-        Column("reason", flexible=True),
     )
     for entry in history.entries:
         table.add(
@@ -26,8 +25,10 @@ def history_page(history: History) -> Page:
             Piece(printable(entry.provenance.who or NONE), Style.STRONG),
             entry.method,
             printable(entry.subscription or NONE),
-            printable(entry.provenance.reason or NONE),
-            notes=[Piece(printable(entry.description), Style.DIM)] if entry.description else [],
+            notes=[
+                *([Piece(printable(entry.provenance.reason))] if entry.provenance.reason else []),
+                *([Piece(printable(entry.description), Style.DIM)] if entry.description else []),
+            ],
         )
     page.table(table)
     if history.more:

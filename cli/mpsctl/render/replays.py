@@ -25,7 +25,7 @@ def preview_page(preview: Preview) -> Page:
     page.say(Piece("of           ", Style.TITLE), filter_text(preview.plan, now))
     page.say(Piece("to           ", Style.TITLE), *target_pieces(preview.plan))
     if preview.matched_records:
-        largest = f"{count(preview.keys)}, of the most frequent {records(preview.largest_key_records)}"
+        largest = f"{count(preview.keys)}, at most {records(preview.largest_key_records)} of one"
         page.say(Piece("keys         ", Style.TITLE), largest)
     page.say(
         Piece("rate         ", Style.TITLE),
@@ -76,6 +76,10 @@ def _rate(plan: Plan) -> str:
     return rate(plan.rate_max_per_s) if plan.rate_max_per_s else "no limit"
 
 
+def _limit(plan: Plan) -> str:
+    return f"limit {rate(plan.rate_max_per_s)}" if plan.rate_max_per_s else "no limit"
+
+
 def replay_page(replay: Replay) -> Page:
     """One, with its progress."""
     page, now = Page(), utc_now()
@@ -87,7 +91,7 @@ def replay_page(replay: Replay) -> Page:
     page.say(Piece("to           ", Style.TITLE), *target_pieces(replay.plan))
     page.say(Piece("progress     ", Style.TITLE), progress_text(replay))
     left = f", {span(replay.left_s)} left" if replay.left_s is not None else ""
-    page.say(Piece("rate         ", Style.TITLE), f"{rate(replay.sent_per_s)} now, limit {_rate(replay.plan)}{left}")
+    page.say(Piece("rate         ", Style.TITLE), f"{rate(replay.sent_per_s)} now, {_limit(replay.plan)}{left}")
     if replay.left_records:
         page.say(Piece("to look at   ", Style.TITLE), f"{records(replay.left_records)} of the dead-letter topic")
     if replay.expired_records:

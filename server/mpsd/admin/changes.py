@@ -45,7 +45,10 @@ class Changes:
         scope = scope_of(request.selection)
         pipeline_of(self._daemon.pipelines, scope.subscription, "selection.subscription")
         said = f"resume of {in_words(scope)}"
-        return await self._paused(scope, None, request.change, "Resume", said, metadata, left_s)
+        changed = await self._paused(scope, None, request.change, "Resume", said, metadata, left_s)
+        if changed.unchanged:  # a topic that is subscribed no more may be paused yet
+            await self._check(scope)
+        return changed
 
     async def limit(self, request: pb.LimitRequest, metadata: Metadata, left_s: float | None) -> pb.Changed:
         """The same."""

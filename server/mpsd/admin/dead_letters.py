@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.daemon import DeadLetterReader, Steerable
 from mpsd.admin.fleet import MARGIN
-from mpsd.admin.letters import filter_of, is_replayed, letter_of
+from mpsd.admin.letters import filter_of, is_replayed, letter_of, place_of
 from mpsd.admin.page_tokens import page_size, page_token, parse_token
 from mpsd.admin.refusals import InvalidArgument, NotFound
 from mpsd.admin.times import timestamp
-from mpsd.admin.validation import pipeline_of
+from mpsd.admin.validation import check_topic, pipeline_of
 from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord, parse
 from mpsd.core.replay_book import ReplayBook
 from mpsd.pipeline.pipeline import Pipeline
@@ -38,6 +38,8 @@ async def list_dead_letters(daemon: Steerable, request: pb.ListDeadLettersReques
     wanted, size = filter_of(request.filter), page_size(request.page_size)
     async with daemon.dead_letters(name) as reader:
         letters, token = await DeadLetters(reader, name).page(wanted, size, request.page_token)
+    if not letters and not token and not request.page_token:
+        await _check_place(daemon, name, wanted)
     return pb.ListDeadLettersResponse(dead_letters=[letter_of(each, book) for each in letters], next_page_token=token)
 
 
@@ -58,7 +60,16 @@ async def summarize_dead_letters(
     bound_s = SUMMARY_S_MAX if left_s is None else min(SUMMARY_S_MAX, left_s * (1 - MARGIN))
     async with daemon.dead_letters(name) as reader:
         letters = DeadLetters(reader, name).every(wanted)
-        return await summarize(letters, _book(pipeline), request.grouping, request.groups_max or GROUPS_MAX, bound_s)
+        answer = await summarize(letters, _book(pipeline), request.grouping, request.groups_max or GROUPS_MAX, bound_s)
+    if not answer.groups and not answer.incomplete:
+        await _check_place(daemon, name, wanted)
+    return answer
+
+
+async def _check_place(daemon: Steerable, name: str, wanted: DeadLetterFilter) -> None:
+    """Whether it is no wonder that nothing matches: a topic that is subscribed no more may have dead letters yet."""
+    if wanted.topic:
+        check_topic(place_of(name, wanted), await daemon.partitions(name))
 
 
 async def get_dead_letter(daemon: Steerable, request: pb.GetDeadLetterRequest) -> pb.GetDeadLetterResponse:
@@ -254,7 +265,7 @@ def whole(letter: DeadLetterRecord, book: ReplayBook | None, *, values: bool) ->
 
 
 def _by_reason(letter: DeadLetterRecord) -> str:
-    status = f" {letter.status}" if letter.status is not None else ""
+    status = f" {letter.status}" if letter.status is not None and str(letter.status) not in letter.reason else ""
     return f"{_by_disposition(letter)}{status}: {letter.reason}"
 
 

@@ -4,6 +4,7 @@ from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.refusals import InvalidArgument
 from mpsd.admin.times import milliseconds, timestamp
 from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord
+from mpsd.core.pauses import Scope
 from mpsd.core.replay_book import ReplayBook
 from mpsd.core.retry import Disposition
 
@@ -44,6 +45,11 @@ def filter_of(given: pb.DeadLetterFilter, path: str = "filter") -> DeadLetterFil
         partition=partition,
         key=given.key if given.HasField("key") else None,
     )
+
+
+def place_of(subscription: str, wanted: DeadLetterFilter) -> Scope:
+    """The part of a subscription that the filter names, for `check_topic`."""
+    return Scope(subscription, wanted.topic or None, wanted.partition, None)
 
 
 def wire_filter(wanted: DeadLetterFilter) -> pb.DeadLetterFilter:

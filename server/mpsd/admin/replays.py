@@ -11,11 +11,11 @@ from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.changes import Changes, Metadata
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import MARGIN
-from mpsd.admin.letters import filter_of, letter_of, wire_filter
+from mpsd.admin.letters import filter_of, letter_of, place_of, wire_filter
 from mpsd.admin.page_tokens import page_size, page_token, parse_token
 from mpsd.admin.refusals import InvalidArgument, unknown
 from mpsd.admin.times import duration, timestamp
-from mpsd.admin.validation import RATE_MAX, RATE_MIN, check_change, optional_subscription, pipeline_of
+from mpsd.admin.validation import RATE_MAX, RATE_MIN, check_change, check_topic, optional_subscription, pipeline_of
 from mpsd.core.record import LogBounds
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget, ReplayTask
 from mpsd.errors import ControlOff, ReplayRefused, RevisionConflict
@@ -46,6 +46,7 @@ async def preview(
 ) -> pb.PreviewReplayResponse:
     """Raises InvalidArgument, NotFound, and what cannot be read."""
     plan, replays = plan_of(request.plan), _replays(daemon, request.plan.subscription)
+    await _check_place(daemon, request.plan.subscription, plan)
     bounds = await replays.rules.log.bounds()
     seen = await _survey(replays, request.plan.subscription, plan, bounds, left_s)
     matched = min(seen.matched, plan.records_max) if plan.records_max else seen.matched
@@ -85,6 +86,7 @@ async def start(
     if (known := replays.book.tasks.get(task_id)) is not None:
         changed = await changes.confirm(group, known.revision, metadata, left_s)
         return pb.StartReplayResponse(replay=_wire(replays, known), changed=changed)
+    await _check_place(daemon, name, plan)
     await _make_room(replays)
     bounds = await replays.rules.log.bounds()
     if plan.records_max:
@@ -108,6 +110,12 @@ async def start(
     left_s = None if left_s is None else left_s - (time.monotonic() - begin_s)
     changed = await changes.write(task.key, task.document(), request.change, "StartReplay", said, metadata, left_s)
     return pb.StartReplayResponse(replay=_wire(replays, replays.book.tasks.get(task_id, task)), changed=changed)
+
+
+async def _check_place(daemon: Steerable, name: str, plan: ReplayPlan) -> None:
+    """Only owners of source partitions replay: what nobody reads, nobody replays."""
+    if plan.filter.topic:
+        check_topic(place_of(name, plan.filter), await daemon.partitions(name))
 
 
 async def control(

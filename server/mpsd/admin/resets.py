@@ -71,6 +71,8 @@ def _time_of(request: pb.ResetRequest) -> datetime:
         at = request.time.ToDatetime(tzinfo=UTC)
     except ValueError as error:
         raise InvalidArgument("time", str(error)) from error
+    if at.timestamp() < 0:
+        raise InvalidArgument("time", f"{at.isoformat()} is before 1970, and no record is that old; earliest is meant?")
     if at > datetime.now(UTC):
         raise InvalidArgument(
             "time", f"{at.isoformat()} is in the future; use LOG_EDGE_LATEST to leave out all there is"

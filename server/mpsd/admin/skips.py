@@ -14,9 +14,10 @@ from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.access import CALLER, CALLER_KEY
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import Fleet
-from mpsd.admin.validation import check_change, pipeline_of
+from mpsd.admin.validation import check_change, check_topic, pipeline_of
 from mpsd.core.audit import AuditEntry
 from mpsd.core.control import Provenance
+from mpsd.core.pauses import Scope
 from mpsd.core.record import TopicPartition
 from mpsd.core.skips import entity_key, is_of, letter_of
 from mpsd.errors import ControlOff, ControlUnavailable, RecordNotHere, RequestIdReused
@@ -140,6 +141,8 @@ class Skips:
         why = [said for _, said in answers.given if isinstance(said, str)]
         why += [f"{each.address}: {each.problem}" for each in answers.silent]
         record = request.record
+        place = Scope(request.subscription, record.topic, record.partition, None)
+        check_topic(place, await self._daemon.partitions(request.subscription))
         where = f"{record.topic}/{record.partition}@{record.offset}"
         raise RecordNotHere("; ".join(why) or f"{where} is of a partition that no instance has now: ask again")
 

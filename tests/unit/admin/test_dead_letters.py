@@ -68,6 +68,40 @@ async def test_only_those_that_match_are_listed_and_counted() -> None:
         assert not counted.incomplete
 
 
+@pytest.mark.parametrize(("topic", "partition"), [("order", None), ("orders", 4)])
+async def test_a_place_that_is_not_there_is_not_just_without_dead_letters(topic: str, partition: int | None) -> None:
+    place = pb.DeadLetterFilter(topic=topic, partition=partition)
+    replayed = replaying(FakeDeadLetterLog(), FakeRepublisher(), FakeControlTopic())
+    async with served(replaying=replayed) as (one,):
+        plan = pb.ReplayPlan(subscription="billing", filter=place)
+        for call in (
+            one.stub.ListDeadLetters(pb.ListDeadLettersRequest(subscription="billing", filter=place)),
+            one.stub.SummarizeDeadLetters(pb.SummarizeDeadLettersRequest(subscription="billing", filter=place)),
+            one.stub.PreviewReplay(pb.PreviewReplayRequest(plan=plan)),
+            one.stub.StartReplay(pb.StartReplayRequest(change=change(), plan=plan)),
+            one.stub.Skip(
+                pb.SkipRequest(
+                    change=change(),
+                    subscription="billing",
+                    record=pb.RecordRef(topic=topic, partition=partition or 0),
+                )
+            ),
+        ):
+            code, words, _, _ = await refused(call)
+            assert (code, "orders" in words) == (grpc.StatusCode.NOT_FOUND, True)
+        assert not one.daemon.control.shared.changes
+
+
+async def test_dead_letters_of_a_topic_that_is_subscribed_no_more_are_listed() -> None:
+    async with served() as (one,):
+        left = written(1)
+        left.headers = [(name, b"former" if name == "__dlq.errors.topic" else value) for name, value in left.headers]
+        one.daemon.letters = [left]
+        of_it = pb.DeadLetterFilter(topic="former")
+        listed = await one.stub.ListDeadLetters(pb.ListDeadLettersRequest(subscription="billing", filter=of_it))
+        assert [each.source.topic for each in listed.dead_letters] == ["former"]
+
+
 async def test_the_newest_copy_is_shown_and_what_is_not_there_is_said() -> None:
     async with served() as (one,):
         one.daemon.letters = [written(3), replace(written(3), offset=9, timestamp=2_000_000)]

@@ -50,6 +50,7 @@ async def test_a_reset_is_written_for_the_owners_under_an_id_of_its_request() ->
         ({"edge": pb.LOG_EDGE_UNSPECIFIED}, "edge"),
         ({"time": Timestamp(seconds=int(time.time()) + 3600)}, "time"),
         ({"time": Timestamp(seconds=1 << 60)}, "time"),
+        ({"time": Timestamp(seconds=-1)}, "time"),
         ({"offsets": pb.Offsets()}, "offsets.offsets"),
         ({"offsets": pb.Offsets(offsets=[at(1), at(-1, partition=1)])}, "offsets.offsets[1].offset"),
         ({"offsets": pb.Offsets(offsets=[at(1), at(2)])}, "offsets.offsets[1]"),

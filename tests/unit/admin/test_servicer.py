@@ -152,6 +152,8 @@ async def test_a_topic_or_partition_that_is_not_there(topic: str, partition: int
         code, words, _, _ = await refused(one.stub.Pause(pb.PauseRequest(change=change(), selection=selection)))
         assert code == grpc.StatusCode.NOT_FOUND
         assert "orders" in words
+        code, _, _, _ = await refused(one.stub.Resume(pb.ResumeRequest(change=change(), selection=selection)))
+        assert code == grpc.StatusCode.NOT_FOUND
         assert not one.daemon.control.shared.changes
 
 

@@ -325,6 +325,10 @@ def test_what_makes_no_sense_is_told_without_asking_anybody(words: str, troubled
     assert troubled.asked == []
 
 
+def test_a_time_in_the_future_is_told_by_its_option(mpsctl: Run) -> None:
+    assert "Invalid value for --to: 2999-01-01 lies in the future" in mpsctl("reset", "b", "--to", "2999-01-01").err
+
+
 def test_a_token_is_sent_from_its_file_and_never_in_the_open(
     troubled: Daemon, mpsctl: Run, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
