@@ -1,16 +1,16 @@
 """Dead letters as the wire says them: listed from the newest back, counted, or one with everything it has."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.daemon import DeadLetterReader, Steerable
+from mpsd.admin.dead_letter_groups import GROUPINGS, summarize
 from mpsd.admin.fleet import MARGIN
-from mpsd.admin.letters import filter_of, is_replayed, letter_of, place_of
+from mpsd.admin.letters import filter_of, letter_of, place_of
 from mpsd.admin.page_tokens import page_size, page_token, parse_token
 from mpsd.admin.refusals import InvalidArgument, NotFound
-from mpsd.admin.times import timestamp
 from mpsd.admin.validation import check_topic, pipeline_of
 from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord, parse
 from mpsd.core.replay_book import ReplayBook
@@ -20,9 +20,7 @@ WINDOW_RECORDS = 500
 """Read at a time; a list goes back from the end in such steps."""
 WINDOWS_PER_PAGE_MAX = 40
 """A page of a filter that seldom matches may be short, so that nobody waits for the whole topic to be read."""
-GROUPS_KEPT_MAX = 10_000
-"""While counting; the dead letters of further groups are counted together."""
-KEY_BYTES_SHOWN_MAX = HEADER_BYTES_SHOWN_MAX = 1_024
+HEADER_BYTES_SHOWN_MAX = 1_024
 VALUE_BYTES_SHOWN_MAX = 65_536
 _KIND = "dead letters"
 
@@ -189,68 +187,6 @@ class DeadLetters:
         return letter.subscription in {"", self._subscription} and wanted.matches(letter)
 
 
-@dataclass(slots=True)
-class Group:
-    """Dead letters that have something in common."""
-
-    sample: DeadLetterRecord
-    first_ms: int
-    last_ms: int
-    records: int = 0
-    replayed: int = 0
-
-
-async def summarize(
-    letters: AsyncIterator[DeadLetterRecord],
-    book: ReplayBook | None,
-    grouping: pb.DeadLetterGrouping.ValueType,
-    groups_max: int,
-    left_s: float,
-) -> pb.SummarizeDeadLettersResponse:
-    """Count until all are read, or the time is over.
-
-    Args:
-        groups_max: that are listed, 1 or more.
-    """
-    groups: dict[str, Group] = {}
-    other, is_complete = 0, False
-    name_of = GROUPINGS[grouping]
-    try:
-        async with asyncio.timeout(left_s):
-            async for letter in letters:
-                name = name_of(letter)
-                at_ms = letter.dead_lettered_at_ms
-                if name not in groups:
-                    if len(groups) == GROUPS_KEPT_MAX:
-                        other += 1
-                        continue
-                    groups[name] = Group(letter, at_ms, at_ms)
-                group = groups[name]
-                group.records += 1
-                group.replayed += is_replayed(letter, book)
-                group.first_ms, group.last_ms = min(group.first_ms, at_ms), max(group.last_ms, at_ms)
-            is_complete = True
-    except TimeoutError:
-        pass
-    frequent = sorted(groups.items(), key=lambda each: (-each[1].records, each[0]))
-    other += sum(group.records for _, group in frequent[groups_max:])
-    return pb.SummarizeDeadLettersResponse(
-        groups=[
-            pb.DeadLetterGroup(
-                name=name,
-                records=group.records,
-                first_at=timestamp(group.first_ms),
-                last_at=timestamp(group.last_ms),
-                sample=letter_of(group.sample, book),
-                replayed_records=group.replayed,
-            )
-            for name, group in frequent[:groups_max]
-        ],
-        other_records=other,
-        incomplete=not is_complete,
-    )
-
-
 def whole(letter: DeadLetterRecord, book: ReplayBook | None, *, values: bool) -> pb.GetDeadLetterResponse:
     """With everything it has."""
     return pb.GetDeadLetterResponse(
@@ -263,28 +199,6 @@ def whole(letter: DeadLetterRecord, book: ReplayBook | None, *, values: bool) ->
         value=letter.value[:VALUE_BYTES_SHOWN_MAX] if values and letter.value is not None else None,
     )
 
-
-def _by_reason(letter: DeadLetterRecord) -> str:
-    status = f" {letter.status}" if letter.status is not None and str(letter.status) not in letter.reason else ""
-    return f"{_by_disposition(letter)}{status}: {letter.reason}"
-
-
-def _by_disposition(letter: DeadLetterRecord) -> str:
-    return letter.disposition.value if letter.disposition is not None else "unknown"
-
-
-def _by_key(letter: DeadLetterRecord) -> str:
-    return "no key" if letter.key is None else repr(letter.key[:KEY_BYTES_SHOWN_MAX])[2:-1] or "empty key"
-
-
-GROUPINGS: dict[int, Callable[[DeadLetterRecord], str]] = {
-    pb.DEAD_LETTER_GROUPING_UNSPECIFIED: _by_reason,
-    pb.DEAD_LETTER_GROUPING_REASON: _by_reason,
-    pb.DEAD_LETTER_GROUPING_DISPOSITION: _by_disposition,
-    pb.DEAD_LETTER_GROUPING_STATUS: lambda letter: "none" if letter.status is None else str(letter.status),
-    pb.DEAD_LETTER_GROUPING_PARTITION: lambda letter: str(letter.source),
-    pb.DEAD_LETTER_GROUPING_KEY: _by_key,
-}
 
 _FIRST: dict[int, int] = {}
 
