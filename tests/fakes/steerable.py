@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from grpc import aio
@@ -289,15 +289,17 @@ async def served(
         yield made
 
 
-@asynccontextmanager
-async def _piped(
+def _piped(
     control: FakeControl, letters: FakeDeadLetterLog | None, replaying: Replaying | None
-) -> AsyncIterator[Piped]:
-    """A pipeline that is steered by its control state, if that is a real one."""
-    if not isinstance(control, FollowingControl):
-        async with piped(replaying=replaying) as pipe:
-            yield pipe
-        return
+) -> AbstractAsyncContextManager[Piped]:
+    if isinstance(control, FollowingControl):
+        return following_pipe(control, letters)
+    return piped(replaying=replaying)
+
+
+@asynccontextmanager
+async def following_pipe(control: FollowingControl, letters: FakeDeadLetterLog | None = None) -> AsyncIterator[Piped]:
+    """A pipeline that is steered by the control topic."""
     asked = asked_of(control.plane)
     replaying = Replaying(
         topic="letters",

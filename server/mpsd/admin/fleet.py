@@ -14,6 +14,7 @@ from mps.admin.v1 import admin_pb2_grpc as pb_grpc
 from mpsd.admin.daemon import Steerable
 from mpsd.config import Admin
 from mpsd.listeners.grpc import MESSAGE_BYTES_MAX
+from mpsd.listeners.tls import check_authorities
 from mpsd.ports import Peer
 
 TIMEOUT_S_MAX = 10.0
@@ -52,10 +53,14 @@ def peer_credentials(admin: Admin) -> grpc.ChannelCredentials | None:
     """How others are called: encrypted if this instance is; None for plain text.
 
     All instances of a fleet are configured alike: where clients need a certificate, this one shows its own.
+
+    Raises:
+        ConfigError: a file does not work.
     """
     tls = admin.tls
     if tls is None and admin.peers_ca is None:
         return None
+    check_authorities("admin", admin.peers_ca)
     root = Path(admin.peers_ca).read_bytes() if admin.peers_ca else None
     shows = tls is not None and tls.client_ca is not None
     return grpc.ssl_channel_credentials(

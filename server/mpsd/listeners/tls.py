@@ -40,18 +40,25 @@ def peer_context(table: str, tls: ListenerTls, peers_ca: str | None) -> ssl.SSLC
     Raises:
         ConfigError: as `server_context`.
     """
-    context = ssl.create_default_context()
+    context = check_authorities(table, peers_ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        if peers_ca:
-            context = ssl.create_default_context(cafile=peers_ca)
-    except OSError as error:
-        raise _problem(f"{table}.peers_ca", f"{peers_ca}: {_reason(error)}") from error
     try:
         context.load_cert_chain(tls.cert, tls.key, password=_no_password)
     except OSError as error:
         raise _problem(f"{table}.tls", f"certificate {tls.cert} and key {tls.key}: {_reason(error)}") from error
     return context
+
+
+def check_authorities(table: str, peers_ca: str | None) -> ssl.SSLContext:
+    """Of other instances: a context that believes them.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no PEM.
+    """
+    try:
+        return ssl.create_default_context(cafile=peers_ca or None)
+    except OSError as error:
+        raise _problem(f"{table}.peers_ca", f"{peers_ca}: {_reason(error)}") from error
 
 
 def pem_files(table: str, tls: ListenerTls) -> tuple[bytes, bytes, bytes | None]:
