@@ -169,6 +169,7 @@ class FakeDaemon:
         self.peer = Peer("", "", "")
         self.group_peers: Sequence[Peer] = ()
         self.unstable = 0
+        self.assigned: list[tuple[Peer, list[TopicPartition]]] = []
         self.cluster_error: KafkaUnavailable | None = None
         self.findings: Sequence[Finding] = ()
         self.not_ready_for: list[str] = []
@@ -194,7 +195,9 @@ class FakeDaemon:
         if self.cluster_error is not None:
             raise self.cluster_error
         self.unstable -= 1
-        return Members(self.unstable < 0, self.group_peers if self.unstable < 0 else [Peer("", "", "")])
+        if self.unstable >= 0:
+            return Members(is_stable=False, peers=[Peer("", "", "")])
+        return Members(True, self.group_peers, self.assigned)
 
     @asynccontextmanager
     async def dead_letters(self, subscription: str) -> AsyncIterator[FakeLetters]:

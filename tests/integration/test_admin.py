@@ -97,11 +97,15 @@ async def test_a_frozen_instance_is_listed_as_not_answering(world: World) -> Non
         address = frozen.admin_address
         frozen.signal(signal.SIGSTOP)
         try:
-            status = (await stub(channel).GetStatus(pb.GetStatusRequest(), timeout=3)).status
+            status = (await stub(channel).GetStatus(pb.GetStatusRequest(partitions=True), timeout=5)).status
         finally:
             frozen.signal(signal.SIGCONT)
         silent = {instance.address: instance.problem for instance in status.instances if not instance.answered}
         assert silent.keys() == {address}
         assert "no answer within" in silent[address]
+        parts = status.subscriptions[0].partitions
+        assert [part.partition for part in parts] == list(range(len(parts)))
+        assert {part.instance for part in parts} == {one.admin_address, address}
+        assert all(part.HasField("flow") == (part.instance != address) for part in parts)
         findings = (await stub(channel).Diagnose(pb.DiagnoseRequest(), timeout=30)).findings
         assert {finding.instance for finding in findings} >= {one.admin_address}

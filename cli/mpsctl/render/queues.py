@@ -32,7 +32,7 @@ def queues_page(queues: Queues, *, values: bool) -> Page:
     if queues.more:
         page.say(Piece("There are more; see them with a larger --limit.", Style.DIM))
     blockers = _blockers(queues)
-    explained = [each for each in queues.partitions if each.flow.lag_records or each.state_reason]
+    explained = [each for each in queues.partitions if each.state_reason or (each.flow and each.flow.lag_records)]
     if explained:
         page.gap().say(Piece("WHY THE COMMITTED OFFSET STANDS WHERE IT STANDS", Style.TITLE))
         for partition in explained:
@@ -88,6 +88,8 @@ def _blockers(queues: Queues) -> dict[tuple[str, int], Lane]:
 
 def _why(partition: Partition, lane: Lane | None, now: datetime) -> list[Piece]:
     name = Piece(f"{partition.topic}/{partition.partition}", Style.STRONG)
+    if partition.flow is None:
+        return [name, Piece(f": {printable(partition.state_reason)}", Style.BAD)]
     stands = f" stands at {partition.next_offset}" if partition.next_offset is not None else " has no commit yet"
     behind = f", {records(partition.flow.lag_records)} before the log end"
     if lane is None:
@@ -104,7 +106,7 @@ def _why(partition: Partition, lane: Lane | None, now: datetime) -> list[Piece]:
 
 
 def _flowing(partition: Partition) -> str:
-    oldest: RecordRef | None = partition.flow.oldest
+    oldest: RecordRef | None = partition.flow.oldest if partition.flow else None
     return (
         f"{record(oldest)} is the oldest not finished"
         if oldest

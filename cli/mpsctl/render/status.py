@@ -111,15 +111,15 @@ def _partitions(of: Subscription) -> Table:
 
 
 def _partition_cells(of: Partition) -> list[Piece]:
-    flow: Flow = of.flow
+    flow: Flow | None = of.flow
     return [
         Piece(f"{of.topic}/{of.partition}"),
         STATES.get(of.state, UNKNOWN),
         Piece(NONE if of.next_offset is None else str(of.next_offset)),
         Piece(NONE if of.log_end is None else str(of.log_end)),
-        Piece(count(flow.lag_records)),
-        Piece(span(flow.lag_age_s)),
-        Piece(count(flow.pending_records)),
+        Piece(count(flow.lag_records) if flow else NONE),
+        Piece(span(flow.lag_age_s) if flow else NONE),
+        Piece(count(flow.pending_records) if flow else NONE),
         Piece(of.instance) if of.instance else Piece("nobody", Style.BAD),
     ]
 

@@ -54,19 +54,19 @@ class Partition:
     partition: int
     """Number."""
     instance: str
-    """The daemon that owns it; empty: nobody that answered."""
+    """The daemon that owns it, whether it answers or not."""
     epoch: int
     """The fencing number of this ownership."""
     state: DeliveryState
-    """What it does."""
+    """What it does; unknown if its daemon does not answer."""
     state_reason: str
     """Why, for people to read; empty when running."""
-    flow: Flow
-    """How much there is of everything."""
+    flow: Flow | None
+    """How much there is of everything; null: not known, as its daemon does not answer."""
     next_offset: int | None
-    """Committed offset: the next record to be settled; null: none yet."""
+    """Committed offset: the next record to be settled; null: none yet, or not known."""
     log_end: int | None
-    """The log's end, as last heard."""
+    """The log's end, as last heard; null: not known."""
 
     @classmethod
     def of(cls, message: pb.PartitionStatus) -> Self:
@@ -77,7 +77,7 @@ class Partition:
             epoch=message.epoch,
             state=word(pb.DeliveryState, message.state),
             state_reason=message.state_reason,
-            flow=Flow.of(message.flow),
+            flow=Flow.of(message.flow) if message.HasField("flow") else None,
             next_offset=None if message.next_offset < 0 else message.next_offset,
             log_end=None if message.log_end < 0 else message.log_end,
         )

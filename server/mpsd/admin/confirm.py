@@ -42,7 +42,7 @@ async def confirm(
         left_s = deadline_s - loop.time()
         try:
             async with asyncio.timeout(max(0.1, left_s)):
-                is_stable, peers = await daemon.members(group)
+                is_stable, peers, _ = await daemon.members(group)
             problem = "" if is_stable else "the group is rebalancing: who is in it is not known yet"
         except TimeoutError:
             problem = problem or "Kafka did not list the group's members in time"

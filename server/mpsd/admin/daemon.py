@@ -56,10 +56,12 @@ class Members(NamedTuple):
     Attributes:
         is_stable: no rebalance is under way; only then the members' addresses are known.
         peers: one each; one that has not said where it is, is nowhere.
+        assigned: what each of them was given in the last rebalance.
     """
 
     is_stable: bool
     peers: Sequence[Peer]
+    assigned: Sequence[tuple[Peer, Sequence[TopicPartition]]] = ()
 
 
 class ControlState(Protocol):

@@ -22,6 +22,7 @@ from mpsd.admin.dead_letters import get_dead_letter, list_dead_letters, summariz
 from mpsd.admin.fleet import Ask, Fleet
 from mpsd.admin.lanes import Lanes, next_page, place_after
 from mpsd.admin.merge import merge_lanes, merge_partitions, merge_status, sort_instances
+from mpsd.admin.owners import Owners, within
 from mpsd.admin.page_tokens import page_size
 from mpsd.admin.rates import Counts, Rates
 from mpsd.admin.refusals import PermissionDenied, TooManyWatchers, refuse
@@ -51,6 +52,7 @@ class AdminServicer(pb_grpc.AdminServicer):
         self._settings = settings
         self._changes = Changes(daemon, fleet, settings.confirm_timeout_s)
         self._skips = Skips(daemon, fleet)
+        self._owners = Owners(daemon)
         self._lanes = Lanes()
         self._ended = asyncio.Event()
         self._watchers = 0
@@ -180,6 +182,11 @@ class AdminServicer(pb_grpc.AdminServicer):
 
         given, silent = await self._others(request.scope, name, ask, context)
         own = status_of(self._daemon, self.rates, name, partitions=request.partitions)
+        if request.partitions:
+            pipelines = [each for each in self._daemon.pipelines if name in {"", each.settings.name}]
+            unheard = await self._owners.unheard(pipelines, silent, context.time_remaining())
+            for each in own.subscriptions:
+                each.partitions.extend(unheard.get(each.name, ()))
         answers = [own, *given]
         instances = [*(instance for answer in answers for instance in answer.instances), *silent]
         return pb.GetStatusResponse(status=merge_status(answers, instances))
@@ -203,11 +210,8 @@ class AdminServicer(pb_grpc.AdminServicer):
         wanted = Wanted(topic=scope.topic, partition=scope.partition, key=scope.key, blocked=request.blocked)
         own = await self._lanes.page(pipeline, wanted, size, after, values=request.values)
         status = status_of(self._daemon, self.rates, scope.subscription, partitions=True).subscriptions[0]
-        parts = [
-            part
-            for part in status.partitions
-            if scope.topic in {None, part.topic} and scope.partition in {None, part.partition}
-        ]
+        unheard = await self._owners.unheard([pipeline], silent, context.time_remaining())
+        parts = [part for part in (*status.partitions, *unheard.get(scope.subscription, ())) if within(scope, part)]
         lanes = merge_lanes([own, *(answer.lanes for answer in given)], size)
         instances = [instance_of(self._daemon), *(each for answer in given for each in answer.instances), *silent]
         return pb.InspectResponse(

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from aiokafka.errors import for_code
 
+from mpsd.core.record import TopicPartition
 from mpsd.kafka.assignor import peer_of
 from mpsd.kafka.connection import asking, start
 from mpsd.ports import NOWHERE, Peer
@@ -20,12 +21,12 @@ class Described(NamedTuple):
     """A group.
 
     Attributes:
-        state: as Kafka names it; only in `Stable` do members' own words come with them.
-        peers: one for each member.
+        state: as Kafka names it; only in `Stable` do members' own words, and what they were given, come with them.
+        members: where each is, and what it was given in the last rebalance.
     """
 
     state: str
-    peers: list[Peer]
+    members: list[tuple[Peer, list[TopicPartition]]]
 
 
 async def members(options: Mapping[str, Any], group: str) -> Described:
@@ -45,7 +46,8 @@ async def members(options: Mapping[str, Any], group: str) -> Described:
                     raise for_code(described["error_code"])(group)
     finally:
         await admin.close()
-    return Described(described["state"], [_peer(member["member_metadata"]) for member in described["members"]])
+    found = [(_peer(each["member_metadata"]), _assigned(each["member_assignment"])) for each in described["members"]]
+    return Described(described["state"], found)
 
 
 def _peer(metadata: bytes | None) -> Peer:
@@ -56,3 +58,14 @@ def _peer(metadata: bytes | None) -> Peer:
     except (ValueError, TypeError, IndexError) as error:  # the library's decoder has no error of its own
         del error
         return NOWHERE
+
+
+def _assigned(assignment: bytes | None) -> list[TopicPartition]:
+    if not assignment:
+        return []
+    try:
+        given = ConsumerProtocolMemberAssignment.decode(assignment).partitions()
+    except (ValueError, TypeError, IndexError) as error:  # as above
+        del error
+        return []
+    return [TopicPartition(each.topic, each.partition) for each in given]

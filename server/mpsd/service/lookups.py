@@ -28,8 +28,8 @@ class Lookups:
 
     async def members(self, group: str) -> Members:
         """See `admin.daemon.Steerable`."""
-        state, peers = await members(self._options, group)
-        return Members(state == STABLE, peers)
+        state, found = await members(self._options, group)
+        return Members(state == STABLE, [peer for peer, _ in found], found)
 
     async def moves(self, subscription: str, to: To) -> Mapping[TopicPartition, Move]:
         """See `admin.daemon.Steerable`."""

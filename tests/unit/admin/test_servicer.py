@@ -12,6 +12,7 @@ from grpc import aio
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.daemon import Finding
+from mpsd.core.record import TopicPartition
 from mpsd.errors import ControlUnavailable, KafkaUnavailable, RevisionConflict
 from mpsd.listeners.grpc_errors import DETAILS_KEY
 from mpsd.ports import Peer
@@ -82,6 +83,44 @@ async def test_who_does_not_answer_is_listed() -> None:
         silent = [each for each in answer.status.instances if not each.answered]
         assert len(answer.status.instances) == 3
         assert [(each.problem[:9], each.control_revision) for each in silent] == [("no answer", -1)]
+
+
+async def test_the_partitions_of_who_does_not_answer_are_listed_as_its_own() -> None:
+    async with served(2, peer_timeout_s=0.3, silent=1) as (one, other):
+        await hold(one, b"a")
+        await hold(other, b"a", partition=1)
+        peers = one.daemon.group_peers
+        deaf = peers[-1]
+        places = [[TopicPartition("orders", number)] for number in range(3)]
+        one.daemon.assigned = list(zip(peers, [*places[:2], [*places[2], TopicPartition("orders", 3)]], strict=True))
+        answer = await one.stub.GetStatus(pb.GetStatusRequest(partitions=True))
+        (said,) = answer.status.subscriptions
+        assert [(part.partition, part.instance) for part in said.partitions] == [
+            (0, one.address), (1, other.address), (2, deaf.admin), (3, deaf.admin),
+        ]  # fmt: skip
+        for part in said.partitions[2:]:
+            assert part.state == pb.DELIVERY_STATE_UNSPECIFIED
+            assert "does not answer: no answer within" in part.state_reason
+            assert not part.HasField("flow")
+            assert (part.next_offset, part.log_end) == (-1, -1)
+        assert all(part.HasField("flow") for part in said.partitions[:2])
+        inspected = await one.stub.Inspect(pb.InspectRequest(selection=billing(topic="orders", partition=3)))
+        assert [(part.partition, part.instance) for part in inspected.partitions] == [(3, deaf.admin)]
+        for each in (one, other):
+            each.pipe.adapter.crash()
+
+
+@pytest.mark.parametrize("unstable", [True, False])
+async def test_where_nobody_can_say_what_the_silent_one_has_it_is_said(unstable: bool) -> None:
+    async with served(1, peer_timeout_s=0.2, silent=1) as (one,):
+        if unstable:
+            one.daemon.unstable = 1
+        else:
+            one.daemon.cluster_error = KafkaUnavailable("Kafka is down")
+        answer = await one.stub.GetStatus(pb.GetStatusRequest(partitions=True))
+        (silent,) = (each for each in answer.status.instances if not each.answered)
+        assert "which partitions it has is not known" in silent.problem
+        assert ("rebalancing" if unstable else "Kafka is down") in silent.problem
 
 
 async def test_the_callers_deadline_is_kept() -> None:

@@ -60,6 +60,12 @@ def partition(**values: Any) -> pb.PartitionStatus:
     return pb.PartitionStatus(**{**given, **values})
 
 
+def unheard(why: str) -> pb.PartitionStatus:
+    return pb.PartitionStatus(
+        topic="orders", partition=5, instance="10.0.0.9:7070", state_reason=why, next_offset=-1, log_end=-1
+    )
+
+
 def status(
     *instances: pb.Instance, reason: str = "connection refused by http://invoices.example.com:8000/orders"
 ) -> pb.Status:

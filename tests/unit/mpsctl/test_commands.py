@@ -118,6 +118,20 @@ def test_a_daemon_that_does_not_answer_makes_it_partly(troubled: Daemon, mpsctl:
     assert "no answer within 3 s" in ran.out
 
 
+def test_partitions_of_a_daemon_that_does_not_answer_are_its_own_and_unknown(troubled: Daemon, mpsctl: Run) -> None:
+    why = "the daemon that has it does not answer: no answer within 3 s"
+    unheard = fleet.unheard(why)
+    status = fleet.status(fleet.instance(), fleet.instance("10.0.0.9:7070", answered=False))
+    status.subscriptions[0].partitions.append(unheard)
+    troubled.answers["GetStatus"] = pb.GetStatusResponse(status=status)
+    ran = mpsctl("status", "--partitions")
+    assert (ran.code, why in ran.out) == (3, True), ran
+    said = mpsctl("status", "--partitions", "--json").json["subscriptions"][0]["partitions"][-1]
+    assert (said["instance"], said["state"], said["flow"], said["log_end"]) == ("10.0.0.9:7070", "unknown", None, None)
+    troubled.answers["Inspect"] = pb.InspectResponse(partitions=[unheard], instances=[fleet.instance()])
+    assert f"orders/5: {why}" in mpsctl("inspect", "billing").out
+
+
 def test_a_change_that_is_not_confirmed_names_who_is_missing(troubled: Daemon, mpsctl: Run) -> None:
     behind, silent = fleet.instance("b:7070", revision=6), fleet.instance("c:7070", answered=False)
     changed = fleet.changed(fleet.instance("a:7070"), behind, silent, confirmed=False)
