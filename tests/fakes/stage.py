@@ -73,7 +73,7 @@ class Stage:
         self.buried: list[tuple[int, str]] = []
         self.bucket = TokenBucket(rate_per_s, clock.monotonic_s())
         self.writer = Writer(
-            "billing", self.pending, self.order, self.policy, self.adapter, self.source, self.bucket, self._bury, clock,
+            "billing", self.pending, self.order, self.policy, self.adapter, self.source, self.bucket, self.bury, clock,
             lambda: 1.0,
         )  # fmt: skip
         self._is_burying = is_burying
@@ -107,7 +107,7 @@ class Stage:
         """Until nothing of the partitions is unfinished."""
         await self.adapter.until(lambda: all(not queue.tracker.unfinished for queue in queues))
 
-    def _bury(self, queue: PartitionQueue, delivery: Delivery, verdict: Bury) -> None:
+    def bury(self, queue: PartitionQueue, delivery: Delivery, verdict: Bury) -> None:
         self.buried.append((delivery.record.offset, verdict.disposition.value))
         if self._is_burying:
             queue.burying -= 1
