@@ -13,7 +13,7 @@ beside its lane, what the lane still has goes its way, the rest is sent, and the
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeGuard
 
@@ -23,7 +23,6 @@ from mpsd.core.offset_set import OffsetSet
 from mpsd.core.record import LogBounds, Record
 from mpsd.core.replay import ReplayTask
 from mpsd.core.replay_progress import Counts
-from mpsd.core.retry import Disposition
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.pending_queue import PartitionQueue
 from mpsd.pipeline.replay_sender import ERROR_REST_S, LOOK_S, RECORDS_PER_FETCH_MAX, Means, ReplaySender
@@ -33,7 +32,7 @@ log = logging.getLogger("mpsd.replay")
 KEYS_AT_ONCE = 16
 """Keys of a partition that are replayed at a time, each with what one fetch brought of it."""
 LETTERS_MAX = 100_000
-"""Dead letters that are looked up in a round; about 20 MiB."""
+"""Dead letters of a partition that are sent in a round, in equal shares for its keys; twice as many are about 40 MiB."""
 FEW = 100
 """So many letters of a key, and the rest of them is sent while its records wait."""
 DRAIN_S = 5.0
@@ -52,16 +51,28 @@ class _Found:
     """What a round has found of a key.
 
     Attributes:
-        places: of what is not settled.
+        places: of what is not settled; the first of its partition, if there were too many.
         is_meant: the task means one of its letters, settled or not.
         trouble: why it cannot be replayed; empty if it can.
-        last_held: source offset of the last letter of those that were held.
+        is_cut: there were too many: another round brings more.
     """
 
     places: list[_Place] = field(default_factory=list)
     is_meant: bool = False
     trouble: str = ""
-    last_held: int = -1
+    is_cut: bool = False
+
+    def add(self, place: _Place, places_max: int) -> None:
+        """Keep it if it is among the first."""
+        self.places.append(place)
+        if len(self.places) >= 2 * places_max:
+            self.cut(places_max)
+
+    def cut(self, places_max: int) -> None:
+        """Bring them into order, and keep so many."""
+        self.places.sort()
+        self.is_cut |= len(self.places) > places_max
+        del self.places[places_max:]
 
 
 class HeldReplay:
@@ -69,7 +80,7 @@ class HeldReplay:
 
     Takes: dead letters of its source partition.
     Gives: their records to the lanes of the partition, one of a key at a time; keys to be released to HeldKeys.
-    Holds at most: the places of `LETTERS_MAX` letters, `KEYS_AT_ONCE` fetches.
+    Holds at most: the places of twice `LETTERS_MAX` letters, `KEYS_AT_ONCE` fetches.
     """
 
     def __init__(
@@ -120,25 +131,25 @@ class HeldReplay:
         begin = min((each.letter for key in keys if (each := self._queue.held[key]).number == self._number), default=0)
         begin, counted, is_first = max(bounds.start, min(begin, bounds.end)), dict.fromkeys(keys, 1 << 62), True
         while keys and not self._sender.is_ending:
-            last = await self._drained(keys & self._queue.aside.keys())
+            drained = await self._drained(keys & self._queue.aside.keys())
             end = (await self._bounds()).end
-            found, begin = await self._look_up(begin, end, keys)
+            found = await self._look_up(begin, end, keys)
             if is_first:
                 keys &= {key for key, each in found.items() if each.is_meant}
                 is_first = False
-            for key in keys & found.keys():
-                if found[key].trouble:
-                    self._stays_held(key, found[key].trouble)
-                    keys.discard(key)
-            keys -= await self._send_all(
-                {key: found.get(key, _Found()).places for key in keys}, last if begin >= end else ()
-            )
-            for key in keys - last:
-                count = len(found[key].places) if key in found else 0
-                if begin >= end and (count <= FEW or count > counted[key] // 2):
+            for key in [key for key in keys if key in found and found[key].trouble]:
+                self._stays_held(key, found[key].trouble)
+                keys.discard(key)
+            found = {key: found.get(key, _Found()) for key in keys}
+            keys -= await self._send_all({key: each.places for key, each in found.items()}, _whole(found) & drained)
+            keys &= self._queue.held.keys()
+            for key in keys & _whole(found) - drained:
+                count = len(found[key].places)
+                if count <= FEW or count > counted[key] // 2:
                     self._means.pending.set_aside(self._queue, key)
                 counted[key] = count
-            keys &= self._queue.held.keys()
+            if not any(each.is_cut for each in found.values()):
+                begin = end
 
     async def _bounds(self) -> LogBounds:
         bounds = (await self._means.log.bounds()).get(self._number)
@@ -156,33 +167,26 @@ class HeldReplay:
                 self._means.pending.take_in(self._queue, key)
         return {key for key in keys if key not in lanes}
 
-    async def _look_up(self, begin: int, end: int, keys: Collection[bytes]) -> tuple[dict[bytes, _Found], int]:
-        """What there is of these keys from `begin` on, and how far that is whole."""
+    async def _look_up(self, begin: int, end: int, keys: Collection[bytes]) -> dict[bytes, _Found]:
+        """What there is of these keys; where it is too much, what comes first in the order of their partition."""
         found: dict[bytes, _Found] = {}
-        offset, count, stop = begin, 0, end
+        offset, places_max = begin, max(1, LETTERS_MAX // len(keys))
         while offset < end and not self._sender.is_ending:
             part = await self._means.log.fetch(self._number, offset, RECORDS_PER_FETCH_MAX)
             for record in part.records:
                 if record.offset >= end or record.key is None or record.key not in keys:
                     continue
                 letter = parse(record)
-                if not self._is_ours(letter):
-                    continue
-                each = found.setdefault(record.key, _Found())
-                each.is_meant |= self._is_meant(letter)
-                if letter.offset in self._settled:
-                    continue
-                is_held = letter.disposition is Disposition.HELD
-                if stop < end and (is_held or letter.source_offset >= each.last_held):
-                    continue  # of a later round
-                each.trouble = each.trouble or self._trouble(letter)
-                each.places.append(_Place(letter.source_offset, letter.offset))
-                each.last_held = max(each.last_held, letter.source_offset) if is_held else each.last_held
-                count += 1
-                if count == LETTERS_MAX:
-                    stop = record.offset + 1
+                if self._is_ours(letter):
+                    each = found.setdefault(record.key, _Found())
+                    each.is_meant |= self._is_meant(letter)
+                    if letter.offset not in self._settled:
+                        each.trouble = each.trouble or self._trouble(letter)
+                        each.add(_Place(letter.source_offset, letter.offset), places_max)
             offset = part.next_offset
-        return found, stop
+        for each in found.values():
+            each.cut(places_max)
+        return found
 
     def _is_ours(self, letter: DeadLetterRecord | Foreign) -> TypeGuard[DeadLetterRecord]:
         if not isinstance(letter, DeadLetterRecord) or letter.key is None:
@@ -212,7 +216,7 @@ class HeldReplay:
             while waiting and not self._sender.is_ending:
                 key, its = waiting.popleft()
                 try:
-                    if not await self._send(key, sorted(its)):
+                    if not await self._send(key, its):
                         failed.add(key)
                     elif key in last and not self._sender.is_ending:
                         await self._release(key)
@@ -287,3 +291,7 @@ class HeldReplay:
         extra = {"code": "held.stays", "subscription": self._means.subscription}
         log.warning("%s: replay %s leaves a key held: %s", self._source, self._task.id, why, extra=extra)
         self._means.pending.take_in(self._queue, key)
+
+
+def _whole(found: Mapping[bytes, _Found]) -> set[bytes]:
+    return {key for key, each in found.items() if not each.is_cut}

@@ -11,10 +11,11 @@ from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.histogram import Histogram
 from mpsd.core.outcome import Delivered, Outcome, Withdrawn, code_of
 from mpsd.core.rate import TokenBucket
-from mpsd.core.retry import Ack, Bury, Disposition, Hold, Retry, Verdict, in_words
+from mpsd.core.retry import Ack, Bury, Hold, Retry, Verdict, in_words
 from mpsd.core.retry_policy import Moment, RetryPolicy, Suspect, Undecided
 from mpsd.pipeline.order_iterator import OrderIterator, Turn
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
+from mpsd.pipeline.undelivered import EXPIRED, HELD, behind_held
 from mpsd.pipeline.waiting import Skip, Waiting
 from mpsd.ports import SYSTEM_CLOCK, Clock, DeliveryAdapter, RecordSource
 
@@ -25,8 +26,6 @@ LEASE_POLL_S = 0.05
 TIMER_S_MIN = 0.001
 """Timers are no finer: what falls due a rounding error from now must not keep the loop from turning to others."""
 UNLIMITED = 1 << 62
-EXPIRED = Bury(disposition=Disposition.EXPIRED, reason="older than retry.record_age_max_s before it was accepted")
-HELD = Bury(disposition=Disposition.HELD, reason="an earlier record of its key is in the dead-letter topic")
 
 
 class Writer:
@@ -84,8 +83,7 @@ class Writer:
         self.retries = 0
         self.withdrawn = 0
         self.late = 0
-        self.endpoint_latency = Histogram()
-        self.end_to_end_latency = Histogram()
+        self.endpoint_latency, self.end_to_end_latency = Histogram(), Histogram()
 
     async def start(self) -> None:
         await self._adapter.start(self.wake, self.settle)
@@ -193,6 +191,8 @@ class Writer:
                 self._suspects.ended(delivery, None)
                 policy.withdrawn(delivery)
                 self.bury(queue, delivery, HELD if is_held else EXPIRED)
+                for each in behind_held(queue, delivery) if is_held else ():
+                    self.bury(queue, each, HELD)
                 self.wake()
                 continue
             delivery.started_s = now_s
@@ -257,7 +257,7 @@ class Writer:
     def _end_back_offs(self, now_s: float) -> None:
         for delivery in reversed(
             self.waiting.take_due(now_s)
-        ):  # each is put before all others, so that the first due is the first to go
+        ):  # each is put first: so the first due is the first to go
             queue = self._pending.queues.get(delivery.assignment)
             if queue is not None:
                 self._ready_again(queue, delivery)
