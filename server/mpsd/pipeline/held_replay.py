@@ -14,15 +14,16 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple, TypeGuard
+from typing import TypeGuard
 
 from mpsd.core.dead_letter_record import DeadLetterRecord, Foreign, parse
 from mpsd.core.delivery import ReplayedDelivery
+from mpsd.core.held_letters import HeldLetters, Place
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.record import LogBounds, Record
 from mpsd.core.replay import ReplayTask
 from mpsd.core.replay_progress import Counts
+from mpsd.core.retry import Disposition
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.pending_queue import PartitionQueue
 from mpsd.pipeline.replay_sender import ERROR_REST_S, LOOK_S, RECORDS_PER_FETCH_MAX, Means, ReplaySender
@@ -37,42 +38,6 @@ FEW = 100
 """So many letters of a key, and the rest of them is sent while its records wait."""
 DRAIN_S = 5.0
 """How long the lane of a key may take to become empty before its records go into the dead-letter topic again."""
-
-
-class _Place(NamedTuple):
-    """Where a record was, and where its dead letter is."""
-
-    source_offset: int
-    letter: int
-
-
-@dataclass(slots=True)
-class _Found:
-    """What a round has found of a key.
-
-    Attributes:
-        places: of what is not settled; the first of its partition, if there were too many.
-        is_meant: the task means one of its letters, settled or not.
-        trouble: why it cannot be replayed; empty if it can.
-        is_cut: there were too many: another round brings more.
-    """
-
-    places: list[_Place] = field(default_factory=list)
-    is_meant: bool = False
-    trouble: str = ""
-    is_cut: bool = False
-
-    def add(self, place: _Place, places_max: int) -> None:
-        """Keep it if it is among the first."""
-        self.places.append(place)
-        if len(self.places) >= 2 * places_max:
-            self.cut(places_max)
-
-    def cut(self, places_max: int) -> None:
-        """Bring them into order, and keep so many."""
-        self.places.sort()
-        self.is_cut |= len(self.places) > places_max
-        del self.places[places_max:]
 
 
 class HeldReplay:
@@ -127,9 +92,10 @@ class HeldReplay:
         return not self._sender.is_ending
 
     async def _rounds(self, keys: set[bytes]) -> None:
-        bounds = await self._bounds()
-        begin = min((each.letter for key in keys if (each := self._queue.held[key]).number == self._number), default=0)
-        begin, counted, is_first = max(bounds.start, min(begin, bounds.end)), dict.fromkeys(keys, 1 << 62), True
+        bounds, held = await self._bounds(), [self._queue.held[key] for key in keys]
+        begin = min(each.letter if each.number == self._number else 0 for each in held)
+        begin = max(bounds.start, min(begin, bounds.end))
+        counted, is_first = dict.fromkeys(keys, 1 << 62), True
         while keys and not self._sender.is_ending:
             drained = await self._drained(keys & self._queue.aside.keys())
             end = (await self._bounds()).end
@@ -140,7 +106,7 @@ class HeldReplay:
             for key in [key for key in keys if key in found and found[key].trouble]:
                 self._stays_held(key, found[key].trouble)
                 keys.discard(key)
-            found = {key: found.get(key, _Found()) for key in keys}
+            found = {key: found.get(key, HeldLetters()) for key in keys}
             keys -= await self._send_all({key: each.places for key, each in found.items()}, _whole(found) & drained)
             keys &= self._queue.held.keys()
             for key in keys & _whole(found) - drained:
@@ -167,9 +133,9 @@ class HeldReplay:
                 self._means.pending.take_in(self._queue, key)
         return {key for key in keys if key not in lanes}
 
-    async def _look_up(self, begin: int, end: int, keys: Collection[bytes]) -> dict[bytes, _Found]:
+    async def _look_up(self, begin: int, end: int, keys: Collection[bytes]) -> dict[bytes, HeldLetters]:
         """What there is of these keys; where it is too much, what comes first in the order of their partition."""
-        found: dict[bytes, _Found] = {}
+        found: dict[bytes, HeldLetters] = {}
         offset, places_max = begin, max(1, LETTERS_MAX // len(keys))
         while offset < end and not self._sender.is_ending:
             part = await self._means.log.fetch(self._number, offset, RECORDS_PER_FETCH_MAX)
@@ -178,11 +144,11 @@ class HeldReplay:
                     continue
                 letter = parse(record)
                 if self._is_ours(letter):
-                    each = found.setdefault(record.key, _Found())
+                    each = found.setdefault(record.key, HeldLetters())
                     each.is_meant |= self._is_meant(letter)
                     if letter.offset not in self._settled:
                         each.trouble = each.trouble or self._trouble(letter)
-                        each.add(_Place(letter.source_offset, letter.offset), places_max)
+                        each.add(Place(letter.source_offset, letter.offset), places_max)
             offset = part.next_offset
         for each in found.values():
             each.cut(places_max)
@@ -191,7 +157,9 @@ class HeldReplay:
     def _is_ours(self, letter: DeadLetterRecord | Foreign) -> TypeGuard[DeadLetterRecord]:
         if not isinstance(letter, DeadLetterRecord) or letter.key is None:
             return False
-        held = self._queue.held.get(letter.key)
+        held, wanted = self._queue.held.get(letter.key), self._task.plan.filter.dispositions
+        if letter.disposition is Disposition.SKIPPED and Disposition.SKIPPED not in wanted:  # it was given up
+            return False
         return (
             (letter.source, letter.subscription) == (self._source, self._task.subscription)
             and held is not None
@@ -208,7 +176,7 @@ class HeldReplay:
             return f"{where} is quarantined"
         return f"the value of {where} is not in the dead-letter topic" if letter.omitted is not None else ""
 
-    async def _send_all(self, places: dict[bytes, list[_Place]], last: Collection[bytes]) -> set[bytes]:
+    async def _send_all(self, places: dict[bytes, list[Place]], last: Collection[bytes]) -> set[bytes]:
         """Send them, a few keys at a time, and release those of which that was the last; returns those that failed."""
         waiting, failed = deque(places.items()), set[bytes]()
 
@@ -229,7 +197,7 @@ class HeldReplay:
             raise self._error
         return failed
 
-    async def _send(self, key: bytes, places: list[_Place]) -> bool:
+    async def _send(self, key: bytes, places: list[Place]) -> bool:
         """Whether all of them are accepted."""
         read: dict[int, DeadLetterRecord] = {}
         wanted = {place.letter for place in places}
@@ -249,6 +217,9 @@ class HeldReplay:
             delivery = self._sender.revive(letter, on_finished, releases=True)
             if not await self._sender.has_room(delivery.size_bytes):
                 return False
+            if place.letter in self._settled:  # an operator skipped it meanwhile
+                self._sender.settled()
+                continue
             self._counts.matched += 1
             self._counts.sent += 1
             self._means.pending.inject(self._queue, delivery)
@@ -293,5 +264,5 @@ class HeldReplay:
         self._means.pending.take_in(self._queue, key)
 
 
-def _whole(found: Mapping[bytes, _Found]) -> set[bytes]:
+def _whole(found: Mapping[bytes, HeldLetters]) -> set[bytes]:
     return {key for key, each in found.items() if not each.is_cut}

@@ -394,6 +394,47 @@ async def test_an_operator_who_skips_holds_nothing() -> None:
 
 
 @in_virtual_time
+async def test_what_an_operator_skipped_of_a_held_key_is_not_brought_back_with_it() -> None:
+    fleet = Fleet()
+    fleet.poison = {0}
+    async with fleet.daemon() as at:
+        at.source.produce(b"k", b"k")
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        at.pipeline.writer.concurrency_max = 0
+        at.source.produce(b"k", b"k")
+        await asyncio.sleep(1.0)
+        await at.pipeline.skip("orders", 0, 2, "wrong")
+        at.pipeline.writer.concurrency_max = 10
+        at.pipeline.writer.wake()
+        await asyncio.sleep(1.0)
+        assert fleet.letters() == [(0, "rejected", 0), (1, "held", 0), (2, "skipped", 0), (3, "held", 0)]
+        fleet.poison = ()
+        await fleet.replay()
+        await asyncio.sleep(10.0)
+        assert fleet.of(b"k") == [0, 0, 1, 3]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_a_dead_letter_topic_with_more_partitions_than_before_hides_nothing_of_what_it_shows() -> None:
+    """The letter of one key is said to be in a partition that its records do not go to any more."""
+    fleet = Fleet()
+    fleet.poison = {0, 1}
+    async with fleet.daemon() as at:
+        at.source.produce(b"k", b"z")
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        (queue,) = at.queues
+        queue.held[b"k"] = queue.held[b"k"]._replace(number=7, letter=1_000)
+        fleet.poison = ()
+        await fleet.replay()
+        await asyncio.sleep(10.0)
+        assert (fleet.of(b"k"), fleet.of(b"z")) == ([0, 0], [1, 1])
+        assert not queue.held
+
+
+@in_virtual_time
 async def test_records_without_a_key_are_never_held() -> None:
     fleet = Fleet()
     fleet.poison = {0}
