@@ -26,6 +26,8 @@ from mpsd.ports import Clock
 log = logging.getLogger("mpsd.replay")
 
 SPEED_S = 10.0
+SETTLED_BYTES_MOST = 1_000_000
+"""What a record of the control topic takes, by Kafka's own default of 1 MiB."""
 RETRY_S = 0.1
 """Rest between two tries of a report that somebody waits for."""
 
@@ -208,7 +210,7 @@ class Replays:
                     run.failure = (
                         f"what was replayed of {run.source} takes more than control.replayed_bytes_max to remember"
                     )
-                else:
+                if size <= SETTLED_BYTES_MOST:  # what goes beyond the bound in one interval is settled all the same
                     items.append((replayed_key(run.task, run.source, run.number), settled))
                 items.append((progress_key(run.task, run.source), progress.document()))
                 written.append((run, progress, settled))

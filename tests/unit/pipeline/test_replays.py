@@ -329,6 +329,40 @@ async def test_what_retention_took_is_counted() -> None:
 
 
 @in_virtual_time
+async def test_what_is_remembered_is_clipped_to_what_the_topic_has() -> None:
+    fleet = Fleet(*[letter(2 * number, 100 + number) for number in range(100)])
+    key = ("billing", "replayed", "billing", "orders", "0", "0")
+    async with fleet.daemon() as at:
+        at.source.assign()
+        await fleet.start()
+        await asyncio.sleep(5.0)
+        before = fleet.topic.state.get(key)
+        fleet.log.starts[0] = 190
+        await fleet.start("r2")
+        await asyncio.sleep(5.0)
+        after = fleet.topic.state.get(key)
+        assert before is not None
+        assert after is not None
+        assert (before.document["base"], after.document["base"]) == (0, 190)
+        assert len(after.document["offsets"]) < len(before.document["offsets"])
+        assert state(at, "r2") is ReplayState.DONE
+
+
+@in_virtual_time
+async def test_how_fast_it_goes_and_how_long_it_will_take() -> None:
+    fleet = Fleet(*letters(200))
+    async with fleet.daemon() as at:
+        at.source.assign()
+        task = await fleet.start(rate_max_per_s=10.0)
+        assert at.pipeline.replays is not None
+        assert at.pipeline.replays.speed(task) == (0.0, None), "nobody knows yet"
+        await asyncio.sleep(10.0)
+        sent_per_s, left_s = at.pipeline.replays.speed(task)
+        assert sent_per_s == pytest.approx(10.0, rel=0.2)
+        assert left_s == pytest.approx((200 - len(fleet.offsets())) / 10.0, rel=0.3)
+
+
+@in_virtual_time
 async def test_a_topic_that_is_gone_fails_the_replay_and_nothing_else() -> None:
     fleet = Fleet(*letters(10))
     async with fleet.daemon() as at:
@@ -389,6 +423,15 @@ async def test_what_is_remembered_has_a_bound_at_which_the_replay_fails() -> Non
         assert state(at) is ReplayState.FAILED
         assert at.pipeline.replays is not None
         assert "replayed_bytes_max" in at.pipeline.replays.book.tasks["r1"].reason
+    fleet.topic.books.clear()
+    async with fleet.daemon() as at:
+        assert at.pipeline.replays is not None
+        assert at.pipeline.replays.book.settled_bytes[TopicPartition("orders", 0), 0] > 100, "so a new one is refused"
+        at.source.assign(epoch=2)
+        await fleet.start("r2")
+        await asyncio.sleep(5.0)
+        assert state(at, "r2") is ReplayState.FAILED
+        assert not set(fleet.offsets("r2")) & set(fleet.offsets()), "what was settled beyond the bound is known too"
 
 
 @in_virtual_time
