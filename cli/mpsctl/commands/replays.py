@@ -87,6 +87,8 @@ def replay_dlq(
         if not preview.matched_records and not preview.incomplete:
             raise CommandError("there is nothing to replay", code="nothing_to_replay")
         session.confirm(_question(preview), yes=False)
+    elif to is Target.TOPIC:
+        session.screen.remark("mpsctl: the records are written into their source topic, where EVERY group sees them")
     request = pb.StartReplayRequest(change=new_change(reason), plan=plan)
     started = session.client.change(session.client.admin.StartReplay, request)
     if wait:

@@ -1,0 +1,80 @@
+"""Replays by the admin service: what one would do, and when none is started."""
+
+from dataclasses import replace
+
+import grpc
+import pytest
+
+from mps.admin.v1 import admin_pb2 as pb
+from mpsd.core.record import TopicPartition
+from mpsd.pipeline.replays import Replays
+from tests.fakes.control import FakeControlTopic
+from tests.fakes.records import FAILED, POISON, PRODUCED_MS
+from tests.fakes.replays import FakeDeadLetterLog, letter
+from tests.fakes.steerable import Served, served
+
+HOUR_MS = 3_600_000
+
+
+def replays_of(one: Served) -> Replays:
+    replays = one.pipe.pipeline.replays
+    assert replays is not None
+    return replays
+
+
+async def started(one: Served, request_id: str) -> pb.Replay:
+    request = pb.StartReplayRequest(
+        change=pb.Change(request_id=request_id, reason="a test"), plan=pb.ReplayPlan(subscription="billing")
+    )
+    answer: pb.StartReplayResponse = await one.stub.StartReplay(request, timeout=10)
+    return answer.replay
+
+
+async def test_a_dry_run_counts_by_reason_key_and_time_with_ten_samples_and_how_long_it_takes() -> None:
+    rows = [
+        letter(n, n, b"ab"[n % 4 == 0 :][:1], last=POISON if n < 9 else FAILED, at_ms=PRODUCED_MS + n * HOUR_MS)
+        for n in range(12)
+    ]
+    log = FakeDeadLetterLog(*rows, letter(12, 12, replays=3))
+    async with served(topic=FakeControlTopic(), letters=log) as [one]:
+        plan = pb.ReplayPlan(subscription="billing", rate_max_per_s=4.0)
+        seen = await one.stub.PreviewReplay(pb.PreviewReplayRequest(plan=plan), timeout=10)
+        assert (seen.matched_records, seen.quarantined_records, seen.takes.seconds) == (12, 1, 3)
+        assert (seen.keys, seen.largest_key_records) == (2, 9)
+        groups = [(group.name, group.records) for group in seen.groups]
+        assert groups == [(POISON.reason, 9), (FAILED.reason, 3)]
+        spans = [(group.first_at.ToMilliseconds(), group.last_at.ToMilliseconds()) for group in seen.groups]
+        assert spans == [
+            (PRODUCED_MS, PRODUCED_MS + 8 * HOUR_MS),
+            (PRODUCED_MS + 9 * HOUR_MS, PRODUCED_MS + 11 * HOUR_MS),
+        ]
+        assert len(seen.samples) == 10
+        assert not replays_of(one).book.tasks, "nothing is started"
+
+
+async def test_where_what_was_replayed_takes_too_much_to_remember_a_new_one_is_refused_with_the_reason() -> None:
+    async with served(topic=FakeControlTopic(), letters=FakeDeadLetterLog(letter(0, 0))) as [one]:
+        replays = replays_of(one)
+        place = (TopicPartition("orders", 2), 0)
+        replays.book.see_settled(place, {"epoch": 1, "base": 0, "offsets": "A" * replays.rules.replayed_bytes_max})
+        with pytest.raises(
+            grpc.aio.AioRpcError, match=r"orders/2 takes 262144 bytes.*control\.replayed_bytes_max"
+        ) as no:
+            await started(one, "one")
+        assert no.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert not replays.book.tasks
+
+
+async def test_the_oldest_that_has_ended_gives_way_and_where_none_has_a_new_one_is_refused() -> None:
+    async with served(topic=FakeControlTopic(), letters=FakeDeadLetterLog(letter(0, 0))) as [one]:
+        replays = replays_of(one)
+        replays.rules = replace(replays.rules, tasks_max=2)
+        first, second = await started(one, "one"), await started(one, "two")
+        with pytest.raises(grpc.aio.AioRpcError, match="2 replays have not ended"):
+            await started(one, "three")
+        cancel = pb.ControlReplayRequest(
+            change=pb.Change(request_id="four", reason="a test"), id=first.id, action=pb.REPLAY_ACTION_CANCEL
+        )
+        await one.stub.ControlReplay(cancel, timeout=10)
+        third = await started(one, "three")
+        assert set(replays.book.tasks) == {second.id, third.id}
