@@ -1,5 +1,8 @@
 """Replays of dead letters on a real Kafka: over a rebalance, back into the topic, and when the dead-letter topic goes away."""
 
+from collections import Counter
+from typing import Any
+
 import grpc
 import pytest
 
@@ -48,6 +51,48 @@ async def test_the_topic_is_deleted_meanwhile(world: World) -> None:
     await world.produce(topic, [Message(b"live", b"")])
     await until(lambda: seen.all[-1][1].key == b"live", "live records flow on")
     assert daemon.said("replay r1 is failed")
+    assert await daemon.stop() == 0
+
+
+async def test_what_expires_meanwhile_is_reported(world: World) -> None:
+    topic, control = await world.create_topic(), name("control")
+    await dead_letters(world, topic, 2_000, 50, control)
+    (daemon,) = world.daemons
+    seen = Seen(world)
+    async with operator(world.kafka.bootstrap_servers, topic, control) as at:
+        task = await start(world, at, topic, ReplayPlan(rate_max_per_s=500.0))
+        await until(lambda: len(seen.all) >= 20, "it has begun")
+        await world.kafka.delete_records(f"{topic}.dlq", 0, 1_600)
+        counts = totals(at, await ended(at, task)).counts
+    assert counts.expired > 0
+    assert counts.succeeded + counts.expired == 2_000, "none is missed in silence"
+    assert len(seen.times()) == counts.succeeded
+    assert {offset for _, offset in seen.times()} >= set(range(1_600, 2_000))
+    assert await daemon.stop() == 0
+
+
+async def test_what_fails_again_and_again_is_quarantined(world: World) -> None:
+    topic, control = await world.create_topic(), name("control")
+    await dead_letters(world, topic, 20, 5, control, dead_letter={"replays_max": 2})
+    (daemon,) = world.daemons
+    seen = Seen(world)
+    seen.answer = POISON
+
+    async def brought_back(number: int, **plan: Any) -> int:
+        before = len(seen.all)
+        async with operator(world.kafka.bootstrap_servers, topic, control) as at:
+            task = await start(world, at, topic, ReplayPlan(**plan), f"r{number}")
+            counts = totals(at, await ended(at, task)).counts
+        assert counts.failed == counts.sent == len(seen.all) - before
+        return counts.sent
+
+    assert await brought_back(1) == 20, "and none of those that it made itself"
+    assert await brought_back(2) == 20, "the new copies alone"
+    assert await brought_back(3) == 0, "they are in quarantine"
+    assert await brought_back(4, include_quarantined=True) == 20
+    assert await brought_back(5, again=True) == 40, "the copies that came back less than twice"
+    replays = Counter(dict(letter.headers)["mps-dlq-replays"] for letter in await world.dead_letters(topic))
+    assert replays == {b"0": 20, b"1": 40, b"2": 40, b"3": 20}
     assert await daemon.stop() == 0
 
 

@@ -22,16 +22,17 @@ SLOWLY_PER_S = 200
 
 
 async def dead_letters(
-    world: World, topic: str, count: int, keys: int, control: str, *, daemons: int = 1
+    world: World, topic: str, count: int, keys: int, control: str, *, daemons: int = 1, **more: Any
 ) -> list[SeenRecord]:
     """Make so many, by an application that refuses all; then it takes everything.
 
     Args:
         daemons: that are started, and go on.
+        more: see `World.subscription`.
     """
     world.application.behaviour = lambda _: POISON
     for _ in range(daemons):
-        world.begin_daemon(world.subscription(topic), **tables(control))
+        world.begin_daemon(world.subscription(topic, **more), **tables(control))
     for daemon in world.daemons[-daemons:]:
         await daemon.ready()
     produced = await world.produce(topic, [keyed(number, keys) for number in range(count)])
@@ -83,15 +84,20 @@ async def ended(
 
 
 class Seen:
-    """What the application was given, replayed or not, and accepts all of."""
+    """What the application was given, replayed or not.
+
+    Attributes:
+        answer: to all of it.
+    """
 
     def __init__(self, world: World) -> None:
+        self.answer = Answer()
         self.all: list[tuple[str, SeenRecord]] = []
         world.application.behaviour = self._accept
 
     def _accept(self, request: Request) -> Answer:
         self.all.append((request.headers.get("mps-replay", ""), request.record))
-        return Answer()
+        return self.answer
 
     def times(self) -> Counter[tuple[TopicPartition, int]]:
         return Counter((TopicPartition(place.topic, place.partition), place.offset) for _, place in self.all)

@@ -219,7 +219,6 @@ def test_what_can_repeat_or_drop_records_is_not_done_without_a_yes(words: str, t
 
 def test_a_replay_to_the_topic_says_who_sees_it(troubled: Daemon, mpsctl: Run) -> None:
     assert "EVERY group sees them" in mpsctl("replay-dlq", "billing", "--to", "topic").err
-    said: list[str] = []
     ran = mpsctl("replay-dlq", "billing", "--to", "topic", "--yes", "--json")
     assert len(troubled.requests("StartReplay")) == 1
     assert "EVERY group" in ran.err, "also where nobody is asked"
