@@ -145,7 +145,7 @@ class DeadLetters:
             given.append(letter)
             if not newest.found:
                 newest.before = min(newest.before, letter.offset)
-        return given, "" if all(back.is_over for back in backs) else _token(backs)
+        return given, _token(backs)
 
     async def _fill(self, back: _Back, wanted: DeadLetterFilter) -> None:
         begin = max(back.start, back.before - WINDOW_RECORDS)
@@ -173,15 +173,17 @@ class DeadLetters:
             NotFound: there is none.
         """
         wanted = DeadLetterFilter(topic=source.topic, partition=source.partition)
-        token = ""
-        while True:
-            letters, token = await self.page(wanted, WINDOW_RECORDS, token)
-            for letter in letters:
-                if letter.source_offset == source.offset:
-                    return letter
-            if not token:
-                where = f"{source.topic}/{source.partition}@{source.offset}"
-                raise NotFound(f"{self._subscription} has no dead letter of {where}: it never had, or it has expired")
+        bounds = await self._reader.bounds()
+        first = source.partition % max(1, len(bounds))  # where it was written, unless partitions were added since
+        for partitions in ([first], [each for each in bounds if each != first]):
+            token = _token([_Back(each, *bounds[each]) for each in partitions if each in bounds])
+            while token:
+                letters, token = await self.page(wanted, WINDOW_RECORDS, token)
+                for letter in letters:
+                    if letter.source_offset == source.offset:
+                        return letter
+        where = f"{source.topic}/{source.partition}@{source.offset}"
+        raise NotFound(f"{self._subscription} has no dead letter of {where}: it never had, or it has expired")
 
     def _matches(self, letter: DeadLetterRecord, wanted: DeadLetterFilter) -> bool:
         return letter.subscription in {"", self._subscription} and wanted.matches(letter)
@@ -215,4 +217,7 @@ def _befores(token: str) -> dict[int, int]:
 
 
 def _token(backs: Sequence[_Back]) -> str:
+    """Of what is left of these; empty if nothing is."""
+    if all(back.is_over for back in backs):
+        return ""
     return page_token(_KIND, ",".join(f"{back.partition}:{back.next_before}" for back in backs))

@@ -423,7 +423,7 @@ async def test_what_is_remembered_has_a_bound_at_which_the_replay_fails() -> Non
         assert state(at) is ReplayState.FAILED
         assert at.pipeline.replays is not None
         assert "replayed_bytes_max" in at.pipeline.replays.book.tasks["r1"].reason
-    fleet.topic.books.clear()
+    fleet.topic.follow_no_more()
     async with fleet.daemon() as at:
         assert at.pipeline.replays is not None
         assert at.pipeline.replays.book.settled_bytes[TopicPartition("orders", 0), 0] > 100, "so a new one is refused"
