@@ -102,4 +102,13 @@ def findings(config: Config) -> list[Finding]:
     files = allowed(needed(config))
     if not files.is_short:
         return []
-    return [Finding(ok=False, about="files", text=str(files), code="service.open_files", advice=ADVICE, works=True)]
+    return [
+        Finding(
+            ok=False,
+            about="files",
+            text=f"{files}; raise the hard limit",
+            code="service.open_files",
+            advice=ADVICE,
+            works=True,
+        )
+    ]
