@@ -1,6 +1,11 @@
 """What an operator types, and what comes back."""
 
+import os
+import shutil
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -361,16 +366,40 @@ def test_a_token_is_sent_from_its_file_and_never_in_the_open(
     assert "a-secret" not in ran.err
 
 
-def test_a_shell_completes_subscriptions_and_is_quiet_when_it_cannot(troubled: Daemon, mpsctl: Run) -> None:
-    environ = {"_MPSCTL_COMPLETE": "complete_bash", "COMP_CWORD": "2"}
-
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("status", "inspect", "pause", "resume", "limit", "skip", "dlq ls", "dlq show"),
+        *("replay-dlq", "replay ls", "reset", "audit", "inspect --blocked", "pause --reason why"),
+    ],
+)
+def test_a_shell_completes_subscriptions_and_is_quiet_when_it_cannot(words: str, troubled: Daemon, mpsctl: Run) -> None:
     def complete(address: str) -> Any:
-        given = {**environ, "COMP_WORDS": "mpsctl status m", "MPSCTL_ADDRESS": address}
+        typed = f"mpsctl {words} m"
+        given = {
+            "_MPSCTL_COMPLETE": "complete_bash",
+            "COMP_CWORD": str(len(typed.split()) - 1),
+            "COMP_WORDS": typed,
+            "MPSCTL_ADDRESS": address,
+        }
         return CliRunner().invoke(app, [], prog_name="mpsctl", env=given)
 
     get_completion_inspect_parameters()
     assert complete(troubled.address).output.split() == ["mail"]
     assert complete("127.0.0.1:1").output.strip() == ""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_completes_with_what_completion_prints(troubled: Daemon, clean: None, tmp_path: Path) -> None:
+    program = tmp_path / "mpsctl"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m mpsctl "$@"\n')
+    program.chmod(0o755)
+    typed = "COMP_WORDS=(mpsctl dlq ls m); COMP_CWORD=3; _mpsctl_completion mpsctl; echo ${COMPREPLY[@]}"
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "MPSCTL_ADDRESS": troubled.address}
+    said = subprocess.run(
+        ["bash", "-c", f'eval "$(mpsctl completion bash)"; {typed}'], env=environ, capture_output=True, check=True
+    )
+    assert (said.stdout, said.stderr) == (b"mail\n", b"")
 
 
 def test_a_daemon_that_restarts_is_waited_for_once(troubled: Daemon, mpsctl: Run) -> None:
