@@ -22,8 +22,8 @@ async def test_dead_letters_are_listed_counted_and_shown(world: World) -> None:
     assert (shown.code, "rejected" in shown.out) == (0, True), shown
     assert [letter["replayed"] for letter in letters] == [False] * 3
     world.application.heal()
-    replayed = await mpsctl(daemon, "replay-dlq", "orders", "--key", "k2", "--yes", "--wait")
-    assert replayed.code == 0, replayed
+    replayed = await mpsctl(daemon, "replay-dlq", "orders", "--key", "k2", "--reason", "repaired", "--yes", "--wait")
+    assert (replayed.code, "by           local: repaired" in replayed.out) == (0, True), replayed
 
     async def marked() -> bool:
         listed = (await seen(daemon, "dlq", "ls", "orders", "--each"))["dead_letters"]

@@ -100,8 +100,12 @@ def replay_page(replay: Replay) -> Page:
     page.say(Piece("started      ", Style.TITLE), f"{clock(replay.started_at, now)}, {ago(replay.started_at, now)}")
     if replay.ended_at is not None:
         page.say(Piece("ended        ", Style.TITLE), f"{clock(replay.ended_at, now)}, {ago(replay.ended_at, now)}")
-    who, reason = replay.provenance.who, replay.provenance.reason
+    who, reason = replay.started_by, replay.started_reason
     page.say(Piece("by           ", Style.TITLE), printable(who or "-") + (f": {printable(reason)}" if reason else ""))
+    last = replay.provenance
+    if last.who not in {who, "mpsd"} or (last.who == who and last.reason != reason):
+        said = f"{printable(last.who)} {ago(last.changed_at, now)}: {printable(last.reason)}"
+        page.say(Piece("changed      ", Style.TITLE), f"by {said}")
     if replay.changed is not None:
         confirmation(page.gap(), replay.changed, f"replay {replay.id}", "some may go on as if nothing had been said")
     return page

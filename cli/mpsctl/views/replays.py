@@ -159,7 +159,11 @@ class Replay:
     ended_at: datetime | None
     """When it ended; null: it has not."""
     provenance: Provenance
-    """Whose the last change of it is."""
+    """Whose the last change of it is; `mpsd` where a daemon has found it done or failed."""
+    started_by: str
+    """Who started it; empty: the daemon does not say."""
+    started_reason: str
+    """Why, in the words of who started it."""
     changed: Changed | None = None
     """What became of the change, of what has just started or changed it; null: nothing was changed."""
 
@@ -181,6 +185,8 @@ class Replay:
             started_at=time_of(message, "started_at"),
             ended_at=time_of(message, "ended_at"),
             provenance=Provenance.of(message.provenance),
+            started_by=message.started_by,
+            started_reason=message.started_reason,
             changed=changed,
         )
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mps.admin.v1 import admin_pb2 as pb
+from mpsd.admin.access import CALLER
 from mpsd.admin.changes import Changes, Metadata
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import MARGIN
@@ -105,6 +106,8 @@ async def start(
         reason="",
         started_at_ms=int(time.time() * 1000),
         ended_at_ms=None,
+        started_by=CALLER.get().name,
+        started_reason=request.change.reason,
     )
     said = f"replay {task_id} of {name} to the {plan.target.value}"
     left_s = None if left_s is None else left_s - (time.monotonic() - begin_s)
@@ -277,6 +280,8 @@ def _wire(replays: Replays, task: ReplayTask) -> pb.Replay:
         started_at=timestamp(task.started_at_ms),
         ended_at=timestamp(task.ended_at_ms) if task.ended_at_ms is not None else None,
         provenance=_provenance(task),
+        started_by=task.started_by,
+        started_reason=task.started_reason,
     )
 
 

@@ -78,6 +78,8 @@ class ReplayTask:
         bounds: of the dead-letter topic's partitions, by number: what it had when the task was made.
         sources: how many partitions each source topic had then.
         reason: why it is in its state, for people; empty when running or done.
+        started_by: who made it; empty if nobody knows.
+        started_reason: why.
         ended_at_ms: None while it has not.
     """
 
@@ -91,6 +93,8 @@ class ReplayTask:
     reason: str
     started_at_ms: int
     ended_at_ms: int | None
+    started_by: str = ""
+    started_reason: str = ""
     revision: int = 0
     provenance: Provenance = field(default=Provenance("", "", 0, "", ""))
 
@@ -131,6 +135,8 @@ class ReplayTask:
             "reason": self.reason,
             "started_at_ms": self.started_at_ms,
             "ended_at_ms": self.ended_at_ms,
+            "started_by": self.started_by,
+            "started_reason": self.started_reason,
         }
 
 
@@ -142,7 +148,7 @@ def parse_task(key: EntityKey, entity: Entity) -> ReplayTask | None:
     """The task that an entity is; None where it is none, as a foreign record may be."""
     if len(key) != KEY_PARTS or not key[3]:
         return None
-    document = entity.document
+    document = {"started_by": "", "started_reason": "", **entity.document}  # before them there were tasks too
     try:
         return ReplayTask(
             id=key[3],
@@ -155,6 +161,8 @@ def parse_task(key: EntityKey, entity: Entity) -> ReplayTask | None:
             reason=text(document, "reason"),
             started_at_ms=number(document, "started_at_ms"),
             ended_at_ms=optional_number(document, "ended_at_ms"),
+            started_by=text(document, "started_by"),
+            started_reason=text(document, "started_reason"),
             revision=entity.revision,
             provenance=entity.provenance,
         )

@@ -22,7 +22,7 @@ PROVENANCE = Provenance("ann", "fixed", 5, "id", "a:1")
 TASK = ReplayTask(
     id="r1", group="g", subscription="billing", plan=PLAN, bounds=(LogBounds(3, 9), LogBounds(0, 0)),
     sources={"orders": 3}, state=ReplayState.PAUSED, reason="wait", started_at_ms=11, ended_at_ms=None, revision=4,
-    provenance=PROVENANCE,
+    provenance=PROVENANCE, started_by="ann", started_reason="repaired",
 )  # fmt: skip
 
 
@@ -41,6 +41,16 @@ def test_a_task_is_read_back_as_it_was_written() -> None:
     assert not TASK.state.is_over
 
 
+def test_a_task_of_a_version_that_did_not_say_who_started_it_is_read() -> None:
+    older = entity()
+    document = {
+        name: value for name, value in older.document.items() if not name.startswith("started_") or name[-1] == "s"
+    }
+    found = parse_task(TASK.key, Entity(document=document, revision=4, provenance=PROVENANCE))
+    assert found is not None
+    assert (found.started_by, found.started_reason) == ("", "")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -55,6 +65,7 @@ def test_a_task_is_read_back_as_it_was_written() -> None:
         {"sources": {"orders": 0}},
         {"rate_max_per_s": -1},
         {"started_at_ms": None},
+        {"started_by": 7},
     ],
 )
 def test_what_is_no_task_is_none(changes: dict[str, Any]) -> None:

@@ -164,7 +164,9 @@ def replay(state: "pb.ReplayState.ValueType" = pb.REPLAY_STATE_RUNNING, sent: in
         failed_records=1,
         sent_per_s=10,
         started_at=ago(5),
-        provenance=provenance(),
+        provenance=provenance("too slow"),
+        started_by="anna",
+        started_reason="deploy",
     )
 
 
