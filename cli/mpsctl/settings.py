@@ -1,8 +1,11 @@
-"""Which daemon is called, and how: a flag over the environment over the file over the default."""
+"""Which daemon is called, and how: a flag over the environment over the file over the default.
+
+The file may have contexts, one for each fleet; `--context` names one, and then that and other flags alone count.
+"""
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,7 +27,25 @@ KEYS = {
     "insecure": "MPSCTL_INSECURE",
     "timeout": "MPSCTL_TIMEOUT",
 }
-"""Keys of the file, and the variables that override them."""
+"""Keys of the file and of each of its contexts, and the variables that override them."""
+CONTEXT, CONTEXTS = "context", "contexts"
+"""Further keys of the file: the context that counts if none is named, and a table of them."""
+Values = Mapping[str, str | bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """What the file says.
+
+    Attributes:
+        values: outside of any context.
+        contexts: by name; each stands alone, so that a token never goes where another was meant.
+        context: the one that counts if none is named; empty: none.
+    """
+
+    values: Values
+    contexts: Mapping[str, Values]
+    context: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +80,24 @@ def config_path(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(home) / "mpsctl" / "config.toml"
 
 
+def context_names(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Those of the file; raises CommandError as `load` does."""
+    return sorted(_file(config_path(environ), needed=False).contexts)
+
+
 def load(flags: Mapping[str, str | bool | None], environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings in effect.
 
     Args:
-        flags: by key; None and absent are not given.
+        flags: by key; None and absent are not given. With a `context` no variable counts: what is set in the shell is
+            meant for another.
 
     Raises:
         CommandError: with exit code 2, naming what is wrong and where it stands.
     """
     path = config_path(environ)
-    file = _file(path, needed="MPSCTL_CONFIG" in environ)
+    file, source = _chosen(flags, environ, path)
+    environ = environ if not flags.get(CONTEXT) else {}
     given: dict[str, tuple[str | bool, str]] = {}
     for name, variable in KEYS.items():
         if (flag := flags.get(name)) not in {None, False}:
@@ -77,7 +105,7 @@ def load(flags: Mapping[str, str | bool | None], environ: Mapping[str, str] = os
         elif environ.get(variable):
             given[name] = (environ[variable], variable)
         elif name in file:
-            given[name] = (file[name], str(path))
+            given[name] = (file[name], source)
 
     def text(key: str, default: str = "") -> str:
         return str(given[key][0]) if key in given else default
@@ -86,10 +114,10 @@ def load(flags: Mapping[str, str | bool | None], environ: Mapping[str, str] = os
         return _read(text(key), given[key][1], path.parent) if key in given else None
 
     address = text("address", DEFAULT_ADDRESS)
-    source = given["address"][1] if "address" in given else "the default"
+    address_from = given["address"][1] if "address" in given else "the default"
     host, colon, port = address.rpartition(":")
     if not host or not colon or not port.isdigit() or not 0 < int(port) <= 65_535:
-        raise usage(f"{address!r} ({source}) is no address", "write host:port, such as 127.0.0.1:7070")
+        raise usage(f"{address!r} ({address_from}) is no address", "write host:port, such as 127.0.0.1:7070")
     cert, key, ca = content("cert"), content("key"), content("ca")
     if (cert is None) != (key is None):
         raise usage("a client certificate needs its private key, and the other way round", "give both cert and key")
@@ -102,7 +130,7 @@ def load(flags: Mapping[str, str | bool | None], environ: Mapping[str, str] = os
         )
     return Settings(
         address=address,
-        address_from=source,
+        address_from=address_from,
         token=token,
         tls=tls,
         ca=ca,
@@ -112,7 +140,24 @@ def load(flags: Mapping[str, str | bool | None], environ: Mapping[str, str] = os
     )
 
 
-def _file(path: Path, *, needed: bool) -> dict[str, str | bool]:
+def _chosen(flags: Mapping[str, str | bool | None], environ: Mapping[str, str], path: Path) -> tuple[Values, str]:
+    """What counts of the file, and what to call it."""
+    file = _file(path, needed="MPSCTL_CONFIG" in environ)
+    name = str(flags.get(CONTEXT) or environ.get("MPSCTL_CONTEXT") or file.context)
+    if not name:
+        return file.values, str(path)
+    if name not in file.contexts:
+        nearest = get_close_matches(name, file.contexts, 1)
+        raise usage(
+            f"{path} has no context {name}" + (f"; did you mean {nearest[0]}?" if nearest else ""),
+            f"there are: {', '.join(sorted(file.contexts))}"
+            if file.contexts
+            else f"add a table [contexts.{name}] to it",
+        )
+    return file.contexts[name], f"{path}, context {name}"
+
+
+def _file(path: Path, *, needed: bool) -> File:
     try:
         with path.open("rb") as file:
             text = file.read(FILE_BYTES_MAX).decode()
@@ -120,21 +165,34 @@ def _file(path: Path, *, needed: bool) -> dict[str, str | bool]:
     except FileNotFoundError:
         if needed:
             raise usage(f"{path} (MPSCTL_CONFIG) is not there") from None
-        return {}
+        return File(values={}, contexts={}, context="")
     except OSError as error:
         raise usage(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise usage(f"{path} is not TOML: {error}") from None
-    for name, value in values.items():
+    contexts, context = values.pop(CONTEXTS, {}), values.pop(CONTEXT, "")
+    if not isinstance(contexts, dict) or not all(isinstance(table, dict) for table in contexts.values()):
+        raise usage(f"{path}: {CONTEXTS} must be tables, such as [{CONTEXTS}.prod]")
+    if not isinstance(context, str):
+        raise usage(f"{path}: {CONTEXT} must be a text")
+    return File(
+        values=_values(values, str(path), (*KEYS, CONTEXT, CONTEXTS)),
+        contexts={name: _values(table, f"{path}, context {name}", tuple(KEYS)) for name, table in contexts.items()},
+        context=context,
+    )
+
+
+def _values(table: Mapping[str, object], where: str, known: Sequence[str]) -> Values:
+    for name, value in table.items():
         if name not in KEYS:
-            nearest = get_close_matches(name, KEYS, 1)
+            nearest = get_close_matches(name, known, 1)
             raise usage(
-                f"{path}: there is no key {name}" + (f"; did you mean {nearest[0]}?" if nearest else ""),
-                f"there are {', '.join(KEYS)}",
+                f"{where}: there is no key {name}" + (f"; did you mean {nearest[0]}?" if nearest else ""),
+                f"there are {', '.join(known)}",
             )
         if not isinstance(value, str | bool | int | float):
-            raise usage(f"{path}: {name} must be a text")
-    return {name: value if isinstance(value, bool) else str(value) for name, value in values.items()}
+            raise usage(f"{where}: {name} must be a text")
+    return {name: value if isinstance(value, bool) else str(value) for name, value in table.items()}
 
 
 def _read(name: str, source: str, directory: Path) -> bytes:

@@ -20,6 +20,11 @@ MPSCTL_KEY, MPSCTL_TLS, MPSCTL_TIMEOUT, or as address, token_file, ca, cert,
 key, tls, timeout in ~/.config/mpsctl/config.toml. A flag overrides a variable,
 a variable the file; without any, it is 127.0.0.1:7070.
 
+The file may have a table for each fleet, such as [contexts.prod] with the same
+keys: `mpsctl --context prod status`. Then no variable counts, and nothing of
+the file but that table. MPSCTL_CONTEXT, or context = "prod" in the file, names
+the one to take without the flag; there variables override it.
+
 \b
 Exit codes:
   0  done

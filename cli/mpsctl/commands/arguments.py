@@ -37,7 +37,7 @@ def names(context: typer.Context, incomplete: str) -> list[str]:
         from mpsctl.settings import load
 
         given = {**context.find_root().params, **{key: value for key, value in context.params.items() if value}}
-        flags = {key: given.get(key) for key in ("address", "token_file", "tls", "ca", "cert", "insecure")}
+        flags = {key: given.get(key) for key in ("address", "context", "token_file", "tls", "ca", "cert", "insecure")}
         with Client(load({**flags, "key": given.get("cert_key")})) as client:
             request = pb.GetStatusRequest(scope=pb.SCOPE_INSTANCE)
             answer = client.ask(client.admin.GetStatus, request, COMPLETION_S)

@@ -5,6 +5,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
@@ -19,9 +20,26 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 PANEL = "To reach a daemon"
+
+
+def contexts(incomplete: str) -> list[str]:
+    """Those of the configuration file that begin so; none, and no word, if it cannot be read."""
+    with suppress(CommandError):
+        from mpsctl.settings import context_names
+
+        return [name for name in context_names() if name.startswith(incomplete)]
+    return []
+
+
 CONNECTION: dict[str, Any] = {
     "address": Annotated[
         str | None, typer.Option("--address", "-a", metavar="HOST:PORT", help="A daemon of the fleet; any will do.")
+    ],
+    "context": Annotated[
+        str | None,
+        typer.Option(
+            "--context", "-c", metavar="NAME", help="A fleet of the configuration file.", autocompletion=contexts
+        ),
     ],
     "token_file": Annotated[str | None, typer.Option(metavar="FILE", help="File with the token that says who calls.")],
     "tls": Annotated[bool, typer.Option("--tls", help="Encrypt; the system's authorities count.")],
@@ -102,8 +120,8 @@ def command(
         several: dict[str, Any] = {each.name: each.annotation for each in own if is_dataclass(each.annotation)}
 
         @functools.wraps(function)
-        def run(context: typer.Context, **given: Any) -> None:
-            outer = context.find_root().params
+        def run(invocation: typer.Context, **given: Any) -> None:
+            outer = invocation.find_root().params
             flags = {each: given.pop(each) or outer.get(each) for each in CONNECTION}
             flags["key"] = flags.pop("cert_key")
             for bundle, kind in several.items():
@@ -112,14 +130,14 @@ def command(
             if code is not Exit.DONE:
                 raise typer.Exit(code)
 
-        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        invocation = inspect.Parameter("invocation", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
         as_json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, annotation=JSON, default=False)
         taken = [
             option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for each in own
             for option in (_options(several[each.name]) if each.name in several else [each])
         ]
-        signed(run, [context, *taken, *connection_parameters(hidden=True), as_json])
+        signed(run, [invocation, *taken, *connection_parameters(hidden=True), as_json])
         run.__doc__ = inspect.cleandoc(function.__doc__ or "").replace(
             "\\b\n", "\b\n"
         )  # docstrings are raw: no backspace

@@ -78,7 +78,19 @@ def daemon() -> Iterator[Daemon]:
 @pytest.fixture
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """No setting of whoever runs the tests."""
-    for name in ("ADDRESS", "TOKEN", "TOKEN_FILE", "TLS", "CA", "CERT", "KEY", "TIMEOUT", "CONFIG", "INSECURE"):
+    for name in (
+        "ADDRESS",
+        "TOKEN",
+        "TOKEN_FILE",
+        "TLS",
+        "CA",
+        "CERT",
+        "KEY",
+        "TIMEOUT",
+        "CONFIG",
+        "CONTEXT",
+        "INSECURE",
+    ):
         monkeypatch.delenv(f"MPSCTL_{name}", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 

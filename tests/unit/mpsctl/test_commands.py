@@ -348,6 +348,15 @@ def test_what_makes_no_sense_is_told_without_asking_anybody(words: str, troubled
     assert troubled.asked == []
 
 
+@pytest.mark.parametrize("words", ["--context prod status", "status -c prod", "status --context prod --json"])
+def test_a_context_leads_to_its_daemon(words: str, troubled: Daemon, clean: None, tmp_path: Path) -> None:
+    (tmp_path / "config/mpsctl").mkdir(parents=True)
+    said = f'address = "127.0.0.1:1"\n[contexts.prod]\naddress = "{troubled.address}"\n'
+    (tmp_path / "config/mpsctl/config.toml").write_text(said)
+    result = CliRunner().invoke(app, words.split(), prog_name="mpsctl", env={"MPSCTL_ADDRESS": "127.0.0.1:1"})
+    assert (result.exit_code, len(troubled.requests("GetStatus"))) == (0, 1), result.output
+
+
 def test_a_time_in_the_future_is_told_by_its_option(mpsctl: Run) -> None:
     assert "Invalid value for --to: 2999-01-01 lies in the future" in mpsctl("reset", "b", "--to", "2999-01-01").err
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mpsctl.errors import CommandError, Exit
-from mpsctl.settings import DEFAULT_ADDRESS, load
+from mpsctl.settings import DEFAULT_ADDRESS, context_names, load
 
 
 @pytest.fixture
@@ -41,6 +41,13 @@ def test_each_overrides_the_next(environ: dict[str, str]) -> None:
         ("addres = 'x:1'", {}, "did you mean address"),
         ("address = [1]", {}, "must be a text"),
         ("address", {}, "not TOML"),
+        ("[contexts.prod]\naddress='a:1'", {"context": "prdo"}, "no context prdo; did you mean prod"),
+        ("", {"context": "prod"}, "has no context prod"),
+        ("context = 'prod'", {}, "has no context prod"),
+        ("context = 3", {}, "context must be a text"),
+        ("contexts = 3", {}, "must be tables"),
+        ("[contexts]\nprod = 3", {}, "must be tables"),
+        ("[contexts.prod]\naddres = 'a:1'", {"address": "a:1"}, "context prod: there is no key addres"),
         ("", {"address": "nowhere"}, "no address"),
         ("", {"address": "host:99999"}, "no address"),
         ("", {"ca": "missing.pem"}, "cannot be read"),
@@ -56,6 +63,47 @@ def test_what_is_wrong_is_named(file: str, flags: dict[str, str], words: str, tm
     with pytest.raises(CommandError, match=words) as raised:
         load(given, {"MPSCTL_CONFIG": str(path)})
     assert raised.value.exit_code is Exit.USAGE
+
+
+CONTEXTS = """
+address = "file:1"
+token_file = "token"
+tls = true
+[contexts.prod]
+address = "prod:2"
+ca = "ca.pem"
+[contexts.staging]
+address = "127.0.0.1:3"
+"""
+
+
+@pytest.fixture
+def fleets(environ: dict[str, str]) -> dict[str, str]:
+    directory = Path(environ["XDG_CONFIG_HOME"]) / "mpsctl"
+    (directory / "config.toml").write_text(CONTEXTS)
+    (directory / "ca.pem").write_text("authority")
+    return environ
+
+
+def test_a_context_that_is_named_counts_alone(fleets: dict[str, str]) -> None:
+    shell = {**fleets, "MPSCTL_ADDRESS": "variable:4", "MPSCTL_TOKEN": "for-somebody-else"}
+    prod = load({"context": "prod"}, shell)
+    assert (prod.address, prod.ca, prod.token) == ("prod:2", b"authority", "")
+    assert prod.address_from.endswith("config.toml, context prod")
+    assert load({"context": "prod", "address": "flag:5"}, shell).address == "flag:5"
+    staging = load({"context": "staging"}, shell)
+    assert (staging.address, staging.tls, staging.token) == ("127.0.0.1:3", False, "")
+    assert load({}, shell).address == "variable:4"
+
+
+def test_a_context_by_habit_is_overridden_as_the_file_is(fleets: dict[str, str]) -> None:
+    assert load({}, {**fleets, "MPSCTL_CONTEXT": "prod"}).address == "prod:2"
+    assert load({}, {**fleets, "MPSCTL_CONTEXT": "prod", "MPSCTL_ADDRESS": "variable:4"}).address == "variable:4"
+    path = Path(fleets["XDG_CONFIG_HOME"]) / "mpsctl/config.toml"
+    path.write_text(f'context = "staging"\n{CONTEXTS}')
+    assert load({}, fleets).address == "127.0.0.1:3"
+    assert load({"context": "prod"}, fleets).address == "prod:2"
+    assert context_names(fleets) == ["prod", "staging"]
 
 
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
