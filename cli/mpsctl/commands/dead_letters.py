@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mpsctl.views.dead_letters import DeadLetters
 
 PAGE_MAX = 1_000
+READING = "reading the dead letters"
 GROUPS_MAX = 1_000
 """Groups in one answer at most: the daemon counts the rest together."""
 
@@ -63,18 +64,18 @@ def ls(
 
     wanted = of.message()
     if each:
-        letters = _each(session.client, subscription, wanted, limit)
+        with session.screen.waiting(READING):
+            letters = _each(session.client, subscription, wanted, limit)
         session.screen.show(letters, lambda: letters_page(letters))
         return
-    answer = session.client.ask(
-        session.client.admin.SummarizeDeadLetters,
-        pb.SummarizeDeadLettersRequest(
-            subscription=subscription,
-            filter=wanted,
-            grouping=pb.DeadLetterGrouping.ValueType(number_of(pb.DeadLetterGrouping, group_by)),
-            groups_max=min(limit, GROUPS_MAX),
-        ),
+    request = pb.SummarizeDeadLettersRequest(
+        subscription=subscription,
+        filter=wanted,
+        grouping=pb.DeadLetterGrouping.ValueType(number_of(pb.DeadLetterGrouping, group_by)),
+        groups_max=min(limit, GROUPS_MAX),
     )
+    with session.screen.waiting(READING):
+        answer = session.client.ask(session.client.admin.SummarizeDeadLetters, request)
     view = Summary(
         subscription=subscription,
         groups=tuple(map(Group.of, answer.groups)),
@@ -122,5 +123,6 @@ def show(
     from mpsctl.views.dead_letters import Letter
 
     request = pb.GetDeadLetterRequest(subscription=subscription, source=record_ref(record), values=values)
-    view = Letter.of(session.client.ask(session.client.admin.GetDeadLetter, request))
+    with session.screen.waiting(READING):
+        view = Letter.of(session.client.ask(session.client.admin.GetDeadLetter, request))
     session.screen.show(view, lambda: letter_page(view, values=values))

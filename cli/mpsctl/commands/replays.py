@@ -78,7 +78,8 @@ def replay_dlq(
     )
     if dry_run or not yes:
         question = pb.PreviewReplayRequest(plan=plan)
-        preview = Preview.of(session.client.ask(session.client.admin.PreviewReplay, question), plan)
+        with session.screen.waiting("reading the dead letters"):
+            preview = Preview.of(session.client.ask(session.client.admin.PreviewReplay, question), plan)
         if dry_run:
             session.screen.show(preview, lambda: preview_page(preview))
             return Exit.DONE

@@ -2,7 +2,9 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Timer
 from typing import TYPE_CHECKING, TextIO
 
 from mpsctl.render.page import Line, Page, Style
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+MOMENT_S = 0.5
+"""An answer that comes sooner needs no sign of life."""
 WIDTH_MAX = 160
 """Wider lines are hard to follow with the eye."""
 STYLES = {
@@ -72,6 +76,22 @@ class Screen:
     def remark(self, text: str) -> None:
         """Something for people that is not the result: on standard error."""
         print(text, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """While the block runs: what is waited for, if it takes a moment and somebody sits there."""
+        if not is_terminal(sys.stderr):
+            yield
+            return
+        shown = console(error=True).status(what)
+        late = Timer(MOMENT_S, shown.start)
+        late.start()
+        try:
+            yield
+        finally:
+            late.cancel()
+            late.join()
+            shown.stop()
 
 
 def is_terminal(stream: TextIO) -> bool:

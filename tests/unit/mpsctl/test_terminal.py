@@ -12,6 +12,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from fcntl import ioctl
+from threading import Event
 from typing import Any
 
 import pytest
@@ -127,6 +128,32 @@ def test_colour_can_be_refused(terminal: Callable[..., Terminal]) -> None:
     shown = terminal("status", NO_COLOR="1")
     assert shown.ended() == 0
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", shown.said)
+
+
+@pytest.mark.parametrize(
+    ("words", "method"),
+    [
+        ("dlq ls billing", "SummarizeDeadLetters"),
+        ("dlq ls billing --each", "ListDeadLetters"),
+        ("dlq show billing orders/3@1842", "GetDeadLetter"),
+        ("replay-dlq billing --dry-run", "PreviewReplay"),
+    ],
+)
+def test_who_waits_for_dead_letters_to_be_read_is_told(
+    words: str, method: str, daemon: Daemon, terminal: Callable[..., Terminal]
+) -> None:
+    told, answer = Event(), daemon.answers[method]
+
+    def answering(*_: Any) -> Any:
+        assert told.wait(PATIENCE_S)
+        return answer
+
+    daemon.answers[method] = answering
+    shown = terminal(*words.split())
+    shown.until(lambda: "reading the dead letters" in shown.text)
+    told.set()
+    assert shown.ended() == 0
+    assert shown.said.rindex(SHOW) > shown.said.rindex(HIDE)
 
 
 @pytest.mark.parametrize(("answer", "code", "changed"), [("y\n", 0, 1), ("n\n", 1, 0), ("\n", 1, 0)])
