@@ -30,6 +30,7 @@ from mpsd.ports.control import AuditLog
 from mpsd.service.control import ControlPlane
 from mpsd.service.steering import asked_of, steer
 from tests.fakes.control import FakeAudit, FakeControlLog, FakeControlTopic
+from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.replays import FakeDeadLetterLog, FakeRepublisher
 
@@ -250,6 +251,8 @@ async def served(
     replaying: Replaying | None = None,
     topic: FakeControlTopic | None = None,
     letters: FakeDeadLetterLog | None = None,
+    sink: FakeDeadLetters | None = None,
+    held_keys_max: int = 0,
 ) -> AsyncIterator[list[Served]]:
     """Daemons that share a group.
 
@@ -257,6 +260,7 @@ async def served(
         silent: so many more are members, and listen, but never answer.
         topic: makes the control state the real one, of this topic.
         letters: with `topic`: what replays read.
+        sink: with `topic`: where dead letters of all of them go.
     """
     shared = SharedControl()
     async with AsyncExitStack() as stack:
@@ -269,7 +273,7 @@ async def served(
                 control: FakeControl = FollowingControl(shared, topic, address)
             else:
                 control = FakeControl(shared)
-            pipe = await stack.enter_async_context(_piped(control, letters, replaying))
+            pipe = await stack.enter_async_context(_piped(control, letters, replaying, sink, held_keys_max))
             daemon = FakeDaemon([pipe], control)
             daemon.peer = Peer(address, f"127.0.0.1:{next(ports)}", "")
             fleet = Fleet(daemon, peer_timeout_s, None)
@@ -293,15 +297,24 @@ async def served(
 
 
 def _piped(
-    control: FakeControl, letters: FakeDeadLetterLog | None, replaying: Replaying | None
+    control: FakeControl,
+    letters: FakeDeadLetterLog | None,
+    replaying: Replaying | None,
+    sink: FakeDeadLetters | None,
+    held_keys_max: int,
 ) -> AbstractAsyncContextManager[Piped]:
     if isinstance(control, FollowingControl):
-        return following_pipe(control, letters)
+        return following_pipe(control, letters, sink, held_keys_max)
     return piped(replaying=replaying)
 
 
 @asynccontextmanager
-async def following_pipe(control: FollowingControl, letters: FakeDeadLetterLog | None = None) -> AsyncIterator[Piped]:
+async def following_pipe(
+    control: FollowingControl,
+    letters: FakeDeadLetterLog | None = None,
+    sink: FakeDeadLetters | None = None,
+    held_keys_max: int = 0,
+) -> AsyncIterator[Piped]:
     """A pipeline that is steered by the control topic."""
     asked = asked_of(control.plane)
     replaying = Replaying(
@@ -314,7 +327,7 @@ async def following_pipe(control: FollowingControl, letters: FakeDeadLetterLog |
         record=asked.record,
     )
     await control.plane.start()
-    async with piped(asked, replaying, commit_interval_s=0.02) as pipe:
+    async with piped(asked, replaying, sink, commit_interval_s=0.02, held_keys_max=held_keys_max) as pipe:
         steer(control.plane, [pipe.pipeline])
         reading = asyncio.create_task(control.follow())
         try:

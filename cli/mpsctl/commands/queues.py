@@ -101,6 +101,7 @@ def skip(session: Session, subscription: Sub, record: RecordArgument, reason: Re
     from mpsctl.render.changes import skipped_page
     from mpsctl.views.fleet import RecordRef
     from mpsctl.views.queues import Skipped
+    from mpsctl.views.values import optional
 
     ref = record_ref(record)
     name = RecordRef.of(ref).name()
@@ -108,6 +109,10 @@ def skip(session: Session, subscription: Sub, record: RecordArgument, reason: Re
     request = pb.SkipRequest(change=new_change(reason), subscription=subscription, record=ref)
     answer = session.client.change(session.client.admin.Skip, request)
     view = Skipped(
-        request_id=request.change.request_id, record=RecordRef.of(ref), dead_letter=RecordRef.of(answer.dead_letter)
+        request_id=request.change.request_id,
+        record=RecordRef.of(ref),
+        dead_letter=RecordRef.of(answer.dead_letter),
+        replay_id=answer.replay_id,
+        held_records=optional(answer, "held_records"),
     )
     session.screen.show(view, lambda: skipped_page(view))

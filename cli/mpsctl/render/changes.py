@@ -49,7 +49,15 @@ def _missing(instance: Instance, revision: int) -> str | None:
 
 def skipped_page(skipped: Skipped) -> Page:
     record, letter = skipped.record.name(), skipped.dead_letter.name()
-    return Page().say(Piece("✓ ", Style.GOOD), Piece(f"skipped {record}; it is dead letter {letter} now"))
+    page = Page()
+    if not skipped.replay_id:
+        return page.say(Piece("✓ ", Style.GOOD), Piece(f"skipped {record}; it is dead letter {letter} now"))
+    behind = "what was held" if skipped.held_records is None else f"the {records(skipped.held_records)} held"
+    does = "lets its key go" if skipped.held_records == 0 else f"delivers {behind} behind it, and lets its key go"
+    page.say(
+        Piece("✓ ", Style.GOOD), Piece(f"skipped {record}, dead letter {letter}; replay {skipped.replay_id} {does}")
+    )
+    return page.say(Piece(f"  mpsctl replay show {skipped.replay_id}", Style.DIM))
 
 
 def reset_page(reset: Reset) -> Page:

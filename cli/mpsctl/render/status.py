@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from mpsctl.render.page import Column, Page, Piece, Style, Table
-from mpsctl.render.words import NONE, ago, ahead, count, printable, rate, record, selection, span, utc_now
+from mpsctl.render.words import NONE, ago, ahead, count, number, printable, rate, record, selection, span, utc_now
 from mpsctl.views.fleet import Instance, Provenance
 from mpsctl.views.status import Flow, Limit, Partition, Pause, Status, Subscription
 
@@ -69,6 +69,10 @@ def _notes(of: Subscription, now: datetime) -> Iterator[Piece]:
         yield Piece(pause_text(pause, now), Style.WARN)
     if of.limit is not None:
         yield Piece(f"limited to {limit_text(of.limit)}, {_by(of.limit.provenance, now)}", Style.WARN)
+    if of.held_keys:
+        yield Piece(f"{number(of.held_keys, 'key')} held behind dead letters; they wait for a replay:", Style.WARN)
+        yield Piece(f"mpsctl dlq ls {of.name} --disposition held --group-by key", Style.DIM)
+        yield Piece(f"mpsctl replay-dlq {of.name} --key KEY", Style.DIM)
     if of.flow.oldest is not None and of.flow.lag_age_s and of.flow.lag_age_s >= 1:
         yield Piece(f"oldest {record(of.flow.oldest)}, {span(of.flow.lag_age_s)} old", Style.DIM)
 
@@ -127,6 +131,8 @@ def _partition_cells(of: Partition) -> list[Piece]:
 def _partition_notes(of: Partition) -> Iterator[Piece]:
     if of.state_reason:
         yield Piece(printable(of.state_reason), STATES.get(of.state, UNKNOWN).style)
+    if of.held_keys:
+        yield Piece(f"{number(of.held_keys, 'key')} held behind dead letters", Style.WARN)
 
 
 def instances_table(instances: Sequence[Instance], now: datetime) -> Table:

@@ -67,6 +67,8 @@ class Partition:
     """Committed offset: the next record to be settled; null: none yet, or not known."""
     log_end: int | None
     """The log's end, as last heard; null: not known."""
+    held_keys: int | None
+    """Keys held behind dead letters: what comes of them goes to the dead-letter topic undelivered; null: not known."""
 
     @classmethod
     def of(cls, message: pb.PartitionStatus) -> Self:
@@ -80,6 +82,7 @@ class Partition:
             flow=Flow.of(message.flow) if message.HasField("flow") else None,
             next_offset=None if message.next_offset < 0 else message.next_offset,
             log_end=None if message.log_end < 0 else message.log_end,
+            held_keys=message.held_keys if message.HasField("flow") else None,
         )
 
 
@@ -149,6 +152,8 @@ class Subscription:
     """The limits that hold now; null: none but the configured."""
     partitions: tuple[Partition, ...]
     """Its partitions, with `--partitions`."""
+    held_keys: int
+    """Keys held behind dead letters, of all its partitions."""
 
     @classmethod
     def of(cls, message: pb.SubscriptionStatus) -> Self:
@@ -164,6 +169,7 @@ class Subscription:
             pauses=tuple(map(Pause.of, message.pauses)),
             limit=Limit.of(message.limit) if message.HasField("limit") else None,
             partitions=tuple(map(Partition.of, message.partitions)),
+            held_keys=message.held_keys,
         )
 
 

@@ -9,8 +9,11 @@ from mpsd.admin.times import milliseconds, timestamp
 from mpsd.admin.validation import optional_subscription
 from mpsd.core.audit import AuditEntry
 from mpsd.errors import ControlOff
+from mpsd.pipeline.pipeline import Pipeline
 
 _KIND = "audit"
+HELD_SHARE = 0.8
+"""Of `ordering.held_keys_max`: from here on somebody should see to it."""
 _ORDER = (pb.SEVERITY_ERROR, pb.SEVERITY_WARNING, pb.SEVERITY_OK, pb.SEVERITY_UNSPECIFIED)
 
 
@@ -20,7 +23,26 @@ async def findings_of(daemon: Steerable) -> list[pb.Finding]:
     own += [Finding(ok=False, works=True, about="this daemon", text=text) for text in daemon.not_ready()]
     if waiting := daemon.control.waiting_for():
         own.append(Finding(ok=False, works=True, about="control", text=waiting, code="control.unavailable"))
+    own += [finding for pipeline in daemon.pipelines if (finding := _held_keys(pipeline)) is not None]
     return sort_findings(_finding(each, daemon.peer.admin) for each in (*own, *await daemon.diagnose()))
+
+
+def _held_keys(pipeline: Pipeline) -> Finding | None:
+    """Keys are held behind dead letters until somebody replays them, and there is a bound."""
+    name, keys_max = pipeline.settings.name, pipeline.settings.held_keys_max
+    held = len(pipeline.held.book)
+    if not held or not keys_max:
+        return None
+    is_near = held >= keys_max * HELD_SHARE
+    text = f"{held} keys are held behind dead letters, and ordering.held_keys_max is {keys_max}"
+    if held >= keys_max:
+        text += ": the records of a key that should be held wait, and what is behind them in their partitions is not committed"
+    advice = f"repair the application, then mpsctl replay-dlq {name}; or skip the records that hold them"
+    if not is_near:
+        return Finding(ok=True, about=name, text=text)
+    return Finding(
+        ok=False, works=True, about=name, text=text, code="held.full" if held >= keys_max else "", advice=advice
+    )
 
 
 def sort_findings(findings: Iterable[pb.Finding]) -> list[pb.Finding]:

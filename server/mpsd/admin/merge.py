@@ -113,4 +113,5 @@ def _add(total: pb.SubscriptionStatus, said: pb.SubscriptionStatus) -> None:
     total.delivered_per_s += said.delivered_per_s
     total.retried_per_s += said.retried_per_s
     total.dead_letters += said.dead_letters
+    total.held_keys = max(total.held_keys, said.held_keys)  # each says it of the whole subscription
     total.partitions.extend(said.partitions)

@@ -22,6 +22,8 @@ PARTITION_STATES = (
     "paused",
     "dead-letter-topic-down",
     "offset-map-full",
+    "held-keys-full",
+    "held-keys-unwritable",
 )
 
 _S = ("subscription",)
@@ -119,6 +121,13 @@ METRICS: Sequence[Metric] = (
         help="Writes to the dead-letter topic that failed and are tried again; their partition waits meanwhile.",
         labels=_S,
         read=per_subscription(lambda one: one.dead_letter_failures),
+    ),
+    Metric(
+        name="mps_held_keys",
+        type="gauge",
+        help="Keys held behind dead letters, of all partitions, whoever has them: the same at every instance.",
+        labels=_S,
+        read=per_subscription(lambda one: one.held_keys),
     ),
     Metric(
         name="mps_breaker_open",

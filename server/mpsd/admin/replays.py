@@ -1,6 +1,5 @@
 """Replays of dead letters: previewed, started, steered and looked at, at whichever instance is asked."""
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,13 +7,13 @@ from dataclasses import replace
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.access import CALLER
 from mpsd.admin.changes import Changes, Metadata
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import MARGIN
 from mpsd.admin.letters import filter_of, letter_of, place_of, wire_filter
 from mpsd.admin.page_tokens import page_size, page_token, parse_token
 from mpsd.admin.refusals import InvalidArgument, unknown
+from mpsd.admin.replay_tasks import make_room, new_task, task_id_of
 from mpsd.admin.times import duration, timestamp
 from mpsd.admin.validation import RATE_MAX, RATE_MIN, check_change, check_topic, optional_subscription, pipeline_of
 from mpsd.core.record import LogBounds
@@ -47,7 +46,7 @@ async def preview(
 ) -> pb.PreviewReplayResponse:
     """Raises InvalidArgument, NotFound, and what cannot be read."""
     plan, replays = plan_of(request.plan), _replays(daemon, request.plan.subscription)
-    await _check_place(daemon, request.plan.subscription, plan)
+    await _check(daemon, request.plan.subscription, plan)
     bounds = await replays.rules.log.bounds()
     seen = await _survey(replays, request.plan.subscription, plan, bounds, left_s)
     matched = min(seen.matched, plan.records_max) if plan.records_max else seen.matched
@@ -82,41 +81,37 @@ async def start(
     name, plan = request.plan.subscription, plan_of(request.plan)
     replays, pipeline = _replays(daemon, name), pipeline_of(daemon.pipelines, name)
     group = pipeline.settings.sender.group
-    task_id = "r" + hashlib.sha256(f"{group}\0{name}\0{request.change.request_id}".encode()).hexdigest()[:12]
+    task_id = task_id_of(group, name, request.change.request_id)
     await daemon.control.read_to_end()  # it may have been started at another instance
     if (known := replays.book.tasks.get(task_id)) is not None:
         changed = await changes.confirm(group, known.revision, metadata, left_s)
         return pb.StartReplayResponse(replay=_wire(replays, known), changed=changed)
-    await _check_place(daemon, name, plan)
-    await _make_room(replays)
+    await _check(daemon, name, plan)
+    await make_room(replays)
     bounds = await replays.rules.log.bounds()
     if plan.records_max:
         seen = await _survey(replays, name, plan, bounds, left_s)
         if not seen.is_complete:
             raise ReplayRefused("the deadline came before the first records_max were known; give it more time")
         bounds = seen.bounds(bounds)
-    task = ReplayTask(
-        id=task_id,
-        group=group,
-        subscription=name,
-        plan=plan,
-        bounds=[bounds[number] for number in sorted(bounds)],
-        sources={topic: count for topic, count in (await daemon.partitions(name)).items() if count},
-        state=ReplayState.RUNNING,
-        reason="",
-        started_at_ms=int(time.time() * 1000),
-        ended_at_ms=None,
-        started_by=CALLER.get().name,
-        started_reason=request.change.reason,
-    )
+    task = await new_task(daemon, task_id, pipeline, plan, bounds, request.change.reason)
     said = f"replay {task_id} of {name} to the {plan.target.value}"
     left_s = None if left_s is None else left_s - (time.monotonic() - begin_s)
     changed = await changes.write(task.key, task.document(), request.change, "StartReplay", said, metadata, left_s)
     return pb.StartReplayResponse(replay=_wire(replays, replays.book.tasks.get(task_id, task)), changed=changed)
 
 
-async def _check_place(daemon: Steerable, name: str, plan: ReplayPlan) -> None:
-    """Only owners of source partitions replay: what nobody reads, nobody replays."""
+async def _check(daemon: Steerable, name: str, plan: ReplayPlan) -> None:
+    """Only owners of source partitions replay: what nobody reads, nobody replays.
+
+    Raises:
+        NotFound, InvalidArgument, ReplayRefused.
+    """
+    if plan.target is ReplayTarget.TOPIC and pipeline_of(daemon.pipelines, name).held.is_on:
+        raise ReplayRefused(
+            'ordering.after_dead_letter is "hold": records of held keys that come by the topic would only be held again;'
+            " replay to the application"
+        )
     if plan.filter.topic:
         check_topic(place_of(name, plan.filter), await daemon.partitions(name))
 
@@ -205,28 +200,6 @@ async def _survey(
     bound_s = SURVEY_S_MAX if left_s is None else min(SURVEY_S_MAX, left_s * (1 - MARGIN))
     rules = replays.rules
     return await survey(rules.log, bounds, plan, replays.book, name, rules.replays_max, bound_s)
-
-
-async def _make_room(replays: Replays) -> None:
-    """Forget the oldest that have ended, if there are too many.
-
-    Raises:
-        ReplayRefused: none has ended, or what was replayed takes too much to remember.
-    """
-    for (source, number), size in replays.book.settled_bytes.items():
-        if size >= replays.rules.replayed_bytes_max:
-            raise ReplayRefused(
-                f"what was replayed of {source} takes {size} bytes to remember, and control.replayed_bytes_max is"
-                f" {replays.rules.replayed_bytes_max}: wait until partition {number} of the dead-letter topic has expired,"
-                " or raise it"
-            )
-    tasks = sorted(replays.book.tasks.values(), key=lambda task: task.started_at_ms)
-    surplus = len(tasks) - replays.rules.tasks_max + 1
-    ended = [task for task in tasks if task.state.is_over][: max(0, surplus)]
-    if len(ended) < surplus:
-        raise ReplayRefused(f"{len(tasks)} replays have not ended, and control.replays_max is {len(tasks)}")
-    for task in ended:
-        await replays.forget_task(task)
 
 
 def _replays(daemon: Steerable, name: str) -> Replays:

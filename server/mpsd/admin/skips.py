@@ -14,6 +14,7 @@ from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.access import CALLER, CALLER_KEY
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import Fleet
+from mpsd.admin.held_skips import replay_of, skip_held
 from mpsd.admin.validation import check_change, check_topic, pipeline_of
 from mpsd.core.audit import AuditEntry
 from mpsd.core.control import Provenance
@@ -51,7 +52,7 @@ class Skips:
     async def skip(
         self, request: pb.SkipRequest, metadata: Sequence[tuple[str, str]], left_s: float | None, *, is_forwarded: bool
     ) -> pb.SkipResponse:
-        """Raises InvalidArgument, NotFound, RecordNotHere, RequestIdReused."""
+        """Raises InvalidArgument, NotFound, RecordNotHere, RequestIdReused, and what `skip_held` raises."""
         check_change(request.change)
         pipeline = pipeline_of(self._daemon.pipelines, request.subscription)
         record = request.record
@@ -86,7 +87,9 @@ class Skips:
         if done is None or not is_of(done.key, pipeline.settings.sender.group, request.subscription, source):
             raise RequestIdReused(f"request id {request_id} was used for another change")
         letter = letter_of(done.key)
-        return pb.SkipResponse(dead_letter=_ref(*letter)) if letter is not None else None
+        if letter is None:
+            return None
+        return pb.SkipResponse(dead_letter=_ref(*letter), replay_id=replay_of(pipeline, request_id))
 
     async def _to_the_end(self, work: Coroutine[Any, Any, pb.SkipResponse]) -> pb.SkipResponse:
         """A caller who goes away takes back nothing, so what is done for it is kept in the history all the same."""
@@ -96,9 +99,14 @@ class Skips:
 
     async def _here(self, request: pb.SkipRequest, pipeline: Pipeline) -> pb.SkipResponse:
         record, group = request.record, pipeline.settings.sender.group
-        landed = await pipeline.skip(record.topic, record.partition, record.offset, request.change.reason)
-        letter = TopicPartition(landed.topic, landed.partition), landed.offset
-        answer = pb.SkipResponse(dead_letter=_ref(*letter))
+        try:
+            landed = await pipeline.skip(record.topic, record.partition, record.offset, request.change.reason)
+        except RecordNotHere as error:
+            answer = await skip_held(self._daemon, pipeline, request, error)
+            letter = TopicPartition(answer.dead_letter.topic, answer.dead_letter.partition), answer.dead_letter.offset
+        else:
+            letter = TopicPartition(landed.topic, landed.partition), landed.offset
+            answer = pb.SkipResponse(dead_letter=_ref(*letter))
         self._done[request.change.request_id] = request.subscription, record, answer
         if len(self._done) > DONE_MAX:
             self._done.popitem(last=False)

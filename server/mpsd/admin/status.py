@@ -103,6 +103,7 @@ def subscription_of(
         pauses=[pause_of(pause) for pause in pauses],
         limit=limit_of(said.limit) if said.limit is not None else None,
         partitions=parts if partitions else (),
+        held_keys=said.held_keys,
     )
 
 
@@ -132,6 +133,7 @@ def partition_of(address: str, part: PartitionStatistics, *, is_endpoint_down: b
         paused_lanes=part.parked,
         room_records=part.room_records,
         room_bytes=part.room_bytes,
+        held_keys=part.held_keys,
     )
 
 

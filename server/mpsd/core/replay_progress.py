@@ -118,9 +118,8 @@ def restored(progress: Progress | None, tp: TopicPartition, bounds: LogBounds) -
     return OffsetTracker(progress.next_offset, known.runs, known.attempts), counts
 
 
-def replayed_key(task: ReplayTask, source: TopicPartition, dead_letter_partition: int) -> EntityKey:
-    where = (source.topic, str(source.partition), str(dead_letter_partition))
-    return (task.group, REPLAYED_KIND, task.subscription, *where)
+def replayed_key(group: str, subscription: str, source: TopicPartition, dead_letter_partition: int) -> EntityKey:
+    return (group, REPLAYED_KIND, subscription, source.topic, str(source.partition), str(dead_letter_partition))
 
 
 def replayed_document(settled: OffsetSet, epoch: int) -> dict[str, Any]:

@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from mpsd.core.control import EntityKey
 from mpsd.core.delivery import Assignment
+from mpsd.core.offset_set import OffsetSet
 from mpsd.core.rate import TokenBucket
 from mpsd.core.replay import ReplayState, ReplayTask
 from mpsd.core.replay_book import ReplayBook
@@ -20,12 +20,12 @@ from mpsd.pipeline.held_keys import HeldKeys
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.pipeline.replay_run import ReplayRun
 from mpsd.pipeline.replay_sender import DeadLetterLog, Means, Republisher
+from mpsd.pipeline.replay_speed import ReplaySpeeds, Sample
 from mpsd.pipeline.settings import Settings
 from mpsd.ports import Clock
 
 log = logging.getLogger("mpsd.replay")
 
-SPEED_S = 10.0
 SETTLED_BYTES_MOST = 1_000_000
 """What a record of the control topic takes, by Kafka's own default of 1 MiB."""
 RETRY_S = 0.1
@@ -53,14 +53,6 @@ class Replaying:
     record: Callable[[Items], Awaitable[int]]
 
 
-class _Sample(NamedTuple):
-    """How far a task was at a moment."""
-
-    at_s: float
-    sent: int
-    left: int
-
-
 class Replays:
     """Runs the oldest task that is not done on each partition, and reports how far it is.
 
@@ -78,9 +70,11 @@ class Replays:
         lease_left_s: Callable[[], float],
         clock: Clock,
     ) -> None:
-        self.book = ReplayBook(settings.sender.group, settings.name)
+        self._group = settings.sender.group
+        self.book = ReplayBook(self._group, settings.name)
         self._interval_s = settings.commit_interval_s
         self.rules = replaying
+        self.subscription = settings.name
         self._means = Means(
             topic=replaying.topic,
             subscription=settings.name,
@@ -95,7 +89,7 @@ class Replays:
         self._monotonic_s, self._wall_s = clock.monotonic_s, clock.wall_s
         self._runs: dict[Assignment, ReplayRun] = {}
         self._buckets: dict[str, TokenBucket] = {}
-        self._speeds: dict[str, deque[_Sample]] = {}
+        self._speeds = ReplaySpeeds()
         self._share = 1.0
         self._due = asyncio.Event()
         self._one = asyncio.Lock()
@@ -211,7 +205,7 @@ class Replays:
                         f"what was replayed of {run.source} takes more than control.replayed_bytes_max to remember"
                     )
                 if size <= SETTLED_BYTES_MOST:  # what goes beyond the bound in one interval is settled all the same
-                    items.append((replayed_key(run.task, run.source, run.number), settled))
+                    items.append((replayed_key(self._group, run.task.subscription, run.source, run.number), settled))
                 items.append((progress_key(run.task, run.source), progress.document()))
                 written.append((run, progress, settled))
             if not await self._record(items):
@@ -256,36 +250,47 @@ class Replays:
             return False
         return True
 
-    async def forget_task(self, task: ReplayTask) -> None:
-        """Remember nothing of it any more; what it has settled stays known.
+    def run_of(self, assignment: Assignment) -> ReplayTask | None:
+        """The task that is at work on a partition, or has records there that are not settled."""
+        run = self._runs.get(assignment)
+        return run.task if run is not None else None
+
+    def settled(self, queue: PartitionQueue, number: int) -> OffsetSet:
+        """What replays have settled of a dead-letter partition, as of now; to be read only."""
+        run = self._runs.get(queue.assignment)
+        return run.settled if run is not None else self.book.settled((queue.assignment.tp, number))
+
+    async def settle(self, queue: PartitionQueue, number: int, letters: Sequence[int]) -> None:
+        """Offer these dead letters no more; of a partition that is ours, while no run has one of them in hand.
 
         Raises:
-            ControlUnavailable, ControlOff: it may be forgotten in part; it is then forgotten again.
+            ControlUnavailable, ControlOff: they may be settled or not; ask again.
         """
-        reports = [(progress_key(task, source), None) for source in self.book.reported(task.id)]
-        await self.rules.record([*reports, (task.key, None)])
+        place = queue.assignment.tp, number
+        async with self._one:
+            if not self._means.may_write():
+                raise ControlUnavailable("this member is not sure of its partitions now: nothing was changed")
+            known = self.settled(queue, number)
+            settled = OffsetSet(known.base, known.runs)
+            for letter in letters:
+                settled.add(letter)
+            document = replayed_document(settled, queue.assignment.epoch)
+            await self.rules.record([(replayed_key(self._group, self._means.subscription, *place), document)])
+            self.book.see_settled(place, document)
+            if (run := self._runs.get(queue.assignment)) is not None:
+                for letter in letters:
+                    run.settled.add(letter)
 
     def speed(self, task: ReplayTask) -> tuple[float, float | None]:
-        """Records sent in each second, mean of the last `SPEED_S`, and how long it will take as it goes; None: nobody knows."""
-        samples = self._speeds.get(task.id)
-        if not samples or samples[-1].at_s <= samples[0].at_s:
-            return 0.0, None
-        first, last = samples[0], samples[-1]
-        took_s = last.at_s - first.at_s
-        looked_per_s = (first.left - last.left) / took_s
-        left_s = last.left / looked_per_s if looked_per_s > 0 else None
-        return max(0, last.sent - first.sent) / took_s, left_s
+        """See `ReplaySpeeds.of`."""
+        return self._speeds.of(task.id)
 
     def _sample(self) -> None:
         now_s, running = self._monotonic_s(), self.book.running()
         for task in running:
             counts, left, _ = self.book.total(task)
-            samples = self._speeds.setdefault(task.id, deque())
-            samples.append(_Sample(now_s, counts.sent, left))
-            while samples[0].at_s < now_s - SPEED_S:
-                samples.popleft()
-        for gone in self._speeds.keys() - {task.id for task in running}:
-            del self._speeds[gone]
+            self._speeds.add(task.id, Sample(now_s, counts.sent, left))
+        self._speeds.keep(task.id for task in running)
 
     def statistics(self) -> dict[str, int | float | str]:
         return {

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 
 from mpsd.core.record import Record, TopicPartition
 from mpsd.demo.broker.processes import GuardedProcesses
-from mpsd.demo.guarantees import FreedomIsUsed, Judge, every_guarantee
+from mpsd.demo.guarantees import DeadLetterSaysWhy, FreedomIsUsed, Judge, every_guarantee
 from mpsd.demo.guarantees.events import Committed, DaemonKilled, DeadLettered, LogEnd, Produced, SeenRecord, TimedEvent
 from tests.integration.world.application import Application
 from tests.integration.world.configuration import configuration
@@ -193,6 +193,7 @@ class World:
         repeated_s: float = 0.0,
         at_once_min: int = 0,
         applications: Sequence[Witness] = (),
+        replayed: bool = False,
     ) -> None:
         """Put all that was seen of the topics before every guarantee.
 
@@ -200,6 +201,7 @@ class World:
             group: whose commits count; the topic's name if not given.
             repeated_s: what a kill of the daemon may undo.
             at_once_min: deliveries of one partition that must have been in flight at one time; 0: not asked.
+            replayed: what was dead-lettered may be accepted afterwards.
 
         Raises:
             ExceptionGroup: of every broken promise.
@@ -214,9 +216,9 @@ class World:
         for application in witnesses:
             events += application.events
         events += self._seen
-        judge = Judge(
-            [g for g in every_guarantee(repeated_s, at_once_min) if at_once_min or not isinstance(g, FreedomIsUsed)]
-        )
+        unasked: list[type] = [] if at_once_min else [FreedomIsUsed]
+        unasked += [DeadLetterSaysWhy] if replayed else []
+        judge = Judge([each for each in every_guarantee(repeated_s, at_once_min) if type(each) not in unasked])
         judge.see_all(Produced(record) for record in self._produced if record.topic in topics)
         seen: list[TimedEvent] = [event for event in events if _is_of(event, topics)]
         judge.see_all(sorted(seen, key=attrgetter("at_s")))

@@ -32,6 +32,7 @@ def subscription() -> SubscriptionStatistics:
         dead_letters={"rejected": 8}, dead_letter_failures=9, breaker="open", commits=11, commit_failures=13,
         offset_maps_ignored={"foreign": 2}, attempts_left_out=14,
         endpoint_latency=latency, end_to_end_latency=Histogram(), stages={"reader": {"fetches": 17, "state": "reading"}},
+        held_keys=21,
     )  # fmt: skip
 
 
@@ -77,6 +78,7 @@ def value(families: Iterable[Family], name: str, **labels: str) -> float | None:
         ("mps_dead_letters_total", {"disposition": "rejected"}, 8),
         ("mps_dead_letter_failures_total", {}, 9),
         ("mps_breaker_open", {}, 1),
+        ("mps_held_keys", {}, 21),
         ("mps_commits_total", {}, 11),
         ("mps_commit_failures_total", {}, 13),
         ("mps_offset_maps_ignored_total", {"reason": "foreign"}, 2),

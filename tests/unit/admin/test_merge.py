@@ -55,6 +55,12 @@ def test_what_can_be_added_is_added() -> None:
     assert (said.delivered_per_s, said.retried_per_s, said.dead_letters) == (10.0, 1.0, 14)
 
 
+def test_held_keys_are_of_all_partitions_whoever_says_so() -> None:
+    late, early = billing(), billing()
+    late.held_keys, early.held_keys = 3, 2
+    assert merged(answer("a", late), answer("b", early)).subscriptions[0].held_keys == 3
+
+
 @pytest.mark.parametrize("ages", [(1.0, 9.0), (9.0, 1.0)])
 def test_the_oldest_record_of_all_is_the_oldest(ages: tuple[float, float]) -> None:
     one, other = (billing(flow=flow(age_s=age_s, oldest=int(age_s))) for age_s in ages)

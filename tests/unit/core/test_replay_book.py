@@ -49,7 +49,7 @@ def test_what_is_of_others_or_no_task_is_passed_over() -> None:
     assert not made.on_entity(TASK.key, entity({}))
     assert list(made.tasks) == ["r1"]
     assert not made.on_entity(progress_key(TASK, SOURCE), entity({}))
-    assert not made.on_entity(replayed_key(TASK, SOURCE, 0), entity({}))
+    assert not made.on_entity(replayed_key(TASK.group, TASK.subscription, SOURCE, 0), entity({}))
     assert made.reported("r1") == []
 
 
@@ -87,7 +87,10 @@ def test_an_own_report_that_is_read_back_late_undoes_nothing() -> None:
 
 def test_what_is_settled_is_handed_out_as_the_taker_s_own() -> None:
     made, place = book(), (SOURCE, 0)
-    key, document = replayed_key(TASK, SOURCE, 0), replayed_document(OffsetSet(3, [Run(4, 6)]), 1)
+    key, document = (
+        replayed_key(TASK.group, TASK.subscription, SOURCE, 0),
+        replayed_document(OffsetSet(3, [Run(4, 6)]), 1),
+    )
     assert made.settled(place).runs == []
     made.on_entity(key, entity(document))
     assert made.settled_bytes[place] == len(document["offsets"])

@@ -51,7 +51,7 @@ def test_what_is_settled_is_read_back_as_it_was_written() -> None:
 def test_keys_name_the_source_partition() -> None:
     source = TopicPartition("orders", 2)
     assert progress_key(TASK, source) == ("g", "replay-progress", "billing", "r1", "orders", "2")
-    assert replayed_key(TASK, source, 0) == ("g", "replayed", "billing", "orders", "2", "0")
+    assert replayed_key(TASK.group, TASK.subscription, source, 0) == ("g", "replayed", "billing", "orders", "2", "0")
 
 
 @given(st.data())

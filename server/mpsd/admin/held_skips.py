@@ -1,0 +1,79 @@
+"""A dead letter that holds its key is skipped: it is settled, and what was held behind it is replayed."""
+
+from collections.abc import Mapping
+
+from mps.admin.v1 import admin_pb2 as pb
+from mpsd.admin.access import CALLER
+from mpsd.admin.daemon import Steerable
+from mpsd.admin.replay_tasks import make_room, new_task, task_id_of
+from mpsd.core.dead_letter_record import DeadLetterFilter
+from mpsd.core.record import LogBounds
+from mpsd.core.replay import ReplayPlan, ReplayTask
+from mpsd.errors import RecordNotHere
+from mpsd.pipeline.held_skips import DeadHead, skip_dead
+from mpsd.pipeline.pipeline import Pipeline
+
+
+async def skip_held(
+    daemon: Steerable, pipeline: Pipeline, request: pb.SkipRequest, not_queued: RecordNotHere
+) -> pb.SkipResponse:
+    """Of a record that is in no queue here.
+
+    Args:
+        not_queued: raised if it holds no key either.
+
+    Raises:
+        RecordNotHere: it holds no key, or something else does.
+        ReplayRefused: a replay is at work on the key, or there is no room for another.
+        DeadLetterTopicGone, KafkaUnavailable, KafkaRefused, ControlUnavailable, ControlOff: ask again with the same
+            request id; nothing is skipped twice.
+    """
+    replays, record = pipeline.replays, request.record
+    queue = next(
+        (each for each in pipeline.pending.queues.values() if each.assignment.tp == (record.topic, record.partition)),
+        None,
+    )
+    if not pipeline.held.is_on or replays is None or queue is None:
+        raise not_queued
+    task_id = task_id_of(pipeline.settings.sender.group, pipeline.settings.name, request.change.request_id)
+    if (known := replays.book.tasks.get(task_id)) is not None:
+        return _answer_again(replays.rules.topic, known, record)
+    await make_room(replays)
+    head = await skip_dead(queue, replays, record.offset, not_queued)
+    bounds = await replays.rules.log.bounds()
+    plan = ReplayPlan(filter=DeadLetterFilter(topic=record.topic, partition=record.partition, key=head.key))
+    reason = f"{record.topic}/{record.partition}@{record.offset} is skipped: {request.change.reason}"
+    task = await new_task(daemon, task_id, pipeline, plan, _from(head, bounds), reason)
+    await daemon.control.change(
+        task.key,
+        task.document(),
+        who=CALLER.get().name,
+        reason=reason,
+        request_id="",
+        method="StartReplay",
+        description=f"replay {task_id} of what was held behind {record.topic}/{record.partition}@{record.offset}",
+        subscription=task.subscription,
+    )
+    letter = pb.RecordRef(topic=replays.rules.topic, partition=head.number, offset=head.letter)
+    return pb.SkipResponse(dead_letter=letter, replay_id=task_id, held_records=head.behind)
+
+
+def replay_of(pipeline: Pipeline, request_id: str) -> str:
+    """The replay that a skip has started; empty if it has not."""
+    task_id = task_id_of(pipeline.settings.sender.group, pipeline.settings.name, request_id)
+    return task_id if pipeline.replays is not None and task_id in pipeline.replays.book.tasks else ""
+
+
+def _from(head: DeadHead, bounds: Mapping[int, LogBounds]) -> dict[int, LogBounds]:
+    """Nothing but the key is meant, and of it what stands at its dead letter or behind: what died before stays dead."""
+    return {
+        number: LogBounds(min(head.letter, end), end) if number == head.number else LogBounds(end, end)
+        for number, (_, end) in bounds.items()
+    }
+
+
+def _answer_again(topic: str, task: ReplayTask, record: pb.RecordRef) -> pb.SkipResponse:
+    """The bounds of the replay begin with the dead letter: see `_from`."""
+    number = record.partition % len(task.bounds)
+    letter = pb.RecordRef(topic=topic, partition=number, offset=task.bounds[number].start)
+    return pb.SkipResponse(dead_letter=letter, replay_id=task.id)

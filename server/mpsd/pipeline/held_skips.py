@@ -1,0 +1,138 @@
+"""A dead letter that holds its key, and that an operator gives up: it is settled without a delivery.
+
+What was held behind it is then for a replay, as it is of any held key; with the dead letter out of the way it can succeed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from mpsd.core.dead_letter_record import DeadLetterRecord, parse
+from mpsd.core.held_keys import HeldKey
+from mpsd.core.offset_set import OffsetSet
+from mpsd.core.record import Record
+from mpsd.core.retry import Disposition
+from mpsd.errors import DeadLetterTopicGone, RecordNotHere, ReplayRefused
+from mpsd.pipeline.pending_queue import PartitionQueue
+from mpsd.pipeline.replay_sender import RECORDS_PER_FETCH_MAX
+from mpsd.pipeline.replays import Replays
+
+
+class DeadHead(NamedTuple):
+    """A record that is dead and held its key, and is settled now.
+
+    Attributes:
+        number: of the dead-letter topic's partition that has its dead letters.
+        letter: offset of the first of them there.
+        behind: how many records of the key were held behind it.
+    """
+
+    key: bytes
+    number: int
+    letter: int
+    behind: int
+
+
+@dataclass(slots=True)
+class _Found:
+    """What there is of a held key.
+
+    Attributes:
+        letters: of the record that is skipped, settled or not.
+        unsettled: those of them that are not.
+        is_dead: one of these died, so that nothing behind it can go.
+        behind: unsettled dead letters of other records.
+        blocker: source offset of the first of those that died; -1: none did.
+        is_meant: a replay that is at work there means one of them.
+    """
+
+    letters: list[int] = field(default_factory=list)
+    unsettled: list[int] = field(default_factory=list)
+    is_dead: bool = False
+    behind: int = 0
+    blocker: int = -1
+    is_meant: bool = False
+
+
+async def skip_dead(queue: PartitionQueue, replays: Replays, offset: int, not_queued: RecordNotHere) -> DeadHead:
+    """Settle the dead letters of a record whose key is held. Asked again, it is done again and changes nothing.
+
+    Args:
+        offset: of the record in its source partition.
+        not_queued: raised if it has no dead letter of a held key.
+
+    Raises:
+        RecordNotHere: it has none, or it does not hold the key: another dead letter does.
+        ReplayRefused: a replay is at work on the key.
+        DeadLetterTopicGone, KafkaUnavailable, KafkaRefused: it could not be looked up.
+        ControlUnavailable, ControlOff: it may be settled or not.
+    """
+    source = queue.assignment.tp
+    if not queue.held:
+        raise not_queued
+    look = _Look(queue, replays, offset, len(bounds := await replays.rules.log.bounds()))
+    if look.number not in bounds:
+        raise DeadLetterTopicGone(f"dead-letter topic {replays.rules.topic} has no partition {look.number} any more")
+    found = await look.over(*bounds[look.number])
+    key, its = next(((key, each) for key, each in found.items() if each.letters), (b"", None))
+    if its is None or key not in queue.held:
+        raise not_queued
+    if not its.is_dead and its.blocker >= 0:
+        raise RecordNotHere(
+            f"{source}@{offset} does not hold its key: {source}@{its.blocker} does; skip that, or replay the key"
+        )
+    if its.is_meant and (task := replays.run_of(queue.assignment)) is not None:
+        raise ReplayRefused(
+            f"replay {task.id} is at work on the key of {source}@{offset}: cancel it, or wait for its end"
+        )
+    if its.unsettled:
+        await replays.settle(queue, look.number, its.unsettled)
+    return DeadHead(key, look.number, its.letters[0], its.behind)
+
+
+class _Look:
+    """Reads what there is of the held keys of a partition.
+
+    Holds at most: a fetch, and an entry for each held key.
+    """
+
+    def __init__(self, queue: PartitionQueue, replays: Replays, offset: int, numbers: int) -> None:
+        self._replays = replays
+        self._offset = offset
+        self._source = queue.assignment.tp
+        self.number = self._source.partition % max(1, numbers)
+        self._held: Mapping[bytes, HeldKey] = dict(queue.held)
+        self._settled: OffsetSet = replays.settled(queue, self.number)
+        self._task = replays.run_of(queue.assignment)
+
+    async def over(self, start: int, end: int) -> dict[bytes, _Found]:
+        """Of that part of the log which can have something of them."""
+        firsts = [each.letter if each.number == self.number else start for each in self._held.values()]
+        at, found = max(start, min(firsts)), dict[bytes, _Found]()
+        while at < end:
+            part = await self._replays.rules.log.fetch(self.number, at, RECORDS_PER_FETCH_MAX)
+            for record in part.records:
+                if record.offset < end and record.key is not None and record.key in self._held:
+                    self._see(record, record.key, found)
+            at = part.next_offset
+        return found
+
+    def _see(self, record: Record, key: bytes, found: dict[bytes, _Found]) -> None:
+        letter, held = parse(record), self._held[key]
+        if (
+            not isinstance(letter, DeadLetterRecord)
+            or (letter.source, letter.subscription) != (self._source, self._replays.subscription)
+            or (held.number == self.number and letter.offset < held.letter)
+        ):
+            return
+        each = found.setdefault(key, _Found())
+        each.is_meant |= self._task is not None and self._task.plan.wants(letter)
+        is_open, died = letter.offset not in self._settled, letter.disposition is not Disposition.HELD
+        if letter.source_offset == self._offset:
+            each.letters.append(letter.offset)
+            each.unsettled += [letter.offset] if is_open else []
+            each.is_dead |= is_open and died
+        elif is_open:
+            each.behind += 1
+            if died and not 0 <= each.blocker < letter.source_offset:
+                each.blocker = letter.source_offset

@@ -1,0 +1,213 @@
+"""A dead letter that holds its key is given up: it is not delivered, and what was held behind it can be replayed."""
+
+import asyncio
+
+import pytest
+
+from mpsd.core.dead_letter_record import DeadLetterFilter
+from mpsd.core.replay import ReplayState
+from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, RecordNotHere, ReplayRefused
+from mpsd.pipeline.held_skips import DeadHead, skip_dead
+from mpsd.pipeline.replays import Replays
+from tests.fakes.pipeline import Piped
+from tests.fakes.records import Row
+from tests.unit.pipeline.test_held_keys import ONE_KEY, OTHERS, Fleet, state
+from tests.virtual_time import in_virtual_time
+
+NOT_QUEUED = RecordNotHere("it is in no queue")
+OF_THE_KEY = DeadLetterFilter(key=b"k")
+
+
+def replays_of(at: Piped) -> Replays:
+    assert at.pipeline.replays is not None
+    return at.pipeline.replays
+
+
+async def skipped(at: Piped, offset: int) -> DeadHead:
+    return await skip_dead(at.queues[0], replays_of(at), offset, NOT_QUEUED)
+
+
+async def held_behind_its_second(fleet: Fleet, at: Piped) -> None:
+    """Offset 2 has died, 3 and 5 are held."""
+    at.source.produce(*ONE_KEY)
+    at.source.assign()
+    await asyncio.sleep(5.0)
+    assert fleet.letters() == [(2, "rejected", 0), (3, "held", 0), (5, "held", 0)]
+
+
+@in_virtual_time
+async def test_the_dead_letter_is_never_delivered_and_the_rest_of_its_key_is() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        await held_behind_its_second(fleet, at)
+        assert await skipped(at, 2) == DeadHead(b"k", number=0, letter=0, behind=2)
+        assert fleet.held(), "it goes with the replay"
+        await fleet.replay(filter=OF_THE_KEY)
+        await asyncio.sleep(10.0)
+        at.source.produce(b"k")
+        await asyncio.sleep(2.0)
+        assert fleet.of(b"k") == [0, 2, 3, 5, 6]
+        assert not fleet.held()
+        assert state(at) is ReplayState.DONE
+
+
+@in_virtual_time
+async def test_a_key_of_which_nothing_is_left_is_let_go() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY[:3])
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        assert (await skipped(at, 2)).behind == 0
+        await fleet.replay(filter=OF_THE_KEY)
+        await asyncio.sleep(10.0)
+        assert fleet.of(b"k") == [0, 2]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_asked_again_it_changes_nothing() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        await held_behind_its_second(fleet, at)
+        fleet.topic.down = True
+        with pytest.raises(ControlUnavailable):
+            await skipped(at, 2)
+        fleet.topic.down = False
+        first, writes = await skipped(at, 2), fleet.topic.writes
+        assert await skipped(at, 2) == first
+        assert fleet.topic.writes == writes
+
+
+@in_virtual_time
+async def test_all_copies_of_one_that_failed_again_are_settled() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        await held_behind_its_second(fleet, at)
+        await fleet.replay()
+        await asyncio.sleep(5.0)
+        assert fleet.letters()[-1] == (2, "rejected", 1)
+        assert await skipped(at, 2) == DeadHead(b"k", number=0, letter=0, behind=2)
+        await fleet.replay("r2")
+        await asyncio.sleep(10.0)
+        assert fleet.of(b"k") == [0, 2, 2, 3, 5]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_what_is_settled_survives_its_daemon() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as first:
+        await held_behind_its_second(fleet, first)
+        await skipped(first, 2)
+        fleet.topic.follow_no_more()
+    async with fleet.daemon(commit=first) as at:
+        at.source.assign(epoch=2)
+        await fleet.replay(filter=OF_THE_KEY)
+        await asyncio.sleep(10.0)
+        assert fleet.of(b"k") == [0, 2, 3, 5]
+
+
+@in_virtual_time
+async def test_what_does_not_hold_its_key_is_refused_and_what_does_is_named() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        await held_behind_its_second(fleet, at)
+        with pytest.raises(RecordNotHere, match="orders/0@3 does not hold its key: orders/0@2 does"):
+            await skipped(at, 3)
+        for offset in (0, 1, 99):
+            with pytest.raises(RecordNotHere, match="in no queue"):
+                await skipped(at, offset)
+        await skipped(at, 2)
+        assert (await skipped(at, 3)).behind == 1, "nothing died that is not settled"
+
+
+@in_virtual_time
+async def test_where_nothing_is_held_nothing_is_looked_up() -> None:
+    fleet = Fleet()
+    fleet.poison = ()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        with pytest.raises(RecordNotHere, match="in no queue"):
+            await skipped(at, 2)
+        assert not fleet.log.fetches
+
+
+@in_virtual_time
+async def test_a_replay_that_is_at_work_on_the_key_is_named() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        await held_behind_its_second(fleet, at)
+        fleet.poison = ()
+        at.adapter.takes_s = 5.0
+        await fleet.replay(filter=OF_THE_KEY)
+        await asyncio.sleep(2.0)
+        with pytest.raises(ReplayRefused, match="replay r1 is at work"):
+            await skipped(at, 2)
+        await asyncio.sleep(30.0)
+        assert fleet.of(b"k") == [0, 2, 2, 3, 5]
+
+
+@in_virtual_time
+async def test_a_replay_of_something_else_that_is_at_work_there_hears_of_it() -> None:
+    fleet = Fleet()
+    fleet.poison = {1, 2}
+    async with fleet.daemon() as at:
+        await asyncio.sleep(0)
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        at.adapter.takes_s = 5.0
+        fleet.poison = {2}
+        await fleet.replay(filter=DeadLetterFilter(key=OTHERS[0]))
+        await asyncio.sleep(2.0)
+        assert replays_of(at).run_of(at.queues[0].assignment) is not None
+        await skipped(at, 2)
+        await asyncio.sleep(30.0)
+        await fleet.replay("r2", filter=OF_THE_KEY)
+        await asyncio.sleep(60.0)
+        assert fleet.of(b"k") == [0, 2, 3, 5]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_letters_of_others_and_of_earlier_times_are_not_touched() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        await held_behind_its_second(fleet, at)
+        rows = fleet.log.rows[0]
+        rows.append(Row(topic="orders.dlq", offset=rows[-1].offset + 1, key=b"k", headers=[("stranger", b"1")]))
+        await fleet.replay(filter=OF_THE_KEY)
+        fleet.poison = ()
+        await asyncio.sleep(10.0)
+        fleet.poison = {6}
+        at.source.produce(b"k", b"k")
+        await asyncio.sleep(5.0)
+        assert fleet.letters()[-2:] == [(6, "rejected", 0), (7, "held", 0)]
+        with pytest.raises(RecordNotHere, match="in no queue"):
+            await skipped(at, 2)
+        assert (await skipped(at, 6)).behind == 1
+
+
+@in_virtual_time
+async def test_a_member_that_is_not_sure_of_its_partition_changes_nothing() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        await held_behind_its_second(fleet, at)
+        at.source.lease_s = 0.0
+        writes = fleet.topic.writes
+        with pytest.raises(ControlUnavailable, match="not sure"):
+            await skipped(at, 2)
+        assert fleet.topic.writes == writes
+
+
+@in_virtual_time
+async def test_a_dead_letter_topic_that_is_gone_is_said_to_be() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        await held_behind_its_second(fleet, at)
+        fleet.log.rows.clear()
+        with pytest.raises(DeadLetterTopicGone, match="no partition 0"):
+            await skipped(at, 2)
