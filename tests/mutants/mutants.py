@@ -44,15 +44,15 @@ MUTANTS = (
     _one(
         "fences before it drains",
         "pipeline/handover.py",
-        "await self._adapter.revoke(assignment, self._drain_timeout_s)",
-        "return self._forget(assignment) or self._source.release([assignment])",
+        "await self._adapter.revoke(assignment, self._drain_timeout_s)\n        while",
+        "return self._forget(assignment) or self._source.release([assignment])\n        while",
     ),
     _one(
         "takes base and map from two snapshots",
         "pipeline/offset_maps.py",
-        "encoded = encode(snapshot, assignment.tp, self.space)",
+        "encoded = encode(snapshot, assignment.tp, self.space.beside_reset(reset_id))",
         "before = self.__dict__.setdefault('_before', {}); encoded = encode(before.get(assignment, snapshot),"
-        " assignment.tp, self.space); before[assignment] = snapshot",
+        " assignment.tp, self.space.beside_reset(reset_id)); before[assignment] = snapshot",
     ),
     _one(
         "reads base and map back from two answers",
@@ -75,7 +75,7 @@ MUTANTS = (
     _one(
         "counts a dead letter before it is acknowledged",
         "pipeline/dead_letter_writer.py",
-        "            if error is not None:",
+        "            if isinstance(answer, BaseException):",
         "            if False:",
     ),
     _one(
@@ -88,13 +88,14 @@ MUTANTS = (
     _one(
         "releases a lane before its retry is queued",
         "pipeline/writer.py",
-        "                    self._sequence += 1\n",
-        "                    self._sequence += 1\n                    queue.lanes.settled(delivery)\n"
+        "                    self.waiting.back_off(delivery, now_s + after_s)\n",
+        "                    self.waiting.back_off(delivery, now_s + after_s)\n"
+        "                    queue.lanes.settled(delivery)\n"
         "                    self._order.ready(queue)\n",
     ),
     _one(
         "treats the null key as a key",
-        "pipeline/pending_queue.py",
+        "pipeline/ordering.py",
         'NULL_KEY_LANE if self.null_key == "partition" else None',
         "NULL_KEY_LANE",
     ),
@@ -191,7 +192,7 @@ MUTANTS = (
     ),
     _one(
         "notices the end of the lease a quarter of a second late",
-        "pipeline/pipeline.py",
+        "pipeline/lease_guard.py",
         "await asyncio.sleep(left_s if 0 < left_s < LEASE_GUARD_S else LEASE_GUARD_S)",
         "await asyncio.sleep(LEASE_GUARD_S)",
     ),
