@@ -32,15 +32,18 @@ def main() -> int:
         return bool(result.broken)
     began_s = time.perf_counter()
     faults: Counter[str] = Counter()
+    acts: Counter[str] = Counter()
     failed = 0
     for result in run_all(range(given.first, given.first + given.runs), given.processes):
         faults.update(result.faults)
+        acts.update(result.acts)
         for name, words in result.broken.items():
             print(f"seed {result.seed}: {name}: {words}\n    make simulate SEED={result.seed}")
         failed += bool(result.broken)
     took_s = time.perf_counter() - began_s
     print(f"{given.runs} seeds in {took_s:.0f} s, {given.runs / took_s:.1f} a second; {failed} failed")
-    print(", ".join(f"{count} × {what}" for what, count in faults.most_common()))
+    for happened in (faults, acts):
+        print(", ".join(f"{count} × {what}" for what, count in happened.most_common()))
     return bool(failed)
 
 

@@ -204,6 +204,7 @@ class SimulatedAdapter:
         self.in_flight: dict[Exchange, None] = {}
         self._waiting: list[asyncio.Event] = []
         self.on_abort: Callable[[Assignment], None] = lambda _assignment: None
+        self.on_sent: Callable[[Delivery], None] = lambda _delivery: None
 
     async def start(self, on_demand: Callable[[], None], settle: Callable[[Delivery, Outcome], None]) -> None:
         self._on_demand = on_demand
@@ -214,6 +215,7 @@ class SimulatedAdapter:
 
     def deliver(self, batch: Sequence[Delivery]) -> None:
         for delivery in batch:
+            self.on_sent(delivery)
             exchange = Exchange(self, delivery)
             self.in_flight[exchange] = None
             outside(self._loop, self._application.latency_s(), self._application.receive, exchange)

@@ -65,6 +65,8 @@ class BatchingAdapter(SimulatedAdapter):
     def deliver(self, batch: Sequence[Delivery]) -> None:
         grouped = self._batches.group(batch)
         for deliveries in grouped.requests:
+            for delivery in deliveries:
+                self.on_sent(delivery)
             exchanges = [Exchange(self, delivery) for delivery in deliveries]
             timer = self._loop.call_later(self._timeout_s, self.timed_out, exchanges[0])
             request = Request(exchanges, timer)

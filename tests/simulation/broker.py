@@ -66,7 +66,7 @@ class Broker:
         dice: random.Random,
         metadata_max: int,
         tell: Callable[[str], None],
-        on_committed: Callable[[TopicPartition, int], None],
+        on_committed: Callable[[TopicPartition, int, str, int], None],
         on_dropped: Callable[[Any], None],
     ) -> None:
         self._loop = loop
@@ -157,7 +157,7 @@ class Broker:
                 own = error or (METADATA_TOO_LARGE if _units(metadata) > self._metadata_max else 0)
                 if not own:
                     self.committed[tp] = Stored(offset, metadata)
-                    self._on_committed(tp, offset)
+                    self._on_committed(tp, offset, metadata, request._consumer_group_generation_id)
                 answers.append((partition, own))
             topics.append((topic, answers))
         return SimpleNamespace(topics=topics)

@@ -2,30 +2,86 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from aiokafka.errors import KafkaConnectionError
+from typing_extensions import override
+
+from mpsd.admin.daemon import Members
 from mpsd.config import RestDelivery
-from mpsd.core.delivery import Assignment
+from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
 from mpsd.core.record import TopicPartition
+from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.assignor import CooperativeAssignor
 from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.group import KafkaGroup
+from mpsd.pipeline.controls import NO_CONTROL
 from mpsd.pipeline.pending_queue import PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
-from mpsd.ports import Clock, DeadLetter
+from mpsd.pipeline.replays import Replaying
+from mpsd.ports import AssignmentListener, Clock, DeadLetter, Landed, Peer, Position
 from mpsd.service.build import group_settings, pipeline_settings
+from mpsd.service.control import ControlPlane
+from mpsd.service.steering import asked_of, steer
 from tests.simulation.application import ABORTED, LOST, Application, SimulatedAdapter
 from tests.simulation.batching import BatchingAdapter
-from tests.simulation.broker import Broker, Cut
+from tests.simulation.broker import Broker, Connection, Cut
 from tests.simulation.client import SimulatedConsumer, connect
-from tests.simulation.dead_letters import SimulatedDeadLetters, Trouble
+from tests.simulation.control_topic import ControlTopic, SimulatedControlLog
+from tests.simulation.dead_letters import (
+    TOPIC,
+    DeadLetterTopic,
+    SimulatedDeadLetterLog,
+    SimulatedDeadLetters,
+    SimulatedRepublisher,
+    Trouble,
+)
+from tests.simulation.group import State
 from tests.simulation.machine import Process, SimulationLoop
 from tests.simulation.plan import Plan
 
+NAME = GROUP = "billing"
 GRACE_S = 6.0
 PENDING_BYTES_MAX = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What daemons share beside the broker, and who watches them."""
+
+    control: ControlTopic
+    letters: DeadLetterTopic
+    republish: Callable[[Sequence[ReplayedDelivery]], None]
+    assigned: Callable[[Assignment], None]
+    sent: Callable[[Delivery, str, int], None]
+
+
+class WatchedGroup(KafkaGroup):
+    """Says so when a partition is assigned, a moment before anybody acts on it."""
+
+    on_assigned: Callable[[Assignment], None]
+
+    @override
+    async def start(self, listener: AssignmentListener) -> None:
+        await super().start(_Watched(listener, self.on_assigned))
+
+
+class _Watched:
+    """Hands all on."""
+
+    def __init__(self, listener: AssignmentListener, on_assigned: Callable[[Assignment], None]) -> None:
+        self._listener = listener
+        self._on_assigned = on_assigned
+        self.on_leaving, self.on_stays = listener.on_leaving, listener.on_stays
+        self.on_share, self.on_peers = listener.on_share, listener.on_peers
+        self.on_log_end, self.on_lost = listener.on_log_end, listener.on_lost
+
+    def on_assigned(self, assignment: Assignment, position: Position) -> None:
+        self._on_assigned(assignment)
+        self._listener.on_assigned(assignment, position)
 
 
 class Daemon:
@@ -44,9 +100,10 @@ class Daemon:
         application: Application,
         trouble: Trouble,
         wall_s: Callable[[], float],
-        keep: Callable[["Daemon", DeadLetter], None],
+        keep: Callable[["Daemon", DeadLetter], Landed],
         dice: random.Random,
         aborts: Callable[[Assignment], None],
+        world: "World",
     ) -> None:
         self.name = name
         self.process = Process(name, loop)
@@ -64,6 +121,10 @@ class Daemon:
         self._keep = keep
         self._dice = dice
         self._aborts = aborts
+        self._world = world
+        self.peer = Peer(name, "", "")
+        self.started_at_s = wall_s()
+        self.control: ControlPlane | None = None
 
     def start(self) -> None:
         self.process.spawn(self._start())
@@ -77,16 +138,48 @@ class Daemon:
         records_max = delivery.batch.records_max
         self.adapter = SimulatedAdapter(*told) if records_max == 1 else BatchingAdapter(*told, records_max)
         self.adapter.on_abort = self._aborts
+        self.adapter.on_sent = self._sent
+        plane = self._plane() if self._plan.operated else None
+        group = WatchedGroup(group_settings(config, subscription, self.peer), {}, self._connect, loop.time)
+        group.on_assigned = self._world.assigned
         self.pipeline = Pipeline(
             pipeline_settings(subscription),
-            KafkaGroup(group_settings(config, subscription), {}, self._connect, loop.time),
+            group,
             self.adapter,
             SimulatedDeadLetters(self._broker, self.cut, self._trouble, self._dice, partial(self._keep, self)),
             PendingBudget(PENDING_BYTES_MAX),
             Clock(monotonic_s=loop.time, wall_s=self._wall_s),
             self._dice.random,
+            asked_of(plane) if plane is not None else NO_CONTROL,
+            self._replaying(plane) if plane is not None else None,
         )
+        if plane is not None:
+            steer(plane, [self.pipeline])
+            await plane.start()
         await self.pipeline.start()
+
+    def _plane(self) -> ControlPlane:
+        log = SimulatedControlLog(self._world.control, self._broker, self._connection(), self._dice)
+        self.control = ControlPlane(log, None, {GROUP}, self.name, self._wall_s)
+        return self.control
+
+    def _connection(self) -> Connection:
+        return Connection(self.name, self.process, self.cut)
+
+    def _replaying(self, plane: ControlPlane) -> Replaying:
+        subscription, control = self._plan.config.subscriptions[0], self._plan.config.control
+        return Replaying(
+            topic=TOPIC,
+            log=SimulatedDeadLetterLog(self._world.letters, self._broker, self._connection(), self._dice),
+            republisher=SimulatedRepublisher(self._broker, self._connection(), self._world.republish),
+            replays_max=subscription.dead_letter.replays_max,
+            replayed_bytes_max=control.replayed_bytes_max,
+            tasks_max=control.replays_max,
+            record=plane.record,
+        )
+
+    def _sent(self, delivery: Delivery) -> None:
+        self._world.sent(delivery, self.name, self.control.revision if self.control is not None else -1)
 
     async def _connect(
         self,
@@ -100,13 +193,18 @@ class Daemon:
     async def stop(self) -> None:
         """SIGTERM; returns when it has stopped, or was killed meanwhile."""
         self.is_stopping = True
-        stopping = self.process.spawn(self.pipeline.stop(GRACE_S)) if self.pipeline is not None else None
+        stopping = self.process.spawn(self._stop(self.pipeline)) if self.pipeline is not None else None
         while stopping is not None and not stopping.done() and not self.is_gone:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         if not self.is_gone:
             self.is_gone = True
             if stopping is not None:
                 stopping.result()
+
+    async def _stop(self, pipeline: Pipeline) -> None:
+        await pipeline.stop(GRACE_S)
+        if self.control is not None:
+            await self.control.close()
 
     def kill(self) -> None:
         """SIGKILL: sockets close, the rest is silence."""
@@ -125,6 +223,35 @@ class Daemon:
     @property
     def partitions(self) -> set[TopicPartition]:
         return {assignment.tp for assignment in self.pipeline.pending.queues} if self.pipeline is not None else set()
+
+    # what the admin service asks of a daemon
+    @property
+    def plane(self) -> ControlPlane:
+        assert self.control is not None
+        return self.control
+
+    @property
+    def pipelines(self) -> Sequence[Pipeline]:
+        return [self.pipeline] if self.pipeline is not None else []
+
+    def not_alive(self) -> Sequence[str]:
+        return []
+
+    def not_ready(self) -> Sequence[str]:
+        return []
+
+    async def members(self, group: str) -> Members:
+        """As the coordinator knows it now."""
+        try:
+            found: Members = await self._broker.ask(self._connection(), self._members)
+        except KafkaConnectionError as error:
+            raise KafkaUnavailable(str(error)) from error
+        return found
+
+    def _members(self) -> Members:
+        group = self._broker.group
+        peers = [Peer(member.owner.name, "", "") for member in group.members.values()]
+        return Members(group.state is State.STABLE, peers)
 
     @property
     def failure(self) -> str:

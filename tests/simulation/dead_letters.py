@@ -1,19 +1,51 @@
-"""The dead-letter topic: letters that are kept, refused, or kept without anybody hearing of it."""
+"""The dead-letter topic: letters that are kept, refused, or kept without anybody hearing of it; read back for replays."""
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
+from aiokafka.errors import KafkaConnectionError
+
+from mpsd.core.delivery import ReplayedDelivery
+from mpsd.core.record import LogBounds, LogPart
 from mpsd.errors import KafkaUnavailable
 from mpsd.ports import DeadLetter, Landed
-from tests.simulation.broker import Broker, Cut
+from tests.simulation.broker import Broker, Connection, Cut
+from tests.simulation.log import SimulatedRecord
+from tests.simulation.machine import outside
+
+TOPIC = "billing.dlq"
+WRITE_TIMEOUT_S = 1.0
+
+
+class DeadLetterTopic:
+    """What has been written."""
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions: list[list[SimulatedRecord]] = [[] for _ in range(partitions)]
+
+    def append(self, letter: DeadLetter, wall_s: float) -> Landed:
+        record = letter.delivery.record
+        number = record.partition % len(self.partitions)
+        kept, headers = self.partitions[number], (*record.headers, *letter.headers)
+        offset = len(kept)
+        kept.append(SimulatedRecord(TOPIC, number, offset, int(wall_s * 1000), record.key, record.value, headers))
+        return Landed(TOPIC, number, offset)
+
+    def bounds(self) -> dict[int, LogBounds]:
+        return {number: LogBounds(0, len(kept)) for number, kept in enumerate(self.partitions)}
 
 
 class SimulatedDeadLetters:
     """`DeadLetterSink` of one daemon."""
 
     def __init__(
-        self, broker: Broker, cut: Cut, trouble: "Trouble", dice: random.Random, keep: Callable[[DeadLetter], None]
+        self,
+        broker: Broker,
+        cut: Cut,
+        trouble: "Trouble",
+        dice: random.Random,
+        keep: Callable[[DeadLetter], Landed],
     ) -> None:
         """Begin connected.
 
@@ -46,9 +78,9 @@ class SimulatedDeadLetters:
         self._trouble.writing.append(letter)
         await asyncio.sleep(self._broker.latency_s() * 3)
         self._trouble.writing.remove(letter)
-        self._keep(letter)
+        landed = self._keep(letter)
         await asyncio.sleep(self._broker.latency_s())
-        return Landed("letters", 0, letter.delivery.record.offset)
+        return landed
 
     async def close(self) -> None:
         """Holds nothing."""
@@ -65,3 +97,68 @@ class Trouble:
     def __init__(self) -> None:
         self.refuses = 0.0
         self.writing: list[DeadLetter] = []
+
+
+class SimulatedDeadLetterLog:
+    """`DeadLetterLog` of one daemon."""
+
+    def __init__(self, topic: DeadLetterTopic, broker: Broker, connection: Connection, dice: random.Random) -> None:
+        self._topic = topic
+        self._broker = broker
+        self._connection = connection
+        self._dice = dice
+
+    async def bounds(self) -> dict[int, LogBounds]:
+        try:
+            found: dict[int, LogBounds] = await self._broker.ask(self._connection, self._topic.bounds)
+        except KafkaConnectionError as error:
+            raise KafkaUnavailable(str(error)) from error
+        return found
+
+    async def fetch(self, partition: int, offset: int, records_max: int) -> LogPart:
+        stop = offset + min(records_max, self._dice.choice((1, 4, 500)))
+        kept = self._topic.partitions[partition]
+        try:
+            records = await self._broker.ask(self._connection, lambda: kept[offset:stop])
+        except KafkaConnectionError as error:
+            raise KafkaUnavailable(str(error)) from error
+        return LogPart(records, offset + len(records))
+
+    async def close(self) -> None:
+        """Holds nothing."""
+
+
+class SimulatedRepublisher:
+    """`Republisher` of one daemon."""
+
+    def __init__(
+        self, broker: Broker, connection: Connection, append: Callable[[Sequence[ReplayedDelivery]], None]
+    ) -> None:
+        self._broker = broker
+        self._connection = connection
+        self._append = append
+
+    async def write(self, deliveries: Sequence[ReplayedDelivery]) -> None:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[None] = loop.create_future()
+        outside(loop, self._broker.latency_s(), self._arrive, tuple(deliveries), answer)
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await answer
+        except TimeoutError:
+            raise KafkaUnavailable("some may be written or not") from None
+
+    def _arrive(self, deliveries: Sequence[ReplayedDelivery], answer: "asyncio.Future[None]") -> None:
+        if not self._broker.is_up or self._connection.cut.requests:
+            return
+        self._append(deliveries)
+        if not self._connection.cut.answers:
+            self._connection.process.later(self._broker.latency_s(), _resolve, answer)
+
+    async def close(self) -> None:
+        """Holds nothing."""
+
+
+def _resolve(answer: "asyncio.Future[None]") -> None:
+    if not answer.done():
+        answer.set_result(None)

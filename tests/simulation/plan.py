@@ -30,6 +30,9 @@ class Plan:
     Attributes:
         arrivals: when each record is produced, ascending, and where.
         committed: what the group finds committed by another program, or for another log.
+        keys: of records, in the order of how many there are.
+        operated: there is a control topic, and somebody who uses it.
+        letter_partitions: of the dead-letter topic.
     """
 
     config: Config
@@ -38,12 +41,16 @@ class Plan:
     committed: dict[TopicPartition, tuple[int, str]]
     null_keys_free: bool
     daemons: int
+    keys: list[bytes]
+    operated: bool
+    letter_partitions: int
 
 
 def draw(seed: int) -> Plan:
     dice = random.Random(f"{seed}/plan")
     logs = {tp: PartitionLog(dice.choice((0, 0, 1_000, 5_000_000_000))) for tp in _partitions(dice)}
     null_keys_free = dice.random() < 0.8
+    operating = random.Random(f"{seed}/operating")
     return Plan(
         config=_config(dice, sorted({tp.topic for tp in logs}), null_keys_free, _batch(seed)),
         logs=logs,
@@ -51,6 +58,9 @@ def draw(seed: int) -> Plan:
         committed=_foreign(dice, logs),
         null_keys_free=null_keys_free,
         daemons=1 if dice.random() < 0.1 else dice.randint(2, 4),
+        keys=[b"%d" % number for number in range(12)],
+        operated=operating.random() < 0.5,
+        letter_partitions=operating.randint(1, 3),
     )
 
 

@@ -1,49 +1,40 @@
 """One seed, one story: records arrive, faults come and go, everything heals, and the guarantees judge what was seen."""
 
 import asyncio
-import hashlib
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from mpsd.core.delivery import Assignment, Delivery
-from mpsd.core.outcome import Outcome, code_of
+from mpsd.core.dead_letter import REPLAY_HEADER, REPLAYS_HEADER
+from mpsd.core.delivery import Assignment, ReplayedDelivery
 from mpsd.core.record import TopicPartition
-from mpsd.demo.guarantees import CommitNeverGoesBack, EpochRises, Judge, NullKeysAreFree, Place, every_guarantee
-from mpsd.demo.guarantees.events import (
-    Committed,
-    DaemonKilled,
-    DeadLettered,
-    DeliveryEnded,
-    DeliveryStarted,
-    EpochSeen,
-    Event,
-    LogEnd,
-    OutageBegan,
-    OutageEnded,
-    Produced,
-    Removed,
-)
-from mpsd.ports import DeadLetter
-from tests.simulation.application import REFUSED, Application, Exchange, Manner, Temper
+from mpsd.demo.guarantees import Place
+from mpsd.ports import DeadLetter, Landed
+from tests.simulation.application import Application, Manner, Temper
 from tests.simulation.broker import Broker, Connection, Stored
 from tests.simulation.client import tell_time
-from tests.simulation.daemon import Daemon
-from tests.simulation.dead_letters import Trouble
+from tests.simulation.control_topic import ControlTopic
+from tests.simulation.daemon import Daemon, World
+from tests.simulation.dead_letters import DeadLetterTopic, Trouble
 from tests.simulation.faults import Faults
+from tests.simulation.log import SimulatedRecord
 from tests.simulation.machine import SimulationLoop, Stuck
+from tests.simulation.operators import Operators
 from tests.simulation.plan import METADATA_UNITS_MAX, WALL_S, draw, place, produced
 from tests.simulation.unrest import Unrest
+from tests.simulation.witness import Witness
 
 HEALING_S = 60.0
 """How long after the last fault everything may take to settle, in virtual time."""
 
+REPORTED_S = 8.0
+"""Within this time of a hindrance, a partition may have been handed on without word of how far its replay was."""
 EXPIRED_MAX = 40
 """Records that retention takes unsettled, at once: a story is about records that are delivered."""
 GENERATIONS_MAX = 120
@@ -63,6 +54,7 @@ class Result:
     digest: str = ""
     broken: dict[str, str] = field(default_factory=dict)
     faults: Counter[str] = field(default_factory=Counter)
+    acts: Counter[str] = field(default_factory=Counter)
     settled: int = 0
     generations: int = 0
     virtual_s: float = 0.0
@@ -78,73 +70,72 @@ class Story:
         self.result = Result(seed)
         self.wall_offset_s = WALL_S
         self.tempers: dict[Place, Temper] = {}
-        interval_s = self.plan.config.subscriptions[0].commit.interval_s
+        subscription = self.plan.config.subscriptions[0]
+        interval_s = subscription.commit.interval_s
+        self.replays_max = subscription.dead_letter.replays_max
         self.unrest = Unrest(loop.time, interval_s)
-        watched = [*every_guarantee(interval_s), EpochRises(), CommitNeverGoesBack()]
-        self.judge = Judge([*watched, NullKeysAreFree()] if self.plan.null_keys_free else watched)
+        self.witness = Witness(self.plan, loop.time, self.wall_s, interval_s, keep_trace)
+        self.tell, self.see = self.witness.tell, self.witness.see
         self.broker = Broker(
-            loop, random.Random(f"{seed}/broker"), METADATA_UNITS_MAX, self.tell, self._committed, self._dropped
+            loop, random.Random(f"{seed}/broker"), METADATA_UNITS_MAX, self.tell, self.witness.committed, self._dropped
         )
         self.broker.logs = self.plan.logs
         self.broker.group.on_state = self.unrest.group_is
         self.application = Application(
-            random.Random(f"{seed}/application"), self.tempers, self._delivery_started, self._delivery_ended
+            random.Random(f"{seed}/application"),
+            self.tempers,
+            self.witness.delivery_started,
+            self.witness.delivery_ended,
         )
-        self.application.on_refused_again = self._refused_again
+        self.application.on_refused_again = self.witness.refused_again
         self.trouble = Trouble()
+        self.letters = DeadLetterTopic(self.plan.letter_partitions)
+        self._world = World(
+            ControlTopic(self.wall_s, self.witness.decided),
+            self.letters,
+            self._republish,
+            self._assigned,
+            self.witness.sent,
+        )
         self.daemons: dict[str, Daemon] = {}
         self.faults = Faults(self, random.Random(f"{seed}/faults"))
+        self.operators = Operators(self, random.Random(f"{seed}/operators")) if self.plan.operated else None
         self._lives: Counter[int] = Counter()
-        self._hash = hashlib.sha256()
-        self._keep_trace = keep_trace
         self._seed = seed
-        self._settled: set[Place] = set()
+
+    def wall_s(self) -> float:
+        return self.loop.time() + self.wall_offset_s
 
     # what is seen
-    def tell(self, line: str) -> None:
-        line = f"{self.loop.time():.6f} {line}"
-        self._hash.update(line.encode())
-        if self._keep_trace:
-            self.result.trace.append(line)
+    def _dead_lettered(self, daemon: Daemon, letter: DeadLetter) -> Landed:
+        is_ours = letter.delivery.assignment.tp in daemon.partitions  # else handed on, or lost, while it was written
+        self.witness.dead_lettered(letter, is_ours)
+        return self.letters.append(letter, self.wall_s())
 
-    def see(self, event: Event, line: str) -> None:
-        self.tell(line)
-        self.judge.see(event)
+    def _assigned(self, assignment: Assignment) -> None:
+        self.witness.assigned(assignment)
+        if self.unrest.is_hindered(self.loop.time() - REPORTED_S):
+            self.witness.reports_forgotten({assignment.tp}, self.unrest.committed_before_s())
 
-    def _delivery_started(self, exchange: Exchange) -> None:
-        delivery, at_s = exchange.delivery, self.loop.time()
-        assignment, name = delivery.assignment, exchange.adapter.process.name
-        self.judge.see(EpochSeen(assignment.tp, assignment.epoch, name, at_s))
-        line = f"{name} delivers {delivery} attempt {exchange.attempt} epoch {assignment.epoch}"
-        self.see(DeliveryStarted(delivery.record, at_s, exchange.attempt), line)
+    def _republish(self, deliveries: Sequence[ReplayedDelivery]) -> None:
+        """What a replay writes to the topics."""
+        for delivery in deliveries:
+            record, tp = delivery.record, delivery.assignment.tp
+            guards = ((REPLAY_HEADER, b"r"), (REPLAYS_HEADER, b"%d" % (delivery.replays + 1)))
+            log = self.broker.logs[tp]
+            made = replace(produced(tp, log.end, record.key, self.wall_s()), headers=(*record.headers, *guards))
+            self.witness.republished(delivery)
+            self._append(made, Temper(Manner.ACCEPTS, 0.01))
 
-    def _delivery_ended(self, exchange: Exchange, outcome: Outcome) -> None:
-        code = code_of(outcome)
-        if code == "delivered":
-            self._settled.add(Place.of(exchange.delivery.record))
-        line = f"{exchange.adapter.process.name} ends {exchange.delivery} {code}"
-        self.see(DeliveryEnded(exchange.delivery.record, self.loop.time(), outcome), line)
+    def _append(self, made: SimulatedRecord, temper: Temper) -> None:
+        self.tempers[place(made)] = temper
+        self.witness.produced(made)
+        self.broker.append(made)
 
-    def _refused_again(self, delivery: Delivery) -> None:
-        """By the rule of the breaker it may be blamed for this one: judge it as if there were no outage."""
-        at_s, record = self.loop.time(), delivery.record
-        self.judge.see(OutageEnded(at_s))
-        self.judge.see(DeliveryStarted(record, at_s, delivery.attempt))
-        self.judge.see(DeliveryEnded(record, at_s, REFUSED))
-        self.judge.see(OutageBegan(at_s))
-
-    def _dead_lettered(self, daemon: Daemon, letter: DeadLetter) -> None:
-        tp, letter_place = letter.delivery.assignment.tp, Place.of(letter.delivery.record)
-        if tp not in daemon.partitions:  # handed on, or lost, while the write was under way
-            self.judge.see(DaemonKilled(self.loop.time(), {tp}, self.loop.time()))
-            if letter_place in self._settled:
-                return
-        self._settled.add(letter_place)
-        line = f"dead letter {letter.delivery} {letter.disposition}"
-        self.see(DeadLettered(letter.delivery.record, self.loop.time(), letter.disposition, letter.reason), line)
-
-    def _committed(self, tp: TopicPartition, next_offset: int) -> None:
-        self.see(Committed(tp, next_offset, self.loop.time()), f"committed {tp} {next_offset}")
+    def troubled(self) -> list[tuple[Place, Temper]]:
+        """Records that the application does not take, of all that were produced."""
+        unwell = {Manner.FAILS, Manner.REJECTS}
+        return [(place, temper) for place, temper in self.tempers.items() if temper.manner in unwell]
 
     def _dropped(self, owner: Connection) -> None:
         """A member was dropped for its silence: what it had not committed is done again by the next owner."""
@@ -157,17 +148,16 @@ class Story:
         """The daemon ends, or its membership does, with work done that was not committed."""
         if partitions := daemon.partitions:
             since_s = self.unrest.committed_before_s()
-            self.see(DaemonKilled(self.loop.time(), partitions, since_s), f"{daemon.name} forgets since {since_s:.6f}")
+            self.witness.forgotten(partitions, since_s, f"{daemon.name} forgets since {since_s:.6f}")
 
     def aborts(self, name: str, assignment: Assignment) -> None:
         """A daemon has noticed that its membership is over: what it finished until then may be done again."""
         if not any(member.owner.name == name for member in self.broker.group.members.values()):
-            self.judge.see(DaemonKilled(self.loop.time(), {assignment.tp}, self.unrest.committed_before_s()))
+            self.witness.forgotten({assignment.tp}, self.unrest.committed_before_s())
 
     def forgets_at_stop(self, daemon: Daemon) -> None:
         """A clean stop that could not commit."""
-        since_s = self.unrest.committed_before_s()
-        self.judge.see(DaemonKilled(self.loop.time(), None, since_s))
+        self.witness.forgotten(None, self.unrest.committed_before_s())
 
     # what happens
     def start_daemon(self, slot: int) -> Daemon:
@@ -181,10 +171,11 @@ class Story:
             self.broker,
             self.application,
             self.trouble,
-            lambda: self.loop.time() + self.wall_offset_s,
+            self.wall_s,
             self._dead_lettered,
             random.Random(f"{self._seed}/{name}"),
             partial(self.aborts, name),
+            self._world,
         )
         daemon.start()
         return daemon
@@ -201,21 +192,17 @@ class Story:
             log = self.broker.logs[tp]
             if dice.random() < 0.03:
                 log.skip(dice.choice((1, 1, 2, 40)))
-            made = produced(tp, log.end, key, self.loop.time() + self.wall_offset_s)
-            self.tempers[place(made)] = temper
-            self.judge.see(Produced(made))
-            self.broker.append(made)
+            self._append(produced(tp, log.end, key, self.wall_s()), temper)
         for log in self.broker.logs.values():
             log.skip(dice.choice((0, 0, 1)))
 
     def expire(self, tp: TopicPartition, offset: int) -> None:
         """Retention takes all before the offset, but only so much that nobody had."""
-        waiting = [made.offset for made in self.broker.logs[tp].records if place(made) not in self._settled]
+        waiting = [made.offset for made in self.broker.logs[tp].records if not self.witness.is_settled(made)]
         if len(waiting) > EXPIRED_MAX:
             offset = min(offset, waiting[EXPIRED_MAX])
         for gone in self.broker.logs[tp].delete_before(offset):
-            if place(gone) not in self._settled:
-                self.judge.see(Removed(gone))
+            self.witness.removed(gone)
         self.tell(f"{tp} begins at {offset}")
 
     async def run(self) -> None:
@@ -224,22 +211,30 @@ class Story:
         for slot in range(self.plan.daemons):
             self.start_daemon(slot)
         produced = asyncio.create_task(self._produce())
+        operated = asyncio.create_task(self.operators.run()) if self.operators is not None else None
         await self.faults.run()
         await produced
         for temper in self.tempers.values():
             if temper.manner is Manner.BREAKS:
                 temper.manner = Manner.ACCEPTS
+        if self.operators is not None and operated is not None:
+            await operated
+            await self.operators.heal()
         self.tell("healed")
         deadline_s = self.loop.time() + HEALING_S
         while not self._is_settled and self.loop.time() < deadline_s and not self._failures():  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         await asyncio.gather(*(daemon.stop() for daemon in self.living))
         for tp, log in self.broker.logs.items():
-            self.judge.see(LogEnd(tp, log.end))
+            self.witness.log_ends(tp, log.end)
+        if self.operators is not None:
+            self.operators.conclude()
 
     @property
     def _is_settled(self) -> bool:
         committed = self.broker.committed
+        if self.operators is not None and not self.operators.is_over:
+            return False
         return all(committed.get(tp, Stored(-1, "")).offset == log.end for tp, log in self.broker.logs.items())
 
     def _failures(self) -> list[str]:
@@ -252,17 +247,17 @@ class Story:
 
     def conclude(self) -> Result:
         result = self.result
-        for verdict in self.judge.verdicts():
-            if verdict.broken is not None:
-                result.broken[type(verdict.guarantee).__name__] = str(verdict.broken)
+        result.broken |= self.witness.broken()
         if failures := self._failures():
             result.broken["Stages"] = "; ".join(failures)
         if self.broker.group.generation > GENERATIONS_MAX:
             result.broken["RebalancesEnd"] = f"{self.broker.group.generation} generations"
-        result.digest = self._hash.hexdigest()
-        result.settled = len(self._settled)
+        result.digest = self.witness.digest
+        result.trace = self.witness.trace
+        result.settled = len(self.witness.settled | self.witness.skipped)
         result.generations = self.broker.group.generation
         result.faults = self.faults.happened
+        result.acts = self.operators.happened if self.operators is not None else Counter()
         result.virtual_s = self.loop.time()
         return result
 

@@ -1,0 +1,251 @@
+"""What operators do while everything goes wrong: pauses, limits, resets and replays, each through whichever daemon answers.
+
+Changes are the control plane's own, and confirmed by the admin service's own rule; only the calls between daemons are not
+real.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from mps.admin.v1 import admin_pb2 as pb
+from mpsd.admin.confirm import confirm
+from mpsd.admin.daemon import Steerable
+from mpsd.admin.fleet import Answers, Fleet
+from mpsd.admin.status import instance_of
+from mpsd.core import limits, pauses, resets
+from mpsd.core.control import EntityKey
+from mpsd.core.dead_letter_record import EVERY_DEAD_LETTER, DeadLetterFilter
+from mpsd.core.pauses import Scope
+from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget, ReplayTask, parse_task, task_key
+from mpsd.core.resets import Target
+from mpsd.errors import ControlUnavailable
+from mpsd.ports import Peer
+from tests.simulation.application import Manner
+from tests.simulation.daemon import GROUP, NAME, Daemon
+from tests.simulation.plan import PRODUCE_S
+
+if TYPE_CHECKING:
+    from tests.simulation.story import Story
+
+ACTS_MIN, ACTS_MAX = 4, 8
+CONFIRM_TIMEOUT_S = 5.0
+PEER_TIMEOUT_S = 1.0
+ARRIVES_S = 3.0
+"""Within this time what a killed daemon had sent is there, or lost."""
+
+
+class SimulatedFleet:
+    """Asks other daemons, as `Fleet` does."""
+
+    def __init__(self, story: "Story") -> None:
+        self._story = story
+
+    async def ask(
+        self, peers: Sequence[Peer], _ask: Any, _metadata: Sequence[tuple[str, str]] = (), left_s: float | None = None
+    ) -> Answers[pb.Instance]:
+        await asyncio.sleep(self._story.broker.latency_s())
+        given, silent = [], []
+        for peer in peers:
+            daemon = self._story.daemons[peer.admin]
+            if daemon.process.runs and not daemon.is_gone:
+                given.append((peer.admin, instance_of(cast("Steerable", daemon))))
+            else:
+                silent.append(pb.Instance(address=peer.admin, answered=False, control_revision=-1))
+        await asyncio.sleep(min(left_s or PEER_TIMEOUT_S, PEER_TIMEOUT_S) if silent else 0.001)
+        return Answers(given, silent)
+
+    def others(self, group: str = "") -> list[Peer]:
+        return []
+
+
+class Operators:
+    """Of one story; ends with all of it taken back, and every replay at its end."""
+
+    def __init__(self, story: "Story", dice: random.Random) -> None:
+        self._story = story
+        self._dice = dice
+        self._loop = story.loop
+        self._fleet = cast("Fleet", SimulatedFleet(story))
+        self._requests = 0
+        self._tasks: list[str] = []
+        self.happened: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        kinds: list[tuple[Callable[[], Awaitable[None]], int]] = [
+            (self.pause, 5), (self.limit, 1), (self.reset, 2), (self.replay, 4),
+        ]  # fmt: skip
+        chosen = self._dice.choices(
+            [kind for kind, _ in kinds], [weight for _, weight in kinds], k=self._dice.randint(ACTS_MIN, ACTS_MAX)
+        )
+        await asyncio.gather(*(self._at(1.0 + self._dice.random() * PRODUCE_S, act) for act in chosen))
+
+    async def _at(self, at_s: float, act: Callable[[], Awaitable[None]]) -> None:
+        await asyncio.sleep(at_s)
+        await act()
+
+    def _happens(self, what: str, to: str) -> None:
+        self.happened[what] += 1
+        self._story.tell(f"operator: {what} {to}")
+
+    # what they do
+    async def pause(self) -> None:
+        story, dice = self._story, self._dice
+        tp, key = dice.choice(list(story.plan.logs)), dice.choice(story.plan.keys)
+        scope = dice.choice(
+            (
+                Scope(NAME),
+                Scope(NAME, tp.topic),
+                Scope(NAME, tp.topic, tp.partition),
+                Scope(NAME, key=key),
+                Scope(NAME, tp.topic, key=key),
+            )
+        )
+        until_ms = int((story.wall_s() + 4.0) * 1000) if dice.random() < 0.2 else None
+        self._happens("pause", f"{scope} until {until_ms}")
+        entity = scope.entity_key(GROUP)
+        await self._change(entity, pauses.document(until_ms), confirmed=True)
+        await asyncio.sleep(dice.choice((0.2, 1.0, 3.0)))
+        self._happens("resume", str(scope))
+        await self._change(entity, None, confirmed=True)
+
+    async def limit(self) -> None:
+        dice, key = self._dice, limits.entity_key(GROUP, NAME)
+        rate, concurrency = dice.choice((None, 60.0, 300.0)), dice.choice((None, 2, 6))
+        self._happens("limit", f"{rate} {concurrency}")
+        await self._change(key, limits.document(rate, concurrency))
+        await asyncio.sleep(dice.choice((0.5, 2.0)))
+        await self._change(key, None)
+
+    async def reset(self) -> None:
+        story, dice = self._story, self._dice
+        to_begin, targets = dice.random() < 0.25, {}
+        for tp, log in story.plan.logs.items():
+            stored = story.broker.committed.get(tp)
+            if stored is None or (not to_begin and dice.random() < 0.5):
+                continue
+            wanted = log.start if to_begin else stored.offset + dice.randint(-60, 10)
+            targets[tp] = Target(min(max(wanted, log.start), log.end), stored.offset)
+        reset_id = f"{dice.getrandbits(32):08x}"
+        self._happens("reset", f"{reset_id} {'earliest' if to_begin else 'offsets'}")
+        await self._change(resets.entity_key(GROUP, NAME), resets.document(reset_id, targets))
+
+    async def replay(self) -> None:
+        story, dice = self._story, self._dice
+        for made, temper in story.troubled():
+            if dice.random() < 0.6:
+                story.tell(f"{made} is well")
+                temper.manner = Manner.ACCEPTS
+        topics = sorted({tp.topic for tp in story.plan.logs})
+        wanted = dice.choice(
+            (
+                EVERY_DEAD_LETTER,
+                EVERY_DEAD_LETTER,
+                DeadLetterFilter(topic=dice.choice(topics)),
+                DeadLetterFilter(statuses=frozenset({500})),
+            )
+        )
+        target = ReplayTarget.APPLICATION if dice.random() < 0.8 else ReplayTarget.TOPIC
+        bounds = story.letters.bounds()
+        task = ReplayTask(
+            id=f"r{len(self._tasks)}",
+            group=GROUP,
+            subscription=NAME,
+            plan=ReplayPlan(
+                filter=wanted, target=target, rate_max_per_s=dice.choice((0.0, 0.0, 30.0)), again=dice.random() < 0.3
+            ),
+            bounds=[bounds[number] for number in sorted(bounds)],
+            sources={topic: sum(tp.topic == topic for tp in story.plan.logs) for topic in topics},
+            state=ReplayState.RUNNING,
+            reason="",
+            started_at_ms=int(story.wall_s() * 1000),
+            ended_at_ms=None,
+        )
+        self._tasks.append(task.id)
+        story.witness.lives.replay(task.id)
+        self._happens("replay", f"{task.id} to the {target} of {sum(each.end for each in task.bounds)}")
+        await self._change(task.key, task.document())
+        if (drawn := dice.random()) < 0.3:
+            await asyncio.sleep(dice.choice((0.05, 0.5)))
+            await self._turn(task.id, ReplayState.PAUSED)
+            await asyncio.sleep(dice.choice((0.3, 2.0)))
+            await self._turn(task.id, ReplayState.CANCELLED if drawn < 0.1 else ReplayState.RUNNING)
+
+    async def _turn(self, task_id: str, state: ReplayState) -> None:
+        task = self._known(task_id)
+        if task is not None and not task.state.is_over:
+            self._happens(f"replay {state}", task_id)
+            await self._change(task.key, replace(task, state=state).document())
+
+    def _known(self, task_id: str) -> ReplayTask | None:
+        key = task_key(GROUP, NAME, task_id)
+        entity = self._story.witness.state.get(key)
+        return parse_task(key, entity) if entity is not None else None
+
+    # how
+    async def _change(self, key: EntityKey, document: Mapping[str, Any] | None, *, confirmed: bool = False) -> None:
+        """Through one daemon after the other, with one request id, until one has done it."""
+        self._requests += 1
+        request_id = f"q{self._requests}"
+        while True:
+            if (daemon := self._able()) is None:
+                await asyncio.sleep(0.2)
+                continue
+            change = daemon.plane.change(
+                key, document, who="ann", reason="on call", request_id=request_id, method="Test", description="a test"
+            )
+            revision = await self._answer(daemon, change)
+            if revision is not None:
+                break
+            await asyncio.sleep(0.3 if not daemon.is_gone else ARRIVES_S)
+        if confirmed and document is not None:
+            asking = confirm(cast("Steerable", daemon), self._fleet, GROUP, revision, (), CONFIRM_TIMEOUT_S)
+            changed = await self._answer(daemon, asking)
+            if changed is not None and changed.confirmed:
+                self.happened["pause confirmed"] += 1
+                self._story.witness.paused(key, revision)
+
+    def _able(self) -> Daemon | None:
+        able = [d for d in self._story.living if d.process.runs and not d.is_stopping and d.pipeline is not None]
+        return self._dice.choice(able) if able else None
+
+    async def _answer(self, daemon: Daemon, work: Coroutine[Any, Any, Any]) -> Any:
+        """What it answers; None if it could not, or was killed meanwhile."""
+        task = daemon.process.spawn(work)
+        while not task.done():
+            if daemon.is_gone:
+                return None
+            await asyncio.sleep(0.02)
+        try:
+            return task.result()
+        except ControlUnavailable:
+            return None
+
+    async def heal(self) -> None:
+        """Nothing is stopped any more, every task goes on."""
+        for key in list(self._story.witness.state.of_kind(GROUP, pauses.KIND)):
+            await self._change(key, None)
+        for key in list(self._story.witness.state.of_kind(GROUP, limits.KIND)):
+            await self._change(key, None)
+        for task_id in self._tasks:
+            task = self._known(task_id)
+            if task is not None and task.state is ReplayState.PAUSED:
+                await self._turn(task_id, ReplayState.RUNNING)
+
+    @property
+    def is_over(self) -> bool:
+        tasks = [self._known(task_id) for task_id in self._tasks]
+        return all(task is not None and task.state.is_over for task in tasks)
+
+    def conclude(self) -> None:
+        """What the tasks have come to."""
+        story = self._story
+        for task_id in self._tasks:
+            task = self._known(task_id)
+            if task is None or not task.state.is_over or task.state is ReplayState.FAILED:
+                story.witness.replays.unfinished(task_id, "lost" if task is None else f"{task.state}: {task.reason}")
+            elif task.state is ReplayState.DONE:
+                story.witness.task_done(task, story.letters.partitions, story.replays_max)
