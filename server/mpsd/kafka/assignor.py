@@ -45,6 +45,11 @@ class CooperativeAssignor:
         assigned: told the partitions, those of them that must leave, and of the group; in the very step in which the
             library replaces its own assignment.
         peer: where this member can be reached.
+
+    Attributes:
+        releases: how often this member gave partitions back. The coordinator answers a member that says what it said
+            before, and does not lead, with the generation that there is; a partition that it gave back and gets again
+            would then keep its epoch.
     """
 
     name = NAME
@@ -55,11 +60,13 @@ class CooperativeAssignor:
         self._claims = claims
         self._assigned = assigned
         self._peer = peer
+        self.releases = 0
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """What travels with the JoinGroup."""
         claims = [[tp.topic, tp.partition, claim.epoch, claim.leaving] for tp, claim in self._claims().items()]
-        return ConsumerProtocolMemberMetadata(0, list(topics), _dump({"claims": claims, "peer": self._peer}))
+        told = {"claims": claims, "peer": self._peer, "releases": self.releases}
+        return ConsumerProtocolMemberMetadata(0, list(topics), _dump(told))
 
     def assign(self, cluster: Any, members: Mapping[str, Any]) -> dict[str, ConsumerProtocolMemberAssignment]:
         """Called on the leader only."""

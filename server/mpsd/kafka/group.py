@@ -73,9 +73,8 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._renewals = 0
         self._renewing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
-        self._loading = Loading(
-            settings.subscription, self._positions, lambda: self._consumer, self._owned.values, self._begin
-        )
+        looking = settings.subscription, self._positions, lambda: self._consumer, self._owned.values
+        self._loading = Loading(*looking, self._begin)
 
     async def start(self, listener: AssignmentListener) -> None:
         """See `RecordSource`."""
@@ -93,9 +92,9 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._watching = asyncio.create_task(self._vigil.run())
 
     async def _join(self) -> None:
-        assignor = CooperativeAssignor(self._claims, self._take_assignment, self._settings.peer)
+        self._assignor = CooperativeAssignor(self._claims, self._take_assignment, self._settings.peer)
         waits = partial(setattr, self, "_waiting")
-        self._consumer = await self._connect(self._settings, self._options, assignor, waits)
+        self._consumer = await self._connect(self._settings, self._options, self._assignor, waits)
         self._waiting = "joining the group"
         self._lease.hook(self._consumer._coordinator)
         self._consumer._subscription.begin_reassignment = lambda: None  # else getmany() sleeps through joins
@@ -202,6 +201,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
 
     def release(self, assignments: Collection[Assignment]) -> None:
         """See `RecordSource`."""
+        self._assignor.releases += 1  # else the epoch of what comes back might stay
         for assignment in assignments:
             if self._is_ours(assignment):
                 del self._owned[assignment.tp]
