@@ -215,6 +215,7 @@ class Operators:
     async def _answer(self, daemon: Daemon, work: Coroutine[Any, Any, Any]) -> Any:
         """What it answers; None if it could not, or was killed meanwhile."""
         task = daemon.process.spawn(work)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may ask for it
         while not task.done():
             if daemon.is_gone:
                 return None

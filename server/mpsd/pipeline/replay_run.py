@@ -82,8 +82,7 @@ class ReplayRun:
         """The same, at once."""
         self.end()
         self._reading.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(self._reading, return_exceptions=True)
+        await asyncio.wait([self._reading])  # nothing else lets a cancellation of the caller through
 
     def trouble(self) -> BaseException | None:
         """What ended it, if that was a bug."""

@@ -482,3 +482,20 @@ async def test_a_report_of_an_older_owner_changes_nothing_and_is_written_over() 
         assert (again.document["epoch"], again.document["succeeded"]) == (5, 20)
         assert at.pipeline.replays is not None
         assert at.pipeline.replays.book.report(task.id, TopicPartition("orders", 0)) is not None
+
+
+@in_virtual_time
+async def test_a_handover_that_is_called_off_while_it_halts_a_replay_is_called_off() -> None:
+    fleet = Fleet(*letters(25))
+    fleet.outcome = None
+    async with fleet.daemon() as at:
+        assignment = at.source.assign()
+        await fleet.start()
+        await asyncio.sleep(3.0)
+        replays = at.pipeline.replays
+        assert replays is not None
+        leaving = asyncio.create_task(replays.hand_on(assignment, 60.0))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait([leaving], timeout=5.0)
+        assert leaving.cancelled()
