@@ -54,6 +54,7 @@ class ReplayRun:
         self._means = means
         self._sender = ReplaySender(task, queue, bucket, means)
         self._are_keys_done = False
+        self._charges = queue.charges
         self._chunk: list[ReplayedDelivery] = []
         self.is_dirty = True
         self.failure = ""
@@ -87,6 +88,12 @@ class ReplayRun:
     def trouble(self) -> BaseException | None:
         """What ended it, if that was a bug."""
         return self._reading.exception() if self._reading.done() and not self._reading.cancelled() else None
+
+    def see_charges(self) -> None:
+        """Attempts that were charged since are worth a report, too: they survive whoever charged them."""
+        if self.outstanding and self.queue.charges != self._charges:
+            self._charges = self.queue.charges
+            self.is_dirty = True
 
     def progress(self) -> Progress:
         """As of now. What is left of the log before the bound counts as done only if it was read."""
