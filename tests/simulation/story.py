@@ -12,6 +12,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from mpsd.core.dead_letter import REPLAY_HEADER, REPLAYS_HEADER
+from mpsd.core.dead_letter_record import DeadLetterRecord, parse
 from mpsd.core.delivery import Assignment, ReplayedDelivery
 from mpsd.core.record import TopicPartition
 from mpsd.demo.guarantees import Place
@@ -133,9 +134,15 @@ class Story:
         self.broker.append(made)
 
     def troubled(self) -> list[tuple[Place, Temper]]:
-        """Records that the application does not take, of all that were produced."""
+        """Dead records that the application would not take now, either."""
+        dead = {
+            Place(letter.source.topic, letter.source.partition, letter.source_offset): None
+            for kept in self.letters.partitions
+            for record in kept
+            if isinstance(letter := parse(record), DeadLetterRecord)
+        }
         unwell = {Manner.FAILS, Manner.REJECTS}
-        return [(place, temper) for place, temper in self.tempers.items() if temper.manner in unwell]
+        return [(each, self.tempers[each]) for each in dead if self.tempers[each].manner in unwell]
 
     def _dropped(self, owner: Connection) -> None:
         """A member was dropped for its silence: what it had not committed is done again by the next owner."""
