@@ -196,4 +196,44 @@ MUTANTS = (
         "await asyncio.sleep(left_s if 0 < left_s < LEASE_GUARD_S else LEASE_GUARD_S)",
         "await asyncio.sleep(LEASE_GUARD_S)",
     ),
+    _one(
+        "ignores a pause after a rebalance",
+        "pipeline/controls.py",
+        'name="control read for assigned partitions")\n        self._stop_or_go(queue)',
+        'name="control read for assigned partitions")',
+    ),
+    _one("delivers before the control state is read", "pipeline/controls.py", "queue.stop(UNREAD)", "pass"),
+    _one(
+        "applies a reset twice, as later commits do not name it",
+        "pipeline/offset_maps.py",
+        "with_reset(reset_id, encoded.text)",
+        "encoded.text",
+    ),
+    _one(
+        "resets a partition before it is drained",
+        "pipeline/handover.py",
+        "await self._adapter.revoke(assignment, self._drain_timeout_s)\n        await self._dead_letters",
+        "await self._dead_letters",
+    ),
+    _one("keeps the epoch at a reset", "kafka/group.py", "self._assignor.releases += 1", "pass"),
+    _one(
+        "replays beside a live record of the key",
+        "pipeline/replay_run.py",
+        "pending.ordering.lane(letter.key),",
+        'f"replay {letter.key!r}",',
+    ),
+    Mutant(
+        "writes the progress of a replay ahead",
+        (
+            Edit("core/replay_progress.py", "next_offset=now.next_offset,", "next_offset=tracker.end,"),
+            Edit("core/replay_progress.py", "map_text=encode(now, tp, SPACE).text,", 'map_text="",'),
+            Edit("core/replay_progress.py", "done=now.next_offset >= bound,", "done=tracker.end >= bound,"),
+        ),
+    ),
+    _one(
+        "forgets the attempts of a replayed record",
+        "pipeline/replay_run.py",
+        "if self.outstanding and self.queue.charges != self._charges:",
+        "if False:",
+    ),
 )
