@@ -181,8 +181,9 @@ MUTANTS = (
     _one(
         "lets the breaker spend attempts",
         "core/retry_policy.py",
-        "not breaker.is_open and breaker.successes - trouble.successes_mark >= self._rules.breaker.successes_between",
-        "True",
+        "            not outcome.request\n            and not breaker.is_open\n            and breaker.successes -"
+        " trouble.successes_mark >= self._rules.breaker.successes_between\n",
+        "            True\n",
     ),
     _one(
         "charges all for one lost connection",
@@ -218,8 +219,8 @@ MUTANTS = (
     _one("keeps the epoch at a reset", "kafka/group.py", "self._assignor.releases += 1", "pass"),
     _one(
         "replays beside a live record of the key",
-        "pipeline/replay_run.py",
-        "pending.ordering.lane(letter.key),",
+        "pipeline/replay_sender.py",
+        "self._means.pending.ordering.lane(letter.key),",
         'f"replay {letter.key!r}",',
     ),
     Mutant(

@@ -45,7 +45,12 @@ class SimulatedFleet:
         self._story = story
 
     async def ask(
-        self, peers: Sequence[Peer], _ask: Any, _metadata: Sequence[tuple[str, str]] = (), left_s: float | None = None
+        self,
+        peers: Sequence[Peer],
+        _ask: Any,
+        _metadata: Sequence[tuple[str, str]] = (),
+        left_s: float | None = None,
+        _given_s: float | None = None,
     ) -> Answers[pb.Instance]:
         await asyncio.sleep(self._story.broker.latency_s())
         given, silent = [], []
@@ -220,6 +225,8 @@ class Operators:
             if daemon.is_gone:
                 return None
             await asyncio.sleep(0.02)
+        if task.cancelled():  # it stops
+            return None
         try:
             return task.result()
         except ControlUnavailable:
