@@ -16,6 +16,7 @@ from mpsd.core.dead_letter_record import DeadLetterRecord, parse
 from mpsd.core.delivery import Assignment, ReplayedDelivery
 from mpsd.core.record import TopicPartition
 from mpsd.demo.guarantees import Place
+from mpsd.demo.guarantees.events import SeenRecord
 from mpsd.ports import DeadLetter, Landed
 from tests.simulation.application import Application, Manner, Temper
 from tests.simulation.broker import Broker, Connection, Stored
@@ -136,13 +137,17 @@ class Story:
     def troubled(self) -> list[tuple[Place, Temper]]:
         """Dead records that the application would not take now, either."""
         dead = {
-            Place(letter.source.topic, letter.source.partition, letter.source_offset): None
+            Place(letter.source.topic, letter.source.partition, letter.source_offset): letter.key
             for kept in self.letters.partitions
             for record in kept
             if isinstance(letter := parse(record), DeadLetterRecord)
         }
         unwell = {Manner.FAILS, Manner.REJECTS}
-        return [(each, self.tempers[each]) for each in dead if self.tempers[each].manner in unwell]
+        return [
+            (each, self.tempers[each])
+            for each, key in dead.items()
+            if self.tempers[each].manner in unwell and self.witness.is_settled(SeenRecord(*each, key))
+        ]  # of a life that is over it may be dead, and on its way in the next
 
     def _dropped(self, owner: Connection) -> None:
         """A member was dropped for its silence: what it had not committed is done again by the next owner."""

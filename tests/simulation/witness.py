@@ -128,7 +128,7 @@ class Witness:
         if Place.of(seen) not in self.settled:
             self._judge.see(Removed(seen))
 
-    def is_settled(self, made: SimulatedRecord) -> bool:
+    def is_settled(self, made: Record) -> bool:
         return Place.of(self.lives.now(made)) in self.settled
 
     def log_ends(self, tp: TopicPartition, end: int) -> None:
