@@ -234,7 +234,7 @@ MUTANTS = (
     _one(
         "forgets the attempts of a replayed record",
         "pipeline/replay_run.py",
-        "if self.outstanding and self.queue.charges != self._charges:",
-        "if False:",
+        "if attempts := self._tracker.restored_attempts.pop(letter.offset, 0):",
+        "if attempts := 0:",
     ),
 )
