@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import replace
 
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse, source_of
