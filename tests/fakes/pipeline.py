@@ -44,8 +44,9 @@ class Piped:
         control: Control = NO_CONTROL,
         replaying: Replaying | None = None,
         sink: FakeDeadLetters | None = None,
+        source: FakeSource | None = None,
     ) -> None:
-        self.source = FakeSource()
+        self.source = source or FakeSource()
         self.adapter = FakeAdapter()
         self.sink = sink or FakeDeadLetters()
         self.pipeline = Pipeline(

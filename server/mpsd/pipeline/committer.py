@@ -40,6 +40,7 @@ class Committer:
         self._interval_s = interval_s
         self._lock = asyncio.Lock()
         self._done: dict[Assignment, tuple[object, CommitPoint]] = {}
+        self._moving: set[Assignment] = set()
         self._due = asyncio.Event()
         self.commits = 0
         self.failures = 0
@@ -51,7 +52,12 @@ class Committer:
     def forget(self, assignment: Assignment) -> None:
         """The partition is no longer ours."""
         self._done.pop(assignment, None)
+        self._moving.discard(assignment)
         self._maps.forget(assignment)
+
+    def stays(self, assignment: Assignment) -> None:
+        """It does not move after all: what it says of itself is committed again."""
+        self._moving.discard(assignment)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -95,10 +101,13 @@ class Committer:
     async def commit_at(self, assignment: Assignment, point: CommitPoint, then: Callable[[], None]) -> bool:
         """Commit something else than what the partition says of itself; returns whether it succeeded.
 
+        If not, it may be committed all the same: what the partition says of itself must not take it back until `stays`.
+
         Args:
             then: called if so, before anything else can be committed of it.
         """
         async with self._lock:
+            self._moving.add(assignment)
             try:
                 await self._source.commit({assignment: point})
             except (CommitFenced, KafkaUnavailable, KafkaRefused, MetadataTooLarge) as error:
@@ -124,7 +133,7 @@ class Committer:
     def _point(self, assignment: Assignment) -> CommitPoint | None:
         """What there is to commit, None if that is committed already; costs nothing where nothing changed."""
         queue = self._pending.queues.get(assignment)
-        if queue is None:
+        if queue is None or assignment in self._moving:
             return None
         done, state = self._done.get(assignment), self._state(queue)
         if done is not None and done[0] == state:

@@ -82,6 +82,7 @@ class Handover:
         """It stays after all, or is lost already."""
         if (task := self._tasks.pop(assignment, None)) is not None:
             task.cancel()
+        self._committer.stays(assignment)
         queue = self._pending.queues.get(assignment)
         if queue is not None and queue.is_leaving:
             queue.is_leaving = False
