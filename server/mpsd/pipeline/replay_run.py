@@ -88,11 +88,12 @@ class ReplayRun:
         """What ended it, if that was a bug."""
         return self._reading.exception() if self._reading.done() and not self._reading.cancelled() else None
 
-    def see_charges(self) -> None:
-        """Attempts that were charged since are worth a report, too: they survive whoever charged them."""
+    def has_news(self) -> bool:
+        """Whether there is progress to be reported; attempts that were charged are, as they survive whoever charged them."""
         if self.outstanding and self.queue.charges != self._charges:
             self._charges = self.queue.charges
             self.is_dirty = True
+        return self.is_dirty
 
     def progress(self) -> Progress:
         """As of now. What is left of the log before the bound counts as done only if it was read."""

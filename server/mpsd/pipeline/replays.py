@@ -121,10 +121,9 @@ class Replays:
         if (run := self._runs.get(assignment)) is None:
             return
         await run.halt()
-        run.see_charges()
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, timeout_s)):
-                while run.is_dirty:
+                while run.has_news():
                     if not await self._report([run]):
                         await asyncio.sleep(RETRY_S)
 
@@ -145,8 +144,7 @@ class Replays:
             known = self.book.tasks.get(run.task.id)
             if known is None or known.state is not ReplayState.RUNNING:
                 run.end()
-            run.see_charges()
-        await self._report([run for run in self._runs.values() if run.is_dirty])
+        await self._report([run for run in self._runs.values() if run.has_news()])
         await self._report_overridden()
         for assignment, run in list(self._runs.items()):
             if (trouble := run.trouble()) is not None:
