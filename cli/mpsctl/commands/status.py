@@ -24,8 +24,8 @@ def status(
 
     LAG is in records between the committed offset and the end of the log, AGE that of the first of them; RATE is what
     was accepted over the last 10 s; RETRY what waits for its back-off; DEAD what was dead-lettered since the daemons
-    started. Ends with 3
-    if a daemon does not answer: then its part is missing from the sums.
+    started. Ends with 3 if a daemon does not answer: then its part is missing from the sums. Live, it also draws how
+    rate and lag went lately.
 
     \b
     Examples:

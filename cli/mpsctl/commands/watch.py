@@ -13,6 +13,7 @@ from mpsctl.commands.session import Session
 from mpsctl.errors import CommandError, Exit
 from mpsctl.render.page import Page, Piece, Style
 from mpsctl.render.status import status_page
+from mpsctl.render.trend import Trends
 from mpsctl.render.words import clock, span, utc_now
 from mpsctl.views.status import Status
 
@@ -117,12 +118,14 @@ class _Shown:
         self._interval_s = interval_s
         self._status: Status | None = None
         self._lost: CommandError | None = None
+        self._trends = Trends()
         self._heard_s = time.monotonic()
         self.refused: CommandError | None = None
 
     def take(self, news: News) -> None:
         if isinstance(news, Status):
             self._status, self._lost, self._heard_s = news, None, time.monotonic()
+            self._trends.take(news)
         elif news.exit_code is Exit.UNREACHABLE:
             self._lost = news
         else:
@@ -138,7 +141,7 @@ class _Shown:
         page.gap()
         if self._status is None:
             return page
-        body = status_page(self._status, partitions=self._partitions)
+        body = status_page(self._status, partitions=self._partitions, trends=self._trends)
         return page.join(body)
 
     def _connection(self, silent_s: float) -> list[Piece]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from mpsctl.render.page import Column, Page, Piece, Style, Table
+from mpsctl.render.trend import Trends
 from mpsctl.render.words import NONE, ago, ahead, count, number, printable, rate, record, selection, span, utc_now
 from mpsctl.views.fleet import Instance, Provenance
 from mpsctl.views.status import Flow, Limit, Partition, Pause, Status, Subscription
@@ -20,20 +21,24 @@ STATES = {
 UNKNOWN = Piece("unknown", Style.BAD)
 
 
-def status_page(status: Status, *, partitions: bool = False) -> Page:
-    """Subscriptions with what is wrong under each, then the daemons."""
+def status_page(status: Status, *, partitions: bool = False, trends: Trends | None = None) -> Page:
+    """Subscriptions with what is wrong under each, then the daemons.
+
+    Args:
+        trends: how each went until now.
+    """
     page, now = Page(), status.taken_at or utc_now()
     if not status.subscriptions:
         page.say(Piece("No subscriptions.", Style.DIM))
     else:
-        page.table(_subscriptions(status.subscriptions, now))
+        page.table(_subscriptions(status.subscriptions, now, trends or Trends()))
     if partitions:
         for subscription in (each for each in status.subscriptions if each.partitions):
             page.gap().table(_partitions(subscription))
     return page.gap().table(instances_table(status.instances, now))
 
 
-def _subscriptions(subscriptions: Sequence[Subscription], now: datetime) -> Table:
+def _subscriptions(subscriptions: Sequence[Subscription], now: datetime, trends: Trends) -> Table:
     table = Table(
         Column("subscription", flexible=True),
         Column("state"),
@@ -57,9 +62,14 @@ def _subscriptions(subscriptions: Sequence[Subscription], now: datetime) -> Tabl
             count(each.flow.pending_records),
             count(each.flow.backing_off_records),
             dead,
-            notes=_notes(each, now),
+            notes=[*_trend(trends.text(each.name)), *_notes(each, now)],
         )
     return table
+
+
+def _trend(text: str) -> Iterator[Piece]:
+    if text:
+        yield Piece(text, Style.DIM)
 
 
 def _notes(of: Subscription, now: datetime) -> Iterator[Piece]:

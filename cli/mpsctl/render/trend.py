@@ -1,0 +1,43 @@
+"""How numbers went lately, as one line of bars."""
+
+from collections import deque
+from collections.abc import Sequence
+
+from mpsctl.views.status import Status
+
+BARS = "▁▂▃▄▅▆▇█"
+POINTS_MAX = 30
+"""Two of them with their names stand side by side in 80 columns."""
+
+
+def bars(values: Sequence[float]) -> str:
+    """A bar each; the highest is the largest of them, the lowest is 0 or next to it."""
+    largest = max(values, default=0.0)
+    if largest <= 0:
+        return BARS[0] * len(values)
+    return "".join(BARS[min(int(value / largest * len(BARS)), len(BARS) - 1)] for value in values)
+
+
+class Trends:
+    """Rate and lag of each subscription, as often as they were seen.
+
+    Holds at most: `POINTS_MAX` of each.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, deque[tuple[float, int]]] = {}
+
+    def take(self, status: Status) -> None:
+        """What was seen; a subscription that is not in it is forgotten."""
+        before, self._seen = self._seen, {}
+        for each in status.subscriptions:
+            points = self._seen[each.name] = before.get(each.name) or deque(maxlen=POINTS_MAX)
+            points.append((each.delivered_per_s, each.flow.lag_records))
+
+    def text(self, subscription: str) -> str:
+        """Of one subscription; empty where one point is no trend."""
+        points = self._seen.get(subscription, ())
+        if len(points) < 2:
+            return ""
+        rates, lags = zip(*points, strict=True)
+        return f"rate {bars(rates)}  lag {bars(lags)}"
