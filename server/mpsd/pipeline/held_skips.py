@@ -132,7 +132,7 @@ class _Look:
             each.letters.append(letter.offset)
             each.unsettled += [letter.offset] if is_open else []
             each.is_dead |= is_open and died
-        elif is_open:
+        elif is_open and letter.disposition is not Disposition.SKIPPED:  # a replay of the key passes it by
             each.behind += 1
             if died and not 0 <= each.blocker < letter.source_offset:
                 each.blocker = letter.source_offset

@@ -6,7 +6,7 @@ import pytest
 
 from mpsd.core.dead_letter_record import DeadLetterFilter
 from mpsd.core.replay import ReplayState
-from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, RecordNotHere, ReplayRefused
+from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaUnavailable, RecordNotHere, ReplayRefused
 from mpsd.pipeline.held_skips import DeadHead, skip_dead
 from mpsd.pipeline.replays import Replays
 from tests.fakes.pipeline import Piped
@@ -91,6 +91,29 @@ async def test_all_copies_of_one_that_failed_again_are_settled() -> None:
         await fleet.replay("r2")
         await asyncio.sleep(10.0)
         assert fleet.of(b"k") == [0, 2, 2, 3, 5]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_what_was_skipped_before_holds_nothing_and_is_not_counted() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.adapter.takes_s = 1.0
+        at.source.assign()
+        await asyncio.sleep(1.5)
+        at.sink.refuse = lambda _: KafkaUnavailable("not now")
+        await asyncio.sleep(2.0)
+        skipping = asyncio.create_task(at.pipeline.skip("orders", 0, 3, "wrong"))
+        await asyncio.sleep(1.0)
+        at.sink.refuse = lambda _: None
+        await skipping
+        await asyncio.sleep(5.0)
+        assert fleet.letters() == [(2, "rejected", 0), (3, "skipped", 0), (5, "held", 0)]
+        assert (await skipped(at, 2)).behind == 1
+        await fleet.replay(filter=OF_THE_KEY)
+        await asyncio.sleep(20.0)
+        assert fleet.of(b"k") == [0, 2, 5]
         assert not fleet.held()
 
 
