@@ -256,6 +256,37 @@ async def replay(at: Operator) -> None:
     await at.world.application.accepts(40)
 
 
+async def holding(at: Operator, key: bytes) -> None:
+    """The first record of the key has died, and four are held behind it; of the partition 0."""
+    at.world.application.behaviour = lambda request: (
+        Answer(422, "no such customer") if request.record.key == key else Answer()
+    )
+    await at.daemon(ordering={"after_dead_letter": "hold"})
+    await at.world.produce(at.topic, [Message(key, b"a") for _ in range(5)])
+    await at.world.settled(at.topic)
+
+
+@situation("A key is held")
+async def held(at: Operator) -> None:
+    await holding(at, b"customer-17")
+    for _ in range(3):
+        await at.step()
+    at.world.application.heal()
+    await at.step()
+    await at.step()
+    assert len(at.world.application.accepted) == 5
+
+
+@situation("A held key, and its record will never be taken")
+async def given_up(at: Operator) -> None:
+    await holding(at, b"customer-18")
+    await at.step()
+    at.world.application.heal()
+    await at.step()
+    await at.step()
+    assert len(at.world.application.accepted) == 4
+
+
 @situation("Who paused this?")
 async def audit(at: Operator) -> None:
     await at.daemon()
