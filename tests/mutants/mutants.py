@@ -231,10 +231,4 @@ MUTANTS = (
             Edit("core/replay_progress.py", "done=now.next_offset >= bound,", "done=tracker.end >= bound,"),
         ),
     ),
-    _one(
-        "forgets the attempts of a replayed record",
-        "pipeline/replay_run.py",
-        "if attempts := self._tracker.restored_attempts.pop(letter.offset, 0):",
-        "if attempts := 0:",
-    ),
 )

@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.runs import run_all
 from tests.simulation.story import Result
 
-SEEDS = 400
+SEEDS = 350
 SEEDS_PER_TEST = 50
 """Few enough that a test ends in good time on a slow machine."""
 ROOT = Path(__file__).parents[2]
