@@ -4,7 +4,7 @@ Every error has a `code` such as `delivery.timeout`: it is the metric label, the
 `docs/reference/errors.md`. Keys and values of records never stand in a message.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -114,13 +114,15 @@ class RevisionConflict(MpsError):  # noqa: N818
 
     Attributes:
         current: its revision now; 0: there is none.
+        state: what it is now, and whose, in words for programs; empty: there is none.
     """
 
     code = "control.revision_conflict"
 
-    def __init__(self, message: str, current: int) -> None:
+    def __init__(self, message: str, current: int, state: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.current = current
+        self.state = state or {}
 
 
 class RequestIdReused(MpsError):  # noqa: N818

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from mps.admin.v1 import admin_pb2_grpc
 from mpsd.admin.access import Access
-from mpsd.admin.daemon import AdminSettings, Finding, Members
+from mpsd.admin.daemon import AdminSettings, ControlStatistics, Finding, Members
 from mpsd.admin.fleet import Fleet
 from mpsd.admin.servicer import AdminServicer
 from mpsd.core.audit import AuditEntry
@@ -78,6 +78,9 @@ class FakeControl:
     def waiting_for(self) -> str:
         return ""
 
+    def statistics(self) -> ControlStatistics:
+        return ControlStatistics(is_on=True, waiting_for=self.waiting_for(), revision=self.revision, ignored={})
+
     async def is_set(self, key: EntityKey, request_id: str) -> bool:
         if self.shared.error is not None:
             raise self.shared.error
@@ -134,6 +137,10 @@ class FollowingControl(FakeControl):
         return self.plane.waiting_for()
 
     @override
+    def statistics(self) -> ControlStatistics:
+        return super().statistics()._replace(ignored=self.plane.state.ignored)
+
+    @override
     def request(self, request_id: str) -> Request | None:
         return self.plane.request(request_id)
 
@@ -185,6 +192,9 @@ class FakeDaemon:
 
     def not_alive(self) -> Sequence[str]:
         return []
+
+    def control_statistics(self) -> ControlStatistics:
+        return self.control.statistics()
 
     def not_ready(self) -> Sequence[str]:
         return self.not_ready_for

@@ -26,6 +26,8 @@ class Instance:
     """Partitions assigned to it."""
     control_revision: int
     """Offset of the last control record it has applied; -1: none."""
+    control_records_ignored: int
+    """Control records it has passed over, as they are of another program or of a later version."""
 
     @classmethod
     def of(cls, message: pb.Instance) -> Self:
@@ -37,6 +39,7 @@ class Instance:
             started_at=time_of(message, "started_at"),
             partitions=message.partitions,
             control_revision=message.control_revision,
+            control_records_ignored=message.control_records_ignored,
         )
 
 

@@ -14,6 +14,7 @@ from mpsd.pipeline.pipeline import Pipeline
 _KIND = "audit"
 HELD_SHARE = 0.8
 """Of `ordering.held_keys_max`: from here on somebody should see to it."""
+IGNORED = "bring this daemon to the newest version of the fleet, and keep other programs out of the topic"
 _ORDER = (pb.SEVERITY_ERROR, pb.SEVERITY_WARNING, pb.SEVERITY_OK, pb.SEVERITY_UNSPECIFIED)
 
 
@@ -24,6 +25,12 @@ async def findings_of(daemon: Steerable) -> list[pb.Finding]:
     if waiting := daemon.control.waiting_for():
         own.append(Finding(ok=False, works=True, about="control", text=waiting, code="control.unavailable"))
     own += [finding for pipeline in daemon.pipelines if (finding := _held_keys(pipeline)) is not None]
+    if ignored := daemon.control_statistics().ignored:
+        counts = ", ".join(f"{count} {reason}" for reason, count in ignored.items())
+        text = f"records of the control topic are not understood here and change nothing: {counts}"
+        own.append(
+            Finding(ok=False, works=True, about="control", text=text, code="control.record_ignored", advice=IGNORED)
+        )
     return sort_findings(_finding(each, daemon.peer.admin) for each in (*own, *await daemon.diagnose()))
 
 

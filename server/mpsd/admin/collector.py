@@ -32,6 +32,7 @@ class DaemonCollector(Collector):
             version=self._version,
             python=platform.python_version(),
             log_lines_suppressed=self._log_lines_suppressed(),
+            control=self._daemon.control_statistics(),
         )
         for metric in METRICS:
             yield _family(metric, metric.read(snapshot))

@@ -15,10 +15,31 @@ from mpsd.ports import Peer
 from mpsd.ports.control import AuditLog
 
 
+class ControlStatistics(NamedTuple):
+    """How far the control topic is read.
+
+    Attributes:
+        is_on: there is one.
+        waiting_for: why it cannot be read now, in words; empty if it can.
+        revision: offset of the last record that was applied; -1: none.
+        ignored: records that were passed over, by reason, since the start.
+    """
+
+    is_on: bool
+    waiting_for: str
+    revision: int
+    ignored: Mapping[str, int]
+
+
+NO_CONTROL = ControlStatistics(is_on=False, waiting_for="", revision=-1, ignored={})
+
+
 class Daemon(Protocol):
     """The running service. Everything returns at once, from one snapshot."""
 
     def statistics(self) -> Sequence[SubscriptionStatistics]: ...
+
+    def control_statistics(self) -> ControlStatistics: ...
 
     def not_alive(self) -> Sequence[str]:
         """Why it should be restarted, in words; empty while all is well. What a restart would not cure is no reason."""

@@ -183,7 +183,8 @@ class DeadLetters:
                     if letter.source_offset == source.offset:
                         return letter
         where = f"{source.topic}/{source.partition}@{source.offset}"
-        raise NotFound(f"{self._subscription} has no dead letter of {where}: it never had, or it has expired")
+        words = f"{self._subscription} has no dead letter of {where}: it never had, or it has expired"
+        raise NotFound(words, "dead letter", where)
 
     def _matches(self, letter: DeadLetterRecord, wanted: DeadLetterFilter) -> bool:
         return letter.subscription in {"", self._subscription} and wanted.matches(letter)

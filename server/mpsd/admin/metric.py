@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
+from mpsd.admin.daemon import ControlStatistics
 from mpsd.core.histogram import Histogram
 from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
 
@@ -24,6 +25,7 @@ class Snapshot:
     version: str
     python: str
     log_lines_suppressed: int
+    control: ControlStatistics
 
 
 Sample = tuple[tuple[str, ...], float | Histogram]

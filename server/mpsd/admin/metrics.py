@@ -13,6 +13,7 @@ from mpsd.admin.metric import (
     per_subscription_labelled,
     stages,
 )
+from mpsd.admin.metrics_control import CONTROL_METRICS
 
 SUBSCRIPTION_STATES = ("starting", "waiting", "running", "failed", "stopping", "stopped")
 PARTITION_STATES = (
@@ -284,6 +285,7 @@ METRICS: Sequence[Metric] = (
         labels=_P,
         read=per_partition(lambda part: part.epoch),
     ),
+    *CONTROL_METRICS,
 )
 
 STANDARD_METRICS: Mapping[str, tuple[str, str]] = {

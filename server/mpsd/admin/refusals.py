@@ -39,9 +39,17 @@ class InvalidArgument(MpsError):  # noqa: N818 - as gRPC names it
 
 
 class NotFound(MpsError):  # noqa: N818
-    """What the request names is not there; the message says what is."""
+    """What the request names is not there; the message says what is.
+
+    Attributes:
+        resource: its kind and its name.
+    """
 
     code = "admin.not_found"
+
+    def __init__(self, message: str, kind: str, name: str) -> None:
+        super().__init__(message)
+        self.resource = kind, name
 
 
 class Unauthenticated(MpsError):  # noqa: N818
@@ -85,7 +93,9 @@ async def refuse(context: aio.ServicerContext[Any, Any], error: MpsError) -> NoR
     """End the call with what the error says."""
     fields = error.fields if isinstance(error, InvalidArgument) else None
     status = STATUS.get(type(error), grpc.StatusCode.INTERNAL)
-    await abort(context, status, str(error), reason=error.code, fields=fields)
+    resource = error.resource if isinstance(error, NotFound) else None
+    newer = {"revision": str(error.current), **error.state} if isinstance(error, RevisionConflict) else None
+    await abort(context, status, str(error), reason=error.code, fields=fields, resource=resource, metadata=newer)
 
 
 def unknown(kind: str, name: str, known: Collection[str]) -> NotFound:
@@ -100,4 +110,4 @@ def unknown(kind: str, name: str, known: Collection[str]) -> NotFound:
     near = get_close_matches(name[:250], known, 1)
     meant = f'; did you mean "{near[0]}"?' if near else ""
     there = f"there are {', '.join(shown)}{more}" if shown else "there is none"
-    return NotFound(f'no {kind} is named "{name[:250]}"; {there}{meant}')
+    return NotFound(f'no {kind} is named "{name[:250]}"; {there}{meant}', kind.split(maxsplit=1)[0], name[:250])

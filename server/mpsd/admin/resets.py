@@ -99,7 +99,8 @@ def _check_places(name: str, offsets: Mapping[TopicPartition, int], counts: Mapp
         if tp.topic not in counts:
             raise unknown(f"topic of {name}", tp.topic, counts.keys())
         if not 0 <= tp.partition < counts[tp.topic]:
-            raise NotFound(f"{tp.topic} has the partitions 0 to {counts[tp.topic] - 1}; there is no {tp.partition}")
+            words = f"{tp.topic} has the partitions 0 to {counts[tp.topic] - 1}; there is no {tp.partition}"
+            raise NotFound(words, "partition", str(tp))
 
 
 def _wire(moves: Mapping[TopicPartition, Move]) -> list[pb.ResetPartition]:

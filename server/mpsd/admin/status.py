@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd import __version__
-from mpsd.admin.daemon import Steerable
+from mpsd.admin.daemon import ControlStatistics, Steerable
 from mpsd.admin.merge import SEVERITY
 from mpsd.admin.rates import Rates
 from mpsd.admin.times import duration, timestamp
@@ -49,15 +49,21 @@ ENDPOINT_DOWN = "the endpoint takes no records: the breaker is open, and probes 
 
 def instance_of(daemon: Steerable) -> pb.Instance:
     """This daemon, as it sees itself."""
+    control = daemon.control_statistics()
     return pb.Instance(
         address=daemon.peer.admin,
         answered=True,
-        problem="; ".join([*daemon.not_alive(), *daemon.not_ready()])[:KEY_BYTES_MAX],
+        problem="; ".join([*daemon.not_alive(), *daemon.not_ready(), *_control_trouble(control)])[:KEY_BYTES_MAX],
         version=__version__,
         started_at=timestamp(int(daemon.started_at_s * 1000)),
         partitions=sum(len(pipeline.pending.queues) for pipeline in daemon.pipelines),
-        control_revision=daemon.control.revision,
+        control_revision=control.revision,
+        control_records_ignored=sum(control.ignored.values()),
     )
+
+
+def _control_trouble(control: ControlStatistics) -> list[str]:
+    return [f"it goes on with what it knows of the control topic: {control.waiting_for}"] if control.waiting_for else []
 
 
 def status_of(daemon: Steerable, rates: Rates, subscription: str = "", *, partitions: bool = False) -> pb.Status:

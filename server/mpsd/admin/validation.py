@@ -124,4 +124,5 @@ def check_topic(scope: Scope, counts: Mapping[str, int]) -> None:
         raise unknown(f"topic of {scope.subscription}", scope.topic, counts.keys())
     count = counts[scope.topic]
     if scope.partition is not None and 0 < count <= scope.partition:
-        raise NotFound(f"{scope.topic} has the partitions 0 to {count - 1}; there is no {scope.partition}")
+        words = f"{scope.topic} has the partitions 0 to {count - 1}; there is no {scope.partition}"
+        raise NotFound(words, "partition", f"{scope.topic}/{scope.partition}")

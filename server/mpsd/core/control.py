@@ -27,6 +27,9 @@ REQUESTS_MAX = 10_000
 REQUEST_AGE_MAX_MS = 24 * 3_600_000
 """How long a request id stands for its change."""
 
+SHOWN_CHARS_MAX = 1_024
+"""Of a document, in an error: it travels in the trailer of a call, which has room for 8 KiB."""
+
 EntityKey = tuple[str, ...]
 """Group, kind, and what tells entities of the kind apart."""
 Headers = Sequence[tuple[str, bytes | None]]
@@ -178,6 +181,16 @@ def headers_of(provenance: Provenance) -> list[tuple[str, bytes]]:
     who, reason, at_ms, request_id, instance = provenance
     named = {"request-id": request_id, "who": who, "reason": reason, "at-ms": str(at_ms), "instance": instance}
     return [(f"mps-{name}", value.encode("utf-8", "replace")) for name, value in named.items()]
+
+
+def described(entity: Entity | None) -> dict[str, str]:
+    """What an entity is and whose, for who expected another: nothing where there is none, or too much to show."""
+    if entity is None:
+        return {}
+    who, reason, at_ms, *_ = entity.provenance
+    shown = json.dumps(entity.document, ensure_ascii=False, separators=(",", ":"))
+    state = {"state": shown} if len(shown) <= SHOWN_CHARS_MAX else {}
+    return {"who": who, "reason": reason[:SHOWN_CHARS_MAX], "changed_at_ms": str(at_ms), **state}
 
 
 def text_of(data: bytes | None) -> str:

@@ -8,7 +8,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from mpsd.core.audit import AuditEntry
-from mpsd.core.control import ControlState, Entity, EntityKey, Provenance, Request, headers_of, key_bytes, value_bytes
+from mpsd.core.control import (
+    ControlState,
+    Entity,
+    EntityKey,
+    Provenance,
+    Request,
+    described,
+    headers_of,
+    key_bytes,
+    value_bytes,
+)
 from mpsd.errors import ControlOff, ControlUnavailable, RequestIdReused, RevisionConflict
 from mpsd.ports.control import AuditLog, ControlLog, ControlRecord
 
@@ -173,7 +183,7 @@ class ControlPlane:
             if expected_revision is not None and before != expected_revision:
                 now = f"at revision {before}" if before else "not set"
                 words = f"expected at revision {expected_revision}, but it is {now}: nothing was changed"
-                raise RevisionConflict(words, before)
+                raise RevisionConflict(words, before, described(self.state.get(key)))
             revision = await self._write_and_read_back(key, document, provenance)
             between = [offset for offset in self._seen if offset < revision]
         await self.audit(AuditEntry(provenance, revision, method, key[0], subscription, description))
@@ -182,7 +192,7 @@ class ControlPlane:
                 f"somebody else changed it at the same time (revision {between[-1]}); this change was written after that"
                 f" and holds now, at revision {revision}"
             )
-            raise RevisionConflict(words, self._revision_of(key))
+            raise RevisionConflict(words, self._revision_of(key), described(self.state.get(key)))
         return revision
 
     async def is_set(self, key: EntityKey, request_id: str) -> bool:

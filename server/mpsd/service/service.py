@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from mpsd import __version__
+from mpsd.admin.daemon import ControlStatistics
 from mpsd.config import Admin, Config, Http, Stream, StreamDelivery
 from mpsd.listeners.address import address_of, advertised, bind
 from mpsd.pipeline.pipeline import Pipeline
@@ -157,6 +158,11 @@ class Service:
 
     def statistics(self) -> Sequence[SubscriptionStatistics]:
         return [pipeline.statistics() for pipeline in self.pipelines]
+
+    def control_statistics(self) -> ControlStatistics:
+        """See `admin.daemon.Daemon`."""
+        control = self.control
+        return ControlStatistics(control.is_on, control.waiting_for(), control.revision, control.state.ignored)
 
     def not_alive(self) -> Sequence[str]:
         """See `admin.daemon.Daemon`."""

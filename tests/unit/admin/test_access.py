@@ -10,6 +10,7 @@ from grpc import aio
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.access import ROLES, _address, _certified
+from mpsd.listeners.tokens import Role
 from tests.fakes.steerable import bearer, served, tokens
 
 PROTO = Path(__file__).parents[3] / "proto" / "mps" / "admin" / "v1" / "admin.proto"
@@ -42,6 +43,22 @@ async def test_a_role_may_do_what_it_may(role: str, reads: grpc.StatusCode, chan
         watch = one.stub.WatchStatus(pb.WatchStatusRequest(), metadata=bearer(role))
         assert (await watch.read()).status.instances
         watch.cancel()
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator", "admin"])
+async def test_every_method_asks_for_its_role(role: str) -> None:
+    """What is asked for makes no sense: who may call is refused for that alone."""
+    async with served(known=tokens()) as (one,):
+        for method in pb.DESCRIPTOR.services_by_name["Admin"].methods:
+            request = getattr(pb, method.input_type.name)()
+            call = getattr(one.stub, method.name)(request, metadata=bearer(role))
+            if method.name == "WatchStatus":
+                assert (await call.read()).status.instances
+                call.cancel()
+                continue
+            is_refused = await code_of(call) == grpc.StatusCode.PERMISSION_DENIED
+            assert is_refused == (Role[role.upper()] < ROLES[method.name]), method.name
+        assert not one.daemon.control.shared.changes
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from mpsd.admin.collector import registry
+from mpsd.admin.daemon import ControlStatistics
 from mpsd.admin.metric import LABEL_VALUES_MAX, Metric
 from mpsd.admin.metrics import METRICS, STANDARD_METRICS
 from mpsd.core.histogram import Histogram
@@ -20,6 +21,11 @@ PARTITION = PartitionStatistics(
     pending_bytes=7000, in_flight=4, oldest_unfinished_age_s=0.25, next_offset=100, fetched_to=112, committed=99,
     held_keys=2,
 )  # fmt: skip
+
+
+CONTROL = ControlStatistics(
+    is_on=True, waiting_for="Kafka is down", revision=41, ignored={"other-version": 2, "unreadable-key": 1}
+)
 
 
 def subscription() -> SubscriptionStatistics:
@@ -45,6 +51,9 @@ class FakeDaemon:
 
     def not_alive(self) -> Sequence[str]:
         return []
+
+    def control_statistics(self) -> ControlStatistics:
+        return CONTROL
 
     def not_ready(self) -> Sequence[str]:
         return []
@@ -107,6 +116,19 @@ def value(families: Iterable[Family], name: str, **labels: str) -> float | None:
 def test_each_statistic_has_its_metric(name: str, labels: dict[str, str], expected: float) -> None:
     where = {"subscription": "billing"} | ({"topic": "orders", "partition": "3"} if "_partition_" in name else {})
     assert value(scrape(subscription()), name, **where, **labels) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "expected"),
+    [
+        ("mps_control_topic_followed", {}, 0),
+        ("mps_control_revision", {}, 41),
+        ("mps_control_ignored_records_total", {"reason": "other-version"}, 2),
+        ("mps_control_ignored_records_total", {"reason": "unreadable-key"}, 1),
+    ],
+)
+def test_the_control_topic_has_its_metrics(name: str, labels: dict[str, str], expected: float) -> None:
+    assert value(scrape(), name, **labels) == expected
 
 
 def test_histograms_are_cumulative() -> None:

@@ -15,6 +15,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from mpsd.admin.daemon import NO_CONTROL, ControlStatistics
 from mpsd.admin.grpc import HEALTH, WATCHERS_MAX, Health, add_health_and_reflection
 from mpsd.config.daemon import ListenerTls
 from mpsd.errors import AddressInUse
@@ -36,6 +37,9 @@ class FakeDaemon:
 
     def not_alive(self) -> Sequence[str]:
         return []
+
+    def control_statistics(self) -> ControlStatistics:
+        return NO_CONTROL
 
     def not_ready(self) -> Sequence[str]:
         return self.waiting

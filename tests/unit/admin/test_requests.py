@@ -63,7 +63,10 @@ def test_every_change_is_tried() -> None:
 
 
 @pytest.mark.parametrize("method", CHANGES)
-async def test_a_change_asked_for_twice_is_made_once_whoever_is_asked_and_over_restarts(method: str) -> None:
+async def test_a_change_asked_for_twice_is_made_once_whoever_is_asked_and_over_restarts(
+    method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "mpsd.control")
     topic = FakeControlTopic()
     request = CHANGES[method](change())
     async with served(2, topic=topic, letters=letters()) as (one, other):
@@ -82,6 +85,8 @@ async def test_a_change_asked_for_twice_is_made_once_whoever_is_asked_and_over_r
         assert methods(later) == []
         assert sum(b"r1" in dict(record.headers).values() for record in topic.records) == written == 1
     assert len({_decided(answer) for answer in answers}) == 1
+    lines = [each.message for each in caplog.records if getattr(each, "code", "") == "control.changed"]
+    assert sum(line.startswith(f"{method} by local") for line in lines) == 1
 
 
 def _decided(answer: Any) -> Any:

@@ -171,10 +171,11 @@ def test_loopback_is_open_to_nobody_else(listen: str) -> None:
 @pytest.mark.parametrize(
     "listen", ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "mps.example:1", "127.evil:1", "localhost.x:1"]
 )
-def test_others_get_in_only_by_decision(listen: str) -> None:
-    [said] = problems(tree(http={"listen": listen}))
-    assert f'http.listen: "{listen}" can be reached from outside, without TLS and tokens or client cert' in said
-    assert problems(tree(http={"listen": listen, "insecure": True})) == []
+@pytest.mark.parametrize("name", ["http", "admin"])
+def test_others_get_in_only_by_decision(name: str, listen: str) -> None:
+    [said] = problems(tree(**{name: {"listen": listen}}))
+    assert f'{name}.listen: "{listen}" can be reached from outside, without TLS and tokens or client cert' in said
+    assert problems(tree(**{name: {"listen": listen, "insecure": True}})) == []
 
 
 def test_an_open_listener_has_tls_and_knows_who_calls(tmp_path: Path) -> None:

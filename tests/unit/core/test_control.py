@@ -5,9 +5,11 @@ import pytest
 from mpsd.core.control import (
     REQUEST_AGE_MAX_MS,
     ControlState,
+    Entity,
     EntityKey,
     Provenance,
     bytes_of,
+    described,
     headers_of,
     key_bytes,
     parse_key,
@@ -184,3 +186,11 @@ def test_bytes_are_a_part_of_a_key_as_text(data: bytes | None) -> None:
 def test_text_of_another_form_is_no_bytes(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         bytes_of(text)
+
+
+def test_an_entity_is_described_as_far_as_there_is_room() -> None:
+    provenance = Provenance("ann", "r" * 5_000, 7, "id", "here")
+    small = Entity(document={"n": 1}, revision=3, provenance=provenance)
+    assert described(small) == {"who": "ann", "reason": "r" * 1_024, "changed_at_ms": "7", "state": '{"n":1}'}
+    assert "state" not in described(Entity(document={"n": "x" * 2_000}, revision=3, provenance=provenance))
+    assert described(None) == {}

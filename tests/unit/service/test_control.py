@@ -87,7 +87,7 @@ async def test_a_change_of_what_has_changed_is_refused() -> None:
     for expected in (0, revision + 1):
         with pytest.raises(RevisionConflict, match="nothing was changed") as refused:
             await at.change(expected_revision=expected)
-        assert refused.value.current == revision
+        assert (refused.value.current, refused.value.state["who"]) == (revision, "ann")
     assert len(at.log.topic.records) == 1
     await at.change(expected_revision=revision)
     with pytest.raises(RevisionConflict, match="not set"):
