@@ -177,6 +177,7 @@ class FakeDaemon:
         self.peer = Peer("", "", "")
         self.group_peers: Sequence[Peer] = ()
         self.unstable = 0
+        self.committed = 60
         self.assigned: list[tuple[Peer, list[TopicPartition]]] = []
         self.cluster_error: KafkaUnavailable | None = None
         self.findings: Sequence[Finding] = ()
@@ -217,12 +218,12 @@ class FakeDaemon:
         yield FakeLetters(self.letters)
 
     async def moves(self, subscription: str, to: To) -> Mapping[TopicPartition, Move]:
-        """One partition of a hundred records, of which half are committed."""
+        """One partition of a hundred records, of which half are committed at first."""
         if self.cluster_error is not None:
             raise self.cluster_error
         at = {"earliest": 10, "latest": 110}
         wanted = at[to] if isinstance(to, str) else 30 if not isinstance(to, Mapping) else next(iter(to.values()))
-        return {TopicPartition("orders", 0): Move(committed=60, to=wanted, log_start=10, log_end=110)}
+        return {TopicPartition("orders", 0): Move(committed=self.committed, to=wanted, log_start=10, log_end=110)}
 
     async def partitions(self, subscription: str) -> Mapping[str, int]:
         if self.cluster_error is not None:

@@ -32,7 +32,8 @@ async def reset(
     if not request.dry_run:
         check_change(request.change)
     name = request.subscription
-    group = pipeline_of(daemon.pipelines, name).settings.sender.group
+    pipeline = pipeline_of(daemon.pipelines, name)
+    group = pipeline.settings.sender.group
     to = to_of(request)
     if isinstance(to, Mapping):
         _check_places(name, to, await daemon.partitions(name))
@@ -44,6 +45,13 @@ async def reset(
     said = f"reset {reset_id} of {name}: {len(targets)} partition{'' if len(targets) == 1 else 's'}"
     key, document = resets.entity_key(group, name), resets.document(reset_id, targets)
     changed = await changes.write(key, document, request.change, "Reset", said, metadata, left_s)
+    made = pipeline.controls.reset
+    if made is not None and made.id == reset_id:  # the first time, if this is not it: offsets have moved since
+        moves = {
+            tp: moves[tp]._replace(committed=target.end, to=target.offset)
+            for tp, target in made.targets.items()
+            if tp in moves
+        }
     return pb.ResetResponse(id=reset_id, partitions=_wire(moves), changed=changed)
 
 

@@ -127,6 +127,11 @@ class Controls:
         self._writer.concurrency_max = UNLIMITED if concurrency_max is None else concurrency_max
         self._set_rate()
 
+    @property
+    def reset(self) -> Reset | None:
+        """The last one, applied or not."""
+        return self._resets.reset
+
     def set_reset(self, reset: Reset | None) -> None:
         """Assigned partitions that it names, and that it was not applied to, go where it says."""
         self._resets.reset = reset

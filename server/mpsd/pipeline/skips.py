@@ -18,7 +18,8 @@ class Skips:
     """Takes a record out of its place.
 
     Takes: where a record stands.
-    Gives: it to the DeadLetterWriter: at once, or if it is at the application, unless it is accepted there.
+    Gives: it to the DeadLetterWriter: at once, or if it is at the application, unless it is accepted there; behind a
+        record that a replay brought back, when its turn comes.
     Holds at most: what is asked for and neither written nor settled.
     """
 

@@ -187,10 +187,11 @@ class Writer:
         wall_ms = int(self._wall_s() * 1000)
         for queue, delivery in turns:
             is_held = queue.held and delivery.record.key in queue.held and not delivery.releases
-            if is_held or policy.is_expired(delivery, wall_ms):
+            skip = self.skips.get(delivery) if self.skips else None  # it stood where it could not be taken out
+            if is_held or skip is not None or policy.is_expired(delivery, wall_ms):
                 self._suspects.ended(delivery, None)
                 policy.withdrawn(delivery)
-                self.bury(queue, delivery, HELD if is_held else EXPIRED)
+                self.bury(queue, delivery, HELD if is_held else EXPIRED if skip is None else skip.verdict)
                 for each in behind_held(queue, delivery) if is_held else ():
                     self.bury(queue, each, HELD)
                 self.wake()
@@ -207,9 +208,8 @@ class Writer:
         moment = Moment(now_s, int(self._wall_s() * 1000), self._draw(), self.in_flight)
         self.outcomes[code_of(outcome)] += 1
         verdict = self._policy.judge(delivery, outcome, moment)
-        if isinstance(verdict, Undecided):
-            return
-        self._apply(queue, delivery, outcome, verdict, now_s)
+        if not isinstance(verdict, Undecided):
+            self._apply(queue, delivery, outcome, verdict, now_s)
 
     def _apply(
         self, queue: PartitionQueue, delivery: Delivery, outcome: Outcome, verdict: Verdict, now_s: float

@@ -1,9 +1,10 @@
 """The edges of the control plane: the log of what is decided, and the history of who decided it."""
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from mpsd.core.audit import AuditEntry
+from mpsd.core.control import EntityKey, Provenance, headers_of, key_bytes, value_bytes
 
 
 class ControlRecord(NamedTuple):
@@ -12,6 +13,12 @@ class ControlRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
+
+
+def control_record(key: EntityKey, document: Mapping[str, Any] | None, provenance: Provenance) -> ControlRecord:
+    """Says what an entity is from now on; None: it is gone."""
+    value = None if document is None else value_bytes(document)
+    return ControlRecord(key_bytes(key), value, headers_of(provenance))
 
 
 class ControlListener(Protocol):

@@ -15,12 +15,9 @@ from mpsd.core.control import (
     Provenance,
     Request,
     described,
-    headers_of,
-    key_bytes,
-    value_bytes,
 )
 from mpsd.errors import ControlOff, ControlUnavailable, RequestIdReused, RevisionConflict
-from mpsd.ports.control import AuditLog, ControlLog, ControlRecord
+from mpsd.ports.control import AuditLog, ControlLog, control_record
 
 log = logging.getLogger("mpsd.control")
 
@@ -211,7 +208,7 @@ class ControlPlane:
             ControlOff, ControlUnavailable: see `change`.
         """
         provenance = Provenance("mpsd", reason, int(self._wall_s() * 1000), "", self._instance)
-        return await self._log_or_raise().write([_record(key, document, provenance) for key, document in items])
+        return await self._log_or_raise().write([control_record(key, document, provenance) for key, document in items])
 
     async def audit(self, entry: AuditEntry) -> None:
         """Keep in the log and in the history that something was changed; trouble with the history undoes nothing."""
@@ -263,7 +260,7 @@ class ControlPlane:
             lacking = [(key, entity) for key, entity in known.items() if self.state.get(key) is entity]
             if not lacking:
                 return
-            records = [_record(key, entity.document, entity.provenance) for key, entity in lacking]
+            records = [control_record(key, entity.document, entity.provenance) for key, entity in lacking]
             try:
                 await self._log_or_raise().write(records)
             except ControlUnavailable as error:
@@ -279,7 +276,7 @@ class ControlPlane:
         log = self._log_or_raise()
         self._watched, self._seen = key, []
         try:
-            revision = await log.write([_record(key, document, provenance)])
+            revision = await log.write([control_record(key, document, provenance)])
             await log.read_to_end()
         finally:
             self._watched = None
@@ -295,8 +292,3 @@ class ControlPlane:
         if self._log is None:
             raise ControlOff(OFF)
         return self._log
-
-
-def _record(key: EntityKey, document: Mapping[str, Any] | None, provenance: Provenance) -> ControlRecord:
-    value = None if document is None else value_bytes(document)
-    return ControlRecord(key_bytes(key), value, headers_of(provenance))

@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mps.admin.v1 import admin_pb2 as pb
+from tests.fakes.control import FakeControlTopic
 from tests.fakes.steerable import served
 from tests.unit.admin.test_servicer import change, refused
 
@@ -41,6 +42,17 @@ async def test_a_reset_is_written_for_the_owners_under_an_id_of_its_request() ->
         assert key == ("billing", "reset", "billing")
         assert document == {"id": answer.id, "targets": [["orders", 0, 110, 60]]}
         assert said["method"] == "Reset"
+
+
+async def test_the_same_request_is_answered_as_the_first_time_though_offsets_have_moved() -> None:
+    async with served(2, topic=FakeControlTopic()) as (one, other):
+        first = await one.stub.Reset(asked(edge=pb.LOG_EDGE_EARLIEST))
+        for each in (one, other):
+            each.daemon.committed = 10
+            again = await each.stub.Reset(asked(edge=pb.LOG_EDGE_EARLIEST))
+            assert (again.id, again.changed.revision) == (first.id, first.changed.revision)
+            assert list(again.partitions) == list(first.partitions)
+        assert first.partitions[0].repeated_records == 50
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from mpsd.errors import KafkaUnavailable, RecordNotHere
 from mpsd.ports import Landed
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, LOST, POISON
+from tests.fakes.replays import letter
 from tests.fakes.stage import policy_rules
+from tests.unit.pipeline.test_replays import Fleet
 from tests.virtual_time import in_virtual_time
 
 PAUSED_KEY = Pause(
@@ -77,6 +79,28 @@ async def test_a_record_that_is_ready_or_parked_goes_at_once(stop: str) -> None:
         at.pipeline.controls.set_limit(None)
         await asyncio.sleep(2.0)
         assert (at.adapter.offsets, at.committed()) == ([1], 2)
+
+
+@in_virtual_time
+async def test_a_record_behind_a_replayed_one_goes_when_its_turn_comes_undelivered() -> None:
+    fleet = Fleet(letter(0, 100, b"a"))
+    async with fleet.daemon() as at:
+        fleet.outcome = None
+        at.source.assign()
+        await fleet.start()
+        await asyncio.sleep(2.0)
+        at.source.produce(b"a", b"a")
+        await asyncio.sleep(1.0)
+        skipping = asyncio.create_task(skipped(at, 0))
+        await asyncio.sleep(1.0)
+        fleet.outcome = DELIVERED
+        at.adapter.end(next(iter(at.adapter.in_flight)), DELIVERED)
+        await skipping
+        await asyncio.sleep(2.0)
+        assert dispositions(at) == {0: "skipped"}
+        assert [offset for _, _, offset in fleet.seen] == [100, 1]
+        assert at.committed() == 2
+        assert not at.pipeline.writer.skips
 
 
 @in_virtual_time
