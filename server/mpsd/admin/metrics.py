@@ -13,7 +13,7 @@ from mpsd.admin.metric import (
     per_subscription_labelled,
     stages,
 )
-from mpsd.admin.metrics_control import CONTROL_METRICS
+from mpsd.admin.metrics_daemon import DAEMON_METRICS
 
 SUBSCRIPTION_STATES = ("starting", "waiting", "running", "failed", "stopping", "stopped")
 PARTITION_STATES = (
@@ -31,19 +31,7 @@ _S = ("subscription",)
 _P = ("subscription", "topic", "partition")
 
 METRICS: Sequence[Metric] = (
-    Metric(
-        name="mps_build_info",
-        type="gauge",
-        help="Always 1; the labels say which version runs, and on which Python.",
-        labels=("version", "python"),
-        read=lambda snapshot: [((snapshot.version, snapshot.python), 1)],
-    ),
-    Metric(
-        name="mps_log_lines_suppressed_total",
-        type="counter",
-        help="Log lines left out because their cause had been named often enough, or because nobody read them.",
-        read=lambda snapshot: [((), snapshot.log_lines_suppressed)],
-    ),
+    *DAEMON_METRICS,
     Metric(
         name="mps_subscription_state",
         type="gauge",
@@ -285,7 +273,6 @@ METRICS: Sequence[Metric] = (
         labels=_P,
         read=per_partition(lambda part: part.epoch),
     ),
-    *CONTROL_METRICS,
 )
 
 STANDARD_METRICS: Mapping[str, tuple[str, str]] = {

@@ -1,10 +1,23 @@
-"""Metrics of the control topic; they are absent without one."""
+"""Metrics of the daemon as a whole; those of the control topic are absent without one."""
 
 from collections.abc import Sequence
 
 from mpsd.admin.metric import Metric
 
-CONTROL_METRICS: Sequence[Metric] = (
+DAEMON_METRICS: Sequence[Metric] = (
+    Metric(
+        name="mps_build_info",
+        type="gauge",
+        help="Always 1; the labels say which version runs, and on which Python.",
+        labels=("version", "python"),
+        read=lambda snapshot: [((snapshot.version, snapshot.python), 1)],
+    ),
+    Metric(
+        name="mps_log_lines_suppressed_total",
+        type="counter",
+        help="Log lines left out because their cause had been named often enough, or because nobody read them.",
+        read=lambda snapshot: [((), snapshot.log_lines_suppressed)],
+    ),
     Metric(
         name="mps_control_topic_followed",
         type="gauge",
