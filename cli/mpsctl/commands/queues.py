@@ -91,7 +91,8 @@ def skip(session: Session, subscription: Sub, record: RecordArgument, reason: Re
     r"""Send the record that blocks to the dead-letter topic, now.
 
     It gets the disposition `skipped`, with the reason, and can be replayed from there. A delivery of it that is under
-    way is not waited for. Asks first; `mpsctl inspect SUB --blocked` says which record it is.
+    way is not waited for. A dead letter that holds its key may be skipped, too: what is held behind it is delivered.
+    Asks first; `mpsctl inspect SUB --blocked` says which record it is.
 
     \b
     Example:
