@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from mpsd.core.delivery import Assignment
 from mpsd.errors import KafkaUnavailable
+from mpsd.kafka import vigil
 from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.group import KafkaGroup
 from mpsd.ports import AssignmentListener, Peer, Position
@@ -57,21 +58,26 @@ async def fetched(group: KafkaGroup, wanted: Collection[Assignment]) -> list[int
     return [record.offset for got in found.values() for record in got.records]
 
 
+def group_settings(topic: str) -> GroupSettings:
+    return GroupSettings(
+        subscription="orders",
+        group=name("g"),
+        topics=(topic,),
+        start="earliest",
+        out_of_range="earliest",
+        isolation_level="read_committed",
+        session_timeout_ms=2_500,
+        rebalance_timeout_ms=2_000,
+        heartbeat_interval_ms=200,
+        fetch_bytes_max=1 << 20,
+        metadata_age_max_ms=500,
+    )
+
+
 async def test_a_client_that_has_ended_is_replaced(kafka_bootstrap: list[str], figures: Figures) -> None:
     async with World(kafka_bootstrap) as world:
         topic = await world.create_topic()
-        settings = GroupSettings(
-            subscription="orders",
-            group=name("g"),
-            topics=(topic,),
-            start="earliest",
-            out_of_range="earliest",
-            isolation_level="read_committed",
-            session_timeout_ms=2_500,
-            rebalance_timeout_ms=2_000,
-            heartbeat_interval_ms=200,
-            fetch_bytes_max=1 << 20,
-        )
+        settings = group_settings(topic)
         group, listener = KafkaGroup(settings, {"bootstrap_servers": kafka_bootstrap}), Listener()
         await group.start(listener)
         try:
@@ -108,3 +114,25 @@ async def test_a_client_that_has_ended_is_replaced(kafka_bootstrap: list[str], f
         finally:
             await group.close()
         figures.note("the client library ends with an error of its own", lost=0, goes_on_after_s=again_s)
+
+
+async def test_a_topic_that_goes_before_anybody_looks_is_gone(
+    kafka_bootstrap: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen by nobody but the assignment: it was once taken for one that was never there, and nobody was told."""
+    monkeypatch.setattr(vigil, "LOOK_INTERVAL_S", 3.0)
+    async with World(kafka_bootstrap) as world:
+        topic = await world.create_topic()
+        group, listener = KafkaGroup(group_settings(topic), {"bootstrap_servers": kafka_bootstrap}), Listener()
+        await group.start(listener)
+        try:
+            await until(lambda: listener.owned, "it has its partition")
+            await world.kafka.admin.delete_topics([topic])
+
+            async def says_so() -> bool:
+                await fetched(group, list(listener.owned))
+                return f"topic {topic} is gone" in group.waiting_for()
+
+            await until(says_so, "it says that the topic is gone")
+        finally:
+            await group.close()

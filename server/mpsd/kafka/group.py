@@ -3,8 +3,7 @@
 What the library does by itself, and what is done here about it (measured facts, of aiokafka 0.14):
 - It revokes everything at each rebalance. Here nothing is: what the assignor says is compared with what is owned, in the
   step in which the library replaces its assignment, and positions of what stays are set again at once.
-- It answers a commit that travels behind a JoinGroup with IllegalGeneration, which forces another rebalance. Commits wait
-  until the assignment is there: see `commits`.
+- A commit that travels behind a JoinGroup is answered IllegalGeneration, which forces another rebalance: see `commits`.
 - It does not say when the membership was last confirmed: one hook where all its requests pass keeps the lease: see `lease`.
 """
 
@@ -139,6 +138,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._listener.on_share(group.share)
         self._listener.on_peers(group.peers)
         bound_prefetch(self._consumer, len(partitions), self._settings.fetch_bytes_max)
+        self._positions.learn_topics(self._consumer, self._settings.topics)
         for tp in set(self._owned) - set(partitions):  # another's claim was later, or the topic is gone
             self._drop(self._owned[tp])
         for tp in partitions:

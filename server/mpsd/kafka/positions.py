@@ -44,6 +44,11 @@ class Positions:
                 self._known[topic] = 0
         return [topic for topic, count in partitions.items() if topic in self._known and not count]
 
+    def learn_topics(self, consumer: Any, topics: Collection[str]) -> None:
+        """Of an assignment: one that is deleted before anybody looks again is gone, and not merely not there yet."""
+        found = {topic: len(consumer.partitions_for_topic(topic) or ()) for topic in topics}
+        self.see_topics({topic: count for topic, count in found.items() if count})
+
     async def look_up(self, consumer: Any, tps: Collection[TopicPartition]) -> dict[TopicPartition, Position | None]:
         """Offset and metadata of all from one answer of the broker; None where `out_of_range` says to stop.
 
