@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka.errors import KafkaConnectionError
 from typing_extensions import override
 
-from mpsd.admin.daemon import Members
+from mpsd.admin.daemon import ControlStatistics, Members
 from mpsd.config import RestDelivery
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
 from mpsd.core.record import TopicPartition
@@ -233,6 +233,10 @@ class Daemon:
     @property
     def pipelines(self) -> Sequence[Pipeline]:
         return [self.pipeline] if self.pipeline is not None else []
+
+    def control_statistics(self) -> ControlStatistics:
+        plane = self.plane
+        return ControlStatistics(plane.is_on, plane.waiting_for(), plane.revision, plane.state.ignored)
 
     def not_alive(self) -> Sequence[str]:
         return []

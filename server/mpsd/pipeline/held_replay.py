@@ -198,10 +198,15 @@ class HeldReplay:
         return failed
 
     async def _send(self, key: bytes, places: list[Place]) -> bool:
-        """Whether all of them are accepted."""
+        """Whether all of them are accepted; in order, copies of a record next to each other."""
         read: dict[int, DeadLetterRecord] = {}
         wanted = {place.letter for place in places}
+        last = -1
         for place in places:
+            if place.source_offset == last:  # a copy: its owner was killed before it committed
+                self._settled.add(place.letter)
+                self._touch()
+                continue
             if place.letter not in read:
                 read = await self._read(place.letter, wanted)
             letter = read.pop(place.letter, None)
@@ -227,6 +232,7 @@ class HeldReplay:
             if delivery.is_dead_again:
                 self._stays_held(key, f"{delivery} failed again")
                 return False
+            last = place.source_offset
         return True
 
     async def _read(self, offset: int, wanted: Collection[int]) -> dict[int, DeadLetterRecord]:

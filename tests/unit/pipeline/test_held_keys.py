@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -252,6 +253,23 @@ async def test_what_fails_again_leaves_the_key_held_and_comes_first_the_next_tim
         await fleet.replay("r2")
         await asyncio.sleep(10.0)
         assert fleet.of(b"k") == [0, 2, 2, 2, 3, 5, 6]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_of_two_letters_of_one_record_one_is_delivered() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        rows = fleet.log.rows[0]  # its owner was killed before it committed, and the next one wrote it again
+        rows.append(replace(rows[1], offset=3))
+        assert fleet.letters()[-1] == (3, "held", 0)
+        fleet.poison = ()
+        await fleet.replay()
+        await asyncio.sleep(10.0)
+        assert fleet.of(b"k") == [0, 2, 2, 3, 5]
         assert not fleet.held()
 
 
