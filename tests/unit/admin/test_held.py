@@ -15,12 +15,12 @@ from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.errors import RecordNotHere
 from mpsd.listeners.tokens import Caller, Role
 from tests.fakes.control import FakeControlTopic
+from tests.fakes.held import LettersThatCanBeRead
 from tests.fakes.records import POISON
 from tests.fakes.replays import FakeDeadLetterLog
 from tests.fakes.steerable import Served, served
 from tests.unit.admin.test_requests import control_of
 from tests.unit.admin.test_servicer import change, refused
-from tests.unit.pipeline.test_held_keys import LettersThatCanBeRead
 
 SUBSCRIPTION = pb.GetStatusRequest(subscription="billing", partitions=True)
 

@@ -9,9 +9,9 @@ from mpsd.core.replay import ReplayState
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaUnavailable, RecordNotHere, ReplayRefused
 from mpsd.pipeline.held_skips import DeadHead, skip_dead
 from mpsd.pipeline.replays import Replays
+from tests.fakes.held import ONE_KEY, OTHERS, Fleet, state
 from tests.fakes.pipeline import Piped
 from tests.fakes.records import Row
-from tests.unit.pipeline.test_held_keys import ONE_KEY, OTHERS, Fleet, state
 from tests.virtual_time import in_virtual_time
 
 NOT_QUEUED = RecordNotHere("it is in no queue")
