@@ -1,5 +1,6 @@
 """What tests of any kind may ask for. Brokers start with the first test that asks, and end with the run."""
 
+import signal
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -9,9 +10,31 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from mpsd.demo.broker import KafkaCluster, kafka
+from tests.faults.figures import table
 
+# A job in the background of a shell begins with Ctrl-C ignored, and so would every process that a test starts and ends by it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("shared")  # a busy machine is no fault of the code, and a failing seed says how to run it again
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares brokers of its own stays together where `make test` spreads the files over processes."""
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder == "faults" else str(item.path)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of faults, where there were any."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    lines = list(
+        table(pair for report in reports if getattr(report, "when", "") == "call" for pair in report.user_properties)
+    )
+    if lines:
+        terminalreporter.section("faults and figures")
+    for line in lines:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

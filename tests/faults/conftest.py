@@ -8,19 +8,17 @@ import pytest
 
 from mpsd.demo.broker import ClientListener, KafkaCluster
 from mpsd.demo.broker.ports import LOOPBACK, free_ports
-from tests.faults.figures import Figures, Row, table
+from tests.faults.figures import Figures
 from tests.faults.fleet import Fleet
 from tests.faults.proxy import Proxy
 from tests.integration.world import World
-
-_ROWS: list[Row] = []
 
 
 @pytest.fixture
 def figures(request: pytest.FixtureRequest) -> Figures:
     """Notes for the table at the end of the run."""
     node: pytest.Item = request.node
-    return Figures(_ROWS, f"{node.path.stem}::{node.name}")
+    return Figures(node.user_properties, f"{node.path.stem}::{node.name}")
 
 
 @pytest.fixture
@@ -88,11 +86,3 @@ async def guarded(guarded_kafka: Guarded, proxy: Proxy) -> AsyncIterator[Fleet]:
     servers = [f"{LOOPBACK}:{guarded_kafka.port}"]
     async with World([guarded_kafka.own], {"bootstrap_servers": servers, "security": security}) as world:
         yield Fleet(world, user="mps")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table."""
-    if _ROWS:
-        terminalreporter.section("faults and figures")
-        for line in table(_ROWS):
-            terminalreporter.write_line(line)
