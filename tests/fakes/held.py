@@ -68,7 +68,7 @@ class Fleet:
             await asyncio.sleep(0.001)
 
         means = replaying(self.log, FakeRepublisher(), self.topic)
-        control = Control(read_to_end=read, record=self.topic.record)
+        control = Control(read_to_end=read, record=self.topic.record, revision=lambda: self.topic.read)
         told = {"commit_interval_s": 0.5, "held_keys_max": keys_max, **changes}
         async with piped(control, means, sink=LettersThatCanBeRead(self.log), **told) as at:
             at.adapter.answer = self._answer

@@ -102,6 +102,8 @@ class FakeControlTopic:
 
     Attributes:
         echo_s: how long after a write that is; 0: before the writer knows that it was written.
+        read: revision of what was read last.
+        lost_answers: so many of the next writes are made, and not answered.
     """
 
     def __init__(self) -> None:
@@ -110,6 +112,8 @@ class FakeControlTopic:
         self.down = False
         self.writes = 0
         self.echo_s = 0.0
+        self.read = -1
+        self.lost_answers = 0
         self._offset = 0
 
     def follow(self, pipeline: Pipeline) -> None:
@@ -137,6 +141,9 @@ class FakeControlTopic:
         self.writes += 1
         for key, document in items:
             self.put(key, document)
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise ControlUnavailable("no answer")
         return self._offset
 
     def put(self, key: EntityKey, document: Mapping[str, Any] | None) -> None:
@@ -147,9 +154,13 @@ class FakeControlTopic:
         entity = self.state.get(key)
         for listener in self._listeners:
             if self.echo_s:
-                asyncio.get_running_loop().call_later(self.echo_s, listener, key, entity, self._offset)
+                asyncio.get_running_loop().call_later(self.echo_s, self._tell, listener, key, entity, self._offset)
             else:
-                listener(key, entity, self._offset)
+                self._tell(listener, key, entity, self._offset)
+
+    def _tell(self, listener: Listener, key: EntityKey, entity: Entity | None, revision: int) -> None:
+        self.read = revision
+        listener(key, entity, revision)
 
 
 def replaying(log: FakeDeadLetterLog, republisher: FakeRepublisher, topic: FakeControlTopic, **rules: int) -> Replaying:

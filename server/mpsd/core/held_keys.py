@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from typing_extensions import override
 
 from mpsd.core.control import Entity, EntityKey, bytes_of, text_of
-from mpsd.core.record import TopicPartition
+from mpsd.core.record import LogBounds, TopicPartition
 from mpsd.core.untrusted import Unfit, number
 
 KIND = "held"
@@ -39,6 +39,17 @@ class HeldKey(NamedTuple):
             epoch: of the ownership of whoever writes it.
         """
         return {"epoch": epoch, "offset": self.offset, "number": self.number, "letter": self.letter}
+
+
+def first_letter(held: HeldKey, number: int, bounds: LogBounds) -> int:
+    """Where the dead letters of a held key begin: at the log's start, if the topic was made anew or given more partitions.
+
+    Args:
+        number: of the dead-letter topic's partition that has them now.
+        bounds: of that partition.
+    """
+    is_another = held.number != number or held.letter >= bounds.end
+    return bounds.start if is_another else max(bounds.start, held.letter)
 
 
 def entity_key(group: str, subscription: str, tp: TopicPartition, key: bytes) -> EntityKey:

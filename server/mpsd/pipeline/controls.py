@@ -44,12 +44,14 @@ class Control:
         waiting_for: why it cannot be read now, in words; empty if it can.
         record: remembers them all, acknowledged; raises ControlUnavailable or ControlOff.
         is_on: whether there is a control log.
+        revision: offset of the last control record that was applied; -1: none.
     """
 
     read_to_end: Callable[[], Awaitable[None]] = _nothing
     waiting_for: Callable[[], str] = str
     record: Callable[[Items], Awaitable[int]] = _nowhere
     is_on: bool = True
+    revision: Callable[[], int] = lambda: -1
 
 
 NO_CONTROL = Control(is_on=False)

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from mpsd.core.control import Entity, EntityKey
 from mpsd.core.delivery import Delivery
@@ -28,13 +27,6 @@ Dead = tuple[PartitionQueue, Delivery, Landed]
 """A record, and where its dead letter is."""
 
 
-class _Seen(NamedTuple):
-    """What the control topic said of a key while it was being written."""
-
-    revision: int
-    is_held: bool
-
-
 class HeldKeys:
     """Holds the keys of a subscription, while this member owns their partitions.
 
@@ -43,7 +35,8 @@ class HeldKeys:
 
     Takes: dead letters; what the control topic says.
     Gives: held keys to the PartitionQueues.
-    Holds at most: `keys_max` keys of the subscription, and what other members held in the same moment.
+    Holds at most: `keys_max` keys of the subscription, and what other members held in the same moment; of what was written
+        and not read back the revision.
 
     Attributes:
         book: what the control topic says, of all partitions.
@@ -57,12 +50,15 @@ class HeldKeys:
         keys_max: int,
         control: Control,
         pending: PendingQueue,
+        lease_left_s: Callable[[], float] = lambda: 1.0,
     ) -> None:
         """Begin with none.
 
         Args:
             keys_max: 0: none is ever held.
+            lease_left_s: 0 or less: what others wrote may hold, and is left alone until the membership is confirmed.
         """
+        self._lease_left_s = lease_left_s
         self._group = group
         self._subscription = subscription
         self._keys_max = keys_max
@@ -71,7 +67,8 @@ class HeldKeys:
         self._mending: asyncio.Task[None] | None = None
         self._wrong: set[Place] = set()
         self._one = asyncio.Lock()
-        self._writing: dict[Place, _Seen | None] = {}
+        self._writing: set[Place] = set()
+        self._said: dict[Place, int] = {}
         self.book = HeldBook(group, subscription)
         self.on_room: Callable[[], None] = lambda: None
 
@@ -92,7 +89,8 @@ class HeldKeys:
 
     def room(self) -> int:
         """How many more may be held now."""
-        return max(0, self._keys_max - len(self.book))
+        unread = sum(key in queue.held and key not in self.book.of(queue.assignment.tp) for queue, key in self._said)
+        return max(0, self._keys_max - len(self.book) - unread)
 
     async def hold(self, dead: Sequence[Dead]) -> None:
         """From now on nothing of their keys is delivered.
@@ -101,16 +99,16 @@ class HeldKeys:
             ControlUnavailable, ControlOff: they may be held or not; ask again.
         """
         async with self._one:
-            found: dict[Place, HeldKey] = {}
+            found: dict[Place, HeldKey | None] = {}
             for queue, delivery, landed in dead:
                 key, record = delivery.record.key, delivery.record
                 if key is not None and key not in queue.held:
                     found.setdefault((queue, key), HeldKey(record.offset, landed.partition, landed.offset))
-            if found:
-                await self._write(found)
+            await self._write(found)
         for (queue, _), held in found.items():
             extra = {"code": "held.held", "subscription": self._subscription}
-            log.warning("%s: the key of the record at %d is held", queue.assignment.tp, held.offset, extra=extra)
+            offset = held.offset if held is not None else -1
+            log.warning("%s: the key of the record at %d is held", queue.assignment.tp, offset, extra=extra)
 
     async def release(self, queue: PartitionQueue, key: bytes) -> None:
         """It is delivered again: what was set aside first.
@@ -136,14 +134,20 @@ class HeldKeys:
         if place is None or not self.is_on:
             return
         tp, key = place
-        for queue in self._pending.queues.values():
-            if queue.assignment.tp == tp and UNREAD not in queue.causes and revision > queue.held_revision:
-                seen = _Seen(revision, entity is not None)
-                if (queue, key) in self._writing:
-                    self._writing[queue, key] = seen
-                else:
-                    self._compare(queue, key, seen)
+        read = [known for known, said in self._said.items() if said <= revision]
+        ours = [(q, key) for q in self._pending.queues.values() if q.assignment.tp == tp and UNREAD not in q.causes]
+        for known in {*read, *ours}:
+            if self._said.get(known, -1) <= revision and known not in self._writing:
+                self._said.pop(known, None)
+                self._compare(known)
         self.on_room()
+
+    def on_made_anew(self) -> None:
+        """The control topic is another one: its offsets begin anew, and what was not read of the old one is not in it."""
+        self._said.clear()
+        for queue in self._pending.queues.values():
+            for key in queue.held:
+                self._compare((queue, key))
 
     async def stop(self) -> None:
         """Write nothing more."""
@@ -152,51 +156,60 @@ class HeldKeys:
             await asyncio.gather(self._mending, return_exceptions=True)
 
     async def _write(self, said: Mapping[Place, HeldKey | None]) -> None:
-        """First to the control topic, then to the partitions."""
+        """First to the control topic, then to the partitions; what is not ours any more is left alone."""
+        ours = {place: held for place, held in said.items() if self._is_ours(place[0])}
         items = [
             (self._entity_key(queue, key), None if held is None else held.document(queue.assignment.epoch))
-            for (queue, key), held in said.items()
+            for (queue, key), held in ours.items()
         ]
-        self._writing = dict.fromkeys(said)
+        if not items:
+            return
+        self._writing = set(ours)
         try:
             revision = await self._control.record(items)
-        finally:
-            during, self._writing = self._writing, {}
-        for (queue, key), held in said.items():
-            if self._is_ours(queue):
-                self._keep(queue, key, held)
-                queue.held_revision = revision
-                if (seen := during[queue, key]) is not None and seen.revision > revision:
-                    self._compare(queue, key, seen)
+        except BaseException:  # it may be written, and nobody need ask again
+            self._writing = set()
+            for place in ours:
+                self._compare(place)
+            raise
+        self._writing = set()
+        for place, held in ours.items():
+            self._keep(place, held)
+            self._said[place] = revision
+        if self._control.revision() >= revision:  # it was read before it was known to be written
+            for place in ours:
+                self._said.pop(place, None)
+                self._compare(place)
 
-    def _keep(self, queue: PartitionQueue, key: bytes, held: HeldKey | None) -> None:
-        tp = queue.assignment.tp
+    def _keep(self, place: Place, held: HeldKey | None) -> None:
+        queue, key = place
         if held is None:
             queue.held.pop(key, None)
-            self.book.drop(tp, key)
         else:
             queue.held[key] = held
-            self.book.see(tp, key, held)
 
-    def _compare(self, queue: PartitionQueue, key: bytes, seen: _Seen) -> None:
-        """Somebody else has written: what holds is said again."""
-        if seen.is_held == (key in queue.held):
+    def _compare(self, place: Place) -> None:
+        """Somebody else may have written: then what holds is said again."""
+        queue, key = place
+        if not self._is_ours(queue) or (key in self.book.of(queue.assignment.tp)) == (key in queue.held):
             return
-        self._wrong.add((queue, key))
+        self._wrong.add(place)
         if self._mending is None or self._mending.done():
             self._mending = asyncio.create_task(self._mend(), name=f"{self._subscription} held keys")
 
     async def _mend(self) -> None:
         while self._wrong:
-            queue, key = next(iter(self._wrong))
+            if self._lease_left_s() <= 0:
+                await asyncio.sleep(REST_S)
+                continue
+            place = self._wrong.pop()
+            queue, key = place
             try:
                 async with self._one:
-                    if self._is_ours(queue):
-                        await self._write({(queue, key): queue.held.get(key)})
+                    await self._write({place: queue.held.get(key)})
             except ControlUnavailable:  # the log says so itself
+                self._wrong.add(place)
                 await asyncio.sleep(REST_S)
-            else:
-                self._wrong.discard((queue, key))
 
     def _is_ours(self, queue: PartitionQueue) -> bool:
         return self._pending.queues.get(queue.assignment) is queue

@@ -13,20 +13,19 @@ beside its lane, what the lane still has goes its way, the rest is sent, and the
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TypeGuard
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from mpsd.core.dead_letter_record import DeadLetterRecord, Foreign, parse
-from mpsd.core.delivery import ReplayedDelivery
+from mpsd.core.dead_letter_record import DeadLetterRecord, parse
+from mpsd.core.held_keys import first_letter
 from mpsd.core.held_letters import HeldLetters, Place
 from mpsd.core.offset_set import OffsetSet
-from mpsd.core.record import LogBounds, Record
+from mpsd.core.record import LogBounds
 from mpsd.core.replay import ReplayTask
 from mpsd.core.replay_progress import Counts
-from mpsd.core.retry import Disposition
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
+from mpsd.pipeline.held_sender import HeldSender
 from mpsd.pipeline.pending_queue import PartitionQueue
-from mpsd.pipeline.replay_sender import ERROR_REST_S, LOOK_S, RECORDS_PER_FETCH_MAX, Means, ReplaySender
+from mpsd.pipeline.replay_sender import ERROR_REST_S, LOOK_S, Means, ReplaySender
 
 log = logging.getLogger("mpsd.replay")
 
@@ -57,23 +56,25 @@ class HeldReplay:
         sender: ReplaySender,
         means: Means,
         touch: Callable[[], None],
+        report: Callable[[], Awaitable[bool]],
     ) -> None:
         """Begin.
 
         Args:
             settled, counts: of the run; added to.
             touch: they have changed.
+            report: writes them; returns whether they are durable.
         """
         self._task = task
         self._queue = queue
         self._source = queue.assignment.tp
         self._number = task.dead_letter_partition(self._source)
         self._settled = settled
-        self._counts = counts
         self._sender = sender
         self._means = means
-        self._touch = touch
+        self._report = report
         self._error: Exception | None = None
+        self._letters = HeldSender(task, queue, settled, counts, sender, means, touch)
 
     async def run(self) -> bool:
         """Returns whether it is over: False if it was ended before.
@@ -81,7 +82,7 @@ class HeldReplay:
         Raises:
             DeadLetterTopicGone, KafkaUnavailable, KafkaRefused: nothing is lost; run another one.
         """
-        keys = set(self._queue.held)
+        keys = self._could_be_meant()
         if not keys:
             return True
         try:
@@ -91,30 +92,37 @@ class HeldReplay:
                 self._means.pending.take_in(self._queue, key)
         return not self._sender.is_ending
 
+    def _could_be_meant(self) -> set[bytes]:
+        wanted = self._task.plan.filter
+        is_here = wanted.topic in {"", self._source.topic} and wanted.partition in {None, self._source.partition}
+        return {key for key in self._queue.held if is_here and wanted.key in {None, key}}
+
     async def _rounds(self, keys: set[bytes]) -> None:
-        bounds, held = await self._bounds(), [self._queue.held[key] for key in keys]
-        begin = min(each.letter if each.number == self._number else 0 for each in held)
-        begin = max(bounds.start, min(begin, bounds.end))
-        counted, is_first = dict.fromkeys(keys, 1 << 62), True
+        bounds = await self._bounds()
+        self._letters.begins = {key: first_letter(self._queue.held[key], self._number, bounds) for key in keys}
+        begin, counted, is_first = min(self._letters.begins.values()), dict.fromkeys(keys, 1 << 62), True
         while keys and not self._sender.is_ending:
-            drained = await self._drained(keys & self._queue.aside.keys())
+            keys -= {key for key, why in self._letters.back().items() if self._stays_held(key, why)}
+            at_hand = keys - self._letters.out.keys()
+            if not at_hand:
+                await self._sender.rest(LOOK_S)
+                continue
+            drained = await self._drained(at_hand & self._queue.aside.keys())
             end = (await self._bounds()).end
-            found = await self._look_up(begin, end, keys)
-            if is_first:
-                keys &= {key for key, each in found.items() if each.is_meant}
+            found = await self._look_up(begin, end, at_hand)
+            if is_first:  # of a key whose letters have all expired nothing is left to be meant
+                keys &= {key for key in keys if key not in found or found[key].is_meant}
                 is_first = False
-            for key in [key for key in keys if key in found and found[key].trouble]:
-                self._stays_held(key, found[key].trouble)
-                keys.discard(key)
-            found = {key: found.get(key, HeldLetters()) for key in keys}
+            keys -= {key for key in keys & found.keys() if self._stays_held(key, found[key].trouble)}
+            found = {key: found.get(key, HeldLetters()) for key in keys & at_hand}
             keys -= await self._send_all({key: each.places for key, each in found.items()}, _whole(found) & drained)
             keys &= self._queue.held.keys()
-            for key in keys & _whole(found) - drained:
+            for key in (keys & _whole(found)) - drained - self._letters.out.keys():
                 count = len(found[key].places)
                 if count <= FEW or count > counted[key] // 2:
                     self._means.pending.set_aside(self._queue, key)
                 counted[key] = count
-            if not any(each.is_cut for each in found.values()):
+            if keys <= found.keys() and not self._letters.out and not any(each.is_cut for each in found.values()):
                 begin = end
 
     async def _bounds(self) -> LogBounds:
@@ -138,12 +146,12 @@ class HeldReplay:
         found: dict[bytes, HeldLetters] = {}
         offset, places_max = begin, max(1, LETTERS_MAX // len(keys))
         while offset < end and not self._sender.is_ending:
-            part = await self._means.log.fetch(self._number, offset, RECORDS_PER_FETCH_MAX)
+            part = await self._letters.fetch(offset)
             for record in part.records:
                 if record.offset >= end or record.key is None or record.key not in keys:
                     continue
                 letter = parse(record)
-                if self._is_ours(letter):
+                if self._letters.is_its(letter):
                     each = found.setdefault(record.key, HeldLetters())
                     each.is_meant |= self._is_meant(letter)
                     if letter.offset not in self._settled:
@@ -153,18 +161,6 @@ class HeldReplay:
         for each in found.values():
             each.cut(places_max)
         return found
-
-    def _is_ours(self, letter: DeadLetterRecord | Foreign) -> TypeGuard[DeadLetterRecord]:
-        if not isinstance(letter, DeadLetterRecord) or letter.key is None:
-            return False
-        held, wanted = self._queue.held.get(letter.key), self._task.plan.filter.dispositions
-        if letter.disposition is Disposition.SKIPPED and Disposition.SKIPPED not in wanted:  # it was given up
-            return False
-        return (
-            (letter.source, letter.subscription) == (self._source, self._task.subscription)
-            and held is not None
-            and (held.number != self._number or letter.offset >= held.letter)
-        )
 
     def _is_meant(self, letter: DeadLetterRecord) -> bool:
         bounds = self._task.bounds[self._number]
@@ -184,9 +180,9 @@ class HeldReplay:
             while waiting and not self._sender.is_ending:
                 key, its = waiting.popleft()
                 try:
-                    if not await self._send(key, its):
+                    if self._stays_held(key, await self._letters.send(key, its)):
                         failed.add(key)
-                    elif key in last and not self._sender.is_ending:
+                    elif key in last and key not in self._letters.out and not self._sender.is_ending:
                         await self._release(key)
                 except (DeadLetterTopicGone, KafkaUnavailable, KafkaRefused) as error:
                     self._error = error
@@ -197,77 +193,24 @@ class HeldReplay:
             raise self._error
         return failed
 
-    async def _send(self, key: bytes, places: list[Place]) -> bool:
-        """Whether all of them are accepted; in order, copies of a record next to each other."""
-        read: dict[int, DeadLetterRecord] = {}
-        wanted = {place.letter for place in places}
-        last = -1
-        for place in places:
-            if place.source_offset == last:  # a copy: its owner was killed before it committed
-                self._settled.add(place.letter)
-                self._touch()
-                continue
-            if place.letter not in read:
-                read = await self._read(place.letter, wanted)
-            letter = read.pop(place.letter, None)
-            if letter is None:  # retention was faster
-                self._counts.expired += 1
-                continue
-            finished = asyncio.Event()
-
-            def on_finished(delivery: ReplayedDelivery, finished: asyncio.Event = finished) -> None:
-                self._finished(delivery)
-                finished.set()
-
-            delivery = self._sender.revive(letter, on_finished, releases=True)
-            if not await self._sender.has_room(delivery.size_bytes):
-                return False
-            if place.letter in self._settled:  # an operator skipped it meanwhile
-                self._sender.settled()
-                continue
-            self._counts.matched += 1
-            self._counts.sent += 1
-            self._means.pending.inject(self._queue, delivery)
-            await finished.wait()
-            if delivery.is_dead_again:
-                self._stays_held(key, f"{delivery} failed again")
-                return False
-            last = place.source_offset
-        return True
-
-    async def _read(self, offset: int, wanted: Collection[int]) -> dict[int, DeadLetterRecord]:
-        """The letter at the offset, and what else the fetch brings of those that are wanted."""
-        end, at = offset + 1, offset
-        records: Iterable[Record] = ()
-        while at < end and not records and not self._sender.is_ending:
-            part = await self._means.log.fetch(self._number, at, RECORDS_PER_FETCH_MAX)
-            records, at = part.records, part.next_offset
-        letters = [parse(record) for record in records if record.offset in wanted]
-        return {letter.offset: letter for letter in letters if self._is_ours(letter)}
-
-    def _finished(self, delivery: ReplayedDelivery) -> None:
-        self._settled.add(delivery.letter_offset)
-        if delivery.is_dead_again:
-            self._counts.failed += 1
-        else:
-            self._counts.succeeded += 1
-        self._sender.settled()
-        self._touch()
-
     async def _release(self, key: bytes) -> None:
         while not self._sender.is_ending:
             try:
-                if self._means.may_write():
+                # what was sent is known to be settled first: a next owner would send it behind what is live
+                if self._means.may_write() and await self._report() and not self._sender.is_ending:
                     await self._means.held.release(self._queue, key)
                     return
             except ControlUnavailable:  # the log says so itself
                 pass
             await self._sender.rest(ERROR_REST_S)
 
-    def _stays_held(self, key: bytes, why: str) -> None:
-        extra = {"code": "held.stays", "subscription": self._means.subscription}
-        log.warning("%s: replay %s leaves a key held: %s", self._source, self._task.id, why, extra=extra)
-        self._means.pending.take_in(self._queue, key)
+    def _stays_held(self, key: bytes, why: str) -> bool:
+        """Whether it does, and if so it is said; no if there is no reason."""
+        if why:
+            extra = {"code": "held.stays", "subscription": self._means.subscription}
+            log.warning("%s: replay %s leaves a key held: %s", self._source, self._task.id, why, extra=extra)
+            self._means.pending.take_in(self._queue, key)
+        return bool(why)
 
 
 def _whole(found: Mapping[bytes, HeldLetters]) -> set[bytes]:

@@ -48,7 +48,6 @@ class PartitionQueue:
         paused_keys: keys of which nothing is delivered.
         parked: heads of lanes that were their turn, but are of a paused key.
         held: keys of which nothing is delivered, but what their replay brings; read here, and changed by HeldKeys.
-        held_revision: offset of the last control record that says so and was written here.
         aside: records of held keys that are about to be let go: see `PendingQueue.set_aside`.
         crowded: dead records whose keys there is no room to hold.
         replay, replay_end: records below this offset are brought back by this reset.
@@ -66,7 +65,6 @@ class PartitionQueue:
         "committed",
         "crowded",
         "held",
-        "held_revision",
         "high_watermark",
         "hold",
         "in_flight",
@@ -95,7 +93,6 @@ class PartitionQueue:
         self.paused_keys: frozenset[bytes] = frozenset()
         self.parked: list[Delivery] = []
         self.held: dict[bytes, HeldKey] = {}
-        self.held_revision = -1
         self.aside: dict[bytes, list[Delivery]] = {}
         self.crowded = 0
         self.replay, self.replay_end = "", -1

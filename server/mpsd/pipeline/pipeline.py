@@ -68,7 +68,8 @@ class Pipeline:
         self.pending.map_bits_max = settings.map_space.worst_bits_max
         self.reader = Reader(source, self.pending, settings.name, clock)
         bucket = TokenBucket(settings.rate_max_per_s or None, clock.monotonic_s())
-        self.held = HeldKeys(settings.sender.group, settings.name, settings.held_keys_max, control, self.pending)
+        group, keys_max = settings.sender.group, settings.held_keys_max
+        self.held = HeldKeys(group, settings.name, keys_max, control, self.pending, source.lease_left_s)
         self._dead_letters = DeadLetterWriter(
             sink, settings.sender, settings.burial, self.pending, self.held, self._on_ready, draw, source.lease_left_s
         )

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse, source_of
 from mpsd.core.delivery import ReplayedDelivery, Trouble
@@ -15,7 +17,7 @@ from mpsd.core.replay_progress import Progress, restored, snapshot
 from mpsd.errors import DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.held_replay import HeldReplay
 from mpsd.pipeline.pending_queue import PartitionQueue
-from mpsd.pipeline.replay_sender import ERROR_REST_S, RECORDS_PER_FETCH_MAX, Means, ReplaySender
+from mpsd.pipeline.replay_sender import ERROR_REST_S, LOOK_S, RECORDS_PER_FETCH_MAX, Means, ReplaySender
 
 log = logging.getLogger("mpsd.replay")
 
@@ -40,7 +42,14 @@ class ReplayRun:
         settled: OffsetSet,
         bucket: TokenBucket,
         means: Means,
+        report: "Callable[[Sequence[ReplayRun]], Awaitable[bool]]",
     ) -> None:
+        """Begin at once.
+
+        Args:
+            report: writes how far runs are; returns whether that is durable.
+        """
+        self._report = partial(report, [self])
         self.task = task
         self.queue = queue
         self.source = queue.assignment.tp
@@ -117,7 +126,13 @@ class ReplayRun:
                 await self._sender.rest(ERROR_REST_S)
 
     async def _release_keys(self) -> None:
-        replay = HeldReplay(self.task, self.queue, self.settled, self._counts, self._sender, self._means, self._touch)
+        while (
+            self._sender.outstanding and not self._sender.is_ending
+        ):  # one that dies again may be of a key that is held now
+            await self._sender.rest(LOOK_S)
+        replay = HeldReplay(
+            self.task, self.queue, self.settled, self._counts, self._sender, self._means, self._touch, self._report
+        )
         if self.task.plan.target is ReplayTarget.TOPIC or await replay.run():
             self._are_keys_done = True
             self._touch()

@@ -180,7 +180,7 @@ class Replays:
             self._buckets[task.id] = TokenBucket(self._rate(task), self._monotonic_s())
         settled = self.book.settled((source, task.dead_letter_partition(source)))
         report = self.book.report(task.id, source)
-        return ReplayRun(task, queue, report, settled, self._buckets[task.id], self._means)
+        return ReplayRun(task, queue, report, settled, self._buckets[task.id], self._means, self._report)
 
     def _rate(self, task: ReplayTask) -> float | None:
         rate = task.plan.rate_max_per_s

@@ -13,7 +13,11 @@ from mpsd.service.control import ControlPlane
 def asked_of(plane: ControlPlane) -> Control:
     """What pipelines ask of the control state."""
     return Control(
-        read_to_end=plane.must_read_to_end, waiting_for=plane.waiting_for, record=plane.record, is_on=plane.is_on
+        read_to_end=plane.must_read_to_end,
+        waiting_for=plane.waiting_for,
+        record=plane.record,
+        is_on=plane.is_on,
+        revision=lambda: plane.revision,
     )
 
 
@@ -24,6 +28,7 @@ def steer(plane: ControlPlane, pipelines: Iterable[Pipeline]) -> None:
         plane.listen(limits.KIND, partial(_on_limit, pipeline))
         plane.listen(resets.KIND, partial(_on_reset, pipeline))
         plane.listen(held_keys.KIND, partial(_on_held, plane, pipeline))
+        plane.on_anew.append(pipeline.held.on_made_anew)
         for kind in replay_book.KINDS:
             plane.listen(kind, partial(_on_replay, pipeline))
 

@@ -3,8 +3,8 @@
 import pytest
 
 from mpsd.core.control import Entity, EntityKey, Provenance
-from mpsd.core.held_keys import HeldBook, HeldKey, entity_key
-from mpsd.core.record import TopicPartition
+from mpsd.core.held_keys import HeldBook, HeldKey, entity_key, first_letter
+from mpsd.core.record import LogBounds, TopicPartition
 
 TP = TopicPartition("orders", 3)
 HELD = HeldKey(offset=7, number=1, letter=9)
@@ -49,6 +49,15 @@ def test_what_is_of_others_or_cannot_be_read_is_passed_over(other: EntityKey) ->
     book = HeldBook("g", "s")
     assert book.on_entity(other, entity(**HELD.document(4))) is None
     assert len(book) == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "start", "end", "first"), [(1, 0, 20, 9), (1, 12, 20, 12), (1, 3, 9, 3), (0, 3, 20, 3), (1, 9, 10, 9)]
+)
+def test_where_its_letters_begin_also_in_a_topic_that_is_another_one(
+    number: int, start: int, end: int, first: int
+) -> None:
+    assert first_letter(HELD, number, LogBounds(start, end)) == first
 
 
 @pytest.mark.parametrize("name", ["epoch", "offset", "number", "letter"])

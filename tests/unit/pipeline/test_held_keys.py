@@ -10,7 +10,7 @@ from mpsd.core.dead_letter_record import DeadLetterFilter
 from mpsd.core.pauses import Pause, Scope
 from mpsd.core.replay import ReplayState
 from mpsd.core.retry import Disposition
-from mpsd.errors import KafkaUnavailable
+from mpsd.errors import ControlUnavailable, KafkaUnavailable
 from mpsd.pipeline import held_replay
 from mpsd.pipeline.held_keys import UNWRITABLE
 from mpsd.pipeline.inspection import LaneState, Wanted, lanes_of
@@ -479,6 +479,181 @@ async def test_a_busy_held_key_does_not_hold_up_the_others() -> None:
         assert at.committed() == 1_000 + len(OTHERS)
         assert [offset for offset, _, _ in fleet.letters()] == list(range(1_000))
         assert fleet.of(b"k") == [0]
+
+
+@in_virtual_time
+async def test_a_kill_right_after_a_key_was_let_go_brings_nothing_old_behind_what_is_live() -> None:
+    """What was settled is durable before the key is let go: the next owner would send it as letters of a free key."""
+    fleet = Fleet()
+    async with fleet.daemon(commit_interval_s=5.0) as first:
+        first.source.produce(*ONE_KEY)
+        first.source.assign()
+        await asyncio.sleep(11.0)
+        fleet.poison = ()
+        await fleet.replay()
+        while fleet.held():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        first.source.produce(b"k")
+        await asyncio.sleep(0.2)
+        assert fleet.of(b"k") == [0, 2, 2, 3, 5, 6]
+        fleet.topic.follow_no_more()
+        fleet.topic.down = True  # it is killed: what it says is heard by nobody
+        first.source.commit_error = KafkaUnavailable("gone")
+        async with fleet.daemon(commit=first) as at:
+            fleet.topic.down = False
+            at.source.assign(epoch=2)
+            await asyncio.sleep(20.0)
+            assert fleet.of(b"k") in ([0, 2, 2, 3, 5, 6], [0, 2, 2, 3, 5, 6, 6])
+
+
+@in_virtual_time
+async def test_a_letter_that_was_written_twice_before_its_key_was_held_breaks_no_order() -> None:
+    """Its owner was killed between the letter and the entry: the first copy stands before where the key's letters begin."""
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        rows = fleet.log.rows[0]
+        fleet.log.rows[0] = [rows[0], *(replace(row, offset=row.offset + 1) for row in rows)]
+        (queue,) = at.queues
+        queue.held[b"k"] = queue.held[b"k"]._replace(letter=1)
+        fleet.poison = ()
+        await fleet.replay()
+        await asyncio.sleep(10.0)
+        came = fleet.of(b"k")[2:]
+        assert came == sorted(came)
+        assert set(came) == {2, 3, 5}
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_a_dead_letter_topic_made_anew_keeps_no_key_held_for_ever() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        (queue,) = at.queues
+        queue.held[b"k"] = queue.held[b"k"]._replace(letter=1_000)
+        at.source.produce(b"k")
+        await asyncio.sleep(5.0)
+        fleet.poison = ()
+        await fleet.replay()
+        await asyncio.sleep(20.0)
+        came = fleet.of(b"k")[2:]
+        assert came == sorted(came)
+        assert set(came) == {2, 3, 5, 6}
+        assert not fleet.held()
+
+
+@pytest.mark.parametrize("dispositions", [frozenset(), frozenset({Disposition.REJECTED})])
+@in_virtual_time
+async def test_a_key_whose_letters_have_all_expired_is_let_go(dispositions: frozenset[Disposition]) -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        fleet.log.rows[0].append(replace(fleet.log.rows[0][-1], offset=3, key=b"another", headers=()))
+        fleet.log.starts[0] = 3
+        await fleet.replay(filter=DeadLetterFilter(dispositions=dispositions))
+        await asyncio.sleep(10.0)
+        assert not fleet.held()
+        at.source.produce(b"k")
+        await asyncio.sleep(1.0)
+        assert fleet.of(b"k") == [0, 2, 6]
+
+
+@in_virtual_time
+async def test_a_removal_whose_answer_is_lost_is_written_over_if_nobody_asks_again() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        (queue,) = at.queues
+        fleet.topic.lost_answers = 1
+        with pytest.raises(ControlUnavailable):
+            await at.pipeline.held.release(queue, b"k")
+        assert b"k" in queue.held
+        await asyncio.sleep(2.0)
+        assert fleet.held()
+
+
+@in_virtual_time
+async def test_what_a_former_owner_wrote_before_a_write_of_ours_is_seen_although_it_is_read_after() -> None:
+    fleet = Fleet()
+    fleet.poison = {2, 7}
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        fleet.topic.echo_s = 3.0
+        fleet.topic.put(fleet.entity(), None)  # late, and read only after the next write of ours
+        at.source.produce(b"z", b"z")
+        await asyncio.sleep(1.0)
+        assert fleet.held(b"z")
+        await asyncio.sleep(10.0)
+        assert fleet.held()
+        assert fleet.held(b"z")
+
+
+@in_virtual_time
+async def test_other_records_of_the_same_offset_are_no_copies() -> None:
+    """The source topic was made anew, and the key held in both."""
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        rows = fleet.log.rows[0]
+        rows.append(replace(rows[1], offset=3, value=b"another record"))
+        fleet.poison = ()
+        await fleet.replay()
+        await asyncio.sleep(10.0)
+        assert fleet.of(b"k") == [0, 2, 2, 3, 3, 5]
+
+
+@in_virtual_time
+async def test_a_key_that_is_paused_under_its_replay_keeps_no_other_held() -> None:
+    fleet = Fleet()
+    fleet.poison = {0, 1}
+    async with fleet.daemon() as at:
+        at.source.produce(b"a", b"b", b"a", b"b")
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        fleet.poison = ()
+        at.pipeline.writer.concurrency_max = 0  # both are sent, and neither is out
+        await fleet.replay()
+        await asyncio.sleep(1.0)
+        nobody = Provenance("", "", 0, "", "")
+        pause = Pause(scope=Scope("billing", key=b"a"), until_ms=None, revision=1, provenance=nobody)
+        at.pipeline.controls.set_pauses([pause])
+        at.pipeline.writer.concurrency_max = 10
+        at.pipeline.writer.wake()
+        await asyncio.sleep(60.0)
+        assert fleet.held(b"a")
+        assert not fleet.held(b"b")
+        at.pipeline.controls.set_pauses([])
+        await asyncio.sleep(30.0)
+        assert not fleet.held(b"a")
+        assert (fleet.of(b"a"), fleet.of(b"b")) == ([0, 0, 2], [1, 1, 3])
+
+
+@in_virtual_time
+async def test_a_control_topic_made_anew_is_told_what_is_held() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        at.source.produce(*ONE_KEY)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        (queue,) = at.queues
+        fleet.topic.put(fleet.entity(), None)
+        at.pipeline.held.on_made_anew()
+        await asyncio.sleep(2.0)
+        assert fleet.held()
+        assert b"k" in queue.held
 
 
 @in_virtual_time

@@ -1,0 +1,163 @@
+"""The dead letters of held keys, read and sent one at a time."""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from typing import TypeGuard
+
+from mpsd.core.dead_letter_record import DeadLetterRecord, Foreign, parse
+from mpsd.core.delivery import ReplayedDelivery
+from mpsd.core.held_letters import Place
+from mpsd.core.offset_set import OffsetSet
+from mpsd.core.record import LogPart, Record
+from mpsd.core.replay import ReplayTask
+from mpsd.core.replay_progress import Counts
+from mpsd.core.retry import Disposition
+from mpsd.errors import KafkaUnavailable
+from mpsd.pipeline.pending_queue import PartitionQueue
+from mpsd.pipeline.replay_sender import RECORDS_PER_FETCH_MAX, Means, ReplaySender
+
+SILENCE_MAX = 20
+"""So many empty answers in a row, and the broker is taken for out of reach."""
+PATIENCE_S = 5.0
+"""How long the other keys wait for a record that is not at the application."""
+
+
+class HeldSender:
+    """Sends what a round has found of a key, in order.
+
+    Takes: places of dead letters.
+    Gives: their records to the lanes of the partition, the next of a key once the last is accepted.
+    Holds at most: a fetch for each key that is sent; of each key the last that was accepted, and one that is out.
+
+    Attributes:
+        begins: by key, where its dead letters begin.
+        out: by key, a record that nobody waits for: it is of a paused key, or backs off.
+    """
+
+    def __init__(
+        self,
+        task: ReplayTask,
+        queue: PartitionQueue,
+        settled: OffsetSet,
+        counts: Counts,
+        sender: ReplaySender,
+        means: Means,
+        touch: Callable[[], None],
+    ) -> None:
+        """Begin.
+
+        Args:
+            settled, counts: of the run; added to.
+            touch: they have changed.
+        """
+        self._task = task
+        self._queue = queue
+        self._source = queue.assignment.tp
+        self._number = task.dead_letter_partition(self._source)
+        self._settled = settled
+        self._counts = counts
+        self._sender = sender
+        self._means = means
+        self._touch = touch
+        self._last: dict[bytes, tuple[int, int, int]] = {}
+        self.begins: dict[bytes, int] = {}
+        self.out: dict[bytes, ReplayedDelivery] = {}
+
+    async def send(self, key: bytes, places: list[Place]) -> str:
+        """Until all of them are accepted, or one is out; returns why it went no further, in words; empty if nothing failed."""
+        read: dict[int, DeadLetterRecord] = {}
+        wanted = {place.letter for place in places}
+        for place in places:
+            if place.letter not in read:
+                read = await self._read(place.letter, wanted)
+            letter = read.pop(place.letter, None)
+            if letter is None:  # retention was faster
+                self._counts.expired += 1
+                continue
+            record = letter.source_offset, letter.timestamp, hash(letter.value)
+            if self._last.get(key) == record:  # a copy: its owner was killed before it committed
+                self._settled.add(place.letter)
+                self._touch()
+                continue
+            finished = asyncio.Event()
+
+            def on_finished(delivery: ReplayedDelivery, finished: asyncio.Event = finished) -> None:
+                self._finished(delivery)
+                finished.set()
+
+            delivery = self._sender.revive(letter, on_finished, releases=True)
+            if not await self._sender.has_room(delivery.size_bytes):
+                return "it was ended"
+            if place.letter in self._settled:  # an operator skipped it meanwhile
+                self._sender.settled()
+                continue
+            self._counts.matched += 1
+            self._counts.sent += 1
+            self._means.pending.inject(self._queue, delivery)
+            if not await self._ended(delivery, finished):
+                self.out[key] = delivery
+                self._means.pending.take_in(self._queue, key)
+                return ""
+            if delivery.is_dead_again:
+                return f"{delivery} failed again"
+            self._last[key] = record
+        return ""
+
+    def back(self) -> dict[bytes, str]:
+        """Those that were out and are settled now: by key why it goes no further, empty if it does."""
+        ended = {key: each for key, each in self.out.items() if each.letter_offset in self._settled}
+        for key in ended:
+            del self.out[key]
+        return {key: f"{each} failed again" if each.is_dead_again else "" for key, each in ended.items()}
+
+    async def fetch(self, offset: int) -> LogPart:
+        """What stands there and behind it.
+
+        Raises:
+            DeadLetterTopicGone, KafkaUnavailable, KafkaRefused: see `DeadLetterLog`.
+        """
+        for _ in range(SILENCE_MAX):
+            part = await self._means.log.fetch(self._number, offset, RECORDS_PER_FETCH_MAX)
+            if part.next_offset > offset or self._sender.is_ending:
+                return part
+        raise KafkaUnavailable(f"partition {self._number} of {self._means.topic} has no answer at {offset}")
+
+    def is_its(self, letter: DeadLetterRecord | Foreign) -> TypeGuard[DeadLetterRecord]:
+        """Whether it is a dead letter of a key that is replayed, and to be sent with it."""
+        if not isinstance(letter, DeadLetterRecord) or letter.key is None:
+            return False
+        wanted = self._task.plan.filter.dispositions
+        if letter.disposition is Disposition.SKIPPED and Disposition.SKIPPED not in wanted:  # it was given up
+            return False
+        begin = self.begins.get(letter.key)
+        is_its = (letter.source, letter.subscription) == (self._source, self._task.subscription)
+        return is_its and begin is not None and letter.offset >= begin
+
+    async def _ended(self, delivery: ReplayedDelivery, finished: asyncio.Event) -> bool:
+        while not finished.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_S):
+                    await finished.wait()
+            if not finished.is_set() and not delivery.started_s:
+                return False
+        return True
+
+    async def _read(self, offset: int, wanted: Collection[int]) -> dict[int, DeadLetterRecord]:
+        """The letter at the offset, and what else the fetch brings of those that are wanted."""
+        end, at = offset + 1, offset
+        records: Iterable[Record] = ()
+        while at < end and not records and not self._sender.is_ending:
+            part = await self.fetch(at)
+            records, at = part.records, part.next_offset
+        letters = [parse(record) for record in records if record.offset in wanted]
+        return {letter.offset: letter for letter in letters if self.is_its(letter)}
+
+    def _finished(self, delivery: ReplayedDelivery) -> None:
+        self._settled.add(delivery.letter_offset)
+        if delivery.is_dead_again:
+            self._counts.failed += 1
+        else:
+            self._counts.succeeded += 1
+        self._sender.settled()
+        self._touch()
