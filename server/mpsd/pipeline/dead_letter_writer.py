@@ -21,6 +21,7 @@ LETTERS_PER_WRITE_MAX = 500
 LEASE_WAIT_S = 0.05
 """How late it is noticed that the membership is confirmed again."""
 HOLD = "dead-letter-topic-down"
+DIED = "became a dead letter meanwhile; ask again"
 
 
 @dataclass(slots=True)
@@ -30,6 +31,8 @@ class _Buried:
     queue: PartitionQueue
     letter: DeadLetter
     failed: bool = False
+    instead: Bury | None = None
+    """What an operator wants it to say, while it is being written otherwise."""
 
 
 class DeadLetterWriter:
@@ -65,6 +68,7 @@ class DeadLetterWriter:
         held.on_room = self.on_room
         self._unheld: list[tuple[_Buried, Landed]] = []
         self._crowded: list[_Buried] = []
+        self._writing: list[_Buried] = []
         self._sink = sink
         self._sender = sender
         self._rules = rules
@@ -83,14 +87,29 @@ class DeadLetterWriter:
         """Take a record over; its lane waits until it is written."""
         if isinstance(delivery, ReplayedDelivery):
             delivery.is_dead_again = True
-        letter = DeadLetter(
+        self._waiting.append(_Buried(queue, self._letter(delivery, verdict)))
+        self._arrived.set()
+
+    def divert(self, delivery: Delivery, verdict: Bury) -> None:
+        """It is to be written with another verdict, which holds no key; where it is written already, see `landing`."""
+        if not self._held.is_on:
+            return  # it goes there all the same, and why it died says more
+        for buried in self._writing:
+            if buried.letter.delivery is delivery:
+                buried.instead = verdict
+        for buried in (*self._waiting, *self._crowded):
+            if buried.letter.delivery is delivery:
+                buried.letter = self._letter(delivery, verdict)
+                if buried.queue.crowded:
+                    self.on_room()
+
+    def _letter(self, delivery: Delivery, verdict: Bury) -> DeadLetter:
+        return DeadLetter(
             delivery=delivery,
             disposition=verdict.disposition.value,
             reason=verdict.reason,
             headers=headers(delivery, verdict, self._sender),
         )
-        self._waiting.append(_Buried(queue, letter))
-        self._arrived.set()
 
     def on_room(self) -> None:
         """More keys may be held."""
@@ -102,7 +121,10 @@ class DeadLetterWriter:
             self._arrived.set()
 
     def landing(self, delivery: Delivery) -> asyncio.Future[Landed]:
-        """Where it lands once it is written, now or some time; the same for all who ask. RecordNotHere if it never is."""
+        """Where it lands once it is written, now or some time; the same for all who ask.
+
+        RecordNotHere if it never is, or where keys are held was written with another verdict before this was asked.
+        """
         return self._landing.setdefault(delivery, asyncio.get_running_loop().create_future())
 
     def lands_not(self, delivery: Delivery, why: str) -> None:
@@ -119,12 +141,20 @@ class DeadLetterWriter:
         self._crowded = [buried for buried in self._crowded if buried.queue.assignment is not assignment]
         self._unheld = [each for each in self._unheld if each[0].queue.assignment is not assignment]
         self._acknowledged.set()
+        self.on_room()
 
     async def settled(self, assignments: Collection[Assignment], timeout_s: float) -> bool:
-        """Wait until none of these has a letter to be written; returns whether that was so within the time."""
+        """Wait until none of these has a letter to be written; returns whether that was so within the time.
+
+        Those that wait for room to hold their keys do not count: that takes an operator.
+        """
         try:
             async with asyncio.timeout(max(0.0, timeout_s)):
-                while any(queue.burying for a in assignments if (queue := self._pending.queues.get(a)) is not None):
+                while any(
+                    queue.burying > queue.crowded
+                    for a in assignments
+                    if (queue := self._pending.queues.get(a)) is not None
+                ):
                     self._acknowledged.clear()
                     await self._acknowledged.wait()
         except TimeoutError:
@@ -172,6 +202,7 @@ class DeadLetterWriter:
                 if room <= 0:
                     self._crowded.append(buried)
                     queue.crowded += 1
+                    self._acknowledged.set()
                     extra = {"code": "held.full", "subscription": self._sender.subscription}
                     log.error("%s waits: ordering.held_keys_max keys are held", letter.delivery, extra=extra)
                     continue
@@ -181,7 +212,11 @@ class DeadLetterWriter:
 
     async def _write(self, batch: list[_Buried]) -> list[_Buried]:
         """Write; returns those that must be written again."""
-        answers = await self._sink.write([buried.letter for buried in batch])
+        self._writing = batch
+        try:
+            answers = await self._sink.write([buried.letter for buried in batch])
+        finally:
+            self._writing = []
         retry = []
         for buried, answer in zip(batch, answers, strict=True):
             queue, delivery = buried.queue, buried.letter.delivery
@@ -190,8 +225,12 @@ class DeadLetterWriter:
             if isinstance(answer, BaseException):
                 self.failures += 1
                 self._hold(buried, answer)
+                if buried.instead is not None:
+                    buried.letter, buried.instead = self._letter(delivery, buried.instead), None
                 retry.append(buried)
                 continue
+            if buried.instead is not None:
+                self.lands_not(delivery, DIED)
             landing = self._landing.pop(delivery, None)
             if landing is not None and not landing.done():
                 landing.set_result(answer)
@@ -230,6 +269,7 @@ class DeadLetterWriter:
         self.written[buried.letter.disposition] += 1
         queue.burying -= 1
         self._release(buried)
+        self.lands_not(buried.letter.delivery, DIED)  # who asks after it is written, and before it is finished
         self._pending.finish(queue, buried.letter.delivery)
         self._acknowledged.set()
 

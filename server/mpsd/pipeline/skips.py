@@ -19,7 +19,7 @@ class Skips:
 
     Takes: where a record stands.
     Gives: it to the DeadLetterWriter: at once, or if it is at the application, unless it is accepted there; behind a
-        record that a replay brought back, when its turn comes.
+        record that a replay brought back, when its turn comes. What is to be written already is written as skipped.
     Holds at most: what is asked for and neither written nor settled.
     """
 
@@ -32,7 +32,8 @@ class Skips:
         """Returns where the dead letter is, once all in-sync replicas have it. Cancelled, it is skipped all the same.
 
         Raises:
-            RecordNotHere: it is settled, was not read yet, its partition is another's, or it was accepted meanwhile.
+            RecordNotHere: it is settled, was not read yet, its partition is another's, or meanwhile it was accepted, or
+                became a dead letter that holds its key or is held: ask again, there it is settled in another way.
         """
         queue, delivery = self._find(tp, offset)
         is_asked = delivery in self._writer.skips
@@ -44,6 +45,8 @@ class Skips:
             landing.add_done_callback(lambda _: self._writer.skips.pop(delivery, None))
             if self._take_out(queue, delivery):
                 self._writer.bury(queue, delivery, verdict)
+            else:
+                self._dead_letters.divert(delivery, verdict)
         return await asyncio.shield(landing)
 
     def _find(self, tp: TopicPartition, offset: int) -> tuple[PartitionQueue, Delivery]:
@@ -61,9 +64,14 @@ class Skips:
             return False
         if self._writer.waiting.remove(delivery):
             return True
-        for heads in (queue.parked, queue.lanes.ready, *queue.aside.values()):
+        for heads in (queue.parked, queue.lanes.ready):
             if delivery in heads:
                 heads.remove(delivery)
+                return True
+        for beside in queue.aside.values():
+            if delivery in beside:
+                beside.remove(delivery)
+                delivery.lane = None  # it never was in its lane, which others may be in
                 return True
         before = next((each for each in queue.tracker.unfinished.values() if each.next is delivery), None)
         return before is not None and queue.lanes.detach(before, delivery)

@@ -187,11 +187,10 @@ class Writer:
         wall_ms = int(self._wall_s() * 1000)
         for queue, delivery in turns:
             is_held = queue.held and delivery.record.key in queue.held and not delivery.releases
-            skip = self.skips.get(delivery) if self.skips else None  # it stood where it could not be taken out
-            if is_held or skip is not None or policy.is_expired(delivery, wall_ms):
+            if is_held or delivery in self.skips or policy.is_expired(delivery, wall_ms):
                 self._suspects.ended(delivery, None)
                 policy.withdrawn(delivery)
-                self.bury(queue, delivery, HELD if is_held else EXPIRED if skip is None else skip.verdict)
+                self.bury(queue, delivery, HELD if is_held else EXPIRED)
                 for each in behind_held(queue, delivery) if is_held else ():
                     self.bury(queue, each, HELD)
                 self.wake()
@@ -234,9 +233,10 @@ class Writer:
                 self.bury(queue, delivery, verdict)
 
     def bury(self, queue: PartitionQueue, delivery: Delivery, verdict: Bury) -> None:
-        """Its lane waits until it is in the dead-letter topic."""
+        """Its lane waits until it is in the dead-letter topic; for what an operator said, whatever else it died of."""
         queue.burying += 1
-        self._bury(queue, delivery, verdict)
+        skip = self.skips.get(delivery) if self.skips else None
+        self._bury(queue, delivery, verdict if skip is None else skip.verdict)
 
     def _judge_lost(self, now_s: float) -> None:
         due_s = self._policy.lost_due_s

@@ -1,0 +1,180 @@
+"""What becomes of dead records whose keys are held or are to be: skipped, crowded, without their partition."""
+
+import asyncio
+
+import pytest
+
+from mpsd.errors import KafkaUnavailable, RecordNotHere
+from mpsd.ports import Landed
+from tests.fakes.held import Fleet
+from tests.fakes.pipeline import Piped
+from tests.fakes.records import POISON
+from tests.virtual_time import in_virtual_time
+
+
+def skip(at: Piped, offset: int) -> asyncio.Task[Landed]:
+    return asyncio.create_task(at.pipeline.skip("orders", 0, offset, "in the way"))
+
+
+async def with_one_held(fleet: Fleet, at: Piped, *keys: bytes) -> None:
+    """Offset 0 has died."""
+    fleet.poison = {0}
+    at.source.produce(*keys)
+    at.source.assign()
+    await asyncio.sleep(5.0)
+    assert list(at.queues[0].held) == [keys[0]]
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+@in_virtual_time
+async def test_what_is_set_aside_can_be_skipped(is_busy: bool) -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        await with_one_held(fleet, at, b"k", b"k")
+        fleet.poison = ()
+        queue, pending = at.queues[0], at.pipeline.pending
+        pending.set_aside(queue, b"k")
+        at.source.produce(b"k", b"k")
+        await asyncio.sleep(1.0)
+        assert len(queue.aside[b"k"]) == 2
+        at.adapter.takes_s = 5.0
+        if is_busy:
+            await fleet.replay()
+            await asyncio.sleep(2.0)
+            assert queue.lanes.tails
+        await skip(at, 2)
+        assert fleet.letters()[-1] == (2, "skipped", 0)
+        assert bool(queue.lanes.tails) == is_busy
+        if not is_busy:
+            await fleet.replay()
+        await asyncio.sleep(60.0)
+        assert at.pipeline.state == "running"
+        assert fleet.of(b"k") == [0, 0, 1, 3]
+        assert at.committed() == 4
+
+
+@in_virtual_time
+async def test_what_waits_behind_a_replayed_record_of_a_held_key_is_skipped_and_never_delivered() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        await with_one_held(fleet, at, *[b"k"] * 100)
+        fleet.poison = ()
+        at.adapter.takes_s = 5.0
+        await fleet.replay()
+        await asyncio.sleep(2.0)
+        at.source.produce(b"k", b"k", b"k")
+        await asyncio.sleep(0.5)
+        await asyncio.gather(skip(at, 100), skip(at, 102))
+        assert sorted(fleet.letters()[-3:]) == [(100, "skipped", 0), (101, "held", 0), (102, "skipped", 0)]
+        at.adapter.takes_s = 0.01
+        await asyncio.sleep(60.0)
+        assert fleet.of(b"k") == [0, *range(100), 101]
+
+
+@in_virtual_time
+async def test_what_is_rejected_after_it_was_skipped_holds_no_key() -> None:
+    fleet = Fleet()
+    fleet.poison = ()
+    async with fleet.daemon() as at:
+        at.adapter.answer = lambda _: None
+        at.source.produce(b"k", b"k")
+        at.source.assign()
+        await asyncio.sleep(1.0)
+        asked = skip(at, 0)
+        await asyncio.sleep(1.0)
+        (delivery,) = at.adapter.in_flight
+        at.adapter.end(delivery, POISON)
+        await asked
+        await asyncio.sleep(1.0)
+        assert fleet.letters() == [(0, "skipped", 0)]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_what_waits_for_room_to_hold_its_key_is_skipped_at_once() -> None:
+    fleet = Fleet()
+    async with fleet.daemon(keys_max=1) as at:
+        fleet.poison = {0, 1}
+        at.source.produce(b"a", b"k", b"k")
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        assert at.queues[0].crowded == 1
+        async with asyncio.timeout(1.0):
+            await skip(at, 1)
+        await asyncio.sleep(1.0)
+        assert fleet.letters() == [(1, "skipped", 0)]
+        assert (at.queues[0].crowded, fleet.of(b"k"), at.committed()) == (0, [1, 2], 3)
+
+
+@in_virtual_time
+async def test_what_could_not_be_written_so_far_is_written_as_skipped() -> None:
+    fleet = Fleet()
+    fleet.poison = {0}
+    async with fleet.daemon() as at:
+        at.sink.refuse = lambda _: KafkaUnavailable("down")
+        at.sink.takes_s = 0.5
+        at.source.produce(b"k", b"k")
+        at.source.assign()
+        await asyncio.sleep(0.3)
+        asked = skip(at, 0)  # while it is being written
+        await asyncio.sleep(0.3)
+        at.sink.refuse = lambda _: None
+        await asked
+        await asyncio.sleep(2.0)
+        assert fleet.letters() == [(0, "skipped", 0)]
+        assert not fleet.held()
+        assert fleet.of(b"k") == [0, 1]
+
+
+@pytest.mark.parametrize("after_s", [0.3, 2.0])
+@in_virtual_time
+async def test_a_skip_that_comes_too_late_says_so(after_s: float) -> None:
+    fleet = Fleet()
+    fleet.poison = {0}
+    fleet.topic.down = after_s > 1.0
+    async with fleet.daemon() as at:
+        at.sink.takes_s = 0.5
+        at.source.produce(b"k", b"k")
+        at.source.assign()
+        await asyncio.sleep(after_s)
+        asked = skip(at, 0)
+        await asyncio.sleep(0.5)
+        fleet.topic.down = False
+        with pytest.raises(RecordNotHere, match="ask again"):
+            await asked
+        await asyncio.sleep(2.0)
+        assert fleet.letters() == [(0, "rejected", 0), (1, "held", 0)]
+        assert fleet.held()
+
+
+@in_virtual_time
+async def test_room_that_a_lost_partition_leaves_is_taken() -> None:
+    fleet = Fleet()
+    async with fleet.daemon(keys_max=1) as at:
+        fleet.topic.down, fleet.poison = True, {0}
+        at.source.produce(b"a", partition=0)
+        at.source.produce(b"b", partition=1)
+        lost = at.source.assign(0)
+        await asyncio.sleep(1.0)
+        at.source.assign(1)
+        await asyncio.sleep(40.0)
+        at.source.lose(lost)
+        fleet.topic.down = False
+        await asyncio.sleep(60.0)
+        (queue,) = at.queues
+        assert (queue.crowded, list(queue.held), at.committed(1)) == (0, [b"b"], 1)
+
+
+@in_virtual_time
+async def test_what_waits_for_room_does_not_keep_its_partition_from_leaving() -> None:
+    fleet = Fleet()
+    async with fleet.daemon(keys_max=1, drain_timeout_s=60.0) as at:
+        fleet.poison = {0, 1}
+        at.source.produce(b"a", b"b")
+        leaving = at.source.assign()
+        await asyncio.sleep(5.0)
+        assert at.queues[0].crowded == 1
+        at.source.listener.on_leaving(leaving)
+        await asyncio.sleep(5.0)
+        assert at.source.released
+        assert at.committed() == 1
