@@ -64,6 +64,16 @@ class OffsetSet:
             clipped = OffsetSet(base, self.runs)
             self.base, self._starts, self._stops = base, clipped._starts, clipped._stops
 
+    def joined(self, other: "OffsetSet") -> "OffsetSet":
+        """What is in either of them and not below the higher base."""
+        runs = list[Run]()
+        for run in sorted((*self.runs, *other.runs)):
+            if runs and run.start <= runs[-1].stop:
+                runs[-1] = Run(runs[-1].start, max(run.stop, runs[-1].stop))
+            else:
+                runs.append(run)
+        return OffsetSet(max(self.base, other.base), runs)
+
     def text(self) -> str:
         return b64encode(encode_runs(self.base, self.runs)).decode()
 

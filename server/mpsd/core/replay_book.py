@@ -18,6 +18,7 @@ from mpsd.core.replay_progress import (
     Total,
     parse_progress,
     parse_replayed,
+    replayed_document,
     total,
 )
 
@@ -130,14 +131,29 @@ class ReplayBook:
 
     def _on_settled(self, place: Place, entity: Entity | None) -> None:
         if entity is not None:
-            self.see_settled(place, entity.document)
+            before = self._settled.get(place)
+            late = before is not None and _epoch(entity.document) < _epoch(before)
+            self.see_settled(place, self._joined(place, entity.document) if late else entity.document)
             return
         for known in (self._settled, self._looked_at, self.settled_bytes):
             known.pop(place, None)
 
+    def _joined(self, place: Place, late: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a former owner wrote late undoes nothing, and nothing that it settled is lost: epochs may begin anew."""
+        known, more = self._settled[place], parse_replayed(late)
+        if more is None:
+            return known
+        return replayed_document(self.settled(place).joined(more), _epoch(known))
+
     @override
     def __repr__(self) -> str:
         return f"<ReplayBook {self._subscription} tasks={len(self.tasks)} running={len(self.running())}>"
+
+
+def _epoch(document: Mapping[str, Any]) -> int:
+    """Of what is settled; -1 where it says nothing of it."""
+    epoch = document.get("epoch")
+    return epoch if type(epoch) is int else -1
 
 
 def _rank(progress: Progress) -> tuple[int, int, int]:

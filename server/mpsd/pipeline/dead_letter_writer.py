@@ -5,14 +5,14 @@ import logging
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 from mpsd.core.dead_letter import Sender, headers
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
 from mpsd.core.retry import Bury, RetryRules, backoff_s
-from mpsd.errors import ControlOff, ControlUnavailable, KafkaRefused, KafkaUnavailable, RecordNotHere
-from mpsd.pipeline.held_keys import UNWRITABLE, HeldKeys
+from mpsd.errors import KafkaRefused, KafkaUnavailable, RecordNotHere
+from mpsd.pipeline.held_keys import HeldKeys
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
+from mpsd.pipeline.unheld import Buried, Unheld
 from mpsd.ports import DeadLetter, DeadLetterSink, Landed
 
 log = logging.getLogger("mpsd.dead_letters")
@@ -22,17 +22,6 @@ LEASE_WAIT_S = 0.05
 """How late it is noticed that the membership is confirmed again."""
 HOLD = "dead-letter-topic-down"
 DIED = "became a dead letter meanwhile; ask again"
-
-
-@dataclass(slots=True)
-class _Buried:
-    """A letter to be written; `failed` once it could not be."""
-
-    queue: PartitionQueue
-    letter: DeadLetter
-    failed: bool = False
-    instead: Bury | None = None
-    """What an operator wants it to say, while it is being written otherwise."""
 
 
 class DeadLetterWriter:
@@ -66,9 +55,9 @@ class DeadLetterWriter:
         """
         self._held = held
         held.on_room = self.on_room
-        self._unheld: list[tuple[_Buried, Landed]] = []
-        self._crowded: list[_Buried] = []
-        self._writing: list[_Buried] = []
+        self._unheld = Unheld(held, sender.subscription, pending, self._finish, on_released)
+        self._crowded: list[Buried] = []
+        self._writing: list[Buried] = []
         self._sink = sink
         self._sender = sender
         self._rules = rules
@@ -76,7 +65,7 @@ class DeadLetterWriter:
         self._on_released = on_released
         self._draw = draw
         self._lease_left_s = lease_left_s
-        self._waiting: deque[_Buried] = deque()
+        self._waiting: deque[Buried] = deque()
         self._landing: dict[Delivery, asyncio.Future[Landed]] = {}
         self._arrived = asyncio.Event()
         self._acknowledged = asyncio.Event()
@@ -87,7 +76,7 @@ class DeadLetterWriter:
         """Take a record over; its lane waits until it is written."""
         if isinstance(delivery, ReplayedDelivery):
             delivery.is_dead_again = True
-        self._waiting.append(_Buried(queue, self._letter(delivery, verdict)))
+        self._waiting.append(Buried(queue, self._letter(delivery, verdict)))
         self._arrived.set()
 
     def divert(self, delivery: Delivery, verdict: Bury) -> None:
@@ -139,7 +128,7 @@ class DeadLetterWriter:
             self.lands_not(delivery, "its partition has moved to another daemon; ask that one")
         self._waiting = deque(buried for buried in self._waiting if buried.queue.assignment is not assignment)
         self._crowded = [buried for buried in self._crowded if buried.queue.assignment is not assignment]
-        self._unheld = [each for each in self._unheld if each[0].queue.assignment is not assignment]
+        self._unheld.forget(assignment)
         self._acknowledged.set()
         self.on_room()
 
@@ -173,7 +162,7 @@ class DeadLetterWriter:
             batch = self._next()
             retry = await self._write(batch) if batch else []
             self._waiting.extendleft(reversed(retry))
-            are_held = await self._hold_keys()
+            are_held = not self._unheld or (self._lease_left_s() > 0 and await self._unheld.hold())
             if not self._waiting and not self._unheld:
                 self._arrived.clear()
             if retry or not are_held:
@@ -191,14 +180,14 @@ class DeadLetterWriter:
             extra = {"code": "dead_letter.topic_missing", "subscription": self._sender.subscription}
             log.warning("%s; tried again with the first dead letter", error, extra=extra)
 
-    def _next(self) -> list[_Buried]:
+    def _next(self) -> list[Buried]:
         """As many as go into one write; those whose keys there is no room to hold wait, and their lanes with them."""
-        batch: list[_Buried] = []
+        batch: list[Buried] = []
         room = self._held.room() - len(self._unheld)
         while self._waiting and len(batch) < LETTERS_PER_WRITE_MAX:
             buried = self._waiting.popleft()
             queue, letter = buried.queue, buried.letter
-            if self._held.wants(queue, letter.delivery, letter.disposition):
+            if self._unheld.wants(buried):
                 if room <= 0:
                     self._crowded.append(buried)
                     queue.crowded += 1
@@ -210,7 +199,7 @@ class DeadLetterWriter:
             batch.append(buried)
         return batch
 
-    async def _write(self, batch: list[_Buried]) -> list[_Buried]:
+    async def _write(self, batch: list[Buried]) -> list[Buried]:
         """Write; returns those that must be written again."""
         self._writing = batch
         try:
@@ -234,37 +223,14 @@ class DeadLetterWriter:
             landing = self._landing.pop(delivery, None)
             if landing is not None and not landing.done():
                 landing.set_result(answer)
-            if self._held.wants(queue, delivery, buried.letter.disposition):
-                self._unheld.append((buried, answer))
+            if self._unheld.wants(buried):
+                self._unheld.add(buried, answer)
             else:
+                self._unheld.tell_if_too_large(buried)
                 self._finish(buried)
         return retry
 
-    async def _hold_keys(self) -> bool:
-        """Finish what is written, once its keys are held; returns whether they are."""
-        if not self._unheld:
-            return True
-        if self._lease_left_s() <= 0:
-            return False
-        unheld = list(self._unheld)
-        try:
-            await self._held.hold([(buried.queue, buried.letter.delivery, landed) for buried, landed in unheld])
-        except (ControlUnavailable, ControlOff) as error:
-            for buried, _ in unheld:
-                buried.queue.stop(UNWRITABLE)
-            extra = {"code": "held.unwritable", "subscription": self._sender.subscription}
-            log.error("%d keys cannot be held: %s; their partitions wait", len(unheld), error, extra=extra)
-            return False
-        self._unheld = []
-        for buried, _ in unheld:
-            queue = buried.queue
-            if self._pending.queues.get(queue.assignment) is queue:
-                self._finish(buried)
-                if UNWRITABLE in queue.causes and queue.go_on(UNWRITABLE):
-                    self._on_released(queue)
-        return True
-
-    def _finish(self, buried: _Buried) -> None:
+    def _finish(self, buried: Buried) -> None:
         queue = buried.queue
         self.written[buried.letter.disposition] += 1
         queue.burying -= 1
@@ -273,7 +239,7 @@ class DeadLetterWriter:
         self._pending.finish(queue, buried.letter.delivery)
         self._acknowledged.set()
 
-    def _hold(self, buried: _Buried, error: BaseException) -> None:
+    def _hold(self, buried: Buried, error: BaseException) -> None:
         queue, delivery = buried.queue, buried.letter.delivery
         queue.unwritable += not buried.failed
         buried.failed = True
@@ -286,7 +252,7 @@ class DeadLetterWriter:
             extra={"code": "dead_letter.write_failed", "subscription": self._sender.subscription},
         )
 
-    def _release(self, buried: _Buried) -> None:
+    def _release(self, buried: Buried) -> None:
         """The last of the letters that could not be written lets the partition go."""
         queue = buried.queue
         queue.unwritable -= buried.failed

@@ -74,6 +74,9 @@ async def skip_dead(queue: PartitionQueue, replays: Replays, offset: int, not_qu
     if look.number not in bounds:
         raise DeadLetterTopicGone(f"dead-letter topic {replays.rules.topic} has no partition {look.number} any more")
     found = await look.over(*bounds[look.number])
+    while look.is_outdated():  # a run began or ended meanwhile
+        look = _Look(queue, replays, offset, len(bounds))
+        found = await look.over(*bounds[look.number])
     key, its = next(((key, each) for key, each in found.items() if each.letters), (b"", None))
     if its is None or key not in queue.held:
         raise not_queued
@@ -98,12 +101,18 @@ class _Look:
 
     def __init__(self, queue: PartitionQueue, replays: Replays, offset: int, numbers: int) -> None:
         self._replays = replays
+        self._queue = queue
         self._offset = offset
         self._source = queue.assignment.tp
         self.number = self._source.partition % max(1, numbers)
         self._held: Mapping[bytes, HeldKey] = dict(queue.held)
         self._settled: OffsetSet = replays.settled(queue, self.number)
         self._task = replays.run_of(queue.assignment)
+
+    def is_outdated(self) -> bool:
+        """Whether another replay is at work there now than when it began."""
+        task = self._replays.run_of(self._queue.assignment)
+        return (task and task.id) != (self._task and self._task.id)
 
     async def over(self, start: int, end: int) -> dict[bytes, _Found]:
         """Of that part of the log which can have something of them."""

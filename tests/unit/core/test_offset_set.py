@@ -38,3 +38,10 @@ def test_what_it_did_not_write_is_none(text: str) -> None:
 def test_offsets_that_cannot_be_are_none() -> None:
     huge = bytes([Code.RUNS]) + number(1) + number((1 << 63) - 2) + number(5)
     assert parse_offsets(0, b64encode(huge).decode()) is None
+
+
+def test_what_is_in_either_of_two_is_in_both_joined() -> None:
+    one, other = OffsetSet(2, [Run(3, 5), Run(8, 9), Run(20, 22)]), OffsetSet(4, [Run(4, 8), Run(12, 13)])
+    assert one.joined(other).runs == other.joined(one).runs == [Run(4, 9), Run(12, 13), Run(20, 22)]
+    assert one.joined(other).base == 4
+    assert OffsetSet(0, [Run(0, 9)]).joined(OffsetSet(0, [Run(2, 3)])).runs == [Run(0, 9)]

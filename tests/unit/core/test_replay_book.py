@@ -107,3 +107,17 @@ def test_what_is_settled_is_handed_out_as_the_taker_s_own() -> None:
     assert not made.is_settled(place, 4)
     assert made.settled(place).runs == []
     assert place not in made.settled_bytes
+
+
+def test_what_a_former_owner_settled_late_undoes_nothing_and_is_not_lost() -> None:
+    made, place = book(), (SOURCE, 0)
+    key = replayed_key(TASK.group, TASK.subscription, SOURCE, 0)
+    made.on_entity(key, entity(replayed_document(OffsetSet(0, [Run(3, 5)]), 2)))
+    made.on_entity(key, entity(replayed_document(OffsetSet(0, [Run(1, 2)]), 1)))
+    made.on_entity(key, entity({"epoch": 1, "base": 0, "offsets": "?"}))
+    made.on_entity(key, entity({}))
+    assert made.settled(place).runs == [Run(1, 2), Run(3, 5)]
+    made.on_entity(key, entity(replayed_document(OffsetSet(0, [Run(3, 6)]), 1)))
+    assert made.settled(place).runs == [Run(1, 2), Run(3, 6)], "it is still of a former owner"
+    made.on_entity(key, entity(replayed_document(OffsetSet(0, [Run(9, 10)]), 2)))
+    assert made.settled(place).runs == [Run(9, 10)], "the owner knows best"

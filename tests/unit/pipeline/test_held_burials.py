@@ -1,10 +1,17 @@
 """What becomes of dead records whose keys are held or are to be: skipped, crowded, without their partition."""
 
 import asyncio
+from collections.abc import Collection
+from dataclasses import replace
 
 import pytest
 
-from mpsd.errors import KafkaUnavailable, RecordNotHere
+from mpsd.core.control import bytes_of
+from mpsd.core.held_keys import KIND
+from mpsd.errors import ControlUnavailable, KafkaUnavailable, RecordNotHere
+from mpsd.pipeline.controls import Items
+from mpsd.pipeline.held_keys import UNWRITABLE
+from mpsd.pipeline.unheld import HELD_KEY_BYTES_MAX
 from mpsd.ports import Landed
 from tests.fakes.held import Fleet
 from tests.fakes.pipeline import Piped
@@ -178,3 +185,67 @@ async def test_what_waits_for_room_does_not_keep_its_partition_from_leaving() ->
         await asyncio.sleep(5.0)
         assert at.source.released
         assert at.committed() == 1
+
+
+class Grudging:
+    """A control topic that takes no entries of some keys."""
+
+    def __init__(self, fleet: Fleet, at: Piped, refused: Collection[bytes]) -> None:
+        self.refused = refused
+        self._record = fleet.topic.record
+        at.pipeline.held._control = replace(at.pipeline.held._control, record=self.record)
+
+    async def record(self, items: Items) -> int:
+        if any(key[1] == KIND and bytes_of(key[5]) in self.refused for key, _ in items):
+            raise ControlUnavailable("no")
+        return await self._record(items)
+
+
+@in_virtual_time
+async def test_entries_that_cannot_be_written_stop_no_partition_but_their_own() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        topic = Grudging(fleet, at, {b"p%d" % number for number in range(5)})
+        fleet.poison = {0}
+        for number in range(7):
+            at.source.produce(b"p%d" % number, b"o", partition=number)
+            at.source.assign(number)
+        await asyncio.sleep(60.0)
+        assert [list(queue.causes) for queue in at.queues] == [[UNWRITABLE]] * 5 + [[]] * 2
+        assert [at.committed(number) for number in range(4, 7)] == [0, 2, 2]
+        topic.refused = {b"p2"}
+        await asyncio.sleep(60.0)
+        assert [len(queue.causes) for queue in at.queues] == [0, 0, 1, 0, 0, 0, 0]
+        topic.refused = ()
+        await asyncio.sleep(60.0)
+        assert [at.committed(number) for number in range(7)] == [2] * 7
+
+
+@in_virtual_time
+async def test_a_partition_waits_for_the_last_of_its_keys() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        topic = Grudging(fleet, at, [b"b"])
+        fleet.poison = {0, 1}
+        at.source.produce(b"a", b"b")
+        at.source.assign()
+        await asyncio.sleep(30.0)
+        (queue,) = at.queues
+        assert (list(queue.held), list(queue.causes), at.committed()) == ([b"a"], [UNWRITABLE], 1)
+        topic.refused = ()
+        await asyncio.sleep(30.0)
+        assert (list(queue.held), list(queue.causes), at.committed()) == ([b"a", b"b"], [], 2)
+
+
+@in_virtual_time
+async def test_a_key_that_no_control_record_has_room_for_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        largest, too_large = b"x" * HELD_KEY_BYTES_MAX, b"x" * (HELD_KEY_BYTES_MAX + 1)
+        fleet.poison = {0, 1}
+        at.source.produce(largest, too_large, too_large, largest)
+        at.source.assign()
+        await asyncio.sleep(5.0)
+        assert list(at.queues[0].held) == [largest]
+        assert (fleet.of(largest), fleet.of(too_large), at.committed()) == ([0], [1, 2], 4)
+    assert [getattr(each, "code", "") for each in caplog.records].count("held.key_too_large") == 1

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from mpsd.core.dead_letter_record import DeadLetterFilter
+from mpsd.core.record import LogPart
 from mpsd.core.replay import ReplayState
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaUnavailable, RecordNotHere, ReplayRefused
 from mpsd.pipeline.held_skips import DeadHead, skip_dead
@@ -234,3 +235,26 @@ async def test_a_dead_letter_topic_that_is_gone_is_said_to_be() -> None:
         fleet.log.rows.clear()
         with pytest.raises(DeadLetterTopicGone, match="no partition 0"):
             await skipped(at, 2)
+
+
+@in_virtual_time
+async def test_a_replay_that_begins_during_the_look_is_named_too() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        await held_behind_its_second(fleet, at)
+        fleet.poison = ()
+        at.adapter.takes_s = 5.0
+        fetch, begun = fleet.log.fetch, list[str]()
+
+        async def slowly(partition: int, offset: int, records_max: int) -> LogPart:
+            if not begun:
+                begun.append("r1")
+                await fleet.replay("r1", filter=OF_THE_KEY)
+                await asyncio.sleep(2.0)
+            return await fetch(partition, offset, records_max)
+
+        fleet.log.fetch = slowly  # type: ignore[method-assign]
+        with pytest.raises(ReplayRefused, match="replay r1 is at work"):
+            await skipped(at, 2)
+        await asyncio.sleep(60.0)
+        assert fleet.of(b"k") == [0, 2, 2, 3, 5]
