@@ -54,13 +54,18 @@ async def test_a_rolling_restart_under_load_is_not_noticed(world: World) -> None
     await world.judge(topic)
 
 
+FEW_KEYS = 48
+"""Fewer than there are slots, so that every partition has deliveries in flight, whichever is read first."""
+
+
 async def test_a_partition_is_handed_on_when_its_slow_deliveries_have_ended(world: World) -> None:
     topic = await world.create_topic(PARTITIONS)
     world.application.hold_all()
     subscription = world.subscription(topic, delivery={"timeout_s": 20.0}, rebalance={"drain_timeout_s": 25.0})
     one = await world.start_daemon(subscription)
-    await world.produce(topic, [keyed(number, KEYS) for number in range(2 * KEYS)])
-    await until(lambda: world.application.held == 64, "every slot is taken")
+    await world.produce(topic, [keyed(number, FEW_KEYS) for number in range(10 * FEW_KEYS)])
+    await until(lambda: world.application.held == FEW_KEYS, "one of each key is there")
+    assert {request.record.partition for request in world.application.holding()} == set(range(PARTITIONS))
     epochs_before = {request.epoch for request in world.application.holding()}
     two = await world.start_daemon(subscription)
 
