@@ -63,7 +63,8 @@ async def test_a_partition_is_handed_on_when_its_slow_deliveries_have_ended(worl
     world.application.hold_all()
     subscription = world.subscription(topic, delivery={"timeout_s": 20.0}, rebalance={"drain_timeout_s": 25.0})
     one = await world.start_daemon(subscription)
-    await world.produce(topic, [keyed(number, FEW_KEYS) for number in range(10 * FEW_KEYS)])
+    messages = [keyed(number, FEW_KEYS)._replace(partition=number % PARTITIONS) for number in range(10 * FEW_KEYS)]
+    await world.produce(topic, messages)
     await until(lambda: world.application.held == FEW_KEYS, "one of each key is there")
     assert {request.record.partition for request in world.application.holding()} == set(range(PARTITIONS))
     epochs_before = {request.epoch for request in world.application.holding()}
