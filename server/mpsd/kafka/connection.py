@@ -1,5 +1,6 @@
 """How every client connects, and what its errors mean to us."""
 
+import asyncio
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -116,7 +117,7 @@ def asking(what: str) -> Iterator[None]:
 
     Raises:
         KafkaRefused: authentication, authorization, or a group that speaks another protocol.
-        KafkaUnavailable: anything else, time-outs among it: trying again may help.
+        KafkaUnavailable: anything else, time-outs and cancellations of the library's own among it: trying again may help.
     """
     try:
         yield
@@ -132,6 +133,10 @@ def asking(what: str) -> Iterator[None]:
         raise KafkaRefused(f"could not {what}: the broker does not allow kafka.session_timeout_ms") from error
     except TimeoutError as error:
         raise KafkaUnavailable(f"could not {what}: no answer in time") from error
+    except asyncio.CancelledError as error:
+        if (task := asyncio.current_task()) is None or task.cancelling():
+            raise
+        raise KafkaUnavailable(f"could not {what}: the client library gave it up") from error
     except (KafkaError, OSError) as error:
         raise KafkaUnavailable(f"could not {what}: {_words(error)}") from error
 

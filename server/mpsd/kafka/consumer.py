@@ -10,7 +10,6 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 
 from mpsd.errors import KafkaUnavailable, MpsError
 from mpsd.kafka.assignor import CooperativeAssignor
@@ -132,8 +131,19 @@ def bound_prefetch(consumer: Any, partitions: int, fetch_bytes_max: int) -> None
     consumer._fetcher._max_partition_fetch_bytes = min(PARTITION_FETCH_BYTES_MAX, share)
 
 
-async def stop(consumer: Any) -> None:
+async def stop(consumer: Any, timeout_s: float = STOP_TIMEOUT_S) -> None:
     """Leave the group and disconnect; a broker that does not answer is not waited for."""
-    with suppress(TimeoutError, KafkaError, OSError):
-        async with asyncio.timeout(STOP_TIMEOUT_S):
-            await consumer.stop()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            if consumer._fetcher is not None:
+                await _end_fetches(consumer._fetcher)
+            await asyncio.gather(consumer.stop(), return_exceptions=True)
+
+
+async def _end_fetches(fetcher: Any) -> None:
+    """As the library does, but that it lets out the cancellation of one that rests after an error, and ends no other."""
+    tasks = {fetcher._fetch_task, *fetcher._pending_tasks}
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    fetcher._pending_tasks.clear()

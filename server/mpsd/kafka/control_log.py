@@ -26,7 +26,9 @@ REQUEST_TIMEOUT_MS = 3_000
 """A broker that accepts and never answers is given up soon for the next; partitions that were assigned wait for it."""
 REST_MIN_S, REST_MAX_S = 0.2, 5.0
 LOOK_INTERVAL_S = 1.0
-"""How late it is noticed that the topic is gone, or cannot be reached."""
+"""How late it is noticed that the topic is another one, or cannot be reached."""
+MISSED_MAX = 2
+"""So many brokers in a row do not know it, and it is gone; one alone may have learnt too little yet."""
 FETCH_WAIT_MS = 500
 RECORDS_PER_TURN_MAX = 500
 MARKER_WAIT_S = 0.02
@@ -167,6 +169,9 @@ class KafkaControlLog:
             except MpsError as error:
                 self._waiting = str(error)
                 log.warning("%s; going on with what is known", self.waiting_for(), extra={"code": error.code})
+            except Exception as error:  # a bug, and no reason to miss what is decided from then on
+                self._waiting = f"could not follow control topic {self._settings.topic}: {error!r}"
+                log.error("%s; it is tried again", self.waiting_for(), exc_info=error, extra={"code": "internal"})
             finally:
                 self._clients = None
             await asyncio.sleep(rest_s)
@@ -178,11 +183,14 @@ class KafkaControlLog:
             for client in (clients.tail, clients.looker):
                 stack.push_async_callback(stop, client)
             known = self.position >= 0
-            await asyncio.gather(
-                *([] if known else [self._ensure_topic()]), clients.tail.start(), clients.looker.start()
-            )
+            if not known:
+                await self._ensure_topic()
+            await (
+                clients.tail.start()
+            )  # one after the other: of several at once, one that fails leaves the others behind
+            await clients.looker.start()
             clients.topic_id = await self._id(clients)
-            if known and not clients.topic_id:  # it is gone, or the broker knows no ids
+            if known and not clients.topic_id:  # it is gone, or this broker knows no id of it
                 await self._ensure_topic()
                 clients.topic_id = await self._id(clients)
             begin = (await clients.looker.beginning_offsets([self._key]))[self._key]
@@ -241,14 +249,19 @@ class KafkaControlLog:
             watch.result()
         finally:
             watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
 
     async def _watch(self, clients: _Clients) -> None:
         """Ends, with the reason, when the topic is gone, another one, or cannot be reached."""
-        while True:
+        missed = 0
+        while missed < MISSED_MAX:
             await asyncio.sleep(LOOK_INTERVAL_S)
             with suppress(KafkaUnavailable, KafkaRefused), asking("look whether it is there"):  # any broker is asked
-                if clients.topic_id != await self._id(clients):
+                topic_id = await self._id(clients)
+                clients.topic_id = self._topic_id = clients.topic_id or topic_id
+                if _differ(topic_id, clients.topic_id):
                     break
+                missed = 0 if topic_id == clients.topic_id else missed + 1
             async with asyncio.timeout(self._settings.write_timeout_s):
                 await clients.looker.end_offsets([self._key])
         raise KafkaUnavailable(f"control topic {self._settings.topic} is gone: somebody deleted it")

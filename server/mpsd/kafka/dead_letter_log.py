@@ -3,19 +3,19 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import OffsetOutOfRangeError
 
 from mpsd.core.offset_tracker import next_offset_after
 from mpsd.core.record import LogBounds, LogPart, Record
 from mpsd.errors import DeadLetterTopicGone, KafkaUnavailable
 from mpsd.kafka.connection import asking, existing_topics, start
+from mpsd.kafka.consumer import stop
 
 CONNECT_TIMEOUT_S = 15.0
 REQUEST_TIMEOUT_MS = 10_000
@@ -97,9 +97,7 @@ class KafkaDeadLetterLog:
         consumer, self._consumer, self._assigned, self._place = self._consumer, None, None, None
         self._left.clear()
         if consumer is not None:
-            with suppress(TimeoutError, KafkaError, OSError):
-                async with asyncio.timeout(STOP_TIMEOUT_S):
-                    await consumer.stop()
+            await stop(consumer, STOP_TIMEOUT_S)
 
     def _asking(self, what: str) -> "_Asking":
         return _Asking(self, what.format(f"dead-letter topic {self._topic}"))

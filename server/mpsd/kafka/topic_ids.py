@@ -81,7 +81,7 @@ async def topic_ids(consumer: Any, topics: Collection[str]) -> dict[str, bytes]:
     except (IncompatibleBrokerVersion, NotImplementedError):
         return {}
     found = {topic["name"]: topic for topic in answer.to_object()["topics"]}
-    return {name: topic["id"] for name, topic in found.items() if not topic["error_code"] and topic["id"] != _NO_ID}
+    return {name: topic["id"] for name, topic in found.items() if topic["id"] != _NO_ID}  # one without a leader has one
 
 
 class _Uuid:

@@ -75,6 +75,7 @@ class Controls:
         on_ready: Callable[[PartitionQueue], None],
         resets: Resets,
         clock: Clock,
+        on_task_done: Callable[[asyncio.Task[None]], None],
         on_read: Callable[[PartitionQueue], None] = lambda _: None,
     ) -> None:
         """Begin with nothing stopped.
@@ -82,6 +83,7 @@ class Controls:
         Args:
             rate_max_per_s: as configured, a fleet total; 0: none.
             on_ready: a partition may deliver again.
+            on_task_done: told how a read of the control log ended; it fails only by a bug.
             on_read: all that was decided until its assignment is known of a partition; nothing of it was delivered yet.
         """
         self._control = control
@@ -93,6 +95,7 @@ class Controls:
         self._resets = resets
         self._on_read = on_read
         self._clock = clock
+        self._on_task_done = on_task_done
         self._share = 1.0
         self._unread: list[PartitionQueue] = []
         self._reading: asyncio.Task[None] | None = None
@@ -107,6 +110,7 @@ class Controls:
             self._unread.append(queue)
             if self._reading is None or self._reading.done():
                 self._reading = asyncio.create_task(self._release(), name="control read for assigned partitions")
+                self._reading.add_done_callback(self._on_task_done)
         self._stop_or_go(queue)
 
     async def stop(self) -> None:

@@ -99,7 +99,7 @@ class Pipeline:
         resets = Resets(self.maps.reset_id, self._handover.reset, clock)
         self.controls = Controls(
             control, settings.rate_max_per_s, self.pending, self.writer, bucket, self._on_ready, resets, clock,
-            self.held.begin,
+            self._on_task_done, self.held.begin,
         )  # fmt: skip
         self._aborting: set[asyncio.Task[None]] = set()
         self.peers: Sequence[Peer] = ()

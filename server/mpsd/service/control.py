@@ -120,7 +120,9 @@ class ControlPlane:
         while True:
             try:
                 await self.read_to_end()
-            except ControlUnavailable:  # the log says so itself
+            except ControlUnavailable as error:
+                if not self.waiting_for():  # else the log has said so itself
+                    log.warning("%s; it is tried again", error, extra={"code": error.code})
                 await asyncio.sleep(REST_S)
             else:
                 return

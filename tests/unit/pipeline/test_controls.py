@@ -78,6 +78,19 @@ async def test_an_assigned_partition_waits_for_a_read_that_began_after_it() -> N
 
 
 @in_virtual_time
+async def test_a_read_that_ends_by_a_bug_is_not_waited_for_in_silence() -> None:
+    async def broken() -> None:
+        raise RuntimeError("the log has lost its place")
+
+    async with piped(Control(read_to_end=broken)) as at:
+        at.source.produce(*KEYS)
+        at.source.assign(0)
+        await asyncio.sleep(1)
+        assert at.adapter.started == []
+        assert (at.pipeline.state, at.pipeline.reason) == ("failed", "the log has lost its place")
+
+
+@in_virtual_time
 async def test_a_pause_that_the_read_brings_holds_from_the_first_record_on() -> None:
     gate = Gate()
     async with piped(gate.control) as at:
