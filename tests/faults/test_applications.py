@@ -17,6 +17,8 @@ pytestmark = pytest.mark.integration
 
 KILLS = 3
 READY_S = 30.0
+WORK_S = 0.1
+"""Some 50 are in flight then; where a daemon had but one, that one would be charged, as a record that kills its worker is."""
 
 
 async def test_the_application_is_killed_and_comes_back(fleet: Fleet, figures: Figures) -> None:
@@ -27,7 +29,7 @@ async def test_the_application_is_killed_and_comes_back(fleet: Fleet, figures: F
     log = world._processes.directory / "events.jsonl"
 
     async def application() -> str:
-        argv = [*application_argv(log), "--port", str(port), "--work-s", "0.01"]
+        argv = [*application_argv(log), "--port", str(port), "--work-s", str(WORK_S)]
         return await Child(world._processes, "application", argv).says("http://", READY_S)
 
     shares: list[float] = []
