@@ -18,14 +18,10 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse
 from mpsd.core.held_keys import first_letter
 from mpsd.core.held_letters import HeldLetters, Place
-from mpsd.core.offset_set import OffsetSet
 from mpsd.core.record import LogBounds
-from mpsd.core.replay import ReplayTask
-from mpsd.core.replay_progress import Counts
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.held_sender import HeldSender
-from mpsd.pipeline.pending_queue import PartitionQueue
-from mpsd.pipeline.replay_sender import ERROR_REST_S, LOOK_S, Means, ReplaySender
+from mpsd.pipeline.replay_sender import ERROR_REST_S, LOOK_S, ReplaySender
 
 log = logging.getLogger("mpsd.replay")
 
@@ -47,34 +43,19 @@ class HeldReplay:
     Holds at most: the places of twice `LETTERS_MAX` letters, `KEYS_AT_ONCE` fetches.
     """
 
-    def __init__(
-        self,
-        task: ReplayTask,
-        queue: PartitionQueue,
-        settled: OffsetSet,
-        counts: Counts,
-        sender: ReplaySender,
-        means: Means,
-        touch: Callable[[], None],
-        report: Callable[[], Awaitable[bool]],
-    ) -> None:
+    def __init__(self, sender: ReplaySender, report: Callable[[], Awaitable[bool]]) -> None:
         """Begin.
 
         Args:
-            settled, counts: of the run; added to.
-            touch: they have changed.
-            report: writes them; returns whether they are durable.
+            report: writes what is settled; returns whether that is durable.
         """
-        self._task = task
-        self._queue = queue
-        self._source = queue.assignment.tp
-        self._number = task.dead_letter_partition(self._source)
-        self._settled = settled
         self._sender = sender
-        self._means = means
+        self._task, self._queue, self._means = sender.task, sender.queue, sender.means
+        self._source, self._number = sender.source, sender.number
+        self._settled = sender.settled
         self._report = report
         self._error: Exception | None = None
-        self._letters = HeldSender(task, queue, settled, counts, sender, means, touch)
+        self._letters = HeldSender(sender)
 
     async def run(self) -> bool:
         """Returns whether it is over: False if it was ended before.

@@ -1,21 +1,17 @@
 """The dead letters of held keys, read and sent one at a time."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import TypeGuard
 
 from mpsd.core.dead_letter_record import DeadLetterRecord, Foreign, parse
 from mpsd.core.delivery import ReplayedDelivery
 from mpsd.core.held_letters import Place
-from mpsd.core.offset_set import OffsetSet
 from mpsd.core.record import LogPart, Record
-from mpsd.core.replay import ReplayTask
-from mpsd.core.replay_progress import Counts
 from mpsd.core.retry import Disposition
 from mpsd.errors import KafkaUnavailable
-from mpsd.pipeline.pending_queue import PartitionQueue
-from mpsd.pipeline.replay_sender import RECORDS_PER_FETCH_MAX, Means, ReplaySender
+from mpsd.pipeline.replay_sender import RECORDS_PER_FETCH_MAX, ReplaySender
 
 SILENCE_MAX = 20
 """So many empty answers in a row, and the broker is taken for out of reach."""
@@ -35,31 +31,11 @@ class HeldSender:
         out: by key, a record that nobody waits for: it is of a paused key, or backs off.
     """
 
-    def __init__(
-        self,
-        task: ReplayTask,
-        queue: PartitionQueue,
-        settled: OffsetSet,
-        counts: Counts,
-        sender: ReplaySender,
-        means: Means,
-        touch: Callable[[], None],
-    ) -> None:
-        """Begin.
-
-        Args:
-            settled, counts: of the run; added to.
-            touch: they have changed.
-        """
-        self._task = task
-        self._queue = queue
-        self._source = queue.assignment.tp
-        self._number = task.dead_letter_partition(self._source)
-        self._settled = settled
-        self._counts = counts
+    def __init__(self, sender: ReplaySender) -> None:
         self._sender = sender
-        self._means = means
-        self._touch = touch
+        self._task, self._queue, self._means = sender.task, sender.queue, sender.means
+        self._source, self._number = sender.source, sender.number
+        self._settled, self._counts = sender.settled, sender.counts
         self._last: dict[bytes, tuple[int, int, int]] = {}
         self.begins: dict[bytes, int] = {}
         self.out: dict[bytes, ReplayedDelivery] = {}
@@ -78,7 +54,7 @@ class HeldSender:
             record = letter.source_offset, letter.timestamp, hash(letter.value)
             if self._last.get(key) == record:  # a copy: its owner was killed before it committed
                 self._settled.add(place.letter)
-                self._touch()
+                self._sender.touch()
                 continue
             finished = asyncio.Event()
 
@@ -90,7 +66,7 @@ class HeldSender:
             if not await self._sender.has_room(delivery.size_bytes):
                 return "it was ended"
             if place.letter in self._settled:  # an operator skipped it meanwhile
-                self._sender.settled()
+                self._sender.give_back()
                 continue
             self._counts.matched += 1
             self._counts.sent += 1
@@ -159,5 +135,5 @@ class HeldSender:
             self._counts.failed += 1
         else:
             self._counts.succeeded += 1
-        self._sender.settled()
-        self._touch()
+        self._sender.give_back()
+        self._sender.touch()

@@ -60,7 +60,7 @@ class ReplayRun:
         self.settled = settled
         self.settled.clip(self._bounds.start)
         self._means = means
-        self._sender = ReplaySender(task, queue, bucket, means)
+        self._sender = ReplaySender(task, queue, settled, self._counts, bucket, means, self._touch)
         self._are_keys_done = False
         self._charges = queue.charges
         self._chunk: list[ReplayedDelivery] = []
@@ -130,10 +130,7 @@ class ReplayRun:
             self._sender.outstanding and not self._sender.is_ending
         ):  # one that dies again may be of a key that is held now
             await self._sender.rest(LOOK_S)
-        replay = HeldReplay(
-            self.task, self.queue, self.settled, self._counts, self._sender, self._means, self._touch, self._report
-        )
-        if self.task.plan.target is ReplayTarget.TOPIC or await replay.run():
+        if self.task.plan.target is ReplayTarget.TOPIC or await HeldReplay(self._sender, self._report).run():
             self._are_keys_done = True
             self._touch()
 
@@ -205,7 +202,7 @@ class ReplayRun:
             self._counts.failed += 1
         else:
             self._counts.succeeded += 1
-        self._sender.settled()
+        self._sender.give_back()
         self.is_dirty = True
 
     async def _flush(self) -> None:

@@ -8,9 +8,11 @@ from typing import Protocol
 
 from mpsd.core.dead_letter_record import DeadLetterRecord
 from mpsd.core.delivery import ReplayedDelivery
+from mpsd.core.offset_set import OffsetSet
 from mpsd.core.rate import TokenBucket
 from mpsd.core.record import LogBounds, LogPart, record_bytes
 from mpsd.core.replay import ReplayTask
+from mpsd.core.replay_progress import Counts
 from mpsd.pipeline.held_keys import HeldKeys
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 
@@ -90,14 +92,31 @@ class ReplaySender:
     Holds at most: the count of `OUTSTANDING_MAX` of them that are not settled.
 
     Attributes:
+        number: of the dead-letter topic's partition that has the dead letters of `source`.
+        settled, counts: of the run; added to.
+        touch: to be called when they have changed.
         outstanding: records that are not settled.
     """
 
-    def __init__(self, task: ReplayTask, queue: PartitionQueue, bucket: TokenBucket, means: Means) -> None:
-        self._task = task
-        self._queue = queue
+    def __init__(
+        self,
+        task: ReplayTask,
+        queue: PartitionQueue,
+        settled: OffsetSet,
+        counts: Counts,
+        bucket: TokenBucket,
+        means: Means,
+        touch: Callable[[], None],
+    ) -> None:
+        self.task = task
+        self.queue = queue
+        self.source = queue.assignment.tp
+        self.number = task.dead_letter_partition(self.source)
+        self.settled = settled
+        self.counts = counts
+        self.means = means
+        self.touch = touch
         self._bucket = bucket
-        self._means = means
         self._room = asyncio.Event()
         self._ending = asyncio.Event()
         self.outstanding = 0
@@ -127,11 +146,11 @@ class ReplaySender:
         )
         return ReplayedDelivery(
             record,
-            self._queue.assignment,
-            self._means.pending.ordering.lane(letter.key),
+            self.queue.assignment,
+            self.means.pending.ordering.lane(letter.key),
             record_bytes(record),
-            self._means.monotonic_s(),
-            replay=self._task.id,
+            self.means.monotonic_s(),
+            replay=self.task.id,
             replays=letter.replays,
             letter_offset=letter.offset,
             on_finished=on_finished,
@@ -145,9 +164,9 @@ class ReplaySender:
             flush: called before each wait: sends what was kept to be sent together.
         """
         while not self.is_ending:
-            now_s = self._means.monotonic_s()
-            is_too_large = bool(self.outstanding) and self._queue.bytes + size_bytes > self._means.pending.bytes_max
-            is_full = is_too_large or self.outstanding >= OUTSTANDING_MAX or self._queue.is_leaving
+            now_s = self.means.monotonic_s()
+            is_too_large = bool(self.outstanding) and self.queue.bytes + size_bytes > self.means.pending.bytes_max
+            is_full = is_too_large or self.outstanding >= OUTSTANDING_MAX or self.queue.is_leaving
             if not is_full and self._bucket.available(now_s) != 0:
                 self._bucket.spend(1)
                 self.outstanding += 1
@@ -161,8 +180,8 @@ class ReplaySender:
                 await self.rest(min(ERROR_REST_S, max(PACE_S, self._bucket.due_s(now_s) - now_s)))
         return False
 
-    def settled(self) -> None:
-        """One that was sent."""
+    def give_back(self) -> None:
+        """Room for one: it is settled, or was not sent after all."""
         self.outstanding -= 1
         if self.outstanding <= ROOM_AT:
             self._room.set()
