@@ -16,9 +16,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse
-from mpsd.core.held_keys import first_letter
+from mpsd.core.held_keys import HeldKey, first_letter
 from mpsd.core.held_letters import HeldLetters, Place
-from mpsd.core.record import LogBounds
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.held_sender import HeldSender
 from mpsd.pipeline.replay_sender import ERROR_REST_S, LOOK_S, ReplaySender
@@ -35,6 +34,26 @@ DRAIN_S = 5.0
 """How long the lane of a key may take to become empty before its records go into the dead-letter topic again."""
 
 
+async def replay_held(sender: ReplaySender, report: Callable[[], Awaitable[bool]]) -> bool:
+    """Replay those held keys of which the task means a letter.
+
+    Args:
+        report: writes what is settled; returns whether that is durable.
+
+    Returns:
+        Whether it is over: False if it was ended before.
+
+    Raises:
+        DeadLetterTopicGone, KafkaUnavailable, KafkaRefused: nothing is lost; ask again.
+    """
+    keys = _could_be_meant(sender)
+    if not keys:
+        return True
+    bounds = await sender.means.bounds(sender.number)
+    begins = {key: first_letter(held, sender.number, bounds) for key, held in keys.items()}
+    return await HeldReplay(sender, begins, report).run()
+
+
 class HeldReplay:
     """Replays those held keys of which a task means a letter.
 
@@ -43,19 +62,23 @@ class HeldReplay:
     Holds at most: the places of twice `LETTERS_MAX` letters, `KEYS_AT_ONCE` fetches.
     """
 
-    def __init__(self, sender: ReplaySender, report: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(
+        self, sender: ReplaySender, begins: Mapping[bytes, int], report: Callable[[], Awaitable[bool]]
+    ) -> None:
         """Begin.
 
         Args:
+            begins: by key, where its dead letters begin.
             report: writes what is settled; returns whether that is durable.
         """
+        self._begins = begins
         self._sender = sender
         self._task, self._queue, self._means = sender.task, sender.queue, sender.means
         self._source, self._number = sender.source, sender.number
         self._settled = sender.settled
         self._report = report
         self._error: Exception | None = None
-        self._letters = HeldSender(sender)
+        self._letters = HeldSender(sender, begins)
 
     async def run(self) -> bool:
         """Returns whether it is over: False if it was ended before.
@@ -63,25 +86,15 @@ class HeldReplay:
         Raises:
             DeadLetterTopicGone, KafkaUnavailable, KafkaRefused: nothing is lost; run another one.
         """
-        keys = self._could_be_meant()
-        if not keys:
-            return True
         try:
-            await self._rounds(keys)
+            await self._rounds(set(self._begins))
         finally:
             for key in list(self._queue.aside):
                 self._means.pending.take_in(self._queue, key)
         return not self._sender.is_ending
 
-    def _could_be_meant(self) -> set[bytes]:
-        wanted = self._task.plan.filter
-        is_here = wanted.topic in {"", self._source.topic} and wanted.partition in {None, self._source.partition}
-        return {key for key in self._queue.held if is_here and wanted.key in {None, key}}
-
     async def _rounds(self, keys: set[bytes]) -> None:
-        bounds = await self._bounds()
-        self._letters.begins = {key: first_letter(self._queue.held[key], self._number, bounds) for key in keys}
-        begin, counted, is_first = min(self._letters.begins.values()), dict.fromkeys(keys, 1 << 62), True
+        begin, counted, is_first = min(self._begins.values()), dict.fromkeys(keys, 1 << 62), True
         while keys and not self._sender.is_ending:
             keys -= {key for key, why in self._letters.back().items() if self._stays_held(key, why)}
             at_hand = keys - self._letters.out.keys()
@@ -89,7 +102,7 @@ class HeldReplay:
                 await self._sender.rest(LOOK_S)
                 continue
             drained = await self._drained(at_hand & self._queue.aside.keys())
-            end = (await self._bounds()).end
+            end = (await self._means.bounds(self._number)).end
             found = await self._look_up(begin, end, at_hand)
             if is_first:  # of a key whose letters have all expired nothing is left to be meant
                 keys &= {key for key in keys if key not in found or found[key].is_meant}
@@ -105,12 +118,6 @@ class HeldReplay:
                 counted[key] = count
             if keys <= found.keys() and not self._letters.out and not any(each.is_cut for each in found.values()):
                 begin = end
-
-    async def _bounds(self) -> LogBounds:
-        bounds = (await self._means.log.bounds()).get(self._number)
-        if bounds is None:
-            raise DeadLetterTopicGone(f"dead-letter topic {self._means.topic} has no partition {self._number} any more")
-        return bounds
 
     async def _drained(self, keys: Collection[bytes]) -> set[bytes]:
         """Those whose lanes are empty; of the others, such as a paused one, records go their way again."""
@@ -192,6 +199,12 @@ class HeldReplay:
             log.warning("%s: replay %s leaves a key held: %s", self._source, self._task.id, why, extra=extra)
             self._means.pending.take_in(self._queue, key)
         return bool(why)
+
+
+def _could_be_meant(sender: ReplaySender) -> dict[bytes, HeldKey]:
+    wanted, source = sender.task.plan.filter, sender.source
+    is_here = wanted.topic in {"", source.topic} and wanted.partition in {None, source.partition}
+    return {key: held for key, held in sender.queue.held.items() if is_here and wanted.key in {None, key}}
 
 
 def _whole(found: Mapping[bytes, HeldLetters]) -> set[bytes]:

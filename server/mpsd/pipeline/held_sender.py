@@ -1,7 +1,7 @@
 """The dead letters of held keys, read and sent one at a time."""
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import TypeGuard
 
@@ -27,17 +27,21 @@ class HeldSender:
     Holds at most: a fetch for each key that is sent; of each key the last that was accepted, and one that is out.
 
     Attributes:
-        begins: by key, where its dead letters begin.
         out: by key, a record that nobody waits for: it is of a paused key, or backs off.
     """
 
-    def __init__(self, sender: ReplaySender) -> None:
+    def __init__(self, sender: ReplaySender, begins: Mapping[bytes, int]) -> None:
+        """Begin.
+
+        Args:
+            begins: by key, where its dead letters begin.
+        """
         self._sender = sender
         self._task, self._queue, self._means = sender.task, sender.queue, sender.means
         self._source, self._number = sender.source, sender.number
         self._settled, self._counts = sender.settled, sender.counts
+        self._begins = begins
         self._last: dict[bytes, tuple[int, int, int]] = {}
-        self.begins: dict[bytes, int] = {}
         self.out: dict[bytes, ReplayedDelivery] = {}
 
     async def send(self, key: bytes, places: list[Place]) -> str:
@@ -106,7 +110,7 @@ class HeldSender:
         wanted = self._task.plan.filter.dispositions
         if letter.disposition is Disposition.SKIPPED and Disposition.SKIPPED not in wanted:  # it was given up
             return False
-        begin = self.begins.get(letter.key)
+        begin = self._begins.get(letter.key)
         is_its = (letter.source, letter.subscription) == (self._source, self._task.subscription)
         return is_its and begin is not None and letter.offset >= begin
 

@@ -15,7 +15,7 @@ from mpsd.core.record import LogPart, Record, TopicPartition
 from mpsd.core.replay import ReplayTarget, ReplayTask
 from mpsd.core.replay_progress import Progress, restored, snapshot
 from mpsd.errors import DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
-from mpsd.pipeline.held_replay import HeldReplay
+from mpsd.pipeline.held_replay import replay_held
 from mpsd.pipeline.pending_queue import PartitionQueue
 from mpsd.pipeline.replay_sender import ERROR_REST_S, LOOK_S, RECORDS_PER_FETCH_MAX, Means, ReplaySender
 
@@ -126,11 +126,10 @@ class ReplayRun:
                 await self._sender.rest(ERROR_REST_S)
 
     async def _release_keys(self) -> None:
-        while (
-            self._sender.outstanding and not self._sender.is_ending
-        ):  # one that dies again may be of a key that is held now
+        while self._sender.outstanding and not self._sender.is_ending:
+            # one that dies again may be of a key that is held now
             await self._sender.rest(LOOK_S)
-        if self.task.plan.target is ReplayTarget.TOPIC or await HeldReplay(self._sender, self._report).run():
+        if self.task.plan.target is ReplayTarget.TOPIC or await replay_held(self._sender, self._report):
             self._are_keys_done = True
             self._touch()
 

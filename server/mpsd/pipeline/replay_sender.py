@@ -13,6 +13,7 @@ from mpsd.core.rate import TokenBucket
 from mpsd.core.record import LogBounds, LogPart, record_bytes
 from mpsd.core.replay import ReplayTask
 from mpsd.core.replay_progress import Counts
+from mpsd.errors import DeadLetterTopicGone
 from mpsd.pipeline.held_keys import HeldKeys
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 
@@ -82,6 +83,17 @@ class Means:
     may_write: Callable[[], bool]
     monotonic_s: Callable[[], float]
     held: HeldKeys
+
+    async def bounds(self, number: int) -> LogBounds:
+        """What a partition of the dead-letter topic has, as of now.
+
+        Raises:
+            DeadLetterTopicGone, KafkaUnavailable, KafkaRefused: see `DeadLetterLog`; also if there is no such partition.
+        """
+        bounds = (await self.log.bounds()).get(number)
+        if bounds is None:
+            raise DeadLetterTopicGone(f"dead-letter topic {self.topic} has no partition {number} any more")
+        return bounds
 
 
 class ReplaySender:
