@@ -63,7 +63,7 @@ class HeldSender:
             finished = asyncio.Event()
 
             def on_finished(delivery: ReplayedDelivery, finished: asyncio.Event = finished) -> None:
-                self._finished(delivery)
+                self._sender.finished(delivery)
                 finished.set()
 
             delivery = self._sender.revive(letter, on_finished, releases=True)
@@ -132,12 +132,3 @@ class HeldSender:
             records, at = part.records, part.next_offset
         letters = [parse(record) for record in records if record.offset in wanted]
         return {letter.offset: letter for letter in letters if self.is_its(letter)}
-
-    def _finished(self, delivery: ReplayedDelivery) -> None:
-        self._settled.add(delivery.letter_offset)
-        if delivery.is_dead_again:
-            self._counts.failed += 1
-        else:
-            self._counts.succeeded += 1
-        self._sender.give_back()
-        self._sender.touch()

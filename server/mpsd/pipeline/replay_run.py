@@ -196,13 +196,7 @@ class ReplayRun:
     def _finished(self, delivery: ReplayedDelivery) -> None:
         """It is accepted, written, or durably dead again."""
         self._tracker.finished(delivery.letter_offset)
-        self.settled.add(delivery.letter_offset)
-        if delivery.is_dead_again:
-            self._counts.failed += 1
-        else:
-            self._counts.succeeded += 1
-        self._sender.give_back()
-        self.is_dirty = True
+        self._sender.finished(delivery)
 
     async def _flush(self) -> None:
         """What goes to the topic is settled once it is acknowledged; until then it is tried again."""

@@ -192,6 +192,16 @@ class ReplaySender:
                 await self.rest(min(ERROR_REST_S, max(PACE_S, self._bucket.due_s(now_s) - now_s)))
         return False
 
+    def finished(self, delivery: ReplayedDelivery) -> None:
+        """It is accepted, written, or durably dead again."""
+        self.settled.add(delivery.letter_offset)
+        if delivery.is_dead_again:
+            self.counts.failed += 1
+        else:
+            self.counts.succeeded += 1
+        self.give_back()
+        self.touch()
+
     def give_back(self) -> None:
         """Room for one: it is settled, or was not sent after all."""
         self.outstanding -= 1
