@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse
-from mpsd.core.held_keys import HeldKey
+from mpsd.core.held_keys import first_letter
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.record import Record
 from mpsd.core.retry import Disposition
@@ -70,13 +70,11 @@ async def skip_dead(queue: PartitionQueue, replays: Replays, offset: int, not_qu
     source = queue.assignment.tp
     if not queue.held:
         raise not_queued
-    look = _Look(queue, replays, offset, len(bounds := await replays.rules.log.bounds()))
-    if look.number not in bounds:
-        raise DeadLetterTopicGone(f"dead-letter topic {replays.rules.topic} has no partition {look.number} any more")
-    found = await look.over(*bounds[look.number])
+    look = await _look(queue, replays, offset)
+    found = await look.around()
     while look.is_outdated():  # a run began or ended meanwhile
-        look = _Look(queue, replays, offset, len(bounds))
-        found = await look.over(*bounds[look.number])
+        look = await _look(queue, replays, offset)
+        found = await look.around()
     key, its = next(((key, each) for key, each in found.items() if each.letters), (b"", None))
     if its is None or key not in queue.held:
         raise not_queued
@@ -93,19 +91,39 @@ async def skip_dead(queue: PartitionQueue, replays: Replays, offset: int, not_qu
     return DeadHead(key, look.number, its.letters[0], its.behind)
 
 
+async def _look(queue: PartitionQueue, replays: Replays, offset: int) -> "_Look":
+    held = dict(queue.held)  # before the bounds: what comes to be held meanwhile lies beyond them
+    bounds = await replays.rules.log.bounds()
+    number = queue.assignment.tp.partition % max(1, len(bounds))
+    if number not in bounds:
+        raise DeadLetterTopicGone(f"dead-letter topic {replays.rules.topic} has no partition {number} any more")
+    begins = {key: first_letter(each, number, bounds[number]) for key, each in held.items()}
+    return _Look(queue, replays, offset, number, begins, bounds[number].end)
+
+
 class _Look:
     """Reads what there is of the held keys of a partition.
 
     Holds at most: a fetch, and an entry for each held key.
     """
 
-    def __init__(self, queue: PartitionQueue, replays: Replays, offset: int, numbers: int) -> None:
+    def __init__(
+        self, queue: PartitionQueue, replays: Replays, offset: int, number: int, begins: Mapping[bytes, int], end: int
+    ) -> None:
+        """Begin.
+
+        Args:
+            offset: of the record that is to be skipped.
+            number: of the dead-letter topic's partition that has the letters, up to `end`.
+            begins: by held key, where its dead letters begin.
+        """
         self._replays = replays
         self._queue = queue
         self._offset = offset
         self._source = queue.assignment.tp
-        self.number = self._source.partition % max(1, numbers)
-        self._held: Mapping[bytes, HeldKey] = dict(queue.held)
+        self.number = number
+        self._begins = begins
+        self._end = end
         self._settled: OffsetSet = replays.settled(queue, self.number)
         self._task = replays.run_of(queue.assignment)
 
@@ -114,24 +132,23 @@ class _Look:
         task = self._replays.run_of(self._queue.assignment)
         return (task and task.id) != (self._task and self._task.id)
 
-    async def over(self, start: int, end: int) -> dict[bytes, _Found]:
-        """Of that part of the log which can have something of them."""
-        firsts = [each.letter if each.number == self.number else start for each in self._held.values()]
-        at, found = max(start, min(firsts)), dict[bytes, _Found]()
-        while at < end:
+    async def around(self) -> dict[bytes, _Found]:
+        """Through the part of the log that can have something of them."""
+        at, found = min(self._begins.values(), default=self._end), dict[bytes, _Found]()
+        while at < self._end:
             part = await self._replays.rules.log.fetch(self.number, at, RECORDS_PER_FETCH_MAX)
             for record in part.records:
-                if record.offset < end and record.key is not None and record.key in self._held:
+                if record.offset < self._end and record.key is not None and record.key in self._begins:
                     self._see(record, record.key, found)
             at = part.next_offset
         return found
 
     def _see(self, record: Record, key: bytes, found: dict[bytes, _Found]) -> None:
-        letter, held = parse(record), self._held[key]
+        letter = parse(record)
         if (
             not isinstance(letter, DeadLetterRecord)
             or (letter.source, letter.subscription) != (self._source, self._replays.subscription)
-            or (held.number == self.number and letter.offset < held.letter)
+            or letter.offset < self._begins[key]
         ):
             return
         each = found.setdefault(key, _Found())

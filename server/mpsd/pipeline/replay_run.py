@@ -8,10 +8,11 @@ from functools import partial
 
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse, source_of
 from mpsd.core.delivery import ReplayedDelivery, Trouble
+from mpsd.core.held_keys import HeldKey, first_letter
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.offset_tracker import next_offset_after
 from mpsd.core.rate import TokenBucket
-from mpsd.core.record import LogPart, Record, TopicPartition
+from mpsd.core.record import LogBounds, LogPart, Record, TopicPartition
 from mpsd.core.replay import ReplayTarget, ReplayTask
 from mpsd.core.replay_progress import Progress, restored, snapshot
 from mpsd.errors import DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
@@ -27,7 +28,8 @@ class ReplayRun:
 
     Takes: dead letters of its source partition.
     Gives: their records to the lanes of the partition; progress.
-    Holds at most: `OUTSTANDING_MAX` records that are not settled, one fetch, and what it remembers as settled.
+    Holds at most: `OUTSTANDING_MAX` records that are not settled, one fetch, what it remembers as settled, and an offset
+        for each held key.
 
     Attributes:
         is_dirty: there is progress to be reported.
@@ -61,6 +63,8 @@ class ReplayRun:
         self.settled.clip(self._bounds.start)
         self._means = means
         self._sender = ReplaySender(task, queue, settled, self._counts, bucket, means, self._touch)
+        self._log = LogBounds(0, 0)
+        self._begins: dict[HeldKey, int] = {}
         self._are_keys_done = False
         self._charges = queue.charges
         self._chunk: list[ReplayedDelivery] = []
@@ -166,7 +170,7 @@ class ReplayRun:
             or not plan.wants(letter)
             or plan.quarantines(letter, self._means.replays_max)
             or (not plan.again and offset in self.settled)
-            or self._is_held(letter)
+            or await self._is_held(letter)
         ):
             return
         delivery = self._sender.revive(letter, self._finished)
@@ -188,10 +192,16 @@ class ReplayRun:
         else:
             self._means.pending.inject(self.queue, delivery)
 
-    def _is_held(self, letter: DeadLetterRecord) -> bool:
+    async def _is_held(self, letter: DeadLetterRecord) -> bool:
         """Whether it is of a key that is held, and dead since then: such a key is replayed whole, or not at all."""
         held = self.queue.held.get(letter.key) if letter.key is not None else None
-        return held is not None and (self.number != held.number or letter.offset >= held.letter)
+        if held is None:
+            return False
+        if held not in self._begins:
+            if held.letter >= self._log.end:  # it may be held since that was asked
+                self._log = await self._means.bounds(self.number)
+            self._begins[held] = first_letter(held, self.number, self._log)
+        return letter.offset >= self._begins[held]
 
     def _finished(self, delivery: ReplayedDelivery) -> None:
         """It is accepted, written, or durably dead again."""

@@ -67,6 +67,43 @@ async def test_a_key_of_which_nothing_is_left_is_let_go() -> None:
 
 
 @in_virtual_time
+async def test_in_a_dead_letter_topic_made_anew_it_is_found_without_a_replay_before() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        await held_behind_its_second(fleet, at)
+        (queue,) = at.queues
+        queue.held[b"k"] = queue.held[b"k"]._replace(letter=1_000)
+        assert await skipped(at, 2) == DeadHead(b"k", number=0, letter=0, behind=2)
+        await fleet.replay(filter=OF_THE_KEY)
+        await asyncio.sleep(10.0)
+        assert fleet.of(b"k") == [0, 2, 3, 5]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_of_a_key_that_is_let_go_during_the_look_nothing_is_found() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        await held_behind_its_second(fleet, at)
+        fleet.poison = ()
+        at.adapter.takes_s = 1.0
+        await fleet.replay(filter=OF_THE_KEY)
+        await asyncio.sleep(2.0)
+        fetch, looked = fleet.log.fetch, list[int]()
+
+        async def slowly(partition: int, offset: int, records_max: int) -> LogPart:
+            if not looked:
+                looked.append(offset)
+                await asyncio.sleep(30.0)
+            return await fetch(partition, offset, records_max)
+
+        fleet.log.fetch = slowly  # type: ignore[method-assign]
+        with pytest.raises(RecordNotHere, match="in no queue"):
+            await skipped(at, 2)
+        assert not fleet.held()
+
+
+@in_virtual_time
 async def test_asked_again_it_changes_nothing() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
