@@ -81,15 +81,20 @@ class Suspects:
         """
         if self.out:
             return []
-        records_max = min(self._size, records_max)
-        group = self._again.take(records_max, bytes_max, is_held, may_go)
-        group = group or self._once.take(records_max, bytes_max, is_held, may_go)
+        for line in (self._again, self._once):
+            group = _group(filter(may_go, line.where_not(is_held)), min(self._size, records_max), bytes_max)
+            if group:
+                self._goes_out(line, group)
+                return group
+        return []
+
+    def _goes_out(self, line: "_Line", group: list[Delivery]) -> None:
         for delivery in group:
+            line.remove(delivery)
             assert delivery.trouble is not None
             delivery.trouble.group = len(group)
         self.out.update(group)
         self._group, self._is_proven = len(group), True
-        return group
 
     def ended(self, delivery: Delivery, outcome: Outcome | None) -> None:
         """A delivery is no longer out; others than those of the group mean nothing here.
@@ -153,30 +158,10 @@ class _Line:
         self._of.setdefault(delivery.assignment, deque()).appendleft((self._first, delivery))
         self._first -= 1
 
-    def take(
-        self,
-        records_max: int,
-        bytes_max: int,
-        is_held: Callable[[Assignment], bool],
-        may_go: Callable[[Delivery], bool],
-    ) -> list[Delivery]:
-        """The first that may go, and those that may go with it."""
-        group: list[Delivery] = []
+    def where_not(self, is_held: Callable[[Assignment], bool]) -> Iterator[Delivery]:
+        """Those of all other partitions, the next first."""
         for _, delivery in merge(*(line for assignment, line in self._of.items() if not is_held(assignment))):
-            if bytes_max <= 0 or len(group) >= records_max:
-                break
-            if not may_go(delivery):
-                continue
-            alone = _goes_alone(delivery)
-            if alone and group:
-                break
-            group.append(delivery)
-            bytes_max -= delivery.size_bytes
-            if alone:
-                break
-        for delivery in group:
-            self.remove(delivery)
-        return group
+            yield delivery
 
     def remove(self, delivery: Delivery) -> bool:
         """Whether it was in line; quick for one of the first of its partition."""
@@ -193,6 +178,20 @@ class _Line:
 
     def forget(self, assignment: Assignment) -> None:
         self._of.pop(assignment, None)
+
+
+def _group(waiting: Iterator[Delivery], records_max: int, bytes_max: int) -> list[Delivery]:
+    """The first of them, and those that may go with it; no more is looked at than is needed."""
+    group: list[Delivery] = []
+    while bytes_max > 0 and len(group) < records_max and (delivery := next(waiting, None)) is not None:
+        alone = _goes_alone(delivery)
+        if alone and group:
+            break
+        group.append(delivery)
+        bytes_max -= delivery.size_bytes
+        if alone:
+            break
+    return group
 
 
 def _goes_alone(delivery: Delivery) -> bool:
