@@ -114,6 +114,13 @@ class Fleet:
         self.topic.put(task.key, task.document())
 
 
+async def fed(at: Piped, *keys: bytes | None, wait_s: float = 5.0) -> None:
+    """Partition 0 has records of these keys and is assigned; what becomes of them by itself has, in the usual time."""
+    at.source.produce(*keys)
+    at.source.assign()
+    await asyncio.sleep(wait_s)
+
+
 def state(at: Piped, task: str = "r1") -> ReplayState:
     assert at.pipeline.replays is not None
     return at.pipeline.replays.book.tasks[task].state

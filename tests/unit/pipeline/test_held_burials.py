@@ -13,7 +13,7 @@ from mpsd.pipeline.controls import Items
 from mpsd.pipeline.held_keys import UNWRITABLE
 from mpsd.pipeline.unheld import HELD_KEY_BYTES_MAX
 from mpsd.ports import Landed
-from tests.fakes.held import Fleet
+from tests.fakes.held import Fleet, fed
 from tests.fakes.pipeline import Piped
 from tests.fakes.records import POISON
 from tests.virtual_time import in_virtual_time
@@ -26,9 +26,7 @@ def skip(at: Piped, offset: int) -> asyncio.Task[Landed]:
 async def with_one_held(fleet: Fleet, at: Piped, *keys: bytes) -> None:
     """Offset 0 has died."""
     fleet.poison = {0}
-    at.source.produce(*keys)
-    at.source.assign()
-    await asyncio.sleep(5.0)
+    await fed(at, *keys)
     assert list(at.queues[0].held) == [keys[0]]
 
 
@@ -84,9 +82,7 @@ async def test_what_is_rejected_after_it_was_skipped_holds_no_key() -> None:
     fleet.poison = ()
     async with fleet.daemon() as at:
         at.adapter.answer = lambda _: None
-        at.source.produce(b"k", b"k")
-        at.source.assign()
-        await asyncio.sleep(1.0)
+        await fed(at, b"k", b"k", wait_s=1.0)
         asked = skip(at, 0)
         await asyncio.sleep(1.0)
         (delivery,) = at.adapter.in_flight
@@ -102,9 +98,7 @@ async def test_what_waits_for_room_to_hold_its_key_is_skipped_at_once() -> None:
     fleet = Fleet()
     async with fleet.daemon(keys_max=1) as at:
         fleet.poison = {0, 1}
-        at.source.produce(b"a", b"k", b"k")
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, b"a", b"k", b"k")
         assert at.queues[0].crowded == 1
         async with asyncio.timeout(1.0):
             await skip(at, 1)
@@ -120,9 +114,7 @@ async def test_what_could_not_be_written_so_far_is_written_as_skipped() -> None:
     async with fleet.daemon() as at:
         at.sink.refuse = lambda _: KafkaUnavailable("down")
         at.sink.takes_s = 0.5
-        at.source.produce(b"k", b"k")
-        at.source.assign()
-        await asyncio.sleep(0.3)
+        await fed(at, b"k", b"k", wait_s=0.3)
         asked = skip(at, 0)  # while it is being written
         await asyncio.sleep(0.3)
         at.sink.refuse = lambda _: None
@@ -227,9 +219,7 @@ async def test_a_partition_waits_for_the_last_of_its_keys() -> None:
     async with fleet.daemon() as at:
         topic = Grudging(fleet, at, [b"b"])
         fleet.poison = {0, 1}
-        at.source.produce(b"a", b"b")
-        at.source.assign()
-        await asyncio.sleep(30.0)
+        await fed(at, b"a", b"b", wait_s=30.0)
         (queue,) = at.queues
         assert (list(queue.held), list(queue.causes), at.committed()) == ([b"a"], [UNWRITABLE], 1)
         topic.refused = ()
@@ -243,9 +233,7 @@ async def test_a_key_that_no_control_record_has_room_for_goes_on(caplog: pytest.
     async with fleet.daemon() as at:
         largest, too_large = b"x" * HELD_KEY_BYTES_MAX, b"x" * (HELD_KEY_BYTES_MAX + 1)
         fleet.poison = {0, 1}
-        at.source.produce(largest, too_large, too_large, largest)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, largest, too_large, too_large, largest)
         assert list(at.queues[0].held) == [largest]
         assert (fleet.of(largest), fleet.of(too_large), at.committed()) == ([0], [1, 2], 4)
     assert [getattr(each, "code", "") for each in caplog.records].count("held.key_too_large") == 1

@@ -14,7 +14,7 @@ from mpsd.errors import ControlUnavailable, KafkaUnavailable
 from mpsd.pipeline import held_replay
 from mpsd.pipeline.held_keys import UNWRITABLE
 from mpsd.pipeline.inspection import LaneState, Wanted, lanes_of
-from tests.fakes.held import ONE_KEY, OTHERS, Fleet, state
+from tests.fakes.held import ONE_KEY, OTHERS, Fleet, fed, state
 from tests.virtual_time import in_virtual_time
 
 
@@ -24,9 +24,7 @@ async def test_later_records_of_a_key_follow_its_dead_letter_and_others_flow(ech
     fleet = Fleet()
     fleet.topic.echo_s = echo_s
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         assert fleet.of(b"k") == [0, 2]
         assert fleet.letters() == [(2, "rejected", 0), (3, "held", 0), (5, "held", 0)]
         assert {key for key, _ in fleet.accepted} == {b"k", *OTHERS[:2]}
@@ -40,9 +38,7 @@ async def test_nothing_is_finished_before_the_key_is_held() -> None:
     fleet = Fleet()
     fleet.topic.down = True
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         assert fleet.letters() == [(2, "rejected", 0)]
         assert at.committed() == 2
         (partition,) = at.pipeline.statistics().partitions
@@ -57,9 +53,7 @@ async def test_nothing_is_finished_before_the_key_is_held() -> None:
 async def test_whoever_owns_the_partition_next_holds_the_key_too() -> None:
     fleet = Fleet()
     async with fleet.daemon() as first:
-        first.source.produce(*ONE_KEY[:4])
-        first.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(first, *ONE_KEY[:4])
     first.source.produce(b"k", OTHERS[2])
     async with fleet.daemon(commit=first) as at:
         at.source.assign(epoch=2)
@@ -73,9 +67,7 @@ async def test_whoever_owns_the_partition_next_holds_the_key_too() -> None:
 async def test_a_replay_brings_the_key_whole_and_in_order_and_lets_it_go() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         fleet.poison = ()
         await fleet.replay(filter=DeadLetterFilter(key=b"k"))
         await asyncio.sleep(10.0)
@@ -124,9 +116,7 @@ async def test_a_replay_reaches_the_live_end_of_a_key_that_goes_on(echo_s: float
 async def test_what_fails_again_leaves_the_key_held_and_comes_first_the_next_time() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         await fleet.replay()
         await asyncio.sleep(5.0)
         assert fleet.of(b"k") == [0, 2, 2]
@@ -146,9 +136,7 @@ async def test_what_fails_again_leaves_the_key_held_and_comes_first_the_next_tim
 async def test_of_two_letters_of_one_record_one_is_delivered() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         rows = fleet.log.rows[0]  # its owner was killed before it committed, and the next one wrote it again
         rows.append(replace(rows[1], offset=3))
         assert fleet.letters()[-1] == (3, "held", 0)
@@ -163,9 +151,7 @@ async def test_of_two_letters_of_one_record_one_is_delivered() -> None:
 async def test_a_quarantined_letter_leaves_the_key_held() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         for number in range(4):
             await fleet.replay(f"r{number}")
             await asyncio.sleep(5.0)
@@ -182,9 +168,7 @@ async def test_a_quarantined_letter_leaves_the_key_held() -> None:
 async def test_a_replay_that_means_nothing_of_a_held_key_leaves_it_alone() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         await fleet.replay(filter=DeadLetterFilter(key=b"another"))
         await asyncio.sleep(5.0)
         assert fleet.of(b"k") == [0, 2]
@@ -246,9 +230,7 @@ async def test_a_key_beyond_the_bound_waits_until_there_is_room() -> None:
     fleet = Fleet()
     fleet.poison = {0, 1}
     async with fleet.daemon(keys_max=1) as at:
-        at.source.produce(b"a", b"b", b"a", b"b", *OTHERS)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, b"a", b"b", b"a", b"b", *OTHERS)
         assert at.committed() == 1
         assert {key for key, _ in fleet.accepted} == set(OTHERS)
         (partition,) = at.pipeline.statistics().partitions
@@ -268,9 +250,7 @@ async def test_a_key_beyond_the_bound_waits_until_there_is_room() -> None:
 async def test_what_a_former_owner_writes_late_is_written_over() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         fleet.topic.put(fleet.entity(), None)
         fleet.topic.put(fleet.entity(b"z"), {"epoch": 0, "offset": 1, "number": 0, "letter": 0})
         at.source.produce(b"k", b"z")
@@ -287,9 +267,7 @@ async def test_an_operator_who_skips_holds_nothing() -> None:
     fleet.poison = ()
     async with fleet.daemon() as at:
         at.adapter.answer = lambda _: None
-        at.source.produce(b"k", b"k")
-        at.source.assign()
-        await asyncio.sleep(1.0)
+        await fed(at, b"k", b"k", wait_s=1.0)
         skipped = asyncio.create_task(at.pipeline.skip("orders", 0, 1, "wrong"))
         await asyncio.sleep(1.0)
         assert skipped.done()
@@ -302,9 +280,7 @@ async def test_what_an_operator_skipped_of_a_held_key_is_not_brought_back_with_i
     fleet = Fleet()
     fleet.poison = {0}
     async with fleet.daemon() as at:
-        at.source.produce(b"k", b"k")
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, b"k", b"k")
         at.pipeline.writer.concurrency_max = 0
         at.source.produce(b"k", b"k")
         await asyncio.sleep(1.0)
@@ -326,9 +302,7 @@ async def test_a_dead_letter_topic_with_more_partitions_than_before_hides_nothin
     fleet = Fleet()
     fleet.poison = {0, 1}
     async with fleet.daemon() as at:
-        at.source.produce(b"k", b"z")
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, b"k", b"z")
         (queue,) = at.queues
         queue.held[b"k"] = queue.held[b"k"]._replace(number=7, letter=1_000)
         fleet.poison = ()
@@ -343,9 +317,7 @@ async def test_records_without_a_key_are_never_held() -> None:
     fleet = Fleet()
     fleet.poison = {0}
     async with fleet.daemon() as at:
-        at.source.produce(None, None)
-        at.source.assign()
-        await asyncio.sleep(2.0)
+        await fed(at, None, None, wait_s=2.0)
         assert sorted(offset for _, offset in fleet.seen) == [0, 1]
         assert at.pipeline.statistics().held_keys == 0
         assert at.committed() == 2
@@ -355,9 +327,7 @@ async def test_records_without_a_key_are_never_held() -> None:
 async def test_a_paused_held_key_waits_and_is_let_go_once_it_is_resumed() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         fleet.poison = ()
         nobody = Provenance("", "", 0, "", "")
         at.pipeline.controls.set_pauses(
@@ -377,9 +347,7 @@ async def test_a_paused_held_key_waits_and_is_let_go_once_it_is_resumed() -> Non
 async def test_a_silent_broker_delays_a_replay_of_a_held_key_and_nothing_else() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         fleet.poison = ()
         await fleet.replay()
         fleet.log.error = KafkaUnavailable("down")
@@ -394,9 +362,7 @@ async def test_a_silent_broker_delays_a_replay_of_a_held_key_and_nothing_else() 
 async def test_expired_dead_letters_of_a_held_key_are_counted_and_the_rest_comes() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         fleet.poison = ()
         fleet.log.starts[0] = 1
         await fleet.replay()
@@ -450,9 +416,7 @@ async def test_many_held_keys_are_replayed_side_by_side() -> None:
 async def test_a_key_is_let_go_when_the_control_topic_is_there_again() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         fleet.poison = ()
         await fleet.replay()
         fleet.topic.down = True
@@ -486,9 +450,7 @@ async def test_a_kill_right_after_a_key_was_let_go_brings_nothing_old_behind_wha
     """What was settled is durable before the key is let go: the next owner would send it as letters of a free key."""
     fleet = Fleet()
     async with fleet.daemon(commit_interval_s=5.0) as first:
-        first.source.produce(*ONE_KEY)
-        first.source.assign()
-        await asyncio.sleep(11.0)
+        await fed(first, *ONE_KEY, wait_s=11.0)
         fleet.poison = ()
         await fleet.replay()
         while fleet.held():  # noqa: ASYNC110 - nobody tells
@@ -511,9 +473,7 @@ async def test_a_letter_that_was_written_twice_before_its_key_was_held_breaks_no
     """Its owner was killed between the letter and the entry: the first copy stands before where the key's letters begin."""
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         rows = fleet.log.rows[0]
         fleet.log.rows[0] = [rows[0], *(replace(row, offset=row.offset + 1) for row in rows)]
         (queue,) = at.queues
@@ -531,9 +491,7 @@ async def test_a_letter_that_was_written_twice_before_its_key_was_held_breaks_no
 async def test_a_dead_letter_topic_made_anew_keeps_no_key_held_for_ever() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         (queue,) = at.queues
         queue.held[b"k"] = queue.held[b"k"]._replace(letter=1_000)
         at.source.produce(b"k")
@@ -552,9 +510,7 @@ async def test_a_key_that_comes_to_be_held_under_a_replay_hides_nothing_that_die
     fleet = Fleet()
     fleet.poison = {0, 1}
     async with fleet.daemon() as at:
-        at.source.produce(b"z", b"k", b"k")
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, b"z", b"k", b"k")
         await at.pipeline.held.release(at.queues[0], b"k")
         await fleet.replay(rate_max_per_s=0.5, filter=DeadLetterFilter(dispositions=frozenset(Disposition)))
         await asyncio.sleep(20.0)
@@ -570,9 +526,7 @@ async def test_a_key_that_comes_to_be_held_under_a_replay_hides_nothing_that_die
 async def test_a_key_whose_letters_have_all_expired_is_let_go(dispositions: frozenset[Disposition]) -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         fleet.log.rows[0].append(replace(fleet.log.rows[0][-1], offset=3, key=b"another", headers=()))
         fleet.log.starts[0] = 3
         await fleet.replay(filter=DeadLetterFilter(dispositions=dispositions))
@@ -587,9 +541,7 @@ async def test_a_key_whose_letters_have_all_expired_is_let_go(dispositions: froz
 async def test_a_removal_whose_answer_is_lost_is_written_over_if_nobody_asks_again() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         (queue,) = at.queues
         fleet.topic.lost_answers = 1
         with pytest.raises(ControlUnavailable):
@@ -604,9 +556,7 @@ async def test_what_a_former_owner_wrote_before_a_write_of_ours_is_seen_although
     fleet = Fleet()
     fleet.poison = {2, 7}
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         fleet.topic.echo_s = 3.0
         fleet.topic.put(fleet.entity(), None)  # late, and read only after the next write of ours
         at.source.produce(b"z", b"z")
@@ -622,9 +572,7 @@ async def test_other_records_of_the_same_offset_are_no_copies() -> None:
     """The source topic was made anew, and the key held in both."""
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         rows = fleet.log.rows[0]
         rows.append(replace(rows[1], offset=3, value=b"another record"))
         fleet.poison = ()
@@ -638,9 +586,7 @@ async def test_a_key_that_is_paused_under_its_replay_keeps_no_other_held() -> No
     fleet = Fleet()
     fleet.poison = {0, 1}
     async with fleet.daemon() as at:
-        at.source.produce(b"a", b"b", b"a", b"b")
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, b"a", b"b", b"a", b"b")
         fleet.poison = ()
         at.pipeline.writer.concurrency_max = 0  # both are sent, and neither is out
         await fleet.replay()
@@ -663,9 +609,7 @@ async def test_a_key_that_is_paused_under_its_replay_keeps_no_other_held() -> No
 async def test_a_control_topic_made_anew_is_told_what_is_held() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         (queue,) = at.queues
         fleet.topic.put(fleet.entity(), None)
         at.pipeline.held.on_made_anew()
@@ -678,9 +622,7 @@ async def test_a_control_topic_made_anew_is_told_what_is_held() -> None:
 async def test_the_lane_of_a_held_key_says_so() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         at.pipeline.writer.stop()
         at.source.produce(b"k", b"k")
         await asyncio.sleep(1.0)

@@ -10,7 +10,7 @@ from mpsd.core.replay import ReplayState
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaUnavailable, RecordNotHere, ReplayRefused
 from mpsd.pipeline.held_skips import DeadHead, skip_dead
 from mpsd.pipeline.replays import Replays
-from tests.fakes.held import ONE_KEY, OTHERS, Fleet, state
+from tests.fakes.held import ONE_KEY, OTHERS, Fleet, fed, state
 from tests.fakes.pipeline import Piped
 from tests.fakes.records import Row
 from tests.virtual_time import in_virtual_time
@@ -30,9 +30,7 @@ async def skipped(at: Piped, offset: int) -> DeadHead:
 
 async def held_behind_its_second(fleet: Fleet, at: Piped) -> None:
     """Offset 2 has died, 3 and 5 are held."""
-    at.source.produce(*ONE_KEY)
-    at.source.assign()
-    await asyncio.sleep(5.0)
+    await fed(at, *ONE_KEY)
     assert fleet.letters() == [(2, "rejected", 0), (3, "held", 0), (5, "held", 0)]
 
 
@@ -56,9 +54,7 @@ async def test_the_dead_letter_is_never_delivered_and_the_rest_of_its_key_is() -
 async def test_a_key_of_which_nothing_is_left_is_let_go() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY[:3])
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY[:3])
         assert (await skipped(at, 2)).behind == 0
         await fleet.replay(filter=OF_THE_KEY)
         await asyncio.sleep(10.0)
@@ -188,9 +184,7 @@ async def test_where_nothing_is_held_nothing_is_looked_up() -> None:
     fleet = Fleet()
     fleet.poison = ()
     async with fleet.daemon() as at:
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         with pytest.raises(RecordNotHere, match="in no queue"):
             await skipped(at, 2)
         assert not fleet.log.fetches
@@ -217,9 +211,7 @@ async def test_a_replay_of_something_else_that_is_at_work_there_hears_of_it() ->
     fleet.poison = {1, 2}
     async with fleet.daemon() as at:
         await asyncio.sleep(0)
-        at.source.produce(*ONE_KEY)
-        at.source.assign()
-        await asyncio.sleep(5.0)
+        await fed(at, *ONE_KEY)
         at.adapter.takes_s = 5.0
         fleet.poison = {2}
         await fleet.replay(filter=DeadLetterFilter(key=OTHERS[0]))
