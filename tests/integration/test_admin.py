@@ -1,7 +1,6 @@
 """The admin service of two daemons on a real Kafka."""
 
 import asyncio
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +94,8 @@ async def test_a_frozen_instance_is_listed_as_not_answering(world: World) -> Non
         status = (await stub(channel).GetStatus(pb.GetStatusRequest(), timeout=10)).status
         assert [instance.answered for instance in status.instances] == [True, True]
         address = frozen.admin_address
-        frozen.signal(signal.SIGSTOP)
-        try:
+        with frozen.frozen():
             status = (await stub(channel).GetStatus(pb.GetStatusRequest(partitions=True), timeout=5)).status
-        finally:
-            frozen.signal(signal.SIGCONT)
         silent = {instance.address: instance.problem for instance in status.instances if not instance.answered}
         assert silent.keys() == {address}
         assert "no answer within" in silent[address]

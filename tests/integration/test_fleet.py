@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -126,14 +125,11 @@ async def test_what_is_paused_waits_at_every_daemon_and_comes_once_when_resumed(
 async def test_a_frozen_daemon_is_listed_and_the_others_answer(world: World) -> None:
     topic = await world.create_topic(PARTITIONS)
     awake, also, frozen = await fleet(world, world.subscription(topic))
-    frozen.signal(signal.SIGSTOP)
-    try:
+    with frozen.frozen():
         ran = await mpsctl(awake, "status", "--json")
         answered = {each["address"]: each["answered"] for each in json.loads(ran.out)["instances"]}
         assert (ran.code, answered) == (
             3,
             {awake.admin_address: True, also.admin_address: True, frozen.admin_address: False},
         )
-    finally:
-        frozen.signal(signal.SIGCONT)
     await complete([awake, also, frozen])

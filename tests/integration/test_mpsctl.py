@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.integration.world import Answer, Message, World, keyed, until
-from tests.integration.world.mpsctl import mpsctl, seen
+from tests.integration.world import Message, World, keyed, until
+from tests.integration.world.mpsctl import mpsctl, seen, with_a_record_in_back_off
 
 pytestmark = pytest.mark.integration
 
@@ -31,19 +31,7 @@ async def test_a_key_that_is_paused_waits_and_the_others_flow(world: World) -> N
 
 
 async def test_what_blocks_a_commit_is_named_with_its_last_answer(world: World) -> None:
-    world.application.behaviour = lambda request: (
-        Answer(500, "no such customer") if request.record.key == b"k1" else Answer()
-    )
-    topic = await world.create_topic(1)
-    retry = {"attempts_max": 100, "backoff_initial_s": 5.0, "backoff_max_s": 30.0}
-    daemon = await world.start_daemon(world.subscription(topic, retry=retry))
-    await world.produce(topic, [Message(b"k1", b"a"), Message(b"k2", b"b")])
-
-    async def waits() -> bool:
-        lanes = (await seen(daemon, "inspect", "orders", "--blocked"))["lanes"]
-        return any(lane["state"] == "backing_off" for lane in lanes)
-
-    await until(waits, "the record is in back-off")
+    topic, daemon = await with_a_record_in_back_off(world, "no such customer")
     shown = (await mpsctl(daemon, "inspect", "orders", "--blocked")).out
     assert f"{topic}/0 stands at 0" in shown
     assert "backing off for another" in shown

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.integration.world import Answer, Message, World, until
-from tests.integration.world.mpsctl import mpsctl, seen
+from tests.integration.world.mpsctl import mpsctl, seen, with_a_record_in_back_off
 
 pytestmark = pytest.mark.integration
 
@@ -35,17 +35,7 @@ async def test_dead_letters_are_listed_counted_and_shown(world: World) -> None:
 
 
 async def test_a_record_that_blocks_is_skipped(world: World) -> None:
-    world.application.behaviour = lambda request: Answer(500 if request.record.key == b"k1" else 200)
-    topic = await world.create_topic(1)
-    retry = {"attempts_max": 100, "backoff_initial_s": 5.0, "backoff_max_s": 30.0}
-    daemon = await world.start_daemon(world.subscription(topic, retry=retry))
-    await world.produce(topic, [Message(b"k1", b"a"), Message(b"k2", b"b")])
-
-    async def waits() -> bool:
-        lanes = (await seen(daemon, "inspect", "orders", "--blocked"))["lanes"]
-        return any(lane["state"] == "backing_off" for lane in lanes)
-
-    await until(waits, "the record is in back-off")
+    topic, daemon = await with_a_record_in_back_off(world)
     skipped = await mpsctl(daemon, "skip", "orders", f"{topic}/0@0", "--reason", "ticket 9", "--yes")
     assert skipped.code == 0, skipped
     await world.settled(topic)

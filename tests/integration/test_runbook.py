@@ -6,7 +6,6 @@ what the situation's function here does.
 
 import re
 import shlex
-import signal
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -193,23 +192,15 @@ async def two(at: Operator) -> Daemon:
 
 @situation("A daemon is frozen")
 async def frozen(at: Operator) -> None:
-    second = await two(at)
-    second.signal(signal.SIGSTOP)
-    try:
+    with (await two(at)).frozen():
         await at.step(code=3)
-    finally:
-        second.signal(signal.SIGCONT)
     await at.step()
 
 
 @situation("A pause is not confirmed by all")
 async def unconfirmed(at: Operator) -> None:
-    second = await two(at)
-    second.signal(signal.SIGSTOP)
-    try:
+    with (await two(at)).frozen():
         await at.step(code=3)
-    finally:
-        second.signal(signal.SIGCONT)
     await at.step()
     await at.step()
 

@@ -7,7 +7,8 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,15 @@ class Daemon:
     # its end
     def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
         self._processes.signal(self.name, number)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It does nothing until the block ends, and its connections stay open."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
 
     def exit_code(self) -> int | None:
         return self._processes.exit_code(self.name)

@@ -6,8 +6,11 @@ import os
 import sys
 from typing import Any, NamedTuple
 
+from tests.integration.world.application import Answer
 from tests.integration.world.daemon import Daemon
-from tests.integration.world.patience import PATIENCE_S
+from tests.integration.world.kafka import Message
+from tests.integration.world.patience import PATIENCE_S, until
+from tests.integration.world.world import World
 
 
 class Ran(NamedTuple):
@@ -47,3 +50,23 @@ async def seen(daemon: Daemon, *words: str) -> Any:
     ran = await mpsctl(daemon, *words, "--json")
     assert ran.code == 0, ran.err
     return json.loads(ran.out)
+
+
+async def with_a_record_in_back_off(world: World, why: str = "") -> tuple[str, Daemon]:
+    """A topic and its daemon, at whose first record nothing can be committed: the application refuses it, and it waits.
+
+    Args:
+        why: what the application answers.
+    """
+    world.application.behaviour = lambda request: Answer(500, why) if request.record.key == b"k1" else Answer()
+    topic = await world.create_topic(1)
+    retry = {"attempts_max": 100, "backoff_initial_s": 5.0, "backoff_max_s": 30.0}
+    daemon = await world.start_daemon(world.subscription(topic, retry=retry))
+    await world.produce(topic, [Message(b"k1", b"a"), Message(b"k2", b"b")])
+
+    async def waits() -> bool:
+        lanes = (await seen(daemon, "inspect", "orders", "--blocked"))["lanes"]
+        return any(lane["state"] == "backing_off" for lane in lanes)
+
+    await until(waits, "the record is in back-off")
+    return topic, daemon
