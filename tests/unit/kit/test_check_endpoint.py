@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from typing_extensions import override
 from mpsd.commands import app
 from mpsd.delivery.rest import BatchSettings, RestSettings
 from mpsd.kit.advice import Advice, advice
-from mpsd.kit.player import play
+from mpsd.kit.player import Played, play
 from mpsd.kit.samples import steps
 from tests.conformance.http_server import HttpServer, Peer, Request
 
@@ -38,6 +39,10 @@ async def good(peer: Peer, request: Request) -> None:
 
 
 async def checked(handler: Handler, *, batch: int = 1, timeout_s: float = 30.0) -> list[Advice]:
+    return advice(*await played(handler, batch, timeout_s), timeout_s, is_batch=batch > 1)
+
+
+async def played(handler: Handler, batch: int = 1, timeout_s: float = 30.0) -> tuple[list[Played], int]:
     async def serve(peer: Peer) -> None:
         while True:
             await handler(peer, await peer.request())
@@ -52,10 +57,14 @@ async def checked(handler: Handler, *, batch: int = 1, timeout_s: float = 30.0) 
         batch=BatchSettings(records_max=batch, bytes_max=1 << 20) if batch > 1 else None,
     )
     try:
-        played, connections = await play(settings, steps([], batch))
+        return await play(settings, steps([], batch))
     finally:
         await server.stop()
-    return advice(played, connections, timeout_s, is_batch=batch > 1)
+
+
+def timed(played: list[Played], **took_s: float) -> list[Played]:
+    """With these times for these steps."""
+    return [replace(one, took_s=took_s.get(one.step.name, one.took_s)) for one in played]
 
 
 def about(found: list[Advice], step: str) -> str:
@@ -173,14 +182,28 @@ async def test_no_answer_in_time_is_a_problem() -> None:
 
 
 async def test_one_at_a_time_is_worth_a_hint() -> None:
-    turn = asyncio.Lock()
+    """How long one takes alone is told: load can only add to what they take together, and so hides the difference."""
+    turn, work_s = asyncio.Lock(), 0.05
 
     async def handler(peer: Peer, request: Request) -> None:
         async with turn:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(work_s)
             await good(peer, request)
 
-    assert about(await checked(handler), "concurrent").startswith("hint")
+    seen, connections = await played(handler)
+    found = advice(timed(seen, normal=work_s), connections, 30.0, is_batch=False)
+    assert about(found, "concurrent").startswith("hint")
+
+
+@pytest.mark.parametrize(
+    ("alone_s", "together_s", "is_worth_it"), [(0.05, 0.33, True), (0.05, 0.31, False), (0.01, 0.4, False)]
+)
+async def test_only_what_takes_long_and_much_longer_together_is_one_at_a_time(
+    alone_s: float, together_s: float, is_worth_it: bool
+) -> None:
+    seen, connections = await played(good)
+    found = advice(timed(seen, normal=alone_s, concurrent=together_s), connections, 30.0, is_batch=False)
+    assert ("one at a time" in about(found, "concurrent")) == is_worth_it
 
 
 async def test_what_is_no_http_is_a_problem_and_the_end() -> None:
