@@ -42,10 +42,8 @@ class Calls:
     async def _in_thread(self, record: Record) -> None:
         context = contextvars.copy_context()
         said = await asyncio.get_running_loop().run_in_executor(self._pool, context.run, self._handler, record)
-        if inspect.isawaitable(
-            said
-        ):  # a plain function that returns a coroutine: not to wait for it would be to lose it
-            await said
+        if inspect.isawaitable(said):
+            await said  # a plain function that returns a coroutine: not to wait for it would be to lose it
 
     async def settle(self, record: Record) -> None:
         """Call the handler, and settle the record by how it ends."""

@@ -192,17 +192,9 @@ class Subscription(AsyncIterator[Record]):
                 self._workers.append(group.create_task(self._one_worker(calls)))
 
     async def _one_worker(self, calls: Calls) -> None:
-        take, call = self._inbox.take, calls.call
+        take, settle = self._inbox.take, calls.settle
         while (record := await take()) is not None:
-            try:
-                await call(record)
-            except Exception as error:  # noqa: BLE001 - the boundary: whatever a handler raises is a verdict
-                record.reject(error)
-            except BaseException:
-                record.release()
-                raise
-            else:
-                record.ack()
+            await settle(record)
 
     def _end_waiting(self) -> None:
         """What was not settled by now is given back."""
