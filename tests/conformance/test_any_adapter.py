@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 
+from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import DELIVERED, Outcome, Rejected, Retryable, Unavailable, Withdrawn
 from tests.conformance.conftest import Staged
 from tests.conformance.deliveries import assigned, deliveries, delivery
 from tests.conformance.harness import Reaction, Received
+from tests.conformance.stage import Stage
 
 
 async def test_a_delivery_arrives_as_it_was_given(staged: Staged) -> None:
@@ -108,14 +110,20 @@ async def test_never_more_in_flight_than_allowed(staged: Staged) -> None:
         assert len(stage.application.received) == 400
 
 
+async def three_each_in_flight(stage: Stage, *assignments: Assignment) -> list[list[Delivery]]:
+    """The application answers none of them until it is released."""
+    stage.application.reaction = Reaction.HANG
+    found = [deliveries(3, assignment) for assignment in assignments]
+    for each in found:
+        stage.deliver(*each)
+    await stage.application.watch.until(lambda: stage.application.in_flight == 3 * len(found))
+    return found
+
+
 async def test_revoke_waits_for_what_is_in_flight(staged: Staged) -> None:
     async with staged() as stage:
-        leaving, staying = assigned(1), assigned(2)
-        stage.application.reaction = Reaction.HANG
-        mine, others = deliveries(3, leaving), deliveries(3, staying)
-        stage.deliver(*mine)
-        stage.deliver(*others)
-        await stage.application.watch.until(lambda: stage.application.in_flight == 6)
+        leaving = assigned(1)
+        mine, _ = await three_each_in_flight(stage, leaving, assigned(2))
         revoking = asyncio.ensure_future(stage.adapter.revoke(leaving, 30.0))
         await asyncio.sleep(0)
         assert not revoking.done()
@@ -126,12 +134,8 @@ async def test_revoke_waits_for_what_is_in_flight(staged: Staged) -> None:
 
 async def test_revoke_aborts_at_its_deadline_and_leaves_others_alone(staged: Staged) -> None:
     async with staged() as stage:
-        leaving, staying = assigned(1), assigned(2)
-        stage.application.reaction = Reaction.HANG
-        mine, others = deliveries(3, leaving), deliveries(3, staying)
-        stage.deliver(*mine)
-        stage.deliver(*others)
-        await stage.application.watch.until(lambda: stage.application.in_flight == 6)
+        leaving = assigned(1)
+        mine, others = await three_each_in_flight(stage, leaving, assigned(2))
         await stage.adapter.revoke(leaving, 0.01)
         assert all(isinstance(stage.settlements.outcomes[each], Withdrawn) for each in mine)
         assert not any(each in stage.settlements.outcomes for each in others)

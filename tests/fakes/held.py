@@ -7,11 +7,12 @@ from typing import Any
 
 from typing_extensions import override
 
-from mpsd.core.control import EntityKey
+from mpsd.core.control import EntityKey, Provenance
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse
 from mpsd.core.delivery import Delivery
 from mpsd.core.held_keys import entity_key
 from mpsd.core.outcome import DELIVERED, Outcome
+from mpsd.core.pauses import Pause, Scope
 from mpsd.core.record import TopicPartition
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTask
 from mpsd.pipeline.controls import Control
@@ -119,6 +120,12 @@ async def fed(at: Piped, *keys: bytes | None, wait_s: float = 5.0) -> None:
     at.source.produce(*keys)
     at.source.assign()
     await asyncio.sleep(wait_s)
+
+
+def pause_of(key: bytes) -> Pause:
+    """Nothing of the key is delivered until it is gone."""
+    nobody = Provenance("", "", 0, "", "")
+    return Pause(scope=Scope("billing", key=key), until_ms=None, revision=1, provenance=nobody)
 
 
 def state(at: Piped, task: str = "r1") -> ReplayState:

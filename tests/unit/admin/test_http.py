@@ -1,13 +1,11 @@
 """Health and metrics, asked of a real server on a free port."""
 
 import asyncio
-import json
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 import trustme
@@ -21,6 +19,7 @@ from mpsd.listeners.address import bind
 from mpsd.listeners.http import serving_http
 from mpsd.listeners.tokens import Tokens, load_tokens
 from mpsd.pipeline.statistics import SubscriptionStatistics
+from tests.conformance.http_client import Answer
 
 
 @dataclass
@@ -42,15 +41,6 @@ class FakeDaemon:
 
     def not_ready(self) -> Sequence[str]:
         return self.waiting
-
-
-class Answer(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 class Client:

@@ -5,16 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from mpsd.core.control import Provenance
 from mpsd.core.dead_letter_record import DeadLetterFilter
-from mpsd.core.pauses import Pause, Scope
 from mpsd.core.replay import ReplayState
 from mpsd.core.retry import Disposition
 from mpsd.errors import ControlUnavailable, KafkaUnavailable
 from mpsd.pipeline import held_replay
 from mpsd.pipeline.held_keys import UNWRITABLE
 from mpsd.pipeline.inspection import LaneState, Wanted, lanes_of
-from tests.fakes.held import ONE_KEY, OTHERS, Fleet, fed, state
+from tests.fakes.held import ONE_KEY, OTHERS, Fleet, fed, pause_of, state
 from tests.virtual_time import in_virtual_time
 
 
@@ -329,10 +327,7 @@ async def test_a_paused_held_key_waits_and_is_let_go_once_it_is_resumed() -> Non
     async with fleet.daemon() as at:
         await fed(at, *ONE_KEY)
         fleet.poison = ()
-        nobody = Provenance("", "", 0, "", "")
-        at.pipeline.controls.set_pauses(
-            [Pause(scope=Scope("billing", key=b"k"), until_ms=None, revision=1, provenance=nobody)]
-        )
+        at.pipeline.controls.set_pauses([pause_of(b"k")])
         at.source.produce(b"k")
         await fleet.replay()
         await asyncio.sleep(30.0)
@@ -591,9 +586,7 @@ async def test_a_key_that_is_paused_under_its_replay_keeps_no_other_held() -> No
         at.pipeline.writer.concurrency_max = 0  # both are sent, and neither is out
         await fleet.replay()
         await asyncio.sleep(1.0)
-        nobody = Provenance("", "", 0, "", "")
-        pause = Pause(scope=Scope("billing", key=b"a"), until_ms=None, revision=1, provenance=nobody)
-        at.pipeline.controls.set_pauses([pause])
+        at.pipeline.controls.set_pauses([pause_of(b"a")])
         at.pipeline.writer.concurrency_max = 10
         at.pipeline.writer.wake()
         await asyncio.sleep(60.0)

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from mpsd.core.control import Provenance
 from mpsd.core.outcome import DELIVERED
-from mpsd.core.pauses import Pause, Scope
+from mpsd.core.pauses import Scope
 from mpsd.errors import KafkaUnavailable, RecordNotHere
 from mpsd.ports import Landed
+from tests.fakes.held import pause_of
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, LOST, POISON
 from tests.fakes.replays import letter
@@ -17,9 +17,7 @@ from tests.fakes.stage import policy_rules
 from tests.unit.pipeline.test_replays import Fleet
 from tests.virtual_time import in_virtual_time
 
-PAUSED_KEY = Pause(
-    scope=Scope("billing", key=b"a"), until_ms=None, revision=1, provenance=Provenance("", "", 0, "", "")
-)
+PAUSED_KEY = pause_of(b"a")
 
 
 async def skipped(at: Piped, offset: int) -> Landed:
