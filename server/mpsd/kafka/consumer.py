@@ -135,15 +135,6 @@ async def stop(consumer: Any, timeout_s: float = STOP_TIMEOUT_S) -> None:
     """Leave the group and disconnect; a broker that does not answer is not waited for."""
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
-            if consumer._fetcher is not None:
-                await _end_fetches(consumer._fetcher)
-            await asyncio.gather(consumer.stop(), return_exceptions=True)
-
-
-async def _end_fetches(fetcher: Any) -> None:
-    """As the library does, but that it lets out the cancellation of one that rests after an error, and ends no other."""
-    tasks = {fetcher._fetch_task, *fetcher._pending_tasks}
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
-    fetcher._pending_tasks.clear()
+            (error,) = await asyncio.gather(consumer.stop(), return_exceptions=True)
+            if isinstance(error, asyncio.CancelledError):
+                await consumer._client.close()  # a fetch rested after an error: the library has closed nothing then
