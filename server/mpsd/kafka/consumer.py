@@ -135,6 +135,6 @@ async def stop(consumer: Any, timeout_s: float = STOP_TIMEOUT_S) -> None:
     """Leave the group and disconnect; a broker that does not answer is not waited for."""
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
-            (error,) = await asyncio.gather(consumer.stop(), return_exceptions=True)
-            if isinstance(error, asyncio.CancelledError):
+            ended = await asyncio.gather(consumer.stop(), return_exceptions=True)
+            if isinstance(ended[0], asyncio.CancelledError):
                 await consumer._client.close()  # a fetch rested after an error: the library has closed nothing then
