@@ -1,6 +1,7 @@
 """A dead letter that holds its key is given up: it is not delivered, and what was held behind it can be replayed."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -26,6 +27,18 @@ def replays_of(at: Piped) -> Replays:
 
 async def skipped(at: Piped, offset: int) -> DeadHead:
     return await skip_dead(at.queues[0], replays_of(at), offset, NOT_QUEUED)
+
+
+def first_after(fleet: Fleet, event: Callable[[], Awaitable[None]]) -> None:
+    """The next fetch from the dead-letter topic is answered after the event, and those that come meanwhile at once."""
+    fetch = fleet.log.fetch
+
+    async def slowly(partition: int, offset: int, records_max: int) -> LogPart:
+        fleet.log.fetch = fetch  # type: ignore[method-assign]
+        await event()
+        return await fetch(partition, offset, records_max)
+
+    fleet.log.fetch = slowly  # type: ignore[method-assign]
 
 
 async def held_behind_its_second(fleet: Fleet, at: Piped) -> None:
@@ -85,15 +98,7 @@ async def test_of_a_key_that_is_let_go_during_the_look_nothing_is_found() -> Non
         at.adapter.takes_s = 1.0
         await fleet.replay(filter=OF_THE_KEY)
         await asyncio.sleep(2.0)
-        fetch, looked = fleet.log.fetch, list[int]()
-
-        async def slowly(partition: int, offset: int, records_max: int) -> LogPart:
-            if not looked:
-                looked.append(offset)
-                await asyncio.sleep(30.0)
-            return await fetch(partition, offset, records_max)
-
-        fleet.log.fetch = slowly  # type: ignore[method-assign]
+        first_after(fleet, lambda: asyncio.sleep(30.0))
         with pytest.raises(RecordNotHere, match="in no queue"):
             await skipped(at, 2)
         assert not fleet.held()
@@ -273,16 +278,12 @@ async def test_a_replay_that_begins_during_the_look_is_named_too() -> None:
         await held_behind_its_second(fleet, at)
         fleet.poison = ()
         at.adapter.takes_s = 5.0
-        fetch, begun = fleet.log.fetch, list[str]()
 
-        async def slowly(partition: int, offset: int, records_max: int) -> LogPart:
-            if not begun:
-                begun.append("r1")
-                await fleet.replay("r1", filter=OF_THE_KEY)
-                await asyncio.sleep(2.0)
-            return await fetch(partition, offset, records_max)
+        async def begin() -> None:
+            await fleet.replay("r1", filter=OF_THE_KEY)
+            await asyncio.sleep(2.0)
 
-        fleet.log.fetch = slowly  # type: ignore[method-assign]
+        first_after(fleet, begin)
         with pytest.raises(ReplayRefused, match="replay r1 is at work"):
             await skipped(at, 2)
         await asyncio.sleep(60.0)
