@@ -164,7 +164,7 @@ async def test_a_replay_is_confirmed_by_all_in_all_it_is_told() -> None:
 @pytest.mark.parametrize("silent", [0, 1])
 async def test_a_replay_that_not_all_know_of_is_started_and_not_confirmed(silent: int) -> None:
     async with served(
-        2, topic=FakeControlTopic(), letters=letters(), silent=silent, confirm_timeout_s=0.4, peer_timeout_s=0.2
+        2, topic=FakeControlTopic(), letters=letters(), silent=silent, confirm_timeout_s=1.0, peer_timeout_s=0.5
     ) as (one, other):
         control_of(other).follows = bool(silent)
         answer = await started(one)
