@@ -214,7 +214,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         keys = [self._owned[assignment.tp].key for assignment in wanted if self._is_ours(assignment)]
         if wanted and not keys:
             await asyncio.sleep(wait_s)
-        for task in filter(None, (self._watching, self._renewing)):
+        for task in filter(None, (self._watching, self._renewing, self._loading.failed)):
             if task.done():  # with a bug: it must not stay unseen
                 task.result()
         if self._renewing is not None:

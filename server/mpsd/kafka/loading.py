@@ -58,6 +58,12 @@ class Loading:
         if self._task is not None:
             self._task.cancel()
 
+    @property
+    def failed(self) -> asyncio.Task[None] | None:
+        """The look-up, if a bug has ended it: what was gained would wait for ever."""
+        task = self._task
+        return task if task is not None and task.done() and not task.cancelled() and task.exception() else None
+
     async def _run(self) -> None:
         while gained := [owned for owned in self._owned() if owned.position is None and not owned.stopped]:
             try:

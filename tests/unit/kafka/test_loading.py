@@ -47,3 +47,30 @@ async def test_what_was_lost_during_the_look_up_does_not_begin() -> None:
     del owned[0]
     await asyncio.sleep(1.0)
     assert begun == [kept]
+
+
+class BrokenPositions(Positions):
+    """Has a bug."""
+
+    @override
+    async def look_up(self, consumer: Any, tps: Collection[TopicPartition]) -> dict[TopicPartition, Position | None]:
+        raise KeyError(*tps)
+
+
+@in_virtual_time
+async def test_a_look_up_that_ends_by_a_bug_is_found_out() -> None:
+    """By the next fetch: else the partition would be assigned, and nothing of it ever read."""
+    owned = [Owned(assigned(0))]
+    loading = Loading(
+        "billing", BrokenPositions("billing", "earliest", "earliest"), NoNode, lambda: owned, NotImplemented
+    )
+    assert loading.failed is None
+    loading.begin()
+    assert loading.failed is None
+    await asyncio.sleep(0.5)
+    assert loading.failed is not None
+    assert isinstance(loading.failed.exception(), KeyError)
+    loading.begin()
+    loading.cancel()
+    await asyncio.sleep(0.5)
+    assert loading.failed is None
