@@ -29,6 +29,7 @@ class Worker:
         self._held: set[int] = set()
         self._news = asyncio.Event()
         self._stopping = False
+        self._closed = False
 
     async def run(self, address: str) -> None:
         async with aio.insecure_channel(address) as channel:
@@ -52,7 +53,7 @@ class Worker:
         settling.cancel()
 
     async def _settle(self, call: aio.StreamStreamCall[v1.SubscribeRequest, v1.SubscribeResponse]) -> None:
-        while not (self._stopping and not self._held):
+        while not self._stopping or self._held or self._settled:  # the last ones may have ended during a write
             await self._news.wait()
             self._news.clear()
             ids, self._settled = self._settled, []
@@ -60,6 +61,7 @@ class Worker:
                 await call.write(v1.SubscribeRequest(settle=v1.Settle(acks=ids)))
                 if not self._stopping:
                     await call.write(v1.SubscribeRequest(credit=v1.Credit(records=len(ids))))
+        self._closed = True
         await call.done_writing()
 
     def stop(self) -> None:
@@ -67,6 +69,8 @@ class Worker:
         self._news.set()
 
     def _begin(self, record: v1.Record) -> None:
+        if self._closed:  # it could not be settled any more, and comes again to others
+            return
         self._held.add(record.delivery_id)
         self._write("delivery_started", record, attempt=record.attempt)
         asyncio.get_running_loop().call_later(self._work_s, self._end, record)
