@@ -18,6 +18,7 @@ class FakeSource:
         commit_error: raised by the next commits until it is None.
         fetch_error: raised by the next fetch.
         lease_s: what is left of the lease.
+        is_silent: fetches bring nothing.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,7 @@ class FakeSource:
         self.fetch_error: Exception | None = None
         self.fetches: list[set[int]] = []
         self.lease_s = 10.0
+        self.is_silent = False
         self.released: list[Assignment] = []
         self.is_closed = False
         self.waiting = ""
@@ -92,7 +94,7 @@ class FakeSource:
 
     def _take(self, wanted: Collection[Assignment], records_max: int) -> dict[Assignment, Fetched]:
         got = {}
-        for assignment in wanted:
+        for assignment in () if self.is_silent else wanted:
             position = self._positions.get(assignment)
             end = self.ends.get(assignment.tp, 0)
             if position is None or position >= end or records_max <= 0:

@@ -1,5 +1,10 @@
-"""The dead letters of a held key, found in the order of the dead-letter topic and wanted in that of their own partition."""
+"""The dead letters of a held key, found in the order of the dead-letter topic and wanted in that of their own partition.
 
+One that could not be written at once stands behind those of later records, and one that its owner could not write before it
+was killed is not there at all until the next has read the record again. So what is behind either waits (`Reach`).
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,6 +16,33 @@ class Place(NamedTuple):
     letter: int
 
 
+class Reach(NamedTuple):
+    """How far a partition was read and settled, before it was asked where the dead-letter topic ends.
+
+    Attributes:
+        unfinished: by key the first record that was read and is neither accepted nor dead; of a log that is gone it means
+            nothing.
+        position: the next record that is read.
+        log_end: of the source partition.
+        letters_end: letters from here on are of records that were read by this owner.
+    """
+
+    unfinished: Mapping[bytes, int]
+    position: int
+    log_end: int
+    letters_end: int
+
+    def is_unread(self, place: Place) -> bool:
+        """Whether its record is still to be read, so that others before it may be, too."""
+        is_new = place.letter >= self.letters_end
+        return place.source_offset >= self.position and (is_new or place.source_offset < self.log_end)
+
+    def is_behind(self, key: bytes, place: Place) -> bool:
+        """Whether it comes behind one of its key that may still die."""
+        first = self.unfinished.get(key)
+        return first is not None and place.source_offset >= first
+
+
 @dataclass(slots=True)
 class HeldLetters:
     """What a round has found of a key.
@@ -20,18 +52,27 @@ class HeldLetters:
         is_meant: the task means one of its letters, settled or not.
         trouble: why it cannot be replayed; empty if it can.
         is_cut: there were too many: another round brings more.
+        left: the first letter that is left out, as a record before it may have none yet; None: none is.
+        is_unread: as that is still to be read.
     """
 
     places: list[Place] = field(default_factory=list)
     is_meant: bool = False
     trouble: str = ""
     is_cut: bool = False
+    left: int | None = None
+    is_unread: bool = False
 
     def add(self, place: Place, places_max: int) -> None:
         """Keep it if it is among the first."""
         self.places.append(place)
         if len(self.places) >= 2 * places_max:
             self.cut(places_max)
+
+    def leave(self, place: Place, is_unread: bool) -> None:
+        """Another round brings it."""
+        self.left = place.letter if self.left is None else min(self.left, place.letter)
+        self.is_unread |= is_unread
 
     def cut(self, places_max: int) -> None:
         """Bring them into order, and keep so many."""

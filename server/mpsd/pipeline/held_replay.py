@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse
 from mpsd.core.held_keys import HeldKey, first_letter
-from mpsd.core.held_letters import HeldLetters, Place
+from mpsd.core.held_letters import HeldLetters, Place, Reach
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.held_sender import HeldSender
 from mpsd.pipeline.replay_sender import ERROR_REST_S, LOOK_S, ReplaySender
@@ -51,7 +51,7 @@ async def replay_held(sender: ReplaySender, report: Callable[[], Awaitable[bool]
         return True
     bounds = await sender.means.bounds(sender.number)
     begins = {key: first_letter(held, sender.number, bounds) for key, held in keys.items()}
-    return await HeldReplay(sender, begins, report).run()
+    return await HeldReplay(sender, begins, bounds.end, report).run()
 
 
 class HeldReplay:
@@ -63,15 +63,21 @@ class HeldReplay:
     """
 
     def __init__(
-        self, sender: ReplaySender, begins: Mapping[bytes, int], report: Callable[[], Awaitable[bool]]
+        self,
+        sender: ReplaySender,
+        begins: Mapping[bytes, int],
+        letters_end: int,
+        report: Callable[[], Awaitable[bool]],
     ) -> None:
         """Begin.
 
         Args:
             begins: by key, where its dead letters begin.
+            letters_end: where they end, as of now.
             report: writes what is settled; returns whether that is durable.
         """
         self._begins = begins
+        self._letters_end = letters_end
         self._sender = sender
         self._task, self._queue, self._means = sender.task, sender.queue, sender.means
         self._source, self._number = sender.source, sender.number
@@ -102,14 +108,16 @@ class HeldReplay:
                 await self._sender.rest(LOOK_S)
                 continue
             drained = await self._drained(at_hand & self._queue.aside.keys())
+            reach = self._reach(at_hand - drained)
             end = (await self._means.bounds(self._number)).end
-            found = await self._look_up(begin, end, at_hand)
+            found = await self._look_up(begin, end, at_hand, reach)
             if is_first:  # of a key whose letters have all expired nothing is left to be meant
                 keys &= {key for key in keys if key not in found or found[key].is_meant}
                 is_first = False
             keys -= {key for key in keys & found.keys() if self._stays_held(key, found[key].trouble)}
             found = {key: found.get(key, HeldLetters()) for key in keys & at_hand}
-            keys -= await self._send_all({key: each.places for key, each in found.items()}, _whole(found) & drained)
+            last = {key for key in drained & found.keys() if not found[key].is_cut and found[key].left is None}
+            keys -= await self._send_all({key: each.places for key, each in found.items()}, last)
             keys &= self._queue.held.keys()
             for key in (keys & _whole(found)) - drained - self._letters.out.keys():
                 count = len(found[key].places)
@@ -117,7 +125,21 @@ class HeldReplay:
                     self._means.pending.set_aside(self._queue, key)
                 counted[key] = count
             if keys <= found.keys() and not self._letters.out and not any(each.is_cut for each in found.values()):
-                begin = end
+                begin = min((each.left for each in found.values() if each.left is not None), default=end)
+            if any(each.left is not None for each in found.values()):
+                await self._sender.rest(LOOK_S)
+
+    def _reach(self, keys: Collection[bytes]) -> Reach:
+        """Of keys whose lanes have something, or may have."""
+        queue, unfinished = self._queue, dict[bytes, int]()
+        for offset, delivery in queue.tracker.unfinished.items():
+            key = delivery.record.key
+            if key is not None and key in keys:
+                unfinished.setdefault(key, offset)
+        position = queue.tracker.end
+        # one that waits for room may stop the reading, and room is made here
+        log_end = queue.high_watermark if not queue.crowded else position
+        return Reach(unfinished, position, log_end, self._letters_end)
 
     async def _drained(self, keys: Collection[bytes]) -> set[bytes]:
         """Those whose lanes are empty; of the others, such as a paused one, records go their way again."""
@@ -129,7 +151,7 @@ class HeldReplay:
                 self._means.pending.take_in(self._queue, key)
         return {key for key in keys if key not in lanes}
 
-    async def _look_up(self, begin: int, end: int, keys: Collection[bytes]) -> dict[bytes, HeldLetters]:
+    async def _look_up(self, begin: int, end: int, keys: Collection[bytes], reach: Reach) -> dict[bytes, HeldLetters]:
         """What there is of these keys; where it is too much, what comes first in the order of their partition."""
         found: dict[bytes, HeldLetters] = {}
         offset, places_max = begin, max(1, LETTERS_MAX // len(keys))
@@ -144,7 +166,12 @@ class HeldReplay:
                     each.is_meant |= self._is_meant(letter)
                     if letter.offset not in self._settled:
                         each.trouble = each.trouble or self._trouble(letter)
-                        each.add(Place(letter.source_offset, letter.offset), places_max)
+                        place = Place(letter.source_offset, letter.offset)
+                        is_unread = reach.is_unread(place)
+                        if is_unread or reach.is_behind(record.key, place):
+                            each.leave(place, is_unread)
+                        else:
+                            each.add(place, places_max)
             offset = part.next_offset
         for each in found.values():
             each.cut(places_max)
@@ -208,4 +235,4 @@ def _could_be_meant(sender: ReplaySender) -> dict[bytes, HeldKey]:
 
 
 def _whole(found: Mapping[bytes, HeldLetters]) -> set[bytes]:
-    return {key for key, each in found.items() if not each.is_cut}
+    return {key for key, each in found.items() if not each.is_cut and not each.is_unread}

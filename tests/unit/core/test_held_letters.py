@@ -1,9 +1,10 @@
 """Of too many dead letters of a key those that come first, whatever the order in which they stand."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpsd.core.held_letters import HeldLetters, Place
+from mpsd.core.held_letters import HeldLetters, Place, Reach
 
 
 @given(sources=st.lists(st.integers(0, 30), max_size=50), places_max=st.integers(1, 10))
@@ -16,3 +17,32 @@ def test_the_first_are_kept_in_order_and_it_is_said_that_there_are_more(sources:
     found.cut(places_max)
     assert found.places == sorted(places)[:places_max]
     assert found.is_cut == (len(places) > places_max)
+
+
+@pytest.mark.parametrize(
+    ("source", "letter", "unread"),
+    [
+        (9, 3, False),
+        (9, 7, False),
+        (10, 3, True),
+        (19, 3, True),
+        (20, 3, False),  # its log is gone
+        (20, 7, True),  # read since the position was asked for
+    ],
+)
+def test_a_letter_whose_record_is_read_again_is_unread(source: int, letter: int, unread: bool) -> None:
+    assert Reach({}, position=10, log_end=20, letters_end=7).is_unread(Place(source, letter)) is unread
+
+
+def test_a_letter_is_behind_the_first_record_of_its_key_that_is_not_finished() -> None:
+    reach = Reach({b"k": 5}, position=10, log_end=20, letters_end=7)
+    assert [reach.is_behind(b"k", Place(source, 0)) for source in (4, 5, 6)] == [False, True, True]
+    assert not reach.is_behind(b"o", Place(6, 0))
+
+
+def test_the_first_letter_that_is_left_out_is_known_and_why() -> None:
+    found = HeldLetters()
+    found.leave(Place(9, 4), is_unread=False)
+    found.leave(Place(7, 6), is_unread=True)
+    found.leave(Place(8, 5), is_unread=False)
+    assert (found.left, found.is_unread, found.places) == (4, True, [])

@@ -1,0 +1,69 @@
+"""Dead letters of a held key that come into their topic out of order, while the key is replayed."""
+
+import asyncio
+
+from mpsd.errors import KafkaUnavailable
+from mpsd.ports import DeadLetter
+from tests.fakes.held import ONE_KEY, Fleet, fed
+from tests.fakes.pipeline import Piped
+from tests.virtual_time import in_virtual_time
+
+
+def refuse(at: Piped, *offsets: int) -> None:
+    """Of these records the dead letters cannot be written; of all others they can."""
+
+    def why(letter: DeadLetter) -> Exception | None:
+        return KafkaUnavailable("not now") if letter.delivery.record.offset in offsets else None
+
+    at.sink.refuse = why
+
+
+@in_virtual_time
+async def test_a_letter_that_could_not_be_written_in_time_is_waited_for() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as at:
+        refuse(at, 3)
+        await fed(at, *ONE_KEY, wait_s=0.5)
+        assert fleet.letters() == [(2, "rejected", 0), (5, "held", 0)]
+        fleet.poison = ()
+        await fleet.replay()
+        await asyncio.sleep(0.5)
+        refuse(at)
+        await asyncio.sleep(30.0)
+        assert fleet.of(b"k") == [0, 2, 2, 3, 5]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_the_next_owner_reads_what_a_former_one_could_not_write_before_it_sends_what_stands_behind() -> None:
+    fleet = Fleet()
+    async with fleet.daemon() as first:
+        refuse(first, 3)
+        await fed(first, *ONE_KEY)
+    fleet.poison = ()
+    async with fleet.daemon(commit=first) as at:
+        at.source.is_silent = True
+        at.source.assign(epoch=2)
+        await fleet.replay()
+        await asyncio.sleep(10.0)
+        at.source.is_silent = False
+        await asyncio.sleep(30.0)
+        assert fleet.of(b"k") == [0, 2, 2, 3, 5]
+        assert not fleet.held()
+
+
+@in_virtual_time
+async def test_letters_of_a_log_that_is_gone_are_not_waited_for() -> None:
+    """Its topic was made anew, and is far from where the letters were."""
+    fleet = Fleet()
+    async with fleet.daemon() as first:
+        await fed(first, *ONE_KEY)
+    fleet.poison = ()
+    async with fleet.daemon() as at:
+        at.source.produce(b"o", b"k")
+        at.source.assign(epoch=2)
+        await asyncio.sleep(5.0)
+        await fleet.replay()
+        await asyncio.sleep(30.0)
+        assert sorted(fleet.of(b"k")) == [0, 1, 2, 2, 3, 5]
+        assert not fleet.held()
