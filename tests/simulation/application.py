@@ -91,6 +91,9 @@ class Application:
 
     Args:
         on_started, on_ended: told of deliveries that the application received.
+
+    Attributes:
+        stops_at_rejected: of a run of one key it takes nothing behind a record that it rejects, as where keys are held.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class Application:
         self._on_started = on_started
         self._on_ended = on_ended
         self.health = Health.WELL
+        self.stops_at_rejected = False
         self.outages = 0
         self.on_refused_again: Callable[[Delivery], None] = lambda _delivery: None
         self._refused: dict[Place, int] = {}

@@ -102,7 +102,7 @@ class BatchingAdapter(SimulatedAdapter):
             outcome = application.outcome(temper)
             if outcome is None:
                 return
-            if outcome is not DELIVERED and not isinstance(outcome, Rejected):
+            if outcome is not DELIVERED and (application.stops_at_rejected or not isinstance(outcome, Rejected)):
                 stopped.add(_lane(exchange))
             outcomes.append(outcome)
         failed: list[Outcome] = [

@@ -18,6 +18,7 @@ TIMEOUT_S = 1.0
 READ_MIN_S, READ_MAX_S = 0.005, 0.4
 """How late a record is read that nobody waits for."""
 REST_S = 0.2
+LATE_MAX_S = 0.9
 NOBODYS = ControlRecord(b'["","begin"]', b'{"version":1}')
 
 
@@ -32,17 +33,23 @@ class ControlTopic:
     """What all daemons share.
 
     Args:
-        on_decided: told of each record, before anybody can read it.
+        on_decided: told of each record and who wrote it, before anybody can read it.
+
+    Attributes:
+        on_acknowledged: told of the offsets of records, when their writer knows that they are written.
+        writes: what becomes of them: `prompt`; `late`; `lost`; `unheard`, written without an answer.
     """
 
-    def __init__(self, wall_s: Callable[[], float], on_decided: Callable[[int, ControlRecord], None]) -> None:
+    def __init__(self, wall_s: Callable[[], float], on_decided: Callable[[int, ControlRecord, str], None]) -> None:
         self._wall_s = wall_s
         self._on_decided = on_decided
+        self.on_acknowledged: Callable[[range], None] = lambda _offsets: None
+        self.writes = "prompt"
         self.records = [Kept(NOBODYS, 0)]
 
-    def append(self, items: Sequence[ControlRecord]) -> int:
+    def append(self, items: Sequence[ControlRecord], by: str) -> int:
         for item in items:
-            self._on_decided(len(self.records), item)
+            self._on_decided(len(self.records), item, by)
             self.records.append(Kept(item, int(self._wall_s() * 1000)))
         return len(self.records) - 1
 
@@ -63,6 +70,7 @@ class SimulatedControlLog:
         self._wanted = asyncio.Event()
         self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._last_arrives_s = 0.0
         self.position = -1
 
     async def start(self, listener: ControlListener) -> None:
@@ -112,19 +120,29 @@ class SimulatedControlLog:
 
     async def write(self, items: Sequence[ControlRecord]) -> int:
         answer: asyncio.Future[int] = self._loop.create_future()
-        outside(self._loop, self._broker.latency_s(), self._arrive, tuple(items), answer)
+        outside(self._loop, self._latency_s(), self._arrive, tuple(items), answer)
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                return await answer
+                last = await answer
         except TimeoutError:
             raise ControlUnavailable("it may be written or not") from None
+        self._topic.on_acknowledged(range(last + 1 - len(items), last + 1))
+        return last
+
+    def _latency_s(self) -> float:
+        """What one connection brings stays in order."""
+        arrives_s = self._loop.time() + self._broker.latency_s()
+        if self._topic.writes == "late":
+            arrives_s += self._dice.random() * LATE_MAX_S
+        self._last_arrives_s = max(self._last_arrives_s, arrives_s)
+        return self._last_arrives_s - self._loop.time()
 
     def _arrive(self, items: Sequence[ControlRecord], answer: "asyncio.Future[int]") -> None:
         """What was sent before its sender was killed arrives all the same."""
-        if not self._broker.is_up or self._connection.cut.requests:
+        if not self._broker.is_up or self._connection.cut.requests or self._topic.writes == "lost":
             return
-        offset = self._topic.append(items)
-        if not self._connection.cut.answers:
+        offset = self._topic.append(items, self._connection.name)
+        if not self._connection.cut.answers and self._topic.writes != "unheard":
             self._connection.process.later(self._broker.latency_s(), partial(_resolve, answer, offset))
 
     def waiting_for(self) -> str:

@@ -221,6 +221,11 @@ class Daemon:
                 self._application.end(exchange, ABORTED)
 
     @property
+    def assignments(self) -> Sequence[Assignment]:
+        """What it owns, as far as it knows; nothing if it is gone."""
+        return list(self.pipeline.pending.queues) if self.pipeline is not None and not self.is_gone else []
+
+    @property
     def partitions(self) -> set[TopicPartition]:
         return {assignment.tp for assignment in self.pipeline.pending.queues} if self.pipeline is not None else set()
 

@@ -47,7 +47,9 @@ class Faults:
         return self._dice.randint(FAULTS_MIN, FAULTS_MAX)
 
     def _kinds(self) -> list[tuple[Callable[[], Awaitable[None]], int]]:
+        held = [(self.trouble_control, 4)] if self._story.plan.holds else []
         return [
+            *held,
             (self.kill, 4),
             (self.restart, 4),
             (self.join, 3),
@@ -188,6 +190,16 @@ class Faults:
         self._story.trouble.refuses = self._dice.choice((0.5, 1.0))
         await self._pause(1.0, 4.0)
         self._story.trouble.refuses = 0.0
+
+    async def trouble_control(self) -> None:
+        how = self._dice.choice(("late", "lost", "unheard"))
+        self._happens(f"control writes {how}")
+        unrest = self._story.unrest.begins(hinders=True)  # as to what replays say of themselves
+        self._story.control.writes = how
+        await self._pause(0.5, 2.0, 4.0)
+        self._story.control.writes = "prompt"
+        await asyncio.sleep(1.0)
+        self._story.unrest.ends(unrest)
 
     async def expire(self) -> None:
         tp = self._dice.choice(list(self._story.broker.logs))

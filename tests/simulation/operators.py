@@ -16,7 +16,7 @@ from mpsd.admin.confirm import confirm
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import Answers, Fleet
 from mpsd.admin.status import instance_of
-from mpsd.core import limits, pauses, resets
+from mpsd.core import held_keys, limits, pauses, resets
 from mpsd.core.control import EntityKey
 from mpsd.core.dead_letter_record import EVERY_DEAD_LETTER, DeadLetterFilter
 from mpsd.core.pauses import Scope
@@ -81,7 +81,7 @@ class Operators:
 
     async def run(self) -> None:
         kinds: list[tuple[Callable[[], Awaitable[None]], int]] = [
-            (self.pause, 5), (self.limit, 1), (self.reset, 2), (self.replay, 4),
+            (self.pause, 5), (self.limit, 1), (self.reset, 2), (self.replay, 10 if self._story.plan.holds else 4),
         ]  # fmt: skip
         chosen = self._dice.choices(
             [kind for kind, _ in kinds], [weight for _, weight in kinds], k=self._dice.randint(ACTS_MIN, ACTS_MAX)
@@ -154,14 +154,35 @@ class Operators:
             )
         )
         target = ReplayTarget.APPLICATION if dice.random() < 0.8 else ReplayTarget.TOPIC
+        rate_max_per_s, again = dice.choice((0.0, 0.0, 30.0)), dice.random() < 0.3
+        if story.plan.holds:  # the admin service refuses the topic then
+            target = ReplayTarget.APPLICATION
+            wanted = dice.choice((wanted, DeadLetterFilter(key=dice.choice(story.plan.keys))))
+        task = await self._begin(ReplayPlan(filter=wanted, target=target, rate_max_per_s=rate_max_per_s, again=again))
+        if (drawn := dice.random()) < 0.3:
+            await asyncio.sleep(dice.choice((0.05, 0.5)))
+            await self._turn(task.id, ReplayState.PAUSED)
+            await asyncio.sleep(dice.choice((0.3, 2.0)))
+            await self._turn(task.id, ReplayState.CANCELLED if drawn < 0.1 else ReplayState.RUNNING)
+
+    async def let_go(self) -> None:
+        """Replay what is held as long as something is."""
+        while True:
+            if self._are_held and self._are_tasks_over:
+                for _, temper in self._story.troubled():
+                    temper.manner = Manner.ACCEPTS
+                await self._begin(ReplayPlan(include_quarantined=True))
+            await asyncio.sleep(0.2)
+
+    async def _begin(self, plan: ReplayPlan) -> ReplayTask:
+        story = self._story
+        topics = sorted({tp.topic for tp in story.plan.logs})
         bounds = story.letters.bounds()
         task = ReplayTask(
             id=f"r{len(self._tasks)}",
             group=GROUP,
             subscription=NAME,
-            plan=ReplayPlan(
-                filter=wanted, target=target, rate_max_per_s=dice.choice((0.0, 0.0, 30.0)), again=dice.random() < 0.3
-            ),
+            plan=plan,
             bounds=[bounds[number] for number in sorted(bounds)],
             sources={topic: sum(tp.topic == topic for tp in story.plan.logs) for topic in topics},
             state=ReplayState.RUNNING,
@@ -171,13 +192,9 @@ class Operators:
         )
         self._tasks.append(task.id)
         story.witness.lives.replay(task.id)
-        self._happens("replay", f"{task.id} to the {target} of {sum(each.end for each in task.bounds)}")
+        self._happens("replay", f"{task.id} to the {plan.target} of {sum(each.end for each in task.bounds)}")
         await self._change(task.key, task.document())
-        if (drawn := dice.random()) < 0.3:
-            await asyncio.sleep(dice.choice((0.05, 0.5)))
-            await self._turn(task.id, ReplayState.PAUSED)
-            await asyncio.sleep(dice.choice((0.3, 2.0)))
-            await self._turn(task.id, ReplayState.CANCELLED if drawn < 0.1 else ReplayState.RUNNING)
+        return task
 
     async def _turn(self, task_id: str, state: ReplayState) -> None:
         task = self._known(task_id)
@@ -245,6 +262,14 @@ class Operators:
 
     @property
     def is_over(self) -> bool:
+        return self._are_tasks_over and not self._are_held
+
+    @property
+    def _are_held(self) -> bool:
+        return bool(self._story.witness.state.of_kind(GROUP, held_keys.KIND))
+
+    @property
+    def _are_tasks_over(self) -> bool:
         tasks = [self._known(task_id) for task_id in self._tasks]
         return all(task is not None and task.state.is_over for task in tasks)
 

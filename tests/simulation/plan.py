@@ -33,6 +33,7 @@ class Plan:
         keys: of records, in the order of how many there are.
         operated: there is a control topic, and somebody who uses it.
         letter_partitions: of the dead-letter topic.
+        holds: keys are held behind dead letters.
     """
 
     config: Config
@@ -44,6 +45,7 @@ class Plan:
     keys: list[bytes]
     operated: bool
     letter_partitions: int
+    holds: bool
 
 
 def draw(seed: int) -> Plan:
@@ -51,16 +53,19 @@ def draw(seed: int) -> Plan:
     logs = {tp: PartitionLog(dice.choice((0, 0, 1_000, 5_000_000_000))) for tp in _partitions(dice)}
     null_keys_free = dice.random() < 0.8
     operating = random.Random(f"{seed}/operating")
+    is_operated, letter_partitions = operating.random() < 0.5, operating.randint(1, 3)
+    holding = _holding(seed) if is_operated else {}
     return Plan(
-        config=_config(dice, sorted({tp.topic for tp in logs}), null_keys_free, _batch(seed)),
+        config=_config(dice, sorted({tp.topic for tp in logs}), null_keys_free, _batch(seed), holding),
         logs=logs,
         arrivals=_arrivals(dice, list(logs)),
         committed=_foreign(dice, logs),
         null_keys_free=null_keys_free,
         daemons=1 if dice.random() < 0.1 else dice.randint(2, 4),
         keys=[b"%d" % number for number in range(12)],
-        operated=operating.random() < 0.5,
-        letter_partitions=operating.randint(1, 3),
+        operated=is_operated,
+        letter_partitions=letter_partitions,
+        holds=bool(holding),
     )
 
 
@@ -128,7 +133,17 @@ def _batch(seed: int) -> dict[str, Any]:
     return {"records_max": dice.choice((3, 8, 20)), "keys": dice.choice(("distinct", "runs"))}
 
 
-def _config(dice: random.Random, topics: list[str], null_keys_free: bool, batch: dict[str, Any]) -> Config:
+def _holding(seed: int) -> dict[str, Any]:
+    """Half of the stories that have an operator hold keys, some of them only very few."""
+    dice = random.Random(f"{seed}/hold")
+    if dice.random() < 0.5:
+        return {}
+    return {"after_dead_letter": "hold", "held_keys_max": dice.choice((3, 8, 10_000, 10_000))}
+
+
+def _config(
+    dice: random.Random, topics: list[str], null_keys_free: bool, batch: dict[str, Any], holding: dict[str, Any]
+) -> Config:
     subscription: dict[str, Any] = {
         "name": "billing",
         "topics": topics,
@@ -140,7 +155,7 @@ def _config(dice: random.Random, topics: list[str], null_keys_free: bool, batch:
             "timeout_s": DELIVERY_TIMEOUT_S,
             "batch": batch,
         },
-        "ordering": {"by": "key", "null_key": "none" if null_keys_free else "partition"},
+        "ordering": {"by": "key", "null_key": "none" if null_keys_free else "partition", **holding},
         "pending": {"records_max": dice.choice((30, 100, 1_000))},
         "retry": {
             "attempts_max": dice.choice((4, 5, 6)),

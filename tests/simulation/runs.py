@@ -3,7 +3,8 @@
 import multiprocessing
 from collections.abc import Iterable, Iterator
 
-from tests.simulation.story import Result, tell
+from tests.simulation.result import Result
+from tests.simulation.story import tell
 
 SEEDS_PER_TASK = 4
 

@@ -5,7 +5,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from mpsd.core.record import TopicPartition
 from mpsd.demo.guarantees import Place
 from mpsd.demo.guarantees.events import SeenRecord
 from mpsd.ports import DeadLetter, Landed
+from mpsd.ports.control import ControlRecord
 from tests.simulation.application import Application, Manner, Temper
 from tests.simulation.broker import Broker, Connection, Stored
 from tests.simulation.client import tell_time
@@ -29,6 +30,7 @@ from tests.simulation.log import SimulatedRecord
 from tests.simulation.machine import SimulationLoop, Stuck
 from tests.simulation.operators import Operators
 from tests.simulation.plan import METADATA_UNITS_MAX, WALL_S, draw, place, produced
+from tests.simulation.result import Result
 from tests.simulation.unrest import Unrest
 from tests.simulation.witness import Witness
 
@@ -41,26 +43,6 @@ EXPIRED_MAX = 40
 """Records that retention takes unsettled, at once: a story is about records that are delivered."""
 GENERATIONS_MAX = 120
 """More is a group that never comes to rest; usual are 10 to 30."""
-
-
-@dataclass(slots=True)
-class Result:
-    """What became of one seed.
-
-    Attributes:
-        broken: what went wrong, by the name of the guarantee; `Stages` where a stage of a daemon ended or raised.
-        trace: the lines, where they were kept.
-    """
-
-    seed: int
-    digest: str = ""
-    broken: dict[str, str] = field(default_factory=dict)
-    faults: Counter[str] = field(default_factory=Counter)
-    acts: Counter[str] = field(default_factory=Counter)
-    settled: int = 0
-    generations: int = 0
-    virtual_s: float = 0.0
-    trace: list[str] = field(default_factory=list)
 
 
 class Story:
@@ -90,10 +72,13 @@ class Story:
             self.witness.delivery_ended,
         )
         self.application.on_refused_again = self.witness.refused_again
+        self.application.stops_at_rejected = self.plan.holds
         self.trouble = Trouble()
         self.letters = DeadLetterTopic(self.plan.letter_partitions)
+        self.control = ControlTopic(self.wall_s, self._decided)
+        self.control.on_acknowledged = self.witness.held.acknowledged
         self._world = World(
-            ControlTopic(self.wall_s, self.witness.decided),
+            self.control,
             self.letters,
             self._republish,
             self._assigned,
@@ -110,9 +95,15 @@ class Story:
 
     # what is seen
     def _dead_lettered(self, daemon: Daemon, letter: DeadLetter) -> Landed:
-        is_ours = letter.delivery.assignment.tp in daemon.partitions  # else handed on, or lost, while it was written
-        self.witness.dead_lettered(letter, is_ours)
-        return self.letters.append(letter, self.wall_s())
+        tp = letter.delivery.assignment.tp  # may be handed on, or lost, while it was written
+        is_ours = tp in daemon.partitions and self._is_member(daemon.name)
+        landed = self.letters.append(letter, self.wall_s())
+        self.witness.dead_lettered(letter, is_ours, landed)
+        return landed
+
+    def _decided(self, offset: int, record: ControlRecord, by: str) -> None:
+        """A control record, before anybody can read it."""
+        self.witness.decided(offset, record, self.daemons[by].assignments)
 
     def _assigned(self, assignment: Assignment) -> None:
         self.witness.assigned(assignment)
@@ -146,8 +137,13 @@ class Story:
         return [
             (each, self.tempers[each])
             for each, key in dead.items()
-            if self.tempers[each].manner in unwell and self.witness.is_settled(SeenRecord(*each, key))
+            if self.tempers[each].manner in unwell
+            and (self.witness.is_settled(SeenRecord(*each, key)) or (self.plan.holds and self._is_passed(each)))
         ]  # of a life that is over it may be dead, and on its way in the next
+
+    def _is_passed(self, seen: Place) -> bool:
+        stored = self.broker.committed.get(TopicPartition(seen.topic, seen.partition))
+        return stored is not None and seen.offset < stored.offset
 
     def _dropped(self, owner: Connection) -> None:
         """A member was dropped for its silence: what it had not committed is done again by the next owner."""
@@ -164,8 +160,11 @@ class Story:
 
     def aborts(self, name: str, assignment: Assignment) -> None:
         """A daemon has noticed that its membership is over: what it finished until then may be done again."""
-        if not any(member.owner.name == name for member in self.broker.group.members.values()):
+        if not self._is_member(name):
             self.witness.forgotten({assignment.tp}, self.unrest.committed_before_s())
+
+    def _is_member(self, name: str) -> bool:
+        return any(member.owner.name == name for member in self.broker.group.members.values())
 
     def forgets_at_stop(self, daemon: Daemon) -> None:
         """A clean stop that could not commit."""
@@ -229,13 +228,17 @@ class Story:
         for temper in self.tempers.values():
             if temper.manner is Manner.BREAKS:
                 temper.manner = Manner.ACCEPTS
+        letting_go = None
         if self.operators is not None and operated is not None:
             await operated
             await self.operators.heal()
+            letting_go = asyncio.create_task(self.operators.let_go())
         self.tell("healed")
         deadline_s = self.loop.time() + HEALING_S
         while not self._is_settled and self.loop.time() < deadline_s and not self._failures():  # noqa: ASYNC110
             await asyncio.sleep(0.1)
+        if letting_go is not None:
+            letting_go.cancel()
         await asyncio.gather(*(daemon.stop() for daemon in self.living))
         for tp, log in self.broker.logs.items():
             self.witness.log_ends(tp, log.end)
@@ -270,6 +273,7 @@ class Story:
         result.generations = self.broker.group.generation
         result.faults = self.faults.happened
         result.acts = self.operators.happened if self.operators is not None else Counter()
+        result.acts |= Counter({"key held": self.witness.held.held, "key let go": self.witness.held.let_go})
         result.virtual_s = self.loop.time()
         return result
 

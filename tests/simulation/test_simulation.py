@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation.result import Result
 from tests.simulation.runs import run_all
-from tests.simulation.story import Result
 
 SEEDS = 350
 SEEDS_PER_TEST = 50

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from mpsd.core import pauses, resets
+from mpsd.core import held_keys, pauses, resets
 from mpsd.core.control import ControlState, EntityKey, parse_key
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
@@ -39,9 +39,11 @@ from mpsd.demo.guarantees.events import (
     Produced,
     Removed,
 )
-from mpsd.ports import DeadLetter
+from mpsd.ports import DeadLetter, Landed
 from mpsd.ports.control import ControlRecord
 from tests.simulation.application import REFUSED, Exchange
+from tests.simulation.held_promises import KeyOf
+from tests.simulation.held_witness import HeldWitness
 from tests.simulation.lives import Lives
 from tests.simulation.log import PartitionLog, SimulatedRecord
 from tests.simulation.plan import Plan
@@ -82,14 +84,19 @@ class Witness:
         lived: list[Guarantee] = [
             each for each in every_guarantee(interval_s) if not isinstance(each, OneInFlightPerKey)
         ]
+        self.held = HeldWitness(plan.config.subscriptions[0].group, plan.config.subscriptions[0].name)
         free: list[Guarantee] = [NullKeysAreFree()] if plan.null_keys_free else []
         self._judge = Judge([*lived, CommitNeverGoesBack(), *free])
         self._present = Judge(
-            [OneInFlightPerKey(), EpochRises(), self.pauses, self.reads, self.resets, self.replays]
+            [
+                *(OneInFlightPerKey(), EpochRises(), self.pauses, self.reads, self.resets, self.replays),
+                *(self.held.guarantees if plan.holds else ()),
+            ]
         )  # whatever life a record is in
         self._replayed = Judge(
             [KeyOrder(), BoundedRepetition(interval_s), OutageSpendsNoAttempts(), AttemptsSurvive(interval_s)]
         )
+        self._released = Judge([BoundedRepetition(interval_s), OutageSpendsNoAttempts()])
 
     @property
     def digest(self) -> str:
@@ -99,7 +106,10 @@ class Witness:
         """What went wrong, by the name of the guarantee."""
         return {
             f"{whose}{type(verdict.guarantee).__name__}": str(verdict.broken)
-            for whose, judge in (("", self._judge), ("", self._present), ("Replayed", self._replayed))
+            for whose, judge in (
+                *(("", self._judge), ("", self._present)),
+                *(("Replayed", self._replayed), ("Released", self._released)),
+            )
             for verdict in judge.verdicts()
             if verdict.broken is not None
         }
@@ -112,10 +122,12 @@ class Witness:
 
     def see(self, event: OutageBegan | OutageEnded, line: str) -> None:
         self.tell(line)
-        self._judge.see(event)
-        self._replayed.see(event)
+        for judge in (self._judge, self._replayed, self._released):
+            judge.see(event)
 
     def _of(self, delivery: Delivery) -> Judge:
+        if delivery.releases:  # in the order of its source, and with attempts of its own for each owner
+            return self._released
         return self._replayed if isinstance(delivery, ReplayedDelivery) else self._judge
 
     # records and deliveries
@@ -124,6 +136,7 @@ class Witness:
 
     def removed(self, made: SimulatedRecord) -> None:
         """By retention."""
+        self.held.removed(made)
         seen = self.lives.now(made)
         if Place.of(seen) not in self.settled:
             self._judge.see(Removed(seen))
@@ -137,6 +150,8 @@ class Witness:
     def assigned(self, assignment: Assignment) -> None:
         self.reads.assigned(assignment, self.state.revision)
         self.lives.assigned(assignment)
+        if (since_s := self.held.assigned(assignment, self.state.revision)) is not None:
+            self.forgotten({assignment.tp}, since_s)
 
     def sent(self, delivery: Delivery, by: str, revision: int) -> None:
         """A daemon hands it to its adapter."""
@@ -145,6 +160,7 @@ class Witness:
         self.resets.time_is(now_ms)
         self.pauses.on_sent(delivery.record, by, self._now_s())
         self.reads.on_sent(delivery.record, delivery.assignment, by, revision)
+        self.held.sent(delivery, by, self._now_s())
 
     def delivery_started(self, exchange: Exchange) -> None:
         delivery, at_s, name = exchange.delivery, self._now_s(), exchange.adapter.process.name
@@ -160,6 +176,7 @@ class Witness:
         delivery, code, at_s = exchange.delivery, code_of(outcome), self._now_s()
         seen = self.lives.of(delivery)
         if code == "delivered":
+            self.held.accepted(delivery)
             self._is_over(delivery, seen)
         self.tell(f"{exchange.adapter.process.name} ends {_place(seen)} {code}")
         self._present.see(DeliveryEnded(delivery.record, at_s, outcome))
@@ -182,7 +199,7 @@ class Witness:
         )
         self._of(delivery).see_all(events)
 
-    def dead_lettered(self, letter: DeadLetter, is_ours: bool) -> None:
+    def dead_lettered(self, letter: DeadLetter, is_ours: bool, landed: Landed) -> None:
         """Args:
         is_ours: the partition was neither handed on nor lost while the write was under way.
         """
@@ -192,6 +209,8 @@ class Witness:
             self.forgotten({delivery.assignment.tp}, at_s)
             if not isinstance(delivery, ReplayedDelivery) and Place.of(seen) in self.settled:
                 return
+        else:
+            self.held.died(letter, landed.offset, at_s)
         self._is_over(delivery, seen)
         self.tell(f"dead letter {_place(seen)} {letter.disposition}")
         self._of(delivery).see(DeadLettered(seen, at_s, letter.disposition, letter.reason))
@@ -209,7 +228,9 @@ class Witness:
 
     def reports_forgotten(self, tps: Collection[TopicPartition] | None, since_s: float) -> None:
         """The same, of what replays have settled."""
-        self._replayed.see(DaemonKilled(self._now_s(), self.lives.replayed(tps), since_s))
+        killed = DaemonKilled(self._now_s(), self.lives.replayed(tps), since_s)
+        self._replayed.see(killed)
+        self._released.see(killed)
 
     # commits, and the lives that begin with them
     def committed(self, tp: TopicPartition, next_offset: int, metadata: str, generation: int) -> None:
@@ -217,6 +238,7 @@ class Witness:
         if reset_id != self.lives.reset_id(tp):
             self._begin_life(tp, reset_id, generation, next_offset)
         self.tell(f"committed {tp} {next_offset} {reset_id}".rstrip())
+        self.held.committed(tp, next_offset)
         self._judge.see(Committed(self.lives.partition_now(tp), next_offset, self._now_s()))
 
     def _begin_life(self, tp: TopicPartition, reset_id: str, generation: int, offset: int) -> None:
@@ -226,6 +248,7 @@ class Witness:
                 self._judge.see(Removed(self.lives.now(made)))
                 if made.offset < offset:
                     self.skipped.add(Place.of(made))
+        self.held.begun_anew(tp)
         self.resets.applied(tp, reset_id, offset)
         self.lives.begin(tp, reset_id, offset, generation)
         for made in records:
@@ -233,8 +256,12 @@ class Witness:
                 self._judge.see(Produced(self.lives.now(made)))
 
     # what is decided
-    def decided(self, offset: int, record: ControlRecord) -> None:
-        """A control record, before anybody can read it."""
+    def decided(self, offset: int, record: ControlRecord, owned: Collection[Assignment]) -> None:
+        """A control record, before anybody can read it.
+
+        Args:
+            owned: by whoever wrote it.
+        """
         changed = self.state.apply(offset, record.key, record.value, record.headers, 0)
         key = parse_key(record.key)
         if key is None or changed is None:
@@ -243,6 +270,8 @@ class Witness:
         entity = self.state.get(key)
         if key[1] == pauses.KIND:
             self.pauses.decided(key)
+        elif key[1] == held_keys.KIND:
+            self.tell(f"control {offset} {self.held.decided(key, entity, owned)}")
         elif key[1] == resets.KIND and entity is not None and (reset := resets.parse(entity)) is not None:
             self.resets.written(reset.id, offset, reset.targets, reset.provenance.at_ms)
 
@@ -260,6 +289,8 @@ class Witness:
             for record in kept[bounds.start : bounds.end]:
                 letter = parse(record)
                 assert isinstance(letter, DeadLetterRecord)
+                if letter.key is not None and KeyOf(letter.source, letter.key) in self.held.ever:
+                    continue  # with it comes all of its key, or nothing
                 if task.plan.wants(letter) and not task.plan.quarantines(letter, replays_max):
                     matched.append(Letter(letter.source, letter.offset))
         self.replays.done(task.id, matched)

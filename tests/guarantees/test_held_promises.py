@@ -1,0 +1,145 @@
+"""The guarantees of held keys hold where they should, and break where they should."""
+
+import pytest
+
+from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
+from mpsd.core.held_keys import HeldKey
+from mpsd.core.record import TopicPartition
+from tests.fakes.records import Row
+from tests.simulation.held_promises import (
+    Entry,
+    HeldBeforeCommitted,
+    HeldKeysLetGoWhole,
+    Holds,
+    KeyOf,
+    NothingPastAHeldKey,
+    OrderOverHolds,
+)
+
+ORDERS = TopicPartition("orders", 0)
+KEY = KeyOf(ORDERS, b"k")
+OWNER, FORMER = Assignment(ORDERS, 4), Assignment(ORDERS, 3)
+
+
+def holds(revision: int = 7, epoch: int = 4, *, acknowledged: bool = True, letter: int = 10) -> Holds:
+    """An entry; the owner was assigned when revision 5 was the last."""
+    made = Holds()
+    made.assigned(OWNER, 5)
+    made.entries[KEY] = Entry(revision, epoch, HeldKey(1, 0, letter))
+    if acknowledged:
+        made.acknowledged.add(revision)
+    return made
+
+
+def live(key: bytes | None = b"k") -> Delivery:
+    return Delivery(Row(offset=2, key=key), OWNER, key, 100, 0.0)
+
+
+def replayed(*, releases: bool) -> Delivery:
+    record = Row(offset=2, key=b"k")
+    return ReplayedDelivery(
+        record, OWNER, b"k", 100, 0.0, replay="r1", replays=0, letter_offset=9,
+        on_finished=lambda _: None, releases=releases,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("holding", "delivery", "breaks"),
+    [
+        (holds(), live(), True),
+        (holds(), live(b"o"), False),
+        (holds(), live(None), False),
+        (holds(), replayed(releases=True), False),
+        (holds(), replayed(releases=False), True),
+        (holds(acknowledged=False), live(), False),  # it may not be written, and its record is not finished
+        (holds(revision=5, epoch=3), live(), True),  # of a former owner
+        (holds(revision=6, epoch=3), live(), False),  # written late
+        (Holds(), live(), False),
+    ],
+)
+def test_nothing_passes_a_held_key_but_its_replay(holding: Holds, delivery: Delivery, breaks: bool) -> None:
+    guarantee = NothingPastAHeldKey(holding)
+    guarantee.on_sent(delivery, "d0", 1.0)
+    assert bool(guarantee.faults()) is breaks
+
+
+def test_no_commit_passes_a_dead_record_whose_key_is_not_held() -> None:
+    guarantee = HeldBeforeCommitted()
+    guarantee.died(KEY, 2, 1.0)
+    assert guarantee.waits_since_s(ORDERS) == 1.0
+    guarantee.committed(ORDERS, 2)
+    assert not guarantee.faults()
+    guarantee.committed(ORDERS, 3)
+    assert guarantee.faults()
+
+
+def test_a_commit_may_pass_what_is_held_or_accepted_or_of_a_life_that_is_over() -> None:
+    guarantee = HeldBeforeCommitted()
+    guarantee.died(KEY, 2, 1.0)
+    guarantee.died(KeyOf(ORDERS, b"o"), 3, 2.0)
+    guarantee.held(KEY)
+    guarantee.over(ORDERS, 3)
+    guarantee.committed(ORDERS, 4)
+    guarantee.died(KEY, 5, 3.0)
+    guarantee.begun_anew(ORDERS)
+    guarantee.committed(ORDERS, 6)
+    assert guarantee.waits_since_s(ORDERS) is None
+    assert not guarantee.faults()
+
+
+def let_go(holding: Holds, *accepted: int, letter: int = 12) -> HeldKeysLetGoWhole:
+    """Records 2 and 3 are dead; these are accepted, and the owner removes the entry."""
+    guarantee = HeldKeysLetGoWhole(holding)
+    guarantee.died(KEY, 2, letter, OWNER)
+    guarantee.died(KEY, 3, letter + 1, OWNER)
+    for offset in accepted:
+        guarantee.accepted(KEY, offset, OWNER)
+    guarantee.removed(KEY, [OWNER, Assignment(TopicPartition("orders", 1), 4)])
+    holding.entries.pop(KEY)
+    return guarantee
+
+
+def test_a_key_is_let_go_whole() -> None:
+    guarantee = let_go(holds(), 2, 3)
+    assert not guarantee.faults()
+    assert guarantee.let_go == 1
+    assert let_go(holds(), 2).faults()
+    assert not let_go(holds(), 2, letter=5).faults()  # before the entry: no letters of this hold
+    assert not let_go(holds(revision=6, epoch=3)).faults()  # a former owner's, removed because it is none
+
+
+def test_what_its_replay_brought_and_the_same_owner_reads_again_is_brought() -> None:
+    holding = holds()
+    guarantee = HeldKeysLetGoWhole(holding)
+    guarantee.accepted(KEY, 2, OWNER)
+    guarantee.accepted(KEY, 3, None)
+    guarantee.died(KEY, 2, 12, OWNER)
+    guarantee.removed(KEY, [OWNER])
+    assert guarantee.let_go == 1
+    guarantee.died(KEY, 2, 13, FORMER)
+    guarantee.died(KEY, 3, 14, OWNER)
+    guarantee.removed(KEY, [OWNER])
+    assert "2 dead" in str(guarantee.faults()[0])
+
+
+def test_each_key_is_let_go_in_the_end() -> None:
+    assert HeldKeysLetGoWhole(holds()).faults()
+    assert not HeldKeysLetGoWhole(Holds()).faults()
+
+
+def test_a_key_is_accepted_in_order_over_its_replay() -> None:
+    guarantee = OrderOverHolds()
+    for offset in (1, 3, 4, 3, 5):  # 2 is dead, 3 comes twice
+        guarantee.accepted(KEY, offset)
+    guarantee.accepted(KeyOf(ORDERS, b"o"), 0)
+    assert not guarantee.faults()
+    guarantee.accepted(KEY, 2)
+    assert guarantee.faults()
+
+
+def test_a_reset_begins_the_order_anew() -> None:
+    guarantee = OrderOverHolds()
+    guarantee.accepted(KEY, 5)
+    guarantee.begun_anew(ORDERS)
+    guarantee.accepted(KEY, 2)
+    assert not guarantee.faults()

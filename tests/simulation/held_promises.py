@@ -1,0 +1,219 @@
+"""What is promised of held keys, as guarantees: see `mpsd.demo.guarantees`. Told by the Witness, not by events.
+
+Whether a key is held for an owner is judged by the control topic and the epoch: an entry holds for the owner that wrote it,
+once it knows that it is written, and for every owner that was assigned later. One that a former owner wrote late is none of
+the present owner's.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from typing_extensions import override
+
+from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.held_keys import HeldKey
+from mpsd.core.record import TopicPartition
+from mpsd.demo.guarantees import Fault, Guarantee, Place
+
+
+class KeyOf(NamedTuple):
+    """A key of a partition."""
+
+    tp: TopicPartition
+    key: bytes
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> "KeyOf | None":
+        key = delivery.record.key
+        return None if key is None else cls(delivery.assignment.tp, key)
+
+
+class Entry(NamedTuple):
+    """What the control topic says of a held key: at which revision, and written in which epoch."""
+
+    revision: int
+    epoch: int
+    held: HeldKey
+
+
+class Holds:
+    """The entries of the control topic, and for which owners they hold.
+
+    Attributes:
+        acknowledged: revisions of which their writers know.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[KeyOf, Entry] = {}
+        self.acknowledged: set[int] = set()
+        self._assigned: dict[Assignment, int] = {}
+
+    def assigned(self, assignment: Assignment, revision: int) -> None:
+        """Args:
+        revision: of the last control record now.
+        """
+        self._assigned[assignment] = revision
+
+    def entry(self, at: KeyOf, assignment: Assignment) -> Entry | None:
+        """What holds for this owner."""
+        entry = self.entries.get(at)
+        if entry is None:
+            return None
+        if entry.epoch == assignment.epoch and entry.revision in self.acknowledged:
+            return entry
+        return entry if entry.revision <= self._assigned.get(assignment, -1) else None
+
+
+class NothingPastAHeldKey(Guarantee):
+    """While a key is held, nothing of it is delivered but what its replay brings.
+
+    Holds:   k1: 1 dies, held, replay 1( 1) free 2(      Breaks:  k1: 1 dies, held, 2(
+    """
+
+    promise = "nothing passes a held key"
+
+    def __init__(self, holds: Holds) -> None:
+        self._holds = holds
+        self._faults: list[Fault] = []
+
+    def on_sent(self, delivery: Delivery, by: str, at_s: float) -> None:
+        """A daemon hands it to its adapter."""
+        at = KeyOf.of(delivery)
+        if at is None or delivery.releases:
+            return
+        if (entry := self._holds.entry(at, delivery.assignment)) is not None:
+            said = f"was sent by {by} at {at_s:.3f} s, though its key is held since control revision {entry.revision}"
+            self._faults.append(Fault(Place.of(delivery.record), said))
+
+    @override
+    def faults(self) -> Sequence[Fault]:
+        return self._faults
+
+
+class HeldBeforeCommitted(Guarantee):
+    """No commit passes a record that died before its key is held, so that no owner finds its key free.
+
+    Holds:   1 dies, held, commit 2      Breaks:  1 dies, commit 2, held
+    """
+
+    promise = "a key is held before its record is committed"
+
+    def __init__(self) -> None:
+        self._waiting: defaultdict[TopicPartition, dict[int, tuple[bytes, float]]] = defaultdict(dict)
+        self._faults: dict[Place, Fault] = {}
+
+    def died(self, at: KeyOf, offset: int, at_s: float) -> None:
+        """Its dead letter is acknowledged, and nothing holds its key."""
+        self._waiting[at.tp][offset] = at.key, at_s
+
+    def waits_since_s(self, tp: TopicPartition) -> float | None:
+        """When the first of those died whose keys are not held; None: there are none."""
+        return min((at_s for _, at_s in self._waiting[tp].values()), default=None)
+
+    def held(self, at: KeyOf) -> None:
+        self._waiting[at.tp] = {offset: each for offset, each in self._waiting[at.tp].items() if each[0] != at.key}
+
+    def over(self, tp: TopicPartition, offset: int) -> None:
+        """It was accepted after all, or retention took it."""
+        self._waiting[tp].pop(offset, None)
+
+    def begun_anew(self, tp: TopicPartition) -> None:
+        """Somebody has set the offset."""
+        self._waiting[tp].clear()
+
+    def committed(self, tp: TopicPartition, next_offset: int) -> None:
+        for offset in [each for each in self._waiting[tp] if each < next_offset]:
+            place = Place(tp.topic, tp.partition, offset)
+            said = f"is dead, its key was not held, and {next_offset} was committed"
+            self._faults.setdefault(place, Fault(place, said))
+
+    @override
+    def faults(self) -> Sequence[Fault]:
+        return list(self._faults.values())
+
+
+class HeldKeysLetGoWhole(Guarantee):
+    """A key is let go once all that died of it was accepted; and in the end each is.
+
+    What its replay has brought, and is read after that by the same owner, was brought for that reading, too.
+
+    Holds:   1 2 dead, held, replay 1) 2) free      Breaks:  1 2 dead, held, replay 1) free · never free
+    """
+
+    promise = "a held key is let go when nothing of it is left"
+
+    def __init__(self, holds: Holds) -> None:
+        self._holds = holds
+        self._dead: defaultdict[KeyOf, dict[int, int]] = defaultdict(dict)
+        self._brought: set[tuple[Assignment, int]] = set()
+        self._faults: list[Fault] = []
+        self.let_go = 0
+
+    def died(self, at: KeyOf, offset: int, letter: int, assignment: Assignment) -> None:
+        """Args:
+        letter: offset of its dead letter.
+        """
+        if (assignment, offset) not in self._brought:
+            self._dead[at][offset] = letter
+
+    def accepted(self, at: KeyOf, offset: int, brought: Assignment | None) -> None:
+        """Args:
+        brought: by the replay that is to let the key go.
+        """
+        self._dead[at].pop(offset, None)
+        if brought is not None:
+            self._brought.add((brought, offset))
+
+    def removed(self, at: KeyOf, owned: Collection[Assignment]) -> None:
+        """Before its entry is removed.
+
+        Args:
+            owned: by whoever removes it.
+        """
+        for assignment in owned:
+            if assignment.tp == at.tp and (entry := self._holds.entry(at, assignment)) is not None:
+                left = sorted(offset for offset, letter in self._dead[at].items() if letter >= entry.held.letter)
+                self.let_go += not left
+                if left:
+                    place = Place(at.tp.topic, at.tp.partition, left[0])
+                    self._faults.append(Fault(place, f"is dead, and its key was let go, with {len(left)} dead of it"))
+
+    @override
+    def faults(self) -> Sequence[Fault]:
+        return self._faults + [
+            Fault(None, f"a key of {at.tp} is held since control revision {entry.revision}, and never let go")
+            for at, entry in self._holds.entries.items()
+        ]
+
+
+class OrderOverHolds(Guarantee):
+    """First acceptances of one key are in offset order, live or by the replay that lets it go. A death breaks no order.
+
+    Holds:   k1: 1) 2 dies 3 held, replay 2) 3) free 4)      Breaks:  k1: 1) 2 dies 3 held, replay 3) 2) · 2 dies 3)
+    """
+
+    promise = "a held key is accepted in order, over its replay"
+
+    def __init__(self) -> None:
+        self._accepted: set[Place] = set()
+        self._last: dict[KeyOf, int] = {}
+        self._faults: list[Fault] = []
+
+    def accepted(self, at: KeyOf, offset: int) -> None:
+        place = Place(at.tp.topic, at.tp.partition, offset)
+        if place in self._accepted:
+            return
+        self._accepted.add(place)
+        if offset < (last := self._last.get(at, -1)):
+            self._faults.append(Fault(place, f"was accepted only after {last} of its key"))
+        else:
+            self._last[at] = offset
+
+    def begun_anew(self, tp: TopicPartition) -> None:
+        """Somebody has set the offset: what is delivered now may be behind what was."""
+        self._last = {at: last for at, last in self._last.items() if at.tp != tp}
+
+    @override
+    def faults(self) -> Sequence[Fault]:
+        return self._faults
