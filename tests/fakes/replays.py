@@ -58,6 +58,7 @@ class FakeDeadLetterLog:
         self.starts = dict.fromkeys(self.rows, 0)
         self.error: Exception | None = None
         self.records_max = 1_000
+        self.topic_id = ""
         self.fetches = 0
 
     async def bounds(self) -> dict[int, LogBounds]:

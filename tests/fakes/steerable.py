@@ -49,6 +49,8 @@ class SharedControl:
 class FakeLetters:
     """`DeadLetterReader` of what a test wrote, and of nothing that is still coming."""
 
+    topic_id = ""
+
     def __init__(self, records: Sequence[Record]) -> None:
         self._records = records
 

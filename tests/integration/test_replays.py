@@ -1,6 +1,7 @@
 """Replays of dead letters on a real Kafka: over a rebalance, back into the topic, and when the dead-letter topic goes away."""
 
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -10,7 +11,8 @@ from mps.admin.v1 import admin_pb2 as pb
 from mps.admin.v1.admin_pb2_grpc import AdminStub
 from mpsd.core.record import TopicPartition
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget
-from tests.integration.world import Message, World, until
+from mpsd.errors import KafkaUnavailable
+from tests.integration.world import Answer, Message, World, until
 from tests.integration.world.operator import operator
 from tests.integration.world.replays import POISON, Seen, dead_letters, ended, start, tables, totals
 from tests.integration.world.world import name
@@ -52,6 +54,56 @@ async def test_the_topic_is_deleted_meanwhile(world: World) -> None:
     await until(lambda: seen.all[-1][1].key == b"live", "live records flow on")
     assert daemon.said("replay r1 is failed")
     assert await daemon.stop() == 0
+
+
+async def test_the_topic_is_deleted_meanwhile_and_made_anew_by_what_fails_again(world: World) -> None:
+    """The new one has other letters at the offsets of the old: they are not meant, and not one of them was replayed."""
+    topic, control = await world.create_topic(2), name("control")
+    await dead_letters(world, topic, 1_500, 50, control)
+    seen = Seen(world)
+    async with grpc.aio.insecure_channel(world.daemons[0].admin_address) as channel:
+        admin, plan = AdminStub(channel), pb.ReplayPlan(subscription="orders")
+
+        async def start(request_id: str) -> str:
+            change = pb.Change(request_id=request_id, reason="fixed")
+            answer = await admin.StartReplay(pb.StartReplayRequest(change=change, plan=plan), timeout=20)
+            return str(answer.replay.id)
+
+        async def replay(task: str) -> pb.Replay:
+            return (await admin.GetReplay(pb.GetReplayRequest(id=task), timeout=20)).replay
+
+        async def is_over(task: str) -> bool:
+            return (await replay(task)).state in {pb.REPLAY_STATE_DONE, pb.REPLAY_STATE_FAILED}
+
+        first = await start("one")
+        await until(lambda: is_over(first), "all are replayed")
+        assert (await replay(first)).succeeded_records == 1_500
+        seen.answer = POISON
+        plan.again, plan.rate_max_per_s = True, 50
+        second = await start("two")
+        await until(lambda: len(seen.all) >= 1_550, "it has begun")
+        await world.kafka.topics.delete([f"{topic}.dlq"])
+        await until(lambda: is_over(second), "it is over")
+        failed = await replay(second)
+        assert failed.state == pb.REPLAY_STATE_FAILED
+        assert f"{topic}.dlq" in failed.state_reason
+        await world.produce(topic, [Message(b"live", b"") for _ in range(20)])
+
+        async def are_dead() -> bool:
+            with suppress(KafkaUnavailable):  # it is not there yet
+                return sum((await world.kafka.topics.log_end(f"{topic}.dlq")).values()) >= 20
+            return False
+
+        await until(are_dead, "there are letters in the new topic")
+        plan.again, plan.rate_max_per_s = False, 0
+        preview = await admin.PreviewReplay(pb.PreviewReplayRequest(plan=plan), timeout=20)
+        listed = await admin.ListDeadLetters(pb.ListDeadLettersRequest(subscription="orders"), timeout=20)
+        assert (preview.matched_records >= 20, preview.replayed_records) == (True, 0)
+        assert not any(letter.replayed for letter in listed.dead_letters)
+        seen.answer = Answer()
+        third = await start("three")
+        await until(lambda: is_over(third), "those of the new topic are replayed")
+        assert (await replay(third)).succeeded_records == preview.matched_records
 
 
 async def test_what_expires_meanwhile_is_reported(world: World) -> None:

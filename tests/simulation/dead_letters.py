@@ -102,6 +102,8 @@ class Trouble:
 class SimulatedDeadLetterLog:
     """`DeadLetterLog` of one daemon."""
 
+    topic_id = ""
+
     def __init__(self, topic: DeadLetterTopic, broker: Broker, connection: Connection, dice: random.Random) -> None:
         self._topic = topic
         self._broker = broker

@@ -131,6 +131,10 @@ class ControlState(Protocol):
 class DeadLetterReader(Protocol):
     """A dead-letter topic, read back. Raises DeadLetterTopicGone, KafkaUnavailable, KafkaRefused."""
 
+    @property
+    def topic_id(self) -> str:
+        """Of the topic that answered last; empty where that is not known."""
+
     async def bounds(self) -> Mapping[int, LogBounds]:
         """Of every partition, as of now."""
 

@@ -1,7 +1,7 @@
 """Dead letters as the wire says them: listed from the newest back, counted, or one with everything it has."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mps.admin.v1 import admin_pb2 as pb
@@ -13,6 +13,7 @@ from mpsd.admin.page_tokens import page_size, page_token, parse_token
 from mpsd.admin.refusals import InvalidArgument, NotFound
 from mpsd.admin.validation import check_topic, pipeline_of
 from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord, parse
+from mpsd.core.record import LogBounds
 from mpsd.core.replay_book import ReplayBook
 from mpsd.pipeline.pipeline import Pipeline
 
@@ -35,7 +36,7 @@ async def list_dead_letters(daemon: Steerable, request: pb.ListDeadLettersReques
     name, book = pipeline.settings.name, _book(pipeline)
     wanted, size = filter_of(request.filter), page_size(request.page_size)
     async with daemon.dead_letters(name) as reader:
-        letters, token = await DeadLetters(reader, name).page(wanted, size, request.page_token)
+        letters, token = await DeadLetters(reader, name, book).page(wanted, size, request.page_token)
     if not letters and not token and not request.page_token:
         await _check_place(daemon, name, wanted)
     return pb.ListDeadLettersResponse(dead_letters=[letter_of(each, book) for each in letters], next_page_token=token)
@@ -57,7 +58,7 @@ async def summarize_dead_letters(
         raise InvalidArgument("grouping", f"{request.grouping} is none that this version knows")
     bound_s = SUMMARY_S_MAX if left_s is None else min(SUMMARY_S_MAX, left_s * (1 - MARGIN))
     async with daemon.dead_letters(name) as reader:
-        letters = DeadLetters(reader, name).every(wanted)
+        letters = DeadLetters(reader, name, _book(pipeline)).every(wanted)
         answer = await summarize(letters, _book(pipeline), request.grouping, request.groups_max or GROUPS_MAX, bound_s)
     if not answer.groups and not answer.incomplete:
         await _check_place(daemon, name, wanted)
@@ -77,7 +78,7 @@ async def get_dead_letter(daemon: Steerable, request: pb.GetDeadLetterRequest) -
     if not request.source.topic:
         raise InvalidArgument("source.topic", "must name a topic")
     async with daemon.dead_letters(name) as reader:
-        letter = await DeadLetters(reader, name).newest_of(request.source)
+        letter = await DeadLetters(reader, name, _book(pipeline)).newest_of(request.source)
     return whole(letter, _book(pipeline), values=request.values)
 
 
@@ -112,8 +113,14 @@ class _Back:
 class DeadLetters:
     """The dead letters of one subscription."""
 
-    def __init__(self, reader: DeadLetterReader, subscription: str) -> None:
+    def __init__(self, reader: DeadLetterReader, subscription: str, book: ReplayBook | None = None) -> None:
+        """Begin with nothing read.
+
+        Args:
+            book: told which topic it is that is read.
+        """
         self._reader = reader
+        self._book = book
         self._subscription = subscription
 
     async def page(self, wanted: DeadLetterFilter, size: int, token: str) -> tuple[list[DeadLetterRecord], str]:
@@ -125,7 +132,7 @@ class DeadLetters:
         befores = _befores(token)
         backs = [
             _Back(partition, start, min(end, befores.get(partition, end if befores is _FIRST else start)))
-            for partition, (start, end) in sorted((await self._reader.bounds()).items())
+            for partition, (start, end) in sorted((await self._bounds()).items())
         ]
         given: list[DeadLetterRecord] = []
         windows = 0
@@ -147,6 +154,12 @@ class DeadLetters:
                 newest.before = min(newest.before, letter.offset)
         return given, _token(backs)
 
+    async def _bounds(self) -> Mapping[int, LogBounds]:
+        bounds = await self._reader.bounds()
+        if self._book is not None:
+            self._book.see_topic(self._reader.topic_id)
+        return bounds
+
     async def _fill(self, back: _Back, wanted: DeadLetterFilter) -> None:
         begin = max(back.start, back.before - WINDOW_RECORDS)
         records = await self._reader.read(back.partition, begin, back.before)
@@ -158,7 +171,7 @@ class DeadLetters:
 
     async def every(self, wanted: DeadLetterFilter) -> AsyncIterator[DeadLetterRecord]:
         """All that match, partition by partition, as of now."""
-        for partition, (start, end) in sorted((await self._reader.bounds()).items()):
+        for partition, (start, end) in sorted((await self._bounds()).items()):
             for begin in range(start, end, WINDOW_RECORDS):
                 for record in await self._reader.read(partition, begin, min(end, begin + WINDOW_RECORDS)):
                     letter = parse(record)
@@ -173,7 +186,7 @@ class DeadLetters:
             NotFound: there is none.
         """
         wanted = DeadLetterFilter(topic=source.topic, partition=source.partition)
-        bounds = await self._reader.bounds()
+        bounds = await self._bounds()
         first = source.partition % max(1, len(bounds))  # where it was written, unless partitions were added since
         for partitions in ([first], [each for each in bounds if each != first]):
             token = _token([_Back(each, *bounds[each]) for each in partitions if each in bounds])

@@ -40,10 +40,10 @@ async def skip_held(
         return _answer_again(replays.rules.topic, known, record)
     await make_room(replays)
     head = await skip_dead(queue, replays, record.offset, not_queued)
-    bounds = await replays.rules.log.bounds()
+    bounds, topic_id = await replays.rules.log.bounds(), replays.rules.log.topic_id
     plan = ReplayPlan(filter=DeadLetterFilter(topic=record.topic, partition=record.partition, key=head.key))
     reason = f"{record.topic}/{record.partition}@{record.offset} is skipped: {request.change.reason}"
-    task = await new_task(daemon, task_id, pipeline, plan, _from(head, bounds), reason)
+    task = await new_task(daemon, task_id, pipeline, plan, _from(head, bounds), topic_id, reason)
     await daemon.control.change(
         task.key,
         task.document(),

@@ -20,7 +20,13 @@ def task_id_of(group: str, subscription: str, request_id: str) -> str:
 
 
 async def new_task(
-    daemon: Steerable, task_id: str, pipeline: Pipeline, plan: ReplayPlan, bounds: Mapping[int, LogBounds], reason: str
+    daemon: Steerable,
+    task_id: str,
+    pipeline: Pipeline,
+    plan: ReplayPlan,
+    bounds: Mapping[int, LogBounds],
+    topic_id: str,
+    reason: str,
 ) -> ReplayTask:
     """One of the caller's that begins now, over all source partitions; not written yet."""
     name = pipeline.settings.name
@@ -37,6 +43,7 @@ async def new_task(
         ended_at_ms=None,
         started_by=CALLER.get().name,
         started_reason=reason,
+        topic_id=topic_id,
     )
 
 

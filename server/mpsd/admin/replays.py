@@ -48,6 +48,7 @@ async def preview(
     plan, replays = plan_of(request.plan), _replays(daemon, request.plan.subscription)
     await _check(daemon, request.plan.subscription, plan)
     bounds = await replays.rules.log.bounds()
+    replays.book.see_topic(replays.rules.log.topic_id)
     seen = await _survey(replays, request.plan.subscription, plan, bounds, left_s)
     matched = min(seen.matched, plan.records_max) if plan.records_max else seen.matched
     return pb.PreviewReplayResponse(
@@ -88,13 +89,14 @@ async def start(
         return pb.StartReplayResponse(replay=_wire(replays, known), changed=changed)
     await _check(daemon, name, plan)
     await make_room(replays)
-    bounds = await replays.rules.log.bounds()
+    bounds, topic_id = await replays.rules.log.bounds(), replays.rules.log.topic_id
+    replays.book.see_topic(topic_id)
     if plan.records_max:
         seen = await _survey(replays, name, plan, bounds, left_s)
         if not seen.is_complete:
             raise ReplayRefused("the deadline came before the first records_max were known; give it more time")
         bounds = seen.bounds(bounds)
-    task = await new_task(daemon, task_id, pipeline, plan, bounds, request.change.reason)
+    task = await new_task(daemon, task_id, pipeline, plan, bounds, topic_id, request.change.reason)
     said = f"replay {task_id} of {name} to the {plan.target.value}"
     left_s = None if left_s is None else left_s - (time.monotonic() - begin_s)
     changed = await changes.write(task.key, task.document(), request.change, "StartReplay", said, metadata, left_s)

@@ -21,12 +21,14 @@ class OffsetSet:
 
     Attributes:
         base: nothing below it is remembered, as the topic has it no more.
+        topic_id: whose offsets they are, as a topic of the same name has others; empty where that is not known.
     """
 
-    __slots__ = ("_starts", "_stops", "base")
+    __slots__ = ("_starts", "_stops", "base", "topic_id")
 
-    def __init__(self, base: int = 0, runs: Iterable[Run] = ()) -> None:
+    def __init__(self, base: int = 0, runs: Iterable[Run] = (), topic_id: str = "") -> None:
         self.base = base
+        self.topic_id = topic_id
         kept = [run for run in runs if run.stop > base]
         self._starts = [max(run.start, base) for run in kept]
         self._stops = [run.stop for run in kept]
@@ -65,14 +67,16 @@ class OffsetSet:
             self.base, self._starts, self._stops = base, clipped._starts, clipped._stops
 
     def joined(self, other: "OffsetSet") -> "OffsetSet":
-        """What is in either of them and not below the higher base."""
+        """What is in either of them and not below the higher base; of two topics only this one's."""
+        if not same_topic(self.topic_id, other.topic_id):
+            return OffsetSet(self.base, self.runs, self.topic_id)
         runs = list[Run]()
         for run in sorted((*self.runs, *other.runs)):
             if runs and run.start <= runs[-1].stop:
                 runs[-1] = Run(runs[-1].start, max(run.stop, runs[-1].stop))
             else:
                 runs.append(run)
-        return OffsetSet(max(self.base, other.base), runs)
+        return OffsetSet(max(self.base, other.base), runs, self.topic_id or other.topic_id)
 
     def text(self) -> str:
         return b64encode(encode_runs(self.base, self.runs)).decode()
@@ -80,6 +84,11 @@ class OffsetSet:
     @override
     def __repr__(self) -> str:
         return f"<OffsetSet base={self.base} runs={len(self._starts)}>"
+
+
+def same_topic(one: str, other: str) -> bool:
+    """Whether these may be ids of the same topic; an empty one says nothing."""
+    return not (one and other) or one == other
 
 
 def parse_offsets(base: int, text: str) -> OffsetSet | None:

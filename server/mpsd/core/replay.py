@@ -80,6 +80,7 @@ class ReplayTask:
         reason: why it is in its state, for people; empty when running or done.
         started_by: who made it; empty if nobody knows.
         started_reason: why.
+        topic_id: of the dead-letter topic that the bounds are of; empty where that is not known.
         ended_at_ms: None while it has not.
     """
 
@@ -95,6 +96,7 @@ class ReplayTask:
     ended_at_ms: int | None
     started_by: str = ""
     started_reason: str = ""
+    topic_id: str = ""
     revision: int = 0
     provenance: Provenance = field(default=Provenance("", "", 0, "", ""))
 
@@ -137,6 +139,7 @@ class ReplayTask:
             "ended_at_ms": self.ended_at_ms,
             "started_by": self.started_by,
             "started_reason": self.started_reason,
+            "topic_id": self.topic_id,
         }
 
 
@@ -148,7 +151,12 @@ def parse_task(key: EntityKey, entity: Entity) -> ReplayTask | None:
     """The task that an entity is; None where it is none, as a foreign record may be."""
     if len(key) != KEY_PARTS or not key[3]:
         return None
-    document = {"started_by": "", "started_reason": "", **entity.document}  # before them there were tasks too
+    document = {
+        "started_by": "",
+        "started_reason": "",
+        "topic_id": "",
+        **entity.document,
+    }  # before them there were tasks too
     try:
         return ReplayTask(
             id=key[3],
@@ -163,6 +171,7 @@ def parse_task(key: EntityKey, entity: Entity) -> ReplayTask | None:
             ended_at_ms=optional_number(document, "ended_at_ms"),
             started_by=text(document, "started_by"),
             started_reason=text(document, "started_reason"),
+            topic_id=text(document, "topic_id"),
             revision=entity.revision,
             provenance=entity.provenance,
         )

@@ -6,7 +6,7 @@ from typing import Any
 from typing_extensions import override
 
 from mpsd.core.control import Entity, EntityKey
-from mpsd.core.offset_set import OffsetSet
+from mpsd.core.offset_set import OffsetSet, same_topic
 from mpsd.core.record import TopicPartition
 from mpsd.core.replay import KIND, ReplayState, ReplayTask, parse_task
 from mpsd.core.replay_progress import (
@@ -39,6 +39,7 @@ class ReplayBook:
     Attributes:
         tasks: by id.
         overridden: reports that an owner of an older epoch wrote over; whoever owns the partition writes its own again.
+        topic_id: of the dead-letter topic as it was last seen; what was settled of another one means nothing.
         settled_bytes: how much text the settled offsets of a place took when they were last written.
     """
 
@@ -49,6 +50,7 @@ class ReplayBook:
         self._reports: dict[str, dict[TopicPartition, Progress]] = {}
         self._settled: dict[Place, Mapping[str, Any]] = {}
         self._looked_at: dict[Place, OffsetSet] = {}
+        self.topic_id = ""
         self.settled_bytes: dict[Place, int] = {}
         self.overridden: set[Reported] = set()
 
@@ -85,13 +87,30 @@ class ReplayBook:
         if known is None or _rank(progress) >= _rank(known):
             self._reports.setdefault(task, {})[source] = progress
 
-    def settled(self, place: Place) -> OffsetSet:
+    def see_topic(self, topic_id: str) -> None:
+        """The dead-letter topic was looked at; empty, and its id is not known."""
+        if topic_id not in {"", self.topic_id}:
+            self.topic_id = topic_id
+            self._looked_at.clear()
+
+    def settled(self, place: Place, topic_id: str = "") -> OffsetSet:
         """What replays have settled of a dead-letter partition; the caller's own to add to.
 
         It is decoded when somebody asks: every instance hears of every report, and few ask.
+
+        Args:
+            topic_id: of the topic that is meant; empty: the one that was last seen.
         """
+        topic_id = topic_id or self.topic_id
+        found = self._known(place)
+        if found is None or not same_topic(found.topic_id, topic_id):
+            return OffsetSet(topic_id=topic_id)
+        found.topic_id = found.topic_id or topic_id
+        return found
+
+    def _known(self, place: Place) -> OffsetSet | None:
         document = self._settled.get(place)
-        return (parse_replayed(document) if document is not None else None) or OffsetSet()
+        return parse_replayed(document) if document is not None else None
 
     def is_settled(self, place: Place, offset: int) -> bool:
         """Whether a replay has settled the dead letter at this offset."""
@@ -140,10 +159,10 @@ class ReplayBook:
 
     def _joined(self, place: Place, late: Mapping[str, Any]) -> Mapping[str, Any]:
         """What a former owner wrote late undoes nothing, and nothing that it settled is lost: epochs may begin anew."""
-        known, more = self._settled[place], parse_replayed(late)
+        document, known, more = self._settled[place], self._known(place), parse_replayed(late)
         if more is None:
-            return known
-        return replayed_document(self.settled(place).joined(more), _epoch(known))
+            return document
+        return replayed_document(known.joined(more) if known is not None else more, _epoch(document))
 
     @override
     def __repr__(self) -> str:

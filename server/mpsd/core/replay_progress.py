@@ -123,16 +123,18 @@ def replayed_key(group: str, subscription: str, source: TopicPartition, dead_let
 
 
 def replayed_document(settled: OffsetSet, epoch: int) -> dict[str, Any]:
-    return {"epoch": epoch, "base": settled.base, "offsets": settled.text()}
+    return {"epoch": epoch, "base": settled.base, "offsets": settled.text(), "topic_id": settled.topic_id}
 
 
 def parse_replayed(document: Mapping[str, Any]) -> OffsetSet | None:
     """What `replayed_document` wrote; None for anything else."""
     try:
         number(document, "epoch", -1)
-        return parse_offsets(number(document, "base"), text(document, "offsets"))
+        found = parse_offsets(number(document, "base"), text(document, "offsets"))
+        topic_id = text({"topic_id": "", **document}, "topic_id")  # before it there were documents too
     except Unfit:
         return None
+    return OffsetSet(found.base, found.runs, topic_id) if found is not None else None
 
 
 class Total(NamedTuple):

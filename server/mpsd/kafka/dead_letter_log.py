@@ -16,6 +16,7 @@ from mpsd.core.record import LogBounds, LogPart, Record
 from mpsd.errors import DeadLetterTopicGone, KafkaUnavailable
 from mpsd.kafka.connection import asking, existing_topics, start
 from mpsd.kafka.consumer import stop
+from mpsd.kafka.topic_ids import topic_ids
 
 CONNECT_TIMEOUT_S = 15.0
 REQUEST_TIMEOUT_MS = 10_000
@@ -36,6 +37,9 @@ class KafkaDeadLetterLog:
     Several may read at a time; they take turns, a fetch each.
 
     Holds at most: one fetch, of `FETCH_BYTES_MAX`, for whoever reads on where the last one has stopped.
+
+    Attributes:
+        topic_id: of the topic that answered last, in hexadecimal digits; empty where the broker knows none.
     """
 
     def __init__(self, topic: str, options: Mapping[str, Any]) -> None:
@@ -52,6 +56,7 @@ class KafkaDeadLetterLog:
         self._place: tuple[int, int] | None = None
         self._position = 0
         self._lock = asyncio.Lock()
+        self.topic_id = ""
 
     async def bounds(self) -> dict[int, LogBounds]:
         """What every partition has, as of now."""
@@ -91,6 +96,12 @@ class KafkaDeadLetterLog:
             self._position = max(offset, await consumer.position(key))
         except OffsetOutOfRangeError:
             self._position = offset
+        await self._identify(consumer)
+
+    async def _identify(self, consumer: Any) -> None:
+        """Behind every answer: if the topic is the same then, what came before is of it."""
+        if topic_id := (await topic_ids(consumer, [self._topic])).get(self._topic):
+            self.topic_id = topic_id.hex()
 
     async def close(self) -> None:
         """Disconnect; the next call connects again."""
@@ -141,6 +152,7 @@ class KafkaDeadLetterLog:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             starts = await consumer.beginning_offsets(keys)
             ends = await consumer.end_offsets(keys)
+        await self._identify(consumer)
         return {key.partition: LogBounds(starts[key], ends[key]) for key in keys}
 
     async def _out_of_range(self, partition: int, offset: int) -> LogPart:

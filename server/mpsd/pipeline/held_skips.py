@@ -94,6 +94,7 @@ async def skip_dead(queue: PartitionQueue, replays: Replays, offset: int, not_qu
 async def _look(queue: PartitionQueue, replays: Replays, offset: int) -> "_Look":
     held = dict(queue.held)  # before the bounds: what comes to be held meanwhile lies beyond them
     bounds = await replays.rules.log.bounds()
+    replays.book.see_topic(replays.rules.log.topic_id)
     number = queue.assignment.tp.partition % max(1, len(bounds))
     if number not in bounds:
         raise DeadLetterTopicGone(f"dead-letter topic {replays.rules.topic} has no partition {number} any more")

@@ -9,7 +9,7 @@ from functools import partial
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse, source_of
 from mpsd.core.delivery import ReplayedDelivery, Trouble
 from mpsd.core.held_keys import HeldKey, first_letter
-from mpsd.core.offset_set import OffsetSet
+from mpsd.core.offset_set import OffsetSet, same_topic
 from mpsd.core.offset_tracker import next_offset_after
 from mpsd.core.rate import TokenBucket
 from mpsd.core.record import LogBounds, LogPart, Record, TopicPartition
@@ -118,6 +118,8 @@ class ReplayRun:
             try:
                 if self._tracker.end < self._bounds.end:
                     part = await self._means.log.fetch(self.number, self._tracker.end, RECORDS_PER_FETCH_MAX)
+                    if not same_topic(self.task.topic_id, self._means.log.topic_id):
+                        raise DeadLetterTopicGone(f"dead-letter topic {self._means.topic} was deleted and made anew")
                     await self._take_all(part)
                 else:
                     await self._release_keys()

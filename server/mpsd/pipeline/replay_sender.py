@@ -30,7 +30,13 @@ ERROR_REST_S = 1.0
 
 
 class DeadLetterLog(Protocol):
-    """The dead-letter topic, read back. Raises DeadLetterTopicGone, KafkaUnavailable or KafkaRefused."""
+    """The dead-letter topic, read back. Raises DeadLetterTopicGone, KafkaUnavailable or KafkaRefused.
+
+    Attributes:
+        topic_id: of the topic that answered last; empty where that is not known.
+    """
+
+    topic_id: str
 
     async def bounds(self) -> Mapping[int, LogBounds]:
         """What every partition has, as of now."""

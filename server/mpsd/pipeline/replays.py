@@ -178,7 +178,7 @@ class Replays:
         source = queue.assignment.tp
         if task.id not in self._buckets:
             self._buckets[task.id] = TokenBucket(self._rate(task), self._monotonic_s())
-        settled = self.book.settled((source, task.dead_letter_partition(source)))
+        settled = self.book.settled((source, task.dead_letter_partition(source)), task.topic_id)
         report = self.book.report(task.id, source)
         return ReplayRun(task, queue, report, settled, self._buckets[task.id], self._means, self._report)
 
@@ -271,7 +271,7 @@ class Replays:
             if not self._means.may_write():
                 raise ControlUnavailable("this member is not sure of its partitions now: nothing was changed")
             known = self.settled(queue, number)
-            settled = OffsetSet(known.base, known.runs)
+            settled = OffsetSet(known.base, known.runs, known.topic_id)
             for letter in letters:
                 settled.add(letter)
             document = replayed_document(settled, queue.assignment.epoch)

@@ -60,6 +60,11 @@ class Letters:
     def __init__(self, log: KafkaDeadLetterLog) -> None:
         self._log = log
 
+    @property
+    def topic_id(self) -> str:
+        """See `DeadLetterReader`."""
+        return self._log.topic_id
+
     async def bounds(self) -> Mapping[int, LogBounds]:
         """See `DeadLetterReader`."""
         return await self._log.bounds()

@@ -1,9 +1,9 @@
 """An operator's hand on the control topic: what an admin service would write, without one."""
 
-import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 from mpsd.core import pauses
 from mpsd.core.control import EntityKey
@@ -25,14 +25,13 @@ class Operator:
     def __init__(self, group: str, plane: ControlPlane) -> None:
         self.group = group
         self.plane = plane
-        self._numbers = itertools.count(1)
 
     async def change(self, key: EntityKey, document: dict[str, Any] | None, **said: Any) -> int:
         """As the admin service makes it; returns the revision."""
         told: dict[str, Any] = {
             "who": "tester",
             "reason": "a test",
-            "request_id": f"{self.group}-{id(self)}-{next(self._numbers)}",
+            "request_id": str(uuid4()),
             "method": "Test",
             "description": "changed",
         }

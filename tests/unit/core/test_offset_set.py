@@ -45,3 +45,10 @@ def test_what_is_in_either_of_two_is_in_both_joined() -> None:
     assert one.joined(other).runs == other.joined(one).runs == [Run(4, 9), Run(12, 13), Run(20, 22)]
     assert one.joined(other).base == 4
     assert OffsetSet(0, [Run(0, 9)]).joined(OffsetSet(0, [Run(2, 3)])).runs == [Run(0, 9)]
+
+
+def test_of_two_topics_only_its_own_count() -> None:
+    one = OffsetSet(2, [Run(3, 5)], "a")
+    assert one.joined(OffsetSet(0, [Run(8, 9)], "b")).runs == [Run(3, 5)]
+    assert one.joined(OffsetSet(0, [Run(8, 9)], "a")).runs == [Run(3, 5), Run(8, 9)]
+    assert one.joined(OffsetSet(0, [Run(8, 9)])).topic_id == OffsetSet().joined(one).topic_id == "a"

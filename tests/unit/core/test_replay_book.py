@@ -109,6 +109,23 @@ def test_what_is_settled_is_handed_out_as_the_taker_s_own() -> None:
     assert place not in made.settled_bytes
 
 
+def test_what_was_settled_of_another_topic_means_nothing() -> None:
+    made, place = book(), (SOURCE, 0)
+    key = replayed_key(TASK.group, TASK.subscription, SOURCE, 0)
+    made.on_entity(key, entity(replayed_document(OffsetSet(0, [Run(3, 5)], "a"), 1)))
+    assert made.is_settled(place, 3), "nobody knows which topic there is"
+    made.see_topic("b")
+    assert not made.is_settled(place, 3)
+    assert (made.settled(place).runs, made.settled(place).topic_id) == ([], "b")
+    assert made.settled(place, "a").runs == [Run(3, 5)]
+    made.see_topic("")
+    assert not made.is_settled(place, 3), "an answer without an id says nothing new"
+    made.see_topic("a")
+    assert made.is_settled(place, 3)
+    made.on_entity(key, entity(replayed_document(OffsetSet(0, [Run(3, 5)]), 1)))
+    assert made.settled(place).topic_id == "a", "of before there were ids: it is taken for the present one"
+
+
 def test_what_a_former_owner_settled_late_undoes_nothing_and_is_not_lost() -> None:
     made, place = book(), (SOURCE, 0)
     key = replayed_key(TASK.group, TASK.subscription, SOURCE, 0)
@@ -121,3 +138,6 @@ def test_what_a_former_owner_settled_late_undoes_nothing_and_is_not_lost() -> No
     assert made.settled(place).runs == [Run(1, 2), Run(3, 6)], "it is still of a former owner"
     made.on_entity(key, entity(replayed_document(OffsetSet(0, [Run(9, 10)]), 2)))
     assert made.settled(place).runs == [Run(9, 10)], "the owner knows best"
+    made.on_entity(key, entity({"epoch": 3}))
+    made.on_entity(key, entity(replayed_document(OffsetSet(0, [Run(1, 2)]), 1)))
+    assert made.settled(place).runs == [Run(1, 2)], "better than nothing that can be read"

@@ -40,10 +40,15 @@ def test_progress_is_read_back_as_it_was_written() -> None:
 
 
 def test_what_is_settled_is_read_back_as_it_was_written() -> None:
-    settled = OffsetSet(3, [Run(4, 6)])
-    found = parse_replayed(replayed_document(settled, 7))
+    settled = OffsetSet(3, [Run(4, 6)], "a1")
+    document = replayed_document(settled, 7)
+    found = parse_replayed(document)
     assert found is not None
-    assert (found.base, found.runs) == (3, settled.runs)
+    assert (found.base, found.runs, found.topic_id) == (3, settled.runs, "a1")
+    del document["topic_id"]
+    older = parse_replayed(document)
+    assert older is not None
+    assert (older.runs, older.topic_id) == (settled.runs, "")
     assert parse_replayed({}) is None
     assert parse_replayed({"epoch": 1, "base": 0, "offsets": "?"}) is None
 

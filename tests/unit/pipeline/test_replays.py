@@ -70,6 +70,7 @@ class Fleet:
         task = ReplayTask(
             id=name, group="billing", subscription="billing", plan=ReplayPlan(**plan), bounds=bounds,
             sources={"orders": sources}, state=ReplayState.RUNNING, reason="", started_at_ms=1, ended_at_ms=None,
+            topic_id=self.log.topic_id,
         )  # fmt: skip
         self.topic.put(task.key, task.document())
         return task
@@ -375,6 +376,34 @@ async def test_a_topic_that_is_gone_fails_the_replay_and_nothing_else() -> None:
         assert state(at) is ReplayState.FAILED
         assert at.committed() == len(KEYS)
         assert at.pipeline.state == "running"
+
+
+@in_virtual_time
+async def test_a_topic_that_was_made_anew_meanwhile_fails_the_replay() -> None:
+    """It may have as many letters as the old one had; those of the new one are not meant, and none was replayed."""
+    fleet = Fleet(*letters(40))
+    fleet.log.topic_id, fleet.log.records_max = "old", 5
+    async with fleet.daemon() as at:
+        at.source.assign()
+        done = await fleet.start("r0")
+        await asyncio.sleep(5.0)
+        assert state(at, "r0") is ReplayState.DONE
+        task = await fleet.start(rate_max_per_s=10.0, again=True)
+        await asyncio.sleep(1.0)
+        sent = len(fleet.offsets())
+        fleet.log.topic_id = "new"
+        await asyncio.sleep(10.0)
+        assert state(at) is ReplayState.FAILED
+        assert at.pipeline.replays is not None
+        assert "made anew" in at.pipeline.replays.book.tasks[task.id].reason
+        fleet.seen.clear()
+        assert sent < 40
+        await fleet.start("r2")
+        await asyncio.sleep(5.0)
+        assert sorted(fleet.offsets("r2")) == list(range(100, 140)), (
+            "what was settled of the old topic says nothing of the new"
+        )
+        assert done.topic_id == "old"
 
 
 @in_virtual_time
