@@ -54,7 +54,9 @@ def rate(text: str) -> float:
     if found is None:
         raise typer.BadParameter(f"{text!r} is no rate; write 200/s, 12/m, or none")
     per_s = float(found["count"]) / UNITS_S[found["unit"] or "s"]
-    if per_s > RATE_MAX_PER_S or 0 < per_s < 0.001:
+    if not per_s:
+        raise typer.BadParameter(f"{text!r} would stop it: pause it instead, or write none for no limit")
+    if not 0.001 <= per_s <= RATE_MAX_PER_S:
         raise typer.BadParameter(f"{text!r} is out of range: 0.001/s to {RATE_MAX_PER_S:,.0f}/s, or none")
     return per_s
 

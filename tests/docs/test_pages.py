@@ -112,3 +112,7 @@ def test_the_index_leads_to_every_page() -> None:
     index = ROOT / "docs/README.md"
     linked = {(index.parent / link).resolve() for link in re.findall(r"\]\(([^)#]+\.md)\)", index.read_text())}
     assert {page for page in PAGES if page.parent != ROOT} - {index} - linked == set()
+
+
+def test_no_help_shows_the_marks_of_its_source() -> None:
+    assert "\\b" not in (ROOT / "docs/reference/commands.md").read_text()

@@ -8,7 +8,7 @@ import typer
 
 from mpsctl.commands.app import app
 from mpsctl.commands.arguments import AnySub, Limit, Since
-from mpsctl.commands.session import Session, answered, command
+from mpsctl.commands.session import Session, answered, command, helped
 from mpsctl.errors import Exit
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ def _daemon_version(session: Session) -> "DaemonVersion":
 
 
 @app.command("completion")
+@helped
 def completion(shell: Annotated[Shell, typer.Argument(help="Your shell.")]) -> None:
     r"""Print what lets your shell complete commands, options and the names of subscriptions.
 

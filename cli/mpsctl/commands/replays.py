@@ -115,8 +115,8 @@ def _question(preview: "Preview") -> str:
 EXAMPLE = """\b
 Examples:
   mpsctl replay ls billing
-  mpsctl replay show 01JD6Z
-  mpsctl replay pause 01JD6Z
+  mpsctl replay show r100509bc3c46
+  mpsctl replay pause r100509bc3c46
 """
 replay = group("replay", "Replays that run or ran.", EXAMPLE)
 
@@ -156,8 +156,8 @@ def show(
 
     \b
     Examples:
-      mpsctl replay show 01JD6Z
-      mpsctl replay show 01JD6Z --wait
+      mpsctl replay show r100509bc3c46
+      mpsctl replay show r100509bc3c46 --wait
     """
     from mps.admin.v1 import admin_pb2 as pb
     from mpsctl.render.replays import replay_page
@@ -179,7 +179,7 @@ def pause(session: Session, id_: Id, reason: Reason = REASON_DEFAULT) -> Exit:
 
     \b
     Example:
-      mpsctl replay pause 01JD6Z --reason "the application is slow"
+      mpsctl replay pause r100509bc3c46 --reason "the application is slow"
     """
     return _control(session, id_, "pause", reason)
 
@@ -190,7 +190,7 @@ def resume(session: Session, id_: Id, reason: Reason = REASON_DEFAULT) -> Exit:
 
     \b
     Example:
-      mpsctl replay resume 01JD6Z
+      mpsctl replay resume r100509bc3c46
     """
     return _control(session, id_, "resume", reason)
 
@@ -201,7 +201,7 @@ def cancel(session: Session, id_: Id, reason: Reason = REASON_DEFAULT, yes: Yes 
 
     \b
     Example:
-      mpsctl replay cancel 01JD6Z --reason "wrong filter"
+      mpsctl replay cancel r100509bc3c46 --reason "wrong filter"
     """
     session.confirm(f"End replay {id_} for good?", yes=yes)
     return _control(session, id_, "cancel", reason)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVar
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mpsctl.views.fleet import Changed, Instance
 
 P = ParamSpec("P")
+R = TypeVar("R")
 PANEL = "To reach a daemon"
 
 
@@ -138,13 +139,16 @@ def command(
             for option in (_options(several[each.name]) if each.name in several else [each])
         ]
         signed(run, [invocation, *taken, *connection_parameters(hidden=True), as_json])
-        run.__doc__ = inspect.cleandoc(function.__doc__ or "").replace(
-            "\\b\n", "\b\n"
-        )  # docstrings are raw: no backspace
-        app.command(name)(run)
+        app.command(name)(helped(run))
         return function
 
     return register
+
+
+def helped(function: Callable[P, R]) -> Callable[P, R]:
+    """Its docstring as help: docstrings are raw, and have no backspace to keep lines apart."""
+    function.__doc__ = inspect.cleandoc(function.__doc__ or "").replace("\\b\n", "\b\n")
+    return function
 
 
 def _options(kind: Any) -> list[inspect.Parameter]:

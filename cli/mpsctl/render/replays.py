@@ -107,7 +107,12 @@ def replay_page(replay: Replay) -> Page:
         said = f"{printable(last.who)} {ago(last.changed_at, now)}: {printable(last.reason)}"
         page.say(Piece("changed      ", Style.TITLE), f"by {said}")
     if replay.changed is not None:
-        confirmation(page.gap(), replay.changed, f"replay {replay.id}", "some may go on as if nothing had been said")
+        confirmation(
+            page.gap(),
+            replay.changed,
+            f"replay {replay.id} is {replay.state}",
+            "some may go on as if nothing had been said",
+        )
     return page
 
 

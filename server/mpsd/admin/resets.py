@@ -38,6 +38,8 @@ async def reset(
     if isinstance(to, Mapping):
         _check_places(name, to, await daemon.partitions(name))
     moves = await daemon.moves(name, to)
+    if isinstance(to, Mapping):
+        _check_ends(to, moves)
     if request.dry_run:
         return pb.ResetResponse(partitions=_wire(moves))
     reset_id = hashlib.sha256(f"{group}\0{name}\0{request.change.request_id}".encode()).hexdigest()[:8]
@@ -109,6 +111,14 @@ def _check_places(name: str, offsets: Mapping[TopicPartition, int], counts: Mapp
         if not 0 <= tp.partition < counts[tp.topic]:
             words = f"{tp.topic} has the partitions 0 to {counts[tp.topic] - 1}; there is no {tp.partition}"
             raise NotFound(words, "partition", str(tp))
+
+
+def _check_ends(offsets: Mapping[TopicPartition, int], moves: Mapping[TopicPartition, Move]) -> None:
+    """An offset that retention has taken is moved to the first that is there; one that is still to come is a mistake."""
+    for place, (tp, offset) in enumerate(offsets.items()):
+        if tp in moves and offset > moves[tp].log_end:
+            words = f"{tp} ends at {moves[tp].log_end}: there is no {offset} yet; use LOG_EDGE_LATEST to leave out all there is"
+            raise InvalidArgument(f"offsets.offsets[{place}].offset", words)
 
 
 def _wire(moves: Mapping[TopicPartition, Move]) -> list[pb.ResetPartition]:

@@ -66,6 +66,8 @@ async def test_the_same_request_is_answered_as_the_first_time_though_offsets_hav
         ({"offsets": pb.Offsets()}, "offsets.offsets"),
         ({"offsets": pb.Offsets(offsets=[at(1), at(-1, partition=1)])}, "offsets.offsets[1].offset"),
         ({"offsets": pb.Offsets(offsets=[at(1), at(2)])}, "offsets.offsets[1]"),
+        ({"offsets": pb.Offsets(offsets=[at(111)])}, "offsets.offsets[0].offset"),
+        ({"offsets": pb.Offsets(offsets=[at(111)]), "dry_run": True}, "offsets.offsets[0].offset"),
         ({"edge": pb.LOG_EDGE_LATEST, "change": pb.Change(request_id="r")}, "change.reason"),
     ],
 )

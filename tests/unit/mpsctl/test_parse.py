@@ -26,7 +26,7 @@ def test_no_duration(text: str) -> None:
         parse.duration(text)
 
 
-@pytest.mark.parametrize("text", ["", "/s", "-1", "1/d", "1e9", "2000000/s", "0.0001/s"])
+@pytest.mark.parametrize("text", ["", "/s", "-1", "1/d", "1e9", "2000000/s", "0.0001/s", "0", "0/s", "0.0/m"])
 def test_no_rate(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         parse.rate(text)
