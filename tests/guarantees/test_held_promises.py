@@ -12,6 +12,7 @@ from tests.simulation.held_promises import (
     HeldKeysLetGoWhole,
     Holds,
     KeyOf,
+    NothingOldBehindALiveRecord,
     NothingPastAHeldKey,
     OrderOverHolds,
 )
@@ -35,7 +36,7 @@ def live(key: bytes | None = b"k") -> Delivery:
     return Delivery(Row(offset=2, key=key), OWNER, key, 100, 0.0)
 
 
-def replayed(*, releases: bool) -> Delivery:
+def replayed(*, releases: bool) -> ReplayedDelivery:
     record = Row(offset=2, key=b"k")
     return ReplayedDelivery(
         record, OWNER, b"k", 100, 0.0, replay="r1", replays=0, letter_offset=9,
@@ -143,3 +144,18 @@ def test_a_reset_begins_the_order_anew() -> None:
     guarantee.begun_anew(ORDERS)
     guarantee.accepted(KEY, 2)
     assert not guarantee.faults()
+
+
+@pytest.mark.parametrize(
+    ("removed", "again", "breaks"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_what_let_a_key_go_does_not_come_again(removed: bool, again: bool, breaks: bool) -> None:
+    guarantee = NothingOldBehindALiveRecord()
+    guarantee.on_sent(replayed(releases=True))
+    guarantee.accepted(KEY, replayed(releases=True))
+    if removed:
+        guarantee.removed(KEY)
+    if again:
+        guarantee.again("r1")
+    guarantee.on_sent(replayed(releases=False))
+    assert bool(guarantee.faults()) is breaks

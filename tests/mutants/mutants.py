@@ -231,4 +231,63 @@ MUTANTS = (
             Edit("core/replay_progress.py", "done=now.next_offset >= bound,", "done=tracker.end >= bound,"),
         ),
     ),
+    Mutant(
+        "counts a dead record before its key is held",
+        (
+            Edit(
+                "pipeline/dead_letter_writer.py",
+                "self._unheld.add(buried, answer)\n",
+                "self._unheld.add(buried, answer)\n                self._finish(buried)\n",
+            ),
+            Edit("pipeline/unheld.py", "                self._finish(buried)\n", ""),
+        ),
+    ),
+    _one(
+        "delivers a later record of a held key",
+        "pipeline/writer.py",
+        "is_held = queue.held and delivery.record.key in queue.held and not delivery.releases",
+        "is_held = False",
+    ),
+    _one(
+        "forgets held keys at a rebalance",
+        "pipeline/held_keys.py",
+        "queue.held = dict(self.book.of(queue.assignment.tp))",
+        "queue.held = {}",
+    ),
+    _one(
+        "lets a late word about a held key stand",
+        "pipeline/held_keys.py",
+        "        self._wrong.add(place)\n        if self._mending",
+        "        return\n        if self._mending",
+    ),
+    _one(
+        "brings a held key in the order of its dead letters",
+        "core/held_letters.py",
+        "self.places.sort()",
+        "pass",
+    ),
+    _one(
+        "brings a held key without those that are not dead yet",
+        "pipeline/held_replay.py",
+        "if is_unread or reach.is_behind(record.key, place):",
+        "if False:",
+    ),
+    _one(
+        "lets a held key go while its lane is not empty",
+        "pipeline/held_replay.py",
+        "{key for key in drained & found.keys() if",
+        "{key for key in found.keys() if",
+    ),
+    _one(
+        "goes on with a held key of which one failed again",
+        "pipeline/held_sender.py",
+        "            if delivery.is_dead_again:\n",
+        "            if False:\n",
+    ),
+    _one(
+        "lets a held key go before it is durable what was brought of it",
+        "pipeline/held_replay.py",
+        "if self._means.may_write() and await self._report() and",
+        "if self._means.may_write() and",
+    ),
 )

@@ -126,7 +126,7 @@ class Application:
         if exchange.is_over:
             return
         if self.health is not Health.WELL:
-            self._refuse(exchange.delivery)
+            self.refuse(exchange.delivery)
         if self.health is Health.DOWN:
             self._answer(exchange, REFUSED, 0.0)
             return
@@ -139,8 +139,8 @@ class Application:
         if outcome is not None:
             self._answer(exchange, outcome, temper.service_s * self.slow)
 
-    def _refuse(self, delivery: Delivery) -> None:
-        """Told once an outage: refused before, others accepted since, refused again looks like the record's own fault."""
+    def refuse(self, delivery: Delivery) -> None:
+        """Told once an outage: refused or lost before, others accepted since, refused again looks like its own fault."""
         place = Place.of(delivery.record)
         if self._refused.get(place, self.outages) != self.outages:
             self.on_refused_again(delivery)
@@ -190,6 +190,7 @@ class Application:
         """Their connections break; each daemon learns of its own."""
         for exchange in exchanges:
             exchange.is_broken = True
+            self._refused[Place.of(exchange.delivery.record)] = self.outages
             self.end(exchange, LOST)
             exchange.adapter.process.later(self.latency_s(), exchange.adapter.broken, exchange)
 

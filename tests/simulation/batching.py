@@ -81,6 +81,8 @@ class BatchingAdapter(SimulatedAdapter):
         application = self._application
         if request.is_over or any(exchange.is_over for exchange in request.exchanges):
             return
+        for exchange in request.exchanges if application.health is not Health.WELL else ():
+            application.refuse(exchange.delivery)
         if application.health is Health.DOWN:
             self._answer(request, [REFUSED], 0.0)
             return

@@ -146,7 +146,9 @@ class Daemon:
             pipeline_settings(subscription),
             group,
             self.adapter,
-            SimulatedDeadLetters(self._broker, self.cut, self._trouble, self._dice, partial(self._keep, self)),
+            SimulatedDeadLetters(
+                self._broker, self.cut, self._trouble, self._dice, partial(self._keep, self), self._plan.holds
+            ),
             PendingBudget(PENDING_BYTES_MAX),
             Clock(monotonic_s=loop.time, wall_s=self._wall_s),
             self._dice.random,

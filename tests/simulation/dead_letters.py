@@ -16,6 +16,7 @@ from tests.simulation.machine import outside
 
 TOPIC = "billing.dlq"
 WRITE_TIMEOUT_S = 1.0
+BEHIND_S = 0.0002
 
 
 class DeadLetterTopic:
@@ -46,12 +47,15 @@ class SimulatedDeadLetters:
         trouble: "Trouble",
         dice: random.Random,
         keep: Callable[[DeadLetter], Landed],
+        are_many: bool = False,
     ) -> None:
         """Begin connected.
 
         Args:
             keep: what the topic has.
+            are_many: a write may have hundreds of letters: they come one right behind the other.
         """
+        self._are_many = are_many
         self._broker = broker
         self._cut = cut
         self._trouble = trouble
@@ -69,17 +73,17 @@ class SimulatedDeadLetters:
         if not self._broker.is_up or self._cut.requests or self._cut.answers:
             await asyncio.sleep(0.5)
             return [KafkaUnavailable("could not write: out of reach")] * len(letters)
-        return [await self._one(letter) for letter in letters]
+        return [await self._one(letter, self._are_many and letter is not letters[0]) for letter in letters]
 
-    async def _one(self, letter: DeadLetter) -> Landed | BaseException:
+    async def _one(self, letter: DeadLetter, is_behind: bool) -> Landed | BaseException:
         if self._trouble.refuses and self._dice.random() < self._trouble.refuses:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(BEHIND_S if is_behind else 0.05)
             return KafkaUnavailable("could not write: NotEnoughReplicas")
         self._trouble.writing.append(letter)
-        await asyncio.sleep(self._broker.latency_s() * 3)
+        await asyncio.sleep(BEHIND_S if is_behind else self._broker.latency_s() * 3)
         self._trouble.writing.remove(letter)
         landed = self._keep(letter)
-        await asyncio.sleep(self._broker.latency_s())
+        await asyncio.sleep(0.0 if is_behind else self._broker.latency_s())
         return landed
 
     async def close(self) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tests.simulation.story import Story
 
 FAULTS_MIN, FAULTS_MAX = 6, 10
+RELEASED_S = 5.0
+"""How long a killer waits for somebody to let a key go."""
 FORGOTTEN_S = 2.0
 """Within this time a member that was forgotten has noticed."""
 
@@ -47,7 +49,7 @@ class Faults:
         return self._dice.randint(FAULTS_MIN, FAULTS_MAX)
 
     def _kinds(self) -> list[tuple[Callable[[], Awaitable[None]], int]]:
-        held = [(self.trouble_control, 4)] if self._story.plan.holds else []
+        held = [(self.trouble_control, 4), (self.kill_at_release, 4)] if self._story.plan.holds else []
         return [
             *held,
             (self.kill, 4),
@@ -84,9 +86,21 @@ class Faults:
 
     # daemons
     async def kill(self) -> None:
-        if (daemon := self._victim()) is None:
-            return
-        self._happens("kill", daemon.name)
+        if (daemon := self._victim()) is not None:
+            await self._kill(daemon, "kill")
+
+    async def kill_at_release(self) -> None:
+        """In the moment in which it lets a key go."""
+        held = self._story.witness.held
+        before, until_s = held.let_go, self._loop.time() + RELEASED_S
+        while held.let_go == before and self._loop.time() < until_s:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        daemon = self._story.daemons.get(held.let_go_by)
+        if held.let_go != before and daemon is not None and daemon.process.runs and not daemon.is_gone:
+            await self._kill(daemon, "kill at release")
+
+    async def _kill(self, daemon: Daemon, what: str) -> None:
+        self._happens(what, daemon.name)
         self._story.forgets(daemon)
         daemon.kill()
         await self._pause(0.1, 1.0, 4.0)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from typing_extensions import override
 
-from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
 from mpsd.core.held_keys import HeldKey
 from mpsd.core.record import TopicPartition
 from mpsd.demo.guarantees import Fault, Guarantee, Place
@@ -165,19 +165,22 @@ class HeldKeysLetGoWhole(Guarantee):
         if brought is not None:
             self._brought.add((brought, offset))
 
-    def removed(self, at: KeyOf, owned: Collection[Assignment]) -> None:
-        """Before its entry is removed.
+    def removed(self, at: KeyOf, owned: Collection[Assignment]) -> bool:
+        """Before its entry is removed; returns whether that lets it go.
 
         Args:
             owned: by whoever removes it.
         """
+        lets_go = False
         for assignment in owned:
             if assignment.tp == at.tp and (entry := self._holds.entry(at, assignment)) is not None:
+                lets_go = True
                 left = sorted(offset for offset, letter in self._dead[at].items() if letter >= entry.held.letter)
                 self.let_go += not left
                 if left:
                     place = Place(at.tp.topic, at.tp.partition, left[0])
                     self._faults.append(Fault(place, f"is dead, and its key was let go, with {len(left)} dead of it"))
+        return lets_go
 
     @override
     def faults(self) -> Sequence[Fault]:
@@ -213,6 +216,42 @@ class OrderOverHolds(Guarantee):
     def begun_anew(self, tp: TopicPartition) -> None:
         """Somebody has set the offset: what is delivered now may be behind what was."""
         self._last = {at: last for at, last in self._last.items() if at.tp != tp}
+
+    @override
+    def faults(self) -> Sequence[Fault]:
+        return self._faults
+
+
+class NothingOldBehindALiveRecord(Guarantee):
+    """What a replay brought of a key before it was let go is brought by no other, unless an operator wants that.
+
+    Holds:   held, replay 1) 2) free 3) kill      Breaks:  held, replay 1) 2) free 3) kill, replay 1(
+    """
+
+    promise = "what let a key go does not come again"
+
+    def __init__(self) -> None:
+        self._brought: defaultdict[KeyOf, set[int]] = defaultdict(set)
+        self._settled: defaultdict[TopicPartition, set[int]] = defaultdict(set)
+        self._again: set[str] = set()
+        self._faults: list[Fault] = []
+
+    def again(self, replay: str) -> None:
+        """This one is to bring what was brought before."""
+        self._again.add(replay)
+
+    def accepted(self, at: KeyOf, delivery: ReplayedDelivery) -> None:
+        """By the replay that is to let the key go."""
+        self._brought[at].add(delivery.letter_offset)
+
+    def removed(self, at: KeyOf) -> None:
+        """Its entry is, by its owner."""
+        self._settled[at.tp] |= self._brought.pop(at, set())
+
+    def on_sent(self, delivery: ReplayedDelivery) -> None:
+        if delivery.letter_offset in self._settled[delivery.assignment.tp] and delivery.replay not in self._again:
+            said = f"was sent by {delivery.replay}, though it was brought before its key was let go"
+            self._faults.append(Fault(Place.of(delivery.record), said))
 
     @override
     def faults(self) -> Sequence[Fault]:

@@ -15,6 +15,7 @@ from tests.simulation.held_promises import (
     HeldKeysLetGoWhole,
     Holds,
     KeyOf,
+    NothingOldBehindALiveRecord,
     NothingPastAHeldKey,
     OrderOverHolds,
 )
@@ -27,6 +28,7 @@ class HeldWitness:
         guarantees: of a story whose keys are held.
         ever: keys that were held at some time.
         held: how often one was.
+        let_go_by: who let one go the last time.
     """
 
     def __init__(self, group: str, subscription: str) -> None:
@@ -34,9 +36,11 @@ class HeldWitness:
         self._holds = Holds()
         self._sends, self._commits = NothingPastAHeldKey(self._holds), HeldBeforeCommitted()
         self._releases, self._order = HeldKeysLetGoWhole(self._holds), OrderOverHolds()
-        self.guarantees: Sequence[Guarantee] = [self._sends, self._commits, self._releases, self._order]
+        self._once = NothingOldBehindALiveRecord()
+        self.guarantees: Sequence[Guarantee] = [self._sends, self._commits, self._releases, self._order, self._once]
         self.ever: set[KeyOf] = set()
         self.held = 0
+        self.let_go_by = ""
 
     @property
     def let_go(self) -> int:
@@ -48,17 +52,31 @@ class HeldWitness:
         self._holds.assigned(assignment, revision)
         return self._commits.waits_since_s(assignment.tp)
 
+    def replay(self, task: str, again: bool) -> None:
+        """One is begun."""
+        if again:
+            self._once.again(task)
+
     def sent(self, delivery: Delivery, by: str, at_s: float) -> None:
         self._sends.on_sent(delivery, by, at_s)
+        if isinstance(delivery, ReplayedDelivery):
+            self._once.on_sent(delivery)
 
     def accepted(self, delivery: Delivery) -> None:
         if (at := KeyOf.of(delivery)) is None:
             return
         offset = delivery.record.offset
         self._releases.accepted(at, offset, delivery.assignment if delivery.releases else None)
+        if delivery.releases and isinstance(delivery, ReplayedDelivery):
+            self._once.accepted(at, delivery)
         if delivery.releases or not isinstance(delivery, ReplayedDelivery):
             self._order.accepted(at, offset)
             self._commits.over(at.tp, offset)
+
+    def unanswered(self, delivery: Delivery) -> None:
+        """Whoever made it is frozen and out of the group; it may take it for accepted when it thaws, as it is."""
+        if (at := KeyOf.of(delivery)) is not None:
+            self._releases.accepted(at, delivery.record.offset, None)
 
     def died(self, letter: DeadLetter, letter_offset: int, at_s: float) -> None:
         """It is acknowledged, and its partition still that of whoever wrote it."""
@@ -86,17 +104,20 @@ class HeldWitness:
         """Of control records: their writer knows that they are written."""
         self._holds.acknowledged.update(revisions)
 
-    def decided(self, key: EntityKey, entity: Entity | None, owned: Collection[Assignment]) -> str:
+    def decided(self, key: EntityKey, entity: Entity | None, owned: Collection[Assignment], by: str) -> str:
         """The control topic says something of a key; returns it in words, for the trace.
 
         Args:
             owned: by whoever wrote it.
+            by: who that is.
         """
         place = self._book.on_entity(key, entity)
         assert place is not None, key
         at = KeyOf(*place)
         if entity is None:
-            self._releases.removed(at, owned)
+            if self._releases.removed(at, owned):
+                self._once.removed(at)
+                self.let_go_by = by
             self._holds.entries.pop(at, None)
             return "free"
         epoch, held = entity.document["epoch"], self._book.of(at.tp)[at.key]

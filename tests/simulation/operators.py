@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 ACTS_MIN, ACTS_MAX = 4, 8
 CONFIRM_TIMEOUT_S = 5.0
 PEER_TIMEOUT_S = 1.0
+PATIENCE_S = 5.0
 ARRIVES_S = 3.0
 """Within this time what a killed daemon had sent is there, or lost."""
 
@@ -166,9 +167,11 @@ class Operators:
             await self._turn(task.id, ReplayState.CANCELLED if drawn < 0.1 else ReplayState.RUNNING)
 
     async def let_go(self) -> None:
-        """Replay what is held as long as something is."""
+        """Replay what is held as long as something is; again beside one that waits, as for room that another must make."""
+        begun_s = 0.0
         while True:
-            if self._are_held and self._are_tasks_over:
+            if self._are_held and (self._are_tasks_over or self._loop.time() - begun_s > PATIENCE_S):
+                begun_s = self._loop.time()
                 for _, temper in self._story.troubled():
                     temper.manner = Manner.ACCEPTS
                 await self._begin(ReplayPlan(include_quarantined=True))
@@ -192,6 +195,7 @@ class Operators:
         )
         self._tasks.append(task.id)
         story.witness.lives.replay(task.id)
+        story.witness.held.replay(task.id, plan.again)
         self._happens("replay", f"{task.id} to the {plan.target} of {sum(each.end for each in task.bounds)}")
         await self._change(task.key, task.document())
         return task

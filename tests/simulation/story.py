@@ -88,6 +88,7 @@ class Story:
         self.faults = Faults(self, random.Random(f"{seed}/faults"))
         self.operators = Operators(self, random.Random(f"{seed}/operators")) if self.plan.operated else None
         self._lives: Counter[int] = Counter()
+        self._lost: set[Assignment] = set()
         self._seed = seed
 
     def wall_s(self) -> float:
@@ -97,13 +98,14 @@ class Story:
     def _dead_lettered(self, daemon: Daemon, letter: DeadLetter) -> Landed:
         tp = letter.delivery.assignment.tp  # may be handed on, or lost, while it was written
         is_ours = tp in daemon.partitions and self._is_member(daemon.name)
+        is_ours = is_ours and letter.delivery.assignment not in self._lost
         landed = self.letters.append(letter, self.wall_s())
         self.witness.dead_lettered(letter, is_ours, landed)
         return landed
 
     def _decided(self, offset: int, record: ControlRecord, by: str) -> None:
         """A control record, before anybody can read it."""
-        self.witness.decided(offset, record, self.daemons[by].assignments)
+        self.witness.decided(offset, record, self.daemons[by].assignments, by)
 
     def _assigned(self, assignment: Assignment) -> None:
         self.witness.assigned(assignment)
@@ -148,6 +150,7 @@ class Story:
     def _dropped(self, owner: Connection) -> None:
         """A member was dropped for its silence: what it had not committed is done again by the next owner."""
         daemon = self.daemons[owner.name]
+        self._lost.update(daemon.assignments)
         if not daemon.is_gone and not daemon.process.runs:
             daemon.over()
         self.forgets(daemon)

@@ -178,6 +178,8 @@ class Witness:
         if code == "delivered":
             self.held.accepted(delivery)
             self._is_over(delivery, seen)
+        elif code == "withdrawn" and not exchange.is_aborted:
+            self.held.unanswered(delivery)
         self.tell(f"{exchange.adapter.process.name} ends {_place(seen)} {code}")
         self._present.see(DeliveryEnded(delivery.record, at_s, outcome))
         self._of(delivery).see(DeliveryEnded(seen, at_s, outcome))
@@ -205,15 +207,16 @@ class Witness:
         """
         delivery, at_s = letter.delivery, self._now_s()
         seen = self.lives.of(delivery)
-        if not is_ours:
-            self.forgotten({delivery.assignment.tp}, at_s)
-            if not isinstance(delivery, ReplayedDelivery) and Place.of(seen) in self.settled:
-                return
-        else:
+        if is_ours:
             self.held.died(letter, landed.offset, at_s)
+        elif not isinstance(delivery, ReplayedDelivery) and Place.of(seen) in self.settled:
+            self.forgotten({delivery.assignment.tp}, at_s)
+            return
         self._is_over(delivery, seen)
         self.tell(f"dead letter {_place(seen)} {letter.disposition}")
         self._of(delivery).see(DeadLettered(seen, at_s, letter.disposition, letter.reason))
+        if not is_ours:
+            self.forgotten({delivery.assignment.tp}, at_s)
 
     def republished(self, delivery: ReplayedDelivery) -> None:
         self.replays.replayed(delivery.assignment.tp, delivery.letter_offset)
@@ -256,11 +259,12 @@ class Witness:
                 self._judge.see(Produced(self.lives.now(made)))
 
     # what is decided
-    def decided(self, offset: int, record: ControlRecord, owned: Collection[Assignment]) -> None:
+    def decided(self, offset: int, record: ControlRecord, owned: Collection[Assignment], by: str) -> None:
         """A control record, before anybody can read it.
 
         Args:
             owned: by whoever wrote it.
+            by: who that is.
         """
         changed = self.state.apply(offset, record.key, record.value, record.headers, 0)
         key = parse_key(record.key)
@@ -271,7 +275,7 @@ class Witness:
         if key[1] == pauses.KIND:
             self.pauses.decided(key)
         elif key[1] == held_keys.KIND:
-            self.tell(f"control {offset} {self.held.decided(key, entity, owned)}")
+            self.tell(f"control {offset} {self.held.decided(key, entity, owned, by)}")
         elif key[1] == resets.KIND and entity is not None and (reset := resets.parse(entity)) is not None:
             self.resets.written(reset.id, offset, reset.targets, reset.provenance.at_ms)
 
