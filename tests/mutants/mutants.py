@@ -200,8 +200,8 @@ MUTANTS = (
     _one(
         "ignores a pause after a rebalance",
         "pipeline/controls.py",
-        'name="control read for assigned partitions")\n        self._stop_or_go(queue)',
-        'name="control read for assigned partitions")',
+        "self._reading.add_done_callback(self._on_task_done)\n        self._stop_or_go(queue)",
+        "self._reading.add_done_callback(self._on_task_done)",
     ),
     _one("delivers before the control state is read", "pipeline/controls.py", "queue.stop(UNREAD)", "pass"),
     _one(
@@ -220,7 +220,7 @@ MUTANTS = (
     _one(
         "replays beside a live record of the key",
         "pipeline/replay_sender.py",
-        "self._means.pending.ordering.lane(letter.key),",
+        "self.means.pending.ordering.lane(letter.key),",
         'f"replay {letter.key!r}",',
     ),
     Mutant(
@@ -253,12 +253,6 @@ MUTANTS = (
         "pipeline/held_keys.py",
         "queue.held = dict(self.book.of(queue.assignment.tp))",
         "queue.held = {}",
-    ),
-    _one(
-        "lets a late word about a held key stand",
-        "pipeline/held_keys.py",
-        "        self._wrong.add(place)\n        if self._mending",
-        "        return\n        if self._mending",
     ),
     _one(
         "brings a held key in the order of its dead letters",

@@ -140,7 +140,7 @@ class Application:
             self._answer(exchange, outcome, temper.service_s * self.slow)
 
     def refuse(self, delivery: Delivery) -> None:
-        """Told once an outage: refused or lost before, others accepted since, refused again looks like its own fault."""
+        """Told once an outage: refused before, others accepted since, refused again looks like the record's own fault."""
         place = Place.of(delivery.record)
         if self._refused.get(place, self.outages) != self.outages:
             self.on_refused_again(delivery)
@@ -190,7 +190,6 @@ class Application:
         """Their connections break; each daemon learns of its own."""
         for exchange in exchanges:
             exchange.is_broken = True
-            self._refused[Place.of(exchange.delivery.record)] = self.outages
             self.end(exchange, LOST)
             exchange.adapter.process.later(self.latency_s(), exchange.adapter.broken, exchange)
 
