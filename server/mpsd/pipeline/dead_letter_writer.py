@@ -190,6 +190,10 @@ class DeadLetterWriter:
             if self._unheld.wants(buried):
                 if room <= 0:
                     self._crowded.append(buried)
+                    self._release(
+                        buried
+                    )  # what it waits for is a replay, which a partition that stands still cannot have
+                    buried.failed = False
                     queue.crowded += 1
                     self._acknowledged.set()
                     extra = {"code": "held.full", "subscription": self._sender.subscription}

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from mpsd.core.held_keys import HeldKey, entity_key
+from mpsd.core.record import TopicPartition
 from mpsd.errors import KafkaUnavailable
 from mpsd.ports import DeadLetter
 from tests.fakes.held import ONE_KEY, Fleet, fed
@@ -67,3 +69,24 @@ async def test_letters_of_a_log_that_is_gone_are_not_waited_for() -> None:
         await asyncio.sleep(30.0)
         assert sorted(fleet.of(b"k")) == [0, 1, 2, 2, 3, 5]
         assert not fleet.held()
+
+
+@in_virtual_time
+async def test_a_letter_that_was_refused_once_and_waits_for_room_stops_no_partition() -> None:
+    """Else nothing of the partition could be replayed, and that alone makes room."""
+    fleet = Fleet()
+    fleet.poison = {0}
+    elsewhere = entity_key("billing", "billing", TopicPartition("orders", 1), b"o")
+    async with fleet.daemon(keys_max=1) as at:
+        refuse(at, 0)
+        await fed(at, b"k")
+        fleet.topic.put(elsewhere, HeldKey(0, 0, 0).document(1))
+        refuse(at)
+        await asyncio.sleep(20.0)
+        (queue,) = at.queues
+        assert queue.crowded == 1
+        assert not queue.causes
+        fleet.topic.put(elsewhere, None)
+        await asyncio.sleep(20.0)
+        assert fleet.held()
+        assert at.committed() == 1
