@@ -20,11 +20,16 @@ async def test_a_key_that_is_paused_waits_and_the_others_flow(world: World) -> N
     (subscription,) = (await seen(daemon, "status", "orders"))["subscriptions"]
     assert subscription["pauses"][0]["selection"]["key"] == "k1"
     assert subscription["pauses"][0]["provenance"]["reason"] == "ticket 812"
+    assert (subscription["tightest"]["topic"], subscription["tightest"]["paused_lanes"]) == (topic, 1)
+    told = (await mpsctl(daemon, "status", "orders")).out
+    assert f"{topic}/0 has room for {subscription['tightest']['room_records']:,} records or " in told
     lanes = (await seen(daemon, "inspect", "orders", "--blocked"))["lanes"]
     assert [(lane["key"], lane["state"], lane["blocks_commit"]) for lane in lanes] == [("k1", "paused", True)]
     assert len(world.application.accepted) == 2
     assert (await mpsctl(daemon, "resume", "orders", "--key", "k1")).code == 0
     await world.settled(topic)
+    (subscription,) = (await seen(daemon, "status", "orders"))["subscriptions"]
+    assert subscription["tightest"] is None
     methods = [entry["method"] for entry in (await seen(daemon, "audit", "orders"))["entries"]]
     assert methods[:2] == ["Resume", "Pause"], "others share the history"
     await world.judge(topic)

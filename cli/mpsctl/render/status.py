@@ -5,7 +5,21 @@ from datetime import datetime
 
 from mpsctl.render.page import Column, Page, Piece, Style, Table
 from mpsctl.render.trend import Trends
-from mpsctl.render.words import NONE, ago, ahead, count, number, printable, rate, record, selection, span, utc_now
+from mpsctl.render.words import (
+    NONE,
+    ago,
+    ahead,
+    count,
+    number,
+    printable,
+    rate,
+    record,
+    records,
+    selection,
+    size,
+    span,
+    utc_now,
+)
 from mpsctl.views.fleet import Instance, Provenance
 from mpsctl.views.status import Flow, Limit, Partition, Pause, Status, Subscription
 
@@ -77,6 +91,9 @@ def _notes(of: Subscription, now: datetime) -> Iterator[Piece]:
         yield Piece(printable(of.state_reason), STATES.get(of.state, UNKNOWN).style)
     for pause in of.pauses:
         yield Piece(pause_text(pause, now), Style.WARN)
+    if (part := of.tightest) is not None and part.room_records is not None and part.room_bytes is not None:
+        room = f"{records(part.room_records)} or {size(part.room_bytes)}"
+        yield Piece(f"{part.topic}/{part.partition} has room for {room} more, then all its keys wait", Style.WARN)
     if of.limit is not None:
         yield Piece(f"limited to {limit_text(of.limit)}, {_by(of.limit.provenance, now)}", Style.WARN)
     if of.held_keys:

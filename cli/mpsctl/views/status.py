@@ -69,6 +69,12 @@ class Partition:
     """The log's end, as last heard; null: not known."""
     held_keys: int | None
     """Keys held behind dead letters: what comes of them goes to the dead-letter topic undelivered; null: not known."""
+    paused_lanes: int | None
+    """Lanes that wait for a key that is paused; null: not known."""
+    room_records: int | None
+    """How many records more are read until the partition is full, and all its keys wait; null: not known."""
+    room_bytes: int | None
+    """How many bytes more; null: not known."""
 
     @classmethod
     def of(cls, message: pb.PartitionStatus) -> Self:
@@ -83,6 +89,9 @@ class Partition:
             next_offset=None if message.next_offset < 0 else message.next_offset,
             log_end=None if message.log_end < 0 else message.log_end,
             held_keys=message.held_keys if message.HasField("flow") else None,
+            paused_lanes=message.paused_lanes if message.HasField("flow") else None,
+            room_records=message.room_records if message.HasField("flow") else None,
+            room_bytes=message.room_bytes if message.HasField("flow") else None,
         )
 
 
@@ -154,6 +163,8 @@ class Subscription:
     """Its partitions, with `--partitions`."""
     held_keys: int
     """Keys held behind dead letters, of all its partitions."""
+    tightest: Partition | None
+    """Of the partitions in which records of paused keys wait, the one with the least room left; null: there is none."""
 
     @classmethod
     def of(cls, message: pb.SubscriptionStatus) -> Self:
@@ -170,6 +181,7 @@ class Subscription:
             limit=Limit.of(message.limit) if message.HasField("limit") else None,
             partitions=tuple(map(Partition.of, message.partitions)),
             held_keys=message.held_keys,
+            tightest=Partition.of(message.tightest) if message.HasField("tightest") else None,
         )
 
 

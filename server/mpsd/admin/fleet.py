@@ -1,6 +1,7 @@
 """The other instances: asked all at once, each within a bound, and none left out because it does not answer."""
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
@@ -177,5 +178,13 @@ def _problem(error: aio.AioRpcError, given_s: float) -> str:
             return f"no answer within {given_s:.3g} s"
         case grpc.StatusCode.UNIMPLEMENTED:
             return "its version does not know this call: bring it to this one"
+        case grpc.StatusCode.UNAVAILABLE:
+            return why(error.details() or "it is out of reach")[:PROBLEM_CHARS_MAX]
         case code:
             return f"{code.name}: {error.details()}"[:PROBLEM_CHARS_MAX]
+
+
+def why(details: str) -> str:
+    """The last words of gRPC's: it names the address, which is said already, and itself."""
+    words = details.rpartition("last error: ")[2]
+    return re.sub(r"^(?:[A-Z_]+: |ipv[46]:\S+: )+", "", words) or details

@@ -110,6 +110,7 @@ def subscription_of(
         limit=limit_of(said.limit) if said.limit is not None else None,
         partitions=parts if partitions else (),
         held_keys=said.held_keys,
+        tightest=min((part for part in parts if part.paused_lanes), key=lambda part: part.room_records, default=None),
     )
 
 

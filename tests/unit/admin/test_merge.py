@@ -30,6 +30,23 @@ def answer(address: str, *subscriptions: pb.SubscriptionStatus, revision: int = 
     )
 
 
+def test_of_the_partitions_of_paused_keys_the_one_with_the_least_room_is_named() -> None:
+    def tight(partition: int, room: int) -> pb.SubscriptionStatus:
+        part = pb.PartitionStatus(topic="orders", partition=partition, paused_lanes=1, room_records=room)
+        return pb.SubscriptionStatus(name="billing", tightest=part)
+
+    said = merge_status(
+        [
+            answer("a", pb.SubscriptionStatus(name="billing")),
+            answer("b", tight(1, 7)),
+            answer("c", tight(2, 3)),
+            answer("d", tight(3, 9)),
+        ],
+        [],
+    )
+    assert said.subscriptions[0].tightest.partition == 2
+
+
 def billing(
     state: pb.DeliveryState.ValueType = RUNNING, reason: str = "", flow: pb.Flow | None = None
 ) -> pb.SubscriptionStatus:

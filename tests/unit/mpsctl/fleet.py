@@ -100,6 +100,7 @@ def status(
                         provenance=provenance(),
                     )
                 ],
+                tightest=partition(topic="letters", partition=1, paused_lanes=1, room_records=97, room_bytes=4 << 20),
             ),
         ],
         instances=list(instances) or [instance(), instance("10.0.0.2:7070")],

@@ -107,6 +107,7 @@ def test_status_says_what_is_wrong_under_each_subscription(troubled: Daemon, mps
     assert "endpoint down" in out
     assert "  connection refused by http://invoices.example.com:8000/orders\n" in out
     assert "paused: mail, partition letters/1, key base64:/wA=" in out
+    assert "letters/1 has room for 97 records or 4.0 MiB more, then all its keys wait" in out
     assert "limited to 200/s, by anna" in out
 
 
