@@ -107,19 +107,19 @@ class HeldReplay:
             if not at_hand:
                 await self._sender.rest(LOOK_S)
                 continue
-            drained = await self._drained(at_hand & self._queue.aside.keys())
+            drained = await self._drained(self._in_order(at_hand & self._queue.aside.keys()))
             reach = self._reach(at_hand - drained)
             end = (await self._means.bounds(self._number)).end
             found = await self._look_up(begin, end, at_hand, reach)
             if is_first:  # of a key whose letters have all expired nothing is left to be meant
                 keys &= {key for key in keys if key not in found or found[key].is_meant}
                 is_first = False
-            keys -= {key for key in keys & found.keys() if self._stays_held(key, found[key].trouble)}
-            found = {key: found.get(key, HeldLetters()) for key in keys & at_hand}
+            keys -= {key for key in self._in_order(keys & found.keys()) if self._stays_held(key, found[key].trouble)}
+            found = {key: found.get(key, HeldLetters()) for key in self._in_order(keys & at_hand)}
             last = {key for key in drained & found.keys() if not found[key].is_cut and found[key].left is None}
             keys -= await self._send_all({key: each.places for key, each in found.items()}, last)
             keys &= self._queue.held.keys()
-            for key in (keys & _whole(found)) - drained - self._letters.out.keys():
+            for key in self._in_order((keys & _whole(found)) - drained - self._letters.out.keys()):
                 count = len(found[key].places)
                 if count <= FEW or count > counted[key] // 2:
                     self._means.pending.set_aside(self._queue, key)
@@ -128,6 +128,10 @@ class HeldReplay:
                 begin = min((each.left for each in found.values() if each.left is not None), default=end)
             if any(each.left is not None for each in found.values()):
                 await self._sender.rest(LOOK_S)
+
+    def _in_order(self, keys: Collection[bytes]) -> list[bytes]:
+        """As they came to be held: the order of a set is another one in each process."""
+        return [key for key in self._begins if key in keys]
 
     def _reach(self, keys: Collection[bytes]) -> Reach:
         """Of keys whose lanes have something, or may have."""
