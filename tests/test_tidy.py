@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
-LINES_MAX = 300
+LINES_MAX = 400
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:root|home|Users|work|workspace)/[\w.-]+|site-packages/")
