@@ -9,7 +9,7 @@ from docs.codes import codes_page
 from docs.commands import commands_page
 from docs.mpsctl_json import json_page
 from docs.protos import admin_page, delivery_page
-from mpsd.admin.reference import metrics_page
+from mpsd.admin.reference import metrics_page, states_page
 from mpsd.config.reference import configuration_page, json_schema
 from mpsd.delivery.openapi import document
 
@@ -32,6 +32,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/errors.md": codes_page,
     "reference/mpsctl-json.md": json_page,
     "reference/metrics.md": metrics_page,
+    "reference/states.md": states_page,
     "reference/mps.schema.json": _schema,
     "reference/openapi.json": _openapi,
 }

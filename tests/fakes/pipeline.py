@@ -90,5 +90,5 @@ async def piped(
     try:
         yield made
     finally:
-        if made.pipeline.state != "stopped":
+        if made.pipeline.reason != "stopped":
             await made.pipeline.stop(1.0)

@@ -6,6 +6,7 @@ from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.core.rate import TokenBucket
 from mpsd.core.retry import Bury, RetryRules
 from mpsd.core.retry_policy import PolicyRules, RetryPolicy
+from mpsd.core.states import DeliveryState
 from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.ordering import Ordering
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
@@ -96,11 +97,11 @@ class Stage:
         self.order.ready(queue)
         self.writer.wake()
 
-    def hold(self, queue: PartitionQueue, why: str) -> None:
-        """Hold the partition; with an empty reason let it go."""
-        if why:
-            queue.stop(why)
-        elif queue.go_on("leaving"):
+    def hold(self, queue: PartitionQueue, *, leaves: bool) -> None:
+        """Hold the partition because it leaves, or let it go because it stays."""
+        if leaves:
+            queue.stop(DeliveryState.DRAINING)
+        elif queue.go_on(DeliveryState.DRAINING):
             self.on_ready(queue)
 
     async def done(self, *queues: PartitionQueue) -> None:

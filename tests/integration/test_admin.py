@@ -71,12 +71,12 @@ async def test_a_pause_holds_for_all_once_it_is_confirmed(world: World, tmp_path
         await asyncio.sleep(1.5)
         assert world.application.requests == before
         said = (await other.GetStatus(pb.GetStatusRequest(), metadata=VIEWER)).status.subscriptions[0]
-        assert said.state == pb.DELIVERY_STATE_PAUSED
+        assert said.state == "paused"
         assert [(pause.provenance.who, pause.provenance.reason) for pause in said.pauses] == [
             ("ops", "the database is on fire")
         ]
         lanes = (await other.Inspect(pb.InspectRequest(selection=selection), metadata=VIEWER)).lanes
-        assert {lane.state for lane in lanes} == {pb.LANE_STATE_PAUSED}
+        assert {lane.state for lane in lanes} == {"paused"}
         change = pb.Change(request_id="resume-1", reason="it is out")
         answer = await other.Resume(pb.ResumeRequest(change=change, selection=selection), metadata=OPERATOR, timeout=30)
         assert answer.changed.confirmed

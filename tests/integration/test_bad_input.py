@@ -98,7 +98,7 @@ async def test_what_kafka_does_not_allow_is_named_and_waited_for(guarded_kafka: 
         await world.produce(topic, [Message(b"good", b"1"), Message(b"bad", b"2")])
 
         async def is_held() -> bool:
-            return (await daemon.metrics()).sum("mps_partition_state", state="dead-letter-topic-down") == 1
+            return (await daemon.metrics()).sum("mps_partition_state", state="dlq-blocked") == 1
 
         await until(is_held, "dead letters are refused")
         assert daemon.said("cannot be written", f"TopicAuthorizationFailed ({topic}.dlq)")

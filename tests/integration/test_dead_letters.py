@@ -15,7 +15,7 @@ from tests.integration.world.world import name
 pytestmark = pytest.mark.integration
 
 DAY_MS = 86_400_000
-HOLD = "dead-letter-topic-down"
+HOLD = "dlq-blocked"
 POISON = Answer(422, "no such customer")
 
 
@@ -137,7 +137,7 @@ async def test_while_the_topic_cannot_be_written_its_partition_waits(kafka_clust
             await world.application.accepts(1 + 10)
             metrics = await until_failures(daemon, 2)
             assert metrics.sum("mps_partition_state", state=HOLD, partition="0") == 1
-            assert metrics.sum("mps_partition_state", state="delivering", partition="1") == 1
+            assert metrics.sum("mps_partition_state", state="running", partition="1") == 1
             assert metrics.sum("mps_partition_next_offset", partition="0") == 1
             await until(lambda: world.committed(topic).get(TopicPartition(topic, 0)), "what is done is committed")
             assert world.committed(topic)[TopicPartition(topic, 0)] == 1, "the good one is done, the bad one is not"

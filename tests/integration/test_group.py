@@ -22,7 +22,7 @@ WORK = Answer(after_s=0.005)
 async def assigned(*daemons: Daemon) -> list[int]:
     """How many partitions each has; those that are leaving count for both sides of no one."""
     metrics = [await daemon.metrics() for daemon in daemons]
-    return [int(one.sum("mps_partition_state", state="delivering")) for one in metrics]
+    return [int(one.sum("mps_partition_state", state="running")) for one in metrics]
 
 
 async def shared(*daemons: Daemon) -> None:

@@ -51,7 +51,7 @@ async def test_an_application_that_is_away_is_said_by_status_and_doctor(world: W
 
     async def down() -> bool:
         (subscription,) = (await seen(daemon, "status"))["subscriptions"]
-        return bool(subscription["state"] == "endpoint_down")
+        return bool(subscription["state"] == "endpoint-out")
 
     await until(down, "the endpoint is down")
     check = await mpsctl(daemon, "doctor")

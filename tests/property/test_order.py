@@ -118,7 +118,7 @@ class OrderMachine(RuleBasedStateMachine):
 
     @rule(partition=PARTITION)
     def hold(self, partition: int) -> None:
-        self.queues[partition].hold = "leaving"
+        self.queues[partition].hold = "draining"
 
     @rule(partition=PARTITION)
     def let_go(self, partition: int) -> None:

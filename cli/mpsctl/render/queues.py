@@ -4,22 +4,11 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from mpsctl.render.page import Column, Page, Piece, Style, Table
+from mpsctl.render.status import state_piece
 from mpsctl.render.words import ago, ahead, body, clock, count, key, number, printable, record, records, span, utc_now
 from mpsctl.views.fleet import RecordRef
 from mpsctl.views.queues import Lane, Queues
 from mpsctl.views.status import Partition
-
-STATES = {
-    "ready": Piece("ready"),
-    "in_flight": Piece("in flight", Style.GOOD),
-    "backing_off": Piece("backing off", Style.WARN),
-    "paused": Piece("paused", Style.WARN),
-    "waiting_for_endpoint": Piece("endpoint down", Style.BAD),
-    "suspect": Piece("suspect", Style.WARN),
-    "held": Piece("held", Style.WARN),
-    "dead_lettering": Piece("dead-lettering", Style.WARN),
-}
-UNKNOWN = Piece("unknown", Style.BAD)
 
 
 def queues_page(queues: Queues, *, values: bool) -> Page:
@@ -58,7 +47,7 @@ def _lanes(queues: Queues, now: datetime, *, values: bool) -> Table:
             Piece(record(lane.head), Style.STRONG if lane.blocks_commit else Style.PLAIN),
             key(lane.key, lane.key_base64),
             count(lane.records),
-            STATES.get(lane.state, UNKNOWN),
+            state_piece(lane.state, lane.severity),
             ahead(lane.until, now),
             count(lane.attempts),
             span((now - lane.read_at).total_seconds()) if lane.read_at else "-",
@@ -95,7 +84,7 @@ def _why(partition: Partition, lane: Lane | None, now: datetime) -> list[Piece]:
     if lane is None:
         why = printable(partition.state_reason) or _flowing(partition)
         return [name, Piece(f"{stands}{behind}: {why}")]
-    state = STATES.get(lane.state, UNKNOWN)
+    state = state_piece(lane.state, lane.severity)
     until = f" for another {ahead(lane.until, now)} (until {clock(lane.until, now)})" if lane.until else ""
     attempts = f", {number(lane.attempts, 'failed attempt')}" if lane.attempts else ""
     read = f", read {ago(lane.read_at, now)}"

@@ -23,16 +23,7 @@ from mpsctl.render.words import (
 from mpsctl.views.fleet import Instance, Provenance
 from mpsctl.views.status import Flow, Limit, Partition, Pause, Status, Subscription
 
-STATES = {
-    "running": Piece("running", Style.GOOD),
-    "starting": Piece("starting", Style.WARN),
-    "paused": Piece("paused", Style.WARN),
-    "endpoint_down": Piece("endpoint down", Style.BAD),
-    "dead_letters_blocked": Piece("dlq blocked", Style.BAD),
-    "draining": Piece("draining", Style.WARN),
-    "stopped": Piece("stopped", Style.BAD),
-}
-UNKNOWN = Piece("unknown", Style.BAD)
+SEVERITIES = {"ok": Style.GOOD, "warning": Style.WARN}
 
 
 def status_page(status: Status, *, partitions: bool = False, trends: Trends | None = None) -> Page:
@@ -68,7 +59,7 @@ def _subscriptions(subscriptions: Sequence[Subscription], now: datetime, trends:
         dead = Piece(count(each.dead_letters), Style.WARN if each.dead_letters else Style.PLAIN)
         table.add(
             Piece(printable(each.name), Style.STRONG),
-            STATES.get(each.state, UNKNOWN),
+            state_piece(each.state, each.state_severity),
             count(each.flow.lag_records),
             span(each.flow.lag_age_s),
             rate(each.delivered_per_s),
@@ -81,6 +72,16 @@ def _subscriptions(subscriptions: Sequence[Subscription], now: datetime, trends:
     return table
 
 
+def state_piece(state: str, severity: str) -> Piece:
+    """Show a state in the colour of its severity."""
+    return Piece(printable(state), style_of(severity))
+
+
+def style_of(severity: str) -> Style:
+    """Choose a colour; a severity of a later version is bad."""
+    return SEVERITIES.get(severity, Style.BAD)
+
+
 def _trend(text: str) -> Iterator[Piece]:
     if text:
         yield Piece(text, Style.DIM)
@@ -88,7 +89,7 @@ def _trend(text: str) -> Iterator[Piece]:
 
 def _notes(of: Subscription, now: datetime) -> Iterator[Piece]:
     if of.state_reason and not (of.state == "paused" and of.pauses):
-        yield Piece(printable(of.state_reason), STATES.get(of.state, UNKNOWN).style)
+        yield Piece(printable(of.state_reason), style_of(of.state_severity))
     for pause in of.pauses:
         yield Piece(pause_text(pause, now), Style.WARN)
     if (part := of.tightest) is not None and part.room_records is not None and part.room_bytes is not None:
@@ -145,7 +146,7 @@ def _partition_cells(of: Partition) -> list[Piece]:
     flow: Flow | None = of.flow
     return [
         Piece(f"{of.topic}/{of.partition}"),
-        STATES.get(of.state, UNKNOWN),
+        state_piece(of.state, of.state_severity),
         Piece(NONE if of.next_offset is None else str(of.next_offset)),
         Piece(NONE if of.log_end is None else str(of.log_end)),
         Piece(count(flow.lag_records) if flow else NONE),
@@ -157,7 +158,7 @@ def _partition_cells(of: Partition) -> list[Piece]:
 
 def _partition_notes(of: Partition) -> Iterator[Piece]:
     if of.state_reason:
-        yield Piece(printable(of.state_reason), STATES.get(of.state, UNKNOWN).style)
+        yield Piece(printable(of.state_reason), style_of(of.state_severity))
     if of.held_keys:
         yield Piece(f"{number(of.held_keys, 'key')} held behind dead letters", Style.WARN)
 

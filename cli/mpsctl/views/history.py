@@ -1,13 +1,11 @@
 """Who changed what, what a check-up found, and which version is which."""
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsctl.views.fleet import Instance, Provenance
-from mpsctl.views.values import word
-
-Severity = Literal["ok", "warning", "error", "unknown"]
+from mpsctl.views.values import Severity, word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

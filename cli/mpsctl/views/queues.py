@@ -2,24 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Self
+from typing import Self
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsctl.views.fleet import Instance, RecordRef
 from mpsctl.views.status import Partition
-from mpsctl.views.values import base64_of, optional, text_of, time_of, word
-
-LaneState = Literal[
-    "ready",
-    "in_flight",
-    "backing_off",
-    "paused",
-    "waiting_for_endpoint",
-    "suspect",
-    "held",
-    "dead_lettering",
-    "unknown",
-]
+from mpsctl.views.values import UNKNOWN, Severity, base64_of, optional, text_of, time_of, word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +22,10 @@ class Lane:
     """The key, cut at 1 KiB; null: no key."""
     records: int
     """Records in it."""
-    state: LaneState
-    """What its first record does."""
+    state: str
+    """One of the [states](states.md#of-a-keys-first-record): that of its first record."""
+    severity: Severity
+    """How bad that is."""
     until: datetime | None
     """Until when; null: nobody knows."""
     attempts: int
@@ -59,7 +49,8 @@ class Lane:
             key=text_of(key),
             key_base64=base64_of(key),
             records=message.records,
-            state=word(pb.LaneState, message.state),
+            state=message.state or UNKNOWN,
+            severity=word(pb.Severity, message.severity),
             until=time_of(message, "until"),
             attempts=message.attempts,
             last_outcome=message.last_outcome,

@@ -2,15 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Self
+from typing import Self
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsctl.views.fleet import Instance, Provenance, RecordRef, Selection
-from mpsctl.views.values import optional, seconds_of, time_of, word
-
-DeliveryState = Literal[
-    "running", "starting", "paused", "endpoint_down", "dead_letters_blocked", "draining", "stopped", "unknown"
-]
+from mpsctl.views.values import UNKNOWN, Severity, optional, seconds_of, time_of, word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +53,10 @@ class Partition:
     """The daemon that owns it, whether it answers or not."""
     epoch: int
     """The fencing number of this ownership."""
-    state: DeliveryState
-    """What it does; unknown if its daemon does not answer."""
+    state: str
+    """One of the [states](states.md); `unknown` if no daemon that answers has it."""
+    state_severity: Severity
+    """How bad that is."""
     state_reason: str
     """Why, for people to read; empty when running."""
     flow: Flow | None
@@ -83,7 +81,8 @@ class Partition:
             partition=message.partition,
             instance=message.instance,
             epoch=message.epoch,
-            state=word(pb.DeliveryState, message.state),
+            state=message.state or UNKNOWN,
+            state_severity=word(pb.Severity, message.state_severity),
             state_reason=message.state_reason,
             flow=Flow.of(message.flow) if message.HasField("flow") else None,
             next_offset=None if message.next_offset < 0 else message.next_offset,
@@ -143,8 +142,10 @@ class Subscription:
     """Its name."""
     group: str
     """Its consumer group."""
-    state: DeliveryState
-    """The worst state that any of its partitions is in."""
+    state: str
+    """One of the [states](states.md): the worst that any of its partitions is in."""
+    state_severity: Severity
+    """How bad that is."""
     state_reason: str
     """Why, for people to read; empty when running."""
     flow: Flow
@@ -171,7 +172,8 @@ class Subscription:
         return cls(
             name=message.name,
             group=message.group,
-            state=word(pb.DeliveryState, message.state),
+            state=message.state or UNKNOWN,
+            state_severity=word(pb.Severity, message.state_severity),
             state_reason=message.state_reason,
             flow=Flow.of(message.flow),
             delivered_per_s=message.delivered_per_s,

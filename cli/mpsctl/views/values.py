@@ -4,19 +4,20 @@ import base64
 import json
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+Severity = Literal["ok", "warning", "error", "unknown"]
 UNKNOWN = "unknown"
 """A word for what this version has no name for, as of a newer daemon."""
 
 
 def word(enum: Any, number: int, *, hyphens: bool = False) -> Any:
-    """`DELIVERY_STATE_ENDPOINT_DOWN` as `endpoint_down`; zero and what is not in the enum as `unknown`."""
+    """`REPLAY_STATE_RUNNING` as `running`; zero and what is not in the enum as `unknown`."""
     wrapper: EnumTypeWrapper = enum
     if number == 0 or number not in wrapper.values():
         return UNKNOWN

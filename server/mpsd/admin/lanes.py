@@ -6,22 +6,13 @@ from heapq import nsmallest
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.merge import Place, place_of
 from mpsd.admin.page_tokens import page_token, parse_token
+from mpsd.admin.states import SEVERITIES
 from mpsd.admin.times import timestamp
-from mpsd.pipeline.inspection import LaneState, LaneView, Wanted, lanes_of
+from mpsd.pipeline.inspection import LaneView, Wanted, lanes_of
 from mpsd.pipeline.pipeline import Pipeline
 
 BYTES_SHOWN_MAX = 1_024
 _KIND = "lanes"
-_STATES = {
-    LaneState.READY: pb.LANE_STATE_READY,
-    LaneState.IN_FLIGHT: pb.LANE_STATE_IN_FLIGHT,
-    LaneState.BACKING_OFF: pb.LANE_STATE_BACKING_OFF,
-    LaneState.PAUSED: pb.LANE_STATE_PAUSED,
-    LaneState.WAITING_FOR_ENDPOINT: pb.LANE_STATE_WAITING_FOR_ENDPOINT,
-    LaneState.SUSPECT: pb.LANE_STATE_SUSPECT,
-    LaneState.DEAD_LETTERING: pb.LANE_STATE_DEAD_LETTERING,
-    LaneState.HELD: pb.LANE_STATE_HELD,
-}
 
 
 class Lanes:
@@ -61,7 +52,8 @@ class Lanes:
             head=pb.RecordRef(topic=record.topic, partition=record.partition, offset=record.offset),
             key=record.key[:BYTES_SHOWN_MAX] if record.key is not None else None,
             records=view.records,
-            state=_STATES[view.state],
+            state=view.state.value,
+            severity=SEVERITIES[view.state.severity],
             until=timestamp(int((self._epoch_s + view.until_s) * 1000)) if view.until_s is not None else None,
             attempts=view.attempts,
             last_outcome=view.last_outcome[:BYTES_SHOWN_MAX],

@@ -1,26 +1,10 @@
 """Answers of many instances, made one. Pure: who was asked, and how, is `fleet`'s."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mps.admin.v1 import admin_pb2 as pb
-
-SEVERITY: Mapping[int, int] = {
-    state: rank
-    for rank, state in enumerate(
-        (
-            pb.DELIVERY_STATE_UNSPECIFIED,
-            pb.DELIVERY_STATE_RUNNING,
-            pb.DELIVERY_STATE_DRAINING,
-            pb.DELIVERY_STATE_STARTING,
-            pb.DELIVERY_STATE_PAUSED,
-            pb.DELIVERY_STATE_ENDPOINT_DOWN,
-            pb.DELIVERY_STATE_DEAD_LETTERS_BLOCKED,
-            pb.DELIVERY_STATE_STOPPED,
-        )
-    )
-}
-"""Which of two states is the worse one."""
+from mpsd.admin.states import state_of
 
 
 class Place(NamedTuple):
@@ -97,8 +81,8 @@ def _revision(answer: pb.Status) -> int:
 
 
 def _add(total: pb.SubscriptionStatus, said: pb.SubscriptionStatus) -> None:
-    if SEVERITY[said.state] > SEVERITY[total.state]:
-        total.state, total.state_reason = said.state, said.state_reason
+    if state_of(said.state).rank > state_of(total.state).rank:
+        total.state, total.state_severity, total.state_reason = said.state, said.state_severity, said.state_reason
     flow, more = total.flow, said.flow
     if more.HasField("oldest") and (
         not flow.HasField("oldest") or more.lag_age.ToNanoseconds() > flow.lag_age.ToNanoseconds()

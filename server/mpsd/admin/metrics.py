@@ -14,18 +14,7 @@ from mpsd.admin.metric import (
     stages,
 )
 from mpsd.admin.metrics_daemon import DAEMON_METRICS
-
-SUBSCRIPTION_STATES = ("starting", "waiting", "running", "failed", "stopping", "stopped")
-PARTITION_STATES = (
-    "delivering",
-    "leaving",
-    "control-unread",
-    "paused",
-    "dead-letter-topic-down",
-    "offset-map-full",
-    "held-keys-full",
-    "held-keys-unwritable",
-)
+from mpsd.core.states import DeliveryState
 
 _S = ("subscription",)
 _P = ("subscription", "topic", "partition")
@@ -35,9 +24,9 @@ METRICS: Sequence[Metric] = (
     Metric(
         name="mps_subscription_state",
         type="gauge",
-        help="1 for the state that the subscription is in, 0 for the others.",
+        help="1 for the state that the subscription is in at this instance, the worst of its partitions', 0 for the others.",
         labels=(*_S, "state"),
-        read=per_subscription_labelled(lambda one: one_of(SUBSCRIPTION_STATES, one.state)),
+        read=per_subscription_labelled(lambda one: one_of(tuple(DeliveryState), one.situation().state)),
     ),
     Metric(
         name="mps_assigned_partitions",
@@ -188,7 +177,7 @@ METRICS: Sequence[Metric] = (
         type="gauge",
         help="1 for the state that the partition is in, 0 for the others.",
         labels=(*_P, "state"),
-        read=per_partition_labelled(lambda part: one_of(PARTITION_STATES, part.state)),
+        read=per_partition_labelled(lambda part: one_of(tuple(DeliveryState), part.state)),
     ),
     Metric(
         name="mps_partition_paused_keys",

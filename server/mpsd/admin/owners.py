@@ -7,8 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import MARGIN
+from mpsd.admin.states import SEVERITIES
 from mpsd.core.pauses import Scope
 from mpsd.core.record import TopicPartition
+from mpsd.core.states import DeliveryState
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.pipeline import Pipeline
 
@@ -85,7 +87,8 @@ def _unknown(tp: TopicPartition, instance: pb.Instance) -> pb.PartitionStatus:
         topic=tp.topic,
         partition=tp.partition,
         instance=instance.address,
-        state=pb.DELIVERY_STATE_UNSPECIFIED,
+        state=DeliveryState.UNKNOWN.value,
+        state_severity=SEVERITIES[DeliveryState.UNKNOWN.severity],
         state_reason=f"the daemon that has it does not answer: {instance.problem}",
         next_offset=-1,
         log_end=-1,

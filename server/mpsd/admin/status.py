@@ -6,45 +6,16 @@ from collections.abc import Collection, Sequence
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd import __version__
 from mpsd.admin.daemon import ControlStatistics, Steerable
-from mpsd.admin.merge import SEVERITY
 from mpsd.admin.rates import Rates
+from mpsd.admin.states import SEVERITIES
 from mpsd.admin.times import duration, timestamp
 from mpsd.core.limits import Limit
 from mpsd.core.pauses import Pause, Scope
-from mpsd.pipeline.controls import PAUSED, UNREAD
-from mpsd.pipeline.dead_letter_writer import HOLD as DEAD_LETTERS_BLOCKED
-from mpsd.pipeline.handover import LEAVING
-from mpsd.pipeline.held_keys import FULL as HELD_FULL
-from mpsd.pipeline.held_keys import UNWRITABLE as HELD_UNWRITABLE
-from mpsd.pipeline.statistics import OFFSET_MAP_FULL, PartitionStatistics, SubscriptionStatistics
+from mpsd.core.states import DeliveryState
+from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
 
 KEY_BYTES_MAX = 1024
 KEYS_MAX = 100
-_STATES = {
-    "starting": pb.DELIVERY_STATE_STARTING,
-    "waiting": pb.DELIVERY_STATE_STARTING,
-    "running": pb.DELIVERY_STATE_RUNNING,
-    "stopping": pb.DELIVERY_STATE_DRAINING,
-    "stopped": pb.DELIVERY_STATE_DRAINING,
-    "failed": pb.DELIVERY_STATE_STOPPED,
-}
-_HOLDS = {
-    "delivering": (pb.DELIVERY_STATE_RUNNING, ""),
-    OFFSET_MAP_FULL: (pb.DELIVERY_STATE_RUNNING, "its offset map is full: nothing more is read until records settle"),
-    LEAVING: (pb.DELIVERY_STATE_DRAINING, "it moves to another daemon"),
-    PAUSED: (pb.DELIVERY_STATE_PAUSED, "an operator paused it"),
-    UNREAD: (pb.DELIVERY_STATE_STARTING, "the control topic is being read"),
-    HELD_FULL: (
-        pb.DELIVERY_STATE_DEAD_LETTERS_BLOCKED,
-        "ordering.held_keys_max keys are held: a key that should be waits; replay or skip some",
-    ),
-    HELD_UNWRITABLE: (
-        pb.DELIVERY_STATE_DEAD_LETTERS_BLOCKED,
-        "a key cannot be held: the control topic cannot be written",
-    ),
-    DEAD_LETTERS_BLOCKED: (pb.DELIVERY_STATE_DEAD_LETTERS_BLOCKED, "the dead-letter topic cannot be written"),
-}
-ENDPOINT_DOWN = "the endpoint takes no records: the breaker is open, and probes go on"
 
 
 def instance_of(daemon: Steerable) -> pb.Instance:
@@ -84,23 +55,18 @@ def status_of(daemon: Steerable, rates: Rates, subscription: str = "", *, partit
 def subscription_of(
     address: str, group: str, said: SubscriptionStatistics, rates: Rates, *, partitions: bool
 ) -> pb.SubscriptionStatus:
-    state, reason = _STATES.get(said.state, pb.DELIVERY_STATE_UNSPECIFIED), said.reason
-    parts = [partition_of(address, part, is_endpoint_down=said.breaker != "closed") for part in said.partitions]
-    worst = max(parts, key=lambda part: SEVERITY[part.state], default=None)
-    if worst is not None and SEVERITY[worst.state] > SEVERITY[state]:
-        state = worst.state
-        reason = f"{worst.topic}/{worst.partition}: {worst.state_reason}" if worst.state_reason else reason
-    if said.breaker != "closed" and SEVERITY[pb.DELIVERY_STATE_ENDPOINT_DOWN] >= SEVERITY[state]:
-        state, reason = pb.DELIVERY_STATE_ENDPOINT_DOWN, ENDPOINT_DOWN
+    parts = [partition_of(address, part) for part in said.partitions]
+    state, reason = said.situation()
     now_ms = int(time.time() * 1000)
     pauses = [pause for pause in said.pauses if pause.holds(now_ms)]
-    if state == pb.DELIVERY_STATE_PAUSED:
+    if state is DeliveryState.PAUSED:
         reason = _why_paused(pauses) or reason
     per_second = rates.of(said.name)
     return pb.SubscriptionStatus(
         name=said.name,
         group=group,
-        state=state,
+        state=state.value,
+        state_severity=SEVERITIES[state.severity],
         state_reason=reason,
         flow=_flow(said, [part.flow for part in parts]),
         delivered_per_s=per_second.delivered,
@@ -114,18 +80,16 @@ def subscription_of(
     )
 
 
-def partition_of(address: str, part: PartitionStatistics, *, is_endpoint_down: bool) -> pb.PartitionStatus:
-    state, reason = _HOLDS.get(part.state, (pb.DELIVERY_STATE_STOPPED, part.state))
-    if state == pb.DELIVERY_STATE_RUNNING and is_endpoint_down:
-        state, reason = pb.DELIVERY_STATE_ENDPOINT_DOWN, ENDPOINT_DOWN
+def partition_of(address: str, part: PartitionStatistics) -> pb.PartitionStatus:
     has_oldest = part.oldest >= 0
     return pb.PartitionStatus(
         topic=part.topic,
         partition=part.partition,
         instance=address,
         epoch=max(0, part.epoch),
-        state=state,
-        state_reason=reason,
+        state=part.state.value,
+        state_severity=SEVERITIES[part.state.severity],
+        state_reason=part.state.reason,
         flow=pb.Flow(
             lag_records=max(0, part.log_end - part.committed) if part.committed >= 0 else max(0, part.lag_records),
             lag_age=duration(part.lag_s) if has_oldest else None,

@@ -11,14 +11,14 @@ from mpsd.core.limits import Limit
 from mpsd.core.pauses import Pause, next_end_ms, stopped
 from mpsd.core.rate import TokenBucket
 from mpsd.core.resets import Reset
+from mpsd.core.states import DeliveryState
 from mpsd.errors import ControlOff
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.pipeline.resets import Resets
 from mpsd.pipeline.writer import UNLIMITED, Writer
 from mpsd.ports import Clock
 
-UNREAD = "control-unread"
-PAUSED = "paused"
+UNREAD, PAUSED = DeliveryState.STARTING, DeliveryState.PAUSED
 END_LOOK_S_MAX = 60.0
 """The wall clock may be set: the end of a pause is never further from it than this."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from mpsd.core.dead_letter import Sender, headers
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
 from mpsd.core.retry import Bury, RetryRules, backoff_s
+from mpsd.core.states import DeliveryState
 from mpsd.errors import KafkaRefused, KafkaUnavailable, RecordNotHere
 from mpsd.pipeline.held_keys import HeldKeys
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
@@ -20,7 +21,7 @@ log = logging.getLogger("mpsd.dead_letters")
 LETTERS_PER_WRITE_MAX = 500
 LEASE_WAIT_S = 0.05
 """How late it is noticed that the membership is confirmed again."""
-HOLD = "dead-letter-topic-down"
+HOLD = DeliveryState.DLQ_BLOCKED
 DIED = "became a dead letter meanwhile; ask again"
 
 

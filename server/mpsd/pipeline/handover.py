@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 
 from mpsd.core.delivery import Assignment
+from mpsd.core.states import DeliveryState
 from mpsd.pipeline.committer import RETRY_S, Committer
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
@@ -14,7 +15,7 @@ from mpsd.ports import Clock, CommitPoint, DeliveryAdapter, RecordSource
 
 log = logging.getLogger("mpsd.pipeline")
 
-LEAVING = "leaving"
+LEAVING = DeliveryState.DRAINING
 REPORT_S_MIN = 1.0
 """However long the deliveries took, how far a replay is may take this long to be written."""
 

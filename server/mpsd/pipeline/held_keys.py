@@ -8,6 +8,7 @@ from mpsd.core.control import Entity, EntityKey
 from mpsd.core.delivery import Delivery
 from mpsd.core.held_keys import HeldBook, HeldKey, entity_key
 from mpsd.core.retry import Disposition
+from mpsd.core.states import DeliveryState
 from mpsd.errors import ControlUnavailable
 from mpsd.pipeline.controls import UNREAD, Control
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
@@ -15,8 +16,7 @@ from mpsd.ports import Landed
 
 log = logging.getLogger("mpsd.held_keys")
 
-FULL = "held-keys-full"
-UNWRITABLE = "held-keys-unwritable"
+FULL, UNWRITABLE = DeliveryState.HELD_KEYS_FULL, DeliveryState.HELD_KEYS_UNWRITABLE
 HOLDING = frozenset(Disposition) - {Disposition.SKIPPED, Disposition.HELD}
 """A dead letter of these holds its key. What an operator skips does not: it is decided."""
 REST_S = 0.5

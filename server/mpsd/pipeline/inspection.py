@@ -4,32 +4,19 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from itertools import islice
 from typing import NamedTuple
 
 from mpsd.core.delivery import Delivery, Lane
 from mpsd.core.outcome import code_of
 from mpsd.core.record import TopicPartition
+from mpsd.core.states import LaneState
 from mpsd.pipeline.controls import PAUSED
 from mpsd.pipeline.pending_queue import PartitionQueue
 from mpsd.pipeline.pipeline import Pipeline
 
 RECORDS_PER_TURN_MAX = 2_000
 """Records looked at in one turn of the loop: about 1 ms."""
-
-
-class LaneState(Enum):
-    """What the head of a lane does."""
-
-    READY = "ready"
-    IN_FLIGHT = "in flight"
-    BACKING_OFF = "backing off"
-    PAUSED = "paused"
-    WAITING_FOR_ENDPOINT = "waiting for the endpoint"
-    SUSPECT = "suspect"
-    DEAD_LETTERING = "dead-lettering"
-    HELD = "held"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +139,7 @@ def _state(queue: PartitionQueue, head: Delivery, waiting: Waiting, now_s: float
     if head in waiting.parked or (is_paused and (is_ready or is_backing_off)):
         return LaneState.PAUSED
     if is_ready:
-        return LaneState.WAITING_FOR_ENDPOINT if waiting.is_endpoint_down else LaneState.READY
+        return LaneState.ENDPOINT_OUT if waiting.is_endpoint_down else LaneState.READY
     if head.trouble is not None and head.trouble.suspect:
         return LaneState.SUSPECT
     if is_backing_off:

@@ -1,6 +1,7 @@
 """Records read and not yet settled, in lanes."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Literal
 
 from typing_extensions import override
 
@@ -11,9 +12,12 @@ from mpsd.core.map_room import has_map_room, mappable
 from mpsd.core.offset_map import NO_BOUND
 from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.core.record import Record, record_bytes
+from mpsd.core.states import DeliveryState
 from mpsd.pipeline.ordering import Ordering
 
-GONE = "gone"
+GONE: Literal["gone"] = "gone"
+Cause = DeliveryState | Literal["gone"]
+"""Why nothing of a partition may be delivered: a state that it is in, or that it is not ours any more."""
 REFILL_SHARE = 4
 """A full partition is read again once a quarter of its records has gone, so that reading goes in batches."""
 MAP_REFILL = 15
@@ -96,8 +100,8 @@ class PartitionQueue:
         self.aside: dict[bytes, list[Delivery]] = {}
         self.crowded = 0
         self.replay, self.replay_end = "", -1
-        self._causes: dict[str, None] = {}
-        self.hold = ""
+        self._causes: dict[Cause, None] = {}
+        self.hold: str = ""
         self.in_turn = False
         self.is_leaving = False
         self.map_full = False
@@ -106,16 +110,16 @@ class PartitionQueue:
         self.high_watermark = high_watermark
 
     @property
-    def causes(self) -> Collection[str]:
+    def causes(self) -> Collection[Cause]:
         """Why nothing of it may be delivered now, all that was given to `stop`."""
         return self._causes.keys()
 
-    def stop(self, cause: str) -> None:
+    def stop(self, cause: Cause) -> None:
         """Deliver nothing of it until each cause that was given is taken back."""
         self._causes[cause] = None
         self.hold = next(iter(self._causes))
 
-    def go_on(self, cause: str) -> bool:
+    def go_on(self, cause: Cause) -> bool:
         """Take back a cause, given or not; whether nothing holds it now, and then tell whoever orders its lanes."""
         self._causes.pop(cause, None)
         self.hold = next(iter(self._causes), "")

@@ -9,6 +9,7 @@ from mpsd.core.delivery import Assignment
 from mpsd.core.rate import TokenBucket
 from mpsd.core.record import TopicPartition
 from mpsd.core.retry_policy import RetryPolicy
+from mpsd.core.states import DeliveryState, Situation
 from mpsd.errors import MpsError
 from mpsd.pipeline.committer import Committer
 from mpsd.pipeline.controls import NO_CONTROL, Control, Controls
@@ -103,7 +104,7 @@ class Pipeline:
         )  # fmt: skip
         self._aborting: set[asyncio.Task[None]] = set()
         self.peers: Sequence[Peer] = ()
-        self.state = "starting"
+        self.state = DeliveryState.STARTING
         self.reason = ""
 
     async def start(self) -> None:
@@ -129,7 +130,7 @@ class Pipeline:
             grace_s: for deliveries in flight; those cut off at its end are made again after the next start.
         """
         deadline_s = self._clock.monotonic_s() + grace_s
-        self.state, self.reason = "stopping", "shutting down"
+        self.state, self.reason = DeliveryState.DRAINING, "shutting down"
         self.reader.stop()
         self.writer.stop()
         await self.adapter.close(max(0.0, deadline_s - self._clock.monotonic_s()))
@@ -149,7 +150,7 @@ class Pipeline:
         await self._sink.close()
         for assignment in list(self.pending.queues):
             self._forget(assignment)
-        self.state, self.reason = "stopped", ""
+        self.state, self.reason = DeliveryState.DRAINING, "stopped"
 
     async def skip(self, topic: str, partition: int, offset: int, reason: str) -> Landed:
         """Send a record to the dead-letter topic now, wherever it stands: see `Skips.skip`."""
@@ -218,8 +219,8 @@ class Pipeline:
 
     async def _join_and_read(self) -> None:
         await self._source.start(self)
-        if self.state == "starting":
-            self.state, self.reason = "running", ""
+        if self.state is DeliveryState.STARTING:
+            self.state, self.reason = DeliveryState.RUNNING, ""
         await self.reader.run()
 
     def _forget(self, assignment: Assignment) -> None:
@@ -243,25 +244,34 @@ class Pipeline:
         """A stage ends only when it is cancelled; anything else is a bug or a refusal, and must not stay unseen."""
         if task.cancelled() or (error := task.exception()) is None:
             return
-        self.state, self.reason = "failed", str(error)
+        self.state, self.reason = DeliveryState.FAILED, str(error)
         code = error.code if isinstance(error, MpsError) else "internal"
         extra = {"code": code, "subscription": self.settings.name}
         trace = None if isinstance(error, MpsError) else error
         log.error("%s ended: %s", task.get_name(), error, exc_info=trace, extra=extra)
 
+    def delivery_situation(self) -> Situation:
+        """Return what holds for the deliveries of all partitions."""
+        is_out = self.policy.breaker.is_open
+        state = DeliveryState.ENDPOINT_OUT if is_out else DeliveryState.RUNNING
+        return Situation(state, state.reason)
+
     def statistics(self) -> SubscriptionStatistics:
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
         waiting = self._source.waiting_for() or self.controls.waiting_for()
-        state, reason = (
-            ("waiting", waiting) if waiting and self.state in {"starting", "running"} else (self.state, self.reason)
-        )
+        state, reason = self.state, self.reason
+        if waiting and state in {DeliveryState.STARTING, DeliveryState.RUNNING}:
+            state, reason = DeliveryState.WAITING, waiting
         reason = reason or self.controls.trouble()
+        delivery = self.delivery_situation()
         return SubscriptionStatistics(
             name=self.settings.name,
             state=state,
             reason=reason,
+            delivery=delivery,
             partitions=[
-                partition_statistics(queue, self.pending, now_s, wall_s) for queue in self.pending.queues.values()
+                partition_statistics(queue, self.pending, now_s, wall_s, delivery)
+                for queue in self.pending.queues.values()
             ],
             pauses=self.controls.pauses,
             limit=self.controls.limit,

@@ -1,16 +1,14 @@
 """What a subscription says of itself: plain values, taken in one step, for metrics, admin and tests."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mpsd.core.delivery import Delivery
 from mpsd.core.histogram import Histogram
 from mpsd.core.limits import Limit
 from mpsd.core.pauses import Pause
-from mpsd.pipeline.held_keys import FULL
+from mpsd.core.states import ALL_WELL, DeliveryState, Situation, summarize, worst
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-
-OFFSET_MAP_FULL = "offset-map-full"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,10 +17,7 @@ class PartitionStatistics:
 
     Attributes:
         epoch: generation of the group in which it was acquired.
-        state: `delivering`, or why it is not: `leaving`, `paused`, `control-unread` (the control topic was not read to its
-            end since it was assigned), `dead-letter-topic-down`, `held-keys-unwritable` (the control topic cannot be written);
-            `offset-map-full` if what was read is delivered, but nothing more is read until unfinished records settle;
-            `held-keys-full` if what was read is delivered, but for a key that should be held, and cannot be.
+        state: the worst that holds for it, what holds for all partitions of its subscription included.
         lag_records: log end less the offset to be committed; -1 while the log end is unknown.
         lag_s: age of the oldest record that is not finished, in seconds; 0.0 if there is none.
         oldest_unfinished_age_s: how long the oldest unfinished record has been with this daemon, in seconds.
@@ -41,7 +36,7 @@ class PartitionStatistics:
     topic: str
     partition: int
     epoch: int
-    state: str
+    state: DeliveryState
     lag_records: int
     lag_s: float
     pending_records: int
@@ -65,8 +60,9 @@ class SubscriptionStatistics:
     """One subscription.
 
     Attributes:
-        state: `starting`, `waiting` (for broker, topic or permission), `running`, `stopping`, `stopped`.
+        state: of the subscription alone: `starting`, `waiting`, `running`, `draining` or `failed`; see `situation`.
         reason: why it is in that state, in words; empty when running, unless the control topic cannot be read.
+        delivery: what holds for the deliveries of all its partitions, such as an endpoint that is out.
         deliveries: ended deliveries by outcome code, `delivered` among them; codes are a bounded set.
         retries: deliveries to be made again, at the cost of an attempt.
         withdrawn: deliveries to be made again at no cost.
@@ -87,7 +83,7 @@ class SubscriptionStatistics:
     """
 
     name: str
-    state: str
+    state: DeliveryState
     reason: str
     partitions: Sequence[PartitionStatistics]
     in_flight: int
@@ -110,6 +106,14 @@ class SubscriptionStatistics:
     pauses: Sequence[Pause] = ()
     limit: Limit | None = None
     held_keys: int = 0
+    delivery: Situation = ALL_WELL
+
+    def situation(self) -> Situation:
+        """Return the state that operators are told, and why: the worst of the subscription's and its partitions'."""
+        parts = (
+            (f"{part.topic}/{part.partition}", Situation(part.state, part.state.reason)) for part in self.partitions
+        )
+        return summarize((self.delivery, Situation(self.state, self.reason)), parts)
 
 
 def _age_s(delivery: Delivery, now_s: float, wall_s: float) -> float:
@@ -118,16 +122,30 @@ def _age_s(delivery: Delivery, now_s: float, wall_s: float) -> float:
     return max(0.0, wall_s - timestamp / 1000) if timestamp >= 0 else now_s - delivery.read_at_s
 
 
+def _states(queue: PartitionQueue) -> Iterator[DeliveryState]:
+    """Yield what holds for a partition."""
+    yield from (cause for cause in queue.causes if isinstance(cause, DeliveryState))
+    if queue.crowded:
+        yield DeliveryState.HELD_KEYS_FULL
+    if queue.map_full:
+        yield DeliveryState.OFFSET_MAP_FULL
+
+
 def partition_statistics(
-    queue: PartitionQueue, pending: PendingQueue, now_s: float, wall_s: float
+    queue: PartitionQueue, pending: PendingQueue, now_s: float, wall_s: float, delivery: Situation
 ) -> PartitionStatistics:
+    """Take a snapshot of a partition.
+
+    Args:
+        delivery: what holds for all partitions of the subscription.
+    """
     tracker, oldest = queue.tracker, queue.tracker.oldest()
     behind = queue.high_watermark - tracker.next_offset
     return PartitionStatistics(
         topic=queue.assignment.tp.topic,
         partition=queue.assignment.tp.partition,
         epoch=queue.assignment.epoch,
-        state=queue.hold or (FULL if queue.crowded else OFFSET_MAP_FULL if queue.map_full else "delivering"),
+        state=worst((delivery, *map(Situation, _states(queue)))).state,
         lag_records=max(0, behind) if queue.high_watermark >= 0 else -1,
         lag_s=_age_s(oldest, now_s, wall_s) if oldest is not None else 0.0,
         pending_records=len(tracker.unfinished),

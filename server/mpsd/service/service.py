@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mpsd import __version__
 from mpsd.admin.daemon import ControlStatistics
 from mpsd.config import Admin, Config, Http, Stream, StreamDelivery
+from mpsd.core.states import DeliveryState
 from mpsd.listeners.address import address_of, advertised, bind
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import SubscriptionStatistics
@@ -169,9 +170,9 @@ class Service:
         reasons = []
         for pipeline in self.pipelines:
             silence_s = time.monotonic() - pipeline.reader.polled_at_s
-            if pipeline.state == "failed":
+            if pipeline.state is DeliveryState.FAILED:
                 reasons.append(f"subscription {pipeline.settings.name} has failed: {pipeline.reason}")
-            elif pipeline.state == "running" and silence_s > POLL_SILENCE_MAX_S:
+            elif pipeline.state is DeliveryState.RUNNING and silence_s > POLL_SILENCE_MAX_S:
                 reasons.append(
                     f"subscription {pipeline.settings.name}: its reader has not polled for {silence_s:.0f} s"
                 )
@@ -186,7 +187,7 @@ class Service:
         return [
             f"subscription {said.name} is {said.state}: {said.reason}"
             for said in self.statistics()
-            if said.state != "running"
+            if said.state is not DeliveryState.RUNNING
         ]
 
 

@@ -66,7 +66,7 @@ async def with_a_record_in_back_off(world: World, why: str = "") -> tuple[str, D
 
     async def waits() -> bool:
         lanes = (await seen(daemon, "inspect", "orders", "--blocked"))["lanes"]
-        return any(lane["state"] == "backing_off" for lane in lanes)
+        return any(lane["state"] == "backing-off" for lane in lanes)
 
     await until(waits, "the record is in back-off")
     return topic, daemon

@@ -14,10 +14,11 @@ from mpsd.admin.daemon import ControlStatistics
 from mpsd.admin.metric import LABEL_VALUES_MAX, Metric
 from mpsd.admin.metrics import METRICS, STANDARD_METRICS
 from mpsd.core.histogram import Histogram
+from mpsd.core.states import DeliveryState, Situation
 from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
 
 PARTITION = PartitionStatistics(
-    topic="orders", partition=3, epoch=7, state="delivering", lag_records=12, lag_s=1.5, pending_records=10,
+    topic="orders", partition=3, epoch=7, state=DeliveryState.RUNNING, lag_records=12, lag_s=1.5, pending_records=10,
     pending_bytes=7000, in_flight=4, oldest_unfinished_age_s=0.25, next_offset=100, fetched_to=112, committed=99,
     held_keys=2,
 )  # fmt: skip
@@ -33,7 +34,7 @@ def subscription() -> SubscriptionStatistics:
     for seconds in (0.05, 0.1, 0.5, 7.0):
         latency.observe(seconds)
     return SubscriptionStatistics(
-        name="billing", state="running", reason="", partitions=[PARTITION], in_flight=4, backing_off=2, suspects=1,
+        name="billing", state=DeliveryState.RUNNING, reason="", partitions=[PARTITION], in_flight=4, backing_off=2, suspects=1,
         deliveries={"delivered": 1000, "timeout": 3}, retries=3, withdrawn=5, late_outcomes=6,
         dead_letters={"rejected": 8}, dead_letter_failures=9, breaker="open", commits=11, commit_failures=13,
         offset_maps_ignored={"foreign": 2}, attempts_left_out=14,
@@ -99,8 +100,8 @@ def value(families: Iterable[Family], name: str, **labels: str) -> float | None:
         ("mps_subscription_state", {"state": "running"}, 1),
         ("mps_subscription_state", {"state": "waiting"}, 0),
         ("mps_stage_statistic", {"stage": "reader", "statistic": "fetches"}, 17),
-        ("mps_partition_state", {"state": "delivering"}, 1),
-        ("mps_partition_state", {"state": "leaving"}, 0),
+        ("mps_partition_state", {"state": "running"}, 1),
+        ("mps_partition_state", {"state": "draining"}, 0),
         ("mps_partition_lag_records", {}, 12),
         ("mps_partition_lag_seconds", {}, 1.5),
         ("mps_partition_oldest_unfinished_seconds", {}, 0.25),
@@ -160,8 +161,18 @@ def test_codes_beyond_the_bound_are_counted_together() -> None:
     assert value(families, "mps_deliveries_total", outcome="other") == 5
 
 
-def test_a_state_that_the_table_does_not_know_is_shown_all_the_same() -> None:
-    assert value(scrape(replace(subscription(), state="odd")), "mps_subscription_state", state="odd") == 1
+def test_a_subscription_is_in_the_worst_state_that_holds_for_any_part_of_it() -> None:
+    dlq = replace(PARTITION, partition=4, state=DeliveryState.DLQ_BLOCKED)
+    partly = replace(subscription(), partitions=[PARTITION, dlq])
+    assert value(scrape(partly), "mps_subscription_state", state="dlq-blocked") == 1
+    assert value(scrape(partly), "mps_subscription_state", state="running") == 0
+    out = replace(subscription(), delivery=Situation(DeliveryState.ENDPOINT_OUT, "refused"))
+    assert value(scrape(out), "mps_subscription_state", state="endpoint-out") == 1
+
+
+def test_every_state_has_a_series_from_the_start() -> None:
+    for state in DeliveryState:
+        assert value(scrape(subscription()), "mps_subscription_state", state=state.value) in {0, 1}
 
 
 def test_everything_shown_is_in_the_table_and_the_other_way_round() -> None:

@@ -52,7 +52,7 @@ def partition(**values: Any) -> pb.PartitionStatus:
         "partition": 3,
         "instance": "10.0.0.1:7070",
         "epoch": 4,
-        "state": pb.DELIVERY_STATE_RUNNING,
+        "state": "running",
         "flow": flow(58, 840),
         "next_offset": 1842,
         "log_end": 1900,
@@ -75,7 +75,7 @@ def status(
             pb.SubscriptionStatus(
                 name="billing",
                 group="billing",
-                state=pb.DELIVERY_STATE_RUNNING,
+                state="running",
                 flow=flow(1_204, 3, pending_records=4_210, in_flight_records=64, backing_off_records=12),
                 delivered_per_s=812.4,
                 dead_letters=3,
@@ -85,14 +85,14 @@ def status(
             pb.SubscriptionStatus(
                 name="invoices-of-every-country-with-a-long-name",
                 group="invoices",
-                state=pb.DELIVERY_STATE_ENDPOINT_DOWN,
+                state="endpoint-out",
                 state_reason=reason,
                 flow=flow(88_102, 840, pending_records=10_000, in_flight_records=1),
             ),
             pb.SubscriptionStatus(
                 name="mail",
                 group="mail",
-                state=pb.DELIVERY_STATE_PAUSED,
+                state="paused",
                 pauses=[
                     pb.PauseState(
                         selection=pb.Selection(subscription="mail", topic="letters", partition=1, key=b"\xff\x00"),
@@ -114,7 +114,7 @@ def lanes() -> pb.InspectResponse:
                 head=ref(),
                 key=b"customer-17",
                 records=4,
-                state=pb.LANE_STATE_BACKING_OFF,
+                state="backing-off",
                 until=ago(-12),
                 attempts=3,
                 last_outcome=f"500 from the application {ESCAPE}",
@@ -122,7 +122,7 @@ def lanes() -> pb.InspectResponse:
                 blocks_commit=True,
                 value=b"\xff\xfe",
             ),
-            pb.Lane(head=ref(1_850), records=1, state=pb.LANE_STATE_IN_FLIGHT, read_at=ago(1)),
+            pb.Lane(head=ref(1_850), records=1, state="in-flight", read_at=ago(1)),
         ],
         partitions=[partition()],
         instances=[instance()],

@@ -104,7 +104,7 @@ def test_every_help_has_an_example_and_fits(words: list[str]) -> None:
 
 def test_status_says_what_is_wrong_under_each_subscription(troubled: Daemon, mpsctl: Run) -> None:
     out = mpsctl("status").out
-    assert "endpoint down" in out
+    assert "endpoint-out" in out
     assert "  connection refused by http://invoices.example.com:8000/orders\n" in out
     assert "paused: mail, partition letters/1, key base64:/wA=" in out
     assert "letters/1 has room for 97 records or 4.0 MiB more, then all its keys wait" in out

@@ -179,7 +179,7 @@ def test_the_live_view_leaves_the_terminal_as_it_was(
 
     daemon.answers["WatchStatus"] = stream
     shown = terminal("status", "--watch")
-    shown.until(lambda: "endpoint down" in shown.text and "live" in shown.text and "rate ██  lag ██" in shown.text)
+    shown.until(lambda: "endpoint-out" in shown.text and "live" in shown.text and "rate ██  lag ██" in shown.text)
     assert ALTERNATE in shown.said
     shown.process.send_signal(number)
     assert shown.ended() == 0

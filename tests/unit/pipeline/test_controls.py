@@ -65,7 +65,7 @@ async def test_an_assigned_partition_waits_for_a_read_that_began_after_it() -> N
         assert (len(gate.reads), at.adapter.started) == (1, []), "one read serves both"
         said = at.pipeline.statistics()
         assert (said.state, said.reason) == ("waiting", "reading the control topic")
-        assert states(at) == {0: "control-unread", 1: "control-unread"}
+        assert states(at) == {0: "starting", 1: "starting"}
         at.source.assign(2)
         gate.reads[0].set()
         await asyncio.sleep(1.0)
@@ -183,7 +183,7 @@ async def test_a_paused_key_waits_in_order_and_the_others_flow() -> None:
         await asyncio.sleep(5.0)
         assert len(at.adapter.started) == 9
         (part,) = at.pipeline.statistics().partitions
-        assert (part.state, part.paused_keys, part.parked) == ("delivering", {b"b"}, 1)
+        assert (part.state, part.paused_keys, part.parked) == ("running", {b"b"}, 1)
         assert (part.pending_records, part.next_offset) == (3, 1)
         at.pipeline.controls.set_pauses([])
         await asyncio.sleep(5.0)

@@ -8,6 +8,7 @@ import pytest
 
 from mpsd.core.dead_letter import Sender
 from mpsd.core.retry import Bury, Disposition, RetryRules
+from mpsd.core.states import DeliveryState
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.controls import NO_CONTROL
 from mpsd.pipeline.dead_letter_writer import HOLD, LETTERS_PER_WRITE_MAX, DeadLetterWriter
@@ -151,14 +152,14 @@ async def test_two_letters_that_cannot_be_written_hold_until_both_are() -> None:
 async def test_the_reason_of_another_hold_is_left_alone() -> None:
     async with burying() as at:
         queue = at.opened()
-        queue.stop("leaving")
+        queue.stop(DeliveryState.DRAINING)
         at.sink.refuse = lambda _: DOWN
         at.bury(queue, 0)
         await asyncio.sleep(10.0)
-        assert queue.hold == "leaving"
+        assert queue.hold == "draining"
         at.sink.refuse = lambda _: None
         await asyncio.sleep(10.0)
-        assert (queue.hold, at.released, queue.tracker.next_offset) == ("leaving", [], 1)
+        assert (queue.hold, at.released, queue.tracker.next_offset) == ("draining", [], 1)
 
 
 @in_virtual_time

@@ -8,10 +8,11 @@ import pytest
 from mpsd.core.dead_letter_record import DeadLetterFilter
 from mpsd.core.replay import ReplayState
 from mpsd.core.retry import Disposition
+from mpsd.core.states import LaneState
 from mpsd.errors import ControlUnavailable, KafkaUnavailable
 from mpsd.pipeline import held_replay
 from mpsd.pipeline.held_keys import UNWRITABLE
-from mpsd.pipeline.inspection import LaneState, Wanted, lanes_of
+from mpsd.pipeline.inspection import Wanted, lanes_of
 from tests.fakes.held import ONE_KEY, OTHERS, Fleet, fed, pause_of, state
 from tests.virtual_time import in_virtual_time
 

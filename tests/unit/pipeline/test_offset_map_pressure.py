@@ -6,8 +6,8 @@ from mpsd.core.metadata_text import Packing
 from mpsd.core.offset_map import NO_BOUND, MapSpace, OffsetMap, decode
 from mpsd.core.outcome import DELIVERED
 from mpsd.core.record import TopicPartition
+from mpsd.core.states import DeliveryState
 from mpsd.errors import KafkaUnavailable, MetadataTooLarge
-from mpsd.pipeline.statistics import OFFSET_MAP_FULL
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, POISON
 from tests.fakes.stage import policy_rules
@@ -38,11 +38,11 @@ async def test_many_stuck_keys_stop_the_reading_and_are_tried_again() -> None:
         await stuck(at, keys=1000, of=1000)
         (queue,) = at.queues
         assert len(queue.tracker.unfinished) == queue.tracker.end == LITTLE.worst_bits_max
-        assert state(at) == OFFSET_MAP_FULL
+        assert state(at) == DeliveryState.OFFSET_MAP_FULL
         assert {each.attempt for each in at.adapter.started} > {1, 2, 3}
         at.adapter.answer = lambda _: DELIVERED
         await asyncio.sleep(60.0)
-        assert state(at) == "delivering"
+        assert state(at) == "running"
         assert at.committed() == RECORDS
 
 
@@ -53,7 +53,7 @@ async def test_a_few_stuck_keys_leave_the_flow_as_it_is() -> None:
         (queue,) = at.queues
         assert queue.tracker.end == RECORDS
         assert len(queue.tracker.unfinished) == RECORDS // 200
-        assert state(at) == "delivering"
+        assert state(at) == "running"
         assert at.committed() == 0
 
 
@@ -64,7 +64,7 @@ async def test_the_buffer_shrinks_before_the_flow_stops() -> None:
         await stuck(at, keys=1, of=20)
         (queue,) = at.queues
         assert LITTLE.worst_bits_max < queue.tracker.end < RECORDS
-        assert state(at) == OFFSET_MAP_FULL
+        assert state(at) == DeliveryState.OFFSET_MAP_FULL
         texts = [point.metadata for commit in at.source.commits for point in commit.values()]
         assert LITTLE.units_max // 2 < max(map(len, texts)) <= LITTLE.units_max
 

@@ -1,4 +1,5 @@
 from mpsd.core.offset_tracker import OffsetTracker
+from mpsd.core.states import DeliveryState
 from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.pending_queue import PartitionQueue
 from tests.fakes.records import assigned, delivery
@@ -53,9 +54,9 @@ def test_a_partition_is_in_the_round_once() -> None:
 
 def test_one_that_is_held_does_not_enter_and_one_that_came_to_be_held_leaves() -> None:
     held, later = partition(0, 1), partition(1, 1)
-    held.stop("leaving")
+    held.stop(DeliveryState.DRAINING)
     order = ordered(held, later)
-    later.stop("leaving")
+    later.stop(DeliveryState.DRAINING)
     assert taken(order) == []
     assert not order
     held.hold = later.hold = ""
@@ -67,7 +68,7 @@ def test_one_that_is_held_does_not_enter_and_one_that_came_to_be_held_leaves() -
 def test_one_that_was_held_for_a_moment_keeps_its_turn() -> None:
     queue = partition(0, 1)
     order = ordered(queue)
-    queue.hold = "leaving"
+    queue.hold = "draining"
     queue.hold = ""
     order.ready(queue)
     assert taken(order) == ["0@0"]

@@ -148,7 +148,7 @@ async def test_while_the_dead_letter_topic_is_down_its_partition_waits_visibly_a
         at.source.produce(*KEYS)
         await asyncio.sleep(30.0)
         assert (at.committed(), at.adapter.offsets) == (0, [0])
-        assert at.pipeline.statistics().partitions[0].state == "dead-letter-topic-down"
+        assert at.pipeline.statistics().partitions[0].state == "dlq-blocked"
         at.sink.refuse = lambda _: None
         await asyncio.sleep(10.0)
         assert at.committed() == 22
@@ -173,7 +173,7 @@ async def test_a_partition_that_must_move_is_drained_committed_and_released_in_t
         await leaving(at)
         at.source.produce(b"new")
         await asyncio.sleep(2.0)
-        assert (at.source.released, at.pipeline.statistics().partitions[0].state) == ([], "leaving")
+        assert (at.source.released, at.pipeline.statistics().partitions[0].state) == ([], "draining")
         for delivery in list(at.adapter.in_flight):
             at.adapter.end(delivery, DELIVERED)
         await asyncio.sleep(0.1)
@@ -264,7 +264,7 @@ async def test_one_that_stays_while_the_dead_letter_topic_is_down_goes_on_waitin
         at.source.listener.on_leaving(assignment)
         await asyncio.sleep(1.0)
         at.source.listener.on_stays(assignment)
-        assert at.queues[0].hold == "dead-letter-topic-down"
+        assert at.queues[0].hold == "dlq-blocked"
         at.sink.refuse = lambda _: None
         await asyncio.sleep(10.0)
         assert at.committed() == 2
@@ -459,7 +459,7 @@ async def test_a_clean_stop_commits_all_that_was_finished_and_leaves() -> None:
         assert (at.committed(), len(at.adapter.started)) == (20, 20)
         assert len(at.source.commits) == 2
         assert (at.source.is_closed, at.sink.is_closed, at.adapter.is_closed) == (True, True, True)
-        assert (at.pipeline.state, at.queues) == ("stopped", [])
+        assert (at.pipeline.state, at.queues) == ("draining", [])
 
 
 @in_virtual_time

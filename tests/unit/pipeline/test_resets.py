@@ -68,7 +68,7 @@ async def test_what_is_in_flight_finishes_first() -> None:
         at.pipeline.controls.set_reset(reset(20, 0))
         await asyncio.sleep(1.0)
         assert not at.source.released
-        assert at.pipeline.statistics().partitions[0].state == "leaving"
+        assert at.pipeline.statistics().partitions[0].state == "draining"
         await released(at)
         assert (len(at.adapter.started), at.committed()) == (10, 20)
 

@@ -339,14 +339,14 @@ async def test_suspects_of_a_partition_that_is_held_wait_for_it_and_hinder_nobod
     stage = await three_suspects()
     (queue,) = stage.pending.queues.values()
     other = stage.open(1)
-    stage.hold(queue, "leaving")
+    stage.hold(queue, leaves=True)
     stage.adapter.answer = lambda _: DELIVERED
     stage.read(other, *KEYS)
     await asyncio.sleep(60.0)
     assert len(stage.adapter.started) == 3 + 20
     assert not other.tracker.unfinished
     assert stage.writer.statistics()["suspects"] == 3
-    stage.hold(queue, "")
+    stage.hold(queue, leaves=False)
     await stage.done(queue)
 
 
@@ -359,10 +359,10 @@ async def test_suspects_behind_a_held_one_go_first() -> None:
     stage.read(free, b"b")
     await stage.adapter.until(lambda: len(stage.adapter.in_flight) == 2)
     stage.adapter.crash()
-    stage.hold(held, "leaving")
+    stage.hold(held, leaves=True)
     stage.adapter.answer = lambda _: DELIVERED
     await stage.done(free)
-    stage.hold(held, "")
+    stage.hold(held, leaves=False)
     await stage.done(held)
 
 
@@ -593,7 +593,7 @@ async def test_a_writer_with_nothing_to_do_rests() -> None:
     await stage.done(queue)
     stage.source.lease_s = 0.0
     held = stage.open(1)
-    stage.hold(held, "leaving")
+    stage.hold(held, leaves=True)
     stage.read(held, *KEYS)
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
