@@ -97,6 +97,29 @@ async def test_an_explicit_verdict_counts_more_than_the_status(status: int) -> N
         assert outcome.code == "verdict_dead_letter"
 
 
+FASTAPI = b'{"detail":[{"type":"missing","loc":["body","id"],"msg":"Field required","input":{"card":"4111"}}]}'
+
+
+@pytest.mark.parametrize("status", [404, 422, 500, 503])
+async def test_the_reason_is_the_message_in_the_body_and_never_the_input_that_it_quotes(status: int) -> None:
+    async with rest(answering(status, body=FASTAPI)) as stage:
+        outcome = await stage.outcome(delivery())
+        assert not isinstance(outcome, Delivered)
+        assert outcome.reason == f"answered {status}: body.id: Field required (missing)"
+
+
+async def test_a_reason_in_a_header_counts_more_than_the_body() -> None:
+    async with rest(answering(422, "Mps-Reason: not an order", body=FASTAPI)) as stage:
+        assert (await stage.outcome(delivery())).reason == "answered 422: not an order"  # type: ignore[union-attr]
+
+
+async def test_an_operator_keeps_the_body_out_of_the_reason() -> None:
+    async with rest(answering(422, body=FASTAPI), reads_body=False) as stage:
+        outcome = await stage.outcome(delivery())
+        assert isinstance(outcome, Rejected)
+        assert (outcome.reason, outcome.excerpt) == ("answered 422", FASTAPI)
+
+
 async def test_a_verdict_that_nobody_knows_leaves_it_to_the_status() -> None:
     async with rest(answering(200, "Mps-Verdict: maybe")) as stage:
         assert await stage.outcome(delivery()) is DELIVERED

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.changes import Changes, Metadata
 from mpsd.admin.daemon import Steerable
+from mpsd.admin.dead_letter_groups import wire_group
 from mpsd.admin.fleet import MARGIN
 from mpsd.admin.letters import filter_of, letter_of, place_of, wire_filter
 from mpsd.admin.page_tokens import page_size, page_token, parse_token
@@ -57,16 +58,7 @@ async def preview(
         replayed_records=seen.replayed,
         keys=len(seen.keys),
         largest_key_records=max(seen.keys.values(), default=0),
-        groups=[
-            pb.DeadLetterGroup(
-                name=reason,
-                records=count,
-                first_at=timestamp(seen.first_ms[reason]),
-                last_at=timestamp(seen.last_ms[reason]),
-                sample=letter_of(seen.first[reason], replays.book),
-            )
-            for reason, count in seen.reasons.most_common(GROUPS_MAX)
-        ],
+        groups=[wire_group(group, replays.book) for group in seen.groups.most_frequent(GROUPS_MAX)],
         samples=[letter_of(each, replays.book) for each in seen.samples],
         takes=duration(matched / plan.rate_max_per_s) if plan.rate_max_per_s else None,
         incomplete=not seen.is_complete,

@@ -158,6 +158,12 @@ class RestDelivery(Table):
         description="Answers that mean something else than the contract's table says; none, as the table fits most.",
         examples=[{"404": "dead-letter"}],
     )
+    reason: Literal["body", "header"] = Field(
+        default="body",
+        description="Where the reason of a failure comes from that log, status, doctor and dead letters show: `Mps-Reason`,"
+        " else the message in the answer's body, 200 characters at most; or `Mps-Reason` alone, for an application whose"
+        " answers quote what a log must not have. The body, as few applications set the header.",
+    )
 
 
 class LeasedDelivery(Table):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from heapq import heappush, heappushpop
 
+from mpsd.core.dead_letter_groups import BY_REASON, DeadLetterGroups
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse
 from mpsd.core.record import LogBounds, Record
 from mpsd.core.replay import ReplayPlan
@@ -32,8 +33,7 @@ class Survey:
         quarantined: that match, but came back too often.
         replayed: that match, but were replayed before.
         keys: how many of each key, of `KEYS_MAX` keys at most.
-        letters: by reason, how many, and the first.
-        first_ms: when the oldest that matches was dead-lettered, by reason; `last_ms` likewise.
+        groups: those that match, by reason.
         is_complete: all was read; else the counts are of what was read until then.
     """
 
@@ -41,10 +41,7 @@ class Survey:
     quarantined: int = 0
     replayed: int = 0
     keys: Counter[bytes | None] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    first: dict[str, DeadLetterRecord] = field(default_factory=dict)
-    first_ms: dict[str, int] = field(default_factory=dict)
-    last_ms: dict[str, int] = field(default_factory=dict)
+    groups: DeadLetterGroups = field(default_factory=lambda: DeadLetterGroups(BY_REASON))
     samples: list[DeadLetterRecord] = field(default_factory=list)
     oldest: list[Place] = field(default_factory=list)
     is_complete: bool = False
@@ -116,11 +113,7 @@ def _see(
     seen.matched += 1
     if letter.key in seen.keys or len(seen.keys) < KEYS_MAX:
         seen.keys[letter.key] += 1
-    at_ms = letter.dead_lettered_at_ms
-    seen.reasons[letter.reason] += 1
-    seen.first.setdefault(letter.reason, letter)
-    seen.first_ms[letter.reason] = min(at_ms, seen.first_ms.get(letter.reason, at_ms))
-    seen.last_ms[letter.reason] = max(at_ms, seen.last_ms.get(letter.reason, at_ms))
+    seen.groups.add(letter)
     if len(seen.samples) < SAMPLES_MAX:
         seen.samples.append(letter)
     if plan.records_max:

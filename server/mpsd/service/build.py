@@ -217,6 +217,7 @@ def rest_settings(subscription: Subscription, delivery: RestDelivery) -> RestSet
         if batch.records_max > 1
         else None,
         status={status: Meaning(meaning) for status, meaning in delivery.status.items()},
+        reads_body=delivery.reason == "body",
     )
 
 

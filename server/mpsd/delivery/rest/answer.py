@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self, assert_never
 
+from mpsd.core.answer_reason import reason_of
 from mpsd.core.outcome import DELIVERED, EXCERPT_BYTES_MAX, Outcome, Rejected, Retryable, Unavailable
 from mpsd.core.retry_after import retry_after_s
 from mpsd.core.status_table import Meaning, StatusTable
@@ -34,14 +35,23 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerRules:
-    """What an operator says about answers."""
+    """What an operator says about answers.
+
+    Attributes:
+        reads_body: the reason of a failure is taken from the body of an answer that has no `Mps-Reason`.
+    """
 
     statuses: StatusTable
     retry_after_max_s: float
+    reads_body: bool = True
 
     @classmethod
     def of(cls, settings: RestSettings) -> Self:
-        return cls(statuses=StatusTable(settings.status), retry_after_max_s=settings.retry_after_max_s)
+        return cls(
+            statuses=StatusTable(settings.status),
+            retry_after_max_s=settings.retry_after_max_s,
+            reads_body=settings.reads_body,
+        )
 
 
 Judge = Callable[["Answer", "AnswerRules", float], Outcome]
@@ -64,12 +74,16 @@ def judge(answer: Answer, rules: AnswerRules, now_s: float) -> Outcome:
     if meaning is Meaning.DELIVERED:
         return DELIVERED
     return _failure(
-        answer, meaning, code, retry_after_s(answer.retry_after.decode("latin-1"), now_s, rules.retry_after_max_s)
+        answer,
+        meaning,
+        code,
+        _reason(answer, rules),
+        retry_after_s(answer.retry_after.decode("latin-1"), now_s, rules.retry_after_max_s),
     )
 
 
-def _failure(answer: Answer, meaning: Meaning, code: str, wait_s: float | None) -> Outcome:
-    reason, status, excerpt = _reason(answer), answer.status, answer.body[:EXCERPT_BYTES_MAX]
+def _failure(answer: Answer, meaning: Meaning, code: str, reason: str, wait_s: float | None) -> Outcome:
+    status, excerpt = answer.status, answer.body[:EXCERPT_BYTES_MAX]
     match meaning:
         case Meaning.DELIVERED:
             return DELIVERED
@@ -90,8 +104,10 @@ def _failure(answer: Answer, meaning: Meaning, code: str, wait_s: float | None) 
             assert_never(meaning)
 
 
-def _reason(answer: Answer) -> str:
+def _reason(answer: Answer, rules: AnswerRules) -> str:
     given = printable(answer.reason.decode("utf-8", "replace"))
+    if not given and rules.reads_body:
+        given = reason_of(answer.body)
     return f"answered {answer.status}: {given}" if given else f"answered {answer.status}"
 
 

@@ -51,6 +51,7 @@ class RestSettings:
         webhook_secrets: at most two, each `whsec_` and base64.
         batch: None: each record has a request of its own.
         status: answers that mean something else than the contract's table says.
+        reads_body: an answer without `Mps-Reason` has its reason taken from its body.
     """
 
     subscription: str
@@ -72,6 +73,7 @@ class RestSettings:
     tls: ClientTls = ClientTls()
     batch: BatchSettings | None = None
     status: Mapping[int, Meaning] = field(default_factory=dict)
+    reads_body: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
