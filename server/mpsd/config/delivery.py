@@ -6,11 +6,21 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mpsd.config.secret import FilePath, SecretValue, TextValue
-from mpsd.config.values import Headers, Status, Table, Url, WebhookSecret
+from mpsd.config.values import ContentType, Headers, Status, Table, Url, WebhookSecret
 from mpsd.config.words import Allowed
+from mpsd.core.content_type import AUTO
 
 StatusMeaning = Literal["delivered", "retry", "dead-letter", "throttle", "unavailable"]
 StatusTable = Annotated[Mapping[Status, StatusMeaning], Allowed("a table of status codes, each with what it means")]
+
+
+CONTENT_TYPE = Field(
+    default=AUTO,
+    description="The media type that records are said to have: auto, each its own (its `content-type` header, else"
+    " application/json where the value begins and ends like a JSON object or array, else application/octet-stream), or one"
+    " for all; auto, because producers rarely set the header and handlers rarely read JSON without it.",
+    examples=["application/json"],
+)
 
 
 class Basic(Table):
@@ -142,6 +152,7 @@ class RestDelivery(Table):
         default="value",
         description="What is posted: the record's value alone, or with CloudEvents headers; the value, byte for byte.",
     )
+    content_type: ContentType = CONTENT_TYPE
     headers: Headers = Field(
         default={}, description="Headers added to every request; none.", examples=[{"X-Api-Key": {"env": "APP_KEY"}}]
     )
@@ -183,6 +194,7 @@ class LeasedDelivery(Table):
         description="Deliveries a second of all instances together, shared by owned partitions; 0: no limit, as credit"
         " already bounds the load.",
     )
+    content_type: ContentType = CONTENT_TYPE
     lease_s: float = Field(
         default=30.0,
         ge=0.1,

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from mpsd.config.secret import SecretValue, TextValue, refuse, reveal
 from mpsd.config.words import Allowed, shown
+from mpsd.core.content_type import AUTO, is_media_type
 
 
 class Table(BaseModel):
@@ -24,7 +25,7 @@ TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HEADER_TEXT = re.compile(r"[\x20-\x7e\x80-\xff\t]+")
 HEADERS_OF_OURS = re.compile(
-    r"(mps|webhook|ce)-.*|content-(type|length)|host|connection|keep-alive|te|trailer|transfer-encoding|upgrade|expect"
+    r"(mps|webhook|ce)-.*|content-(type|length|encoding)|host|connection|keep-alive|te|trailer|transfer-encoding|upgrade|expect"
     r"|idempotency-key|traceparent|tracestate",
     re.IGNORECASE,
 )
@@ -104,9 +105,17 @@ def _read_start(given: object) -> object:
 def _check_header_name(name: str) -> str:
     if not HEADER_NAME.fullmatch(name):
         refuse("is not a header name: letters, digits and - only")
+    if name.lower() == "content-type":
+        refuse("is set by the daemon itself: use delivery.content_type")
     if HEADERS_OF_OURS.fullmatch(name):
         refuse("is set by the daemon itself")
     return name
+
+
+def _check_content_type(text: str) -> str:
+    if text != AUTO and not is_media_type(text.encode()):
+        refuse(f'must be "auto" or a media type such as application/json, not {shown(text)}')
+    return text
 
 
 def _check_headers(headers: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -148,6 +157,7 @@ Start = Annotated[
     BeforeValidator(_read_start),
     Allowed('"earliest", "latest" or an RFC 3339 time'),
 ]
+ContentType = Annotated[str, AfterValidator(_check_content_type), Allowed('"auto" or a media type')]
 HeaderName = Annotated[str, AfterValidator(_check_header_name)]
 Headers = Annotated[
     Mapping[HeaderName, TextValue],

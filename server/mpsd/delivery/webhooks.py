@@ -43,6 +43,9 @@ class RecordHeaders(Sent):
     timestamp: int | None = Field(
         default=None, alias="Mps-Timestamp", ge=0, description="Milliseconds since the epoch; absent if it has none."
     )
+    content_encoding: str | None = Field(
+        default=None, alias="Content-Encoding", description="How the body is encoded: the record's `content-encoding`."
+    )
     tombstone: Literal["true"] | None = Field(
         default=None, alias="Mps-Tombstone", description="The value is null, and not merely empty."
     )
@@ -93,8 +96,10 @@ class Event(Sent):
     mpstombstone: Literal[True] | None = Field(default=None, description="The value is null.")
     traceparent: str | None = None
     tracestate: str | None = None
-    datacontenttype: str | None = Field(default=None, description="The record's `content-type`.")
-    data: Any = Field(default=None, description="The value, where it is JSON and says so.")
+    datacontenttype: str | None = Field(
+        default=None, description="The value's media type: the record's own, or as `delivery.content_type` says."
+    )
+    data: Any = Field(default=None, description="The value, where it is JSON and its type says so.")
     data_base64: str | None = Field(default=None, description="The value, where it is anything else.")
 
 

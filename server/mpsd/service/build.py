@@ -173,6 +173,7 @@ def pull_settings(subscription: str, delivery: PullDelivery, peer: Peer) -> Pull
     return PullSettings(
         subscription=subscription,
         address=peer.http,
+        content_type=delivery.content_type,
         concurrency_max=delivery.concurrency_max,
         lease_s=delivery.lease_s,
         lease_total_max_s=delivery.lease_total_max_s,
@@ -200,6 +201,7 @@ def rest_settings(subscription: Subscription, delivery: RestDelivery) -> RestSet
         response_body_bytes_max=delivery.response_body_bytes_max,
         retry_after_max_s=delivery.retry_after_max_s,
         body=delivery.body,
+        content_type=delivery.content_type,
         headers={name: reveal(value) for name, value in delivery.headers.items()},
         basic=(reveal(basic.username), reveal(basic.password)) if basic is not None else None,
         bearer=reveal(auth.bearer) if auth is not None and auth.bearer is not None else None,
@@ -225,6 +227,7 @@ def stream_settings(subscription: str, delivery: StreamDelivery, stream: Stream)
     """What the stream adapter is told."""
     return StreamSettings(
         subscription=subscription,
+        content_type=delivery.content_type,
         concurrency_max=delivery.concurrency_max,
         lease_s=delivery.lease_s,
         lease_total_max_s=delivery.lease_total_max_s,

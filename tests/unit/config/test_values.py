@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from mpsd.config.secret import FilePath
-from mpsd.config.values import Address, Headers, PeerAddress, Topic, Url, split_address
+from mpsd.config.values import Address, ContentType, Headers, PeerAddress, Topic, Url, split_address
 
 
 def refusal(kind: Any, value: object) -> str:
@@ -76,6 +76,8 @@ def test_topics_that_kafka_refuses(topic: str) -> None:
     [
         ({"Mps-Epoch": "1"}, "is set by the daemon itself"),
         ({"host": "a"}, "is set by the daemon itself"),
+        ({"Content-Type": "application/json"}, "is set by the daemon itself: use delivery.content_type"),
+        ({"content-encoding": "gzip"}, "is set by the daemon itself"),
         ({"webhook-id": "a"}, "is set by the daemon itself"),
         ({"X A": "a"}, "is not a header name"),
         ({"": "a"}, "is not a header name"),
@@ -98,3 +100,16 @@ def test_a_file_has_to_be_there(tmp_path: Path) -> None:
     assert "valid string" in refusal(FilePath, 3)
     (tmp_path / "ca.pem").touch()
     assert TypeAdapter(FilePath).validate_python(str(tmp_path / "ca.pem")) == str(tmp_path / "ca.pem")
+
+
+@pytest.mark.parametrize("text", ["auto", "application/json", "text/csv; charset=utf-8", "application/vnd.a+json"])
+def test_content_types(text: str) -> None:
+    assert TypeAdapter(ContentType).validate_python(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "json", "Auto", "application/", "text/html\r\nX-Evil: 1", "text/html\n", " text/html", "text/é", "a/" * 600],
+)
+def test_content_types_that_are_none(text: str) -> None:
+    assert refusal(ContentType, text).startswith('must be "auto" or a media type such as application/json, not "')

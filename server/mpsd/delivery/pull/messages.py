@@ -148,6 +148,9 @@ class LeasedRecord(Message):
     key_base64: str | SkipJsonSchema[None] = Field(
         default=None, json_schema_extra=_absent, description="Instead of `key`."
     )
+    content_type: str = Field(
+        description="Media type of the value: `delivery.content_type`, or the record's own; JSON where it looks like it."
+    )
     value: str | None = Field(
         default=None, json_schema_extra=_absent, description="null: a tombstone, which is not the empty value."
     )

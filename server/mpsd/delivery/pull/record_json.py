@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 from pydantic_core import to_json
 
+from mpsd.core.content_type import AUTO, ContentTypes, looks_like_json
 from mpsd.core.delivery import Assignment
+from mpsd.core.record import Record
 from mpsd.delivery.pull.leases import Held
 
 ASSIGNMENTS_CACHED_MAX = 4096
@@ -17,9 +19,15 @@ ASSIGNMENTS_CACHED_MAX = 4096
 
 
 class RecordJson:
-    """Writes the records of one subscription."""
+    """Writes the records of one subscription.
 
-    def __init__(self) -> None:
+    Args:
+        content_type: `auto`, or the media type of every record.
+    """
+
+    def __init__(self, content_type: str = AUTO) -> None:
+        self._types = types = ContentTypes(content_type)
+        self._json_type, self._other_type = to_json(types.json.decode()), to_json(types.other.decode())
         self._places: dict[Assignment, tuple[bytes, bytes]] = {}
 
     def write(self, records: Sequence[Held]) -> bytes:
@@ -32,7 +40,7 @@ class RecordJson:
         assignment = delivery.assignment
         place, identity = self._places.get(assignment) or self._begin(assignment)
         offset, timestamp, replay = record.offset, record.timestamp, delivery.replay
-        return b'{"delivery_id":"%b",%b"offset":%d,"attempt":%d,%b%b%b,%b,"headers":%b}' % (
+        return b'{"delivery_id":"%b",%b"offset":%d,"attempt":%d,%b%b%b,"content_type":%b,%b,"headers":%b}' % (
             held.id.encode(),
             place,
             offset,
@@ -42,9 +50,16 @@ class RecordJson:
             if replay is None
             else _replayed(identity, offset, replay),
             _text_or_base64(b"key", record.key),
+            self._content_type(record),
             _text_or_base64(b"value", record.value),
             _headers(record.headers) if record.headers else b"[]",
         )
+
+    def _content_type(self, record: Record) -> bytes:
+        value = record.value
+        if record.headers or value is None:
+            return to_json(self._types.of(record).decode())
+        return self._json_type if looks_like_json(value) else self._other_type
 
     def _begin(self, assignment: Assignment) -> tuple[bytes, bytes]:
         """What the records of one assignment have in common; a topic's name has no character that JSON escapes."""

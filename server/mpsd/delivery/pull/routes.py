@@ -51,7 +51,7 @@ class PullApi:
     ) -> None:
         self._adapters = adapters
         self._peers = {name: Peers(adapter, client) for name, adapter in adapters.items()}
-        self._json = {name: RecordJson() for name in adapters}
+        self._json = {name: RecordJson(adapter.settings.content_type) for name, adapter in adapters.items()}
         self._others = others
         self._body_bytes_max = body_bytes_max
         self._tokens = tokens

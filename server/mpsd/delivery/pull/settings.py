@@ -2,17 +2,21 @@
 
 from dataclasses import dataclass
 
+from mpsd.core.content_type import AUTO
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullSettings:
     """Ranges, defaults and reasons are the configuration's.
 
     Attributes:
+        content_type: `auto` for each record's own, or the media type of every record.
         address: where others reach this daemon's HTTP listener, `host:port`; empty where nobody can.
     """
 
     subscription: str
     address: str = ""
+    content_type: str = AUTO
     concurrency_max: int = 10_000
     lease_s: float = 30.0
     lease_total_max_s: float = 3_600.0

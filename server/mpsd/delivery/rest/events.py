@@ -7,19 +7,19 @@ CloudEvents knows no larger integers. An ordinary record (first attempt, no head
 Source: CloudEvents 1.0.2, JSON event format, sections 3.1 and 4; distributed tracing extension.
 """
 
-from base64 import b64encode
 from binascii import b2a_base64
 from collections.abc import Callable, Iterator, Sequence
-from json import dumps, loads
+from json import dumps
 from typing import NamedTuple
 
+from pydantic_core import from_json
+
 from mpsd.core.cloudevents import RECORD_TYPE, rfc3339
+from mpsd.core.content_type import ContentTypes, content_encoding, looks_like_json
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.percent import FORM, JSON_TEXT, percent_encode
-from mpsd.core.record import Record
 from mpsd.delivery.rest.request import (
     ASSIGNMENTS_CACHED_MAX,
-    CONTENT_TYPE,
     TRACE_PARENT,
     TRACE_STATE,
     first_header,
@@ -67,6 +67,24 @@ class _Beginning(NamedTuple):
     ordinary: bytes
 
 
+class _Data(NamedTuple):
+    """The way in which values of one media type stand in an event.
+
+    Attributes:
+        as_json: what stands before a value that is JSON; empty for a type that is not.
+        as_base64: what stands before any other value.
+    """
+
+    as_json: bytes
+    as_base64: bytes
+
+    def written(self, value: bytes) -> tuple[bytes, bytes, bytes]:
+        """Return the type and the value, in three parts that stand behind each other."""
+        if self.as_json and _is_json(value):
+            return self.as_json, value, b""
+        return self.as_base64, b2a_base64(value, newline=False), b'"'
+
+
 class BatchRequests:
     """Writes the requests to one endpoint.
 
@@ -77,6 +95,9 @@ class BatchRequests:
     def __init__(self, settings: RestSettings, endpoint: Endpoint, wall_s: Callable[[], float]) -> None:
         self._wall_s = wall_s
         self._subscription = settings.subscription
+        self._types = ContentTypes(settings.content_type)
+        self._json_type = _data_beginning(self._types.json)
+        self._other_type = _data_beginning(self._types.other)
         self._opening = opening_lines(settings, endpoint) + b"Content-Type: %b\r\n" % MEDIA_TYPE
         self._signer = Signer(settings.webhook_secrets) if settings.webhook_secrets else None
         self._beginnings: dict[Assignment, _Beginning] = {}
@@ -111,8 +132,9 @@ class BatchRequests:
                 continue
             if key.translate(None, JSON_TEXT):
                 key = percent_encode(key, JSON_TEXT)
-            data = b2a_base64(value, newline=False)
-            yield beginning.ordinary % (offset, offset, timestamp, self._time(timestamp), key, data)
+            begun = self._json_type if looks_like_json(value) else self._other_type
+            data = begun.written(value)
+            yield beginning.ordinary % (offset, offset, timestamp, self._time(timestamp), key, *data)
 
     def _begin(self, assignment: Assignment) -> _Beginning:
         tp = assignment.tp
@@ -127,7 +149,7 @@ class BatchRequests:
         place = _place(tp.topic, tp.partition).replace(b"%", b"%%")
         ordinary = (
             b'%b"id":"%b/%%d","mpsoffset":"%%d","mpstimestamp":"%%d","time":"%%b","mpskey":"%%b","mpsattempt":1,'
-            b'"datacontenttype":"application/octet-stream","data_base64":"%%b"}' % (fixed, place)
+            b"%%b%%b%%b}" % (fixed, place)
         )
         beginning = _Beginning(members, ordinary)
         if len(self._beginnings) >= ASSIGNMENTS_CACHED_MAX:
@@ -161,8 +183,11 @@ class BatchRequests:
             yield b',"tracestate":%b' % _text(trace_state)
         if record.headers:
             yield b',"mpsheaders":"%b"' % b"&".join([_field(name, value) for name, value in record.headers])
-        yield from _data(record)
-        yield b"}"
+        if record.value is None:
+            yield b',"mpstombstone":true}'
+        else:
+            begun = _data_beginning(self._types.of(record), is_encoded=content_encoding(record.headers) is not None)
+            yield b",%b%b%b}" % begun.written(record.value)
 
 
 def identity(delivery: Delivery) -> bytes:
@@ -176,18 +201,10 @@ def _place(topic: str, partition: int) -> bytes:
     return b"%b/%d" % (percent_encode(topic.encode(), JSON_TEXT), partition)
 
 
-def _data(record: Record) -> Iterator[bytes]:
-    """The value, as JSON where it says that it is and is."""
-    value = record.value
-    content_type = first_header(record, "content-type", CONTENT_TYPE) or b"application/octet-stream"
-    if value is None:
-        yield b',"mpstombstone":true'
-        return
-    yield b',"datacontenttype":%b' % _text(content_type)
-    if _is_json_type(content_type) and _is_json(value):
-        yield b',"data":%b' % value
-    else:
-        yield b',"data_base64":"%b"' % b64encode(value)
+def _data_beginning(content_type: bytes, *, is_encoded: bool = False) -> _Data:
+    named = b'"datacontenttype":%b,' % _text(content_type)
+    is_json = _is_json_type(content_type) and not is_encoded
+    return _Data(as_json=named + b'"data":' if is_json else b"", as_base64=named + b'"data_base64":"')
 
 
 def _is_json_type(content_type: bytes) -> bool:
@@ -197,16 +214,12 @@ def _is_json_type(content_type: bytes) -> bool:
 
 
 def _is_json(value: bytes) -> bool:
-    """Whether it is one JSON text in UTF-8, so that it can stand in another."""
+    """Return True for one JSON text in UTF-8, which can stand in another."""
     try:
-        loads(value.decode(), parse_constant=_refuse)
-    except (ValueError, RecursionError):
+        from_json(value, allow_inf_nan=False)
+    except ValueError:
         return False
     return True
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
 
 
 def _field(name: str, value: bytes | None) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from mpsd.core.cloudevents import attributes_of_event, attributes_of_record, is_structured
+from mpsd.core.content_type import ContentTypes, content_encoding, looks_like_json
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.percent import TOKEN, VISIBLE, percent_encode
 from mpsd.core.record import Record
@@ -19,8 +20,6 @@ from mpsd.delivery.rest.signature import Signer
 ASSIGNMENTS_CACHED_MAX = 4096
 """Written beginnings kept; assignments that are over leave theirs behind until then."""
 
-OCTET_STREAM = b"application/octet-stream"
-CONTENT_TYPE = re.compile(rb"[!-~](?:[\t -~]{0,1022}[!-~])?")
 TRACE_PARENT = re.compile(rb"[!-~]{1,256}")
 TRACE_STATE = re.compile(rb"[!-~](?:[\t -~]{0,1022}[!-~])?")
 
@@ -30,8 +29,8 @@ class _Beginning(NamedTuple):
 
     Attributes:
         lines: request line and headers up to the offset.
-        ordinary: format of the whole head for offset, offset, timestamp, key and length.
-        ordinary_without_key: the same for offset, offset, timestamp and length.
+        ordinary: format of the whole head for offset, offset, timestamp, key, content type and length.
+        ordinary_without_key: the same for offset, offset, timestamp, content type and length.
         place: topic and partition as they stand in `Idempotency-Key`.
     """
 
@@ -51,6 +50,7 @@ class RequestHeads:
     def __init__(self, settings: RestSettings, endpoint: Endpoint, wall_s: Callable[[], float]) -> None:
         self._wall_s = wall_s
         self._opening = opening_lines(settings, endpoint)
+        self._types = ContentTypes(settings.content_type)
         self._signer = Signer(settings.webhook_secrets) if settings.webhook_secrets else None
         self._as_events = settings.body == "cloudevents-binary"
         self._is_plain = not self._as_events and self._signer is None
@@ -74,11 +74,12 @@ class RequestHeads:
             return b"".join(self._parts(delivery, beginning))
         key = record.key
         offset = record.offset
+        content_type = self._types.json if looks_like_json(value) else self._types.other
         if key is None:
-            return beginning.ordinary_without_key % (offset, offset, timestamp, len(value))
+            return beginning.ordinary_without_key % (offset, offset, timestamp, content_type, len(value))
         if key.translate(None, VISIBLE):
             key = percent_encode(key)
-        return beginning.ordinary % (offset, offset, timestamp, key, len(value))
+        return beginning.ordinary % (offset, offset, timestamp, key, content_type, len(value))
 
     def _begin(self, assignment: Assignment) -> _Beginning:
         place = b"%b/%d" % (percent_encode(assignment.tp.topic.encode()), assignment.tp.partition)
@@ -90,7 +91,7 @@ class RequestHeads:
         )
         fixed = lines.replace(b"%", b"%%")
         fields = b"Mps-Offset: %%d\r\nIdempotency-Key: %b/%%d\r\nMps-Timestamp: %%d\r\n" % place.replace(b"%", b"%%")
-        rest = b"Mps-Attempt: 1\r\nContent-Type: %b\r\nContent-Length: %%d\r\n\r\n" % OCTET_STREAM
+        rest = b"Mps-Attempt: 1\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
         beginning = _Beginning(
             lines=lines,
             ordinary=fixed + fields + b"Mps-Key: %b\r\n" + rest,
@@ -125,15 +126,17 @@ class RequestHeads:
         yield b"Content-Length: %d\r\n\r\n" % len(body)
 
     def _header_parts(self, record: Record) -> Iterator[bytes]:
-        """What comes of the record's own headers, and what CloudEvents adds."""
-        content_type = first_header(record, "content-type", CONTENT_TYPE)
-        yield b"Content-Type: %b\r\n" % (content_type or OCTET_STREAM)
+        """Yield what the record's own headers and its value say, and what CloudEvents adds."""
+        content_type = self._types.of(record)
+        yield b"Content-Type: %b\r\n" % content_type
+        if encoding := content_encoding(record.headers):
+            yield b"Content-Encoding: %b\r\n" % encoding
         if trace_parent := first_header(record, "traceparent", TRACE_PARENT):
             yield b"traceparent: %b\r\n" % trace_parent
         if trace_state := first_header(record, "tracestate", TRACE_STATE):
             yield b"tracestate: %b\r\n" % trace_state
         mapped: dict[str, bytes] = {}
-        if self._as_events and not is_structured((content_type or b"").decode()):
+        if self._as_events and not is_structured(content_type.decode()):
             attributes = attributes_of_event(record.headers)
             mapped = attributes or {}
             for name, value in (attributes or attributes_of_record(record)).items():

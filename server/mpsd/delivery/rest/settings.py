@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
+from mpsd.core.content_type import AUTO
 from mpsd.core.status_table import Meaning
 
 
@@ -46,6 +47,7 @@ class RestSettings:
         concurrency_max: requests in flight.
         timeout_s: from the request's first byte to the answer's last.
         connect_timeout_s: name resolution, connection and TLS handshake together.
+        content_type: `auto` for each record's own, or the media type of every record.
         headers: added to every request; `Authorization` comes from `basic` or `bearer`.
         basic: user name and password.
         webhook_secrets: at most two, each `whsec_` and base64.
@@ -66,6 +68,7 @@ class RestSettings:
     response_body_bytes_max: int = 65_536
     retry_after_max_s: float = 300.0
     body: Literal["value", "cloudevents-binary"] = "value"
+    content_type: str = AUTO
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     basic: tuple[str, str] | None = field(default=None, repr=False)
     bearer: str | None = field(default=None, repr=False)

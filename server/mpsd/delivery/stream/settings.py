@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+from mpsd.core.content_type import AUTO
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSettings:
     """Settings of one subscription's streams.
 
     Attributes:
+        content_type: `auto` for each record's own, or the media type of every record.
         concurrency_max: records at applications at a time, over all streams.
         lease_s: how long a record may be held before it is settled or extended.
         lease_total_max_s: how long it may be held with all extensions.
@@ -16,6 +19,7 @@ class StreamSettings:
     """
 
     subscription: str
+    content_type: str = AUTO
     concurrency_max: int = 10_000
     lease_s: float = 30.0
     lease_total_max_s: float = 3_600.0

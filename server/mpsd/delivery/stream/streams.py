@@ -51,7 +51,7 @@ class Streams:
         self._settle = settle
         self._may_start = may_start
         self._loop = asyncio.get_running_loop()
-        self._writer = RecordWriter()
+        self._writer = RecordWriter(settings.content_type)
         self._drains: list[_Drain] = []
         self.spread = Spread()
         self.sessions: dict[str, Session] = {}

@@ -8,6 +8,7 @@ Source: "Encoding", protobuf.dev; fields of a message may come in any order.
 """
 
 from mps.delivery.v1 import delivery_pb2
+from mpsd.core.content_type import AUTO, OCTET_STREAM, ContentTypes, looks_like_json
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.record import Record
 
@@ -41,9 +42,15 @@ class RecordWriter:
     """Writes records as they stand in a frame.
 
     Holds at most: the beginnings of `ASSIGNMENTS_CACHED_MAX` assignments.
+
+    Args:
+        content_type: `auto`, or the media type of every record.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, content_type: str = AUTO) -> None:
+        self._types = ContentTypes(content_type)
+        self._json_type = delivery_pb2.Record(content_type=self._types.json.decode()).SerializeToString()
+        self._other_type = delivery_pb2.Record(content_type=_told(self._types.other)).SerializeToString()
         self._beginnings: dict[Assignment, bytes] = {}
 
     def write(self, delivery_id: int, delivery: Delivery) -> bytes:
@@ -59,11 +66,12 @@ class RecordWriter:
             or delivery.trouble is not None
             or delivery.replay is not None
         ):
-            rest = _unusual(delivery, record)
+            rest = _unusual(delivery, record, _told(self._types.of(record)))
             body = b"%b\x08%b%b" % (beginning, varint(delivery_id), rest)
         else:
-            body = b"%b\x08%b\x20%b\x38%b\x48\x01\x2a%b%b\x32%b%b" % (
+            body = b"%b%b\x08%b\x20%b\x38%b\x48\x01\x2a%b%b\x32%b%b" % (
                 beginning,
+                self._json_type if looks_like_json(value) else self._other_type,
                 varint(delivery_id),
                 varint(record.offset),
                 varint(timestamp),
@@ -84,8 +92,13 @@ class RecordWriter:
         return beginning
 
 
-def _unusual(delivery: Delivery, record: Record) -> bytes:
-    """The fields of a record that vary, of whatever kind."""
+def _told(content_type: bytes) -> str:
+    """Return the type as it stands in a record: nothing for arbitrary bytes."""
+    return "" if content_type == OCTET_STREAM else content_type.decode()
+
+
+def _unusual(delivery: Delivery, record: Record, content_type: str) -> bytes:
+    """Return the fields of a record that vary, for a record of any kind."""
     return delivery_pb2.Record(
         offset=record.offset,
         key=record.key,
@@ -94,6 +107,7 @@ def _unusual(delivery: Delivery, record: Record) -> bytes:
         headers=[delivery_pb2.Header(name=name, value=value) for name, value in record.headers],
         attempt=delivery.attempt,
         replay=delivery.replay or "",
+        content_type=content_type,
     ).SerializeToString()
 
 

@@ -109,6 +109,31 @@ def test_what_only_claims_to_be_json_is_bytes(value: bytes) -> None:
     assert b64decode(str(seen["data_base64"])) == value
 
 
+@pytest.mark.parametrize("headers", [(), (("a", b"1"),)])
+def test_what_looks_like_json_and_is_stands_as_it_is(headers: tuple[tuple[str, bytes], ...]) -> None:
+    seen = event(made(value=b' {"a": 1.50}\n', headers=headers))
+    assert (seen["datacontenttype"], seen["data"]) == ("application/json", {"a": 1.5})
+    assert "data_base64" not in seen
+    only_looks = event(made(value=b'{"a": 1.50,}', headers=headers))
+    assert (only_looks["datacontenttype"], only_looks.get("data")) == ("application/json", None)
+    assert b64decode(str(only_looks["data_base64"])) == b'{"a": 1.50,}'
+
+
+def test_a_configured_type_is_that_of_every_record() -> None:
+    for headers in ((), (("content-type", b"text/css"),)):
+        _, (seen,) = posted(made(value=b"[1]", headers=headers), content_type="application/x-any")
+        assert (seen["datacontenttype"], seen["data_base64"]) == ("application/x-any", "WzFd")
+        _, (seen,) = posted(made(value=b"1", headers=headers), content_type="application/json")
+        assert (seen["datacontenttype"], seen["data"]) == ("application/json", 1)
+
+
+def test_an_encoded_value_is_bytes_whatever_its_type() -> None:
+    headers = (("content-encoding", b"gzip"), ("content-type", b"application/json"))
+    seen = event(made(value=b"[1]", headers=headers))
+    assert (seen["datacontenttype"], seen["data_base64"]) == ("application/json", "WzFd")
+    assert "content-encoding=gzip" in str(seen["mpsheaders"])
+
+
 def test_other_content_types_are_kept() -> None:
     assert event(made(headers=(("content-type", b"image/png"),)))["datacontenttype"] == "image/png"
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mps.delivery.v1 import delivery_pb2 as v1
+from mpsd.core.content_type import ContentTypes
 from mpsd.delivery.stream.wire import ASSIGNMENTS_CACHED_MAX, RecordWriter, frame, payload_bytes, varint
 from tests.conformance.deliveries import assigned, delivery
 
@@ -19,7 +20,7 @@ def test_numbers_are_as_protobuf_writes_them(number: int) -> None:
     offset=st.integers(0, 2**63 - 1),
     timestamp=st.integers(-1, 2**62),
     key=st.none() | st.binary(max_size=300),
-    value=st.none() | st.binary(max_size=300),
+    value=st.none() | st.binary(max_size=300) | st.sampled_from([b'{"a": 1}', b" [1] "]),
     headers=st.lists(st.tuples(st.text(max_size=5), st.none() | st.binary(max_size=5)), max_size=3).map(tuple),
     attempts=st.integers(0, 3),
 )
@@ -46,11 +47,20 @@ def test_a_record_is_read_as_it_was_written(
         headers=[v1.Header(name=name, value=given) for name, given in headers],
         attempt=attempts + 1,
         epoch=7,
+        content_type=ContentTypes().of(made.record).decode().replace("application/octet-stream", ""),
     )
     assert read == expected
     assert payload_bytes(made.record) == len(key or b"") + len(value or b"") + sum(
         len(name.encode()) + len(given or b"") for name, given in headers
     )
+
+
+@pytest.mark.parametrize("headers", [(), (("content-type", b"text/css"),)])
+def test_a_configured_type_is_that_of_every_record(headers: tuple[tuple[str, bytes], ...]) -> None:
+    for value in (b"{}", b"\x00"):
+        written = RecordWriter("text/csv").write(1, delivery(value=value, headers=headers))
+        (read,) = v1.SubscribeResponse.FromString(frame([written], len(written))).records.records
+        assert (read.content_type, read.value) == ("text/csv", value)
 
 
 def test_beginnings_of_assignments_that_are_over_do_not_pile_up() -> None:
