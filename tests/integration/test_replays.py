@@ -1,7 +1,6 @@
 """Replays of dead letters on a real Kafka: over a rebalance, back into the topic, and when the dead-letter topic goes away."""
 
 from collections import Counter
-from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -11,10 +10,9 @@ from mps.admin.v1 import admin_pb2 as pb
 from mps.admin.v1.admin_pb2_grpc import AdminStub
 from mpsd.core.record import TopicPartition
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget
-from mpsd.errors import KafkaUnavailable
 from tests.integration.world import Answer, Message, World, until
 from tests.integration.world.operator import operator
-from tests.integration.world.replays import POISON, Seen, dead_letters, ended, start, tables, totals
+from tests.integration.world.replays import POISON, Seen, all_are_dead, dead_letters, ended, start, tables, totals
 from tests.integration.world.world import name
 
 pytestmark = pytest.mark.integration
@@ -89,12 +87,8 @@ async def test_the_topic_is_deleted_meanwhile_and_made_anew_by_what_fails_again(
         assert f"{topic}.dlq" in failed.state_reason
         await world.produce(topic, [Message(b"live", b"") for _ in range(20)])
 
-        async def are_dead() -> bool:
-            with suppress(KafkaUnavailable):  # it is not there yet
-                return sum((await world.kafka.topics.log_end(f"{topic}.dlq")).values()) >= 20
-            return False
-
-        await until(are_dead, "there are letters in the new topic")
+        await until(lambda: sum(not of_replay for of_replay, _ in seen.all) == 20, "live records flow on")
+        await until(lambda: all_are_dead(world.daemons[0]), "each refusal is in the new topic or was in the old one")
         plan.again, plan.rate_max_per_s = False, 0
         preview = await admin.PreviewReplay(pb.PreviewReplayRequest(plan=plan), timeout=20)
         listed = await admin.ListDeadLetters(pb.ListDeadLettersRequest(subscription="orders"), timeout=20)

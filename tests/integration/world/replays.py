@@ -11,6 +11,7 @@ from mpsd.core.replay_progress import Total
 from mpsd.demo.guarantees.events import SeenRecord
 from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog
 from tests.integration.world.application import Answer, Request
+from tests.integration.world.daemon import Daemon
 from tests.integration.world.operator import Operator
 from tests.integration.world.patience import PATIENCE_S, until
 from tests.integration.world.world import World, keyed
@@ -40,6 +41,13 @@ async def dead_letters(
     assert sum((await world.kafka.topics.log_end(f"{topic}.dlq")).values()) == count
     world.application.behaviour = lambda _: Answer()
     return produced
+
+
+async def all_are_dead(daemon: Daemon) -> bool:
+    """Return True if every delivery refused with `POISON` has led to a dead letter; read once, so by one moment."""
+    metrics = await daemon.metrics()
+    refused = metrics.sum("mps_deliveries_total", outcome=f"status_{POISON.status}")
+    return (metrics.sum("mps_in_flight_records"), metrics.sum("mps_dead_letters_total")) == (0, refused)
 
 
 def tables(control: str) -> dict[str, Any]:
