@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 
 from mpsd.config.held_keys import held_keys
 from mpsd.config.problems import Path, dotted
+from mpsd.config.subscription import DELIVERY_BOUND
 from mpsd.config.values import split_address
 from mpsd.config.words import shown
 from mpsd.config.written import Written
@@ -187,23 +188,20 @@ def _dead_letter_topics(written: Written) -> Iterator[Problem]:
         seen.setdefault(topic, index)
 
 
-DELIVERY_BOUND = {"rest": "timeout_s", "stream": "lease_s", "pull": "lease_s"}
-"""How long a delivery may take, by protocol."""
-
-
 def _drains(written: Written) -> Iterator[Problem]:
-    """`rebalance.drain_timeout_s` is at least `delivery.timeout_s`, or `delivery.lease_s` of a stream or pull."""
+    """`rebalance.drain_timeout_s`, where it is set, is at least `delivery.timeout_s`, or `delivery.lease_s` of a stream or pull."""
     for index in written.subscriptions():
         bound = DELIVERY_BOUND.get(written.text("subscriptions", index, "delivery", "protocol"))
         if bound is None:
             continue
         path = ("subscriptions", index, "rebalance", "drain_timeout_s")
         drain, most = written.number(*path), written.number("subscriptions", index, "delivery", bound)
-        if drain and most and drain < most:
+        table = written.value(*path[:-1])
+        if isinstance(table, dict) and path[-1] in table and drain and most and drain < most:
             yield written.problem(
                 path,
                 f"{drain} is less than delivery.{bound}, {most}",
-                "a rebalance would cut off deliveries that still may succeed",
+                "a rebalance would cut off deliveries that still may succeed; without the key it follows by itself",
             )
 
 

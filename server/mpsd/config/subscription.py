@@ -9,6 +9,13 @@ from mpsd.config.values import TOPIC, OwnTopic, Start, Table, Topic
 from mpsd.config.words import Allowed
 
 
+DELIVERY_BOUND = {"rest": "timeout_s", "stream": "lease_s", "pull": "lease_s"}
+"""Which key says how long a delivery may take, by protocol."""
+DELIVERY_BOUND_MAX_S = 3_600.0
+DRAIN_SPARE_S = 5.0
+"""How much longer than a delivery a partition that moves waits, unless somebody says how long."""
+
+
 class Ordering(Table):
     """What is delivered in order."""
 
@@ -207,8 +214,8 @@ class Rebalance(Table):
         default=35.0,
         ge=0.1,
         le=7_200.0,
-        description="How long a partition that moves waits for its deliveries in flight; at least delivery.timeout_s,"
-        " and 5 s more by default, so that none is cut off.",
+        description="How long a partition that moves waits for its deliveries in flight; unless it is set, 5 s more than"
+        " delivery.timeout_s (delivery.lease_s of a stream or pull), so that none is cut off.",
     )
 
 
@@ -249,6 +256,24 @@ class Subscription(Table):
     dead_letter: DeadLetter = Field(default=DeadLetter(), description="Where refused records go.")
     commit: Commit = Field(default=Commit(), description="When progress is written.")
     rebalance: Rebalance = Field(default=Rebalance(), description="How a partition changes hands.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follow_delivery(cls, given: object) -> object:
+        """Set `rebalance.drain_timeout_s` by the bound of a delivery where nobody has set it."""
+        if not isinstance(given, dict):
+            return given
+        table, delivery = given.get("rebalance", {}), given.get("delivery")
+        if not isinstance(table, dict) or "drain_timeout_s" in table or not isinstance(delivery, dict):
+            return given
+        bound = DELIVERY_BOUND.get(str(delivery.get("protocol")), "")
+        match delivery.get(bound):
+            case bool():
+                return given
+            case int() | float() as most if 0 < most <= DELIVERY_BOUND_MAX_S:
+                return {**given, "rebalance": {**table, "drain_timeout_s": most + DRAIN_SPARE_S}}
+            case _:
+                return given
 
     @model_validator(mode="before")
     @classmethod

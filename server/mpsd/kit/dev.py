@@ -238,7 +238,6 @@ def configuration(plan: Plan, servers: Sequence[str], topic: str) -> Config:
                     "delivery": delivery,
                     "retry": {"attempts_max": plan.attempts_max},
                     "dead_letter": {"topic": f"{topic}.dlq"},
-                    "rebalance": {"drain_timeout_s": plan.timeout_s + 5.0},
                 }
             ],
         }

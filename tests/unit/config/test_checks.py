@@ -87,9 +87,32 @@ def test_a_drain_shorter_than_a_delivery() -> None:
     assert "drain_timeout_s (billing): 29 is less than delivery.timeout_s, 30.0" in said
 
 
-def test_a_drain_too_short_by_default_is_said_where_it_is_to_be_put_right() -> None:
-    [said] = problems(tree({"delivery": SUBSCRIPTION["delivery"] | {"timeout_s": 60}}))
-    assert said.startswith("subscriptions[0].rebalance.drain_timeout_s (billing): 35.0 is less")
+@pytest.mark.parametrize(
+    ("delivery", "drain_timeout_s"),
+    [
+        ({}, 35.0),
+        ({"timeout_s": 60}, 65.0),
+        ({"timeout_s": 0.5}, 5.5),
+        ({"timeout_s": 3_600.0}, 3_605.0),
+        ({"protocol": "stream"}, 35.0),
+        ({"protocol": "stream", "lease_s": 90.0}, 95.0),
+        ({"protocol": "pull", "lease_s": 120.0}, 125.0),
+    ],
+)
+def test_a_drain_follows_the_longest_delivery_unless_it_is_set(delivery: dict[str, Any], drain_timeout_s: float) -> None:
+    delivery = {"protocol": "rest"} | delivery
+    if delivery["protocol"] == "rest":
+        delivery["url"] = "http://app/"
+    subscription = {"delivery": delivery}
+    assert validate(tree(subscription)).subscriptions[0].rebalance.drain_timeout_s == drain_timeout_s
+    given = subscription | {"rebalance": {"drain_timeout_s": 4_000.0}}
+    assert validate(tree(given)).subscriptions[0].rebalance.drain_timeout_s == 4_000.0
+
+
+@pytest.mark.parametrize("timeout_s", [True, "60", -1, 0, 3_601, None, [60]])
+def test_a_drain_does_not_follow_what_no_delivery_can_take(timeout_s: object) -> None:
+    [said] = problems(tree({"delivery": SUBSCRIPTION["delivery"] | {"timeout_s": timeout_s}}))
+    assert said.startswith("subscriptions[0].delivery.timeout_s (billing): ")
 
 
 @pytest.mark.parametrize("table", ["retry", "dead_letter"])
