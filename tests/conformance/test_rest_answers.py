@@ -10,6 +10,7 @@ from tests.conformance.deliveries import deliveries, delivery
 from tests.conformance.http_server import Peer, Script
 from tests.conformance.rest_stage import rest
 
+CODE_UNREADABLE = "delivery.retry_after_unreadable"
 ROWS: dict[type[Outcome], list[int]] = {
     Delivered: [200, 201, 202, 204, 299],
     Rejected: [400, 406, 409, 411, 413, 414, 415, 416, 418, 422, 431, 451],
@@ -133,8 +134,26 @@ async def test_retry_after_is_honoured_with_every_retry_and_capped(status: int) 
         assert (await stage.outcome(delivery())).retry_after_s == 300.0  # type: ignore[union-attr]
     async with rest(answering(status, f"Retry-After: {formatdate(1_000_060, usegmt=True)}")) as stage:
         assert (await stage.outcome(delivery())).retry_after_s == 60.0  # type: ignore[union-attr]
-    async with rest(answering(status, "Retry-After: soon")) as stage:
+    async with rest(answering(status, "Retry-After: 1.5")) as stage:
+        assert (await stage.outcome(delivery())).retry_after_s == 1.5  # type: ignore[union-attr]
+    async with rest(answering(status)) as stage:
         assert (await stage.outcome(delivery())).retry_after_s is None  # type: ignore[union-attr]
+
+
+async def test_a_retry_after_that_cannot_be_read_is_a_second_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with rest(answering(503, "Retry-After: so\ton")) as stage:
+        for each in deliveries(3):
+            assert (await stage.outcome(each)).retry_after_s == 1.0  # type: ignore[union-attr]
+    [said] = [record.getMessage() for record in caplog.records if record.__dict__.get("code") == CODE_UNREADABLE]
+    assert said == (
+        'cannot read Retry-After of an answer 503: "so?on" is neither seconds nor a date; waiting 1 s or longer each time'
+    )
+
+
+async def test_a_retry_after_beside_success_means_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async with rest(answering(200, "Retry-After: soon")) as stage:
+        assert await stage.outcome(delivery()) == DELIVERED
+    assert not caplog.records
 
 
 async def test_an_excerpt_of_the_body_is_kept() -> None:

@@ -189,7 +189,7 @@ def _dead_letter_topics(written: Written) -> Iterator[Problem]:
 
 
 def _drains(written: Written) -> Iterator[Problem]:
-    """`rebalance.drain_timeout_s`, where it is set, is at least `delivery.timeout_s`, or `delivery.lease_s` of a stream or pull."""
+    """`rebalance.drain_timeout_s`, if set, is at least `delivery.timeout_s`, or `delivery.lease_s` of a stream or pull."""
     for index in written.subscriptions():
         bound = DELIVERY_BOUND.get(written.text("subscriptions", index, "delivery", "protocol"))
         if bound is None:

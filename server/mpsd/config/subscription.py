@@ -8,7 +8,6 @@ from mpsd.config.delivery import Delivery
 from mpsd.config.values import TOPIC, OwnTopic, Start, Table, Topic
 from mpsd.config.words import Allowed
 
-
 DELIVERY_BOUND = {"rest": "timeout_s", "stream": "lease_s", "pull": "lease_s"}
 """Which key says how long a delivery may take, by protocol."""
 DELIVERY_BOUND_MAX_S = 3_600.0

@@ -99,7 +99,9 @@ def test_a_drain_shorter_than_a_delivery() -> None:
         ({"protocol": "pull", "lease_s": 120.0}, 125.0),
     ],
 )
-def test_a_drain_follows_the_longest_delivery_unless_it_is_set(delivery: dict[str, Any], drain_timeout_s: float) -> None:
+def test_a_drain_follows_the_longest_delivery_unless_it_is_set(
+    delivery: dict[str, Any], drain_timeout_s: float
+) -> None:
     delivery = {"protocol": "rest"} | delivery
     if delivery["protocol"] == "rest":
         delivery["url"] = "http://app/"

@@ -6,13 +6,14 @@ from operator import attrgetter
 from typing import Never, TypeVar
 
 from mpsd.core.delivery import Assignment, Delivery
-from mpsd.core.outcome import Outcome, Withdrawn
+from mpsd.core.outcome import Delivered, Outcome, Withdrawn
 from mpsd.delivery.rest.answer import Answer, AnswerRules, Judge, judge
 from mpsd.delivery.rest.connector import EndpointConnector, LookUp, look_up
 from mpsd.delivery.rest.endpoint_pool import EndpointPool
 from mpsd.delivery.rest.pool_limits import Requests
 from mpsd.delivery.rest.request import RequestHeads
 from mpsd.delivery.rest.settings import Endpoint, RestSettings
+from mpsd.delivery.rest.strange_retry_after import StrangeRetryAfter
 from mpsd.errors import ConfigError, Problem
 from mpsd.ports import Demand, Peer
 
@@ -54,6 +55,7 @@ class RestAdapter:
         self._judge_answer = judge
         self._heads, self._connector = reached(settings, wall_s, look_up, RequestHeads)
         self._rules = AnswerRules.of(settings)
+        self._strange = StrangeRetryAfter(settings.subscription)
         self._endpoint: EndpointPool[Delivery, Never] | None = None
         self._free = settings.concurrency_max
         self._is_closed = False
@@ -109,7 +111,11 @@ class RestAdapter:
         return {"free": self._free, "addresses": self._connector.addresses, **self._endpoint.pool.statistics()}
 
     def _judge(self, answer: Answer) -> Outcome:
-        return self._judge_answer(answer, self._rules, self._wall_s())
+        now_s = self._wall_s()
+        outcome = self._judge_answer(answer, self._rules, now_s)
+        if answer.retry_after and not isinstance(outcome, Delivered):
+            self._strange.look(answer, now_s)
+        return outcome
 
     def _ended(self, delivery: Delivery, outcome: Outcome) -> None:
         """The one place where deliveries are settled."""

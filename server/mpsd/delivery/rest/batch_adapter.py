@@ -27,6 +27,7 @@ from mpsd.delivery.rest.endpoint_pool import EndpointPool
 from mpsd.delivery.rest.events import Batch, BatchRequests, identity
 from mpsd.delivery.rest.pool_limits import Requests
 from mpsd.delivery.rest.settings import BatchSettings, RestSettings
+from mpsd.delivery.rest.strange_retry_after import StrangeRetryAfter
 from mpsd.ports import Demand, Peer
 
 log = logging.getLogger("mpsd.delivery")
@@ -69,6 +70,7 @@ class BatchAdapter:
         self._judge_answer = judge
         self._requests, self._connector = reached(settings, wall_s, look_up, BatchRequests)
         self._rules = AnswerRules.of(settings)
+        self._strange = StrangeRetryAfter(settings.subscription)
         self._records_max = batch.records_max
         self._request_bytes = batch.bytes_max + batch.records_max * RECORD_OVERHEAD_BYTES
         self._dead_letter_stops_key = batch.dead_letter_stops_key
@@ -146,7 +148,10 @@ class BatchAdapter:
 
     def _judge(self, answer: Answer) -> Outcome | Answer:
         """An answer that names records is judged together with what it answers."""
-        outcome = self._judge_answer(answer, self._rules, self._wall_s())
+        now_s = self._wall_s()
+        outcome = self._judge_answer(answer, self._rules, now_s)
+        if answer.retry_after and not isinstance(outcome, Delivered):
+            self._strange.look(answer, now_s)
         return answer if isinstance(outcome, Delivered) and answer.body.strip() else outcome
 
     def _ended(self, batch: Batch, result: Outcome | Answer) -> None:
