@@ -73,6 +73,12 @@ class MetadataTooLarge(MpsError):  # noqa: N818
     code = "kafka.metadata_too_large"
 
 
+class DeadLetterTopicUnsafe(KafkaRefused):
+    """The dead-letter topic has a setting that would lose dead letters: nothing is written to it."""
+
+    code = "dead_letter.topic_unsafe"
+
+
 class DeadLetterTopicGone(MpsError):  # noqa: N818
     """The dead-letter topic is not there, or is not the one that it was."""
 

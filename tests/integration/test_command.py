@@ -63,7 +63,7 @@ async def test_check_says_what_would_be_done(world: World, tmp_path: Path) -> No
     said = json.loads(output)
     assert (code, said["ok"]) == (1, False)
     problems = " ".join(finding["text"] for finding in said["findings"] if not finding["ok"])
-    assert "weaker than configured: retention 1 s" in problems
+    assert "retention.ms=1000 keeps dead letters 1 s instead of" in problems
     assert world.application.url in problems
 
 

@@ -2,35 +2,22 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import GroupCoordinatorNotAvailableError, IncompatibleBrokerVersion, for_code
 
 from mpsd.core.record import TopicPartition
-from mpsd.kafka.connection import asking, existing_topics, start
+from mpsd.kafka.connection import asking, start
+from mpsd.kafka.dead_letter_topic import DeadLetterSettings, create
+from mpsd.kafka.metadata import GroupRights, rights
 from mpsd.kafka.own_topics import OwnTopic
+from mpsd.kafka.topic_look import TopicLook, look_at
 from mpsd.ports import CommitPoint
 
 TIMEOUT_S = 15.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicDescription:
-    """What a topic is like.
-
-    Attributes:
-        retention_ms: -1 is for ever.
-        brokers: of the whole cluster.
-    """
-
-    partitions: int
-    replicas: int
-    min_in_sync: int
-    retention_ms: int
-    brokers: int
+COORDINATOR_REST_S = 0.2
 
 
 class Cluster:
@@ -57,13 +44,45 @@ class Cluster:
     ) -> None:
         await self._admin.close()
 
-    async def describe(self, names: Sequence[str]) -> dict[str, TopicDescription]:
-        """Those of the topics that exist."""
-        with asking("describe topics"):
+    async def look(self, names: Sequence[str]) -> dict[str, TopicLook]:
+        """Look at topics, each as far as the user may see it."""
+        with asking("look at topics"):
             async with asyncio.timeout(TIMEOUT_S):
-                found = sorted(await existing_topics(self._admin, names))
-                described = await self._admin.describe_topics(found) if found else []
-                return {topic["topic"]: await self._described(topic) for topic in described}
+                return await look_at(self._admin, names)
+
+    async def try_to_create(self, settings: DeadLetterSettings, looks: Mapping[str, TopicLook]) -> None:
+        """Let the broker say whether it would make the dead-letter topic; nothing is made."""
+        with asking(f"create dead-letter topic {settings.topic}"):
+            async with asyncio.timeout(TIMEOUT_S):
+                await create(self._admin, settings, looks, self.brokers, only_try=True)
+
+    async def try_to_make(self, topic: OwnTopic) -> None:
+        """Let the broker say whether it would make a topic of the daemon's own; nothing is made."""
+        with asking(f"create topic {topic.name}"):
+            async with asyncio.timeout(TIMEOUT_S):
+                await topic.create(self._admin, only_try=True)
+
+    async def group_rights(self, group: str) -> frozenset[str] | None:
+        """Return the operations on the group that the user is allowed; None where the broker is too old to say."""
+        with asking(f"look at group {group}"):
+            async with asyncio.timeout(TIMEOUT_S):
+                coordinator = await self._coordinator(group)
+                try:
+                    answer = await self._admin._send_request(GroupRights(group), coordinator)
+                except (IncompatibleBrokerVersion, NotImplementedError):
+                    return None
+                (described,) = answer.to_object()["groups"]
+                if described["error_code"]:
+                    raise for_code(described["error_code"])(group)
+                return rights(described["authorized_operations"])
+
+    async def _coordinator(self, group: str) -> int:
+        """Return its node; the first group of a cluster waits until the coordinators' topic is made."""
+        while True:
+            try:
+                return int(await self._admin.find_coordinator(group))
+            except GroupCoordinatorNotAvailableError:
+                await asyncio.sleep(COORDINATOR_REST_S)
 
     async def weaknesses(self, topic: OwnTopic) -> list[str] | None:
         """What is weaker than it should be of a topic of the daemon's own; None where it does not exist."""
@@ -81,15 +100,3 @@ class Cluster:
             for tp, (offset, metadata) in answer.items()
             if offset >= 0
         }
-
-    async def _described(self, topic: Any) -> TopicDescription:
-        resource = ConfigResource(ConfigResourceType.TOPIC, topic["topic"])
-        answers = await self._admin.describe_configs([resource])
-        configs = {entry[0]: entry[1] for answer in answers for entry in answer.resources[0][4]}
-        return TopicDescription(
-            partitions=len(topic["partitions"]),
-            replicas=min((len(partition["replicas"]) for partition in topic["partitions"]), default=0),
-            min_in_sync=int(configs.get("min.insync.replicas", 1)),
-            retention_ms=int(configs.get("retention.ms", -1)),
-            brokers=self.brokers,
-        )

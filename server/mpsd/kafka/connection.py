@@ -26,6 +26,9 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from mpsd.config import Kafka, reveal
 from mpsd.errors import ConfigError, KafkaRefused, KafkaUnavailable, Problem
+from mpsd.kafka.error_names import name_errors
+
+name_errors()
 
 _REFUSALS = (
     AuthenticationFailedError,

@@ -2,57 +2,25 @@
 
 import asyncio
 import hashlib
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import (
-    KafkaError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
-    TopicAlreadyExistsError,
-    for_code,
-)
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from mpsd.core.delivery import Delivery
 from mpsd.core.record import Record
 from mpsd.errors import KafkaUnavailable, MpsError
-from mpsd.kafka.connection import asking, existing_topics, start
+from mpsd.kafka.connection import asking
+from mpsd.kafka.dead_letter_topic import DeadLetterSettings, DeadLetterTopic
 from mpsd.ports import DeadLetter, Landed
 
-log = logging.getLogger("mpsd.dead_letters")
-
-REPLICATION_MAX = 3
-MIN_IN_SYNC = 2
-ADDED_BYTES_MAX = 65_536
-"""What a topic that is made takes beyond its sources, so that no dead letter loses its value to the headers added."""
 REQUEST_BYTES_MAX = 1 << 30
 """The client's own bound is out of the way: the broker's is the one that counts."""
 CLOSE_TIMEOUT_S = 3.0
 TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetterSettings:
-    """What the sink needs to know; ranges, defaults and reasons are the configuration's.
-
-    Attributes:
-        partitions: of the topic, where it must be made: as many as the widest source topic.
-        replication_factor: 0: three, or as many as there are brokers.
-        retention_s: 0: for ever.
-    """
-
-    topic: str
-    source_topics: tuple[str, ...]
-    retention_s: int
-    replication_factor: int
-    write_timeout_s: float
 
 
 class KafkaDeadLetters:
@@ -72,6 +40,7 @@ class KafkaDeadLetters:
         """
         self._settings = settings
         self._options = options
+        self._topic = DeadLetterTopic(settings, options)
         self._producer: Any = None
         self._partitions = 0
         self._writing: dict[Delivery, asyncio.Task[Landed | BaseException]] = {}
@@ -119,44 +88,7 @@ class KafkaDeadLetters:
 
     async def prepare(self) -> None:
         """See `DeadLetterSink`."""
-        admin = AIOKafkaAdminClient(**self._options)
-        with asking(f"create dead-letter topic {self._settings.topic}"):
-            try:
-                async with asyncio.timeout(self._settings.write_timeout_s):
-                    await start(admin, self._options)
-                    if not await existing_topics(admin, [self._settings.topic]):
-                        await self._create(admin)
-            finally:
-                await admin.close()
-
-    async def _create(self, admin: Any) -> None:
-        settings = self._settings
-        described = await admin.describe_topics(list(settings.source_topics))
-        brokers = len((await admin.describe_cluster())["brokers"])
-        replicas = settings.replication_factor or min(REPLICATION_MAX, brokers)
-        configs = {"retention.ms": str(settings.retention_s * 1000 or -1), "cleanup.policy": "delete"}
-        if bytes_max := await self._source_bytes_max(admin):
-            configs["max.message.bytes"] = str(bytes_max + ADDED_BYTES_MAX)
-        if replicas >= REPLICATION_MAX:
-            configs["min.insync.replicas"] = str(MIN_IN_SYNC)
-        topic = NewTopic(
-            name=settings.topic,
-            num_partitions=max([1, *(len(topic["partitions"]) for topic in described)]),
-            replication_factor=replicas,
-            topic_configs=configs,
-        )
-        for name, code, *_ in (await admin.create_topics([topic])).topic_errors:
-            if code and for_code(code) is not TopicAlreadyExistsError:
-                raise for_code(code)(name)
-        log.info("created dead-letter topic %s", settings.topic, extra={"code": "dead_letter.topic_created"})
-
-    async def _source_bytes_max(self, admin: Any) -> int:
-        """The largest record that the sources take; 0 where that may not be known, and the cluster's default holds."""
-        answers = await admin.describe_configs(
-            [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in self._settings.source_topics]
-        )
-        entries = [entry for answer in answers for resource in answer.resources for entry in resource[4]]
-        return max((int(entry[1]) for entry in entries if entry[0] == "max.message.bytes"), default=0)
+        await self._topic.prepare()
 
     async def _connect(self) -> None:
         if self._producer is not None:

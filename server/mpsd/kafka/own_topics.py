@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
-from mpsd.kafka.connection import existing_topics
+from mpsd.kafka.topic_look import look_at
 
 log = logging.getLogger("mpsd.control")
 
@@ -39,16 +38,27 @@ class OwnTopic:
         """
         if (weak := await self.look(admin)) is not None:
             return weak
+        await self.create(admin)
+        log.info("created %s topic %s", self.purpose, self.name, extra={"code": "control.topic_created"})
+        return []
+
+    async def create(self, admin: Any, *, only_try: bool = False) -> None:
+        """Make it.
+
+        Args:
+            only_try: let the broker say whether it would, and change nothing.
+
+        Raises:
+            KafkaError: the broker refuses.
+        """
         replicas = await self._replicas(admin)
         configs = dict(self.configs)
         if replicas >= REPLICATION_MAX:
             configs["min.insync.replicas"] = str(MIN_IN_SYNC)
         topic = NewTopic(name=self.name, num_partitions=1, replication_factor=replicas, topic_configs=configs)
-        for name, code, *_ in (await admin.create_topics([topic])).topic_errors:
+        for name, code, *_ in (await admin.create_topics([topic], validate_only=only_try)).topic_errors:
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise for_code(code)(name)
-        log.info("created %s topic %s", self.purpose, self.name, extra={"code": "control.topic_created"})
-        return []
 
     async def look(self, admin: Any) -> list[str] | None:
         """What is weaker than it should be, in words; None where it does not exist.
@@ -56,14 +66,13 @@ class OwnTopic:
         Raises:
             KafkaError: as the library does.
         """
-        if not await existing_topics(admin, [self.name]):
+        look = (await look_at(admin, [self.name]))[self.name]
+        if not look.is_visible:
+            raise TopicAuthorizationFailedError(self.name)
+        if not look.exists:
             return None
-        (described,) = await admin.describe_topics([self.name])
-        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, self.name)])
-        configs = {entry[0]: entry[1] for answer in answers for entry in answer.resources[0][4]}
-        partitions = described["partitions"]
-        replicas = min((len(partition["replicas"]) for partition in partitions), default=0)
-        return weaknesses(self, len(partitions), replicas, await self._replicas(admin), configs)
+        weak = weaknesses(self, look.partitions, look.replicas, await self._replicas(admin), look.configs or {})
+        return weak if look.configs is not None else [*weak, "settings that are not visible (grant DescribeConfigs)"]
 
     async def _replicas(self, admin: Any) -> int:
         brokers = len((await admin.describe_cluster())["brokers"])

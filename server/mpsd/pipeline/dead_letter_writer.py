@@ -5,6 +5,7 @@ import logging
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
 from mpsd.core.dead_letter import Sender, headers
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
@@ -21,6 +22,8 @@ log = logging.getLogger("mpsd.dead_letters")
 LETTERS_PER_WRITE_MAX = 500
 LEASE_WAIT_S = 0.05
 """How late it is noticed that the membership is confirmed again."""
+PREPARE_REST_S = 10.0
+"""Between two attempts to make the topic, while there is no dead letter to write."""
 HOLD = DeliveryState.DLQ_BLOCKED
 DIED = "became a dead letter meanwhile; ask again"
 
@@ -153,9 +156,14 @@ class DeadLetterWriter:
 
     async def run(self) -> None:
         """Until cancelled; a write that is cut off is repeated by whoever owns the partition next."""
-        await self._prepare()
-        failed = 0
+        failed, is_prepared = 0, await self._prepare()
         while True:
+            if not is_prepared:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PREPARE_REST_S):
+                        await self._arrived.wait()
+                is_prepared = self._arrived.is_set() or await self._prepare()  # a write prepares for itself
+                continue
             await self._arrived.wait()
             if self._lease_left_s() <= 0:
                 await asyncio.sleep(LEASE_WAIT_S)
@@ -174,12 +182,15 @@ class DeadLetterWriter:
             else:
                 failed = 0
 
-    async def _prepare(self) -> None:
+    async def _prepare(self) -> bool:
+        """Return True once the topic is there and fit; else log why not."""
         try:
             await self._sink.prepare()
         except (KafkaRefused, KafkaUnavailable) as error:
             extra = {"code": "dead_letter.topic_missing", "subscription": self._sender.subscription}
-            log.warning("%s; tried again with the first dead letter", error, extra=extra)
+            log.warning("%s; trying again in %.0f s", error, PREPARE_REST_S, extra=extra)
+            return False
+        return True
 
     def _next(self) -> list[Buried]:
         """As many as go into one write; those whose keys there is no room to hold wait, and their lanes with them."""

@@ -17,7 +17,8 @@ from mpsd.delivery.rest import BatchAdapter, BatchSettings, ClientTls, RestAdapt
 from mpsd.delivery.stream.settings import StreamSettings
 from mpsd.kafka.connection import client_options
 from mpsd.kafka.consumer import GroupSettings
-from mpsd.kafka.dead_letters import DeadLetterSettings, KafkaDeadLetters
+from mpsd.kafka.dead_letter_topic import DeadLetterSettings
+from mpsd.kafka.dead_letters import KafkaDeadLetters
 from mpsd.kafka.group import KafkaGroup
 from mpsd.pipeline.controls import Control
 from mpsd.pipeline.ordering import Ordering

@@ -50,8 +50,8 @@ class Lookups:
         """See `admin.daemon.Steerable`."""
         (topics,) = (each.topics for each in self._config.subscriptions if each.name == subscription)
         async with Cluster(self._options) as cluster:
-            found = await cluster.describe(sorted(topics))
-        return {topic: found[topic].partitions if topic in found else 0 for topic in topics}
+            found = await cluster.look(sorted(topics))
+        return {topic: found[topic].partitions for topic in topics}
 
 
 class Letters:

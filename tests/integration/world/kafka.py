@@ -19,7 +19,7 @@ from mpsd.kafka.topics import Topics
 from tests.integration.world.patience import until
 
 _TOPIC, _GROUP, _LITERAL, _ALLOW, _ANY = 2, 3, 3, 3, 1
-_OPERATIONS = {"read": 3, "write": 4, "create": 5, "describe": 8}
+_OPERATIONS = {"read": 3, "write": 4, "create": 5, "describe": 8, "describeconfigs": 10}
 """Numbers of Kafka's protocol, for access control lists."""
 
 
