@@ -288,11 +288,12 @@ async def served(
                 control = FakeControl(shared)
             pipe = await stack.enter_async_context(_piped(control, letters, replaying, sink, held_keys_max))
             daemon = FakeDaemon([pipe], control)
-            daemon.peer = Peer(address, f"127.0.0.1:{next(ports)}", "")
+            port = next(ports)
+            daemon.peer = Peer(address, f"127.0.0.1:{port}", "", f"instance{port}")
             fleet = Fleet(daemon, peer_timeout_s, None)
             settings = AdminSettings(values=values, confirm_timeout_s=confirm_timeout_s)
             servicer = AdminServicer(daemon, fleet, settings)
-            server = bounded_server(interceptors=[Access(known)])
+            server = bounded_server(interceptors=[Access(known, instance=daemon.peer.instance)])
             admin_pb2_grpc.add_AdminServicer_to_server(servicer, server)
             stack.push_async_callback(fleet.close)
             await stack.enter_async_context(serving_grpc("admin", server, listener, close_s=0.1))
@@ -302,7 +303,7 @@ async def served(
         peers = [each.daemon.peer for each in made]
         for number in range(silent):
             deaf = stack.enter_context(bind("admin", "127.0.0.1:0"))
-            peers.append(Peer(address_of(deaf), f"127.0.0.1:{9_000 + number}", ""))
+            peers.append(Peer(address_of(deaf), f"127.0.0.1:{9_000 + number}", "", f"deaf{number}"))
         for each in made:
             each.daemon.group_peers = peers
             each.pipe.pipeline.on_peers(peers)

@@ -58,7 +58,7 @@ class SimulatedFleet:
         for peer in peers:
             daemon = self._story.daemons[peer.admin]
             if daemon.process.runs and not daemon.is_gone:
-                given.append((peer.admin, instance_of(cast("Steerable", daemon))))
+                given.append((peer, instance_of(cast("Steerable", daemon))))
             else:
                 silent.append(pb.Instance(address=peer.admin, answered=False, control_revision=-1))
         await asyncio.sleep(min(left_s or PEER_TIMEOUT_S, PEER_TIMEOUT_S) if silent else 0.001)

@@ -1,5 +1,6 @@
 """The fleet at a glance, in 80 columns."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -173,11 +174,13 @@ def instances_table(instances: Sequence[Instance], now: datetime) -> Table:
         Column("up", right=True),
         Column("partitions", right=True),
     )
+    at = Counter(each.address for each in instances)
     for each in instances:
+        host = f" on {printable(each.host)}" if at[each.address] > 1 and each.host else ""
         up = span((now - each.started_at).total_seconds()) if each.started_at else NONE
         notes = [Piece(printable(each.problem), Style.WARN if each.answered else Style.BAD)] if each.problem else []
         table.add(
-            Piece(each.address),
+            Piece(f"{each.address}{host}"),
             Piece("answers", Style.GOOD) if each.answered else Piece("no answer", Style.BAD),
             each.version or NONE,
             up,

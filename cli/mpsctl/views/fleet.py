@@ -28,6 +28,10 @@ class Instance:
     """Offset of the last control record it has applied; -1: none."""
     control_records_ignored: int
     """Control records it has passed over, as they are of another program or of a later version."""
+    id: str
+    """Id of its process, drawn when it started; empty: unknown."""
+    host: str
+    """Name of the machine or container that it runs on; empty if unknown."""
 
     @classmethod
     def of(cls, message: pb.Instance) -> Self:
@@ -40,6 +44,8 @@ class Instance:
             partitions=message.partitions,
             control_revision=message.control_revision,
             control_records_ignored=message.control_records_ignored,
+            id=message.id,
+            host=message.host,
         )
 
 

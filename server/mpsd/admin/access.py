@@ -18,7 +18,8 @@ from grpc import aio
 from typing_extensions import override
 
 from mps.admin.v1 import admin_pb2
-from mpsd.admin.refusals import PermissionDenied, Unauthenticated, refuse
+from mpsd.admin.fleet import INSTANCE_KEY
+from mpsd.admin.refusals import OtherInstance, PermissionDenied, Unauthenticated, refuse
 from mpsd.errors import MpsError
 from mpsd.listeners.tokens import Caller, Role, Tokens
 
@@ -51,11 +52,13 @@ class Access(aio.ServerInterceptor):
     Args:
         tokens: who may call; None for everybody who can connect.
         needs_certificate: whether the listener takes only clients with a certificate that it trusts.
+        instance: the id of this process; a call that is meant for another one is refused.
     """
 
-    def __init__(self, tokens: Tokens | None, *, needs_certificate: bool = False) -> None:
+    def __init__(self, tokens: Tokens | None, *, needs_certificate: bool = False, instance: str = "") -> None:
         self._tokens = tokens
         self._needs_certificate = needs_certificate
+        self._instance = instance
 
     @override
     async def intercept_service(
@@ -92,11 +95,21 @@ class Access(aio.ServerInterceptor):
 
     async def _admit(self, context: Context, method: str) -> None:
         try:
+            self._check_instance(context)
             caller = self._caller(context)
             allow(caller, ROLES[method], method)
         except MpsError as error:
             await refuse(context, error)
         CALLER.set(caller)
+
+    def _check_instance(self, context: Context) -> None:
+        """Raises OtherInstance if the call is meant for another process that advertises, or had, this address."""
+        meant = dict(context.invocation_metadata() or ()).get(INSTANCE_KEY, self._instance)
+        if meant != self._instance:
+            raise OtherInstance(
+                f"daemon {self._instance} answers at the address that daemon {meant!r} advertises: the latter has"
+                " ended, or both are reached there; set advertise of each daemon to an address that leads to it alone"
+            )
 
     def _caller(self, context: Context) -> Caller:
         if self._tokens is not None:

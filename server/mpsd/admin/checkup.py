@@ -5,12 +5,17 @@ from collections.abc import Iterable
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.daemon import Finding, Steerable
 from mpsd.admin.page_tokens import page_size, page_token, parse_token
+from mpsd.admin.status import members_of
 from mpsd.admin.times import milliseconds, timestamp
 from mpsd.admin.validation import optional_subscription
 from mpsd.core.audit import AuditEntry
 from mpsd.errors import ControlOff
+from mpsd.listeners.reach import faults
 from mpsd.pipeline.pipeline import Pipeline
 
+UNCONFIRMED = "until then no change is confirmed, and status lacks what it has"
+UNSETTLED = "until then other daemons pass no settlement on to it"
+UNTOLD = "until then clients are not told of it"
 _KIND = "audit"
 HELD_SHARE = 0.8
 """Of `ordering.held_keys_max`: from here on somebody should see to it."""
@@ -24,6 +29,7 @@ async def findings_of(daemon: Steerable) -> list[pb.Finding]:
     own += [Finding(ok=False, works=True, about="this daemon", text=text) for text in daemon.not_ready()]
     if waiting := daemon.control.waiting_for():
         own.append(Finding(ok=False, works=True, about="control", text=waiting, code="control.unavailable"))
+    own += unreachable(daemon)
     own += [finding for pipeline in daemon.pipelines if (finding := _held_keys(pipeline)) is not None]
     if ignored := daemon.control_statistics().ignored:
         counts = ", ".join(f"{count} {reason}" for reason, count in ignored.items())
@@ -32,6 +38,20 @@ async def findings_of(daemon: Steerable) -> list[pb.Finding]:
             Finding(ok=False, works=True, about="control", text=text, code="control.record_ignored", advice=IGNORED)
         )
     return sort_findings(_finding(each, daemon.peer.admin) for each in (*own, *await daemon.diagnose()))
+
+
+def unreachable(daemon: Steerable) -> list[Finding]:
+    """Find the instances that the others cannot reach, where they need to."""
+    members = members_of(daemon)
+    admin = dict.fromkeys(faults(members, "admin").values(), UNCONFIRMED)
+    kinds = {pipeline.settings.sender.endpoint for pipeline in daemon.pipelines}
+    http = dict.fromkeys(faults(members, "http").values(), UNSETTLED) if "pull" in kinds else {}
+    stream = dict.fromkeys(faults(members, "stream").values(), UNTOLD) if "stream" in kinds else {}
+    code = "fleet.unreachable"
+    return [
+        Finding(ok=False, works=text not in admin, about="fleet", text=f"{text}; {therefore}", code=code)
+        for text, therefore in {**admin, **http, **stream}.items()
+    ]
 
 
 def _held_keys(pipeline: Pipeline) -> Finding | None:

@@ -10,10 +10,11 @@ from typing import Any
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.daemon import Steerable
-from mpsd.admin.fleet import Fleet
+from mpsd.admin.fleet import Fleet, silent
 from mpsd.admin.merge import sort_instances
 from mpsd.admin.status import instance_of
 from mpsd.errors import KafkaRefused, KafkaUnavailable
+from mpsd.listeners.reach import faults
 from mpsd.ports import Peer
 
 ASK_AGAIN_S = 0.1
@@ -66,16 +67,20 @@ async def _applied(
 ) -> pb.Changed:
     loop = asyncio.get_running_loop()
     others = sorted(set(peers) - {daemon.peer})
-    known = {peer.admin: pb.Instance(address=peer.admin, control_revision=-1) for peer in others}
+    wrong = faults({daemon.peer, *others})
+    known = {peer: silent(peer, wrong.get(peer, "")) for peer in others}
     while True:
-        missing = [peer for peer in others if known[peer.admin].control_revision < revision]
+        missing = [peer for peer in others if peer not in wrong and known[peer].control_revision < revision]
         answers = await fleet.ask(missing, ask_instance, metadata, max(0.1, deadline_s - loop.time()), timeout_s)
-        known |= dict(answers.given) | {instance.address: instance for instance in answers.silent}
-        instances = [instance_of(daemon), *known.values()]
-        if all(instance.answered and instance.control_revision >= revision for instance in instances):
-            return pb.Changed(revision=revision, confirmed=True, instances=sort_instances(instances))
-        if loop.time() + ASK_AGAIN_S >= deadline_s:
-            return pb.Changed(revision=revision, confirmed=False, instances=sort_instances(instances))
+        known |= dict(answers.given)
+        said_nothing = {(each.address, each.id): each for each in answers.silent}
+        known |= {p: said_nothing[p.admin, p.instance] for p in missing if (p.admin, p.instance) in said_nothing}
+        instances = [instance_of(daemon, wrong.get(daemon.peer)), *known.values()]
+        asked = [instance_of(daemon), *(known[peer] for peer in others if peer not in wrong)]
+        is_applied = all(instance.answered and instance.control_revision >= revision for instance in asked)
+        if is_applied or loop.time() + ASK_AGAIN_S >= deadline_s:
+            is_confirmed = is_applied and not wrong
+            return pb.Changed(revision=revision, confirmed=is_confirmed, instances=sort_instances(instances))
         await asyncio.sleep(ASK_AGAIN_S)
 
 

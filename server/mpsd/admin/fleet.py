@@ -15,9 +15,12 @@ from mps.admin.v1 import admin_pb2_grpc as pb_grpc
 from mpsd.admin.daemon import Steerable
 from mpsd.config import Admin
 from mpsd.listeners.grpc import MESSAGE_BYTES_MAX
+from mpsd.listeners.reach import faults
 from mpsd.listeners.tls import check_authorities
 from mpsd.ports import Peer
 
+INSTANCE_KEY = "mps-instance"
+"""Metadata of a call to another instance: which one is meant. Whoever else is reached refuses the call."""
 TIMEOUT_S_MAX = 10.0
 """However long the caller would wait."""
 MARGIN = 0.2
@@ -42,11 +45,11 @@ class Answers(NamedTuple, Generic[Response]):
     """What the others said.
 
     Attributes:
-        given: of those that answered, with their address.
+        given: of those that answered, with who it was.
         silent: those that did not, and why.
     """
 
-    given: Sequence[tuple[str, Response]]
+    given: Sequence[tuple[Peer, Response]]
     silent: Sequence[pb.Instance]
 
 
@@ -113,27 +116,25 @@ class Fleet:
         """
         timeout_s = min(self._timeout_s, left_s * (1 - MARGIN) if left_s is not None else TIMEOUT_S_MAX)
         peers = list(peers)
+        wrong = faults({self._daemon.peer, *peers})
         found = await asyncio.gather(
-            *(self._ask(peer, ask, metadata, timeout_s, given_s or timeout_s) for peer in peers)
+            *(
+                nothing_from(wrong[peer])
+                if peer in wrong
+                else self._ask(peer, ask, metadata, timeout_s, given_s or timeout_s)
+                for peer in peers
+            )
         )
         return Answers(
-            [(peer.admin, said) for peer, (said, _) in zip(peers, found, strict=True) if said is not None],
-            [
-                pb.Instance(address=peer.admin, answered=False, problem=problem, control_revision=-1)
-                for peer, (said, problem) in zip(peers, found, strict=True)
-                if said is None
-            ],
+            [(peer, said) for peer, (said, _) in zip(peers, found, strict=True) if said is not None],
+            [silent(peer, problem) for peer, (said, problem) in zip(peers, found, strict=True) if said is None],
         )
 
     async def _ask(
         self, peer: Peer, ask: Ask[Response], metadata: Sequence[tuple[str, str]], timeout_s: float, given_s: float
     ) -> tuple[Response | None, str]:
         address = peer.admin
-        if not address:
-            return (
-                None,
-                f"an instance says no address of its admin listener (http {peer.http or 'unknown'}): set advertise",
-            )
+        metadata = [*metadata, (INSTANCE_KEY, peer.instance)] if peer.instance else metadata
         self._busy[address] = self._busy.get(address, 0) + 1
         try:
             async with asyncio.timeout(timeout_s), self._gate:
@@ -170,6 +171,18 @@ class Fleet:
         """Hang up; calls under way fail."""
         while self._channels:
             await self._channels.popitem()[1].close()
+
+
+async def nothing_from(fault: str) -> tuple[None, str]:
+    """Stand in for the answer of an instance that cannot be asked."""
+    return None, fault
+
+
+def silent(peer: Peer, problem: str) -> pb.Instance:
+    """Describe an instance that did not answer."""
+    return pb.Instance(
+        address=peer.admin, answered=False, problem=problem, control_revision=-1, id=peer.instance, host=peer.host
+    )
 
 
 def _problem(error: aio.AioRpcError, given_s: float) -> str:

@@ -73,7 +73,7 @@ def merge_lanes(answers: Iterable[Iterable[pb.Lane]], lanes_max: int) -> list[pb
 
 
 def sort_instances(instances: Iterable[pb.Instance]) -> list[pb.Instance]:
-    return sorted(instances, key=lambda instance: instance.address)
+    return sorted(instances, key=lambda instance: (instance.address, instance.id))
 
 
 def _revision(answer: pb.Status) -> int:

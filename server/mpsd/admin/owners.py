@@ -20,7 +20,7 @@ KEPT_S = 5.0
 """How long an answer is good for: who watches the status asks each second, and a look is a connection to Kafka."""
 
 Assigned = Mapping[str, Sequence[TopicPartition]]
-"""By the address of an admin listener."""
+"""By the id of the instance."""
 
 
 class Owners:
@@ -50,7 +50,7 @@ class Owners:
                 for pipeline in pipelines:
                     assigned = await self._assigned(pipeline.settings.sender.group)
                     found[pipeline.settings.name] = [
-                        _unknown(tp, instance) for instance in silent for tp in assigned.get(instance.address, ())
+                        _unknown(tp, instance) for instance in silent for tp in assigned.get(instance.id, ())
                     ]
         except (TimeoutError, KafkaUnavailable, KafkaRefused, _Rebalancing) as error:
             why = str(error) or "Kafka did not say it in time"
@@ -68,7 +68,7 @@ class Owners:
             raise _Rebalancing("the group is rebalancing")
         assigned: dict[str, list[TopicPartition]] = {}
         for peer, partitions in members.assigned:
-            assigned.setdefault(peer.admin, []).extend(partitions)
+            assigned.setdefault(peer.instance, []).extend(partitions)
         self._known[group] = now_s, assigned
         return assigned
 

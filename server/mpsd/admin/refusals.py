@@ -64,6 +64,12 @@ class PermissionDenied(MpsError):  # noqa: N818
     code = "admin.permission_denied"
 
 
+class OtherInstance(MpsError):  # noqa: N818
+    """The call is meant for another instance than the one that it has reached."""
+
+    code = "admin.other_instance"
+
+
 class TooManyWatchers(MpsError):  # noqa: N818
     """As many watch already as may."""
 
@@ -75,6 +81,7 @@ STATUS: Mapping[type[MpsError], grpc.StatusCode] = {
     NotFound: grpc.StatusCode.NOT_FOUND,
     Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    OtherInstance: grpc.StatusCode.UNAVAILABLE,
     TooManyWatchers: grpc.StatusCode.RESOURCE_EXHAUSTED,
     KafkaUnavailable: grpc.StatusCode.UNAVAILABLE,
     KafkaRefused: grpc.StatusCode.FAILED_PRECONDITION,

@@ -12,25 +12,41 @@ from mpsd.admin.times import duration, timestamp
 from mpsd.core.limits import Limit
 from mpsd.core.pauses import Pause, Scope
 from mpsd.core.states import DeliveryState
+from mpsd.listeners.reach import faults
 from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
+from mpsd.ports import Peer
 
 KEY_BYTES_MAX = 1024
 KEYS_MAX = 100
 
 
-def instance_of(daemon: Steerable) -> pb.Instance:
-    """This daemon, as it sees itself."""
+def instance_of(daemon: Steerable, fault: str | None = None) -> pb.Instance:
+    """Describe this daemon as it sees itself.
+
+    Args:
+        fault: what is wrong with the address that it advertises; None: look it up among the members that it knows.
+    """
     control = daemon.control_statistics()
+    if fault is None:
+        fault = faults(members_of(daemon)).get(daemon.peer, "")
+    trouble = [*daemon.not_alive(), *daemon.not_ready(), *_control_trouble(control), *([fault] if fault else [])]
     return pb.Instance(
         address=daemon.peer.admin,
         answered=True,
-        problem="; ".join([*daemon.not_alive(), *daemon.not_ready(), *_control_trouble(control)])[:KEY_BYTES_MAX],
+        problem="; ".join(trouble)[:KEY_BYTES_MAX],
         version=__version__,
         started_at=timestamp(int(daemon.started_at_s * 1000)),
         partitions=sum(len(pipeline.pending.queues) for pipeline in daemon.pipelines),
         control_revision=control.revision,
         control_records_ignored=sum(control.ignored.values()),
+        id=daemon.peer.instance,
+        host=daemon.peer.host,
     )
+
+
+def members_of(daemon: Steerable) -> set[Peer]:
+    """Return all instances that share a group with this one, as of the last rebalance, and this one."""
+    return {daemon.peer, *(peer for pipeline in daemon.pipelines for peer in pipeline.peers)}
 
 
 def _control_trouble(control: ControlStatistics) -> list[str]:

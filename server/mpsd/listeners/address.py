@@ -2,11 +2,18 @@
 
 import errno
 import socket
+import threading
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from typing import Any
 
 from mpsd.config.values import split_address
 from mpsd.errors import AddressInUse, AddressUnusable
 
 EVERYWHERE = ("0.0.0.0", "::")
+OUTSIDE = {socket.AF_INET: ("192.0.2.1", 9), socket.AF_INET6: ("2001:db8::1", 9)}
+"""Addresses that nobody has, for the route that leads out. Source: RFC 5737 and RFC 3849."""
+LOOK_UP_S_MAX = 2.0
 BACKLOG = 128
 """Connections that wait until they are accepted; probes that come while the daemon starts are answered then."""
 
@@ -61,8 +68,51 @@ def address_of(listener: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def advertised(advertise: str, listener: socket.socket) -> str:
-    """What others are told: what is configured, else where it listens; empty where that is every address there is."""
+def advertised(advertise: str, listener: socket.socket, towards: Sequence[str]) -> str:
+    """Return the address that others are told: what is configured, else where it listens.
+
+    A listener on every address is reached at the one by which this host reaches the brokers, because the other members
+    reach them too; empty if that is not to be found out.
+
+    Args:
+        towards: addresses of brokers, `host:port`.
+    """
     if advertise:
         return advertise
-    return "" if listener.getsockname()[0] in EVERYWHERE else address_of(listener)
+    host, port = listener.getsockname()[:2]
+    if host not in EVERYWHERE:
+        return address_of(listener)
+    families = (socket.AF_INET,) if listener.family == socket.AF_INET else (socket.AF_INET, socket.AF_INET6)
+    own = own_address(towards, families)
+    return (f"[{own}]:{port}" if ":" in own else f"{own}:{port}") if own else ""
+
+
+def own_address(towards: Sequence[str], families: Collection[int]) -> str:
+    """Return the address of this host that packets to the first broker with a known address leave from.
+
+    No packet is sent. Without such a broker, the route to the rest of the world counts; empty if there is none either.
+    """
+    resolved = _resolved(towards, families)
+    for family, target in (*resolved, *((each, OUTSIDE[each]) for each in OUTSIDE if each in families)):
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(target)
+            return str(probe.getsockname()[0])
+    return ""
+
+
+def _resolved(towards: Sequence[str], families: Collection[int]) -> Sequence[tuple[int, Any]]:
+    """Look the brokers up, in a thread, because a name server that is silent would hold up the start for long."""
+    found: list[tuple[int, Any]] = []
+
+    def look_up() -> None:
+        for each in towards:
+            with suppress(OSError, UnicodeError):
+                answers = socket.getaddrinfo(*split_address(each), type=socket.SOCK_DGRAM)
+                found.extend((int(family), target) for family, _, _, _, target in answers if family in families)
+            if found:
+                return
+
+    thread = threading.Thread(target=look_up, name="own address", daemon=True)
+    thread.start()
+    thread.join(LOOK_UP_S_MAX)
+    return tuple(found)

@@ -34,11 +34,21 @@ class Demand(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """Where an instance is reached by others: `host:port` of its listeners, empty where nobody can reach one."""
+    """An instance as it describes itself to the other members of its groups.
+
+    Attributes:
+        admin: `host:port` of its admin listener, empty where nobody can reach it; `http` and `stream` likewise.
+        instance: the id of its process, drawn at the start; two processes never share one, whatever they advertise.
+        host: name of its machine, for people.
+        network: id of the network stack that its loopback addresses belong to; empty if unknown.
+    """
 
     admin: str
     http: str
     stream: str
+    instance: str = ""
+    host: str = ""
+    network: str = ""
 
 
 NOWHERE = Peer("", "", "")

@@ -32,7 +32,9 @@ async def serving_admin(
     fleet = Fleet(daemon, admin.peer_timeout_s, peer_credentials(admin))
     settings = AdminSettings(values=admin.values, confirm_timeout_s=config.control.confirm_timeout_s)
     servicer = AdminServicer(daemon, fleet, settings)
-    server = bounded_server(interceptors=[Access(tokens, needs_certificate=needs_certificate)])
+    server = bounded_server(
+        interceptors=[Access(tokens, needs_certificate=needs_certificate, instance=daemon.peer.instance)]
+    )
     health.serves(SERVICE)
     admin_pb2_grpc.add_AdminServicer_to_server(servicer, server)
     add_health_and_reflection(server, health)

@@ -83,7 +83,9 @@ def _adapter(config: Config, subscription: Subscription, peer: Peer, may_start: 
         case StreamDelivery():
             from mpsd.delivery.stream.adapter import StreamAdapter  # noqa: PLC0415 - gRPC takes long to load, and others do without
 
-            return StreamAdapter(stream_settings(subscription.name, delivery, config.stream), may_start=may_start)
+            return StreamAdapter(
+                stream_settings(subscription.name, delivery, config.stream, peer.network), may_start=may_start
+            )
         case PullDelivery():
             return PullAdapter(pull_settings(subscription.name, delivery, peer), may_start)
         case _:
@@ -175,6 +177,8 @@ def pull_settings(subscription: str, delivery: PullDelivery, peer: Peer) -> Pull
         subscription=subscription,
         address=peer.http,
         content_type=delivery.content_type,
+        instance=peer.instance,
+        network=peer.network,
         concurrency_max=delivery.concurrency_max,
         lease_s=delivery.lease_s,
         lease_total_max_s=delivery.lease_total_max_s,
@@ -224,7 +228,7 @@ def rest_settings(subscription: Subscription, delivery: RestDelivery) -> RestSet
     )
 
 
-def stream_settings(subscription: str, delivery: StreamDelivery, stream: Stream) -> StreamSettings:
+def stream_settings(subscription: str, delivery: StreamDelivery, stream: Stream, network: str = "") -> StreamSettings:
     """What the stream adapter is told."""
     return StreamSettings(
         subscription=subscription,
@@ -234,4 +238,5 @@ def stream_settings(subscription: str, delivery: StreamDelivery, stream: Stream)
         lease_total_max_s=delivery.lease_total_max_s,
         keep_alive_s=stream.keep_alive_s,
         frame_bytes_max=stream.frame_bytes_max,
+        network=network,
     )

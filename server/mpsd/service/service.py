@@ -5,7 +5,7 @@ import gc
 import logging
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from mpsd.admin.daemon import ControlStatistics
 from mpsd.config import Admin, Config, Http, Stream, StreamDelivery
 from mpsd.core.states import DeliveryState
 from mpsd.listeners.address import address_of, advertised, bind
+from mpsd.listeners.identity import new_identity
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import SubscriptionStatistics
 from mpsd.ports import Peer
@@ -61,12 +62,7 @@ class Service:
         self.pipelines: Sequence[Pipeline] = ()
         self._is_stopping = False
         self._listeners = _bind_all(config)
-        self.peer = Peer(
-            **{
-                table: advertised(listener.advertise, self._listeners[table]) if table in self._listeners else ""
-                for table, listener in _listeners_of(config).items()
-            }
-        )
+        self.peer = _peer_of(config, self._listeners)
         self.control = control_plane(config, self.peer.admin or socket.gethostname())
         self.started_at_s = time.time()
         lookups = Lookups(config)
@@ -194,6 +190,16 @@ class Service:
 def _listeners_of(config: Config) -> dict[str, Admin | Http | Stream]:
     """The tables of the listeners, by name."""
     return {"http": config.http, "admin": config.admin, "stream": config.stream}
+
+
+def _peer_of(config: Config, bound: Mapping[str, socket.socket]) -> Peer:
+    """This process as the other members of its groups know it."""
+    brokers = config.kafka.bootstrap_servers
+    addresses = {
+        table: advertised(listener.advertise, bound[table], brokers) if table in bound else ""
+        for table, listener in _listeners_of(config).items()
+    }
+    return Peer(**addresses, **new_identity()._asdict())
 
 
 def _bind_all(config: Config) -> dict[str, socket.socket]:

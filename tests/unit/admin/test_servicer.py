@@ -270,6 +270,49 @@ async def test_a_member_that_has_not_said_where_it_is_keeps_a_change_unconfirmed
         assert [each.answered for each in answer.changed.instances] == [False, True]
 
 
+@pytest.mark.parametrize("kind", ["one address", "loopback of another host"])
+async def test_a_change_is_never_confirmed_by_one_that_stands_in_for_another(kind: str) -> None:
+    """Each of them takes what answers at the other's address for the other, if nobody looks."""
+    async with served(confirm_timeout_s=0.3) as (one,):
+        own = one.daemon.peer = one.daemon.peer._replace(host="a", network="a")
+        is_shared = kind == "one address"
+        other = own._replace(instance="other", host="b", network="a" if is_shared else "b")
+        one.daemon.group_peers = [own, other]
+        one.pipe.pipeline.on_peers([own, other])
+        changed = (await one.stub.Pause(pb.PauseRequest(change=change(), selection=billing()))).changed
+        assert not changed.confirmed
+        found = {each.id: each for each in changed.instances}
+        assert (found[own.instance].answered, found["other"].answered) == (True, False)
+        said = "and so does" if is_shared else "which no other host reaches"
+        for each in found.values():
+            assert said in each.problem
+        status = (await one.stub.GetStatus(pb.GetStatusRequest())).status
+        assert [(each.id, each.host, said in each.problem) for each in status.instances] == [
+            (each.instance, each.host, True)
+            for each in sorted((own, other), key=lambda peer: peer.instance != own.instance)
+        ]
+        findings = (await one.stub.Diagnose(pb.DiagnoseRequest())).findings
+        wrong = [each for each in findings if each.code == "fleet.unreachable"]
+        assert [each.severity for each in wrong] == [pb.SEVERITY_ERROR] * 2
+        assert all("no change is confirmed" in each.message for each in wrong)
+
+
+async def test_who_answers_in_place_of_the_one_that_is_meant_is_found_out() -> None:
+    """As behind one address for several, or of a daemon that was started again."""
+    async with served(2, confirm_timeout_s=0.3) as (one, other):
+        meant = other.daemon.peer._replace(instance="gone")
+        one.daemon.group_peers = [one.daemon.peer, meant]
+        one.pipe.pipeline.on_peers([one.daemon.peer, meant])
+        changed = (await one.stub.Pause(pb.PauseRequest(change=change(), selection=billing()))).changed
+        assert not changed.confirmed
+        (silent,) = (each for each in changed.instances if not each.answered)
+        assert silent.id == "gone"
+        assert (
+            f"daemon {other.daemon.peer.instance} answers at the address that daemon 'gone' advertises"
+            in silent.problem
+        )
+
+
 @pytest.mark.parametrize("unstable", [True, False])
 async def test_who_is_in_the_group_cannot_be_found_out(unstable: bool) -> None:
     async with served(confirm_timeout_s=0.3) as (one,):

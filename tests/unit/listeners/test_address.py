@@ -1,11 +1,13 @@
 """Taking an address: at once, or with an error that names it."""
 
 import socket
+import threading
 
 import pytest
 
 from mpsd.errors import AddressInUse, AddressUnusable
-from mpsd.listeners.address import address_of, bind
+from mpsd.listeners import address
+from mpsd.listeners.address import address_of, advertised, bind, own_address
 
 
 def test_port_zero_becomes_a_real_one() -> None:
@@ -57,3 +59,36 @@ def test_the_ipv6_wildcard_takes_ipv4_as_well() -> None:
         pytest.skip("no IPv6 here")
     with listener, socket.create_connection(("127.0.0.1", listener.getsockname()[1])):
         pass
+
+
+def test_what_is_configured_is_advertised() -> None:
+    with bind("http", "0.0.0.0:0") as listener:
+        assert advertised("pod:7071", listener, []) == "pod:7071"
+
+
+def test_where_it_listens_is_advertised() -> None:
+    with bind("http", "127.0.0.1:0") as listener:
+        assert advertised("", listener, ["192.0.2.1:9092"]) == address_of(listener)
+
+
+def test_one_that_listens_everywhere_advertises_the_address_that_leads_to_the_brokers() -> None:
+    with bind("http", "0.0.0.0:0") as listener:
+        port = listener.getsockname()[1]
+        assert advertised("", listener, ["no.such.host.invalid:9092", "127.0.0.7:9092"]) == f"127.0.0.1:{port}"
+
+
+def test_a_name_server_that_is_silent_does_not_hold_up_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(address, "LOOK_UP_S_MAX", 0.01)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: [released.wait(20)][1:])
+    monkeypatch.setattr(address, "OUTSIDE", {socket.AF_INET: ("127.0.0.1", 9)})
+    try:
+        assert own_address(["kafka:9092"], (socket.AF_INET,)) == "127.0.0.1"
+    finally:
+        released.set()
+
+
+def test_a_host_without_a_way_out_says_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address, "OUTSIDE", {})
+    with bind("http", "0.0.0.0:0") as listener:
+        assert advertised("", listener, []) == ""

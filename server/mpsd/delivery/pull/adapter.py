@@ -7,12 +7,13 @@ from math import inf
 
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import Outcome, Withdrawn
-from mpsd.delivery.pull.lease_ids import LeaseIds, instance_of
+from mpsd.delivery.pull.lease_ids import LeaseIds
 from mpsd.delivery.pull.leases import Held, Lease, Leases
 from mpsd.delivery.pull.messages import LEASE_S_MIN, Settlement
 from mpsd.delivery.pull.settings import PullSettings
 from mpsd.delivery.pull.verdict import lost, outcome_of
 from mpsd.delivery.pull.waiter import ClosingError, TooManyWaitersError, Waiter
+from mpsd.listeners.reach import reachable
 from mpsd.ports import Demand, Peer
 
 COUNTED = ("leases", "settled", "expired", "extended", "given_back")
@@ -32,8 +33,8 @@ class PullAdapter:
 
     def __init__(self, settings: PullSettings, may_start: Callable[[], bool] = lambda: True) -> None:
         self.settings = settings
-        self.ids = LeaseIds(settings.subscription, instance_of(settings.address))
-        self.peers: Sequence[str] = ()
+        self.ids = LeaseIds(settings.subscription, settings.instance)
+        self.peers: Sequence[Peer] = ()
         self._may_start = may_start
         self._leases = Leases(settings.lease_total_max_s)
         self._waiters: OrderedDict[Waiter, None] = OrderedDict()
@@ -88,7 +89,9 @@ class PullAdapter:
 
     def on_peers(self, peers: Sequence[Peer]) -> None:
         """See `DeliveryAdapter`; they are asked for records when there are none here, and settle what is theirs."""
-        self.peers = sorted({peer.http for peer in peers if peer.http} - {self.settings.address})
+        own, network = self.settings.instance, self.settings.network
+        others = {peer for peer in peers if peer.instance != own}
+        self.peers = sorted(peer for peer in others if reachable(peer, peer.http, network))
 
     def statistics(self) -> Mapping[str, int | float | str]:
         return {

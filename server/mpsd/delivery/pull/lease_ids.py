@@ -4,14 +4,8 @@ import hmac
 import secrets
 from hashlib import blake2s
 
-INSTANCE_BYTES = 5
 PROOF_BYTES = 10
 """Eighty bits: nobody guesses another caller's lease, whatever the rate of requests."""
-
-
-def instance_of(address: str) -> str:
-    """The name of the instance that others reach at this address, as its leases bear it; any for one that nobody can reach."""
-    return blake2s(address.encode(), digest_size=INSTANCE_BYTES).hexdigest() if address else secrets.token_hex(5)
 
 
 def holder(lease_id: str) -> str:

@@ -3,14 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from urllib.parse import quote
 
 from pydantic_core import from_json
 
 from mpsd.delivery.pull.adapter import PullAdapter
-from mpsd.delivery.pull.lease_ids import holder, instance_of
+from mpsd.delivery.pull.lease_ids import holder
 from mpsd.delivery.pull.messages import LeaseRequest
 from mpsd.delivery.pull.peer_request import PeerAnswer, PeerClient, PeerError
+from mpsd.ports import Peer
 
 PEERS_ASKED_MAX = 3
 """Instances that one request for records is tried at before it waits; the next one goes on with the next."""
@@ -20,6 +22,8 @@ FORWARD_S_MAX = 5.0
 """For a settlement; a client may repeat it then."""
 FORWARDED = "mps-forwarded"
 """The header of a request that comes from another instance: it is never passed on again."""
+MEANT = "mps-instance"
+"""The header of such a request that says which instance is meant; another one that is reached refuses it."""
 RECORDS = "mps-records"
 """The header of an answer that says how many records are in it."""
 
@@ -42,10 +46,10 @@ class Peers:
     def __bool__(self) -> bool:
         return bool(self._adapter.peers)
 
-    def holder(self, lease_id: str) -> str | None:
-        """The address of the other instance whose lease it is; None if it is none of theirs."""
+    def holder(self, lease_id: str) -> Peer | None:
+        """Return the other instance whose lease it is; None if it is none of theirs."""
         instance = holder(lease_id)
-        return next((address for address in self._adapter.peers if instance_of(address) == instance), None)
+        return next((peer for peer in self._adapter.peers if peer.instance == instance), None)
 
     async def records(
         self, wanted: LeaseRequest, authorization: str | None, is_gone: Callable[[], bool]
@@ -62,9 +66,9 @@ class Peers:
         loop = asyncio.get_running_loop()
         ends_s = loop.time() + ASK_S_MAX
         for _ in range(min(PEERS_ASKED_MAX, len(peers))):
-            address = peers[self._first % len(peers)]
+            peer = peers[self._first % len(peers)]
             try:
-                answer = await self._post(address, self._path, asked, authorization, ends_s - loop.time())
+                answer = await self._post(peer, self._path, asked, authorization, ends_s - loop.time())
             except PeerError as error:
                 self._failed(error)
             else:
@@ -81,29 +85,34 @@ class Peers:
             lease_id = str(from_json(given.body)["lease_id"])
         except (ValueError, TypeError, LookupError):
             return
-        if (address := self.holder(lease_id)) is not None:
-            await self.forward(address, lease_id, "give-back", b"", authorization)
+        if (peer := self.holder(lease_id)) is not None:
+            await self.forward(peer, lease_id, "give-back", b"", authorization)
 
     async def forward(
-        self, address: str, lease_id: str, what: str, body: bytes, authorization: str | None
+        self, peer: Peer, lease_id: str, what: str, body: bytes, authorization: str | None
     ) -> PeerAnswer | None:
         """The answer of the instance that has the lease to `settle`, `extend` or `give-back`; None if there is none."""
         path = f"{self._path}/{quote(lease_id, safe='')}/{what}"
         try:
-            return await self._post(address, path, body, authorization, FORWARD_S_MAX)
+            return await self._post(peer, path, body, authorization, FORWARD_S_MAX)
         except PeerError as error:
             self._failed(error)
             return None
 
     async def _post(
-        self, address: str, path: str, body: bytes, authorization: str | None, timeout_s: float
+        self, peer: Peer, path: str, body: bytes, authorization: str | None, timeout_s: float
     ) -> PeerAnswer:
+        """Raises PeerError if the instance that is meant does not answer, or another one does."""
         headers: Mapping[str, str] = {
             "content-type": "application/json",
             FORWARDED: self._adapter.ids.instance,
+            MEANT: peer.instance,
             **({"authorization": authorization} if authorization is not None else {}),
         }
-        return await self._client.post(address, path, headers, body, timeout_s)
+        answer = await self._client.post(peer.http, path, headers, body, timeout_s)
+        if answer.status == HTTPStatus.MISDIRECTED_REQUEST:
+            raise PeerError(f"{peer.http}: another daemon answers there than {peer.instance} on {peer.host}")
+        return answer
 
     def _failed(self, error: PeerError) -> None:
         extra = {"code": "pull.peer", "subscription": self._adapter.settings.subscription}

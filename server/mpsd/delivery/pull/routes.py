@@ -13,7 +13,7 @@ from mpsd.delivery.pull.adapter import PullAdapter
 from mpsd.delivery.pull.exchange import LeaseExchange
 from mpsd.delivery.pull.messages import ExtendRequest, LeaseRequest, SettleRequest
 from mpsd.delivery.pull.peer_request import PeerAnswer, PeerClient
-from mpsd.delivery.pull.peers import FORWARDED, Peers
+from mpsd.delivery.pull.peers import FORWARDED, MEANT, Peers
 from mpsd.delivery.pull.record_json import RecordJson
 from mpsd.delivery.pull.requests import Refused, body_of, read, refused
 from mpsd.listeners.tokens import Tokens
@@ -118,14 +118,14 @@ class PullApi:
         """The adapter that the request is for.
 
         Raises:
-            Refused: 401, 404 or 409.
+            Refused: 401, 404, 409 or 421.
         """
         if self._tokens is not None and self._tokens.caller(request.headers.get("authorization")) is None:
             challenge = {"www-authenticate": 'Bearer realm="mpsd"'}
             raise refused(HTTPStatus.UNAUTHORIZED, "a bearer token of [http] tokens_file is needed", challenge)
         name = request.path_params["name"]
         if (adapter := self._adapters.get(name)) is not None:
-            return adapter
+            return _meant(adapter, request)
         there = ", ".join(sorted(self._adapters)) or "none"
         if name in self._others:
             detail = f'subscription "{name}" is not pulled: its delivery.protocol is another; pulled are: {there}'
@@ -143,9 +143,9 @@ class PullApi:
         peers = self._peers[adapter.settings.subscription]
         if adapter.ids.is_ours(lease_id) or FORWARDED in request.headers:
             return None
-        if (address := peers.holder(lease_id)) is None:
+        if (peer := peers.holder(lease_id)) is None:
             return None
-        answer = await peers.forward(address, lease_id, what, body, request.headers.get("authorization"))
+        answer = await peers.forward(peer, lease_id, what, body, request.headers.get("authorization"))
         if answer is None:
             detail = "the instance that holds the lease does not answer: repeat the request"
             raise refused(HTTPStatus.SERVICE_UNAVAILABLE, detail, RETRY_AFTER)
@@ -163,6 +163,15 @@ class _Endpoint:
             await self._exchange(Request(scope, receive), receive, send)
         except Refused as refusal:
             await refusal.answer(scope, receive, send)
+
+
+def _meant(adapter: PullAdapter, request: Request) -> PullAdapter:
+    """Return the adapter; raises Refused (421) if an instance calls and means another process than this one."""
+    own = adapter.ids.instance
+    if request.headers.get(MEANT, own) != own:
+        detail = f"daemon {own} answers here, and another one is meant: set advertise in [http] of each daemon"
+        raise refused(HTTPStatus.MISDIRECTED_REQUEST, detail)
+    return adapter
 
 
 def as_it_was(answer: PeerAnswer) -> Response:

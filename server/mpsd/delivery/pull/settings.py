@@ -12,11 +12,15 @@ class PullSettings:
     Attributes:
         content_type: `auto` for each record's own, or the media type of every record.
         address: where others reach this daemon's HTTP listener, `host:port`; empty where nobody can.
+        instance: the id of this process, which its leases bear.
+        network: of the network stack that loopback addresses belong to.
     """
 
     subscription: str
     address: str = ""
     content_type: str = AUTO
+    instance: str = "here"
+    network: str = ""
     concurrency_max: int = 10_000
     lease_s: float = 30.0
     lease_total_max_s: float = 3_600.0

@@ -9,6 +9,7 @@ from mpsd.core.outcome import Outcome, Withdrawn
 from mpsd.delivery.stream.session import Client, Session, SessionStatistics
 from mpsd.delivery.stream.settings import StreamSettings
 from mpsd.delivery.stream.streams import Streams
+from mpsd.listeners.reach import reachable
 from mpsd.ports import Demand, Peer
 
 END_S = 1.0
@@ -89,7 +90,8 @@ class StreamAdapter:
 
     def on_peers(self, peers: Sequence[Peer]) -> None:
         """See `DeliveryAdapter`; told to every stream, now and when it is opened."""
-        addresses = sorted({peer.stream for peer in peers if peer.stream})
+        network = self.settings.network
+        addresses = sorted({peer.stream for peer in peers if reachable(peer, peer.stream, network)})
         if addresses != self._peers:
             self._peers = addresses
             for session in self._streams.sessions.values() if self._streams is not None else ():

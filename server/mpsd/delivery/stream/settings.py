@@ -16,6 +16,7 @@ class StreamSettings:
         lease_total_max_s: how long it may be held with all extensions.
         keep_alive_s: the longest silence on a stream.
         frame_bytes_max: records in one frame; a larger record goes alone.
+        network: of the network stack that loopback addresses belong to.
     """
 
     subscription: str
@@ -25,6 +26,7 @@ class StreamSettings:
     lease_total_max_s: float = 3_600.0
     keep_alive_s: float = 10.0
     frame_bytes_max: int = 1_048_576
+    network: str = ""
 
     @property
     def sweep_s(self) -> float:

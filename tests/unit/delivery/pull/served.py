@@ -5,6 +5,7 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from secrets import token_hex
 from typing import Any
 
 from starlette.applications import Starlette
@@ -85,7 +86,7 @@ async def serving(
     """
     listener = bind("http", "127.0.0.1:0")
     address = address_of(listener)
-    adapter = PullAdapter(PullSettings(subscription="billing", address=address, **settings))
+    adapter = PullAdapter(PullSettings(subscription="billing", address=address, instance=token_hex(5), **settings))
     api = PullApi(
         {"billing": adapter},
         ["billing", "posted"],

@@ -201,7 +201,7 @@ async def test_what_was_taken_back_before_it_was_sent_is_not_sent() -> None:
 
 def met(*all_served: Served) -> None:
     """They are told of each other."""
-    peers = [Peer("", served.address, "") for served in all_served]
+    peers = [Peer("", served.address, "", served.adapter.settings.instance) for served in all_served]
     for served in all_served:
         served.adapter.on_peers(peers)
 
