@@ -60,17 +60,34 @@ async def test_a_request_is_a_record() -> None:
         ("mps-key", "a%00%25b"),
         ("mps-timestamp", "1000"),
         ("mps-replay", "r1"),
-        ("mps-header-a", "1%FF"),
-        ("mps-header-x%20y", "2"),
-        ("mps-header-a", ""),
+        ("mps-headers", "a=1%FF&x%20y=2&a=&null"),
     ]
     said = await post(answering(None, seen), b"value", [*HEADERS.items(), *more])
     assert said.status == 204
     (record,) = seen
     assert (record.topic, record.partition, record.offset, record.attempt, record.epoch) == ("orders", 3, 42, 2, 7)
     assert (record.key, record.value, record.timestamp_ms) == (b"a\0%b", b"value", 1_000)
-    assert record.headers == [("a", b"1\xff"), ("x y", b"2"), ("a", b"")]
+    assert record.headers == [("a", b"1\xff"), ("x y", b"2"), ("a", b""), ("null", None)]
     assert record.idempotency_key == "orders/3/42#r1"
+
+
+@pytest.mark.parametrize(
+    ("lines", "headers"),
+    [
+        ([], []),
+        ([("mps-headers", "")], [("", None)]),
+        ([("mps-headers", "a=1&"), ("mps-headers", "b=2")], [("a", b"1"), ("b", b"2")]),
+        ([("mps-headers", "a=1&, b=2%2"), ("mps-headers", "C,\t%20")], [("a", b"1"), ("b", b"2, ")]),
+        (
+            [("mps-header-a", "1%FF"), ("mps-header-x%20y", "2"), ("mps-header-a", "")],
+            [("a", b"1\xff"), ("x y", b"2"), ("a", b"")],
+        ),
+    ],
+)
+async def test_record_headers_come_in_any_lines(lines: list[tuple[str, str]], headers: list[tuple[str, bytes]]) -> None:
+    seen: list[Record] = []
+    assert (await post(answering(None, seen), b"", [*HEADERS.items(), *lines])).status == 204
+    assert list(seen[0].headers) == headers
 
 
 async def test_absent_is_not_empty() -> None:

@@ -45,6 +45,7 @@ def go_services(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for step in (
         ["buf", "generate", str(proto), "--path", str(proto / "mps/delivery")],
         ["go", "vet", "./..."],
+        ["go", "test", "./..."],
         ["go", "build", "-o", "bin/", "./push", "./stream"],
     ):
         done = run(*step)

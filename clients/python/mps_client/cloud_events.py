@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
-from mps_client.http_records import BadRequestError
+from mps_client.http_records import BadRequestError, headers_of
 from mps_client.record import Record
 from mps_client.verdicts import Retry, Verdict, clipped
 
@@ -44,7 +44,7 @@ def _record(event: Mapping[str, Any]) -> Record:
         int(event["mpsoffset"]),
         None if key is None else unquote_to_bytes(key),
         _value(event),
-        _headers(event.get("mpsheaders", "")),
+        headers_of(event["mpsheaders"]) if "mpsheaders" in event else (),
         None if timestamp is None else int(timestamp),
         int(event["mpsattempt"]),
         int(event.get("mpsepoch", 0)),
@@ -58,14 +58,6 @@ def _value(event: Mapping[str, Any]) -> bytes | None:
     if "data" in event:
         return json.dumps(event["data"], ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
     return None if event.get("mpstombstone") else b""
-
-
-def _headers(text: str) -> list[tuple[str, bytes | None]]:
-    headers: list[tuple[str, bytes | None]] = []
-    for field in text.split("&") if text else ():
-        name, has_value, value = field.partition("=")
-        headers.append((unquote(name), unquote_to_bytes(value) if has_value else None))
-    return headers
 
 
 def answer(verdicts: Sequence[tuple[str, Verdict]]) -> bytes:

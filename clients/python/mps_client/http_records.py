@@ -11,7 +11,10 @@ from mps_client.verdicts import Retry, Verdict
 REASON_CHARS_MAX = 256
 """What the daemon keeps of `Mps-Reason`."""
 
-_HEADER = "mps-header-"
+_COMBINED = "mps-headers"
+_SEPARATE = "mps-header-"
+_BETWEEN_LINES = str.maketrans("", "", ", \t")
+"""What HTTP puts between lines of one name; the text itself has none of it."""
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 Headers = list[tuple[bytes, bytes]]
@@ -32,12 +35,17 @@ def record_of(raw: RawHeaders, body: bytes) -> Record:
     """
     fields: dict[str, str] = {}
     headers: list[tuple[str, bytes | None]] = []
+    combined: str | None = None
     for name, value in raw:
         text = name.decode("latin-1")
-        if text.startswith(_HEADER):
-            headers.append((unquote(text[len(_HEADER) :]), unquote_to_bytes(value)))
+        if text == _COMBINED:
+            combined = (combined or "") + value.decode("latin-1").translate(_BETWEEN_LINES)
+        elif text.startswith(_SEPARATE):
+            headers.append((unquote(text[len(_SEPARATE) :]), unquote_to_bytes(value)))
         elif text.startswith("mps-"):
             fields[text] = value.decode("latin-1")
+    if combined is not None:
+        headers = headers_of(combined)
     key = fields.get("mps-key")
     timestamp = fields.get("mps-timestamp")
     try:
@@ -57,6 +65,12 @@ def record_of(raw: RawHeaders, body: bytes) -> Record:
         raise BadRequestError(f"there is no header {error.args[0]}: this is not from the proxy") from None
     except ValueError as error:
         raise BadRequestError(f"a header of the proxy is wrong: {error}") from None
+
+
+def headers_of(text: str) -> list[tuple[str, bytes | None]]:
+    """Return a record's headers, read from `name=value&name=value` with both percent-encoded; null has no `=`."""
+    fields = [field.partition("=") for field in text.split("&")]
+    return [(unquote(name), unquote_to_bytes(value) if is_given else None) for name, is_given, value in fields]
 
 
 def answer(verdict: Verdict | None) -> tuple[int, Headers]:

@@ -17,8 +17,15 @@ type Record struct {
 	Offset    int64
 	Key       []byte // nil: it has none
 	Value     []byte // nil: a tombstone
+	Headers   []Header
 	Attempt   uint32
 	Replay    string
+}
+
+// Header is one of a record's headers; names may repeat.
+type Header struct {
+	Name  string
+	Value []byte // nil: null
 }
 
 // ID is the same for every attempt: the idempotency key.

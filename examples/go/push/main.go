@@ -97,11 +97,13 @@ func recordOf(w http.ResponseWriter, r *http.Request) (record billing.Record, er
 	attempt, err3 := strconv.ParseUint(r.Header.Get("Mps-Attempt"), 10, 32)
 	topic, err4 := url.PathUnescape(r.Header.Get("Mps-Topic"))
 	replay, err5 := url.PathUnescape(r.Header.Get("Mps-Replay"))
-	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+	headers, err6 := headersOf(r.Header.Values("Mps-Headers"))
+	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
 		return record, fmt.Errorf("not from the proxy: %w", err)
 	}
 	record = billing.Record{
-		Topic: topic, Partition: int32(partition), Offset: offset, Value: value, Attempt: uint32(attempt), Replay: replay,
+		Topic: topic, Partition: int32(partition), Offset: offset, Value: value, Headers: headers,
+		Attempt: uint32(attempt), Replay: replay,
 	}
 	if keys := r.Header.Values("Mps-Key"); len(keys) > 0 { // absent: no key; empty: an empty key
 		key, err := url.PathUnescape(strings.TrimSpace(keys[0]))
@@ -109,4 +111,27 @@ func recordOf(w http.ResponseWriter, r *http.Request) (record billing.Record, er
 		return record, err
 	}
 	return record, nil
+}
+
+// headersOf reads name=value&name=value, both percent-encoded; a null value has no "=". A long text comes in several lines,
+// between which servers may put commas and blanks.
+func headersOf(lines []string) (headers []billing.Header, err error) {
+	if len(lines) == 0 {
+		return nil, nil
+	}
+	text := strings.NewReplacer(",", "", " ", "", "\t", "").Replace(strings.Join(lines, ""))
+	for _, field := range strings.Split(text, "&") {
+		name, value, isGiven := strings.Cut(field, "=")
+		plainName, err1 := url.PathUnescape(name)
+		plainValue, err2 := url.PathUnescape(value)
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, err
+		}
+		header := billing.Header{Name: plainName}
+		if isGiven {
+			header.Value = []byte(plainValue)
+		}
+		headers = append(headers, header)
+	}
+	return headers, nil
 }

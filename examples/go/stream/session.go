@@ -126,9 +126,13 @@ func (x *session) take(records []*pb.Record) {
 }
 
 func (x *session) work(given *pb.Record) {
+	var headers []billing.Header
+	for _, header := range given.Headers {
+		headers = append(headers, billing.Header{Name: header.Name, Value: header.Value})
+	}
 	err := x.service.bills.Bill(billing.Record{
 		Topic: given.Topic, Partition: given.Partition, Offset: given.Offset, Key: given.Key, Value: given.Value,
-		Attempt: given.Attempt, Replay: given.Replay,
+		Headers: headers, Attempt: given.Attempt, Replay: given.Replay,
 	})
 	var dead *billing.DeadLetter
 	var retry *billing.Retry

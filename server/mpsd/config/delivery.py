@@ -128,7 +128,7 @@ class RestDelivery(Table):
         ge=1_024,
         le=1_048_576,
         description="Headers of one request; a record with more is dead-lettered as undeliverable. 32 KiB, what nginx"
-        " accepts by default.",
+        " accepts by default, in lines of 8 KiB; Tomcat takes 8 KiB in all and Node 16 KiB.",
     )
     response_header_bytes_max: int = Field(
         default=65_536,
@@ -153,6 +153,11 @@ class RestDelivery(Table):
         description="What is posted: the record's value alone, or with CloudEvents headers; the value, byte for byte.",
     )
     content_type: ContentType = CONTENT_TYPE
+    record_headers: Literal["combined", "separate"] = Field(
+        default="combined",
+        description="A record's own headers: combined in one header, Mps-Headers, or separate, each as Mps-Header-<name>;"
+        " combined, because nginx, gunicorn and others drop or refuse names that are usual in Kafka.",
+    )
     headers: Headers = Field(
         default={}, description="Headers added to every request; none.", examples=[{"X-Api-Key": {"env": "APP_KEY"}}]
     )

@@ -144,7 +144,7 @@ def _record() -> dict[str, Any]:
         "summary": "One record, posted to `delivery.url`.",
         "description": "The body is the value, byte for byte; its type is `delivery.content_type`, or the record's own: its"
         " `content-type`, else JSON where it looks like JSON, else `application/octet-stream`."
-        " Beside these headers there is one `Mps-Header-<name>` for each header of the record.",
+        " With `delivery.record_headers` = separate there is one `Mps-Header-<name>` for each header of the record.",
         "parameters": _headers(RecordHeaders),
         "requestBody": {"required": True, "content": {"*/*": {}}},
         "responses": _meanings(),

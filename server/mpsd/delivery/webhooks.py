@@ -20,7 +20,7 @@ class Sent(BaseModel):
 
 
 class RecordHeaders(Sent):
-    """Headers of a request with one record; beside them `Mps-Header-<name>` for each header of the record, and `ce-*`."""
+    """Headers of a request with one record; beside them may be `ce-*`, and `Mps-Header-<name>` instead of `Mps-Headers`."""
 
     subscription: Visible = Field(alias="Mps-Subscription", description="Its name in the configuration.")
     topic: Visible = Field(alias="Mps-Topic", description="Where the record comes from, as the next two.")
@@ -51,6 +51,13 @@ class RecordHeaders(Sent):
     )
     replay: Visible | None = Field(
         default=None, alias="Mps-Replay", description="Id of the replay that brought it back."
+    )
+    headers: str | None = Field(
+        default=None,
+        alias="Mps-Headers",
+        description="The record's headers in order, as a form: `name=value&name=value`, percent-encoded; a null value has no"
+        " `=`. Absent without headers, and with `delivery.record_headers` = separate. A text of more than 8,000 bytes stands"
+        " in several lines: put them together in order, without the commas and blanks that HTTP puts between them.",
     )
     trace_parent: str | None = Field(default=None, alias="traceparent", description="From the record's headers.")
     trace_state: str | None = Field(default=None, alias="tracestate", description="From the record's headers.")

@@ -207,6 +207,7 @@ def rest_settings(subscription: Subscription, delivery: RestDelivery) -> RestSet
         retry_after_max_s=delivery.retry_after_max_s,
         body=delivery.body,
         content_type=delivery.content_type,
+        record_headers=delivery.record_headers,
         headers={name: reveal(value) for name, value in delivery.headers.items()},
         basic=(reveal(basic.username), reveal(basic.password)) if basic is not None else None,
         bearer=reveal(auth.bearer) if auth is not None and auth.bearer is not None else None,

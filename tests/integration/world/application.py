@@ -18,7 +18,7 @@ from mpsd.demo.guarantees.events import DeliveryEnded, DeliveryStarted, OutageBe
 from mpsd.demo.guarantees.guarantee import Place
 from tests.integration.world.patience import PATIENCE_S, until
 
-_HEADER = "mps-header-"
+_HEADERS = "mps-headers"
 
 
 class Answer(NamedTuple):
@@ -237,7 +237,8 @@ class _Connection(asyncio.Protocol):
 
 
 def _decoded(lines: Sequence[tuple[str, str]], body: bytes) -> Request:
-    headers = {name.lower(): value for name, value in lines if not name.lower().startswith(_HEADER)}
+    headers = {name.lower(): value for name, value in lines if name.lower() != _HEADERS}
+    fields = "".join(value for name, value in lines if name.lower() == _HEADERS)
     key = headers.get("mps-key")
     record = SeenRecord(
         topic=unquote(headers["mps-topic"]),
@@ -247,9 +248,8 @@ def _decoded(lines: Sequence[tuple[str, str]], body: bytes) -> Request:
         timestamp=int(headers["mps-timestamp"]),
         value=None if headers.get("mps-tombstone") == "true" else body,
         headers=[
-            (unquote(name[len(_HEADER) :]), unquote_to_bytes(value))
-            for name, value in lines
-            if name.lower().startswith(_HEADER)
+            (unquote(name), unquote_to_bytes(value))
+            for name, _, value in (field.partition("=") for field in fields.split("&") if fields)
         ],
     )
     return Request(record, int(headers["mps-attempt"]), int(headers["mps-epoch"]), headers)

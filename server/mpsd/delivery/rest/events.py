@@ -17,7 +17,8 @@ from pydantic_core import from_json
 from mpsd.core.cloudevents import RECORD_TYPE, rfc3339
 from mpsd.core.content_type import ContentTypes, content_encoding, looks_like_json
 from mpsd.core.delivery import Assignment, Delivery
-from mpsd.core.percent import FORM, JSON_TEXT, percent_encode
+from mpsd.core.percent import JSON_TEXT, percent_encode
+from mpsd.core.record_headers import encode_headers
 from mpsd.delivery.rest.request import (
     ASSIGNMENTS_CACHED_MAX,
     TRACE_PARENT,
@@ -182,7 +183,7 @@ class BatchRequests:
         if trace_state := first_header(record, "tracestate", TRACE_STATE):
             yield b',"tracestate":%b' % _text(trace_state)
         if record.headers:
-            yield b',"mpsheaders":"%b"' % b"&".join([_field(name, value) for name, value in record.headers])
+            yield b',"mpsheaders":"%b"' % encode_headers(record.headers)
         if record.value is None:
             yield b',"mpstombstone":true}'
         else:
@@ -220,11 +221,6 @@ def _is_json(value: bytes) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _field(name: str, value: bytes | None) -> bytes:
-    encoded = percent_encode(name.encode(), FORM)
-    return encoded if value is None else b"%b=%b" % (encoded, percent_encode(value, FORM))
 
 
 def _text(value: bytes) -> bytes:

@@ -14,6 +14,7 @@ from mpsd.core.content_type import ContentTypes, content_encoding, looks_like_js
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.percent import TOKEN, VISIBLE, percent_encode
 from mpsd.core.record import Record
+from mpsd.core.record_headers import encode_headers, split_headers
 from mpsd.delivery.rest.settings import Endpoint, RestSettings
 from mpsd.delivery.rest.signature import Signer
 
@@ -53,6 +54,7 @@ class RequestHeads:
         self._types = ContentTypes(settings.content_type)
         self._signer = Signer(settings.webhook_secrets) if settings.webhook_secrets else None
         self._as_events = settings.body == "cloudevents-binary"
+        self._is_combined = settings.record_headers == "combined"
         self._is_plain = not self._as_events and self._signer is None
         self._beginnings: dict[Assignment, _Beginning] = {}
 
@@ -141,8 +143,14 @@ class RequestHeads:
             mapped = attributes or {}
             for name, value in (attributes or attributes_of_record(record)).items():
                 yield b"ce-%b: %b\r\n" % (name.encode(), value)
-        for name, given in record.headers:
-            if not (mapped and name.startswith("ce_") and name[3:] in mapped):
+        headers = record.headers
+        if mapped:
+            headers = [each for each in headers if not (each[0].startswith("ce_") and each[0][3:] in mapped)]
+        if self._is_combined and headers:
+            for part in split_headers(encode_headers(headers)):
+                yield b"Mps-Headers: %b\r\n" % part
+        elif headers:
+            for name, given in headers:
                 yield b"Mps-Header-%b: %b\r\n" % (percent_encode(name.encode(), TOKEN), percent_encode(given or b""))
 
 

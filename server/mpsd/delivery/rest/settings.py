@@ -48,6 +48,7 @@ class RestSettings:
         timeout_s: from the request's first byte to the answer's last.
         connect_timeout_s: name resolution, connection and TLS handshake together.
         content_type: `auto` for each record's own, or the media type of every record.
+        record_headers: all in `Mps-Headers`, or each as `Mps-Header-<name>`.
         headers: added to every request; `Authorization` comes from `basic` or `bearer`.
         basic: user name and password.
         webhook_secrets: at most two, each `whsec_` and base64.
@@ -69,6 +70,7 @@ class RestSettings:
     retry_after_max_s: float = 300.0
     body: Literal["value", "cloudevents-binary"] = "value"
     content_type: str = AUTO
+    record_headers: Literal["combined", "separate"] = "combined"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     basic: tuple[str, str] | None = field(default=None, repr=False)
     bearer: str | None = field(default=None, repr=False)
