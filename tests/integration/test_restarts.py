@@ -108,6 +108,35 @@ async def test_latest_loses_nothing_over_a_restart(world: World) -> None:
     await world.judge(topic)
 
 
+async def test_a_partition_that_came_while_nobody_ran_is_read_from_its_first_record(world: World) -> None:
+    topic = await world.create_topic(2)
+    await world.kafka.produce(topic, [Message(b"before", b"", partition=number) for number in (0, 1)])
+    daemon = await world.start_daemon(world.subscription(topic, start="latest"))
+    await until(lambda: len(world.committed(topic)) == 2, "where the group begins is committed")
+    assert await daemon.stop() == 0
+    await world.kafka.add_partitions(topic, 3)
+    after = await world.produce(topic, [Message(b"after", b"", partition=number) for number in (0, 2)])
+    await world.start_daemon(world.subscription(topic, start="latest"))
+    await world.settled(topic)
+    assert len(world.application.accepted) == len(after) == 2
+    await world.judge(topic)
+
+
+async def test_members_that_begin_a_group_together_skip_what_is_there(world: World) -> None:
+    """The first commits of one are no reason for another to begin at the first record."""
+    topic = await world.create_topic(8)
+    await world.kafka.produce(topic, [Message(b"before", b"", partition=number) for number in range(8)])
+    for _ in range(3):
+        world.begin_daemon(world.subscription(topic, start="latest"))
+    for daemon in world.daemons:
+        await daemon.ready()
+    await until(lambda: len(world.committed(topic)) == 8, "where the group begins is committed")
+    after = await world.produce(topic, [Message(b"after", b"", partition=number) for number in range(8)])
+    await world.settled(topic)
+    assert len(world.application.accepted) == len(after)
+    await world.judge(topic)
+
+
 async def test_a_group_can_begin_at_a_time(world: World) -> None:
     topic = await world.create_topic()
     noon = datetime(2024, 2, 29, 12, tzinfo=UTC)

@@ -237,7 +237,8 @@ class Subscription(Table):
     )
     start: Start = Field(
         default="earliest",
-        description="Where a group without commits begins, committed at once; earliest, so that nothing is left out.",
+        description="Where a group without commits begins, committed at once; earliest, so that nothing is left out. A partition"
+        " that the group has not seen before begins at its first record, also where it was added while no daemon ran.",
     )
     out_of_range: Literal["earliest", "latest", "stop"] = Field(
         default="earliest",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
+from aiokafka.errors import InconsistentGroupProtocolError
 
 from mpsd.core.balance import Claim, Member, balance
 from mpsd.core.record import TopicPartition
@@ -88,8 +89,13 @@ class CooperativeAssignor:
         }
 
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
-        """Called on every member with its own."""
-        told = _load(assignment.user_data)
+        """Called on every member with its own.
+
+        Raises:
+            InconsistentGroupProtocolError: it is not the work of this assignor. In a group that has a member of the consumer
+                protocol (KIP-848) the broker assigns partitions, and lets them move while records are in flight.
+        """
+        told = _own_words(assignment.user_data)
         partitions = [TopicPartition(tp.topic, tp.partition) for tp in assignment.partitions()]
         leaving = {TopicPartition(topic, partition) for topic, partition in told.get("leaving", ())}
         total = max(int(told.get("total", 0)), len(partitions), 1)
@@ -135,6 +141,16 @@ def _by_topic(partitions: Iterable[TopicPartition]) -> list[tuple[str, list[int]
     for tp in sorted(partitions):
         topics.setdefault(tp.topic, []).append(tp.partition)
     return list(topics.items())
+
+
+def _own_words(user_data: bytes) -> dict[str, Any]:
+    try:
+        told = _load(user_data)
+    except ValueError as error:
+        raise InconsistentGroupProtocolError from error
+    if "version" not in told:
+        raise InconsistentGroupProtocolError
+    return told
 
 
 def _dump(told: Mapping[str, Any]) -> bytes:

@@ -2,22 +2,31 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError, IncompatibleBrokerVersion, for_code
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    IncompatibleBrokerVersion,
+    NotCoordinatorForGroupError,
+    for_code,
+)
 
 from mpsd.core.record import TopicPartition
 from mpsd.kafka.connection import asking, start
 from mpsd.kafka.dead_letter_topic import DeadLetterSettings, create
-from mpsd.kafka.metadata import GroupRights, rights
 from mpsd.kafka.own_topics import OwnTopic
+from mpsd.kafka.protocol import GroupRights, rights
 from mpsd.kafka.topic_look import TopicLook, look_at
 from mpsd.ports import CommitPoint
 
 TIMEOUT_S = 15.0
 COORDINATOR_REST_S = 0.2
+NOT_YET = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
+"""The first group of a cluster waits until the coordinators' topic is made."""
 
 
 class Cluster:
@@ -66,23 +75,20 @@ class Cluster:
         """Return the operations on the group that the user is allowed; None where the broker is too old to say."""
         with asking(f"look at group {group}"):
             async with asyncio.timeout(TIMEOUT_S):
-                coordinator = await self._coordinator(group)
-                try:
-                    answer = await self._admin._send_request(GroupRights(group), coordinator)
-                except (IncompatibleBrokerVersion, NotImplementedError):
-                    return None
-                (described,) = answer.to_object()["groups"]
-                if described["error_code"]:
-                    raise for_code(described["error_code"])(group)
-                return rights(described["authorized_operations"])
+                while True:
+                    with suppress(*NOT_YET):
+                        return await self._group_rights(group)
+                    await asyncio.sleep(COORDINATOR_REST_S)
 
-    async def _coordinator(self, group: str) -> int:
-        """Return its node; the first group of a cluster waits until the coordinators' topic is made."""
-        while True:
-            try:
-                return int(await self._admin.find_coordinator(group))
-            except GroupCoordinatorNotAvailableError:
-                await asyncio.sleep(COORDINATOR_REST_S)
+    async def _group_rights(self, group: str) -> frozenset[str] | None:
+        try:
+            answer = await self._admin._send_request(GroupRights(group), await self._admin.find_coordinator(group))
+        except (IncompatibleBrokerVersion, NotImplementedError):
+            return None
+        (described,) = answer.to_object()["groups"]
+        if described["error_code"]:
+            raise for_code(described["error_code"])(group)
+        return rights(described["authorized_operations"])
 
     async def weaknesses(self, topic: OwnTopic) -> list[str] | None:
         """What is weaker than it should be of a topic of the daemon's own; None where it does not exist."""

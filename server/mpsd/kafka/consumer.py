@@ -10,10 +10,16 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    IncompatibleBrokerVersion,
+    InconsistentGroupProtocolError,
+)
 
 from mpsd.errors import KafkaUnavailable, MpsError
 from mpsd.kafka.assignor import CooperativeAssignor
 from mpsd.kafka.connection import asking, existing_topics, start
+from mpsd.kafka.protocol import NewProtocolGroup
 from mpsd.ports import NOWHERE, Peer
 
 log = logging.getLogger("mpsd.group")
@@ -21,6 +27,8 @@ log = logging.getLogger("mpsd.group")
 CONNECT_TIMEOUT_S = 15.0
 CONNECT_REST_MAX_S = 15.0
 STOP_TIMEOUT_S = 5.0
+WITHOUT_MEMBERS = {"Empty", "Dead"}
+"""States of a group of the consumer protocol that becomes one of ours when we join."""
 REQUEST_MARGIN_MS = 5_000
 """A JoinGroup is answered within the rebalance time-out; what takes this much longer has no answer."""
 PARTITION_FETCH_BYTES_MAX = 1_048_576
@@ -103,16 +111,37 @@ async def connected(
 
 
 async def _find_topics(settings: GroupSettings, options: Mapping[str, Any]) -> None:
-    """Raises KafkaUnavailable where one is missing; subscribing to it might create it."""
+    """Look for the topics and for strangers in the group before the consumer subscribes, which might create a topic.
+
+    Raises:
+        KafkaUnavailable: a topic is missing.
+        InconsistentGroupProtocolError: the group has members of the consumer protocol (KIP-848).
+    """
     admin = AIOKafkaAdminClient(**options)
     try:
         await start(admin, options)
         existing = await existing_topics(admin, settings.topics)
+        if existing.issuperset(settings.topics):
+            await refuse_strangers(admin, settings.group)
     finally:
         await admin.close()
     missing = [topic for topic in settings.topics if topic not in existing]
     if missing:
         raise KafkaUnavailable(f"topic {', '.join(missing)} does not exist; it is read as soon as somebody creates it")
+
+
+async def refuse_strangers(admin: Any, group: str) -> None:
+    """Raise InconsistentGroupProtocolError where the group has members of the consumer protocol, which assigns otherwise.
+
+    To join would take partitions from them, even if only until the assignment shows it.
+    """
+    try:
+        answer = await admin._send_request(NewProtocolGroup(group), await admin.find_coordinator(group))
+    except (IncompatibleBrokerVersion, NotImplementedError, GroupCoordinatorNotAvailableError):
+        return  # a broker that does not know the protocol, or a cluster's first group
+    (described,) = answer.to_object()["groups"]
+    if not described["error_code"] and described["state"] not in WITHOUT_MEMBERS:
+        raise InconsistentGroupProtocolError
 
 
 def mended(consumer: Any) -> bool:

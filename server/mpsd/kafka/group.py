@@ -15,7 +15,7 @@ from typing import Any
 
 from aiokafka import ConsumerRebalanceListener
 from aiokafka import TopicPartition as ClientPartition
-from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.errors import InconsistentGroupProtocolError, OffsetOutOfRangeError
 from typing_extensions import override
 
 from mpsd.core.balance import Claim
@@ -24,11 +24,12 @@ from mpsd.core.record import TopicPartition
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.assignor import CooperativeAssignor, Group
 from mpsd.kafka.commits import Commits
+from mpsd.kafka.committed import topics_with_commits, watch_offset_fetches
 from mpsd.kafka.connection import asking
-from mpsd.kafka.consumer import Connect, GroupSettings, bound_prefetch, connected, mended, stop
+from mpsd.kafka.consumer import CONNECT_TIMEOUT_S, Connect, GroupSettings, bound_prefetch, connected, mended, stop
 from mpsd.kafka.fetches import taken
 from mpsd.kafka.lease import Lease, boottime_s
-from mpsd.kafka.loading import Loading
+from mpsd.kafka.loading import REST_S, Loading
 from mpsd.kafka.owned import Owned
 from mpsd.kafka.positions import Positions
 from mpsd.kafka.vigil import UNCONFIRMED, Vigil
@@ -94,10 +95,31 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._assignor = CooperativeAssignor(self._claims, self._take_assignment, self._settings.peer)
         waits = partial(setattr, self, "_waiting")
         self._consumer = await self._connect(self._settings, self._options, self._assignor, waits)
+        watch_offset_fetches(self._consumer._coordinator)
+        await self._look_before_joining()
         self._waiting = "joining the group"
         self._lease.hook(self._consumer._coordinator)
         self._consumer._subscription.begin_reassignment = lambda: None  # else getmany() sleeps through joins
         self._consumer.subscribe(list(self._settings.topics), listener=self)
+
+    async def _look_before_joining(self) -> None:
+        """Learn of which topics the group had commits before this member came, until it succeeds.
+
+        Members that begin a group together must not take each other's first commits for those of an older group.
+        """
+        while self._settings.start != "earliest":
+            try:
+                with asking(f"look up what group {self._settings.group} has committed"):
+                    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                        found = await topics_with_commits(self._consumer, self._settings.topics)
+            except (KafkaUnavailable, KafkaRefused) as error:
+                self._waiting = str(error)
+                extra = {"code": error.code, "subscription": self._settings.subscription}
+                log.warning("%s: waiting: %s", self._settings.subscription, error, extra=extra)
+                await asyncio.sleep(REST_S)
+            else:
+                self._positions.begun = found
+                return
 
     async def close(self) -> None:
         """See `RecordSource`."""
@@ -229,7 +251,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
                 await self._go_on(error.__cause__)
                 return {}
             self._trouble = str(error)
-            if not mended(self._consumer):
+            if isinstance(error.__cause__, InconsistentGroupProtocolError) or not mended(self._consumer):
                 self._renewing = asyncio.create_task(self._renew())
             raise
         if self.lease_left_s() > 0:

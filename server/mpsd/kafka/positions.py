@@ -17,11 +17,13 @@ class Positions:
     """Looks positions up, for many partitions in few requests.
 
     Args:
-        start: where a group without commits begins. Partitions that appear while this member runs begin at their first
-            record whatever it says: nobody could have skipped it on purpose.
+        start: where a group without commits begins. A partition that the group has not seen before begins at its first
+            record whatever it says, because nobody could have skipped it on purpose: one that appears while this member runs,
+            and one without a commit of a topic of which the group has committed others.
         out_of_range: where to go on if what was committed is gone from the log.
 
     Attributes:
+        begun: topics of which the group had committed any partition before this member joined.
         lost: offsets passed over since the beginning, because the log no longer had them.
     """
 
@@ -30,6 +32,7 @@ class Positions:
         self._start = start
         self._out_of_range = out_of_range
         self._known: dict[str, int] = {}
+        self.begun: Collection[str] = ()
         self.lost = 0
 
     def see_topics(self, partitions: Mapping[str, int]) -> list[str]:
@@ -81,7 +84,7 @@ class Positions:
     async def _begin(
         self, consumer: Any, keys: Collection[Any], starts: Mapping[Any, int], ends: Mapping[Any, int]
     ) -> dict[Any, int]:
-        appeared = {key: starts[key] for key in keys if key.partition >= self._known.get(key.topic, key.partition + 1)}
+        appeared = {key: starts[key] for key in keys if key.topic in self.begun or self._has_appeared(key)}
         rest = [key for key in keys if key not in appeared]
         match self._start:
             case datetime() as at:
@@ -93,6 +96,9 @@ class Positions:
             case _:
                 begin = {key: starts[key] for key in rest}
         return begin | appeared
+
+    def _has_appeared(self, key: Any) -> bool:
+        return bool(key.partition >= self._known.get(key.topic, key.partition + 1))
 
     def _in_range(self, tp: Any, offset: int, log_start: int, log_end: int) -> int | None:
         if log_start <= offset <= log_end:

@@ -10,8 +10,8 @@ from aiokafka.errors import IncompatibleBrokerVersion
 
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.connection import asking
-from mpsd.kafka.metadata import NO_ID, Metadata
 from mpsd.kafka.owned import Owned
+from mpsd.kafka.protocol import NO_ID, Metadata
 
 log = logging.getLogger("mpsd.group")
 

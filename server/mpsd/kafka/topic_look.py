@@ -15,7 +15,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from mpsd.core.topic_durability import TopicSettings
-from mpsd.kafka.metadata import Metadata, rights
+from mpsd.kafka.protocol import Metadata, rights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import TopicPartition as ClientPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
@@ -64,6 +64,9 @@ class Kafka:
         for _, code, *_ in (await self.admin.create_topics([new])).topic_errors:
             if code:
                 raise for_code(code)(topic)
+
+    async def add_partitions(self, topic: str, total: int) -> None:
+        await self.admin.create_partitions({topic: NewPartitions(total)})
 
     async def alter_topic(self, topic: str, configs: dict[str, str]) -> None:
         await self.admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs)])

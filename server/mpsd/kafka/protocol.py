@@ -1,6 +1,6 @@
-"""Metadata requests with topic ids and rights; the client library's own are too old to carry either.
+"""Requests that the client library does not have, or only in versions that are too old.
 
-Source: Apache Kafka's protocol, Metadata version 10 and DescribeGroups version 3.
+Source: Apache Kafka's protocol, Metadata version 10, DescribeGroups version 3, ConsumerGroupDescribe version 0.
 """
 
 from collections.abc import Collection
@@ -171,3 +171,39 @@ class GroupRights(Request[_GroupRequest]):  # type: ignore[misc]
     @override
     def build(self, request_struct_class: type[_GroupRequest]) -> _GroupRequest:
         return request_struct_class([self._group], True)
+
+
+class _NewGroupResponse(Response):  # type: ignore[misc]
+    API_KEY = 69
+    API_VERSION = 0
+    SCHEMA = Schema(  # of one group, and no further than its state
+        ("throttle_time_ms", Int32),
+        (
+            "groups",
+            CompactArray(("error_code", Int16), ("error_message", _TEXT), ("group", _TEXT), ("state", _TEXT)),
+        ),
+    )
+
+
+class _NewGroupRequest(RequestStruct):  # type: ignore[misc]
+    FLEXIBLE_VERSION = True
+    API_KEY = 69
+    API_VERSION = 0
+    RESPONSE_TYPE = _NewGroupResponse
+    SCHEMA = Schema(("groups", CompactArray(_TEXT)), ("include_authorized_operations", Boolean), ("tags", TaggedFields))
+
+
+class NewProtocolGroup(Request[_NewGroupRequest]):  # type: ignore[misc]
+    """A request for the state of a group of the consumer protocol (KIP-848); to be sent to its coordinator.
+
+    A group of the classic protocol is unknown to it.
+    """
+
+    API_KEY = 69
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+
+    @override
+    def build(self, request_struct_class: type[_NewGroupRequest]) -> _NewGroupRequest:
+        return request_struct_class([self._group], False, {})
