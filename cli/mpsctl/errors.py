@@ -12,6 +12,8 @@ class Exit(IntEnum):
     PARTLY = 3
     """Some daemons did not answer, or a change is not confirmed by all."""
     UNREACHABLE = 4
+    STATE = 5
+    """`status --fail-on`: a subscription, or a partition of it, is in one of the states that were named."""
     INTERRUPTED = 130
     """Ctrl-C, as shells have it: 128 and the number of the signal."""
 

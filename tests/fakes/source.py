@@ -35,6 +35,7 @@ class FakeSource:
         self.released: list[Assignment] = []
         self.is_closed = False
         self.waiting = ""
+        self.topic_sizes: dict[str, int] = {}
         self.start_error: Exception | None = None
         self._positions: dict[Assignment, int] = {}
         self._listener: AssignmentListener | None = None
@@ -106,6 +107,9 @@ class FakeSource:
             self._positions[assignment] = next_offset
             got[assignment] = Fetched(records, next_offset, end)
         return got
+
+    def topics(self) -> dict[str, int]:
+        return self.topic_sizes
 
     def lease_left_s(self) -> float:
         return self.lease_s

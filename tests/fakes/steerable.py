@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from mps.admin.v1 import admin_pb2_grpc
 from mpsd.admin.access import Access
-from mpsd.admin.daemon import AdminSettings, ControlStatistics, Finding, Members
+from mpsd.admin.daemon import AdminSettings, ControlStatistics, Finding, GroupPosition, Members
 from mpsd.admin.fleet import Fleet
 from mpsd.admin.servicer import AdminServicer
 from mpsd.core.audit import AuditEntry
@@ -185,6 +185,8 @@ class FakeDaemon:
         self.findings: Sequence[Finding] = ()
         self.not_ready_for: list[str] = []
         self.letters: Sequence[Record] = ()
+        self.group_positions: Mapping[TopicPartition, GroupPosition] = {}
+        self.asked_positions = 0
 
     @property
     def pipelines(self) -> Sequence[Pipeline]:
@@ -226,6 +228,12 @@ class FakeDaemon:
         at = {"earliest": 10, "latest": 110}
         wanted = at[to] if isinstance(to, str) else 30 if not isinstance(to, Mapping) else next(iter(to.values()))
         return {TopicPartition("orders", 0): Move(committed=self.committed, to=wanted, log_start=10, log_end=110)}
+
+    async def positions(self, group: str) -> Mapping[TopicPartition, GroupPosition]:
+        self.asked_positions += 1
+        if self.cluster_error is not None:
+            raise self.cluster_error
+        return self.group_positions
 
     async def partitions(self, subscription: str) -> Mapping[str, int]:
         if self.cluster_error is not None:

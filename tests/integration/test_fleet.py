@@ -122,6 +122,34 @@ async def test_what_is_paused_waits_at_every_daemon_and_comes_once_when_resumed(
     assert set(world.application.accepted.values()) == {1}
 
 
+async def test_what_a_killed_daemon_had_is_unknown_until_others_have_it_and_its_lag_is_known(world: World) -> None:
+    topic = await world.create_topic(PARTITIONS)
+    subscription = world.subscription(topic)
+    asked, also, killed = await fleet(world, subscription)
+    assert (await mpsctl(asked, "pause", "orders", "--reason", "so that there is a lag")).code == 0
+    await world.produce(topic, [keyed(number, 200) for number in range(400)])
+    address = killed.admin_address
+    await world.kill(killed)
+    ran = await mpsctl(asked, "status", "--partitions", "--json", "--fail-on", "unknown")
+    (said,) = json.loads(ran.out)["subscriptions"]
+    lost = [part for part in said["partitions"] if part["state"] == "unknown"]
+    assert (ran.code, said["state"], said["partial"], said["lag_missing_partitions"]) == (5, "unknown", True, 0)
+    assert {part["instance"] for part in lost} == {address}
+    assert all(part["lag_records"] is not None and part["flow"] is None for part in lost)
+    assert said["flow"]["lag_records"] == 400
+    assert {each["state"]: each["partitions"] for each in said["partition_states"]} == {
+        "unknown": len(lost), "paused": PARTITIONS - len(lost),
+    }  # fmt: skip
+
+    async def others_have_it() -> bool:
+        ran = await mpsctl(also, "status", "--json", "--fail-on", "error")
+        found = json.loads(ran.out)
+        return ran.code == 0 and [each["address"] for each in found["departures"]] == [address]
+
+    await until(others_have_it, "its partitions have other owners, and it has left")
+    assert f"{address} left " in (await mpsctl(asked, "status")).out
+
+
 async def test_a_frozen_daemon_is_listed_and_the_others_answer(world: World) -> None:
     topic = await world.create_topic(PARTITIONS)
     awake, also, frozen = await fleet(world, world.subscription(topic))

@@ -39,7 +39,7 @@ async def test_what_blocks_a_commit_is_named_with_its_last_answer(world: World) 
     topic, daemon = await with_a_record_in_back_off(world, "no such customer")
     shown = (await mpsctl(daemon, "inspect", "orders", "--blocked")).out
     assert f"{topic}/0 stands at 0" in shown
-    assert "backing off for another" in shown
+    assert "backing-off for another" in shown
     assert "500" in shown
 
 

@@ -32,6 +32,7 @@ Exit codes:
   2  the command line makes no sense
   3  partly: some daemons did not answer, or have not applied the change yet
   4  no daemon answers
+  5  status --fail-on: a subscription is in one of the states that were named
 """
 
 app = typer.Typer(

@@ -21,7 +21,7 @@ def queues_page(queues: Queues, *, values: bool) -> Page:
     if queues.more:
         page.say(Piece("There are more; see them with a larger --limit.", Style.DIM))
     blockers = _blockers(queues)
-    explained = [each for each in queues.partitions if each.state_reason or (each.flow and each.flow.lag_records)]
+    explained = [each for each in queues.partitions if each.state_reason or each.lag_records]
     if explained:
         page.gap().say(Piece("WHY THE COMMITTED OFFSET STANDS WHERE IT STANDS", Style.TITLE))
         for partition in explained:
@@ -77,10 +77,11 @@ def _blockers(queues: Queues) -> dict[tuple[str, int], Lane]:
 
 def _why(partition: Partition, lane: Lane | None, now: datetime) -> list[Piece]:
     name = Piece(f"{partition.topic}/{partition.partition}", Style.STRONG)
-    if partition.flow is None:
-        return [name, Piece(f": {printable(partition.state_reason)}", Style.BAD)]
     stands = f" stands at {partition.next_offset}" if partition.next_offset is not None else " has no commit yet"
-    behind = f", {records(partition.flow.lag_records)} before the log end"
+    behind = f", {records(partition.lag_records)} before the log end" if partition.lag_records is not None else ""
+    if partition.flow is None:
+        known = f"{stands}{behind}" if behind else ""
+        return [name, Piece(f"{known}: {printable(partition.state_reason)}", Style.BAD)]
     if lane is None:
         why = printable(partition.state_reason) or _flowing(partition)
         return [name, Piece(f"{stands}{behind}: {why}")]

@@ -10,6 +10,7 @@ from mpsctl.render.words import (
     NONE,
     ago,
     ahead,
+    clock,
     count,
     number,
     printable,
@@ -41,7 +42,11 @@ def status_page(status: Status, *, partitions: bool = False, trends: Trends | No
     if partitions:
         for subscription in (each for each in status.subscriptions if each.partitions):
             page.gap().table(_partitions(subscription))
-    return page.gap().table(instances_table(status.instances, now))
+    page.gap().table(instances_table(status.instances, now))
+    for each in status.departures:
+        left = f"{printable(each.address)} left {clock(each.left_at, now)}, {ago(each.left_at, now)}"
+        page.say(Piece(left, Style.WARN))
+    return page
 
 
 def _subscriptions(subscriptions: Sequence[Subscription], now: datetime, trends: Trends) -> Table:
@@ -61,12 +66,12 @@ def _subscriptions(subscriptions: Sequence[Subscription], now: datetime, trends:
         table.add(
             Piece(printable(each.name), Style.STRONG),
             state_piece(each.state, each.state_severity),
-            count(each.flow.lag_records),
-            span(each.flow.lag_age_s),
-            rate(each.delivered_per_s),
-            count(each.flow.in_flight_records),
-            count(each.flow.pending_records),
-            count(each.flow.backing_off_records),
+            _at_least(count(each.flow.lag_records), each.lag_missing_partitions),
+            _at_least(span(each.flow.lag_age_s), each.missing_partitions),
+            _at_least(rate(each.delivered_per_s), each.missing_partitions),
+            _at_least(count(each.flow.in_flight_records), each.missing_partitions),
+            _at_least(count(each.flow.pending_records), each.missing_partitions),
+            _at_least(count(each.flow.backing_off_records), each.missing_partitions),
             dead,
             notes=[*_trend(trends.text(each.name)), *_notes(each, now)],
         )
@@ -83,6 +88,21 @@ def style_of(severity: str) -> Style:
     return SEVERITIES.get(severity, Style.BAD)
 
 
+def _at_least(shown: str, missing: int) -> str:
+    """Mark a sum that lacks partitions."""
+    return f"≥{shown}" if missing and shown != NONE else shown
+
+
+def _partial(of: Subscription) -> Iterator[Piece]:
+    """Say what the sums lack."""
+    if not of.missing_partitions:
+        return
+    total = sum(each.partitions for each in of.partition_states)
+    lag = "LAG is whole, from Kafka" if not of.lag_missing_partitions else "so is LAG"
+    text = f"sums are partial: {of.missing_partitions} of {total} partitions are not in them; {lag}"
+    yield Piece(text, Style.BAD)
+
+
 def _trend(text: str) -> Iterator[Piece]:
     if text:
         yield Piece(text, Style.DIM)
@@ -91,6 +111,7 @@ def _trend(text: str) -> Iterator[Piece]:
 def _notes(of: Subscription, now: datetime) -> Iterator[Piece]:
     if of.state_reason and not (of.state == "paused" and of.pauses):
         yield Piece(printable(of.state_reason), style_of(of.state_severity))
+    yield from _partial(of)
     for pause in of.pauses:
         yield Piece(pause_text(pause, now), Style.WARN)
     if (part := of.tightest) is not None and part.room_records is not None and part.room_bytes is not None:
@@ -150,7 +171,7 @@ def _partition_cells(of: Partition) -> list[Piece]:
         state_piece(of.state, of.state_severity),
         Piece(NONE if of.next_offset is None else str(of.next_offset)),
         Piece(NONE if of.log_end is None else str(of.log_end)),
-        Piece(count(flow.lag_records) if flow else NONE),
+        Piece(NONE if of.lag_records is None else count(of.lag_records)),
         Piece(span(flow.lag_age_s) if flow else NONE),
         Piece(count(flow.pending_records) if flow else NONE),
         Piece(of.instance) if of.instance else Piece("nobody", Style.BAD),

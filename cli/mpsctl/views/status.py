@@ -42,6 +42,40 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StateCount:
+    """How many partitions are in a state."""
+
+    state: str
+    """One of the [states](states.md)."""
+    severity: Severity
+    """How bad it is."""
+    partitions: int
+    """How many."""
+
+    @classmethod
+    def of(cls, message: pb.StateCount) -> Self:
+        return cls(
+            state=message.state or UNKNOWN,
+            severity=word(pb.Severity, message.severity),
+            partitions=message.partitions,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Departure:
+    """A daemon that left a group."""
+
+    address: str
+    """`host:port` of its admin listener, as it advertised it."""
+    left_at: datetime | None
+    """When the others noticed."""
+
+    @classmethod
+    def of(cls, message: pb.Departure) -> Self:
+        return cls(address=message.address, left_at=time_of(message, "left_at"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
     """A partition."""
 
@@ -61,6 +95,8 @@ class Partition:
     """Why, for people to read; empty when running."""
     flow: Flow | None
     """How much there is of everything; null: not known, as its daemon does not answer."""
+    lag_records: int | None
+    """Records between the committed offset and the log end: as its daemon says, else as Kafka does; null: not known."""
     next_offset: int | None
     """Committed offset: the next record to be settled; null: none yet, or not known."""
     log_end: int | None
@@ -85,6 +121,7 @@ class Partition:
             state_severity=word(pb.Severity, message.state_severity),
             state_reason=message.state_reason,
             flow=Flow.of(message.flow) if message.HasField("flow") else None,
+            lag_records=message.flow.lag_records if message.HasField("flow") else optional(message, "lag_records"),
             next_offset=None if message.next_offset < 0 else message.next_offset,
             log_end=None if message.log_end < 0 else message.log_end,
             held_keys=message.held_keys if message.HasField("flow") else None,
@@ -148,6 +185,14 @@ class Subscription:
     """How bad that is."""
     state_reason: str
     """Why, for people to read; empty when running."""
+    partition_states: tuple[StateCount, ...]
+    """How many of its partitions are in each state, the worst state first."""
+    partial: bool
+    """Whether sums lack partitions, because no daemon that answered has them: all sums but that of the lag."""
+    missing_partitions: int
+    """How many partitions these are."""
+    lag_missing_partitions: int
+    """Those of them that the lag lacks too, because Kafka did not say how far they lag."""
     flow: Flow
     """How much there is of everything."""
     delivered_per_s: float
@@ -175,6 +220,10 @@ class Subscription:
             state=message.state or UNKNOWN,
             state_severity=word(pb.Severity, message.state_severity),
             state_reason=message.state_reason,
+            partition_states=tuple(map(StateCount.of, message.partition_states)),
+            partial=message.missing_partitions > 0,
+            missing_partitions=message.missing_partitions,
+            lag_missing_partitions=message.lag_missing_partitions,
             flow=Flow.of(message.flow),
             delivered_per_s=message.delivered_per_s,
             retried_per_s=message.retried_per_s,
@@ -197,6 +246,8 @@ class Status:
     """The subscriptions, by name."""
     instances: tuple[Instance, ...]
     """The daemons, by address."""
+    departures: tuple[Departure, ...]
+    """Daemons that left within the last hour and are not back, the last first."""
 
     @classmethod
     def of(cls, message: pb.Status) -> Self:
@@ -204,4 +255,5 @@ class Status:
             taken_at=time_of(message, "taken_at"),
             subscriptions=tuple(map(Subscription.of, message.subscriptions)),
             instances=tuple(map(Instance.of, message.instances)),
+            departures=tuple(map(Departure.of, message.departures)),
         )

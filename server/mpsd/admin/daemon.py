@@ -71,6 +71,17 @@ class Finding:
     works: bool = False
 
 
+class GroupPosition(NamedTuple):
+    """How far a group is with a partition.
+
+    Attributes:
+        committed: -1: nothing is.
+    """
+
+    committed: int
+    log_end: int
+
+
 class Members(NamedTuple):
     """A group's members, as its coordinator lists them.
 
@@ -165,6 +176,13 @@ class Steerable(Daemon, Protocol):
 
     async def members(self, group: str) -> Members:
         """Raises KafkaUnavailable, KafkaRefused."""
+
+    async def positions(self, group: str) -> Mapping[TopicPartition, GroupPosition]:
+        """Return how far a group is with every partition of its topics.
+
+        Raises:
+            KafkaUnavailable, KafkaRefused: it could not be looked up.
+        """
 
     async def moves(self, subscription: str, to: To) -> Mapping[TopicPartition, Move]:
         """Where a reset would take each partition.

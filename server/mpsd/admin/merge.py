@@ -45,8 +45,21 @@ def merge_status(answers: Sequence[pb.Status], instances: Iterable[pb.Instance])
     return pb.Status(
         taken_at=max((answer.taken_at for answer in answers), key=lambda at: at.ToNanoseconds()),
         subscriptions=[merged[name] for name in sorted(merged)],
-        instances=sort_instances(instances),
+        instances=(listed := sort_instances(instances)),
+        departures=merge_departures((each for answer in answers for each in answer.departures), listed),
+        states=newest_first[0].states,
     )
+
+
+def merge_departures(departures: Iterable[pb.Departure], instances: Iterable[pb.Instance]) -> list[pb.Departure]:
+    """Return the latest of each daemon that is not there, the last first."""
+    latest: dict[str, pb.Departure] = {}
+    for each in departures:
+        if each.address not in latest or each.left_at.ToNanoseconds() > latest[each.address].left_at.ToNanoseconds():
+            latest[each.address] = each
+    for instance in instances:
+        latest.pop(instance.address, None)
+    return sorted(latest.values(), key=lambda each: -each.left_at.ToNanoseconds())
 
 
 def merge_partitions(partitions: Iterable[pb.PartitionStatus]) -> list[pb.PartitionStatus]:

@@ -22,7 +22,7 @@ from mpsd.admin.dead_letters import get_dead_letter, list_dead_letters, summariz
 from mpsd.admin.fleet import Ask, Fleet
 from mpsd.admin.lanes import Lanes, next_page, place_after
 from mpsd.admin.merge import merge_lanes, merge_partitions, merge_status, sort_instances
-from mpsd.admin.owners import Owners, within
+from mpsd.admin.missing import Missing, MissingPartitions, add_missing, count_states, heard_of, listed, within
 from mpsd.admin.page_tokens import page_size
 from mpsd.admin.rates import Counts, Rates
 from mpsd.admin.refusals import PermissionDenied, TooManyWatchers, refuse
@@ -52,7 +52,7 @@ class AdminServicer(pb_grpc.AdminServicer):
         self._settings = settings
         self._changes = Changes(daemon, fleet, settings.confirm_timeout_s)
         self._skips = Skips(daemon, fleet)
-        self._owners = Owners(daemon)
+        self._missing = MissingPartitions(daemon)
         self._lanes = Lanes()
         self._ended = asyncio.Event()
         self._watchers = 0
@@ -176,20 +176,24 @@ class AdminServicer(pb_grpc.AdminServicer):
         name = optional_subscription(self._daemon.pipelines, request.subscription)
 
         async def ask(stub: Any, timeout_s: float, metadata: Sequence[tuple[str, str]]) -> pb.Status:
-            alone = pb.GetStatusRequest(scope=pb.SCOPE_INSTANCE, subscription=name, partitions=request.partitions)
+            alone = pb.GetStatusRequest(scope=pb.SCOPE_INSTANCE, subscription=name, partitions=True)
             answer: pb.GetStatusResponse = await stub.GetStatus(alone, timeout=timeout_s, metadata=metadata)
             return answer.status
 
         given, silent = await self._others(request.scope, name, ask, context)
-        own = status_of(self._daemon, self.rates, name, partitions=request.partitions)
-        if request.partitions:
+        answers = [status_of(self._daemon, self.rates, name, partitions=True), *given]
+        missing: Missing = {}
+        if request.scope != pb.SCOPE_INSTANCE:
             pipelines = [each for each in self._daemon.pipelines if name in {"", each.settings.name}]
-            unheard = await self._owners.unheard(pipelines, silent, context.time_remaining())
-            for each in own.subscriptions:
-                each.partitions.extend(unheard.get(each.name, ()))
-        answers = [own, *given]
+            missing = await self._missing.look_up(pipelines, heard_of(answers), silent, context.time_remaining())
         instances = [*(instance for answer in answers for instance in answer.instances), *silent]
-        return pb.GetStatusResponse(status=merge_status(answers, instances))
+        status = merge_status(answers, instances)
+        for said in status.subscriptions:
+            add_missing(said, missing.get(said.name, ()))
+            count_states(said)
+            if not request.partitions:
+                del said.partitions[:]
+        return pb.GetStatusResponse(status=status)
 
     async def _inspect(self, request: pb.InspectRequest, context: Context) -> pb.InspectResponse:
         size, after, scope = page_size(request.page_size), place_after(request.page_token), scope_of(request.selection)
@@ -210,13 +214,16 @@ class AdminServicer(pb_grpc.AdminServicer):
         wanted = Wanted(topic=scope.topic, partition=scope.partition, key=scope.key, blocked=request.blocked)
         own = await self._lanes.page(pipeline, wanted, size, after, values=request.values)
         status = status_of(self._daemon, self.rates, scope.subscription, partitions=True).subscriptions[0]
-        unheard = await self._owners.unheard([pipeline], silent, context.time_remaining())
-        parts = [part for part in (*status.partitions, *unheard.get(scope.subscription, ())) if within(scope, part)]
+        heard = merge_partitions([*status.partitions, *(part for answer in given for part in answer.partitions)])
+        if request.scope != pb.SCOPE_INSTANCE:
+            said = {scope.subscription: listed(heard)}
+            missing = await self._missing.look_up([pipeline], said, silent, context.time_remaining(), scope)
+            heard = merge_partitions([*heard, *missing.get(scope.subscription, ())])
         lanes = merge_lanes([own, *(answer.lanes for answer in given)], size)
         instances = [instance_of(self._daemon), *(each for answer in given for each in answer.instances), *silent]
         return pb.InspectResponse(
             lanes=lanes,
-            partitions=merge_partitions([*parts, *(part for answer in given for part in answer.partitions)]),
+            partitions=[part for part in heard if within(scope, part)],
             instances=sort_instances(instances),
             next_page_token=next_page(lanes, size),
         )

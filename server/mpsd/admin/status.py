@@ -65,7 +65,18 @@ def status_of(daemon: Steerable, rates: Rates, subscription: str = "", *, partit
             for pipeline in said
         ],
         instances=[instance_of(daemon)],
+        departures=departures_of(daemon),
+        states=[state.value for state in DeliveryState],
     )
+
+
+def departures_of(daemon: Steerable) -> list[pb.Departure]:
+    """Return who left a group that this daemon is in, as far as it saw it."""
+    return [
+        pb.Departure(address=address, left_at=timestamp(at_ms))
+        for pipeline in daemon.pipelines
+        for address, at_ms in pipeline.departures().items()
+    ]
 
 
 def subscription_of(

@@ -302,6 +302,14 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         owned = self._owned.get(assignment.tp)
         return owned is not None and owned.assignment is assignment
 
+    def topics(self) -> dict[str, int]:
+        """See `RecordSource`."""
+        consumer = self._consumer
+        found = (
+            {} if consumer is None else {name: consumer.partitions_for_topic(name) for name in self._settings.topics}
+        )
+        return {topic: len(partitions) for topic, partitions in found.items() if partitions}
+
     def waiting_for(self) -> str:
         """See `RecordSource`."""
         if self._trouble or self._waiting or self._loading.waiting:

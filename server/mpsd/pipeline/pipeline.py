@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mpsd.core.delivery import Assignment
+from mpsd.core.departures import Departures
 from mpsd.core.rate import TokenBucket
 from mpsd.core.record import TopicPartition
 from mpsd.core.retry_policy import RetryPolicy
@@ -104,6 +105,7 @@ class Pipeline:
         )  # fmt: skip
         self._aborting: set[asyncio.Task[None]] = set()
         self.peers: Sequence[Peer] = ()
+        self._departures = Departures()
         self.state = DeliveryState.STARTING
         self.reason = ""
 
@@ -200,6 +202,7 @@ class Pipeline:
     def on_peers(self, peers: Sequence[Peer]) -> None:
         """See `AssignmentListener`."""
         self.peers = tuple(peers)
+        self._departures.see([peer.admin for peer in peers], int(self._clock.wall_s() * 1000))
         self.adapter.on_peers(self.peers)
 
     def on_log_end(self, assignment: Assignment, log_end: int) -> None:
@@ -216,6 +219,14 @@ class Pipeline:
         self._forget(assignment)
         self._aborting.add(abort := asyncio.create_task(self.adapter.revoke(assignment, 0.0)))
         abort.add_done_callback(self._aborting.discard)
+
+    def departures(self) -> Mapping[str, int]:
+        """Return who left the group lately, and when, in ms since the epoch, the earliest first."""
+        return self._departures.since(int(self._clock.wall_s() * 1000))
+
+    def topics(self) -> Mapping[str, int]:
+        """Return how many partitions each topic has, as last heard; without those that are not known."""
+        return self._source.topics()
 
     async def _join_and_read(self) -> None:
         await self._source.start(self)

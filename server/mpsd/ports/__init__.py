@@ -179,6 +179,9 @@ class RecordSource(Protocol):
     def release(self, assignments: Collection[Assignment]) -> None:
         """These left with everything committed: hand them on."""
 
+    def topics(self) -> Mapping[str, int]:
+        """Return how many partitions each topic has, as last heard; without those that are not known."""
+
     def waiting_for(self) -> str:
         """What keeps it from having joined, in words; empty once it has."""
 

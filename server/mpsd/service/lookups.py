@@ -3,13 +3,14 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from mpsd.admin.daemon import Finding, Members
+from mpsd.admin.daemon import Finding, GroupPosition, Members
 from mpsd.config import Config
 from mpsd.core.record import LogBounds, Record, TopicPartition
 from mpsd.core.resets import Move, To
 from mpsd.kafka.cluster import Cluster
 from mpsd.kafka.connection import client_options
 from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog, read
+from mpsd.kafka.group_positions import group_positions
 from mpsd.kafka.members import STABLE, members
 from mpsd.kafka.targets import moves
 from mpsd.service.check import check
@@ -30,6 +31,12 @@ class Lookups:
         """See `admin.daemon.Steerable`."""
         state, found = await members(self._options, group)
         return Members(state == STABLE, [peer for peer, _ in found], found)
+
+    async def positions(self, group: str) -> Mapping[TopicPartition, GroupPosition]:
+        """See `admin.daemon.Steerable`."""
+        topics = {topic for each in self._config.subscriptions if each.group == group for topic in each.topics}
+        found = await group_positions(self._options, group, sorted(topics))
+        return {tp: GroupPosition(*position) for tp, position in found.items()}
 
     async def moves(self, subscription: str, to: To) -> Mapping[TopicPartition, Move]:
         """See `admin.daemon.Steerable`."""

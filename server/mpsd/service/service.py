@@ -67,7 +67,7 @@ class Service:
         self.started_at_s = time.time()
         lookups = Lookups(config)
         self.diagnose, self.members = lookups.diagnose, lookups.members
-        self.partitions, self.moves = lookups.partitions, lookups.moves
+        self.partitions, self.moves, self.positions = lookups.partitions, lookups.moves, lookups.positions
         self.dead_letters = lookups.dead_letters
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -11,7 +11,7 @@ from google.rpc.status_pb2 import Status as RpcStatus
 from grpc import aio
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.daemon import Finding
+from mpsd.admin.daemon import Finding, GroupPosition
 from mpsd.core.record import TopicPartition
 from mpsd.errors import ControlUnavailable, KafkaUnavailable, RevisionConflict
 from mpsd.listeners.grpc_errors import DETAILS_KEY
@@ -113,11 +113,84 @@ async def test_the_partitions_of_who_does_not_answer_are_listed_as_its_own() -> 
             assert "does not answer: no answer within" in part.state_reason
             assert not part.HasField("flow")
             assert (part.next_offset, part.log_end) == (-1, -1)
+        assert (said.state, said.state_severity) == ("unknown", pb.SEVERITY_ERROR)
+        assert said.state_reason.startswith("orders/2 and 1 more: the daemon that has it does not answer")
+        assert [(each.state, each.partitions) for each in said.partition_states] == [("unknown", 2), ("running", 2)]
+        assert (said.missing_partitions, said.lag_missing_partitions) == (2, 2)
         assert all(part.HasField("flow") for part in said.partitions[:2])
         inspected = await one.stub.Inspect(pb.InspectRequest(selection=billing(topic="orders", partition=3)))
         assert [(part.partition, part.instance) for part in inspected.partitions] == [(3, deaf.admin)]
         for each in (one, other):
             each.pipe.adapter.crash()
+
+
+async def test_the_lag_of_missing_partitions_comes_from_kafka_and_is_in_the_sum() -> None:
+    async with served(1, peer_timeout_s=0.2, silent=1) as (one,):
+        await hold(one, b"a", b"b")
+        one.pipe.source.topic_sizes = {"orders": 4}
+        peers = one.daemon.group_peers
+        one.daemon.assigned = [(peers[0], [TopicPartition("orders", 0)]), (peers[1], [TopicPartition("orders", 1)])]
+        one.daemon.group_positions = {
+            TopicPartition("orders", 0): GroupPosition(0, 2),
+            TopicPartition("orders", 1): GroupPosition(40, 61),
+            TopicPartition("orders", 2): GroupPosition(-1, 61),
+        }
+        for _ in range(2):
+            (said,) = (await one.stub.GetStatus(pb.GetStatusRequest(partitions=True))).status.subscriptions
+            lags = {part.partition: part.lag_records for part in said.partitions if part.HasField("lag_records")}
+            assert lags == {1: 21}
+            assert said.flow.lag_records == 2 + 21
+            assert (said.missing_partitions, said.lag_missing_partitions) == (3, 2)
+            why = {part.partition: part.state_reason for part in said.partitions}
+            assert why[2] == why[3] == "no daemon has it"
+        assert one.daemon.asked_positions == 1, "who watches does not ask Kafka each second"
+        (brief,) = (await one.stub.GetStatus(pb.GetStatusRequest())).status.subscriptions
+        assert (list(brief.partitions), brief.state, brief.missing_partitions) == ([], "unknown", 3)
+        one.pipe.adapter.crash()
+
+
+async def test_where_all_answer_a_partition_without_an_owner_waits_for_a_rebalance() -> None:
+    async with served(2) as (one, other):
+        await hold(one, b"a")
+        one.pipe.source.topic_sizes = {"orders": 3}
+        one.daemon.unstable = 1
+        (said,) = (await one.stub.GetStatus(pb.GetStatusRequest(partitions=True))).status.subscriptions
+        assert [part.state for part in said.partitions] == ["running", "starting", "starting"]
+        assert (said.state, said.lag_missing_partitions) == ("starting", 2)
+        one.daemon.assigned = [(other.daemon.peer, [TopicPartition("orders", 1)])]
+        (said,) = (await one.stub.GetStatus(pb.GetStatusRequest(partitions=True))).status.subscriptions
+        assert [(part.state, part.instance) for part in said.partitions] == [
+            ("running", one.address), ("starting", other.address), ("unknown", ""),
+        ]  # fmt: skip
+        assert said.state == "unknown"
+        one.pipe.adapter.crash()
+
+
+async def test_kafka_is_not_asked_while_every_partition_is_there() -> None:
+    async with served(2) as (one, other):
+        await hold(one, b"a")
+        await hold(other, b"a", partition=1)
+        one.pipe.source.topic_sizes = {"orders": 2}
+        (said,) = (await one.stub.GetStatus(pb.GetStatusRequest())).status.subscriptions
+        assert (said.state, said.missing_partitions, one.daemon.asked_positions) == ("running", 0, 0)
+        selection = billing(topic="orders", partition=0)
+        await one.stub.Inspect(pb.InspectRequest(selection=selection))
+        assert one.daemon.asked_positions == 0
+        for each in (one, other):
+            each.pipe.adapter.crash()
+
+
+async def test_who_left_is_shown_until_it_is_back() -> None:
+    async with served(2) as (one, other):
+        gone = Peer("10.0.0.9:7070", "10.0.0.9:7071", "")
+        for each in (one, other):
+            each.pipe.pipeline.on_peers([*one.daemon.group_peers, gone])
+            each.pipe.pipeline.on_peers(one.daemon.group_peers)
+        status = (await one.stub.GetStatus(pb.GetStatusRequest())).status
+        assert [each.address for each in status.departures] == ["10.0.0.9:7070"]
+        other.pipe.pipeline.on_peers([one.daemon.peer])
+        status = (await one.stub.GetStatus(pb.GetStatusRequest())).status
+        assert [each.address for each in status.departures] == ["10.0.0.9:7070"], "who answers has not left"
 
 
 @pytest.mark.parametrize("unstable", [True, False])

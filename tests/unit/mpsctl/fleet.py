@@ -62,7 +62,14 @@ def partition(**values: Any) -> pb.PartitionStatus:
 
 def unheard(why: str) -> pb.PartitionStatus:
     return pb.PartitionStatus(
-        topic="orders", partition=5, instance="10.0.0.9:7070", state_reason=why, next_offset=-1, log_end=-1
+        topic="orders",
+        partition=5,
+        instance="10.0.0.9:7070",
+        state="unknown",
+        state_severity=pb.SEVERITY_ERROR,
+        state_reason=why,
+        next_offset=-1,
+        log_end=-1,
     )
 
 
@@ -76,6 +83,8 @@ def status(
                 name="billing",
                 group="billing",
                 state="running",
+                state_severity=pb.SEVERITY_OK,
+                partition_states=[pb.StateCount(state="running", severity=pb.SEVERITY_OK, partitions=2)],
                 flow=flow(1_204, 3, pending_records=4_210, in_flight_records=64, backing_off_records=12),
                 delivered_per_s=812.4,
                 dead_letters=3,
@@ -86,6 +95,7 @@ def status(
                 name="invoices-of-every-country-with-a-long-name",
                 group="invoices",
                 state="endpoint-out",
+                state_severity=pb.SEVERITY_ERROR,
                 state_reason=reason,
                 flow=flow(88_102, 840, pending_records=10_000, in_flight_records=1),
             ),
@@ -93,6 +103,7 @@ def status(
                 name="mail",
                 group="mail",
                 state="paused",
+                state_severity=pb.SEVERITY_WARNING,
                 pauses=[
                     pb.PauseState(
                         selection=pb.Selection(subscription="mail", topic="letters", partition=1, key=b"\xff\x00"),
@@ -104,6 +115,8 @@ def status(
             ),
         ],
         instances=list(instances) or [instance(), instance("10.0.0.2:7070")],
+        departures=[pb.Departure(address="10.0.0.7:7070", left_at=ago(720))],
+        states=["running", "starting", "paused", "unknown", "endpoint-out"],
     )
 
 

@@ -1,6 +1,7 @@
 """What an operator types, and what comes back."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -136,6 +137,67 @@ def test_partitions_of_a_daemon_that_does_not_answer_are_its_own_and_unknown(tro
     assert (said["instance"], said["state"], said["flow"], said["log_end"]) == ("10.0.0.9:7070", "unknown", None, None)
     troubled.answers["Inspect"] = pb.InspectResponse(partitions=[unheard], instances=[fleet.instance()])
     assert f"orders/5: {why}" in mpsctl("inspect", "billing").out
+
+
+def test_a_sum_that_lacks_partitions_says_so(troubled: Daemon, mpsctl: Run) -> None:
+    status = fleet.status(fleet.instance(), fleet.instance("10.0.0.9:7070", answered=False))
+    billing = status.subscriptions[0]
+    billing.state, billing.state_severity, billing.state_reason = "unknown", pb.SEVERITY_ERROR, "orders/5: no answer"
+    billing.missing_partitions = 4
+    billing.partition_states.append(pb.StateCount(state="unknown", severity=pb.SEVERITY_ERROR, partitions=4))
+    troubled.answers["GetStatus"] = pb.GetStatusResponse(status=status)
+    out = mpsctl("status").out
+    assert re.search(r"^billing +unknown +1,204 +≥3s +≥812/s +≥64 +≥4,210 +≥12 ", out, re.MULTILINE), out
+    assert "  sums are partial: 4 of 6 partitions are not in them; LAG is whole, from Kafka\n" in out
+    said = mpsctl("status", "--json").json["subscriptions"][0]
+    assert (said["partial"], said["missing_partitions"], said["lag_missing_partitions"]) == (True, 4, 0)
+    billing.lag_missing_partitions = 1
+    troubled.answers["GetStatus"] = pb.GetStatusResponse(status=status)
+    out = mpsctl("status").out
+    assert re.search(r"^billing +unknown +≥1,204 ", out, re.MULTILINE), out
+    assert "not in them; so is LAG\n" in out
+
+
+def test_who_left_lately_is_named_with_the_time(troubled: Daemon, mpsctl: Run) -> None:
+    assert re.search(r"^10\.0\.0\.7:7070 left \S.*, 12m ago$", mpsctl("status").out, re.MULTILINE)
+    assert mpsctl("status", "--json").json["departures"][0]["address"] == "10.0.0.7:7070"
+
+
+@pytest.mark.parametrize(
+    ("named", "code"),
+    [
+        ("endpoint-out", 5),
+        ("unknown, paused", 5),
+        ("unknown", 0),
+        ("starting,unknown", 0),
+        ("error", 5),
+        ("warning", 5),
+        ("starting, error", 5),
+        ("", 0),
+    ],
+)
+def test_a_script_may_fail_on_states(troubled: Daemon, mpsctl: Run, named: str, code: int) -> None:
+    ran = mpsctl("status", "--fail-on", named)
+    assert (ran.code, "billing" in ran.out) == (code, True), ran
+
+
+def test_a_state_of_one_partition_is_enough_to_fail_on(troubled: Daemon, mpsctl: Run) -> None:
+    status = fleet.status(fleet.instance("10.0.0.9:7070", answered=False))
+    troubled.answers["GetStatus"] = pb.GetStatusResponse(status=status)
+    assert mpsctl("status", "--fail-on", "starting").code == 3
+    status.subscriptions[0].partition_states.append(
+        pb.StateCount(state="starting", severity=pb.SEVERITY_WARNING, partitions=1)
+    )
+    troubled.answers["GetStatus"] = pb.GetStatusResponse(status=status)
+    assert mpsctl("status", "--fail-on", "starting").code == 5
+
+
+def test_what_is_no_state_is_not_waited_for_in_vain(troubled: Daemon, mpsctl: Run) -> None:
+    ran = mpsctl("status", "--fail-on", "endpoint-down")
+    assert (ran.code, ran.out) == (2, "")
+    assert "endpoint-down is no state" in ran.err
+    assert "running, starting, paused, unknown, endpoint-out; or warning or error" in ran.err
+    assert mpsctl("status", "--fail-on", "error", "--watch").code == 2
 
 
 def test_a_change_that_is_not_confirmed_names_who_is_missing(troubled: Daemon, mpsctl: Run) -> None:
