@@ -120,7 +120,9 @@ async def test_what_is_not_from_the_proxy_is_refused() -> None:
     assert (await post(application, b"v", {})).status == 400
     assert (await post(application, b"v", {**HEADERS, "mps-offset": "x"})).status == 400
     assert (await post(application, b"v" * 21, HEADERS)).status == 413
-    assert (await post(application, b"", {}, "GET")).status == 405
+    refused = await post(application, b"", {}, "GET")
+    assert (refused.status, refused.headers["allow"]) == (405, "POST, PUT")
+    assert (await post(application, b"v", HEADERS, "PUT")).status == 204
     for body in (b"{}", b"[1]", b'[{"id": "1"}]', b"nonsense", b"[[["):
         assert (await post(application, body, {"content-type": "application/cloudevents-batch+json"})).status == 400
 

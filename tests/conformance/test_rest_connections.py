@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from mpsd.core.outcome import DELIVERED, Retryable, Unavailable, Undeliverable, Withdrawn
+from mpsd.core.outcome import DELIVERED, Rejected, Retryable, Unavailable, Undeliverable, Withdrawn
 from tests.conformance.deliveries import assigned, deliveries, delivery
 from tests.conformance.http_server import Peer
 from tests.conformance.rest_stage import rest
@@ -301,6 +301,17 @@ async def test_headers_over_the_bound_are_undeliverable_and_never_sent() -> None
         assert outcome.code == "headers_too_large"
         assert await stage.settlements.of(small) is DELIVERED
         assert await stage.outcome(delivery(key=b"k" * 3000)) != DELIVERED
+        assert stage.statistic("requests") == 1
+
+
+async def test_a_record_that_cannot_fill_the_url_is_rejected_and_never_sent() -> None:
+    async with rest(accepting, url="http://127.0.0.1:{port}/{{header:tenant}}") as stage:
+        unfilled, filled = delivery(), delivery(headers=(("tenant", b"a"),))
+        stage.deliver(unfilled, filled)
+        assert await stage.settlements.of(unfilled) == Rejected(
+            code="url_unfilled", reason="delivery.url cannot be filled: its header tenant is missing or empty"
+        )
+        assert await stage.settlements.of(filled) is DELIVERED
         assert stage.statistic("requests") == 1
 
 

@@ -234,3 +234,19 @@ async def test_separate_record_headers_are_dropped_on_the_way(
     names = {name.lower() for name, _ in took(log)["headers"]}
     assert "mps-header-b3" in names
     assert not names & {"mps-header-ce_type", "mps-header-__typeid__", "mps-header-ce-type"}
+
+
+async def test_a_record_is_put_where_its_topic_and_header_say(
+    world: World, processes: GuardedProcesses, programs: Path
+) -> None:
+    (port,) = free_ports(1)
+    log = started(processes, "echo", gunicorn(programs, port, "echo_app"), programs)
+    url = f"http://127.0.0.1:{port}/v1/{{topic}}/of/{{header:tenant}}?as={{header:tenant}}"
+    message = Message(b"k", b'{"amount": 1}', headers=[("tenant", "Zürich & Söhne/1".encode())])
+    await delivered(world, url, message, method="PUT")
+    request = took(log)
+    assert (request["method"], request["body"]) == ("PUT", {"amount": 1})
+    path, _, query = request["path"].partition("?")
+    assert path.startswith("/v1/t-")
+    assert path.endswith("/of/Zürich & Söhne/1")
+    assert query == "as=Z%C3%BCrich%20%26%20S%C3%B6hne%2F1"

@@ -54,7 +54,7 @@ def asgi(
     after_dead_letter: Literal["continue", "hold"] = "continue",
     body_bytes_max: int = BODY_BYTES_MAX,
 ) -> Application:
-    """The application; it answers POST at every path.
+    """The application; it answers POST and PUT at every path.
 
     Args:
         handler: how it ends says what becomes of the record; one that is no coroutine function runs in threads.
@@ -79,8 +79,8 @@ class _Application:
             await _live(self._calls, receive, send)
         elif scope["type"] != "http":
             raise RuntimeError(f"the proxy speaks no {scope['type']}")
-        elif scope["method"] != "POST":
-            await _say(send, 405, [(b"allow", b"POST")], b"records are posted\n")
+        elif scope["method"] not in {"POST", "PUT"}:
+            await _say(send, 405, [(b"allow", b"POST, PUT")], b"records come by POST or PUT\n")
         else:
             with suppress(_GoneError):
                 await self._post(scope["headers"], receive, send)

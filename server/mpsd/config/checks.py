@@ -225,6 +225,17 @@ def _batches(written: Written) -> Iterator[Problem]:
             yield written.problem((*at, "body"), "has no effect on batches, which are CloudEvents in JSON")
 
 
+def _places_to_fill(written: Written) -> Iterator[Problem]:
+    """`delivery.url` has no `{topic}` or `{header:NAME}` where `delivery.batch.records_max` is more than 1."""
+    for index in written.subscriptions():
+        at: Path = ("subscriptions", index, "delivery")
+        records = written.number(*at, "batch", "records_max")
+        if records and records > 1 and "{" in written.text(*at, "url"):
+            yield written.problem(
+                (*at, "url"), "has places that each record fills, and a batch has several records", "send one at a time"
+            )
+
+
 def _own_topics(written: Written) -> Iterator[Problem]:
     """`control.audit_topic` is not `control.topic`, and nobody reads it or writes dead letters into it."""
     audit, path = written.text("control", "audit_topic"), ("control", "audit_topic")
@@ -288,6 +299,7 @@ CHECKS: Sequence[Callable[[Written], Iterator[Problem]]] = (
     _drains,
     _leases,
     _batches,
+    _places_to_fill,
     _own_topics,
     _backoffs,
     _endpoints,

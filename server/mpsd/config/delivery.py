@@ -83,7 +83,14 @@ class RestDelivery(Table):
     """A POST for each record, or for each batch of them, to one URL (`protocol = "rest"`)."""
 
     protocol: Literal["rest"] = Field(description="How records reach the application.", examples=["rest"])
-    url: Url = Field(description="Where records are posted.", examples=["http://127.0.0.1:8000/orders"])
+    url: Url = Field(
+        description="Where records are posted. {topic} and {header:NAME} in its path or query stand for each record's topic"
+        " and header, percent-encoded; a record whose header is missing, empty or over 255 bytes is dead-lettered.",
+        examples=["http://127.0.0.1:8000/orders"],
+    )
+    method: Literal["POST", "PUT"] = Field(
+        default="POST", description="Method of each request; POST, as a record is a message and no resource."
+    )
     concurrency_max: int = Field(
         default=64,
         ge=1,

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from mpsd.config.secret import SecretValue, TextValue, refuse, reveal
 from mpsd.config.words import Allowed, shown
 from mpsd.core.content_type import AUTO, is_media_type
+from mpsd.core.target_template import TargetTemplate
 
 
 class Table(BaseModel):
@@ -37,6 +38,8 @@ WEBHOOK_SECRET_BYTES = range(24, 65)
 def _check_url(url: str) -> str:
     if not re.fullmatch(r"[!-~]+", url):
         refuse("has a blank, a control character or one beyond ASCII: percent-encode it")
+    if re.match(r"(?:[^/?#]*//)?[^/?#]*[{}]", url):
+        refuse("{topic} and {header:NAME} may stand in its path and query only")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -54,6 +57,10 @@ def _check_url(url: str) -> str:
         refuse("the port must be 1 to 65535")
     if parts.fragment:
         refuse("has a fragment (#…), which is never sent")
+    try:
+        TargetTemplate.of(url.partition("//")[2].partition(parts.netloc)[2])
+    except ValueError as error:
+        refuse(str(error))
     return url
 
 

@@ -141,7 +141,7 @@ def _operation(
 def _record() -> dict[str, Any]:
     return {
         "operationId": "record",
-        "summary": "One record, posted to `delivery.url`.",
+        "summary": "One record, posted to `delivery.url`; put there with `delivery.method` = PUT.",
         "description": "The body is the value, byte for byte; its type is `delivery.content_type`, or the record's own: its"
         " `content-type`, else JSON where it looks like JSON, else `application/octet-stream`."
         " With `delivery.record_headers` = separate there is one `Mps-Header-<name>` for each header of the record.",

@@ -196,6 +196,7 @@ def rest_settings(subscription: Subscription, delivery: RestDelivery) -> RestSet
     return RestSettings(
         subscription=subscription.name,
         url=delivery.url,
+        method=delivery.method,
         concurrency_max=delivery.concurrency_max,
         timeout_s=delivery.timeout_s,
         connect_timeout_s=delivery.connect_timeout_s,

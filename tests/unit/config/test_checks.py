@@ -111,6 +111,14 @@ def test_a_drain_follows_the_longest_delivery_unless_it_is_set(
     assert validate(tree(given)).subscriptions[0].rebalance.drain_timeout_s == 4_000.0
 
 
+@pytest.mark.parametrize("url", ["http://app/{topic}", "http://app/?t={header:t}"])
+def test_a_batch_cannot_fill_a_url(url: str) -> None:
+    delivery = SUBSCRIPTION["delivery"] | {"url": url}
+    assert problems(tree({"delivery": delivery})) == []
+    [said] = problems(tree({"delivery": delivery | {"batch": {"records_max": 2}}}))
+    assert said.startswith("subscriptions[0].delivery.url (billing): has places that each record fills")
+
+
 @pytest.mark.parametrize("timeout_s", [True, "60", -1, 0, 3_601, None, [60]])
 def test_a_drain_does_not_follow_what_no_delivery_can_take(timeout_s: object) -> None:
     [said] = problems(tree({"delivery": SUBSCRIPTION["delivery"] | {"timeout_s": timeout_s}}))

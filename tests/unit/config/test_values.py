@@ -16,7 +16,17 @@ def refusal(kind: Any, value: object) -> str:
     return str(raised.value.errors()[0]["msg"])
 
 
-@pytest.mark.parametrize("url", ["http://a", "https://a:8443/b?c=d", "http://[::1]:80/", "HTTP://A", "http://a/%20"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://a",
+        "https://a:8443/b?c=d",
+        "http://[::1]:80/",
+        "HTTP://A",
+        "http://a/%20",
+        "http://a/a/{topic}?b={header:c}",
+    ],
+)
 def test_urls(url: str) -> None:
     assert TypeAdapter(Url).validate_python(url) == url
 
@@ -41,6 +51,14 @@ def test_urls(url: str) -> None:
         ("http://ä", "beyond ASCII"),
         ("http://u:p@a", "user name or password"),
         ("http://a/#b", "fragment"),
+        ("http://{topic}/", "{topic} and {header:NAME} may stand in its path and query only"),
+        ("http://{header:host}:80/", "{topic} and {header:NAME} may stand in its path and query only"),
+        ("http://a:{header:port}/", "{topic} and {header:NAME} may stand in its path and query only"),
+        ("{header:scheme}://a/", "{topic} and {header:NAME} may stand in its path and query only"),
+        ("http://a/{partition}", "{partition} is unknown: there are {topic} and {header:NAME}"),
+        ("http://a/{topic", "has a { or } without the other"),
+        ("http://a/{topic}/../b", 'has a segment "." or ".."'),
+        ("http://a/{topic}/{header:a\r\nb}", "blank"),
     ],
 )
 def test_urls_that_cannot_be_called(url: str, said: str) -> None:

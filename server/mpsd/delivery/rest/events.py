@@ -19,12 +19,14 @@ from mpsd.core.content_type import ContentTypes, content_encoding, looks_like_js
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.percent import JSON_TEXT, percent_encode
 from mpsd.core.record_headers import encode_headers
+from mpsd.core.target_template import TargetTemplate
 from mpsd.delivery.rest.request import (
     ASSIGNMENTS_CACHED_MAX,
     TRACE_PARENT,
     TRACE_STATE,
     first_header,
-    opening_lines,
+    opening_headers,
+    request_line,
 )
 from mpsd.delivery.rest.settings import Endpoint, RestSettings
 from mpsd.delivery.rest.signature import Signer
@@ -91,6 +93,9 @@ class BatchRequests:
 
     Args:
         wall_s: seconds since the epoch, for signatures.
+
+    Raises:
+        ValueError: the URL has places that each record fills.
     """
 
     def __init__(self, settings: RestSettings, endpoint: Endpoint, wall_s: Callable[[], float]) -> None:
@@ -99,7 +104,10 @@ class BatchRequests:
         self._types = ContentTypes(settings.content_type)
         self._json_type = _data_beginning(self._types.json)
         self._other_type = _data_beginning(self._types.other)
-        self._opening = opening_lines(settings, endpoint) + b"Content-Type: %b\r\n" % MEDIA_TYPE
+        if TargetTemplate.of(endpoint.target):
+            raise ValueError("has places to fill, which several records of one request cannot")
+        opening = request_line(settings.method, endpoint.target.encode()) + opening_headers(settings, endpoint)
+        self._opening = opening + b"Content-Type: %b\r\n" % MEDIA_TYPE
         self._signer = Signer(settings.webhook_secrets) if settings.webhook_secrets else None
         self._beginnings: dict[Assignment, _Beginning] = {}
         self._second = -1

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Generic
 
 from mpsd.core.delivery import Assignment
-from mpsd.core.outcome import Outcome, Retryable, Undeliverable, Withdrawn
+from mpsd.core.outcome import Outcome, Rejected, Retryable, Undeliverable, Withdrawn
+from mpsd.core.target_template import UnfilledError
 from mpsd.delivery.rest.answer import Answer
 from mpsd.delivery.rest.connection import Connection, Item, Result
 from mpsd.delivery.rest.connector import ConnectFailed, Connector
@@ -204,17 +205,24 @@ class Pool(Generic[Item, Result]):
         return assignment is None or self._concerns(item, assignment)
 
     def _send(self, connection: Connection[Item, Result], item: Item, started_s: float) -> bool:
-        """False where HTTP cannot carry the record; the connection is as free as before."""
-        head = self._head(item)
+        """Return False where no request can be made of the item; the connection is as free as before."""
+        try:
+            head = self._head(item)
+        except UnfilledError as error:
+            self._refuse(item, Rejected(code="url_unfilled", reason=f"delivery.url cannot be filled: {error}"))
+            return False
         if len(head) <= self._limits.head_bytes_max:
             self._requests += 1
             connection.send(item, head, self._body(item), started_s)
             return True
+        reason = f"needs {len(head)} bytes of headers, of which {self._limits.head_bytes_max} are allowed"
+        self._refuse(item, Undeliverable(code="headers_too_large", reason=reason))
+        return False
+
+    def _refuse(self, item: Item, outcome: Outcome) -> None:
         if not self._refused:
             self._loop.call_soon(self._settle_refused)
-        reason = f"needs {len(head)} bytes of headers, of which {self._limits.head_bytes_max} are allowed"
-        self._refused.append((item, Undeliverable(code="headers_too_large", reason=reason)))
-        return False
+        self._refused.append((item, outcome))
 
     def _send_late(self, connection: Connection[Item, Result], item: Item, started_s: float) -> bool:
         if self._may_start():

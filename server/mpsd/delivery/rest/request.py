@@ -15,6 +15,7 @@ from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.percent import TOKEN, VISIBLE, percent_encode
 from mpsd.core.record import Record
 from mpsd.core.record_headers import encode_headers, split_headers
+from mpsd.core.target_template import Headers, TargetTemplate
 from mpsd.delivery.rest.settings import Endpoint, RestSettings
 from mpsd.delivery.rest.signature import Signer
 
@@ -29,7 +30,7 @@ class _Beginning(NamedTuple):
     """What the requests of one assignment have in common.
 
     Attributes:
-        lines: request line and headers up to the offset.
+        lines: request line (where no record changes it) and headers up to the offset.
         ordinary: format of the whole head for offset, offset, timestamp, key, content type and length.
         ordinary_without_key: the same for offset, offset, timestamp, content type and length.
         place: topic and partition as they stand in `Idempotency-Key`.
@@ -50,16 +51,22 @@ class RequestHeads:
 
     def __init__(self, settings: RestSettings, endpoint: Endpoint, wall_s: Callable[[], float]) -> None:
         self._wall_s = wall_s
-        self._opening = opening_lines(settings, endpoint)
+        self._opening = opening_headers(settings, endpoint)
+        self._method = settings.method
+        self._target = TargetTemplate.of(endpoint.target)
         self._types = ContentTypes(settings.content_type)
         self._signer = Signer(settings.webhook_secrets) if settings.webhook_secrets else None
         self._as_events = settings.body == "cloudevents-binary"
         self._is_combined = settings.record_headers == "combined"
-        self._is_plain = not self._as_events and self._signer is None
+        self._is_plain = not (self._as_events or self._signer is not None or self._target.needs_headers)
         self._beginnings: dict[Assignment, _Beginning] = {}
 
     def head(self, delivery: Delivery) -> bytes:
-        """Request line and headers with the empty line at their end; of any length."""
+        """Return request line and headers with the empty line at their end; of any length.
+
+        Raises:
+            UnfilledError: the record has nothing that may fill a place of the URL.
+        """
         assignment = delivery.assignment
         beginning = self._beginnings.get(assignment) or self._begin(assignment)
         record = delivery.record
@@ -85,8 +92,11 @@ class RequestHeads:
 
     def _begin(self, assignment: Assignment) -> _Beginning:
         place = b"%b/%d" % (percent_encode(assignment.tp.topic.encode()), assignment.tp.partition)
+        opening = self._opening
+        if not self._target.needs_headers:
+            opening = self._request_line(assignment.tp.topic, ()) + opening
         lines = b"%bMps-Topic: %b\r\nMps-Partition: %d\r\nMps-Epoch: %d\r\n" % (
-            self._opening,
+            opening,
             percent_encode(assignment.tp.topic.encode()),
             assignment.tp.partition,
             assignment.epoch,
@@ -105,11 +115,16 @@ class RequestHeads:
         self._beginnings[assignment] = beginning
         return beginning
 
+    def _request_line(self, topic: str, headers: Headers) -> bytes:
+        return request_line(self._method, self._target.fill(topic, headers))
+
     def _parts(self, delivery: Delivery, beginning: _Beginning) -> Iterator[bytes]:
         record = delivery.record
         identity = b"%b/%d" % (beginning.place, record.offset)
         if delivery.replay is not None:
             identity += b"#" + percent_encode(delivery.replay.encode())
+        if self._target.needs_headers:
+            yield self._request_line(record.topic, record.headers)
         yield beginning.lines
         yield b"Mps-Offset: %d\r\nIdempotency-Key: %b\r\n" % (record.offset, identity)
         if record.timestamp >= 0:
@@ -154,8 +169,12 @@ class RequestHeads:
                 yield b"Mps-Header-%b: %b\r\n" % (percent_encode(name.encode(), TOKEN), percent_encode(given or b""))
 
 
-def opening_lines(settings: RestSettings, endpoint: Endpoint) -> bytes:
-    """Request line and the headers that no record changes."""
+def request_line(method: str, target: bytes) -> bytes:
+    return b"%b %b HTTP/1.1\r\n" % (method.encode(), target)
+
+
+def opening_headers(settings: RestSettings, endpoint: Endpoint) -> bytes:
+    """Return the headers that no record changes."""
     headers = {"Host": endpoint.authority, "User-Agent": "mpsd", **settings.headers}
     if settings.basic is not None:
         credentials = b64encode(":".join(settings.basic).encode())
@@ -163,8 +182,7 @@ def opening_lines(settings: RestSettings, endpoint: Endpoint) -> bytes:
     elif settings.bearer is not None:
         headers["Authorization"] = f"Bearer {settings.bearer}"
     headers["Mps-Subscription"] = percent_encode(settings.subscription.encode()).decode()
-    lines = [f"POST {endpoint.target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-    return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
 
 
 def first_header(record: Record, wanted: str, valid: re.Pattern[bytes]) -> bytes | None:

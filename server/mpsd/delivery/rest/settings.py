@@ -44,6 +44,7 @@ class RestSettings:
     """One endpoint of one subscription; ranges and reasons of the defaults are the configuration's.
 
     Attributes:
+        url: `{topic}` and `{header:NAME}` in its path or query are filled by each record.
         concurrency_max: requests in flight.
         timeout_s: from the request's first byte to the answer's last.
         connect_timeout_s: name resolution, connection and TLS handshake together.
@@ -59,6 +60,7 @@ class RestSettings:
 
     subscription: str
     url: str
+    method: Literal["POST", "PUT"] = "POST"
     concurrency_max: int = 64
     timeout_s: float = 30.0
     connect_timeout_s: float = 5.0

@@ -119,6 +119,17 @@ def test_what_looks_like_json_and_is_stands_as_it_is(headers: tuple[tuple[str, b
     assert b64decode(str(only_looks["data_base64"])) == b'{"a": 1.50,}'
 
 
+def test_a_batch_is_put_where_that_is_asked_for() -> None:
+    head, _ = posted(made(), method="PUT")
+    assert head.startswith("PUT /orders HTTP/1.1\r\n")
+
+
+def test_a_batch_fills_no_places_of_a_url() -> None:
+    url = "http://a/{topic}"
+    with pytest.raises(ValueError, match="several records"):
+        BatchRequests(RestSettings(subscription="b", url=url), Endpoint.of(url), lambda: 0.0)
+
+
 def test_a_configured_type_is_that_of_every_record() -> None:
     for headers in ((), (("content-type", b"text/css"),)):
         _, (seen,) = posted(made(value=b"[1]", headers=headers), content_type="application/x-any")

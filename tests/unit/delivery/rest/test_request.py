@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mpsd.core.delivery import Assignment, Delivery, Trouble
 from mpsd.core.record import TopicPartition
+from mpsd.core.target_template import UnfilledError
 from mpsd.delivery.rest.request import ASSIGNMENTS_CACHED_MAX, RequestHeads
 from mpsd.delivery.rest.settings import Endpoint, RestSettings
 from tests.conformance.deliveries import Row
@@ -19,8 +20,8 @@ Headers = tuple[tuple[str, bytes | None], ...]
 
 
 def heads(**settings: object) -> RequestHeads:
-    given = RestSettings(subscription="billing", url=URL, **settings)  # type: ignore[arg-type]
-    return RequestHeads(given, Endpoint.of(URL), lambda: 1_700_000_000.9)
+    given = RestSettings(**{"subscription": "billing", "url": URL, **settings})  # type: ignore[arg-type]
+    return RequestHeads(given, Endpoint.of(given.url), lambda: 1_700_000_000.9)
 
 
 def made(*, attempts: int = 0, replay: str | None = None, **fields: object) -> Delivery:
@@ -60,6 +61,28 @@ def test_an_ordinary_record() -> None:
         "Content-Type: application/octet-stream",
         "Content-Length: 5",
     ]
+
+
+@pytest.mark.parametrize("headers", [(), (("a", b"1"),)])
+def test_a_topic_stands_in_the_path(headers: Headers) -> None:
+    writer = heads(url="http://billing/v1/{topic}?t={topic}", method="PUT")
+    for topic in ("orders", "pay_ments-1.x"):
+        head = writer.head(made(topic=topic, headers=headers))
+        assert lines(head)[0] == f"PUT /v1/{topic}?t={topic} HTTP/1.1"
+        assert values(head, "Mps-Topic") == [topic]
+
+
+def test_a_header_stands_in_the_path() -> None:
+    writer = heads(url="http://billing/{header:tenant}/{topic}")
+    for tenant, path in ((b"a", "/a/orders"), (b"\r\nX: y/..", None), (b"b c\r\n", "/b%20c%0D%0A/orders")):
+        delivery = made(headers=(("tenant", tenant),))
+        if path is None:
+            with pytest.raises(UnfilledError):
+                writer.head(delivery)
+        else:
+            assert lines(writer.head(delivery))[0] == f"POST {path} HTTP/1.1"
+    with pytest.raises(UnfilledError, match="its header tenant is missing or empty"):
+        writer.head(made())
 
 
 def test_no_key_is_not_the_empty_key() -> None:
