@@ -90,6 +90,39 @@ async def test_record_headers_come_in_any_lines(lines: list[tuple[str, str]], he
     assert list(seen[0].headers) == headers
 
 
+async def test_a_record_says_its_media_type() -> None:
+    seen: list[Record] = []
+    application = answering(None, seen)
+    await post(application, b"{}", {**HEADERS, "content-type": "application/json"})
+    await post(application, b"", HEADERS)
+    body = json.dumps([event(1, data={}, datacontenttype="text/json"), event(2)]).encode()
+    await post(application, body, {"content-type": "application/cloudevents-batch+json"})
+    assert [record.content_type for record in seen] == [
+        "application/json",
+        "application/octet-stream",
+        "text/json",
+        "application/octet-stream",
+    ]
+
+
+@pytest.mark.parametrize("value", [b'{ "data":1.10,\n"a":1e300 }', b' [0.30000000000000004, ",\\"data\\":"] ', b"{}"])
+async def test_json_of_a_batch_is_byte_for_byte_what_it_was(value: bytes) -> None:
+    seen: list[Record] = []
+    events = [
+        f'{{"id":"{n}","mpstopic":"t","mpspartition":0,"mpsoffset":"{n}","mpsattempt":1,"mpskey":"a,data"'
+        for n in range(3)
+    ]
+    body = ",".join(f'{text},"data":{value.decode()}}}' for text in events).encode()
+    for whole in (b"[%b]" % body, b"[%b] " % body, b"[ %b]" % body):
+        seen.clear()
+        said = await post(answering(None, seen), whole, {"content-type": "application/cloudevents-batch+json"})
+        assert (said.status, len(seen)) == (200, 3)
+        if whole == b"[%b]" % body:
+            assert [record.value for record in seen] == [value] * 3
+        else:
+            assert [json.loads(record.value or b"") for record in seen] == [json.loads(value)] * 3
+
+
 async def test_absent_is_not_empty() -> None:
     seen: list[Record] = []
     application = answering(None, seen)

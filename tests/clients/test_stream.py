@@ -65,9 +65,10 @@ async def test_a_record_arrives_with_all_that_it_has(daemon: ScriptedDaemon) -> 
         headers = [pb.Header(name="a", value=b"1"), pb.Header(name="ü", value=b"\xff"), pb.Header(name="a")]
         stream.records(
             pb.Record(delivery_id=7, topic="t", partition=3, offset=4, timestamp_ms=-1, attempt=2, epoch=5, replay="r"),
-            given(8, b"", b"", headers=headers, timestamp_ms=1_000),
+            given(8, b"", b"", headers=headers, timestamp_ms=1_000, content_type="text/css"),
         )
         bare, full = await anext(records), await anext(records)
+        assert (bare.content_type, full.content_type) == ("application/octet-stream", "text/css")
         assert (bare.key, bare.value, bare.is_tombstone, bare.headers, bare.timestamp_ms) == (
             None,
             None,

@@ -6,36 +6,56 @@ What a record's request of its own says in headers stands here in extension attr
 import json
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
 from mps_client.http_records import BadRequestError, headers_of
-from mps_client.record import Record
+from mps_client.record import OCTET_STREAM, Record
 from mps_client.verdicts import Retry, Verdict, clipped
 
 MEDIA_TYPE = b"application/cloudevents-batch+json"
 
+_DECODER = json.JSONDecoder()
+_DATA = ',"data":'
+"""How the daemon begins the last member of an event."""
+
 
 def records_of(body: bytes) -> list[tuple[str, Record]]:
-    """The records, each with the id by which the answer names it.
+    """Return the records, each with the id by which the answer names it.
 
-    A value that travels as JSON (`data`) has the meaning it had, and maybe other white space; any other is byte for byte.
+    Values are byte for byte those of Kafka. Only where somebody between here and the daemon has written the JSON again, a value
+    that travels as JSON (`data`) has the meaning it had, and maybe other white space.
 
     Raises:
         BadRequestError: this is no batch of the proxy's.
     """
     try:
-        events = json.loads(body)
-        if not isinstance(events, list):
-            raise BadRequestError("a batch is an array")
-        return [(str(event["id"]), _record(event)) for event in events]
+        return [(str(event["id"]), _record(event, text)) for event, text in _events(body.decode())]
     except KeyError as error:
         raise BadRequestError(f"an event has no {error.args[0]}: this is not from the proxy") from None
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BadRequestError(f"the batch is wrong: {error}") from None
 
 
-def _record(event: Mapping[str, Any]) -> Record:
+def _events(text: str) -> list[tuple[Mapping[str, Any], str]]:
+    """Return each event, read and as it stands in the array; without its text where the daemon did not write it so."""
+    events: list[tuple[Mapping[str, Any], str]] = []
+    at, last = 0, len(text) - 1
+    with suppress(ValueError):
+        while text[at : at + 1] == ("," if events else "["):
+            event, end = _DECODER.raw_decode(text, at + 1)
+            events.append((event, text[at + 1 : end]))
+            if end == last and text[end] == "]":
+                return events
+            at = min(end, last)
+    plain = json.loads(text)
+    if not isinstance(plain, list):
+        raise BadRequestError("a batch is an array")
+    return [(event, "") for event in plain]
+
+
+def _record(event: Mapping[str, Any], text: str) -> Record:
     key = event.get("mpskey")
     timestamp = event.get("mpstimestamp")
     return Record(
@@ -43,21 +63,25 @@ def _record(event: Mapping[str, Any]) -> Record:
         int(event["mpspartition"]),
         int(event["mpsoffset"]),
         None if key is None else unquote_to_bytes(key),
-        _value(event),
+        _value(event, text),
         headers_of(event["mpsheaders"]) if "mpsheaders" in event else (),
         None if timestamp is None else int(timestamp),
         int(event["mpsattempt"]),
         int(event.get("mpsepoch", 0)),
         unquote(event.get("mpsreplay", "")),
+        content_type=str(event.get("datacontenttype", OCTET_STREAM)),
     )
 
 
-def _value(event: Mapping[str, Any]) -> bytes | None:
+def _value(event: Mapping[str, Any], text: str) -> bytes | None:
     if "data_base64" in event:
         return b64decode(event["data_base64"], validate=True)
-    if "data" in event:
-        return json.dumps(event["data"], ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
-    return None if event.get("mpstombstone") else b""
+    if "data" not in event:
+        return None if event.get("mpstombstone") else b""
+    begin = text.find(_DATA)  # within a text of JSON no quote stands without a backslash, so it is none of those before
+    if begin >= 0 and list(event)[-1] == "data":
+        return text[begin + len(_DATA) : -1].encode(errors="surrogatepass")
+    return json.dumps(event["data"], ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
 
 
 def answer(verdicts: Sequence[tuple[str, Verdict]]) -> bytes:

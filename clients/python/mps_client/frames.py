@@ -4,7 +4,7 @@ from collections.abc import Container, Iterator, Sequence
 
 from mps_client._stubs import delivery_pb2 as pb
 from mps_client.errors import BadFrameError
-from mps_client.record import Holder, Record
+from mps_client.record import OCTET_STREAM, Holder, Record
 from mps_client.verdicts import Retry, Verdict, clipped
 
 IDS_MAX = 10_000
@@ -81,5 +81,6 @@ def decoded(records: pb.Records, held: Container[int], holder: Holder) -> dict[i
             delivery_id,
             size_bytes,
             holder,
+            given.content_type or OCTET_STREAM,
         )
     return arrived

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from urllib.parse import unquote, unquote_to_bytes
 
-from mps_client.record import Record
+from mps_client.record import OCTET_STREAM, Record
 from mps_client.verdicts import Retry, Verdict
 
 REASON_CHARS_MAX = 256
@@ -36,6 +36,7 @@ def record_of(raw: RawHeaders, body: bytes) -> Record:
     fields: dict[str, str] = {}
     headers: list[tuple[str, bytes | None]] = []
     combined: str | None = None
+    content_type = OCTET_STREAM
     for name, value in raw:
         text = name.decode("latin-1")
         if text == _COMBINED:
@@ -44,6 +45,8 @@ def record_of(raw: RawHeaders, body: bytes) -> Record:
             headers.append((unquote(text[len(_SEPARATE) :]), unquote_to_bytes(value)))
         elif text.startswith("mps-"):
             fields[text] = value.decode("latin-1")
+        elif text == "content-type":
+            content_type = value.decode("latin-1")
     if combined is not None:
         headers = headers_of(combined)
     key = fields.get("mps-key")
@@ -60,6 +63,7 @@ def record_of(raw: RawHeaders, body: bytes) -> Record:
             int(fields["mps-attempt"]),
             int(fields.get("mps-epoch", "0")),
             unquote(fields.get("mps-replay", "")),
+            content_type=content_type,
         )
     except KeyError as error:
         raise BadRequestError(f"there is no header {error.args[0]}: this is not from the proxy") from None

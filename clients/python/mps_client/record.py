@@ -9,6 +9,7 @@ from typing import Protocol, Self
 from mps_client.verdicts import DeadLetter, Retry, Verdict, verdict_of
 
 _logger = logging.getLogger("mps_client")
+OCTET_STREAM = "application/octet-stream"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -38,12 +39,14 @@ class Record:
         epoch: rises whenever the partition changes hands: a fencing number.
         replay: id of the replay or reset that brought it back; empty otherwise.
         delivery_id: names this attempt within its stream; 0 where there is no stream.
+        content_type: the value's media type: the record's own, or as the daemon's configuration says.
         size_bytes: of key, value and headers, as credit counts them; 0 where there is no stream.
     """
 
     __slots__ = (
         "_holder",
         "attempt",
+        "content_type",
         "delivery_id",
         "epoch",
         "headers",
@@ -72,6 +75,7 @@ class Record:
         delivery_id: int = 0,
         size_bytes: int = 0,
         holder: Holder | None = None,
+        content_type: str = OCTET_STREAM,
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -85,6 +89,7 @@ class Record:
         self.replay = replay
         self.delivery_id = delivery_id
         self.size_bytes = size_bytes
+        self.content_type = content_type
         self._holder = holder
 
     def __repr__(self) -> str:
