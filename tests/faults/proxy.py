@@ -29,6 +29,7 @@ class Proxy:
         self.bytes_per_s = 0
         self.is_open = True
         self.connections = 0
+        self._lost = 0
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, LOOPBACK, self._port)
@@ -45,6 +46,10 @@ class Proxy:
         for pipe in pipes:
             pipe.cancel()
         await asyncio.gather(*pipes, return_exceptions=True)
+
+    def lose(self) -> None:
+        """Every connection that exists stays open and carries nothing any more; new ones work."""
+        self._lost = self.connections
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -63,9 +68,10 @@ class Proxy:
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             far_reader, far_writer = await asyncio.open_connection(LOOPBACK, self._target)
+            number = self.connections
             ways = [
-                asyncio.create_task(self._pump(reader, far_writer)),
-                asyncio.create_task(self._pump(far_reader, writer)),
+                asyncio.create_task(self._pump(reader, far_writer, number)),
+                asyncio.create_task(self._pump(far_reader, writer, number)),
             ]
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -75,9 +81,11 @@ class Proxy:
                 await asyncio.gather(*ways, return_exceptions=True)
                 far_writer.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         with suppress(OSError):
             while data := await reader.read(CHUNK):
+                if number <= self._lost:
+                    continue
                 if self.bytes_per_s:
                     await asyncio.sleep(len(data) / self.bytes_per_s)
                 writer.write(data)

@@ -43,3 +43,22 @@ async def test_a_slow_network(guarded: Fleet, proxy: Proxy, figures: Figures) ->
     cost = await guarded.settle()
     assert cost["again"] == 0
     figures.note("30 kB/s for each connection to the broker", **cost)
+
+
+async def test_connections_that_are_lost_without_a_word(guarded: Fleet, proxy: Proxy, figures: Figures) -> None:
+    """The broker is there all the time: deliveries go on long before an answer to a join would be given up."""
+    patient = {"session_timeout_ms": 60_000, "rebalance_timeout_ms": 60_000}
+    await guarded.create_topic()
+    await guarded.start("a", kafka=patient)
+    await guarded.balanced()
+    async with guarded.load(per_s=200):
+        await guarded.more(100)
+        with Quiet(guarded["a"]) as quiet:
+            lost_s = guarded.cut()
+            proxy.lose()
+            await until(lambda: guarded["a"].said("is silent"), "the silence is noticed")
+            await guarded.more(100)
+            resumed_s = guarded.pause_s(lost_s)
+    cost = await guarded.settle(REPEATED_S)
+    assert not guarded["a"].said("not confirmed the membership"), "the membership lasted"
+    figures.note("connections to the broker lost without a word", **cost, **quiet.figures, resumed_after_s=resumed_s)

@@ -75,6 +75,14 @@ class Kafka(Table):
         description="Pause between heartbeats, at most a third of the session; also how late a member learns of a"
         " rebalance, so shorter than Kafka's usual 3 s.",
     )
+    silence_max_ms: int = Field(
+        default=3_000,
+        ge=1_000,
+        le=60_000,
+        description="How long a broker may owe an answer and bring nothing of it; then its connection is made again."
+        " Joins are excepted, because they wait for other members. Short, so that delivery is on again within seconds of the"
+        " broker's return; an answer that comes slowly is not silence.",
+    )
     metadata_age_max_ms: int = Field(
         default=30_000,
         ge=1_000,

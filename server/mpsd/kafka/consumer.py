@@ -20,6 +20,7 @@ from mpsd.errors import KafkaUnavailable, MpsError
 from mpsd.kafka.assignor import CooperativeAssignor
 from mpsd.kafka.connection import asking, existing_topics, start
 from mpsd.kafka.protocol import NewProtocolGroup
+from mpsd.kafka.silence import SilenceBound
 from mpsd.ports import NOWHERE, Peer
 
 log = logging.getLogger("mpsd.group")
@@ -41,6 +42,7 @@ class GroupSettings:
     """What a membership needs to know; ranges, defaults and reasons are the configuration's.
 
     Attributes:
+        silence_max_ms: how long a broker may owe an answer and bring nothing of it.
         metadata_age_max_ms: new partitions, and leaders that changed unnoticed, are found within this time.
         peer: what other members are told of where this one can be reached.
     """
@@ -56,6 +58,7 @@ class GroupSettings:
     heartbeat_interval_ms: int
     fetch_bytes_max: int
     metadata_age_max_ms: int = 30_000
+    silence_max_ms: int = 3_000
     peer: Peer = NOWHERE
 
 
@@ -91,6 +94,8 @@ async def connected(
             request_timeout_ms=settings.rebalance_timeout_ms + REQUEST_MARGIN_MS,
             partition_assignment_strategy=(assignor,),
         )
+        join_max_s = (settings.rebalance_timeout_ms + REQUEST_MARGIN_MS) / 1000
+        SilenceBound(consumer._client, settings.silence_max_ms / 1000, join_max_s)
         try:
             with asking(f"read the topics of subscription {settings.subscription}"):
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):

@@ -155,6 +155,7 @@ def group_settings(config: Config, subscription: Subscription, peer: Peer = NOWH
         heartbeat_interval_ms=kafka.heartbeat_interval_ms,
         fetch_bytes_max=kafka.fetch_bytes_max,
         metadata_age_max_ms=kafka.metadata_age_max_ms,
+        silence_max_ms=kafka.silence_max_ms,
         peer=peer,
     )
 
