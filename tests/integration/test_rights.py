@@ -134,3 +134,32 @@ async def test_one_forbidden_topic_hides_no_finding_on_the_others(guarded_kafka:
             )
 
         await until(is_so, "each topic has its finding")
+
+
+async def test_a_replay_that_could_not_read_is_refused(guarded_kafka: KafkaCluster) -> None:
+    async with guarded_world(guarded_kafka) as world:
+        topic = await world.create_topic()
+        grants = Grants(world, topic)
+        await grants.grant_all()
+        world.application.behaviour = lambda _: Answer(422, "no")
+        daemon = await world.start_daemon(world.subscription(topic), **tables(topic))
+        await world.produce(topic, [Message(f"k{number}".encode(), b"") for number in range(20)])
+        await world.settled(topic)
+        replay = "replay-dlq", "orders", "--reason", "repaired", "--yes"
+
+        async def is_refused(*words: str) -> bool:
+            ran = await mpsctl(daemon, *words)
+            return ran.code == 1 and f"TopicAuthorizationFailed ({topic}.dlq)" in ran.err
+
+        await grants.grant("the dead-letter topic", without="Read")
+        await until(lambda: is_refused("dlq", "ls", "orders"), "dead letters cannot be listed")
+        assert await is_refused(*replay)
+        assert (await seen(daemon, "replay", "ls"))["replays"] == []
+        await grants.grant("the dead-letter topic")
+        world.application.heal()
+
+        async def is_done() -> bool:
+            return (await mpsctl(daemon, *replay, "--wait")).code == 0
+
+        await until(is_done, "it may be read again")
+        await world.application.accepts(20)

@@ -83,6 +83,7 @@ async def start(
     await make_room(replays)
     bounds, topic_id = await replays.rules.log.bounds(), replays.rules.log.topic_id
     replays.book.see_topic(topic_id)
+    await _try_to_read(replays, bounds)
     if plan.records_max:
         seen = await _survey(replays, name, plan, bounds, left_s)
         if not seen.is_complete:
@@ -188,6 +189,18 @@ def plan_of(given: pb.ReplayPlan) -> ReplayPlan:
     )
 
 
+async def _try_to_read(replays: Replays, bounds: Mapping[int, LogBounds]) -> None:
+    """Read one dead letter, because the bounds are shown also to those who may not read.
+
+    Raises:
+        DeadLetterTopicGone, KafkaUnavailable, KafkaRefused: a replay could not read either.
+    """
+    for number, (begin, end) in bounds.items():
+        if begin < end:
+            await replays.rules.log.fetch(number, begin, 1)
+            return
+
+
 async def _survey(
     replays: Replays, name: str, plan: ReplayPlan, bounds: Mapping[int, LogBounds], left_s: float | None
 ) -> Survey:
@@ -219,7 +232,7 @@ def _wire(replays: Replays, task: ReplayTask) -> pb.Replay:
     plan, (counts, left, _) = task.plan, replays.book.total(task)
     is_running = task.state is ReplayState.RUNNING
     sent_per_s, left_s = replays.speed(task) if is_running else (0.0, None)
-    reason = task.reason
+    reason = task.reason or (replays.waiting(task) if is_running else "")
     if counts.left_out:
         reason = f"{reason}; " if reason else ""
         reason += f"{counts.left_out} have no value in the dead-letter topic and were left out"

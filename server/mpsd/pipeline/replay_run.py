@@ -34,6 +34,7 @@ class ReplayRun:
     Attributes:
         is_dirty: there is progress to be reported.
         failure: why it cannot go on, in words; empty if it can.
+        waiting: why it does not go on now, in words; empty if it does.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class ReplayRun:
         self._chunk: list[ReplayedDelivery] = []
         self.is_dirty = True
         self.failure = ""
+        self.waiting = ""
         self._reading = asyncio.create_task(self._run(), name=f"{self.source} replay {task.id}")
 
     @property
@@ -123,10 +125,12 @@ class ReplayRun:
                     await self._take_all(part)
                 else:
                     await self._release_keys()
+                self.waiting = ""
             except DeadLetterTopicGone as error:
                 self.failure = str(error)
                 return
             except (KafkaUnavailable, KafkaRefused) as error:
+                self.waiting = f"waits: {error}"
                 extra = {"code": error.code, "subscription": self._means.subscription}
                 log.warning("%s: replay %s waits: %s", self.source, self.task.id, error, extra=extra)
                 await self._sender.rest(ERROR_REST_S)
@@ -219,8 +223,10 @@ class ReplayRun:
                     written, self._chunk = self._chunk, []
                     for delivery in written:
                         self._finished(delivery)
+                    self.waiting = ""
                     return
             except (KafkaUnavailable, KafkaRefused) as error:
+                self.waiting = f"waits: {error}"
                 extra = {"code": error.code, "subscription": self._means.subscription}
                 log.warning("%s: replay %s waits: %s", self.source, self.task.id, error, extra=extra)
             await asyncio.sleep(ERROR_REST_S)

@@ -255,6 +255,10 @@ class Replays:
         run = self._runs.get(assignment)
         return run.task if run is not None else None
 
+    def waiting(self, task: ReplayTask) -> str:
+        """Return why a run of the task waits at this daemon, in words; empty if none does."""
+        return next((run.waiting for run in self._runs.values() if run.task.id == task.id and run.waiting), "")
+
     def settled(self, queue: PartitionQueue, number: int) -> OffsetSet:
         """What replays have settled of a dead-letter partition, as of now; to be read only."""
         run = self._runs.get(queue.assignment)

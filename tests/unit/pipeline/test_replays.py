@@ -410,13 +410,16 @@ async def test_a_topic_that_was_made_anew_meanwhile_fails_the_replay() -> None:
 async def test_trouble_with_kafka_is_waited_for() -> None:
     fleet = Fleet(*letters(10))
     async with fleet.daemon() as at:
-        await fleet.start()
+        task = await fleet.start()
         fleet.log.error = KafkaUnavailable("away")
         fleet.topic.down = True
         at.source.assign()
         await asyncio.sleep(5.0)
+        assert at.pipeline.replays is not None
+        assert at.pipeline.replays.waiting(task) == "waits: away"
         fleet.log.error, fleet.topic.down = None, False
         await asyncio.sleep(5.0)
+        assert at.pipeline.replays.waiting(task) == ""
         assert fleet.offsets() == list(range(100, 110))
         assert state(at) is ReplayState.DONE
 
