@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import Outcome
@@ -20,6 +20,7 @@ WALL_S = 1_000_000.0
 class RestStage:
     adapter: RestAdapter | BatchAdapter
     server: HttpServer
+    settings: RestSettings
     settlements: Settlements = field(default_factory=Settlements)
 
     def deliver(self, *batch: Delivery) -> None:
@@ -28,6 +29,11 @@ class RestStage:
     async def outcome(self, given: Delivery) -> Outcome:
         self.deliver(given)
         return await self.settlements.of(given)
+
+    def renew(self, **changed: object) -> None:
+        """Give the adapter other settings."""
+        self.settings = replace(self.settings, **changed)  # type: ignore[arg-type]
+        self.adapter.renew(self.settings)
 
     def statistic(self, name: str) -> int:
         return int(self.adapter.statistics()[name])
@@ -43,18 +49,23 @@ async def rest(
     look_up: LookUp = look_up,
     may_start: Callable[[], bool] = lambda: True,
     batch: BatchSettings | None = None,
+    look_again: Callable[["RestStage"], None] = lambda _: None,
     **settings: object,
 ) -> AsyncIterator[RestStage]:
     server = HttpServer(script)
     port = await server.start(host=host, tls=server_tls)
     given = {"concurrency_max": 8, **settings}
     told = RestSettings(subscription="billing", url=url.format(port=port), **given)  # type: ignore[arg-type]
+
+    def look() -> None:
+        look_again(stage)
+
     adapter = (
-        RestAdapter(told, wall_s=lambda: WALL_S, look_up=look_up, may_start=may_start)
+        RestAdapter(told, wall_s=lambda: WALL_S, look_up=look_up, may_start=may_start, look_again=look)
         if batch is None
-        else BatchAdapter(told, batch, wall_s=lambda: WALL_S, look_up=look_up, may_start=may_start)
+        else BatchAdapter(told, batch, wall_s=lambda: WALL_S, look_up=look_up, may_start=may_start, look_again=look)
     )
-    stage = RestStage(adapter=adapter, server=server)
+    stage = RestStage(adapter=adapter, server=server, settings=told)
     await adapter.start(lambda: None, stage.settlements.settle)
     try:
         yield stage

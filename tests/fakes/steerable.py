@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from mps.admin.v1 import admin_pb2_grpc
 from mpsd.admin.access import Access
-from mpsd.admin.daemon import AdminSettings, ControlStatistics, Finding, GroupPosition, Members
+from mpsd.admin.daemon import AdminSettings, ControlStatistics, Finding, GroupPosition, Members, WatchedFiles
 from mpsd.admin.fleet import Fleet
 from mpsd.admin.servicer import AdminServicer
 from mpsd.core.audit import AuditEntry
@@ -184,6 +184,7 @@ class FakeDaemon:
         self.cluster_error: KafkaUnavailable | None = None
         self.findings: Sequence[Finding] = ()
         self.not_ready_for: list[str] = []
+        self.watched: Sequence[WatchedFiles] = ()
         self.letters: Sequence[Record] = ()
         self.group_positions: Mapping[TopicPartition, GroupPosition] = {}
         self.asked_positions = 0
@@ -197,6 +198,9 @@ class FakeDaemon:
 
     def not_alive(self) -> Sequence[str]:
         return []
+
+    def watched_files(self) -> Sequence[WatchedFiles]:
+        return self.watched
 
     def control_statistics(self) -> ControlStatistics:
         return self.control.statistics()

@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka.errors import KafkaConnectionError
 from typing_extensions import override
 
-from mpsd.admin.daemon import ControlStatistics, Members
+from mpsd.admin.daemon import ControlStatistics, Members, WatchedFiles
 from mpsd.config import RestDelivery
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
 from mpsd.core.record import TopicPartition
@@ -240,6 +240,9 @@ class Daemon:
     @property
     def pipelines(self) -> Sequence[Pipeline]:
         return [self.pipeline] if self.pipeline is not None else []
+
+    def watched_files(self) -> Sequence[WatchedFiles]:
+        return []
 
     def control_statistics(self) -> ControlStatistics:
         plane = self.plane

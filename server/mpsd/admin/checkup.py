@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.daemon import Finding, Steerable
+from mpsd.admin.daemon import Finding, Steerable, WatchedFiles
 from mpsd.admin.page_tokens import page_size, page_token, parse_token
 from mpsd.admin.status import members_of
 from mpsd.admin.times import milliseconds, timestamp
@@ -31,6 +31,7 @@ async def findings_of(daemon: Steerable) -> list[pb.Finding]:
         own.append(Finding(ok=False, works=True, about="control", text=waiting, code="control.unavailable"))
     own += unreachable(daemon)
     own += [finding for pipeline in daemon.pipelines if (finding := _held_keys(pipeline)) is not None]
+    own += [_broken_files(each) for each in daemon.watched_files() if each.broken]
     if ignored := daemon.control_statistics().ignored:
         counts = ", ".join(f"{count} {reason}" for reason, count in ignored.items())
         text = f"records of the control topic are not understood here and change nothing: {counts}"
@@ -52,6 +53,18 @@ def unreachable(daemon: Steerable) -> list[Finding]:
         Finding(ok=False, works=text not in admin, about="fleet", text=f"{text}; {therefore}", code=code)
         for text, therefore in {**admin, **http, **stream}.items()
     ]
+
+
+def _broken_files(watched: WatchedFiles) -> Finding:
+    """Files changed into something that cannot be used; what was read before is, until it expires or is revoked."""
+    return Finding(
+        ok=False,
+        works=True,
+        about=watched.subscription or "this daemon",
+        text=f"{watched.name} cannot be read again: {watched.broken}; what was read before stays in use",
+        code="reload.kept",
+        advice=f"put right {', '.join(watched.files)}; the daemon looks again by itself",
+    )
 
 
 def _held_keys(pipeline: Pipeline) -> Finding | None:

@@ -34,12 +34,36 @@ class ControlStatistics(NamedTuple):
 NO_CONTROL = ControlStatistics(is_on=False, waiting_for="", revision=-1, ignored={})
 
 
+class WatchedFiles(NamedTuple):
+    """Files that are read again when they change: secrets, tokens, certificates.
+
+    Attributes:
+        name: the path of the table that they belong to.
+        subscription: whose table it is; empty: the whole daemon's.
+        broken: why they cannot be used as they are now, so that what was read before stays in use; empty if they can.
+        renewals: how often they were read again and put into use, since the start.
+        failures: how often they turned out to be broken, since the start.
+        renewed_at_s: when they were last put into use again, in seconds since the epoch; 0: not since the start.
+    """
+
+    name: str
+    subscription: str
+    files: Sequence[str]
+    broken: str
+    renewals: int
+    failures: int
+    renewed_at_s: float
+
+
 class Daemon(Protocol):
     """The running service. Everything returns at once, from one snapshot."""
 
     def statistics(self) -> Sequence[SubscriptionStatistics]: ...
 
     def control_statistics(self) -> ControlStatistics: ...
+
+    def watched_files(self) -> Sequence[WatchedFiles]:
+        """Return the files that are read again when they change, by what they belong to."""
 
     def not_alive(self) -> Sequence[str]:
         """Why it should be restarted, in words; empty while all is well. What a restart would not cure is no reason."""

@@ -87,6 +87,13 @@ class Fleet:
         self._channels: OrderedDict[str, aio.Channel] = OrderedDict()
         self._busy: dict[str, int] = {}
         self._gate = asyncio.Semaphore(PEERS_AT_ONCE)
+        self._retired: list[aio.Channel] = []
+
+    def renew(self, credentials: grpc.ChannelCredentials | None) -> None:
+        """Call others with other certificates from the next call on; calls under way end as they began."""
+        self._credentials = credentials
+        self._retired += self._channels.values()
+        self._channels.clear()
 
     def others(self, group: str = "") -> list[Peer]:
         """The members of a group, or of any, without this one."""
@@ -163,14 +170,18 @@ class Fleet:
         return channel
 
     async def _close_oldest(self) -> None:
+        while self._retired and not self._busy:
+            await self._retired.pop().close()
         idle = [address for address in self._channels if address not in self._busy]
         for address in idle[: max(0, len(self._channels) - CHANNELS_MAX)]:
             await self._channels.pop(address).close()
 
     async def close(self) -> None:
         """Hang up; calls under way fail."""
-        while self._channels:
-            await self._channels.popitem()[1].close()
+        self._retired += self._channels.values()
+        self._channels.clear()
+        while self._retired:
+            await self._retired.pop().close()
 
 
 async def nothing_from(fault: str) -> tuple[None, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from mpsd.admin.daemon import ControlStatistics
+from mpsd.admin.daemon import ControlStatistics, WatchedFiles
 from mpsd.core.histogram import Histogram
 from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
 
@@ -26,6 +26,7 @@ class Snapshot:
     python: str
     log_lines_suppressed: int
     control: ControlStatistics
+    watched_files: Sequence[WatchedFiles] = ()
 
 
 Sample = tuple[tuple[str, ...], float | Histogram]

@@ -19,6 +19,27 @@ DAEMON_METRICS: Sequence[Metric] = (
         read=lambda snapshot: [((), snapshot.log_lines_suppressed)],
     ),
     Metric(
+        name="mps_reloads_total",
+        type="counter",
+        help="Looks that found secrets, tokens or certificates changed: `renewed`, and in use since; or `kept`, as the files"
+        " were broken. `part` is their table in the configuration.",
+        labels=("part", "subscription", "result"),
+        read=lambda snapshot: [
+            ((each.name, each.subscription, result), count)
+            for each in snapshot.watched_files
+            for result, count in (("renewed", each.renewals), ("kept", each.failures))
+        ],
+    ),
+    Metric(
+        name="mps_reload_broken",
+        type="gauge",
+        help="1 while files with secrets, tokens or certificates cannot be used as they are; what was read before stays in use.",
+        labels=("part", "subscription"),
+        read=lambda snapshot: [
+            ((each.name, each.subscription), float(bool(each.broken))) for each in snapshot.watched_files
+        ],
+    ),
+    Metric(
         name="mps_control_topic_followed",
         type="gauge",
         help="1 while the control topic is read as it grows; 0 while it cannot be, and what was known of it holds on.",

@@ -220,6 +220,18 @@ class Stream(Listener):
     )
 
 
+class Reload(Table):
+    """What is read again while the daemon runs: secrets, tokens files, certificates and their keys."""
+
+    interval_s: float = Field(
+        default=5.0,
+        ge=0.1,
+        le=3_600.0,
+        description="Pause between two looks at the files; 5 s, as the old and the new secret are usually both accepted for"
+        " longer. After an answer 401, 403 or 407 the files of that endpoint are looked at at once.",
+    )
+
+
 class Shutdown(Table):
     """What happens between SIGTERM and the end."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mpsd.config.secret import FilePath, SecretValue, TextValue
-from mpsd.config.values import ContentType, Headers, Status, Table, Url, WebhookSecret
+from mpsd.config.values import BearerToken, ContentType, Headers, Status, Table, Url, WebhookSecret
 from mpsd.config.words import Allowed
 from mpsd.core.content_type import AUTO
 
@@ -34,7 +34,7 @@ class Auth(Table):
     """How the daemon proves to the application who it is: one of these."""
 
     basic: Basic | None = Field(default=None, description="HTTP basic authentication; none.")
-    bearer: SecretValue | None = Field(
+    bearer: BearerToken | None = Field(
         default=None, description="Token sent as `Authorization: Bearer …`; none.", examples=[{"env": "APP_TOKEN"}]
     )
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mpsd.config.daemon import Admin, Control, Http, Kafka, Limits, Logging, Shutdown, Stream
+from mpsd.config.daemon import Admin, Control, Http, Kafka, Limits, Logging, Reload, Shutdown, Stream
 from mpsd.config.subscription import Subscription
 from mpsd.config.values import Table
 
@@ -17,6 +17,7 @@ class Config(Table):
     admin: Admin = Field(default=Admin(), description="gRPC: administration, health, reflection.")
     http: Http = Field(default=Http(), description="HTTP: health and metrics.")
     stream: Stream = Field(default=Stream(), description="gRPC: delivery streams.")
+    reload: Reload = Field(default=Reload(), description="Secrets and certificates that change.")
     shutdown: Shutdown = Field(default=Shutdown(), description="Between SIGTERM and the end.")
     control: Control = Field(default=Control(), description="Where operators' decisions are kept.")
     logging: Logging = Field(default=Logging(), description="What is written to standard error.")

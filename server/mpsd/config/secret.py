@@ -1,12 +1,12 @@
 """A secret: named in the configuration, held in memory, never shown."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Never
 
-from pydantic import BeforeValidator, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from typing_extensions import override
 
@@ -17,17 +17,41 @@ SECRET_BYTES_MAX = 65_536
 
 
 class Secret:
-    """The value of an environment variable or a file, read once, when the configuration is loaded.
+    """The value of an environment variable or a file, read when the configuration is loaded.
 
-    Not a dataclass or a pydantic model on purpose: nothing that prints, copies or serialises those can show the value.
+    Never changes: `again` returns another secret with what the file holds by then. Not a dataclass or a pydantic model on
+    purpose: nothing that prints, copies or serialises those can show the value.
+
+    Attributes:
+        file: absolute path of the file; empty for an environment variable.
     """
 
-    __slots__ = ("_value", "kind", "name")
+    __slots__ = ("_rules", "_value", "file", "kind", "name")
 
-    def __init__(self, kind: Literal["env", "file"], name: str, value: str) -> None:
+    def __init__(self, kind: Literal["env", "file"], name: str, value: str, file: str = "") -> None:
         self.kind = kind
         self.name = name
+        self.file = file
         self._value = value
+        self._rules: tuple[Callable[[str], object], ...] = ()
+
+    def must(self, rule: Callable[[str], object]) -> None:
+        """Hold the value, and each that is read later, to a rule, which refuses by raising."""
+        rule(self._value)
+        self._rules += (rule,)
+
+    def again(self) -> "Secret":
+        """Return the secret as it stands in its file now; itself where it comes from the environment.
+
+        Raises:
+            PydanticCustomError: the file cannot be read, or what it holds is refused by a rule.
+        """
+        if not self.file:
+            return self
+        fresh = Secret(self.kind, self.name, read_secret_file(Path(self.file), self.name), self.file)
+        for rule in self._rules:
+            fresh.must(rule)
+        return fresh
 
     def reveal(self) -> str:
         """The value itself: for the wire, never for a log, a message or a metric."""
@@ -106,7 +130,8 @@ def _read_secret(given: object, info: ValidationInfo) -> Secret:
         case {"env": str(name), **others} if not others:
             return Secret("env", name, _from_environment(name, surroundings(info)))
         case {"file": str(name), **others} if not others:
-            return Secret("file", name, _from_file(name, surroundings(info)))
+            file = surroundings(info).directory / name
+            return Secret("file", name, read_secret_file(file, name), os.path.abspath(file))  # noqa: PTH100 - keeps symlinks
         case str():
             refuse('is a secret and never stands in the file itself: write { env = "NAME" } or { file = "path" }')
         case _:
@@ -122,15 +147,29 @@ def _from_environment(name: str, around: Surroundings) -> str:
     return value
 
 
-def _from_file(name: str, around: Surroundings) -> str:
+def read_secret_file(file: Path, name: str) -> str:
+    """Read the text of a secret's file, without the line break at its end.
+
+    Args:
+        name: as the configuration calls the file, for messages.
+
+    Raises:
+        PydanticCustomError: there is no such text.
+    """
     try:
-        with (around.directory / name).open("rb") as file:
-            content = file.read(SECRET_BYTES_MAX + 1)
+        if file.exists() and not (file.is_file() or file.is_dir()):  # opening a pipe would wait for a writer
+            refuse(f"{name} is not a regular file")
+        with file.open("rb") as opened:
+            content = opened.read(SECRET_BYTES_MAX + 1)
         text = content.decode()
     except UnicodeDecodeError:
         refuse(f"the file {name} is not UTF-8 text")
-    except (OSError, ValueError) as error:
-        refuse(f"the file {name} cannot be read: {getattr(error, 'strerror', None) or error}")
+    except OSError as error:
+        refuse(f"the file {name} cannot be read: {error.strerror or error}")
+    except ValueError as error:
+        if isinstance(error, PydanticCustomError):
+            raise
+        refuse(f"the file {name} cannot be read: {error}")
     if len(content) > SECRET_BYTES_MAX:
         refuse(f"the file {name} is longer than {SECRET_BYTES_MAX} bytes")
     text = text.rstrip("\r\n")
@@ -171,5 +210,14 @@ TextValue = Annotated[
 ]
 """A field that takes plain text or a reference to a secret."""
 
-FilePath = Annotated[str, BeforeValidator(readable_path), Allowed("the path of a file that can be read")]
+
+class FileName(str):
+    """The absolute path of a file that the configuration refers to, told from other texts by its type."""
+
+    __slots__ = ()
+
+
+FilePath = Annotated[
+    str, BeforeValidator(readable_path), AfterValidator(FileName), Allowed("the path of a file that can be read")
+]
 """A file that exists; relative paths begin at the directory of the configuration file."""

@@ -5,12 +5,13 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from mpsd.config.secret import SecretValue, TextValue, refuse, reveal
+from mpsd.config.secret import Secret, SecretValue, TextValue, refuse
 from mpsd.config.words import Allowed, shown
 from mpsd.core.content_type import AUTO, is_media_type
 from mpsd.core.target_template import TargetTemplate
@@ -132,20 +133,37 @@ def _check_headers(headers: Mapping[str, Any]) -> Mapping[str, Any]:
             refuse(f"{shown(name)} is there twice: the case of a header's name means nothing")
         if isinstance(text, str) and HEADERS_THAT_TELL.fullmatch(name):
             refuse(f'{shown(name)} is a secret and never stands in the file itself: write {{ env = "NAME" }}')
-        if not HEADER_TEXT.fullmatch(reveal(text)):
-            refuse(f"the value of {shown(name)} has a line break or another character that no header can carry")
+        rule = partial(_check_header_text, f"the value of {shown(name)}")
+        if isinstance(text, Secret):
+            text.must(rule)
+        else:
+            rule(text)
     return headers
 
 
-def _check_webhook_secret(secret: SecretValue) -> SecretValue:
-    scheme, _, key = secret.reveal().partition("_")
+def _check_header_text(what: str, text: str) -> None:
+    if not HEADER_TEXT.fullmatch(text):
+        refuse(f"{what} has a line break or another character that no header can carry")
+
+
+def _check_bearer(secret: Secret) -> Secret:
+    secret.must(partial(_check_header_text, f"the secret in {secret.kind} {secret.name}"))
+    return secret
+
+
+def _check_webhook_secret(secret: Secret) -> Secret:
+    secret.must(partial(_check_webhook_key, f"{secret.kind} {secret.name}"))
+    return secret
+
+
+def _check_webhook_key(where: str, text: str) -> None:
+    scheme, _, key = text.partition("_")
     try:
         size = len(b64decode(key, validate=True))
     except (Base64Error, ValueError):
         size = 0
     if scheme != "whsec" or size not in WEBHOOK_SECRET_BYTES:
-        refuse(f"the secret in {secret.kind} {secret.name} must be whsec_ and then 24 to 64 bytes in base64")
-    return secret
+        refuse(f"the secret in {where} must be whsec_ and then 24 to 64 bytes in base64")
 
 
 def _read_status(given: object) -> object:
@@ -170,6 +188,9 @@ Headers = Annotated[
     Mapping[HeaderName, TextValue],
     AfterValidator(_check_headers),
     Allowed("a table of header names, each with a text or a secret"),
+]
+BearerToken = Annotated[
+    SecretValue, AfterValidator(_check_bearer), Allowed('a secret: { env = "NAME" } or { file = "path" }')
 ]
 WebhookSecret = Annotated[
     SecretValue, AfterValidator(_check_webhook_secret), Allowed('a secret: { env = "NAME" } or { file = "path" }')

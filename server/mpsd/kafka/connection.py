@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
@@ -24,9 +25,10 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
-from mpsd.config import Kafka, reveal
+from mpsd.config import Kafka, Security, reveal
 from mpsd.errors import ConfigError, KafkaRefused, KafkaUnavailable, Problem
 from mpsd.kafka.error_names import name_errors
+from mpsd.tls import LiveContext
 
 name_errors()
 
@@ -42,29 +44,67 @@ _REFUSALS = (
 )
 
 
-def client_options(kafka: Kafka) -> dict[str, Any]:
-    """What aiokafka's consumer, producer and admin client all take.
+class ClientOptions(dict[str, Any]):
+    """What aiokafka's consumer, producer and admin client all take: `AIOKafkaConsumer(**options)`.
+
+    Those that follow connect again with the password and the certificates that are in use by then.
+    """
+
+    def __init__(self, kafka: Kafka) -> None:
+        """Raises ConfigError: a certificate or key cannot be used."""
+        security = kafka.security
+        super().__init__(
+            bootstrap_servers=list(kafka.bootstrap_servers),
+            client_id=kafka.client_id,
+            security_protocol=security.protocol.upper().replace("-", "_"),
+        )
+        self._followers: WeakSet[Any] = WeakSet()
+        if security.protocol in {"ssl", "sasl-ssl"}:
+            self["ssl_context"] = LiveContext(_ssl_context(security))
+        if security.protocol.startswith("sasl"):
+            self["sasl_mechanism"] = security.mechanism
+            self._log_in(security)
+
+    def renew(self, security: Security) -> None:
+        """Connect with another password and other certificates from now on; connections that stand go on.
+
+        Raises:
+            ConfigError: a certificate or key cannot be used; all stays as it was.
+        """
+        if isinstance(context := self.get("ssl_context"), LiveContext):
+            context.exchange(_ssl_context(security))
+        if "sasl_mechanism" in self:
+            self._log_in(security)
+            for client in self._followers:
+                client._sasl_plain_username = self["sasl_plain_username"]
+                client._sasl_plain_password = self["sasl_plain_password"]
+
+    def follow(self, client: Any) -> None:
+        """Let a consumer, producer or admin client log in as these options say whenever it connects, until it is gone."""
+        self._followers.add(client.client if hasattr(client, "client") else client._client)
+
+    def _log_in(self, security: Security) -> None:
+        self["sasl_plain_username"] = reveal(security.username or "")
+        self["sasl_plain_password"] = reveal(security.password or "")
+
+
+def client_options(kafka: Kafka) -> ClientOptions:
+    """Return what every Kafka client of a configuration takes.
 
     Raises:
         ConfigError: a certificate or key cannot be used.
     """
-    security = kafka.security
-    options: dict[str, Any] = {
-        "bootstrap_servers": list(kafka.bootstrap_servers),
-        "client_id": kafka.client_id,
-        "security_protocol": security.protocol.upper().replace("-", "_"),
-    }
-    if security.protocol in {"ssl", "sasl-ssl"}:
-        options["ssl_context"] = _ssl_context(kafka)
-    if security.protocol.startswith("sasl"):
-        options["sasl_mechanism"] = security.mechanism
-        options["sasl_plain_username"] = reveal(security.username or "")
-        options["sasl_plain_password"] = reveal(security.password or "")
-    return options
+    return ClientOptions(kafka)
 
 
-def _ssl_context(kafka: Kafka) -> ssl.SSLContext:
-    security = kafka.security
+def follow(client: Any, options: Mapping[str, Any]) -> Any:
+    """Return the client, which logs in by the options' password of the time whenever it connects."""
+    if isinstance(options, ClientOptions):
+        options.follow(client)
+    return client
+
+
+def _ssl_context(security: Security) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=str(security.ca) if security.ca else None)
         if security.cert:
@@ -83,7 +123,7 @@ async def start(client: Any, options: Mapping[str, Any]) -> None:
         KafkaError, OSError: as the library does, of the last server that was asked.
     """
     try:
-        await client.start()
+        await follow(client, options).start()
     except KafkaConnectionError:
         given = {name: value for name, value in options.items() if name != "bootstrap_servers"}
         for server in options["bootstrap_servers"]:

@@ -13,12 +13,13 @@ from mpsd.admin.grpc import Health, add_health_and_reflection
 from mpsd.admin.servicer import AdminServicer
 from mpsd.config import Config
 from mpsd.listeners.grpc import bounded_server, serving_grpc
-from mpsd.listeners.tokens import load_tokens
+from mpsd.service.reloads import Reloads
+from mpsd.service.watched_listeners import watch_admin_peers, watch_grpc_tls, watch_tokens
 
 
 @asynccontextmanager
 async def serving_admin(
-    daemon: Steerable, config: Config, listener: socket.socket, health: Health
+    daemon: Steerable, config: Config, listener: socket.socket, health: Health, reloads: Reloads
 ) -> AsyncIterator[None]:
     """Serve within the context; `health` says so, and is ended with it.
 
@@ -27,9 +28,11 @@ async def serving_admin(
         AddressInUse: somebody took the port in that moment.
     """
     admin = config.admin
-    tokens = load_tokens("admin", admin.tokens_file) if admin.tokens_file else None
+    tokens = watch_tokens(reloads, config, "admin")
+    certificates = watch_grpc_tls(reloads, config, "admin")
     needs_certificate = admin.tls is not None and admin.tls.client_ca is not None
     fleet = Fleet(daemon, admin.peer_timeout_s, peer_credentials(admin))
+    watch_admin_peers(reloads, config, fleet)
     settings = AdminSettings(values=admin.values, confirm_timeout_s=config.control.confirm_timeout_s)
     servicer = AdminServicer(daemon, fleet, settings)
     server = bounded_server(
@@ -40,7 +43,7 @@ async def serving_admin(
     add_health_and_reflection(server, health)
     rates = asyncio.create_task(servicer.rates.run(), name="rates")
     try:
-        async with serving_grpc("admin", server, listener, admin.tls):
+        async with serving_grpc("admin", server, listener, certificates):
             try:
                 yield
             finally:

@@ -1,6 +1,7 @@
 """What the HTTP listener serves beside health and metrics."""
 
 import json
+import ssl
 from collections.abc import Sequence
 
 from starlette.requests import Request
@@ -12,7 +13,6 @@ from mpsd.delivery.pull.adapter import PullAdapter
 from mpsd.delivery.pull.peer_request import PeerClient
 from mpsd.delivery.pull.routes import PullApi
 from mpsd.listeners.http import Bounds
-from mpsd.listeners.tls import peer_context
 from mpsd.listeners.tokens import Tokens
 from mpsd.pipeline.pipeline import Pipeline
 
@@ -20,11 +20,13 @@ ANSWER_OF_LEASE = 8
 """How much longer a lease may be as JSON: a byte becomes six characters at most, and names stand around it."""
 
 
-def routes_of(config: Config, pipelines: Sequence[Pipeline], tokens: Tokens | None) -> Sequence[BaseRoute]:
+def routes_of(
+    config: Config, pipelines: Sequence[Pipeline], tokens: Tokens | None, peers: ssl.SSLContext | None
+) -> Sequence[BaseRoute]:
     """The endpoints for the subscriptions that there are.
 
-    Raises:
-        ConfigError: the files of `http.tls` or `http.peers_ca` cannot be used.
+    Args:
+        peers: how other instances are called; None: in plain text.
     """
     http = config.http
     adapters = {
@@ -34,11 +36,10 @@ def routes_of(config: Config, pipelines: Sequence[Pipeline], tokens: Tokens | No
     if not adapters:
         return (described,)
     answer_bytes_max = ANSWER_OF_LEASE * max(adapter.settings.bytes_max for adapter in adapters.values())
-    tls = peer_context("http", http.tls, str(http.peers_ca) if http.peers_ca else None) if http.tls else None
     api = PullApi(
         adapters,
         [pipeline.settings.name for pipeline in pipelines],
-        PeerClient(tls, max(answer_bytes_max, http.body_bytes_max)),
+        PeerClient(peers, max(answer_bytes_max, http.body_bytes_max)),
         body_bytes_max=http.body_bytes_max,
         tokens=tokens,
         scheme="https" if http.tls else "http",

@@ -15,7 +15,6 @@ from mpsd.delivery.pull.adapter import PullAdapter
 from mpsd.delivery.pull.settings import PullSettings
 from mpsd.delivery.rest import BatchAdapter, BatchSettings, ClientTls, RestAdapter, RestSettings
 from mpsd.delivery.stream.settings import StreamSettings
-from mpsd.kafka.connection import client_options
 from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.dead_letter_topic import DeadLetterSettings
 from mpsd.kafka.dead_letters import KafkaDeadLetters
@@ -27,6 +26,9 @@ from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.settings import Settings
 from mpsd.ports import NOWHERE, DeliveryAdapter, Peer
 from mpsd.service.build_replays import replaying
+from mpsd.service.reloads import Reloads
+from mpsd.service.reloads import Watched as WatchedPart
+from mpsd.service.watched import watch_delivery
 
 Watched = Callable[[DeliveryAdapter], DeliveryAdapter]
 """What an adapter is wrapped in by who wants to see each delivery."""
@@ -34,20 +36,27 @@ PREFETCHES = 1
 """Fetches that the client library holds beside the one being handed out; they count towards limits.pending_bytes_max."""
 
 
-def pipelines(config: Config, peer: Peer, control: Control, watched: Watched) -> list[Pipeline]:
+def pipelines(
+    config: Config, options: Mapping[str, Any], peer: Peer, control: Control, watched: Watched, reloads: Reloads
+) -> list[Pipeline]:
     """One pipeline a subscription, connected to nothing yet.
 
     Args:
+        options: of every Kafka client; see `kafka.connection.client_options`.
         peer: where others reach this daemon.
         control: what pipelines ask of the control state.
+        reloads: looks after the files that adapters use.
 
     Raises:
         ConfigError: a certificate, key or secret cannot be used.
     """
-    options = client_options(config.kafka)
     prefetched = PREFETCHES * config.kafka.fetch_bytes_max * len(config.subscriptions)
     budget = PendingBudget(config.limits.pending_bytes_max - prefetched)
-    return [_pipeline(config, each, options, budget, peer, control, watched) for each in config.subscriptions]
+
+    def adapter(subscription: Subscription, may_start: Callable[[], bool]) -> DeliveryAdapter:
+        return watched(_adapter(config, subscription, peer, may_start, reloads))
+
+    return [_pipeline(config, each, options, budget, peer, control, adapter) for each in config.subscriptions]
 
 
 def _pipeline(
@@ -57,13 +66,13 @@ def _pipeline(
     budget: PendingBudget,
     peer: Peer,
     control: Control,
-    watched: Watched,
+    adapter: Callable[[Subscription, Callable[[], bool]], DeliveryAdapter],
 ) -> Pipeline:
     group = KafkaGroup(group_settings(config, subscription, peer), options)
     return Pipeline(
         pipeline_settings(subscription),
         group,
-        watched(_adapter(config, subscription, peer, lambda: group.lease_left_s() > 0)),
+        adapter(subscription, lambda: group.lease_left_s() > 0),
         KafkaDeadLetters(dead_letter_settings(subscription), options),
         budget,
         control=control,
@@ -71,15 +80,14 @@ def _pipeline(
     )
 
 
-def _adapter(config: Config, subscription: Subscription, peer: Peer, may_start: Callable[[], bool]) -> DeliveryAdapter:
+def _adapter(
+    config: Config, subscription: Subscription, peer: Peer, may_start: Callable[[], bool], reloads: Reloads
+) -> DeliveryAdapter:
     """The way to deliver that the configuration names."""
     delivery = subscription.delivery
     match delivery:
         case RestDelivery():
-            settings = rest_settings(subscription, delivery)
-            if settings.batch is not None:
-                return BatchAdapter(settings, settings.batch, may_start=may_start)
-            return RestAdapter(settings, may_start=may_start)
+            return _rest_adapter(subscription, watch_delivery(reloads, config, subscription, delivery), may_start)
         case StreamDelivery():
             from mpsd.delivery.stream.adapter import StreamAdapter  # noqa: PLC0415 - gRPC takes long to load, and others do without
 
@@ -90,6 +98,20 @@ def _adapter(config: Config, subscription: Subscription, peer: Peer, may_start: 
             return PullAdapter(pull_settings(subscription.name, delivery, peer), may_start)
         case _:
             assert_never(delivery)
+
+
+def _rest_adapter(
+    subscription: Subscription, kept: WatchedPart[RestDelivery], may_start: Callable[[], bool]
+) -> RestAdapter | BatchAdapter:
+    """Return an adapter whose secrets and certificates follow their files."""
+    settings = rest_settings(subscription, kept.part)
+    adapter = (
+        RestAdapter(settings, may_start=may_start, look_again=kept.look_soon)
+        if settings.batch is None
+        else BatchAdapter(settings, settings.batch, may_start=may_start, look_again=kept.look_soon)
+    )
+    kept.use = lambda delivery: adapter.renew(rest_settings(subscription, delivery))
+    return adapter
 
 
 def endpoint(subscription: Subscription) -> str:

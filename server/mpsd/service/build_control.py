@@ -1,21 +1,24 @@
 """From the configuration to the control plane."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from mpsd.config import Config
 from mpsd.config.daemon import Control
 from mpsd.kafka.audit import AuditSettings, KafkaAudit
-from mpsd.kafka.connection import client_options
 from mpsd.kafka.control_log import ControlSettings, KafkaControlLog
 from mpsd.kafka.own_topics import OwnTopic
 from mpsd.service.control import ControlPlane
 
 
-def control_plane(config: Config, instance: str) -> ControlPlane:
+def control_plane(config: Config, options: Mapping[str, Any], instance: str) -> ControlPlane:
     """The control state of all subscriptions, connected to nothing yet.
 
     Args:
+        options: of every Kafka client; see `kafka.connection.client_options`.
         instance: what others call this daemon.
     """
-    options, control = client_options(config.kafka), config.control
+    control = config.control
     groups = {subscription.group for subscription in config.subscriptions}
     if not control.topic:
         return ControlPlane(None, None, groups, instance)

@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mpsd.admin.daemon import Finding
 from mpsd.config import Config, RestDelivery, Subscription
@@ -18,11 +19,15 @@ CODES = "docs/reference/errors.md says what the code means and what to do"
 ENDPOINT = "start the application, or correct delivery.url; records wait, and go on by themselves"
 
 
-async def check(config: Config) -> list[Finding]:
-    """Look at the broker, the topics and the endpoints; bounded by time-outs throughout."""
+async def check(config: Config, options: Mapping[str, Any] | None = None) -> list[Finding]:
+    """Look at the broker, the topics and the endpoints; bounded by time-outs throughout.
+
+    Args:
+        options: of every Kafka client; None: those of the configuration.
+    """
     findings = []
     try:
-        async with Cluster(client_options(config.kafka)) as cluster:
+        async with Cluster(options or client_options(config.kafka)) as cluster:
             findings.append(
                 Finding(
                     ok=True,

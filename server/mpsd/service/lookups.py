@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from mpsd.admin.daemon import Finding, GroupPosition, Members
 from mpsd.config import Config
 from mpsd.core.record import LogBounds, Record, TopicPartition
 from mpsd.core.resets import Move, To
 from mpsd.kafka.cluster import Cluster
-from mpsd.kafka.connection import client_options
 from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog, read
 from mpsd.kafka.group_positions import group_positions
 from mpsd.kafka.members import STABLE, members
@@ -19,13 +19,14 @@ from mpsd.service.check import check
 class Lookups:
     """Each call connects anew: operators ask seldom, and an idle connection is one more thing that can be stale."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, options: Mapping[str, Any]) -> None:
+        """Args: options: of every Kafka client; see `kafka.connection.client_options`."""
         self._config = config
-        self._options = client_options(config.kafka)
+        self._options = options
 
     async def diagnose(self) -> Sequence[Finding]:
         """See `admin.daemon.Steerable`."""
-        return await check(self._config)
+        return await check(self._config, self._options)
 
     async def members(self, group: str) -> Members:
         """See `admin.daemon.Steerable`."""

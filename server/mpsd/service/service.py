@@ -10,9 +10,10 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from mpsd import __version__
-from mpsd.admin.daemon import ControlStatistics
+from mpsd.admin.daemon import ControlStatistics, WatchedFiles
 from mpsd.config import Admin, Config, Http, Stream, StreamDelivery
 from mpsd.core.states import DeliveryState
+from mpsd.kafka.connection import client_options
 from mpsd.listeners.address import address_of, advertised, bind
 from mpsd.listeners.identity import new_identity
 from mpsd.pipeline.pipeline import Pipeline
@@ -21,7 +22,9 @@ from mpsd.ports import Peer
 from mpsd.service.build import Watched, pipelines
 from mpsd.service.build_control import control_plane
 from mpsd.service.lookups import Lookups
+from mpsd.service.reloads import Reloads
 from mpsd.service.steering import asked_of, steer
+from mpsd.service.watched import watch_security
 
 if TYPE_CHECKING:
     from mpsd.admin.grpc import Health
@@ -63,9 +66,12 @@ class Service:
         self._is_stopping = False
         self._listeners = _bind_all(config)
         self.peer = _peer_of(config, self._listeners)
-        self.control = control_plane(config, self.peer.admin or socket.gethostname())
+        self.reloads = Reloads(config.reload.interval_s)
+        self._options = client_options(config.kafka)
+        watch_security(self.reloads, config, self._options)
+        self.control = control_plane(config, self._options, self.peer.admin or socket.gethostname())
         self.started_at_s = time.time()
-        lookups = Lookups(config)
+        lookups = Lookups(config, self._options)
         self.diagnose, self.members = lookups.diagnose, lookups.members
         self.partitions, self.moves, self.positions = lookups.partitions, lookups.moves, lookups.positions
         self.dead_letters = lookups.dead_letters
@@ -73,13 +79,15 @@ class Service:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then finish what is in flight within `shutdown.grace_s`."""
         control = self.control
-        self.pipelines = pipelines(self._config, self.peer, asked_of(control), self._watched)
+        asked = asked_of(control)
+        self.pipelines = pipelines(self._config, self._options, self.peer, asked, self._watched, self.reloads)
         steer(control, self.pipelines)
         await control.start()
         for pipeline in self.pipelines:
             await pipeline.start()
         async with AsyncExitStack() as listeners:
             await self._listen(listeners)
+            await listeners.enter_async_context(self.reloads.running())
             gc.collect()
             gc.freeze()
             gc.set_threshold(GC_THRESHOLD, 20, 20)
@@ -92,20 +100,19 @@ class Service:
         from mpsd.admin.collector import registry  # noqa: PLC0415 - see above
         from mpsd.admin.http import http_app  # noqa: PLC0415
         from mpsd.listeners.http import serving_http  # noqa: PLC0415
-        from mpsd.listeners.tls import server_context  # noqa: PLC0415
-        from mpsd.listeners.tokens import load_tokens  # noqa: PLC0415
+        from mpsd.service.watched_listeners import watch_http_peers, watch_http_tls, watch_tokens  # noqa: PLC0415
 
         addresses = {table: address_of(listener) for table, listener in self._listeners.items()}
-        http = self._config.http
-        tokens = load_tokens("http", http.tokens_file) if http.tokens_file else None
+        config, reloads = self._config, self.reloads
+        tokens = watch_tokens(reloads, config, "http")
         from mpsd.service.api import bounds_of, routes_of  # noqa: PLC0415
         from mpsd.service.open_files import raise_limit  # noqa: PLC0415
 
-        raise_limit(self._config)
-        routes = routes_of(self._config, self.pipelines, tokens)
+        raise_limit(config)
+        routes = routes_of(config, self.pipelines, tokens, watch_http_peers(reloads, config))
         app = http_app(self, registry(self, __version__, self._suppressed), tokens, routes)
-        tls = server_context("http", http.tls) if http.tls else None
-        await listeners.enter_async_context(serving_http(app, self._listeners["http"], tls, bounds_of(self._config)))
+        tls = watch_http_tls(reloads, config)
+        await listeners.enter_async_context(serving_http(app, self._listeners["http"], tls, bounds_of(config)))
         await asyncio.sleep(0)
 
         from mpsd.admin.grpc import Health  # noqa: PLC0415
@@ -114,7 +121,7 @@ class Service:
         health = Health(self)
         if "stream" in self._listeners:
             await self._listen_for_streams(listeners, health)
-        await listeners.enter_async_context(serving_admin(self, self._config, self._listeners["admin"], health))
+        await listeners.enter_async_context(serving_admin(self, config, self._listeners["admin"], health, reloads))
         log.info(
             "mpsd %s serves %d subscriptions; %s",
             __version__,
@@ -129,7 +136,7 @@ class Service:
         from mpsd.delivery.stream.adapter import StreamAdapter  # noqa: PLC0415
         from mpsd.delivery.stream.servicer import SERVICE, DeliveryServicer  # noqa: PLC0415
         from mpsd.listeners.grpc import CALLS_MAX, bounded_server, serving_grpc  # noqa: PLC0415
-        from mpsd.listeners.tokens import load_tokens  # noqa: PLC0415
+        from mpsd.service.watched_listeners import watch_grpc_tls, watch_tokens  # noqa: PLC0415
 
         stream = self._config.stream
         adapters = {pipeline.settings.name: pipeline.adapter for pipeline in self.pipelines}
@@ -137,13 +144,14 @@ class Service:
             {name: adapter for name, adapter in adapters.items() if isinstance(adapter, StreamAdapter)},
             {name for name, adapter in adapters.items() if not isinstance(adapter, StreamAdapter)},
             stream.streams_max,
-            load_tokens("stream", stream.tokens_file) if stream.tokens_file else None,
+            watch_tokens(self.reloads, self._config, "stream"),
         )
         server = bounded_server(stream.streams_max + CALLS_MAX)  # above it, so that it is the servicer who refuses
         health.serves(SERVICE)
         servicer.add_to(server)
         add_health_and_reflection(server, health)
-        await listeners.enter_async_context(serving_grpc("stream", server, self._listeners["stream"], stream.tls))
+        certificates = watch_grpc_tls(self.reloads, self._config, "stream")
+        await listeners.enter_async_context(serving_grpc("stream", server, self._listeners["stream"], certificates))
 
     async def _stop(self) -> None:
         self._is_stopping = True
@@ -160,6 +168,10 @@ class Service:
         """See `admin.daemon.Daemon`."""
         control = self.control
         return ControlStatistics(control.is_on, control.waiting_for(), control.revision, control.state.ignored)
+
+    def watched_files(self) -> Sequence[WatchedFiles]:
+        """See `admin.daemon.Daemon`."""
+        return self.reloads.statistics()
 
     def not_alive(self) -> Sequence[str]:
         """See `admin.daemon.Daemon`."""

@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from mpsd.admin.collector import registry
-from mpsd.admin.daemon import ControlStatistics
+from mpsd.admin.daemon import ControlStatistics, WatchedFiles
 from mpsd.admin.metric import LABEL_VALUES_MAX, Metric
 from mpsd.admin.metrics import METRICS, STANDARD_METRICS
 from mpsd.core.histogram import Histogram
@@ -51,6 +51,9 @@ class FakeDaemon:
         return self.subscriptions
 
     def not_alive(self) -> Sequence[str]:
+        return []
+
+    def watched_files(self) -> Sequence[WatchedFiles]:
         return []
 
     def control_statistics(self) -> ControlStatistics:

@@ -15,12 +15,12 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from mpsd.admin.daemon import NO_CONTROL, ControlStatistics
+from mpsd.admin.daemon import NO_CONTROL, ControlStatistics, WatchedFiles
 from mpsd.admin.grpc import HEALTH, WATCHERS_MAX, Health, add_health_and_reflection
 from mpsd.config.daemon import ListenerTls
-from mpsd.errors import AddressInUse
+from mpsd.errors import AddressInUse, ConfigError
 from mpsd.listeners.address import address_of, bind
-from mpsd.listeners.grpc import bounded_server, serving_grpc
+from mpsd.listeners.grpc import GrpcCertificates, bounded_server, serving_grpc
 from mpsd.pipeline.statistics import SubscriptionStatistics
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -36,6 +36,9 @@ class FakeDaemon:
         return []
 
     def not_alive(self) -> Sequence[str]:
+        return []
+
+    def watched_files(self) -> Sequence[WatchedFiles]:
         return []
 
     def control_statistics(self) -> ControlStatistics:
@@ -194,10 +197,38 @@ async def test_mutual_tls(authority: trustme.CA, tls: ListenerTls) -> None:
     listener = bind("admin", "127.0.0.1:0")
     address, server = address_of(listener), bounded_server()
     add_health_and_reflection(server, Health(FakeDaemon()))
-    async with serving_grpc("admin", server, listener, tls):
+    async with serving_grpc("admin", server, listener, GrpcCertificates("admin", tls)):
         async with aio.secure_channel(address, grpc.ssl_channel_credentials(root, key, certificate)) as channel:
             assert await check(channel) == SERVING
         async with aio.secure_channel(address, grpc.ssl_channel_credentials(root)) as channel:
             with pytest.raises(aio.AioRpcError) as caught:
                 await check(channel)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_certificates_are_exchanged_while_the_listener_serves(tls: ListenerTls, tmp_path: Path) -> None:
+    """The old authority's clients are refused then, and the new one's are served; what is broken changes nothing."""
+    other, certificates = trustme.CA(), GrpcCertificates("admin", tls)
+    listener = bind("admin", "127.0.0.1:0")
+    address, server = address_of(listener), bounded_server()
+    add_health_and_reflection(server, Health(FakeDaemon()))
+    theirs = other.issue_cert("client@example.org")
+    credentials = grpc.ssl_channel_credentials(
+        other.cert_pem.bytes(), theirs.private_key_pem.bytes(), theirs.cert_chain_pems[0].bytes()
+    )
+    async with serving_grpc("admin", server, listener, certificates):
+        async with aio.secure_channel(address, credentials) as channel:
+            with pytest.raises(aio.AioRpcError):
+                await check(channel)
+        ours = other.issue_cert("127.0.0.1")
+        ours.cert_chain_pems[0].write_to_path(str(tls.cert))
+        with pytest.raises(ConfigError, match="do not belong together"):
+            certificates.renew(tls)
+        ours.private_key_pem.write_to_path(str(tls.key))
+        other.cert_pem.write_to_path(str(tls.client_ca))
+        certificates.renew(tls)
+        for _ in range(2):
+            async with aio.secure_channel(address, credentials) as channel:
+                assert await check(channel) == SERVING
+        with pytest.raises(ConfigError, match="needs a restart"):
+            certificates.renew(tls.model_copy(update={"client_ca": None}))

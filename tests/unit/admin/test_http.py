@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from mpsd.admin.collector import registry
-from mpsd.admin.daemon import NO_CONTROL, ControlStatistics
+from mpsd.admin.daemon import NO_CONTROL, ControlStatistics, WatchedFiles
 from mpsd.admin.http import http_app
 from mpsd.listeners.address import bind
 from mpsd.listeners.http import serving_http
@@ -35,6 +35,9 @@ class FakeDaemon:
 
     def not_alive(self) -> Sequence[str]:
         return self.dead
+
+    def watched_files(self) -> Sequence[WatchedFiles]:
+        return []
 
     def control_statistics(self) -> ControlStatistics:
         return NO_CONTROL

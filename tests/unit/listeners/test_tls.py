@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from mpsd.config.daemon import ListenerTls
 from mpsd.errors import ConfigError
 from mpsd.listeners.tls import server_context
+from mpsd.tls import LiveContext
 
 
 class Pems:
@@ -98,3 +99,34 @@ def test_an_encrypted_key_is_refused_without_asking_anybody(pems: Pems, tmp_path
     encrypted.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, secrecy))
     with pytest.raises(ConfigError, match="has nobody to ask for its password"):
         server_context("http", pems.listener_tls(key=str(encrypted)))
+
+
+async def test_a_context_is_exchanged_under_a_listener(pems: Pems, tmp_path: Path) -> None:
+    """The certificate, and the authorities of clients: an authority that is gone is not believed any more."""
+    live = LiveContext(server_context("http", pems.listener_tls(client_ca=pems.ca)))
+    other = Pems(tmp_path)
+    with_old, with_new = (each.client(with_certificate=True) for each in (pems, other))
+    assert await greet(live, with_old) == b"hello"
+    live.exchange(server_context("http", other.listener_tls(client_ca=other.ca)))
+    assert await greet(live, with_new) == b"hello"
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await greet(live, with_old)
+    believes_server = ssl.create_default_context(cafile=other.ca)
+    pems.authority.issue_cert("client@example.org").configure_cert(believes_server)
+    assert await greet(live, believes_server) == b""
+
+
+async def test_a_context_is_exchanged_under_a_client(pems: Pems, tmp_path: Path) -> None:
+    server, other = server_context("http", pems.listener_tls()), Pems(tmp_path)
+    live = LiveContext(other.client(with_certificate=False))
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await greet(server, live)
+    live.exchange(pems.client(with_certificate=False))
+    assert await greet(server, live) == b"hello"
+
+
+def test_a_context_is_exchanged_under_a_blocking_client(pems: Pems) -> None:
+    live = LiveContext(pems.client(with_certificate=False))
+    left, right = socket.socketpair()
+    with left, right, live.wrap_socket(left, server_hostname="127.0.0.1", do_handshake_on_connect=False) as wrapped:
+        assert wrapped.context.verify_mode == ssl.CERT_REQUIRED

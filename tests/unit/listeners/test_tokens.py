@@ -89,3 +89,11 @@ def test_a_bad_file_is_refused_without_showing_tokens(tmp_path: Path, content: s
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere: No such file"):
         load_tokens("admin", str(tmp_path / "nowhere"))
+
+
+def test_the_tokens_of_another_file_are_adopted(tokens: Tokens, tmp_path: Path) -> None:
+    path = tmp_path / "new.toml"
+    path.write_text(GOOD.replace("admin-01234567890", "other-01234567890"))
+    tokens.adopt(load_tokens("admin", str(path)))
+    assert tokens.caller("Bearer admin-01234567890") is None
+    assert tokens.caller("Bearer other-01234567890") == Caller("anna", Role.ADMIN)

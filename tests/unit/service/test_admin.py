@@ -18,6 +18,7 @@ from mpsd.errors import ConfigError
 from mpsd.listeners.address import address_of, bind
 from mpsd.ports import Peer
 from mpsd.service.admin import serving_admin
+from mpsd.service.reloads import Reloads
 from tests.fakes.control import FakeControlTopic
 from tests.fakes.pipeline import SUBSCRIPTION
 from tests.fakes.records import FAILED
@@ -100,7 +101,7 @@ async def fleet(
             pipe = await stack.enter_async_context(following_pipe(control))
             daemon = FakeDaemon([pipe], control)
             daemon.peer = Peer(address, "", "")
-            await stack.enter_async_context(serving_admin(daemon, config, listener, Health(daemon)))
+            await stack.enter_async_context(serving_admin(daemon, config, listener, Health(daemon), Reloads(60.0)))
             credentials = grpc.ssl_channel_credentials(authority.root, *trusts[0].client("anna"))
             channel = await stack.enter_async_context(aio.secure_channel(address, credentials))
             made.append(Secured(daemon, control, admin_pb2_grpc.AdminStub(channel)))
@@ -208,7 +209,7 @@ async def test_a_file_that_is_no_certificate_ends_the_start(tmp_path: Path, ours
     control = FollowingControl(SharedControl(), FakeControlTopic(), "")
     daemon = FakeDaemon([], control)
     with bind("admin", "127.0.0.1:0") as listener, pytest.raises(ConfigError, match="not in PEM format"):
-        async with serving_admin(daemon, config, listener, Health(daemon)):
+        async with serving_admin(daemon, config, listener, Health(daemon), Reloads(60.0)):
             pass
 
 

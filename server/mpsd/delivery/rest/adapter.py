@@ -8,7 +8,9 @@ from typing import Never, TypeVar
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import Delivered, Outcome, Withdrawn
 from mpsd.delivery.rest.answer import Answer, AnswerRules, Judge, judge
+from mpsd.delivery.rest.connection import Connection
 from mpsd.delivery.rest.connector import EndpointConnector, LookUp, look_up
+from mpsd.delivery.rest.credentials import REFUSALS, SENT_WITH_OLD_CREDENTIALS
 from mpsd.delivery.rest.endpoint_pool import EndpointPool
 from mpsd.delivery.rest.pool_limits import Requests
 from mpsd.delivery.rest.request import RequestHeads
@@ -34,6 +36,7 @@ class RestAdapter:
         wall_s: seconds since the epoch, for signatures and dates.
         look_up: where the addresses of the URL's host come from.
         may_start: whether a delivery may start now; asked for those that waited for a connection, as time may have passed.
+        look_again: asks for `renew` where the secrets have changed; called when a request was refused for its credentials.
         judge: what answers mean; those whose bytes came to DELIVERED before are not asked about again.
 
     Raises:
@@ -47,9 +50,11 @@ class RestAdapter:
         wall_s: Callable[[], float] = time.time,
         look_up: LookUp = look_up,
         may_start: Callable[[], bool] = lambda: True,
+        look_again: Callable[[], None] = lambda: None,
         judge: Judge = judge,
     ) -> None:
         self._settings = settings
+        self._look_again = look_again
         self._may_start = may_start
         self._wall_s = wall_s
         self._judge_answer = judge
@@ -89,6 +94,16 @@ class RestAdapter:
         self._free -= len(batch)
         self._deliver(batch)
 
+    def renew(self, settings: RestSettings) -> None:
+        """Use other credentials, headers, certificates and another URL, from the next request on.
+
+        Raises:
+            ConfigError: as the constructor; then nothing has changed.
+        """
+        self._heads, is_other_way = renewed(settings, self._wall_s, RequestHeads, self._connector)
+        if self._endpoint is not None:
+            self._endpoint.pool.renew(self._heads.head, replace_connections=is_other_way)
+
     async def revoke(self, assignment: Assignment, deadline_s: float) -> None:
         """See `DeliveryAdapter`; what was not sent yet is withdrawn at once. Cancelled, it leaves the rest in flight."""
         if self._endpoint is not None:
@@ -110,7 +125,11 @@ class RestAdapter:
             return {"free": self._free}
         return {"free": self._free, "addresses": self._connector.addresses, **self._endpoint.pool.statistics()}
 
-    def _judge(self, answer: Answer) -> Outcome:
+    def _judge(self, answer: Answer, connection: Connection[Delivery, Never]) -> Outcome:
+        if answer.status in REFUSALS:
+            self._look_again()
+            if connection.is_outdated:
+                return SENT_WITH_OLD_CREDENTIALS
         now_s = self._wall_s()
         outcome = self._judge_answer(answer, self._rules, now_s)
         if answer.retry_after and not isinstance(outcome, Delivered):
@@ -146,6 +165,28 @@ def reached(
         written = writer(settings, endpoint, wall_s)
         key = "tls"
         return written, EndpointConnector(endpoint, settings.tls, look_up)
+    except (OSError, ValueError) as error:
+        raise ConfigError([_problem(settings, key, error)]) from error
+
+
+def renewed(
+    settings: RestSettings,
+    wall_s: Callable[[], float],
+    writer: Callable[[RestSettings, Endpoint, Callable[[], float]], Writer],
+    connector: EndpointConnector,
+) -> tuple[Writer, bool]:
+    """Return who writes requests by the new settings, and whether the connector leads another way than before.
+
+    Raises:
+        ConfigError: as `reached`; then the connector is as it was.
+    """
+    key = "url"
+    try:
+        endpoint = Endpoint.of(settings.url)
+        key = "webhook_secrets"
+        written = writer(settings, endpoint, wall_s)
+        key = "tls"
+        return written, connector.renew(endpoint, settings.tls)
     except (OSError, ValueError) as error:
         raise ConfigError([_problem(settings, key, error)]) from error
 

@@ -19,10 +19,12 @@ from mpsd.core.outcome import (
     Withdrawn,
 )
 from mpsd.core.record import RECORD_OVERHEAD_BYTES
-from mpsd.delivery.rest.adapter import NOT_SENT, reached
+from mpsd.delivery.rest.adapter import NOT_SENT, reached, renewed
 from mpsd.delivery.rest.answer import Answer, AnswerRules, Judge, judge
 from mpsd.delivery.rest.batch_answer import FAILURE_BYTES_MAX, Unbelievable, failures
+from mpsd.delivery.rest.connection import Connection
 from mpsd.delivery.rest.connector import LookUp, look_up
+from mpsd.delivery.rest.credentials import REFUSALS, SENT_WITH_OLD_CREDENTIALS
 from mpsd.delivery.rest.endpoint_pool import EndpointPool
 from mpsd.delivery.rest.events import Batch, BatchRequests, identity
 from mpsd.delivery.rest.pool_limits import Requests
@@ -48,6 +50,7 @@ class BatchAdapter:
         wall_s: seconds since the epoch, for signatures and dates.
         look_up: where the addresses of the URL's host come from.
         may_start: whether a delivery may start now; asked for those that waited for a connection, as time may have passed.
+        look_again: asks for `renew` where the secrets have changed; called when a request was refused for its credentials.
         judge: what answers mean; those whose bytes came to DELIVERED before are not asked about again.
 
     Raises:
@@ -62,9 +65,11 @@ class BatchAdapter:
         wall_s: Callable[[], float] = time.time,
         look_up: LookUp = look_up,
         may_start: Callable[[], bool] = lambda: True,
+        look_again: Callable[[], None] = lambda: None,
         judge: Judge = judge,
     ) -> None:
         self._settings = settings
+        self._look_again = look_again
         self._may_start = may_start
         self._wall_s = wall_s
         self._judge_answer = judge
@@ -116,6 +121,16 @@ class BatchAdapter:
                 self._loop.call_soon(self._settle_left)
             self._left += grouped.left
 
+    def renew(self, settings: RestSettings) -> None:
+        """Use other credentials, headers, certificates and another URL, from the next request on.
+
+        Raises:
+            ConfigError: as the constructor; then nothing has changed.
+        """
+        self._requests, is_other_way = renewed(settings, self._wall_s, BatchRequests, self._connector)
+        if self._endpoint is not None:
+            self._endpoint.pool.renew(self._requests.head, replace_connections=is_other_way)
+
     async def revoke(self, assignment: Assignment, deadline_s: float) -> None:
         """See `DeliveryAdapter`. At the deadline whole requests are aborted, and what shares them is withdrawn with it."""
         self._settle_left()
@@ -146,8 +161,12 @@ class BatchAdapter:
             return own
         return {**own, "addresses": self._connector.addresses, **self._endpoint.pool.statistics()}
 
-    def _judge(self, answer: Answer) -> Outcome | Answer:
+    def _judge(self, answer: Answer, connection: Connection[Batch, Answer]) -> Outcome | Answer:
         """An answer that names records is judged together with what it answers."""
+        if answer.status in REFUSALS:
+            self._look_again()
+            if connection.is_outdated:
+                return SENT_WITH_OLD_CREDENTIALS
         now_s = self._wall_s()
         outcome = self._judge_answer(answer, self._rules, now_s)
         if answer.retry_after and not isinstance(outcome, Delivered):

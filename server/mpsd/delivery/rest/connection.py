@@ -42,7 +42,7 @@ class ConnectionOwner(Protocol[Item, Result]):
         """The connection is gone, and with it what was in flight on it."""
 
     def remember(self, answer: bytes) -> None: ...
-    def judge(self, answer: Answer) -> Outcome | Result: ...
+    def judge(self, answer: Answer, connection: "Connection[Item, Result]") -> Outcome | Result: ...
 
 
 class Connection(asyncio.Protocol, Generic[Item, Result]):
@@ -58,6 +58,7 @@ class Connection(asyncio.Protocol, Generic[Item, Result]):
         fate: what is in flight comes to once the connection is gone; None leaves that to its owner.
         has_answer_begun: bytes of the present answer have come.
         opening: what the owner asked it to be opened for.
+        outdated: an item whose request was written by rules that have been replaced since.
     """
 
     __slots__ = (
@@ -74,6 +75,7 @@ class Connection(asyncio.Protocol, Generic[Item, Result]):
         "item",
         "keep",
         "opening",
+        "outdated",
         "started_s",
     )
 
@@ -86,6 +88,7 @@ class Connection(asyncio.Protocol, Generic[Item, Result]):
         self.opening = opening
         self._transport: asyncio.Transport | None = None
         self.item: Item | None = None
+        self.outdated: Item | None = None
         self.started_s = self.busy_s = 0.0
         self.expires_s = expires_s
         self.fresh = True
@@ -93,6 +96,11 @@ class Connection(asyncio.Protocol, Generic[Item, Result]):
         self.is_closing = False
         self.has_answer_begun = False
         self.fate: Outcome | None = None
+
+    @property
+    def is_outdated(self) -> bool:
+        """Return True if the request in flight was written by rules that have been replaced since."""
+        return self.item is not None and self.item is self.outdated
 
     def send(self, item: Item, head: bytes, body: bytes | None, started_s: float) -> None:
         """Put a request on the wire; only while nothing is in flight."""
@@ -178,7 +186,7 @@ class Connection(asyncio.Protocol, Generic[Item, Result]):
         """Settle; what was sent in one piece, says Delivered and keeps the connection is worth remembering."""
         item = self.item
         assert item is not None
-        outcome = self._owner.judge(answer)
+        outcome = self._owner.judge(answer, self)
         if outcome is DELIVERED and answer.reusable and 0 < len(data) <= KNOWN_BYTES_MAX:
             self._owner.remember(data)
         self.item = None

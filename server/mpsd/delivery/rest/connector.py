@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from mpsd.core.outcome import Unavailable
@@ -48,6 +49,7 @@ class EndpointConnector:
         self, endpoint: Endpoint, tls: ClientTls, look_up: LookUp, resolve_interval_s: float = RESOLVE_INTERVAL_S
     ) -> None:
         self._endpoint = endpoint
+        self._material = material(tls) if endpoint.is_tls else ()
         self._look_up = look_up
         self._resolve_interval_s = resolve_interval_s
         self._context = tls_context(tls) if endpoint.is_tls else None
@@ -85,6 +87,22 @@ class EndpointConnector:
                 self._failed.discard(address)
                 return
         raise ConnectFailed(failure)
+
+    def renew(self, endpoint: Endpoint, tls: ClientTls) -> bool:
+        """Lead new connections elsewhere, or open them with other certificates; return True if anything differs.
+
+        Raises:
+            OSError: a file cannot be read or is not what it should be; then all stays as it was.
+        """
+        given = material(tls) if endpoint.is_tls else ()
+        if (endpoint, given) == (self._endpoint, self._material):
+            return False
+        context = tls_context(tls) if endpoint.is_tls else None
+        if (endpoint.host, endpoint.port) != (self._endpoint.host, self._endpoint.port):
+            self._addresses, self._lookup, self._resolved_s = [], None, float("-inf")
+            self._failed.clear()
+        self._endpoint, self._material, self._context = endpoint, given, context
+        return True
 
     async def close(self) -> None:
         if self._lookup is not None:
@@ -127,6 +145,8 @@ class EndpointConnector:
 
     def _resolved(self, lookup: asyncio.Future[Sequence[str]]) -> None:
         """Take the new addresses; old ones serve on for a while where there are none."""
+        if lookup is not self._lookup:
+            return  # of a host that is not asked for any more
         self._lookup = None
         if lookup.cancelled():
             return
@@ -170,6 +190,15 @@ def tls_context(tls: ClientTls) -> ssl.SSLContext:
     if tls.cert is not None:
         context.load_cert_chain(tls.cert, tls.key)
     return context
+
+
+def material(tls: ClientTls) -> tuple[bytes, ...]:
+    """Return what the files of the settings hold, to tell whether any of them has changed.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    return tuple(Path(file).read_bytes() if file else b"" for file in (tls.ca, tls.cert, tls.key))
 
 
 async def look_up(host: str, port: int) -> Sequence[str]:

@@ -9,7 +9,7 @@ from mpsd.core.delivery import Assignment
 from mpsd.core.outcome import EXCERPT_BYTES_MAX, Outcome, Withdrawn
 from mpsd.delivery.rest.answer import Answer
 from mpsd.delivery.rest.answer_reader import AnswerBounds
-from mpsd.delivery.rest.connection import Item, Result
+from mpsd.delivery.rest.connection import Connection, Item, Result
 from mpsd.delivery.rest.connector import Connector
 from mpsd.delivery.rest.pool import Pool
 from mpsd.delivery.rest.pool_limits import PoolLimits, Requests
@@ -44,7 +44,7 @@ class EndpointPool(Generic[Item, Result]):
         settings: RestSettings,
         connector: Connector,
         requests: Requests[Item],
-        judge: Callable[[Answer], Outcome | Result],
+        judge: Callable[[Answer, Connection[Item, Result]], Outcome | Result],
         ended: Callable[[Item, Outcome | Result], None],
         withdrawn: Callable[[Item, Assignment | None], None],
         may_start: Callable[[], bool],

@@ -32,7 +32,7 @@ class Pool(Generic[Item, Result]):
 
     Args:
         requests: how an item becomes a request.
-        judge: what an answer means.
+        judge: what an answer means to the request on its connection.
         ended: told once of every item, when nothing of it is in flight any more.
         may_start: asked again for an item that had to wait for its connection: a process that was frozen meanwhile may
             no longer own its records.
@@ -43,7 +43,7 @@ class Pool(Generic[Item, Result]):
         connector: Connector,
         limits: PoolLimits,
         requests: Requests[Item],
-        judge: Callable[[Answer], Outcome | Result],
+        judge: Callable[[Answer, Connection[Item, Result]], Outcome | Result],
         ended: Callable[[Item, Outcome | Result], None],
         may_start: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -62,6 +62,7 @@ class Pool(Generic[Item, Result]):
         self._waiting_anew: deque[tuple[Item, float]] = deque()
         self._refused: deque[tuple[Item, Outcome]] = deque()
         self._openings: dict[object, asyncio.Task[None]] = {}
+        self._old_openings: set[object] = set()
         self._draining: set[Assignment | None] = set()
         self._is_closing = False
         self._gone = asyncio.Event()
@@ -112,6 +113,22 @@ class Pool(Generic[Item, Result]):
         finally:
             self._draining.discard(assignment)
 
+    def renew(self, head: Callable[[Item], bytes], *, replace_connections: bool) -> None:
+        """Write requests differently from the next one on.
+
+        Args:
+            replace_connections: whether those that are open, or being opened, end with the answer they wait for, and idle
+                ones now.
+        """
+        self._head = head
+        for connection in self._connections:
+            connection.outdated = connection.item
+        if replace_connections:
+            self._old_openings = set(self._openings)
+            for connection in list(self._connections):
+                connection.keep = False
+                self._close_idle(connection)
+
     async def close(self) -> None:
         """Drop all connections; only once nothing is in flight. Returns when the last one is gone."""
         self._is_closing = True
@@ -160,6 +177,7 @@ class Pool(Generic[Item, Result]):
             connection.abort(None)
             return
         self._counts["opened"] += 1
+        connection.keep = connection.opening not in self._old_openings
         self._connections.add(connection)
         connection.busy_s = self._loop.time()
         while self._waiting_anew:

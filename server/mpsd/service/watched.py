@@ -1,0 +1,37 @@
+"""How deliveries and Kafka clients follow the files of their secrets and certificates."""
+
+from mpsd.config import Config, RestDelivery, Security, Subscription
+from mpsd.kafka.connection import ClientOptions
+from mpsd.service.reloads import Reloads, Watched
+
+DELIVERY_KEYS = ("headers", "auth", "webhook_secrets", "tls")
+"""Keys of a delivery that can be exchanged while it runs."""
+SECURITY_KEYS = ("ca", "cert", "key", "username", "password")
+"""Those of `kafka.security`."""
+
+
+def watch_delivery(
+    reloads: Reloads, config: Config, subscription: Subscription, delivery: RestDelivery
+) -> Watched[RestDelivery]:
+    """Return the delivery of a subscription; its user is set by who makes the adapter."""
+
+    def of(loaded: Config) -> RestDelivery:
+        for each in loaded.subscriptions:
+            if each.name == subscription.name and isinstance(each.delivery, RestDelivery):
+                return delivery.model_copy(update={key: getattr(each.delivery, key) for key in DELIVERY_KEYS})
+        raise LookupError(subscription.name)
+
+    path = ("subscriptions", config.subscriptions.index(subscription), "delivery")
+    return reloads.watch(path, of, config, subscription.name, [(*path, key) for key in DELIVERY_KEYS])
+
+
+def watch_security(reloads: Reloads, config: Config, options: ClientOptions) -> None:
+    """Let all Kafka clients connect with the password and the certificates of the time."""
+
+    def of(loaded: Config) -> Security:
+        return config.kafka.security.model_copy(
+            update={key: getattr(loaded.kafka.security, key) for key in SECURITY_KEYS}
+        )
+
+    path = ("kafka", "security")
+    reloads.watch(path, of, config, covers=[(*path, key) for key in SECURITY_KEYS]).use = options.renew

@@ -1,0 +1,98 @@
+"""How listeners, and the calls to other instances, follow the files of their tokens and certificates."""
+
+from typing import TypeVar
+
+from mpsd.admin.fleet import Fleet, peer_credentials
+from mpsd.config import Admin, Config, Listener, ListenerTls
+from mpsd.listeners.grpc import GrpcCertificates
+from mpsd.listeners.tls import peer_context, server_context
+from mpsd.listeners.tokens import Tokens, load_tokens
+from mpsd.service.reloads import Reloads
+from mpsd.tls import LiveContext
+
+Value = TypeVar("Value")
+
+
+def watch_tokens(reloads: Reloads, config: Config, table: str) -> Tokens | None:
+    """Return who may call a listener, by its tokens file; None without one.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+    if _listener(config, table).tokens_file is None:
+        return None
+    watched = reloads.watch((table, "tokens_file"), lambda loaded: _given(_listener(loaded, table).tokens_file), config)
+    tokens = load_tokens(table, watched.part)
+    watched.use = lambda file: tokens.adopt(load_tokens(table, file))
+    return tokens
+
+
+def watch_http_tls(reloads: Reloads, config: Config) -> LiveContext | None:
+    """Return the encryption of the HTTP listener; None without.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    if config.http.tls is None:
+        return None
+    watched = reloads.watch(("http", "tls"), lambda loaded: _given(loaded.http.tls), config)
+    context = LiveContext(server_context("http", watched.part))
+    watched.use = lambda tls: context.exchange(server_context("http", tls))
+    return context
+
+
+def watch_http_peers(reloads: Reloads, config: Config) -> LiveContext | None:
+    """Return how the HTTP listeners of other instances are called; None in plain text.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+
+    def of(loaded: Config) -> tuple[ListenerTls, str | None]:
+        return _given(loaded.http.tls), loaded.http.peers_ca
+
+    if config.http.tls is None:
+        return None
+    watched = reloads.watch(("http", "peers_ca"), of, config)
+    context = LiveContext(peer_context("http", *watched.part))
+    watched.use = lambda part: context.exchange(peer_context("http", *part))
+    return context
+
+
+def watch_grpc_tls(reloads: Reloads, config: Config, table: str) -> GrpcCertificates | None:
+    """Return the encryption of a gRPC listener; None without.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    if _listener(config, table).tls is None:
+        return None
+    watched = reloads.watch((table, "tls"), lambda loaded: _given(_listener(loaded, table).tls), config)
+    certificates = GrpcCertificates(table, watched.part)
+    watched.use = certificates.renew
+    return certificates
+
+
+def watch_admin_peers(reloads: Reloads, config: Config, fleet: Fleet) -> None:
+    """Let other instances be called with the certificates of the time."""
+
+    def of(loaded: Config) -> Admin:
+        return config.admin.model_copy(
+            update={"tls": loaded.admin.tls, "peers_ca": loaded.admin.peers_ca, "tokens_file": None}
+        )
+
+    if config.admin.tls is not None or config.admin.peers_ca is not None:
+        watched = reloads.watch(("admin", "peers_ca"), of, config)
+        watched.use = lambda admin: fleet.renew(peer_credentials(admin))
+
+
+def _listener(config: Config, table: str) -> Listener:
+    listeners: dict[str, Listener] = {"admin": config.admin, "http": config.http, "stream": config.stream}
+    return listeners[table]
+
+
+def _given(value: Value | None) -> Value:
+    """Return the value; what a new configuration lacks cannot be exchanged."""
+    if value is None:
+        raise LookupError
+    return value
