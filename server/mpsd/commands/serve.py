@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from mpsd.config import Config
 
 
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+"""None where there is no such signal, on Windows."""
+
+
 @app.callback(invoke_without_command=True)
 def serve(
     context: typer.Context,
@@ -46,25 +50,34 @@ def serve(
         return
     if config is None:
         raise typer.BadParameter("name a configuration with --config FILE; `mpsd init` writes one")
+    if HANGUP is not None and not (check or print_config):
+        signal.signal(HANGUP, signal.SIG_IGN)  # until the daemon can do something about it
     with failing():
         from mpsd.config import load
         from mpsd.config import print_config as as_toml
 
-        loaded = load(config, os.environ, _flags(set_ or []))
+        def again() -> "Config":
+            return load(config, os.environ, _flags(set_ or []))
+
+        loaded = again()
         if print_config:
             typer.echo(as_toml(loaded), nl=False)
         elif check:
             raise typer.Exit(_check(loaded, json_output))
         else:
-            raise typer.Exit(_serve(loaded))
+            raise typer.Exit(_serve(loaded, again))
 
 
-def _serve(config: "Config") -> int:
-    """Until SIGTERM or SIGINT; a second one ends the process at once."""
-    from mpsd.logs import logging_to
+def _serve(config: "Config", load: "Callable[[], Config]") -> int:
+    """Serve until SIGTERM or SIGINT; a second one ends the process at once. SIGHUP loads the configuration again."""
+    from mpsd.logs import logging_to, set_level
     from mpsd.service import Service
+    from mpsd.service.reconfigure import Reconfiguration
 
     async def serving(suppressed: Callable[[], int]) -> None:
+        reconfiguration = Reconfiguration(load, set_level)
+        if HANGUP is not None:
+            asyncio.get_running_loop().add_signal_handler(HANGUP, reconfiguration.ask)
         service, stop = Service(config, suppressed), asyncio.Event()
 
         def on_signal() -> None:
@@ -74,7 +87,7 @@ def _serve(config: "Config") -> int:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, on_signal)
-        await service.run(stop)
+        await service.run(stop, reconfiguration)
 
     with (
         logging_to(style=config.logging.format, level=config.logging.level) as logs,

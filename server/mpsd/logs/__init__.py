@@ -16,7 +16,7 @@ from typing import Literal, TextIO
 from mpsd.logs.lines import HumanLines, JsonLines
 from mpsd.logs.writer import LogWriter
 
-__all__ = ["LogWriter", "logging_to"]
+__all__ = ["LogWriter", "logging_to", "set_level"]
 
 Style = Literal["auto", "human", "json"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -35,8 +35,7 @@ def logging_to(stream: TextIO | None = None, *, style: Style = "auto", level: Le
     handlers, levels = root.handlers[:], (root.level, ours.level)
     writer = LogWriter(target.fileno(), _lines(style, target))
     root.handlers[:] = [writer]
-    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
-    ours.setLevel(level.upper())
+    set_level(level)
     logging.captureWarnings(capture=True)
     try:
         yield writer
@@ -46,6 +45,12 @@ def logging_to(stream: TextIO | None = None, *, style: Style = "auto", level: Le
         root.setLevel(levels[0])
         ours.setLevel(levels[1])
         writer.close()
+
+
+def set_level(level: Level) -> None:
+    """Leave out what is below a level: of our own loggers all of it, of other libraries what is below WARNING as well."""
+    logging.getLogger().setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
+    logging.getLogger("mpsd").setLevel(level.upper())
 
 
 def _lines(style: Style, stream: TextIO) -> logging.Formatter:

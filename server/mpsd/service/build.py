@@ -87,7 +87,7 @@ def _adapter(
     delivery = subscription.delivery
     match delivery:
         case RestDelivery():
-            return _rest_adapter(subscription, watch_delivery(reloads, config, subscription, delivery), may_start)
+            return _rest_adapter(subscription, watch_delivery(reloads, config, subscription), may_start)
         case StreamDelivery():
             from mpsd.delivery.stream.adapter import StreamAdapter  # noqa: PLC0415 - gRPC takes long to load, and others do without
 

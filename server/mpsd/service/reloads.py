@@ -94,13 +94,17 @@ class Watched(Generic[Part]):
             return False
         try:
             self._take(read_again(self.part, self.path))
-        except ConfigError as error:
-            self._refused, self._problem = seen, "; ".join(problem.message for problem in error.problems)
+        except (ConfigError, OSError) as error:
+            self._refused, self._problem = seen, _words(error)
             return False
         changed = [file for file, old, new in zip(self.files, self._in_use or seen, seen, strict=True) if old != new]
         self._in_use = seen
         self._note_renewal(changed)
         return True
+
+    def differs(self) -> bool:
+        """Return True if the files differ from what is in use."""
+        return fingerprints(self.files) != self._in_use
 
     def replace(self, part: Part) -> None:
         """Use another part, from a configuration that was loaded again.
@@ -146,7 +150,7 @@ class Watched(Generic[Part]):
     def _is_unchanged(self) -> bool:
         try:
             return bool(read_again(self.part, self.path) == self.part)
-        except ConfigError:
+        except ConfigError:  # gone since it was loaded: said when two looks have found it so
             return False
 
     def _note_renewal(self, changed: Sequence[str]) -> None:
@@ -166,6 +170,13 @@ class Watched(Generic[Part]):
             )
         self._refused = self._suspected = ()
         self._problem = self.broken = ""
+
+
+def _words(error: ConfigError | OSError) -> str:
+    """Return what is wrong, without the path of the part, which the one who says it names."""
+    if isinstance(error, ConfigError):
+        return "; ".join(problem.message for problem in error.problems)
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
 class Reloads:

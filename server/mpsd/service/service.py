@@ -22,6 +22,7 @@ from mpsd.ports import Peer
 from mpsd.service.build import Watched, pipelines
 from mpsd.service.build_control import control_plane
 from mpsd.service.lookups import Lookups
+from mpsd.service.reconfigure import Reconfiguration
 from mpsd.service.reloads import Reloads
 from mpsd.service.steering import asked_of, steer
 from mpsd.service.watched import watch_security
@@ -76,8 +77,12 @@ class Service:
         self.partitions, self.moves, self.positions = lookups.partitions, lookups.moves, lookups.positions
         self.dead_letters = lookups.dead_letters
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set, then finish what is in flight within `shutdown.grace_s`."""
+    async def run(self, stop: asyncio.Event, reconfiguration: Reconfiguration | None = None) -> None:
+        """Serve until `stop` is set, then finish what is in flight within `shutdown.grace_s`.
+
+        Args:
+            reconfiguration: reads the configuration again when it is asked to.
+        """
         control = self.control
         asked = asked_of(control)
         self.pipelines = pipelines(self._config, self._options, self.peer, asked, self._watched, self.reloads)
@@ -88,6 +93,8 @@ class Service:
         async with AsyncExitStack() as listeners:
             await self._listen(listeners)
             await listeners.enter_async_context(self.reloads.running())
+            if reconfiguration is not None:
+                await listeners.enter_async_context(reconfiguration.running(self._config, self.reloads))
             gc.collect()
             gc.freeze()
             gc.set_threshold(GC_THRESHOLD, 20, 20)

@@ -10,10 +10,10 @@ SECURITY_KEYS = ("ca", "cert", "key", "username", "password")
 """Those of `kafka.security`."""
 
 
-def watch_delivery(
-    reloads: Reloads, config: Config, subscription: Subscription, delivery: RestDelivery
-) -> Watched[RestDelivery]:
-    """Return the delivery of a subscription; its user is set by who makes the adapter."""
+def watch_delivery(reloads: Reloads, config: Config, subscription: Subscription) -> Watched[RestDelivery]:
+    """Return the delivery of a subscription by REST; its user is set by who makes the adapter."""
+    delivery = subscription.delivery
+    assert isinstance(delivery, RestDelivery)
 
     def of(loaded: Config) -> RestDelivery:
         for each in loaded.subscriptions:

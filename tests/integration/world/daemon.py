@@ -5,6 +5,7 @@ import http.client
 import json
 import re
 import signal
+import ssl
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,6 +64,10 @@ class Daemon:
         argv = [*(["env", *assignments] if assignments else []), *mpsd("--config", str(self.config))]
         self.pid = processes.start(name, argv, log=self.log_file)
         self.started_s = time.monotonic()
+        self.tls: ssl.SSLContext | None = None
+        """How its HTTP listener is called; None in plain text."""
+        self.token = ""
+        """What callers of its HTTP listener show; empty: nothing."""
 
     @override
     def __repr__(self) -> str:
@@ -120,9 +125,13 @@ class Daemon:
         return await asyncio.to_thread(self._get, path)
 
     def _get(self, path: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(self.http_address, timeout=10)
+        connection = (
+            http.client.HTTPConnection(self.http_address, timeout=10)
+            if self.tls is None
+            else http.client.HTTPSConnection(self.http_address, timeout=10, context=self.tls)
+        )
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}"} if self.token else {})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         except OSError:
