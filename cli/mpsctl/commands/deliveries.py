@@ -49,8 +49,8 @@ def pause(
 
     from mps.admin.v1 import admin_pb2 as pb
     from mpsctl.render.changes import changed_page
+    from mpsctl.render.words import length as shown
     from mpsctl.render.words import selection as named
-    from mpsctl.render.words import span
     from mpsctl.views.fleet import Changed, Selection
 
     length = None
@@ -63,7 +63,7 @@ def pause(
     request = pb.PauseRequest(change=new_change(reason), selection=what, lasts=length)
     answer = session.client.change(session.client.admin.Pause, request)
     view = Changed.of(answer.changed, request.change.request_id)
-    ends = f" for {span(lasts)}" if lasts is not None else ""
+    ends = f" for {shown(lasts)}" if lasts is not None else ""
     session.screen.show(view, lambda: changed_page(view, f"paused {named(Selection.of(what))}{ends}"))
     return confirmed(view)
 

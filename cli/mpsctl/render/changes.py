@@ -1,7 +1,7 @@
 """What became of a change."""
 
 from mpsctl.render.page import Column, Page, Piece, Style, Table
-from mpsctl.render.words import NONE, count, printable, records
+from mpsctl.render.words import NONE, ahead, by_whom, count, printable, records, utc_now
 from mpsctl.views.fleet import Changed, Instance
 from mpsctl.views.offsets import Reset
 from mpsctl.views.queues import Skipped
@@ -13,7 +13,12 @@ def changed_page(changed: Changed, what: str) -> Page:
     Args:
         what: was done, such as `paused billing`; or that there was nothing to do.
     """
-    return confirmation(Page(), changed, what)
+    page = confirmation(Page(), changed, what)
+    if changed.replaced is not None:
+        now = utc_now()
+        until = f", which had {ahead(changed.replaced.until, now)} left" if changed.replaced.until else ""
+        page.say(Piece(f"  it replaces the pause {by_whom(changed.replaced.provenance, now)}{until}", Style.WARN))
+    return page
 
 
 def confirmation(page: Page, changed: Changed, what: str, meanwhile: str = "deliveries may start against it") -> Page:

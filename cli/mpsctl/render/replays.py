@@ -110,7 +110,9 @@ def replay_page(replay: Replay) -> Page:
         confirmation(
             page.gap(),
             replay.changed,
-            f"replay {replay.id} is {replay.state}",
+            f"replay {replay.id} is {replay.state} already: nothing was changed"
+            if replay.changed.unchanged
+            else f"replay {replay.id} is {replay.state}",
             "some may go on as if nothing had been said",
         )
     return page

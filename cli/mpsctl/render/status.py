@@ -10,6 +10,7 @@ from mpsctl.render.words import (
     NONE,
     ago,
     ahead,
+    by_whom,
     clock,
     count,
     number,
@@ -22,8 +23,8 @@ from mpsctl.render.words import (
     span,
     utc_now,
 )
-from mpsctl.views.fleet import Instance, Provenance
-from mpsctl.views.status import Flow, Limit, Partition, Pause, Status, Subscription
+from mpsctl.views.fleet import Instance, Pause
+from mpsctl.views.status import Flow, Limit, Partition, Status, Subscription
 
 SEVERITIES = {"ok": Style.GOOD, "warning": Style.WARN}
 
@@ -118,7 +119,7 @@ def _notes(of: Subscription, now: datetime) -> Iterator[Piece]:
         room = f"{records(part.room_records)} or {size(part.room_bytes)}"
         yield Piece(f"{part.topic}/{part.partition} has room for {room} more, then all its keys wait", Style.WARN)
     if of.limit is not None:
-        yield Piece(f"limited to {limit_text(of.limit)}, {_by(of.limit.provenance, now)}", Style.WARN)
+        yield Piece(f"limited to {limit_text(of.limit)}, {by_whom(of.limit.provenance, now)}", Style.WARN)
     if of.held_keys:
         yield Piece(f"{number(of.held_keys, 'key')} held behind dead letters; they wait for a replay:", Style.WARN)
         yield Piece(f"mpsctl dlq ls {of.name} --disposition held --group-by key", Style.DIM)
@@ -130,7 +131,7 @@ def _notes(of: Subscription, now: datetime) -> Iterator[Piece]:
 def pause_text(pause: Pause, now: datetime) -> str:
     """`paused: key k1, 3m ago by anna, 27m left: deploying`."""
     until = f", {ahead(pause.until, now)} left" if pause.until else ""
-    return f"paused: {printable(selection(pause.selection))}{until}, {_by(pause.provenance, now)}"
+    return f"paused: {printable(selection(pause.selection))}{until}, {by_whom(pause.provenance, now)}"
 
 
 def limit_text(limit: Limit) -> str:
@@ -141,11 +142,6 @@ def limit_text(limit: Limit) -> str:
     if limit.concurrency_max is not None:
         parts.append(f"{count(limit.concurrency_max)} at once a daemon")
     return ", ".join(parts) or "what is configured"
-
-
-def _by(provenance: Provenance, now: datetime) -> str:
-    reason = f": {printable(provenance.reason)}" if provenance.reason else ""
-    return f"by {printable(provenance.who or 'somebody')} {ago(provenance.changed_at, now)}{reason}"
 
 
 def _partitions(of: Subscription) -> Table:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from mpsctl.views.fleet import RecordRef, Selection
+from mpsctl.views.fleet import Provenance, RecordRef, Selection
 
 NONE = "-"
 
@@ -115,6 +115,17 @@ def selection(of: Selection) -> str:
     if of.key_base64 is not None:
         parts.append(f"key {key(of.key, of.key_base64)}")
     return ", ".join(parts)
+
+
+def by_whom(provenance: Provenance, now: datetime) -> str:
+    """Say who made a change, when and why: `by anna 3m ago: deploying`."""
+    reason = f": {printable(provenance.reason)}" if provenance.reason else ""
+    return f"by {printable(provenance.who or 'somebody')} {ago(provenance.changed_at, now)}{reason}"
+
+
+def length(seconds: float) -> str:
+    """Show a length of time as it was given, down to parts of a second."""
+    return f"{seconds:g}s" if seconds % 1 else span(seconds)
 
 
 def listed(words: list[str], largest: int = 5, shown: Callable[[str], str] = printable) -> str:

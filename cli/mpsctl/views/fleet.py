@@ -120,6 +120,26 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """A pause that holds."""
+
+    selection: Selection
+    """What is stopped."""
+    until: datetime | None
+    """When it ends by itself; null: never."""
+    provenance: Provenance
+    """Whose it is."""
+
+    @classmethod
+    def of(cls, message: pb.PauseState) -> Self:
+        return cls(
+            selection=Selection.of(message.selection),
+            until=time_of(message, "until"),
+            provenance=Provenance.of(message.provenance),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
     """What became of a change: `pause`, `resume`, `limit`."""
 
@@ -132,7 +152,9 @@ class Changed:
     instances: tuple[Instance, ...]
     """The daemons, and how far each has come."""
     unchanged: bool
-    """Whether there was nothing to take back, as of a resume of what is not paused: nothing was written."""
+    """Whether there was nothing to do, as of a resume of what is not paused: nothing was written."""
+    replaced: Pause | None = None
+    """Of a pause: the one of the same selection that held until now; null: there was none."""
 
     @classmethod
     def of(cls, message: pb.Changed, request_id: str) -> Self:
@@ -142,4 +164,5 @@ class Changed:
             confirmed=message.confirmed,
             instances=tuple(map(Instance.of, message.instances)),
             unchanged=message.unchanged,
+            replaced=Pause.of(message.replaced) if message.HasField("replaced") else None,
         )

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Self
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsctl.views.fleet import Instance, Provenance, RecordRef, Selection
+from mpsctl.views.fleet import Instance, Pause, Provenance, RecordRef
 from mpsctl.views.values import UNKNOWN, Severity, optional, seconds_of, time_of, word
 
 
@@ -128,26 +128,6 @@ class Partition:
             paused_lanes=message.paused_lanes if message.HasField("flow") else None,
             room_records=message.room_records if message.HasField("flow") else None,
             room_bytes=message.room_bytes if message.HasField("flow") else None,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
-    """A pause that holds."""
-
-    selection: Selection
-    """What is stopped."""
-    until: datetime | None
-    """When it ends by itself; null: never."""
-    provenance: Provenance
-    """Whose it is."""
-
-    @classmethod
-    def of(cls, message: pb.PauseState) -> Self:
-        return cls(
-            selection=Selection.of(message.selection),
-            until=time_of(message, "until"),
-            provenance=Provenance.of(message.provenance),
         )
 
 

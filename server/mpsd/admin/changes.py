@@ -9,6 +9,8 @@ from mpsd.admin.access import CALLER
 from mpsd.admin.confirm import confirm
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import MARGIN, Fleet
+from mpsd.admin.status import pause_of
+from mpsd.admin.times import seconds
 from mpsd.admin.validation import check_change, check_topic, limits_of, pipeline_of, scope_of, until_ms
 from mpsd.core import limits, pauses
 from mpsd.core.control import EntityKey
@@ -35,9 +37,33 @@ class Changes:
         scope = scope_of(request.selection)
         end_ms = until_ms(request, int(time.time() * 1000))
         await self._check(scope)
-        lasts = f" for {request.lasts.seconds} s" if end_ms is not None else ""
-        said = f"pause of {in_words(scope)}{lasts}"
-        return await self._paused(scope, pauses.document(end_ms), request.change, "Pause", said, metadata, left_s)
+        lasts = f" for {seconds(request.lasts):g} s" if end_ms is not None else ""
+        replaced = await self._pause_of(scope, request.change.request_id)
+        instead = f", in place of the pause by {replaced.provenance.who}" if replaced is not None else ""
+        said = f"pause of {in_words(scope)}{lasts}{instead}"
+        document = pauses.document(end_ms)
+        changed = await self._paused(scope, document, request.change, "Pause", said, metadata, left_s)
+        if replaced is not None:
+            changed.replaced.CopyFrom(pause_of(replaced))
+        return changed
+
+    async def _pause_of(self, scope: Scope, request_id: str) -> pauses.Pause | None:
+        """Return the pause of exactly this scope that holds now, unless this very request has made it.
+
+        Raises:
+            ControlUnavailable, ControlOff: it cannot be looked up.
+        """
+        await self._daemon.control.read_to_end()
+        known = pipeline_of(self._daemon.pipelines, scope.subscription).controls.pauses
+        now_ms = int(time.time() * 1000)
+        return next(
+            (
+                each
+                for each in known
+                if each.scope == scope and each.holds(now_ms) and each.provenance.request_id != request_id
+            ),
+            None,
+        )
 
     async def resume(self, request: pb.ResumeRequest, metadata: Metadata, left_s: float | None) -> pb.Changed:
         """The same; to resume what is not paused is no error, and changes nothing."""

@@ -64,7 +64,11 @@ async def make_room(replays: Replays) -> None:
     surplus = len(tasks) - replays.rules.tasks_max + 1
     ended = [task for task in tasks if task.state.is_over][: max(0, surplus)]
     if len(ended) < surplus:
-        raise ReplayRefused(f"{len(tasks)} replays have not ended, and control.replays_max is {len(tasks)}")
+        unended = sum(not task.state.is_over for task in tasks)
+        raise ReplayRefused(
+            f"{unended} replays have not ended, and control.replays_max is {replays.rules.tasks_max}: wait for one, or"
+            " cancel one"
+        )
     for task in ended:
         reports = [(progress_key(task, source), None) for source in replays.book.reported(task.id)]
         await replays.rules.record([*reports, (task.key, None)])  # what it has settled stays known

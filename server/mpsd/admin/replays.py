@@ -139,6 +139,9 @@ async def _turn(
         changed = await changes.confirm(task.group, done.revision, metadata, left_s)
     elif task.state not in before | {after}:
         raise ReplayRefused(f"replay {task.id} is {task.state.value}: nothing was changed")
+    elif task.state is after and not request.change.HasField("expected_revision"):
+        changed = await changes.confirm(task.group, daemon.control.revision, metadata, left_s)
+        changed.unchanged = True
     else:
         ended_at_ms = int(time.time() * 1000) if after.is_over else None
         reason = "" if after is ReplayState.RUNNING else request.change.reason

@@ -15,6 +15,8 @@ LINES_MAX = 5
 FOREIGN_LINES_MAX = 1
 """The same for other libraries, which repeat themselves: a dead broker is one line a minute."""
 CAUSES_MAX = 512
+NEVER_LIMITED = frozenset({"control.changed", "control.audit_failed"})
+"""Codes of lines that are all written: each is an operator's change, and no other line says the same."""
 
 
 @dataclass(slots=True)
@@ -34,7 +36,8 @@ class RateLimit:
     """A budget of lines for each cause.
 
     A cause is what our own code calls one: logger, `code` and `subscription` (without a code, the message's template).
-    Of another library it is all that it says at one level. What is critical is never limited.
+    Of another library it is all that it says at one level. What is critical, and
+    `NEVER_LIMITED`, is never limited.
 
     Holds at most: `CAUSES_MAX` causes; of the one longest unused the count is written and then forgotten.
 
@@ -53,7 +56,7 @@ class RateLimit:
     def admit(self, record: logging.LogRecord, now_s: float) -> Iterator[logging.LogRecord]:
         """The lines to write now: counts that became due, and the record unless its cause has used its budget."""
         yield from self.due(now_s)
-        if record.levelno >= logging.CRITICAL:
+        if record.levelno >= logging.CRITICAL or vars(record).get("code") in NEVER_LIMITED:
             yield record
             return
         ours = record.name.partition(".")[0] == "mpsd"

@@ -113,6 +113,10 @@ class DeadLetterWriter:
         if crowded:
             self._arrived.set()
 
+    def crowded(self) -> frozenset[Delivery]:
+        """Return the records that wait until there is room to hold their keys."""
+        return frozenset(buried.letter.delivery for buried in self._crowded)
+
     def landing(self, delivery: Delivery) -> asyncio.Future[Landed]:
         """Where it lands once it is written, now or some time; the same for all who ask.
 

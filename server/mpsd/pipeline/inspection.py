@@ -96,7 +96,9 @@ def _views(
     pipeline: Pipeline, queue: PartitionQueue, heads: Sequence[tuple[Delivery, int]], now_s: float
 ) -> list[LaneView]:
     unfinished, oldest = queue.tracker.unfinished, queue.tracker.oldest()
-    waiting = Waiting(frozenset(queue.lanes.ready), frozenset(queue.parked), pipeline.policy.breaker.is_open)
+    waiting = Waiting(
+        frozenset(queue.lanes.ready), frozenset(queue.parked), pipeline.crowded(), pipeline.policy.breaker.is_open
+    )
     return [
         _view(queue, head, records, waiting, now_s, blocks_commit=head is oldest)
         for head, records in heads
@@ -105,10 +107,11 @@ def _views(
 
 
 class Waiting(NamedTuple):
-    """Heads that wait for their turn, and whether the endpoint is out."""
+    """Heads that wait, for what, and whether the endpoint is out."""
 
     ready: frozenset[Delivery]
     parked: frozenset[Delivery]
+    crowded: frozenset[Delivery]
     is_endpoint_down: bool
 
 
@@ -134,6 +137,8 @@ def _state(queue: PartitionQueue, head: Delivery, waiting: Waiting, now_s: float
         return LaneState.IN_FLIGHT
     if head.record.key in queue.held:
         return LaneState.HELD
+    if head in waiting.crowded:
+        return LaneState.HELD_KEYS_FULL
     is_ready, is_backing_off = head in waiting.ready, head.trouble is not None and head.trouble.due_s > now_s
     is_paused = PAUSED in queue.causes or head.record.key in queue.paused_keys
     if head in waiting.parked or (is_paused and (is_ready or is_backing_off)):

@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 
-from mpsd.core.delivery import Assignment
+from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.departures import Departures
 from mpsd.core.rate import TokenBucket
 from mpsd.core.record import TopicPartition
@@ -157,6 +157,10 @@ class Pipeline:
     async def skip(self, topic: str, partition: int, offset: int, reason: str) -> Landed:
         """Send a record to the dead-letter topic now, wherever it stands: see `Skips.skip`."""
         return await self._skips.skip(TopicPartition(topic, partition), offset, reason)
+
+    def crowded(self) -> frozenset[Delivery]:
+        """Return the records that wait until there is room to hold their keys."""
+        return self._dead_letters.crowded()
 
     def on_assigned(self, assignment: Assignment, position: Position) -> None:
         """See `AssignmentListener`."""

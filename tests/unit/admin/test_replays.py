@@ -70,8 +70,10 @@ async def test_the_oldest_that_has_ended_gives_way_and_where_none_has_a_new_one_
         replays = replays_of(one)
         replays.rules = replace(replays.rules, tasks_max=2)
         first, second = await started(one, "one"), await started(one, "two")
-        with pytest.raises(grpc.aio.AioRpcError, match="2 replays have not ended"):
+        replays.rules = replace(replays.rules, tasks_max=1)
+        with pytest.raises(grpc.aio.AioRpcError, match=r"2 replays have not ended, and control\.replays_max is 1:"):
             await started(one, "three")
+        replays.rules = replace(replays.rules, tasks_max=2)
         cancel = pb.ControlReplayRequest(
             change=pb.Change(request_id="four", reason="a test"), id=first.id, action=pb.REPLAY_ACTION_CANCEL
         )

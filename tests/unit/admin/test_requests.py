@@ -186,6 +186,41 @@ async def test_a_replay_that_was_cancelled_elsewhere_is_not_brought_back_by_who_
         assert (code, "is cancelled" in words) == (grpc.StatusCode.FAILED_PRECONDITION, True)
 
 
+@pytest.mark.parametrize("action", [pb.REPLAY_ACTION_PAUSE, pb.REPLAY_ACTION_CANCEL])
+async def test_a_replay_that_is_so_already_is_not_turned_again(action: pb.ReplayAction.ValueType) -> None:
+    topic = FakeControlTopic()
+    async with served(2, topic=topic, letters=letters()) as (one, other):
+        task = (await started(one)).replay.id
+        first = await one.stub.ControlReplay(turn(task, action, "first"))
+        written = _by_operators(topic)
+        second = await other.stub.ControlReplay(turn(task, action, "second"))
+        assert _by_operators(topic) == written
+        assert (first.changed.unchanged, second.changed.unchanged, second.changed.confirmed) == (False, True, True)
+        assert second.replay.ended_at == first.replay.ended_at
+        assert second.replay.provenance.reason == first.replay.provenance.reason
+        repeated = await one.stub.ControlReplay(turn(task, action, "first"))
+        assert not repeated.changed.unchanged, "it is the request that did it"
+
+
+async def test_a_pause_over_another_says_whose_it_replaces() -> None:
+    async with served(2, topic=FakeControlTopic()) as (one, other):
+        first = await one.stub.Pause(
+            pb.PauseRequest(change=change(request_id="a", reason="deploy"), selection=billing())
+        )
+        assert not first.changed.HasField("replaced")
+        lasts = Duration(seconds=1, nanos=500_000_000)
+        over = pb.PauseRequest(change=change(request_id="b", reason="mine"), selection=billing(), lasts=lasts)
+        assert (await other.stub.Pause(over)).changed.replaced.provenance.reason == "deploy"
+        second = (await other.stub.Pause(over)).changed
+        assert second.confirmed
+        assert not second.HasField("replaced"), "the same request again replaces nothing"
+        third = pb.PauseRequest(change=change(request_id="c"), selection=billing(topic="orders"))
+        assert not (await one.stub.Pause(third)).changed.HasField("replaced"), "another selection is another pause"
+        assert [entry.description for entry in control_of(other).kept.entries] == [
+            "pause of billing for 1.5 s, in place of the pause by local"
+        ]
+
+
 async def test_a_replay_is_turned_only_as_it_was_when_the_caller_looked() -> None:
     async with served(1, topic=FakeControlTopic(), letters=letters()) as (one,):
         replay = (await started(one)).replay

@@ -23,6 +23,13 @@ def test_a_few_lines_of_one_cause_then_none() -> None:
     assert limit.suppressed == 100 - LINES_MAX
 
 
+def test_an_operators_change_is_written_however_many_there_are() -> None:
+    limit = RateLimit()
+    changes = [event("Pause by anna: pause of billing (deploy)", logger="mpsd.control", code="control.changed")] * 50
+    assert len(written(limit, changes)) == 50
+    assert limit.suppressed == 0
+
+
 def test_the_same_text_again_is_left_out_at_once() -> None:
     limit = RateLimit()
     assert written(limit, [event("no broker", code="kafka.unavailable")] * 5) == ["no broker"]

@@ -200,6 +200,24 @@ def test_what_is_no_state_is_not_waited_for_in_vain(troubled: Daemon, mpsctl: Ru
     assert mpsctl("status", "--fail-on", "error", "--watch").code == 2
 
 
+def test_a_pause_names_the_one_that_it_replaces(troubled: Daemon, mpsctl: Run) -> None:
+    changed = fleet.changed(fleet.instance("a:7070"))
+    selection = pb.Selection(subscription="billing")
+    pause = pb.PauseState(selection=selection, until=fleet.ago(-1_600), provenance=fleet.provenance("looking"))
+    changed.replaced.CopyFrom(pause)
+    troubled.answers["Pause"] = pb.PauseResponse(changed=changed)
+    out = mpsctl("pause", "billing", "--reason", "why", "--for", "1.5s").out
+    assert "✓ paused billing for 1.5s; confirmed by the daemon\n" in out
+    assert "  it replaces the pause by anna 11m40s ago: looking, which had 26m40s left\n" in out
+
+
+def test_a_replay_that_was_cancelled_already_is_said_to_be(troubled: Daemon, mpsctl: Run) -> None:
+    answer = troubled.answers["ControlReplay"]
+    answer.changed.unchanged = True
+    out = mpsctl("replay", "cancel", "r1", "--yes").out
+    assert "already: nothing was changed; confirmed by" in out
+
+
 def test_a_change_that_is_not_confirmed_names_who_is_missing(troubled: Daemon, mpsctl: Run) -> None:
     behind, silent = fleet.instance("b:7070", revision=6), fleet.instance("c:7070", answered=False)
     changed = fleet.changed(fleet.instance("a:7070"), behind, silent, confirmed=False)

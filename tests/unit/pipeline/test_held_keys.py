@@ -235,6 +235,8 @@ async def test_a_key_beyond_the_bound_waits_until_there_is_room() -> None:
         (partition,) = at.pipeline.statistics().partitions
         assert partition.state == "held-keys-full"
         assert partition.held_keys == 1
+        seen = [view async for views in lanes_of(at.pipeline, Wanted(), 0.0) for view in views]
+        assert [(view.head.record.key, view.state) for view in seen] == [(b"b", LaneState.HELD_KEYS_FULL)]
         fleet.poison = ()
         await fleet.replay(filter=DeadLetterFilter(key=b"a"))
         await asyncio.sleep(20.0)
