@@ -11,6 +11,7 @@ from mps.admin.v1.admin_pb2_grpc import AdminStub
 from mpsd.core.record import TopicPartition
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget
 from tests.integration.world import Answer, Message, World, until
+from tests.integration.world.mpsctl import mpsctl, seen
 from tests.integration.world.operator import operator
 from tests.integration.world.replays import POISON, Seen, all_are_dead, dead_letters, ended, start, tables, totals
 from tests.integration.world.world import name
@@ -223,3 +224,25 @@ async def test_by_the_admin_service(world: World) -> None:
         with pytest.raises(grpc.aio.AioRpcError, match="no replay is named"):
             await admin.GetReplay(pb.GetReplayRequest(id="r0"), timeout=20)
     assert await daemon.stop() == 0
+
+
+@pytest.mark.parametrize("target", ["application", "topic"])
+async def test_dead_letters_of_a_topic_that_was_made_again_with_fewer_partitions(world: World, target: str) -> None:
+    topic, control = await world.create_topic(4), name("control")
+    world.application.behaviour = lambda _: POISON
+    daemon = await world.start_daemon(world.subscription(topic), **tables(control))
+    await world.produce(topic, [Message(f"k{number}".encode(), b"", partition=number) for number in range(4)])
+    await world.settled(topic)
+    assert await daemon.stop() == 0
+    await world.kafka.topics.delete([topic])
+    await world.create_topic(1, topic=topic)
+    world.application.heal()
+    daemon = await world.start_daemon(world.subscription(topic), **tables(control))
+    replay = "replay-dlq", "orders", "--to", target, "--reason", "repaired"
+    assert (await seen(daemon, *replay, "--dry-run"))["matched_records"] == 4
+    ran = await mpsctl(daemon, *replay, "--yes", "--wait")
+    assert ran.code == 0, ran
+    (listed,) = (await seen(daemon, "replay", "ls"))["replays"]
+    assert (listed["state"], listed["matched_records"], listed["succeeded_records"]) == ("done", 4, 4)
+    await world.application.accepts(4)
+    assert (await seen(daemon, *replay, "--dry-run"))["matched_records"] == 0

@@ -28,15 +28,24 @@ async def new_task(
     topic_id: str,
     reason: str,
 ) -> ReplayTask:
-    """One of the caller's that begins now, over all source partitions; not written yet."""
+    """Return a task of the caller's that begins now, over all source partitions; not written yet.
+
+    Raises:
+        ReplayRefused: there is no source partition, so nobody would replay.
+    """
     name = pipeline.settings.name
+    sources = {topic: count for topic, count in (await daemon.partitions(name)).items() if count}
+    if not sources:
+        raise ReplayRefused(
+            f"no topic of subscription {name} exists, and only owners of their partitions replay; create one"
+        )
     return ReplayTask(
         id=task_id,
         group=pipeline.settings.sender.group,
         subscription=name,
         plan=plan,
         bounds=[bounds[number] for number in sorted(bounds)],
-        sources={topic: count for topic, count in (await daemon.partitions(name)).items() if count},
+        sources=sources,
         state=ReplayState.RUNNING,
         reason="",
         started_at_ms=int(time.time() * 1000),

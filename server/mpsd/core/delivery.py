@@ -74,6 +74,8 @@ class Delivery:
     """A record, its place in a lane, and how it fared.
 
     Attributes:
+        origin: the partition that the record is of, and the epoch; that of the assignment but for a replayed record whose
+            partition exists no more.
         size_bytes: what it counts against the bounds.
         next: the record behind it in its lane.
         place: where it stands in its lane.
@@ -88,6 +90,7 @@ class Delivery:
         "assignment",
         "lane",
         "next",
+        "origin",
         "place",
         "read_at_s",
         "record",
@@ -102,7 +105,7 @@ class Delivery:
         self, record: Record, assignment: Assignment, lane: Lane, size_bytes: int, read_at_s: float = 0.0
     ) -> None:
         self.record = record
-        self.assignment = assignment
+        self.assignment = self.origin = assignment
         self.lane = lane
         self.size_bytes = size_bytes
         self.next: Delivery | None = None
@@ -151,8 +154,10 @@ class ReplayedDelivery(Delivery):
         letter_offset: int,
         on_finished: "Callable[[ReplayedDelivery], None]",
         releases: bool = False,
+        origin: Assignment | None = None,
     ) -> None:
         super().__init__(record, assignment, lane, size_bytes, read_at_s)
+        self.origin = origin or assignment
         self.replay = replay
         self.replays = replays
         self.letter_offset = letter_offset

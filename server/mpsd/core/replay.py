@@ -4,14 +4,15 @@
     replay-progress  group, "replay-progress", subscription, id, topic, partition  how far the owner of a source partition is
     replayed         group, "replayed", subscription, topic, partition, number     what of a dead-letter partition is settled
 
-There is no runner: whoever owns a source partition replays the dead letters that came from it. A task ends when all have
-reported. Its bounds are where the dead-letter partitions ended when it was made, so a replay never chases its own tail.
+There is no runner: whoever owns a source partition replays the dead letters that came from it. Those of a partition that
+exists no more are given to one owner too (see `ReplayTask.parts`). A task ends when all have reported.
+Its bounds are where the dead-letter partitions ended when it was made, so a replay never chases its own tail.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from mpsd.core.control import Entity, EntityKey, Provenance, bytes_of, text_of
 from mpsd.core.dead_letter_record import EVERY_DEAD_LETTER, DeadLetterFilter, DeadLetterRecord
@@ -21,6 +22,8 @@ from mpsd.core.untrusted import Unfit, flag, number, numbers, optional_number, r
 
 KIND = "replay"
 KEY_PARTS = 4
+STRANGERS = "*"
+"""No topic has this name."""
 
 
 class ReplayTarget(StrEnum):
@@ -70,6 +73,23 @@ class ReplayPlan:
         return letter.replays >= replays_max and not self.include_quarantined
 
 
+class ReplayPart(NamedTuple):
+    """Dead letters of one dead-letter partition that one owner replays.
+
+    Attributes:
+        source: the source partition whose dead letters they are, under which the owner reports; of topic `STRANGERS`
+            where no source partition that exists has its dead letters there.
+        number: of the dead-letter partition.
+        owner: the source partition whose owner replays them.
+        takes_strangers: dead letters of partitions that exist no more, or of topics that are not read any more, are in it.
+    """
+
+    source: TopicPartition
+    number: int
+    owner: TopicPartition
+    takes_strangers: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayTask:
     """A task.
@@ -108,8 +128,24 @@ class ReplayTask:
         """The source partitions whose owners must report."""
         return (TopicPartition(topic, number) for topic, count in self.sources.items() for number in range(count))
 
+    def parts(self) -> list[ReplayPart]:
+        """Return every part of the task: each dead letter within the bounds is of exactly one; none without a source."""
+        sources = sorted(self.partitions())
+        first: dict[int, TopicPartition] = {}
+        for source in sources:
+            first.setdefault(self.dead_letter_partition(source), source)
+        parts = []
+        for source in sources:
+            number = self.dead_letter_partition(source)
+            parts.append(ReplayPart(source, number, source, first[number] == source))
+        for number in range(len(self.bounds) if sources else 0):
+            if number not in first:
+                owner = sources[number % len(sources)]
+                parts.append(ReplayPart(TopicPartition(STRANGERS, number), number, owner, takes_strangers=True))
+        return parts
+
     def dead_letter_partition(self, source: TopicPartition) -> int:
-        """Where the dead letters of a source partition are."""
+        """Return the number of the partition that has the dead letters of a source partition."""
         return source.partition % len(self.bounds)
 
     def document(self) -> dict[str, Any]:

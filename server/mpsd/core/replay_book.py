@@ -113,7 +113,11 @@ class ReplayBook:
         return parse_replayed(document) if document is not None else None
 
     def is_settled(self, place: Place, offset: int) -> bool:
-        """Whether a replay has settled the dead letter at this offset."""
+        """Return True if a replay has settled the dead letter at this offset, whichever owner replayed it."""
+        others = (known for known in self._settled if known[1] == place[1] and known != place)
+        return any(self._has_settled(known, offset) for known in (place, *others))
+
+    def _has_settled(self, place: Place, offset: int) -> bool:
         if place not in self._settled:
             return False
         if place not in self._looked_at:

@@ -152,10 +152,11 @@ class Total(NamedTuple):
 
 def total(task: ReplayTask, reports: Mapping[TopicPartition, Progress]) -> Total:
     """Sums; several source partitions may share a dead-letter partition, whose records then are looked at by each."""
-    counts, is_done = Counts(), True
+    parts = task.parts()
+    counts, is_done = Counts(), bool(parts)
     left, expired = dict.fromkeys(range(len(task.bounds)), 0), dict.fromkeys(range(len(task.bounds)), 0)
-    for source in task.partitions():
-        at, report = task.dead_letter_partition(source), reports.get(source)
+    for source, at, *_ in parts:
+        report = reports.get(source)
         begin, end = task.bounds[at]
         is_done = is_done and report is not None and report.done
         left[at] = max(left[at], end - (begin if report is None else min(end, report.next_offset)))

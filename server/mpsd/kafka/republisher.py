@@ -36,7 +36,9 @@ class KafkaRepublisher:
         self._one = asyncio.Lock()
 
     async def write(self, deliveries: Sequence[ReplayedDelivery]) -> None:
-        """All of them, into the partitions they were read from, with what guards against loops.
+        """Write all of them into the partitions they were read from, with what guards against loops.
+
+        One whose partition exists no more goes where its key belongs now.
 
         Raises:
             KafkaUnavailable, KafkaRefused: some may be written or not; write all again.
@@ -77,8 +79,12 @@ async def _begin(producer: Any, delivery: ReplayedDelivery) -> Any:
     record = delivery.record
     guards = [(REPLAY_HEADER, (delivery.replay or "").encode()), (REPLAYS_HEADER, str(delivery.replays + 1).encode())]
     headers = [(name, value) for name, value in record.headers if name not in LOOP_GUARDS] + guards
+    partitions = await producer.partitions_for(record.topic)
+    partition: int | None = record.partition
+    if record.partition not in partitions:
+        partition = None if record.key is not None else record.partition % len(partitions)
     if record.key is None and record.value is None:
         batch = producer.create_batch()
         batch.append(key=None, value=None, timestamp=None, headers=headers)
-        return await producer.send_batch(batch, record.topic, partition=record.partition)
-    return await producer.send(record.topic, record.value, record.key, partition=record.partition, headers=headers)
+        return await producer.send_batch(batch, record.topic, partition=partition)
+    return await producer.send(record.topic, record.value, record.key, partition=partition, headers=headers)

@@ -13,7 +13,7 @@ from mpsd.core.offset_set import OffsetSet, same_topic
 from mpsd.core.offset_tracker import next_offset_after
 from mpsd.core.rate import TokenBucket
 from mpsd.core.record import LogBounds, LogPart, Record, TopicPartition
-from mpsd.core.replay import ReplayTarget, ReplayTask
+from mpsd.core.replay import ReplayPart, ReplayTarget, ReplayTask
 from mpsd.core.replay_progress import Progress, restored, snapshot
 from mpsd.errors import DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.held_replay import replay_held
@@ -40,30 +40,34 @@ class ReplayRun:
     def __init__(
         self,
         task: ReplayTask,
+        part: ReplayPart,
         queue: PartitionQueue,
         before: Progress | None,
         settled: OffsetSet,
         bucket: TokenBucket,
         means: Means,
         report: "Callable[[Sequence[ReplayRun]], Awaitable[bool]]",
+        is_settled: Callable[[TopicPartition, int], bool],
     ) -> None:
         """Begin at once.
 
         Args:
+            is_settled: tells whether a replay has settled the dead letter of a source partition at an offset.
             report: writes how far runs are; returns whether that is durable.
         """
         self._report = partial(report, [self])
         self.task = task
         self.queue = queue
-        self.source = queue.assignment.tp
-        self.number = task.dead_letter_partition(self.source)
+        self.source, self.number = part.source, part.number
+        self._sources = set(task.partitions()) if part.takes_strangers else None
+        self._is_settled = is_settled
         self._tp = TopicPartition(means.topic, self.number)
         self._bounds = task.bounds[self.number]
         self._tracker, self._counts = restored(before, self._tp, self._bounds)
         self.settled = settled
         self.settled.clip(self._bounds.start)
         self._means = means
-        self._sender = ReplaySender(task, queue, settled, self._counts, bucket, means, self._touch)
+        self._sender = ReplaySender(task, part, queue, settled, self._counts, bucket, means, self._touch)
         self._log = LogBounds(0, 0)
         self._begins: dict[HeldKey, int] = {}
         self._are_keys_done = False
@@ -139,9 +143,21 @@ class ReplayRun:
         while self._sender.outstanding and not self._sender.is_ending:
             # one that dies again may be of a key that is held now
             await self._sender.rest(LOOK_S)
-        if self.task.plan.target is ReplayTarget.TOPIC or await replay_held(self._sender, self._report):
+        if (
+            not self._may_hold
+            or self.task.plan.target is ReplayTarget.TOPIC
+            or await replay_held(self._sender, self._report)
+        ):
             self._are_keys_done = True
             self._touch()
+
+    @property
+    def _may_hold(self) -> bool:
+        """Return True if keys of the dead letters can be held: those of the owner's own partition."""
+        return self.source == self.queue.assignment.tp
+
+    def _is_meant(self, source: TopicPartition | None) -> bool:
+        return source == self.source or (self._sources is not None and source not in self._sources)
 
     def _touch(self) -> None:
         self.is_dirty = True
@@ -166,8 +182,8 @@ class ReplayRun:
 
     async def _take(self, record: Record) -> None:
         """One that does not match, or is settled already, is passed by."""
-        offset, plan = record.offset, self.task.plan
-        if source_of(record) != self.source or (self._tracker.restored and self._tracker.was_finished(offset)):
+        offset, plan, source = record.offset, self.task.plan, source_of(record)
+        if not self._is_meant(source) or (self._tracker.restored and self._tracker.was_finished(offset)):
             return
         letter = parse(record)
         if (
@@ -175,9 +191,16 @@ class ReplayRun:
             or letter.subscription != self.task.subscription
             or not plan.wants(letter)
             or plan.quarantines(letter, self._means.replays_max)
-            or (not plan.again and offset in self.settled)
-            or await self._is_held(letter)
+            or (not plan.again and self._was_settled(letter))
+            or (source == self.queue.assignment.tp and await self._is_held(letter))
         ):
+            return
+        if plan.target is ReplayTarget.TOPIC and letter.source.topic not in self.task.sources:
+            self.failure = (
+                f"dead letter {letter.tp}@{letter.offset} is of topic {letter.source.topic}, which is not read any more:"
+                " replay to the application"
+            )
+            self._sender.end()
             return
         delivery = self._sender.revive(letter, self._finished)
         if attempts := self._tracker.restored_attempts.pop(letter.offset, 0):
@@ -197,6 +220,12 @@ class ReplayRun:
             self._chunk.append(delivery)
         else:
             self._means.pending.inject(self.queue, delivery)
+
+    def _was_settled(self, letter: DeadLetterRecord) -> bool:
+        """Return True if a replay has settled it: one of a stranger perhaps when its partition had an owner of its own."""
+        if letter.offset in self.settled:
+            return True
+        return letter.source != self.source and self._is_settled(letter.source, letter.offset)
 
     async def _is_held(self, letter: DeadLetterRecord) -> bool:
         """Whether it is of a key that is held, and dead since then: such a key is replayed whole, or not at all."""

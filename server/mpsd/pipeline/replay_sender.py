@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mpsd.core.dead_letter_record import DeadLetterRecord
-from mpsd.core.delivery import ReplayedDelivery
+from mpsd.core.delivery import Assignment, ReplayedDelivery
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.rate import TokenBucket
-from mpsd.core.record import LogBounds, LogPart, record_bytes
-from mpsd.core.replay import ReplayTask
+from mpsd.core.record import LogBounds, LogPart, TopicPartition, record_bytes
+from mpsd.core.replay import ReplayPart, ReplayTask
 from mpsd.core.replay_progress import Counts
 from mpsd.errors import DeadLetterTopicGone
 from mpsd.pipeline.held_keys import HeldKeys
@@ -119,6 +119,7 @@ class ReplaySender:
     def __init__(
         self,
         task: ReplayTask,
+        part: ReplayPart,
         queue: PartitionQueue,
         settled: OffsetSet,
         counts: Counts,
@@ -128,13 +129,13 @@ class ReplaySender:
     ) -> None:
         self.task = task
         self.queue = queue
-        self.source = queue.assignment.tp
-        self.number = task.dead_letter_partition(self.source)
+        self.source, self.number = part.source, part.number
         self.settled = settled
         self.counts = counts
         self.means = means
         self.touch = touch
         self._bucket = bucket
+        self._origins: dict[TopicPartition, Assignment] = {}
         self._room = asyncio.Event()
         self._ending = asyncio.Event()
         self.outstanding = 0
@@ -173,7 +174,15 @@ class ReplaySender:
             letter_offset=letter.offset,
             on_finished=on_finished,
             releases=releases,
+            origin=self._origin(letter.source),
         )
+
+    def _origin(self, source: TopicPartition) -> Assignment:
+        """Return the partition that an application is told: that of the record, which may exist no more."""
+        own = self.queue.assignment
+        if source == own.tp:
+            return own
+        return self._origins.setdefault(source, Assignment(source, own.epoch))
 
     async def has_room(self, size_bytes: int, flush: Callable[[], Awaitable[None]] | None = None) -> bool:
         """Wait until one more may be sent, and count it; False if none is to be sent any more.

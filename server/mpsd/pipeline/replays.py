@@ -11,7 +11,8 @@ from mpsd.core.control import EntityKey
 from mpsd.core.delivery import Assignment
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.rate import TokenBucket
-from mpsd.core.replay import ReplayState, ReplayTask
+from mpsd.core.record import TopicPartition
+from mpsd.core.replay import ReplayPart, ReplayState, ReplayTask
 from mpsd.core.replay_book import ReplayBook
 from mpsd.core.replay_progress import progress_key, replayed_document, replayed_key
 from mpsd.errors import ControlOff, ControlUnavailable
@@ -164,23 +165,30 @@ class Replays:
 
     def _begin(self) -> None:
         """A run for each partition that has none and is known not to be anybody else's."""
-        running = self.book.running()
+        undone: dict[TopicPartition, tuple[ReplayTask, ReplayPart]] = {}
+        for task in self.book.running():
+            for part in task.parts():
+                report = self.book.report(task.id, part.source)
+                if report is None or not report.done:
+                    undone.setdefault(part.owner, (task, part))
         for assignment, queue in self._means.pending.queues.items():
             if assignment in self._runs or queue.is_leaving or UNREAD in queue.causes:
                 continue
-            for task in running:
-                report = self.book.report(task.id, assignment.tp)
-                if (report is None or not report.done) and assignment.tp in set(task.partitions()):
-                    self._runs[assignment] = self._started(task, queue)
-                    break
+            if (found := undone.get(assignment.tp)) is not None:
+                self._runs[assignment] = self._started(*found, queue)
 
-    def _started(self, task: ReplayTask, queue: PartitionQueue) -> ReplayRun:
-        source = queue.assignment.tp
+    def _started(self, task: ReplayTask, part: ReplayPart, queue: PartitionQueue) -> ReplayRun:
+        source, number = part.source, part.number
         if task.id not in self._buckets:
             self._buckets[task.id] = TokenBucket(self._rate(task), self._monotonic_s())
-        settled = self.book.settled((source, task.dead_letter_partition(source)), task.topic_id)
+        settled = self.book.settled((source, number), task.topic_id)
         report = self.book.report(task.id, source)
-        return ReplayRun(task, queue, report, settled, self._buckets[task.id], self._means, self._report)
+        bucket = self._buckets[task.id]
+
+        def is_settled(tp: TopicPartition, offset: int) -> bool:
+            return self.book.is_settled((tp, number), offset)
+
+        return ReplayRun(task, part, queue, report, settled, bucket, self._means, self._report, is_settled)
 
     def _rate(self, task: ReplayTask) -> float | None:
         rate = task.plan.rate_max_per_s
@@ -223,7 +231,9 @@ class Replays:
         for task_id, source in list(self.book.overridden):
             self.book.overridden.discard((task_id, source))
             task, report = self.book.tasks.get(task_id), self.book.report(task_id, source)
-            if source in ours and task is not None and report is not None:
+            if task is None or report is None:
+                continue
+            if any(part.source == source and part.owner in ours for part in task.parts()):
                 await self._record([(progress_key(task, source), report.document())])
 
     async def _conclude(self, task: ReplayTask, state: ReplayState, reason: str) -> None:
@@ -261,8 +271,13 @@ class Replays:
 
     def settled(self, queue: PartitionQueue, number: int) -> OffsetSet:
         """What replays have settled of a dead-letter partition, as of now; to be read only."""
-        run = self._runs.get(queue.assignment)
+        run = self._run_at(queue, number)
         return run.settled if run is not None else self.book.settled((queue.assignment.tp, number))
+
+    def _run_at(self, queue: PartitionQueue, number: int) -> ReplayRun | None:
+        """Return the run over the queue's own dead letters in a dead-letter partition."""
+        run = self._runs.get(queue.assignment)
+        return run if run is not None and (run.source, run.number) == (queue.assignment.tp, number) else None
 
     async def settle(self, queue: PartitionQueue, number: int, letters: Sequence[int]) -> None:
         """Offer these dead letters no more; of a partition that is ours, while no run has one of them in hand.
@@ -281,7 +296,7 @@ class Replays:
             document = replayed_document(settled, queue.assignment.epoch)
             await self.rules.record([(replayed_key(self._group, self._means.subscription, *place), document)])
             self.book.see_settled(place, document)
-            if (run := self._runs.get(queue.assignment)) is not None:
+            if (run := self._run_at(queue, number)) is not None:
                 for letter in letters:
                     run.settled.add(letter)
 

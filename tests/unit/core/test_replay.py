@@ -7,7 +7,8 @@ import pytest
 from mpsd.core.control import Entity, Provenance
 from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord, parse
 from mpsd.core.record import LogBounds, TopicPartition
-from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget, ReplayTask, parse_task, task_key
+from mpsd.core.replay import STRANGERS, ReplayPlan, ReplayState, ReplayTarget, ReplayTask, parse_task, task_key
+from mpsd.core.replay_progress import total
 from mpsd.core.retry import Disposition
 from tests.fakes.replays import letter
 
@@ -88,3 +89,26 @@ def test_what_came_back_often_is_quarantined_unless_asked_for() -> None:
     assert not ReplayPlan().quarantines(found, 4)
     assert not PLAN.quarantines(found, 3)
     assert not PLAN.wants(found)
+
+
+def parts(partitions: int, dead_letter_partitions: int) -> list[tuple[str, int, int, int, bool]]:
+    bounds = [LogBounds(0, 9)] * dead_letter_partitions
+    task = replace(TASK, bounds=bounds, sources={"orders": partitions} if partitions else {})
+    return [
+        (part.source.topic, part.source.partition, part.number, part.owner.partition, part.takes_strangers)
+        for part in task.parts()
+    ]
+
+
+def test_each_owner_has_the_dead_letters_of_its_partition_and_one_of_them_those_of_strangers() -> None:
+    assert parts(2, 2) == [("orders", 0, 0, 0, True), ("orders", 1, 1, 1, True)]
+    assert parts(3, 2) == [("orders", 0, 0, 0, True), ("orders", 1, 1, 1, True), ("orders", 2, 0, 2, False)]
+
+
+def test_a_dead_letter_partition_without_a_source_is_given_to_an_owner() -> None:
+    assert parts(1, 3) == [("orders", 0, 0, 0, True), (STRANGERS, 1, 1, 0, True), (STRANGERS, 2, 2, 0, True)]
+
+
+def test_a_task_without_a_source_has_no_part_and_is_never_done() -> None:
+    assert parts(0, 3) == []
+    assert not total(replace(TASK, sources={}), {}).is_done

@@ -140,13 +140,13 @@ async def test_what_does_not_match_is_passed_by() -> None:
     fleet = Fleet(*rows)
     async with fleet.daemon() as at:
         at.source.assign()
-        await fleet.start(filter=DeadLetterFilter(statuses=frozenset({422})))
+        await fleet.start(sources=2, filter=DeadLetterFilter(statuses=frozenset({422})))
         await asyncio.sleep(3.0)
         assert fleet.offsets() == [100, 106]
-        await fleet.start("r2", include_quarantined=True)
+        await fleet.start("r2", sources=2, include_quarantined=True)
         await asyncio.sleep(3.0)
         assert fleet.offsets("r2") == [101, 105], "and what was replayed before is not offered again"
-        await fleet.start("r3", again=True)
+        await fleet.start("r3", sources=2, again=True)
         await asyncio.sleep(3.0)
         assert fleet.offsets("r3") == [100, 101, 106]
 
@@ -531,3 +531,57 @@ async def test_a_handover_that_is_called_off_while_it_halts_a_replay_is_called_o
         leaving.cancel()
         await asyncio.wait([leaving], timeout=5.0)
         assert leaving.cancelled()
+
+
+@in_virtual_time
+async def test_dead_letters_of_partitions_that_exist_no_more_are_given_to_an_owner() -> None:
+    """The topic had four partitions, and was made again with one."""
+    rows = [letter(0, 100 + number, KEYS[number], partition=number, number=number) for number in range(4)]
+    fleet = Fleet(*rows, letter(1, 900, KEYS[9], partition=9, number=1), partitions=4)
+    async with fleet.daemon() as at:
+        at.source.assign()
+        await fleet.start()
+        await asyncio.sleep(10.0)
+        assert sorted(fleet.offsets()) == [100, 101, 102, 103, 900]
+        assert counts(at) == Counts(matched=5, sent=5, succeeded=5)
+        assert state(at) is ReplayState.DONE
+        assert at.pipeline.replays is not None
+        book = at.pipeline.replays.book
+        assert all(book.is_settled((TopicPartition("orders", number), number), 0) for number in range(4))
+        await fleet.start("r2")
+        await asyncio.sleep(10.0)
+        assert state(at, "r2") is ReplayState.DONE
+        assert fleet.offsets("r2") == [], "what was replayed is not offered again"
+        await fleet.start("r3", sources=4)
+        await asyncio.sleep(5.0)
+        assert state(at, "r3") is ReplayState.RUNNING, "nobody has the other partitions"
+
+
+@in_virtual_time
+async def test_each_stranger_has_one_owner_where_partitions_share_a_dead_letter_partition() -> None:
+    rows = [letter(number, 100 + number, KEYS[number], partition=number) for number in range(6)]
+    fleet = Fleet(*rows)
+    async with fleet.daemon() as one, fleet.daemon() as other:
+        one.source.assign(0)
+        other.source.assign(1)
+        await fleet.start(sources=2)
+        await asyncio.sleep(5.0)
+        assert sorted(fleet.offsets()) == list(range(100, 106))
+        assert state(one) is ReplayState.DONE
+
+
+@in_virtual_time
+async def test_a_topic_that_is_not_read_any_more_gets_nothing_back() -> None:
+    row = letter(0, 100)
+    row.headers = [(name, b"bills" if name == "__dlq.errors.topic" else value) for name, value in row.headers]
+    fleet = Fleet(row)
+    async with fleet.daemon() as at:
+        at.source.assign()
+        await fleet.start(target=ReplayTarget.TOPIC)
+        await asyncio.sleep(5.0)
+        assert state(at) is ReplayState.FAILED
+        assert not fleet.republisher.written
+        await fleet.start("r2")
+        await asyncio.sleep(5.0)
+        assert state(at, "r2") is ReplayState.DONE
+        assert fleet.offsets("r2") == [100], "the application gets it"

@@ -37,7 +37,7 @@ class RecordJson:
     def _record(self, held: Held) -> bytes:
         delivery = held.delivery
         record = delivery.record
-        assignment = delivery.assignment
+        assignment = delivery.origin
         place, identity = self._places.get(assignment) or self._begin(assignment)
         offset, timestamp, replay = record.offset, record.timestamp, delivery.replay
         return b'{"delivery_id":"%b",%b"offset":%d,"attempt":%d,%b%b%b,"content_type":%b,%b,"headers":%b}' % (

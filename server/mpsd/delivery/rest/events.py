@@ -126,7 +126,7 @@ class BatchRequests:
     def _events(self, deliveries: Sequence[Delivery]) -> Iterator[bytes]:
         beginnings = self._beginnings
         for delivery in deliveries:
-            assignment, record = delivery.assignment, delivery.record
+            assignment, record = delivery.origin, delivery.record
             beginning = beginnings.get(assignment) or self._begin(assignment)
             value, key, timestamp, offset = record.value, record.key, record.timestamp, record.offset
             if (

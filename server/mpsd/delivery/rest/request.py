@@ -67,7 +67,7 @@ class RequestHeads:
         Raises:
             UnfilledError: the record has nothing that may fill a place of the URL.
         """
-        assignment = delivery.assignment
+        assignment = delivery.origin
         beginning = self._beginnings.get(assignment) or self._begin(assignment)
         record = delivery.record
         value = record.value

@@ -55,7 +55,7 @@ class RecordWriter:
 
     def write(self, delivery_id: int, delivery: Delivery) -> bytes:
         """One element of `Records.records`, its tag and length included."""
-        assignment, record = delivery.assignment, delivery.record
+        assignment, record = delivery.origin, delivery.record
         beginning = self._beginnings.get(assignment) or self._begin(assignment)
         key, value, timestamp = record.key, record.value, record.timestamp
         if (
