@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from json import dumps
 from typing import NamedTuple
 
-from pydantic_core import from_json
+from pydantic_core import SchemaValidator, core_schema, from_json
 
 from mpsd.core.cloudevents import RECORD_TYPE, rfc3339
 from mpsd.core.content_type import ContentTypes, content_encoding, looks_like_json
@@ -34,6 +34,8 @@ from mpsd.delivery.rest.signature import Signer
 TIMESTAMP_END_MS = 253_402_300_800_000
 """The year 10000, which RFC 3339 cannot say."""
 MEDIA_TYPE = b"application/cloudevents-batch+json"
+_ANY_OBJECT = SchemaValidator(core_schema.typed_dict_schema({}, extra_behavior="ignore"))
+"""Reads an object and keeps nothing of it, in half the time of a parser; it takes NaN and Infinity, which JSON does not."""
 
 
 class Batch:
@@ -225,7 +227,10 @@ def _is_json_type(content_type: bytes) -> bool:
 def _is_json(value: bytes) -> bool:
     """Return True for one JSON text in UTF-8, which can stand in another."""
     try:
-        from_json(value, allow_inf_nan=False)
+        if value.startswith(b"{") and b"NaN" not in value and b"Infinity" not in value:
+            _ANY_OBJECT.validate_json(value)
+        else:
+            from_json(value, allow_inf_nan=False)
     except ValueError:
         return False
     return True

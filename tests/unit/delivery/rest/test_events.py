@@ -102,7 +102,25 @@ def test_json_is_data_as_it_is(content_type: bytes) -> None:
     assert (seen["datacontenttype"], seen["data"]) == (content_type.decode(), {"a": None})
 
 
-@pytest.mark.parametrize("value", [b"", b"{", b"\xff", b"NaN", b"[1] [2]", b'"\xed\xa0\x80"', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"NaN",
+        b"[1] [2]",
+        b'"\xed\xa0\x80"',
+        b"[" * 100_000,
+        b'{"a":NaN}',
+        b'{"a":-Infinity}',
+        b'{"a":1}{}',
+        b'{"a":01}',
+        b'{"a":"\xff"}',
+        b'{"a":' * 9_999,
+        b"\xef\xbb\xbf{}",
+    ],
+)
 def test_what_only_claims_to_be_json_is_bytes(value: bytes) -> None:
     seen = event(made(value=value, headers=(("content-type", b"application/json"),)))
     assert "data" not in seen
@@ -143,6 +161,10 @@ def test_an_encoded_value_is_bytes_whatever_its_type() -> None:
     seen = event(made(value=b"[1]", headers=headers))
     assert (seen["datacontenttype"], seen["data_base64"]) == ("application/json", "WzFd")
     assert "content-encoding=gzip" in str(seen["mpsheaders"])
+
+
+def test_words_that_are_no_numbers_may_stand_in_texts() -> None:
+    assert event(made(value=b'{"a": "NaN, Infinity"}'))["data"] == {"a": "NaN, Infinity"}
 
 
 def test_other_content_types_are_kept() -> None:
