@@ -23,6 +23,8 @@ BLANKS_MAX = 64
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,127}"
 _MEDIA_TYPE = re.compile(_TOKEN + rb"/" + _TOKEN + rb"(?:[ \t]{0,8};(?:[\t -~]*[!-~])?)?")
 _CODINGS = re.compile(_TOKEN + rb"(?:[ \t]{0,8},[ \t]{0,8}" + _TOKEN + rb"){0,7}")
+NAMES = frozenset({"content-type", "contenttype", "content-encoding"})
+"""Headers that say something of the type, in lower case."""
 _HEADERS = ("content-type", "contenttype")
 """The second is `contentType`, which Spring Cloud Stream writes; the first counts where both are there."""
 _JSON_BEGINNINGS = frozenset(b"{[ \t\r\n\xef")
@@ -53,10 +55,11 @@ class ContentTypes:
             return self._fixed
         if (named := media_type(record.headers)) is not None:
             return named
-        value = record.value
-        if value is None or content_encoding(record.headers) is not None or not looks_like_json(value):
-            return OCTET_STREAM
-        return JSON
+        return self.other if content_encoding(record.headers) is not None else self.of_value(record.value)
+
+    def of_value(self, value: bytes | None) -> bytes:
+        """Return the media type of a record whose headers say nothing of it."""
+        return self.json if value is not None and looks_like_json(value) else self.other
 
 
 def looks_like_json(value: bytes) -> bool:

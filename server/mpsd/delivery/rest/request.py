@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from mpsd.core.cloudevents import attributes_of_event, attributes_of_record, is_structured
-from mpsd.core.content_type import ContentTypes, content_encoding, looks_like_json
+from mpsd.core.content_type import NAMES, ContentTypes, content_encoding, looks_like_json
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.percent import TOKEN, VISIBLE, percent_encode
 from mpsd.core.record import Record
@@ -22,6 +22,8 @@ from mpsd.delivery.rest.signature import Signer
 ASSIGNMENTS_CACHED_MAX = 4096
 """Written beginnings kept; assignments that are over leave theirs behind until then."""
 
+NAMES_USED = NAMES | {"traceparent", "tracestate"}
+"""Headers of a record that become headers of their own, in lower case."""
 TRACE_PARENT = re.compile(rb"[!-~]{1,256}")
 TRACE_STATE = re.compile(rb"[!-~](?:[\t -~]{0,1022}[!-~])?")
 
@@ -144,13 +146,14 @@ class RequestHeads:
 
     def _header_parts(self, record: Record) -> Iterator[bytes]:
         """Yield what the record's own headers and its value say, and what CloudEvents adds."""
-        content_type = self._types.of(record)
+        known = {lowered for name, _ in record.headers if (lowered := name.lower()) in NAMES_USED}
+        content_type = self._types.of_value(record.value) if known.isdisjoint(NAMES) else self._types.of(record)
         yield b"Content-Type: %b\r\n" % content_type
-        if encoding := content_encoding(record.headers):
+        if "content-encoding" in known and (encoding := content_encoding(record.headers)):
             yield b"Content-Encoding: %b\r\n" % encoding
-        if trace_parent := first_header(record, "traceparent", TRACE_PARENT):
+        if "traceparent" in known and (trace_parent := first_header(record, "traceparent", TRACE_PARENT)):
             yield b"traceparent: %b\r\n" % trace_parent
-        if trace_state := first_header(record, "tracestate", TRACE_STATE):
+        if "tracestate" in known and (trace_state := first_header(record, "tracestate", TRACE_STATE)):
             yield b"tracestate: %b\r\n" % trace_state
         mapped: dict[str, bytes] = {}
         if self._as_events and not is_structured(content_type.decode()):

@@ -257,6 +257,20 @@ async def test_other_methods_and_paths_are_not_there() -> None:
         assert (await caller.post(f"{LEASES}/x/y/settle")).status == 404
 
 
+async def test_a_record_says_its_media_type() -> None:
+    async with serving() as served, served.caller() as caller:
+        for value, headers, said in (
+            (b'{"a": 1}', (), "application/json"),
+            (b"a", (), "application/octet-stream"),
+            (None, (), "application/octet-stream"),
+            (b"a", (("Content-Type", b"text/css"),), "text/css"),
+            (b"[1]", (("content-encoding", b"gzip"),), "application/octet-stream"),
+        ):
+            served.add(1, value=value, headers=headers)
+            (record,) = (await caller.post(LEASES)).json()["records"]
+            assert record["content_type"] == said
+
+
 async def test_records_of_any_kind_are_json() -> None:
     async with serving() as served, served.caller() as caller:
         texts = [b'"\\\x00\x1f', "\u2028é😀".encode(), b"\xff", b"", None, json.dumps({"a": 1}).encode()]
