@@ -123,6 +123,13 @@ async def test_json_of_a_batch_is_byte_for_byte_what_it_was(value: bytes) -> Non
             assert [json.loads(record.value or b"") for record in seen] == [json.loads(value)] * 3
 
 
+async def test_a_record_that_is_a_batch_of_somebody_else_is_one_record() -> None:
+    seen: list[Record] = []
+    headers = {**HEADERS, "content-type": "application/cloudevents-batch+json"}
+    assert (await post(answering(None, seen), b"[]", headers)).status == 204
+    assert [record.value for record in seen] == [b"[]"]
+
+
 async def test_absent_is_not_empty() -> None:
     seen: list[Record] = []
     application = answering(None, seen)

@@ -88,7 +88,8 @@ class _Application:
     async def _post(self, headers: Headers, receive: Receive, send: Send) -> None:
         try:
             body = await _body(receive, self._body_bytes_max)
-            if value_of(headers, b"content-type").split(b";")[0].strip().lower() == cloud_events.MEDIA_TYPE:
+            media_type = value_of(headers, b"content-type").split(b";")[0].strip().lower()
+            if media_type == cloud_events.MEDIA_TYPE and not value_of(headers, b"mps-topic"):
                 answered = await self._batch(body)
             else:
                 record = record_of(headers, body)
