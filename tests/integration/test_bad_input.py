@@ -88,7 +88,7 @@ async def test_what_kafka_does_not_allow_is_named_and_waited_for(guarded_kafka: 
         await world.kafka.allow("mps", group=topic, operations=["read"])
 
         async def is_unread() -> bool:
-            held = (await daemon.metrics()).sum("mps_partition_state", state="control-unread") == 1
+            held = (await daemon.metrics()).sum("mps_partition_state", state="starting") == 1
             return held and f"TopicAuthorizationFailed ({topic}.control)" in (await daemon.get("/readyz"))[1]
 
         await until(is_unread, "it may read its topic, but not what was decided about it")
