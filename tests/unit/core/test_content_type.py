@@ -1,4 +1,8 @@
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mpsd.core.content_type import (
     MEDIA_TYPE_BYTES_MAX,
@@ -71,6 +75,26 @@ def test_what_begins_and_ends_like_an_object_or_array_looks_like_json(value: byt
 def test_anything_else_does_not(value: bytes) -> None:
     assert not looks_like_json(value)
     assert ContentTypes().of(record(value)) == b"application/octet-stream"
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    value=st.lists(JSON_VALUES, max_size=3) | st.dictionaries(st.text(max_size=5), JSON_VALUES, max_size=3),
+    indent=st.none() | st.integers(0, 4),
+    ascii_only=st.booleans(),
+    blanks=st.text(" \t\r\n", max_size=64),
+)
+def test_every_object_and_array_looks_like_json(
+    value: object, indent: int | None, ascii_only: bool, blanks: str
+) -> None:
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
+    assert looks_like_json(f"{blanks}{text}{blanks[:63]}".encode())
 
 
 def test_a_look_at_a_long_value_touches_its_ends_only() -> None:
