@@ -35,7 +35,10 @@ def policy_rules(
             backoff_max_s=backoff_max_s,
             record_age_max_s=record_age_max_s,
         ),
-        breaker=BreakerRules(lanes_min=lanes_min, successes_between=successes_between, probe_interval_s=1.0),
+        breaker=BreakerRules(
+            lanes_min=lanes_min, failures_min=lanes_min, successes_between=successes_between, probe_interval_s=1.0
+        ),
+        crowding_attempts_max=attempts_max,
         sick_key_after=sick_key_after,
         sick_keys_max=100,
         lost_window_s=1.0,
@@ -69,7 +72,7 @@ class Stage:
         self.budget = PendingBudget(1 << 40)
         self.room_calls = 0
         self.pending = PendingQueue(
-            ordering or Ordering(), records_max, bytes_max, self.budget, self.on_ready, self._on_room
+            ordering or Ordering(), records_max, bytes_max, self.budget, self.on_ready, self._on_room, self._on_full
         )
         self.buried: list[tuple[int, str]] = []
         self.bucket = TokenBucket(rate_per_s, clock.monotonic_s())
@@ -117,3 +120,6 @@ class Stage:
 
     def _on_room(self) -> None:
         self.room_calls += 1
+
+    def _on_full(self, queue: PartitionQueue) -> None:
+        self.writer.partition_full(queue)

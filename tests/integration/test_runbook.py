@@ -152,6 +152,17 @@ async def outage(at: Operator) -> None:
     await at.world.settled(at.topic)
 
 
+@situation("The application rejects everything")
+async def rejections(at: Operator) -> None:
+    at.world.application.behaviour = lambda _: Answer(422, "no amount")
+    await at.daemon(breaker={"rejections_max": 20, "probe_interval_s": 0.2})
+    await at.world.produce(at.topic, [keyed(n, 20) for n in range(40)])
+    for _ in range(3):
+        await at.step()
+    await at.world.settled(at.topic)
+    assert len(await at.world.dead_letters(at.topic)) == 40
+
+
 @situation("The lag grows, and nothing is stuck")
 async def slow(at: Operator) -> None:
     at.world.application.behaviour = lambda _: Answer(after_s=0.5)

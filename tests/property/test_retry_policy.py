@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from mpsd.core.breaker import BreakerRules
 from mpsd.core.delivery import Delivery
-from mpsd.core.outcome import DELIVERED, Outcome
+from mpsd.core.outcome import DELIVERED, Moment, Outcome
 from mpsd.core.retry import Bury, Disposition, Hold, Retry, RetryRules, Verdict
-from mpsd.core.retry_policy import Moment, PolicyRules, RetryPolicy, Suspect, Undecided
+from mpsd.core.retry_policy import PolicyRules, RetryPolicy, Suspect, Undecided
 from mpsd.core.suspects import Suspects
 from tests.fakes.records import BUSY, FAILED, LOST, POISON, REFUSED, TAKEN_BACK, delivery
 
@@ -32,14 +32,22 @@ Endpoint = Callable[[Sequence[Delivery], float], list[Outcome]]
 class Driver:
     """Lanes of records, each waiting in one place."""
 
-    def __init__(self, lanes: Sequence[int], concurrency_max: int, seed: int) -> None:
+    def __init__(self, lanes: Sequence[int], concurrency_max: int, seed: int, *, rejections_max: int = 0) -> None:
         """So many lanes, each with so many records."""
         self.draw = random.Random(seed)
         self.concurrency_max = concurrency_max
         self.policy = RetryPolicy(
             PolicyRules(
                 retry=RetryRules(attempts_max=ATTEMPTS_MAX, backoff_initial_s=0.2, backoff_max_s=5.0),
-                breaker=BreakerRules(lanes_min=LANES_MIN, successes_between=5, probe_interval_s=1.0),
+                breaker=BreakerRules(
+                    lanes_min=LANES_MIN,
+                    failures_min=6,
+                    successes_between=5,
+                    probe_interval_s=1.0,
+                    rejections_max=rejections_max,
+                    rejection_lanes_min=LANES_MIN,
+                ),
+                crowding_attempts_max=ATTEMPTS_MAX,
                 sick_key_after=SICK_KEY_AFTER,
                 sick_keys_max=100,
                 lost_window_s=1.0,
@@ -58,6 +66,7 @@ class Driver:
         self.delivered: Counter[int] = Counter()
         self.charged: Counter[int] = Counter()
         self.buried: dict[int, Disposition] = {}
+        self.accepted: list[Delivery] = []
 
     def run(self, endpoint: Endpoint) -> None:
         """Until everything is settled."""
@@ -77,6 +86,11 @@ class Driver:
             for each, outcome in settled:
                 self._settle(each, outcome)
         raise AssertionError(f"{self.unsettled} records are not settled after {self.now_s:.0f} s")
+
+    @property
+    def attempts_left(self) -> int:
+        """Attempts that were charged to records which were delivered, and never given back."""
+        return sum(each.trouble.attempts for each in self.accepted if each.trouble is not None)
 
     def _moment(self) -> Moment:
         return Moment(self.now_s, int(self.now_s * 1000), self.draw.random())
@@ -102,6 +116,7 @@ class Driver:
         self.suspects.ended(settled, outcome)
         if outcome is DELIVERED:
             self.policy.succeeded(settled)
+            self.accepted.append(settled)
             self._finish(settled)
             return
         verdict = self.policy.judge(settled, outcome, self._moment())
@@ -143,7 +158,7 @@ CONCURRENCY = st.integers(LANES_MIN, 8)
 SEED = st.integers(0, 2**32)
 
 
-@given(LANES, CONCURRENCY, SEED, st.floats(0.1, 100.0), st.floats(0.0, 1.0))
+@given(LANES, CONCURRENCY, SEED, st.floats(5.0, 100.0), st.floats(0.0, 1.0))
 def test_an_outage_spends_no_attempts_and_ends(
     lanes: list[int], concurrency_max: int, seed: int, out_s: float, lost_share: float
 ) -> None:
@@ -152,12 +167,43 @@ def test_an_outage_spends_no_attempts_and_ends(
     def outage(batch: Sequence[Delivery], now_s: float) -> list[Outcome]:
         if now_s > out_s:
             return [DELIVERED] * len(batch)
-        return [LOST if driver.draw.random() < lost_share else driver.draw.choice([REFUSED, BUSY]) for _ in batch]
+        answers: list[Outcome] = [REFUSED, BUSY, FAILED]
+        return [LOST if driver.draw.random() < lost_share else driver.draw.choice(answers) for _ in batch]
 
     driver.run(outage)
-    assert not +driver.charged
     assert not driver.buried
-    assert driver.delivered.total() <= sum(lanes) + concurrency_max + len(lanes) + out_s / 1.0 + 1
+    assert driver.attempts_left == 0
+    evidence, first_probes = 6 + concurrency_max, 4
+    assert driver.delivered.total() <= sum(lanes) + evidence + len(lanes) + first_probes + out_s / 1.0 + 1
+
+
+@given(st.lists(st.integers(1, 30), min_size=LANES_MIN, max_size=12), CONCURRENCY, SEED, st.integers(1, 20))
+def test_a_brake_buries_at_most_so_many_and_loses_none(
+    lanes: list[int], concurrency_max: int, seed: int, rejections_max: int
+) -> None:
+    driver = Driver(lanes, concurrency_max, seed, rejections_max=rejections_max)
+    driver.run(lambda batch, now_s: [POISON if now_s < 60.0 else DELIVERED for _ in batch])
+    few_lanes = max(sum(sorted(lanes)[-(LANES_MIN - 1) :]), rejections_max)
+    assert len(driver.buried) <= few_lanes
+    assert set(driver.buried.values()) <= {Disposition.REJECTED}
+
+
+@given(st.lists(st.integers(5, 30), min_size=5, max_size=12), CONCURRENCY, SEED, st.floats(0.1, 0.6))
+def test_a_poison_record_dies_in_a_brown_out_and_the_others_do_not(
+    lanes: list[int], concurrency_max: int, seed: int, failing_share: float
+) -> None:
+    """Half of all requests failing at random is no outage to hide a poison record behind."""
+    driver = Driver([1, *lanes], concurrency_max, seed)
+
+    def brown_out(batch: Sequence[Delivery], now_s: float) -> list[Outcome]:
+        fails = [now_s < 2.0 and driver.draw.random() < failing_share for _ in batch]
+        if driver.unsettled == 1:  # nobody else is left to tell it from an outage
+            return [DELIVERED] * len(batch)
+        return [FAILED if bad or not each.record.offset else DELIVERED for bad, each in zip(fails, batch, strict=True)]
+
+    driver.run(brown_out)
+    assert driver.delivered[0] >= 1
+    assert set(driver.buried.values()) <= {Disposition.ATTEMPTS_EXHAUSTED}
 
 
 @given(LANES, CONCURRENCY, SEED, st.data())
@@ -213,11 +259,11 @@ def test_whatever_happens_ends_once_it_is_over_and_spends_no_more_than_there_is(
         assert driver.charged[offset] == ATTEMPTS_MAX or len(before) >= SICK_KEY_AFTER
 
 
-@given(st.integers(SICK_KEY_AFTER + 1, 20), LANES, CONCURRENCY, SEED)
-def test_a_key_that_always_fails_costs_little_once_that_is_known(
-    records: int, lanes: list[int], concurrency_max: int, seed: int
+@given(st.integers(SICK_KEY_AFTER + 1, 20), CONCURRENCY, SEED)
+def test_a_key_that_always_fails_while_others_succeed_costs_little_once_that_is_known(
+    records: int, concurrency_max: int, seed: int
 ) -> None:
-    driver = Driver([records, *lanes], concurrency_max, seed)
+    driver = Driver([records, 200, 200], concurrency_max, seed)
     driver.run(lambda batch, now_s: [FAILED if each.record.offset < 1000 else DELIVERED for each in batch])
     sick, known = driver.delivered, SICK_KEY_AFTER
     assert [sick[offset] for offset in range(known)] == [ATTEMPTS_MAX] * known

@@ -103,6 +103,32 @@ def resume(
     return confirmed(view)
 
 
+@command(app, "accept-rejections")
+def accept_rejections(session: Session, subscription: Sub, reason: Reason) -> Exit:
+    r"""Accept that the application rejects everything, and dead-letter it.
+
+    After `breaker.rejections_max` rejected records in a row, with no success between, a subscription stops
+    dead-lettering and is all-rejected: a bad deploy rejects everything, too. One success ends that by itself. If the
+    rejections are right, this ends it: rejected records go to the dead-letter topic again until a delivery succeeds,
+    for all daemons and over restarts. Where dead-lettering has not stopped it changes nothing, and says so.
+
+    \b
+    Examples:
+      mpsctl accept-rejections billing --reason "bad import, ticket 812"
+    """
+    from mps.admin.v1 import admin_pb2 as pb
+    from mpsctl.render.changes import changed_page
+    from mpsctl.views.fleet import Changed
+
+    request = pb.AcceptRejectionsRequest(change=new_change(reason), subscription=subscription)
+    answer = session.client.change(session.client.admin.AcceptRejections, request)
+    view = Changed.of(answer.changed, request.change.request_id)
+    nothing = f"{subscription}: nothing to accept, rejected records are dead-lettered"
+    done = nothing if view.unchanged else f"accepted the rejections of {subscription}"
+    session.screen.show(view, lambda: changed_page(view, done))
+    return confirmed(view)
+
+
 @command(app, "limit")
 def limit(
     session: Session,

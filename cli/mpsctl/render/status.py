@@ -24,7 +24,7 @@ from mpsctl.render.words import (
     utc_now,
 )
 from mpsctl.views.fleet import Instance, Pause
-from mpsctl.views.status import Flow, Limit, Partition, Status, Subscription
+from mpsctl.views.status import Endpoint, Flow, Limit, Partition, Status, Subscription
 
 SEVERITIES = {"ok": Style.GOOD, "warning": Style.WARN}
 
@@ -113,6 +113,8 @@ def _notes(of: Subscription, now: datetime) -> Iterator[Piece]:
     if of.state_reason and not (of.state == "paused" and of.pauses):
         yield Piece(printable(of.state_reason), style_of(of.state_severity))
     yield from _partial(of)
+    if of.endpoint is not None:
+        yield from _endpoint(of, of.endpoint, now)
     for pause in of.pauses:
         yield Piece(pause_text(pause, now), Style.WARN)
     if (part := of.tightest) is not None and part.room_records is not None and part.room_bytes is not None:
@@ -126,6 +128,16 @@ def _notes(of: Subscription, now: datetime) -> Iterator[Piece]:
         yield Piece(f"mpsctl replay-dlq {of.name} --key KEY", Style.DIM)
     if of.flow.oldest is not None and of.flow.lag_age_s and of.flow.lag_age_s >= 1:
         yield Piece(f"oldest {record(of.flow.oldest)}, {span(of.flow.lag_age_s)} old", Style.DIM)
+
+
+def _endpoint(of: Subscription, endpoint: Endpoint, now: datetime) -> Iterator[Piece]:
+    if endpoint.rejections_accepted:
+        yield Piece("its rejections are accepted: they are dead-lettered until a delivery succeeds", Style.WARN)
+        return
+    since = f"since {ago(endpoint.since, now)}, " if endpoint.since is not None else ""
+    yield Piece(f"{since}{records(endpoint.waiting_records)} wait; probes go on", Style.DIM)
+    if of.state == "all-rejected":
+        yield Piece(f"if the rejections are right: mpsctl accept-rejections {of.name} --reason ...", Style.DIM)
 
 
 def pause_text(pause: Pause, now: datetime) -> str:

@@ -152,6 +152,32 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """An endpoint at which nothing succeeds."""
+
+    since: datetime | None
+    """When deliveries began to fail, or to be rejected, without a success between."""
+    reason: str
+    """The last failure or rejection, for people to read."""
+    rejections: int
+    """Records dead-lettered in a row before dead-lettering stopped."""
+    waiting_records: int
+    """Records that wait."""
+    rejections_accepted: bool
+    """An operator accepted the rejections: records are dead-lettered until a delivery succeeds."""
+
+    @classmethod
+    def of(cls, message: pb.EndpointStatus) -> Self:
+        return cls(
+            since=time_of(message, "since"),
+            reason=message.reason,
+            rejections=message.rejections,
+            waiting_records=message.waiting_records,
+            rejections_accepted=message.rejections_accepted,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
     """A subscription, over all daemons that answered."""
 
@@ -191,6 +217,8 @@ class Subscription:
     """Keys held behind dead letters, of all its partitions."""
     tightest: Partition | None
     """Of the partitions in which records of paused keys wait, the one with the least room left; null: there is none."""
+    endpoint: Endpoint | None
+    """The endpoint, while deliveries to it pause or its rejections are accepted; null: it is up."""
 
     @classmethod
     def of(cls, message: pb.SubscriptionStatus) -> Self:
@@ -213,6 +241,7 @@ class Subscription:
             partitions=tuple(map(Partition.of, message.partitions)),
             held_keys=message.held_keys,
             tightest=Partition.of(message.tightest) if message.HasField("tightest") else None,
+            endpoint=Endpoint.of(message.endpoint) if message.HasField("endpoint") else None,
         )
 
 

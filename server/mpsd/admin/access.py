@@ -28,7 +28,7 @@ LOCAL = "local"
 NAME_CHARS_MAX = 100
 """Of a name from a certificate: it stands in logs and audit records."""
 
-_CHANGES = dict.fromkeys(("Pause", "Resume", "Limit"), Role.OPERATOR)
+_CHANGES = dict.fromkeys(("Pause", "Resume", "Limit", "AcceptRejections"), Role.OPERATOR)
 _LARGE = dict.fromkeys(("Skip", "Reset", "StartReplay", "ControlReplay"), Role.ADMIN)
 ROLES: Mapping[str, Role] = {
     **{method.name: Role.VIEWER for method in admin_pb2.DESCRIPTOR.services_by_name["Admin"].methods},

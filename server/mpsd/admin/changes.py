@@ -12,7 +12,7 @@ from mpsd.admin.fleet import MARGIN, Fleet
 from mpsd.admin.status import pause_of
 from mpsd.admin.times import seconds
 from mpsd.admin.validation import check_change, check_topic, limits_of, pipeline_of, scope_of, until_ms
-from mpsd.core import limits, pauses
+from mpsd.core import brake, limits, pauses
 from mpsd.core.control import EntityKey
 from mpsd.core.pauses import Scope
 
@@ -88,6 +88,26 @@ class Changes:
         document = None if rate is None and concurrency is None else limits.document(rate, concurrency)
         key = limits.entity_key(group, request.subscription)
         return await self.write(key, document, request.change, "Limit", said, metadata, left_s)
+
+    async def accept_rejections(
+        self, request: pb.AcceptRejectionsRequest, metadata: Metadata, left_s: float | None
+    ) -> pb.Changed:
+        """Let rejected records be dead-lettered again after the brake engaged; raises what `pause` does."""
+        check_change(request.change)
+        pipeline = pipeline_of(self._daemon.pipelines, request.subscription)
+        key = brake.entity_key(pipeline.settings.sender.group, request.subscription)
+        control = self._daemon.control
+        await control.is_set(key, request.change.request_id)  # reads to the end
+        found = pipeline.endpoint.brake
+        is_engaged = found is not None and found.state is brake.BrakeState.ENGAGED
+        if not is_engaged and control.request(request.change.request_id) is None:
+            changed = await self.confirm(key[0], control.revision, metadata, left_s)
+            changed.unchanged = True
+            return changed
+        since_ms = found.since_ms if found is not None else int(time.time() * 1000)
+        document = brake.document(brake.BrakeState.ACCEPTED, since_ms=since_ms)
+        said = f"rejections of {request.subscription} accepted"
+        return await self.write(key, document, request.change, "AcceptRejections", said, metadata, left_s)
 
     async def _check(self, scope: Scope) -> None:
         pipeline_of(self._daemon.pipelines, scope.subscription, "selection.subscription")

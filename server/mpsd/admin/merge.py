@@ -115,4 +115,9 @@ def _add(total: pb.SubscriptionStatus, said: pb.SubscriptionStatus) -> None:
         not total.HasField("tightest") or said.tightest.room_records < total.tightest.room_records
     ):
         total.tightest.CopyFrom(said.tightest)
+    if said.HasField("endpoint"):
+        waiting = total.endpoint.waiting_records + said.endpoint.waiting_records
+        if not total.HasField("endpoint") or said.endpoint.since.ToNanoseconds() < total.endpoint.since.ToNanoseconds():
+            total.endpoint.CopyFrom(said.endpoint)
+        total.endpoint.waiting_records = waiting
     total.partitions.extend(said.partitions)

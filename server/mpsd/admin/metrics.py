@@ -14,6 +14,7 @@ from mpsd.admin.metric import (
     stages,
 )
 from mpsd.admin.metrics_daemon import DAEMON_METRICS
+from mpsd.core.breaker import UP
 from mpsd.core.states import DeliveryState
 
 _S = ("subscription",)
@@ -110,9 +111,39 @@ METRICS: Sequence[Metric] = (
     Metric(
         name="mps_breaker_open",
         type="gauge",
-        help="1 while deliveries pause because the endpoint is out of reach, else 0.",
+        help="1 while deliveries pause because nothing succeeds at the endpoint, else 0.",
         labels=_S,
-        read=per_subscription(lambda one: float(one.breaker != "closed")),
+        read=per_subscription(lambda one: float(one.endpoint.state is not UP)),
+    ),
+    Metric(
+        name="mps_endpoint_failing_since_timestamp_seconds",
+        type="gauge",
+        help="When deliveries that pause now began to fail, in seconds since the epoch; 0 while the endpoint is up.",
+        labels=_S,
+        unit="seconds",
+        read=per_subscription(lambda one: one.endpoint.since_ms / 1000),
+    ),
+    Metric(
+        name="mps_endpoint_changed_timestamp_seconds",
+        type="gauge",
+        help="When the endpoint's state last changed, in seconds since the epoch; 0 if it never did.",
+        labels=_S,
+        unit="seconds",
+        read=per_subscription(lambda one: one.endpoint.changed_ms / 1000),
+    ),
+    Metric(
+        name="mps_endpoint_outages_total",
+        type="counter",
+        help="How often the endpoint was out.",
+        labels=_S,
+        read=per_subscription(lambda one: one.endpoint.outages),
+    ),
+    Metric(
+        name="mps_endpoint_brakes_total",
+        type="counter",
+        help="How often dead-lettering stopped because too many records in a row were rejected.",
+        labels=_S,
+        read=per_subscription(lambda one: one.endpoint.brakes),
     ),
     Metric(
         name="mps_commits_total",

@@ -111,6 +111,13 @@ class AdminServicer(pb_grpc.AdminServicer):
         return pb.LimitResponse(changed=await _answer(context, change))
 
     @override
+    async def AcceptRejections(
+        self, request: pb.AcceptRejectionsRequest, context: Context
+    ) -> pb.AcceptRejectionsResponse:
+        change = self._changes.accept_rejections(request, _credentials(context), context.time_remaining())
+        return pb.AcceptRejectionsResponse(changed=await _answer(context, change))
+
+    @override
     async def Reset(self, request: pb.ResetRequest, context: Context) -> pb.ResetResponse:
         change = resets.reset(self._daemon, self._changes, request, _credentials(context), context.time_remaining())
         return await _answer(context, change)

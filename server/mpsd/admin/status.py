@@ -9,6 +9,7 @@ from mpsd.admin.daemon import ControlStatistics, Steerable
 from mpsd.admin.rates import Rates
 from mpsd.admin.states import SEVERITIES
 from mpsd.admin.times import duration, timestamp
+from mpsd.core.breaker import EndpointState
 from mpsd.core.limits import Limit
 from mpsd.core.pauses import Pause, Scope
 from mpsd.core.states import DeliveryState
@@ -103,7 +104,22 @@ def subscription_of(
         limit=limit_of(said.limit) if said.limit is not None else None,
         partitions=parts if partitions else (),
         held_keys=said.held_keys,
+        endpoint=endpoint_of(said),
         tightest=min((part for part in parts if part.paused_lanes), key=lambda part: part.room_records, default=None),
+    )
+
+
+def endpoint_of(said: SubscriptionStatistics) -> pb.EndpointStatus | None:
+    """Return what is to be said of an endpoint that is not simply up."""
+    endpoint = said.endpoint
+    if endpoint.state is EndpointState.UP and not endpoint.is_accepted:
+        return None
+    return pb.EndpointStatus(
+        since=timestamp(endpoint.since_ms) if endpoint.since_ms else None,
+        reason=endpoint.reason[:KEY_BYTES_MAX],
+        rejections=endpoint.rejections,
+        waiting_records=sum(part.pending_records for part in said.partitions),
+        rejections_accepted=endpoint.is_accepted,
     )
 
 

@@ -63,23 +63,31 @@ class Retry(Table):
     """What becomes of a record whose delivery failed."""
 
     attempts_max: int = Field(
+        default=13,
+        ge=1,
+        le=1_000,
+        description="Deliveries before a record is dead-lettered; 13, which with the pauses between them take one to two"
+        " minutes: longer than most brown-outs. An outage spends none.",
+    )
+    crowding_attempts_max: int = Field(
         default=5,
         ge=1,
         le=1_000,
-        description="Deliveries before a record is dead-lettered; five, within about a second, tell a hiccup from a"
-        " poison pill, and an outage spends none.",
+        description="Deliveries before a record is dead-lettered while those behind it in its key fill more than a"
+        " quarter of its partition's room; five, within about a second, so that one failing key never stops the others.",
     )
     backoff_initial_s: float = Field(
         default=0.1,
         ge=0.001,
         le=3_600.0,
-        description="Bound of the first random pause, doubled with each attempt; 0.1 s is over before anyone waits.",
+        description="Longest first pause, doubled with each attempt; a pause is random between half of it and all of it."
+        " 0.1 s is over before anyone waits.",
     )
     backoff_max_s: float = Field(
-        default=30.0,
+        default=24.0,
         ge=0.001,
         le=86_400.0,
-        description="Bound of every pause; 30 s, so that a healed application is found healed within half a minute.",
+        description="Longest pause; 24 s, so that a record whose endpoint works again is delivered within half a minute.",
     )
     sick_key_after: int = Field(
         default=3,
@@ -117,20 +125,37 @@ class Breaker(Table):
         default=3,
         ge=1,
         le=1_000,
-        description="Lanes that must fail, with no success between, until deliveries pause; three keys rarely go bad at once.",
+        description="Keys (lanes) that must fail, with no success between, until deliveries pause; three keys rarely go"
+        " bad at once.",
+    )
+    failures_min: int = Field(
+        default=20,
+        ge=1,
+        le=1_000_000,
+        description="Failures in a row, with no success between, that pause deliveries at once; fewer do after"
+        " probe_interval_s. 20, as half of all requests failing at random is no outage.",
+    )
+    rejections_max: int = Field(
+        default=100,
+        ge=0,
+        le=1_000_000,
+        description="Rejected records (400, 422 and the like) in a row, with no success between, that are dead-lettered"
+        " until the subscription stops doing so and waits for a success or an operator; 0: never. A bad deploy rejects"
+        " everything, and 100 records are replayed in a second.",
     )
     successes_between: int = Field(
         default=20,
         ge=1,
         le=1_000_000,
-        description="Deliveries of others that succeed while a record is refused until the blame, and an attempt, is"
-        " its own; 20 are no coincidence.",
+        description="Deliveries of others that succeed while a record fails until the blame is its own; 20 are no"
+        " coincidence.",
     )
     probe_interval_s: float = Field(
         default=1.0,
         ge=0.01,
         le=3_600.0,
-        description="Pause between probes of an endpoint that is down; one a second burdens nobody and finds it soon.",
+        description="Longest pause between probes while deliveries pause; the first pause is an eighth of it. One probe"
+        " a second burdens nobody and finds the endpoint soon.",
     )
 
 

@@ -37,8 +37,9 @@ class Trouble:
 
     Attributes:
         attempts: deliveries so far that count.
-        holds: deliveries in a row that were answered Unavailable and did not count.
-        successes_mark: how many deliveries of the endpoint had succeeded when `holds` began.
+        holds: deliveries in a row that failed and did not count.
+        holds_mark: how many deliveries of the endpoint had succeeded when `holds` began.
+        first_mark: how many deliveries of the endpoint had succeeded when this one first failed; -1: it did not.
         suspect: a delivery of it was lost together with others.
         group: how many suspects went out with it, itself included; 0 if it did not go out as one.
         last: the last outcome but Withdrawn.
@@ -47,7 +48,8 @@ class Trouble:
 
     attempts: int = 0
     holds: int = 0
-    successes_mark: int = 0
+    holds_mark: int = 0
+    first_mark: int = -1
     suspect: bool = False
     group: int = 0
     last: Outcome | None = None

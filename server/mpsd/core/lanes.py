@@ -57,6 +57,14 @@ class Lanes:
         """
         return self.ready.popleft()
 
+    def take_newest(self) -> Delivery:
+        """Return the head that became ready last: what comes back from a back-off stands at the other end.
+
+        Raises:
+            IndexError: nothing is ready.
+        """
+        return self.ready.pop()
+
     def take_run(self, head: Delivery, records_max: int) -> list[Delivery]:
         """Up to so many behind a head that was taken, in order; none at or behind one that failed on its own before."""
         run: list[Delivery] = []

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mpsd.core.delivery import Delivery
+from mpsd.core.record import TopicPartition
 
 
 class Judged(NamedTuple):
@@ -31,11 +32,12 @@ class LostDeliveries:
     Holds at most: what can be in flight at once.
     """
 
-    __slots__ = ("_lost", "_window_s", "due_s")
+    __slots__ = ("_forgotten", "_lost", "_window_s", "due_s")
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
         self._lost: list[Delivery] = []
+        self._forgotten = 0
         self.due_s: float | None = None
 
     def add(self, delivery: Delivery, now_s: float) -> None:
@@ -48,10 +50,16 @@ class LostDeliveries:
         if self.due_s is None or now_s < self.due_s:
             return Judged((), ())
         lost, self._lost, self.due_s = self._lost, [], None
-        if len(lost) == 1:
+        was_alone, self._forgotten = len(lost) + self._forgotten == 1, 0
+        if was_alone:
             return Judged(lost, ())
         charged = [delivery for delivery in lost if was_suspect_alone(delivery)]
         return Judged(charged, [delivery for delivery in lost if not was_suspect_alone(delivery)])
+
+    def forget(self, tp: TopicPartition) -> None:
+        """Forget the deliveries of a partition that is no longer ours; they were of the event all the same."""
+        self._forgotten += sum(delivery.assignment.tp == tp for delivery in self._lost)
+        self._lost = [delivery for delivery in self._lost if delivery.assignment.tp != tp]
 
     def __len__(self) -> int:
         return len(self._lost)

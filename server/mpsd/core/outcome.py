@@ -4,7 +4,7 @@ Source: the delivery contract, "What the answer means".
 """
 
 from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 EXCERPT_BYTES_MAX = 1024
 """How much of an answer's body is kept for the dead letter."""
@@ -78,6 +78,24 @@ class Withdrawn:
 
 
 Outcome = Delivered | Retryable | Rejected | Undeliverable | Unavailable | Withdrawn
+
+
+class Moment(NamedTuple):
+    """The time at which an outcome came, on both clocks, and what else was so then.
+
+    Attributes:
+        now_s: the monotonic clock.
+        wall_ms: the wall clock, milliseconds since the epoch.
+        jitter: 0 up to 1, drawn by the caller.
+        in_flight: other deliveries that had begun and not ended.
+        is_crowding: the record and those behind it in its lane leave the others of their partition too little room.
+    """
+
+    now_s: float
+    wall_ms: int
+    jitter: float = 0.0
+    in_flight: int = 0
+    is_crowding: bool = False
 
 
 def code_of(outcome: Outcome) -> str:

@@ -68,16 +68,19 @@ ACK = Ack()
 
 
 def backoff_s(failures: int, rules: RetryRules, jitter: float) -> float:
-    """Full jitter.
+    """Return the rest before the next delivery: half of the ceiling, and up to the whole of it by jitter.
+
+    The fixed half gives the sum of all back-offs a floor: with the defaults a record is tried for at least a minute.
 
     Args:
         failures: in a row so far, 1 or more.
         jitter: 0 up to 1, drawn by the caller.
 
-    Source: AWS Architecture Blog, "Exponential Backoff and Jitter".
+    Source: "equal jitter" of the AWS Architecture Blog, "Exponential Backoff and Jitter".
     """
     doublings = min(failures - 1, 60)
-    return float(jitter * min(rules.backoff_max_s, rules.backoff_initial_s * 2**doublings))
+    ceiling_s = min(rules.backoff_max_s, rules.backoff_initial_s * 2**doublings)
+    return float((1 + jitter) / 2 * ceiling_s)
 
 
 def decide(outcome: Outcome, attempt: int, holds: int, rules: RetryRules, jitter: float) -> Verdict:
@@ -119,7 +122,7 @@ def in_words(verdict: Verdict, attempts: int) -> str:
         case Retry(after_s=after_s):
             return f"attempt {attempts} failed, the next in {after_s:.1f} s"
         case Hold(after_s=after_s):
-            return f"not counted as an attempt, the next delivery in {after_s:.1f} s or when the endpoint answers"
+            return f"not counted as an attempt, the next delivery in {after_s:.1f} s or once deliveries succeed"
         case Bury(disposition=disposition):
             return f"to the dead-letter topic as {disposition.value}"
         case _:

@@ -2,6 +2,8 @@
 
 The table of cases is `retry.decide`; what it cannot see is kept here: is the endpoint out (`breaker`), was this one of
 many lost at once (`lost`), does its key always fail (`sick_keys`), does the endpoint ask for less (`throttle`).
+
+An attempt is charged on probation: if the next thing that happens is an outage and not a success, it is given back.
 Synchronous and deterministic: time and jitter are arguments.
 """
 
@@ -12,9 +14,10 @@ from typing import NamedTuple
 from mpsd.core.breaker import Breaker, BreakerRules
 from mpsd.core.delivery import Delivery, ReplayedDelivery, Trouble
 from mpsd.core.lost import LostDeliveries, was_suspect_alone
-from mpsd.core.outcome import Outcome, Retryable, Unavailable, Undeliverable, Withdrawn
+from mpsd.core.outcome import Moment, Outcome, Rejected, Retryable, Unavailable, Undeliverable, Withdrawn
+from mpsd.core.probation import Probation
 from mpsd.core.record import TopicPartition
-from mpsd.core.retry import Bury, Disposition, Hold, RetryRules, Verdict, decide
+from mpsd.core.retry import Bury, Disposition, Hold, RetryRules, Verdict, backoff_s, decide
 from mpsd.core.sick_keys import SickKeys
 from mpsd.core.throttle import Throttle
 
@@ -41,27 +44,12 @@ UNDECIDED = Undecided()
 SUSPECT = Suspect()
 
 
-class Moment(NamedTuple):
-    """When something happened, on both clocks, and the luck of the draw.
-
-    Attributes:
-        now_s: the monotonic clock.
-        wall_ms: the wall clock, milliseconds since the epoch.
-        jitter: 0 up to 1.
-        in_flight: other deliveries that had begun and not ended.
-    """
-
-    now_s: float
-    wall_ms: int
-    jitter: float
-    in_flight: int = 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRules:
     """All rules of one endpoint.
 
     Attributes:
+        crowding_attempts_max: deliveries that count while those behind the record fill its partition, 1 or more.
         sick_key_after: records of a key that exhaust their attempts in a row before later ones get one; 0: off.
         sick_keys_max: keys of which that is remembered.
         lost_window_s: how near in time lost deliveries are one event.
@@ -70,6 +58,7 @@ class PolicyRules:
 
     retry: RetryRules
     breaker: BreakerRules
+    crowding_attempts_max: int
     sick_key_after: int
     sick_keys_max: int
     lost_window_s: float
@@ -81,27 +70,32 @@ class RetryPolicy:
 
     Takes: outcomes.
     Gives: verdicts; for lost deliveries later, by `judge_lost`.
-    Holds at most: the lost deliveries of one window (`concurrency_max`), `sick_keys_max` keys, `lanes_min` lanes.
+    Holds at most: the lost deliveries of one window (`concurrency_max`), `sick_keys_max` keys, what the breaker holds, and
+        the heads of lanes that were charged since the last success.
     """
 
     def __init__(self, rules: PolicyRules) -> None:
         self._rules = rules
         self._single = replace(rules.retry, attempts_max=1)
+        self._crowding = replace(rules.retry, attempts_max=min(rules.retry.attempts_max, rules.crowding_attempts_max))
         self.breaker = Breaker(rules.breaker)
         self.throttle = Throttle(rules.concurrency_max)
         self._lost = LostDeliveries(rules.lost_window_s)
         self._sick_keys = SickKeys(rules.sick_key_after, rules.sick_keys_max)
         self._answer = _Answer(0, 0.0, 0.0)
+        self._probation = Probation()
 
     def succeeded(self, delivery: Delivery) -> None:
-        """A delivery was accepted: the hot path, so it touches only what is out of the ordinary."""
+        """Note an accepted delivery: the hot path, so it touches only what is out of the ordinary."""
         self.breaker.succeeded()
+        if self._probation:
+            self._probation.succeeded()
         if not self.throttle.is_wide_open:
             self.throttle.succeeded()
         self._sick_keys.succeeded(delivery.assignment.tp, delivery.lane)
 
     def judge(self, delivery: Delivery, outcome: Outcome, moment: Moment) -> Verdict | Undecided:
-        """What becomes of a delivery that was not accepted."""
+        """Decide what becomes of a delivery that was not accepted."""
         trouble = delivery.trouble = delivery.trouble or Trouble()
         if isinstance(outcome, Withdrawn):
             trouble.group = 0
@@ -110,8 +104,10 @@ class RetryPolicy:
         trouble.last = outcome
         trouble.first_failed_at_ms = trouble.first_failed_at_ms or moment.wall_ms
         trouble.last_failed_at_ms = moment.wall_ms
+        if trouble.first_mark < 0:  # an endpoint that shuts down still ends what it had begun: that says nothing
+            trouble.first_mark = self.breaker.successes + moment.in_flight
         if isinstance(outcome, Retryable) and outcome.lost:
-            return self._was_lost(delivery, trouble, moment)
+            return self._was_lost(delivery, trouble, outcome, moment)
         trouble.group = 0
         if isinstance(outcome, Unavailable):
             return self._unavailable(delivery, trouble, outcome, moment)
@@ -119,26 +115,37 @@ class RetryPolicy:
             self.withdrawn(delivery)
             return decide(outcome, trouble.attempts, 0, self._rules.retry, moment.jitter)
         trouble.suspect = False
-        self.breaker.answered()
+        if isinstance(outcome, Rejected):
+            if self.breaker.rejected(_identity(delivery), moment, _reason(outcome)):
+                return self._defer(trouble, None, moment)
+        elif self.breaker.is_open or not self._is_own_fault(trouble):
+            self._endpoint_failed(delivery, outcome, moment)
+            if self.breaker.is_open:
+                return self._defer(trouble, outcome.retry_after_s if isinstance(outcome, Retryable) else None, moment)
         return self._charge(delivery, trouble, outcome, moment)
 
     def probe(self, delivery: Delivery) -> None:
-        """The delivery goes out while the breaker is open."""
+        """Note that the delivery goes out while the breaker is open."""
         self.breaker.probe(_identity(delivery))
 
     def withdrawn(self, delivery: Delivery) -> None:
-        """The delivery came to nothing: if it was the probe, another may go out."""
+        """Note that the delivery came to nothing: if it was the probe, another may go out."""
         self.breaker.withdrawn(_identity(delivery))
 
+    def left(self, delivery: Delivery) -> None:
+        """Note that the record goes to the dead-letter topic, for whatever reason: it gets no attempt back."""
+        self._probation.left(delivery)
+
     def judge_lost(self, moment: Moment) -> Iterator[tuple[Delivery, Verdict | Suspect]]:
-        """The verdicts on the deliveries of a window that is over; `lost_due_s` says when that is."""
+        """Return the verdicts on the deliveries of a window that is over; `lost_due_s` says when that is."""
         judged = self._lost.judge(moment.now_s)
         for number, delivery in enumerate((*judged.charged, *judged.suspects)):
             trouble = delivery.trouble
             assert trouble is not None
             assert trouble.last is not None
-            if number < len(judged.charged) and (was_suspect_alone(delivery) or not self.breaker.is_open):
-                yield delivery, self._charge(delivery, trouble, trouble.last, moment)
+            is_proven = was_suspect_alone(delivery)
+            if number < len(judged.charged) and (is_proven or not self.breaker.is_open):
+                yield delivery, self._charge(delivery, trouble, trouble.last, moment, is_proven=is_proven)
             else:
                 trouble.suspect = True
                 yield delivery, SUSPECT
@@ -148,11 +155,13 @@ class RetryPolicy:
         return self._lost.due_s
 
     def forget(self, tp: TopicPartition) -> None:
-        """The partition is no longer ours."""
+        """Forget a partition that is no longer ours."""
         self._sick_keys.forget(tp)
+        self._probation.forget(tp)
+        self._lost.forget(tp)
 
     def is_expired(self, delivery: Delivery, wall_ms: int) -> bool:
-        """Whether the record is older than `record_age_max_s`; one without a timestamp, or of a replay, never is."""
+        """Return True if the record is older than `record_age_max_s`; one without a timestamp, or of a replay, never is."""
         age_max_s, timestamp = self._rules.retry.record_age_max_s, delivery.record.timestamp
         if not age_max_s or timestamp < 0 or wall_ms - timestamp <= age_max_s * 1000:
             return False
@@ -170,12 +179,12 @@ class RetryPolicy:
             self._answer = _Answer(outcome.request, moment.now_s, moment.jitter)
         if outcome.throttled:
             self.throttle.asked_for_less(moment.now_s)
-        if trouble.holds == 1:  # an endpoint that shuts down still ends what it had begun: that says nothing
-            trouble.successes_mark = breaker.successes + moment.in_flight
+        if trouble.holds == 1:
+            trouble.holds_mark = breaker.successes + moment.in_flight
         elif (
             not outcome.request
             and not breaker.is_open
-            and breaker.successes - trouble.successes_mark >= self._rules.breaker.successes_between
+            and breaker.successes - trouble.holds_mark >= self._rules.breaker.successes_between
         ):
             blamed = Retryable(
                 code=outcome.code,
@@ -188,40 +197,87 @@ class RetryPolicy:
         if is_told:
             self.withdrawn(delivery)
         else:
-            breaker.failed(_identity(delivery), moment.now_s, outcome.retry_after_s or 0.0)
-        hold = decide(outcome, trouble.attempts, trouble.holds, self._rules.retry, self._answer.jitter)
-        assert isinstance(hold, Hold)
-        return Hold(after_s=max(0.0, hold.after_s - (moment.now_s - self._answer.now_s)))
+            self._endpoint_failed(delivery, outcome, moment, outcome.retry_after_s or 0.0)
+        rest_s = self._rest_s(trouble.holds, outcome.retry_after_s, self._answer.jitter)
+        return Hold(after_s=max(0.0, rest_s - (moment.now_s - self._answer.now_s)))
 
-    def _was_lost(self, delivery: Delivery, trouble: Trouble, moment: Moment) -> Verdict | Undecided:
-        """A lost probe of an endpoint that is out anyway says nothing new; any other waits for the end of its window.
+    def _was_lost(
+        self, delivery: Delivery, trouble: Trouble, outcome: Retryable, moment: Moment
+    ) -> Verdict | Undecided:
+        """Wait for the end of the window; a lost probe of an endpoint that is out anyway says nothing new.
 
         The others that a poison pill takes down may open the breaker before its own loss is seen: that is still one event.
         """
         is_nothing_new = self.breaker.is_open and self._lost.due_s is None
         if self.breaker.is_probe(_identity(delivery)):
             trouble.group = 1
-        self.breaker.failed(_identity(delivery), moment.now_s)
+        self._endpoint_failed(delivery, outcome, moment)
         if is_nothing_new:
             trouble.suspect = True
             return Hold(after_s=0.0)
         self._lost.add(delivery, moment.now_s)
         return UNDECIDED
 
-    def _charge(self, delivery: Delivery, trouble: Trouble, outcome: Outcome, moment: Moment) -> Verdict:
+    def _is_own_fault(self, trouble: Trouble) -> bool:
+        """Return True if enough deliveries of others succeeded since the record first failed."""
+        return self.breaker.successes - trouble.first_mark >= self._rules.breaker.successes_between
+
+    def _endpoint_failed(
+        self, delivery: Delivery, outcome: Outcome, moment: Moment, retry_after_s: float = 0.0
+    ) -> None:
+        """Count a failure against the endpoint; if that makes an outage, attempts charged since the last success are back."""
+        self.breaker.failed(_identity(delivery), moment, _reason(outcome), retry_after_s)
+        if self.breaker.is_open:
+            self._probation.give_back()
+
+    def _defer(self, trouble: Trouble, retry_after_s: float | None, moment: Moment) -> Hold:
+        """Deliver it again after a rest, at no cost."""
+        trouble.holds += 1
+        if trouble.holds == 1:
+            trouble.holds_mark = self.breaker.successes + moment.in_flight
+        return Hold(after_s=self._rest_s(trouble.holds, retry_after_s, moment.jitter))
+
+    def _rest_s(self, holds: int, retry_after_s: float | None, jitter: float) -> float:
+        """Return the back-off, but no more than the rest between probes while those alone go out."""
+        rest_s = backoff_s(holds, self._rules.retry, jitter)
+        if self.breaker.is_open:
+            rest_s = min(rest_s, self._rules.breaker.probe_interval_s)
+        return max(rest_s, retry_after_s or 0.0)
+
+    def _charge(
+        self, delivery: Delivery, trouble: Trouble, outcome: Outcome, moment: Moment, *, is_proven: bool = False
+    ) -> Verdict:
+        """Charge an attempt, unless it would be the last one of a record that fails together with many others.
+
+        Args:
+            is_proven: the record was lost as the only suspect: it is to blame, whatever else fails.
+        """
         trouble.attempts += 1
         trouble.holds = 0
         tp, lane = delivery.assignment.tp, delivery.lane
-        rules = self._single if self._sick_keys.is_sick(tp, lane) else self._rules.retry
-        verdict = decide(outcome, trouble.attempts, trouble.holds, rules, moment.jitter)
-        if isinstance(verdict, Bury) and verdict.disposition is Disposition.ATTEMPTS_EXHAUSTED:
-            self._sick_keys.exhausted(tp, lane)
+        verdict = decide(outcome, trouble.attempts, trouble.holds, self._rules_of(delivery, moment), moment.jitter)
+        if not isinstance(verdict, Bury):
+            self._probation.charged(delivery)
+        elif verdict.disposition is Disposition.ATTEMPTS_EXHAUSTED:
+            if self.breaker.is_failing and not is_proven:
+                trouble.attempts -= 1
+                self.breaker.pause(moment)
+                self._probation.give_back()
+                return self._defer(trouble, None, moment)
+            if self.breaker.successes > trouble.first_mark:  # else it may be everybody's fault, and not its key's
+                self._sick_keys.exhausted(tp, lane)
         return verdict
+
+    def _rules_of(self, delivery: Delivery, moment: Moment) -> RetryRules:
+        if self._sick_keys.is_sick(delivery.assignment.tp, delivery.lane):
+            return self._single
+        return self._crowding if moment.is_crowding else self._rules.retry
 
     def statistics(self) -> dict[str, int | float | str]:
         return {
-            "breaker": "open" if self.breaker.is_open else "closed",
+            "breaker": self.breaker.state.value,
             "breaker_opened": self.breaker.opened,
+            "breaker_rejections": self.breaker.rejections,
             "concurrency_limit": self.throttle.limit,
             "lost_undecided": len(self._lost),
             "sick_keys": len(self._sick_keys),
@@ -229,5 +285,10 @@ class RetryPolicy:
 
 
 def _identity(delivery: Delivery) -> object:
-    """What tells the lane from others; a free delivery is its own."""
+    """Return what tells the lane from others; a free delivery is its own."""
     return delivery if delivery.lane is None else (delivery.assignment.tp, delivery.lane)
+
+
+def _reason(outcome: Outcome) -> str:
+    """The outcome in words, for whoever asks why an endpoint is out."""
+    return getattr(outcome, "reason", "")

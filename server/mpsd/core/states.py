@@ -72,8 +72,14 @@ class DeliveryState(StrEnum):
     ENDPOINT_OUT = (
         "endpoint-out",
         Severity.ERROR,
-        "the endpoint takes no records: the breaker is open, and probes go on",
-        "The application does not take records: deliveries pause, probes go on, and no attempt is charged.",
+        "nothing succeeds at the endpoint: records wait at no cost, and probes go on",
+        "Nothing succeeds at the application: deliveries pause, probes go on, and no attempt is charged.",
+    )
+    ALL_REJECTED = (
+        "all-rejected",
+        Severity.ERROR,
+        "the endpoint rejects everything: dead-lettering has stopped, records wait, and probes go on",
+        "Too many records in a row were rejected: dead-lettering goes on after a success or `mpsctl accept-rejections`.",
     )
     HELD_KEYS_FULL = (
         "held-keys-full",
@@ -134,7 +140,7 @@ class LaneState(StrEnum):
     SUSPECT = "suspect", Severity.WARNING, "It was lost together with others: it is delivered apart from them."
     DEAD_LETTERING = "dead-lettering", Severity.WARNING, "It is on its way into the dead-letter topic."
     HELD = "held", Severity.WARNING, "It is behind a dead letter of its key, and follows it into the dead-letter topic."
-    ENDPOINT_OUT = "endpoint-out", Severity.ERROR, "The application does not take records."
+    ENDPOINT_OUT = "endpoint-out", Severity.ERROR, "It waits until a delivery to the application succeeds."
     HELD_KEYS_FULL = (
         "held-keys-full",
         Severity.ERROR,

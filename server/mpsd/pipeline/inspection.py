@@ -112,7 +112,7 @@ class Waiting(NamedTuple):
     ready: frozenset[Delivery]
     parked: frozenset[Delivery]
     crowded: frozenset[Delivery]
-    is_endpoint_down: bool
+    is_endpoint_out: bool
 
 
 def _view(
@@ -144,7 +144,7 @@ def _state(queue: PartitionQueue, head: Delivery, waiting: Waiting, now_s: float
     if head in waiting.parked or (is_paused and (is_ready or is_backing_off)):
         return LaneState.PAUSED
     if is_ready:
-        return LaneState.ENDPOINT_OUT if waiting.is_endpoint_down else LaneState.READY
+        return LaneState.ENDPOINT_OUT if waiting.is_endpoint_out else LaneState.READY
     if head.trouble is not None and head.trouble.suspect:
         return LaneState.SUSPECT
     if is_backing_off:

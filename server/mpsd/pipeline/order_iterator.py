@@ -59,6 +59,30 @@ class OrderIterator:
         self._taken += len(taken)
         return taken
 
+    def take_newest(self) -> list[Turn]:
+        """Return one head of a lane that became ready last in its partition; none if nothing is ready.
+
+        A probe that is not one of the lanes which failed before, and stand at the other end again after their back-offs.
+        """
+        for _ in range(len(self._turns)):
+            queue = self._turns.popleft()
+            ready = queue.lanes.ready
+            taken: list[Turn] = []
+            while ready and not queue.hold and not taken:
+                delivery = queue.lanes.take_newest()
+                if queue.paused_keys and delivery.record.key in queue.paused_keys:
+                    queue.parked.append(delivery)
+                else:
+                    taken.append((queue, delivery))
+            if ready and not queue.hold:
+                self._turns.append(queue)
+            else:
+                queue.in_turn = False
+            if taken:
+                self._taken += 1
+                return taken
+        return []
+
     def _with_runs(self, heads: list[Turn], spare: int, bytes_max: int) -> list[Turn]:
         """Each head with its share of what is spare behind it, as far as it is good for a run.
 

@@ -152,12 +152,14 @@ class PendingQueue:
         budget: PendingBudget,
         on_ready: Callable[[PartitionQueue], None],
         on_room: Callable[[], None],
+        on_full: Callable[[PartitionQueue], None] = lambda _: None,
     ) -> None:
         """Begin without partitions, and with no bound on offset maps.
 
         Args:
             on_ready: a partition has a lane that may deliver.
             on_room: a partition that was full may be read again.
+            on_full: a partition has become full.
         """
         self.ordering = ordering
         self.records_max = records_max
@@ -165,6 +167,7 @@ class PendingQueue:
         self._budget = budget
         self._on_ready = on_ready
         self._on_room = on_room
+        self._on_full = on_full
         self.map_bits_max = NO_BOUND
         self._refill_records = records_max - max(1, records_max // REFILL_SHARE)
         self.queues: dict[Assignment, PartitionQueue] = {}
@@ -189,8 +192,13 @@ class PendingQueue:
             queue.map_full = not has_map_room(queue.tracker, self.map_bits_max)
             if not queue.map_full:
                 return True
-        queue.wants_refill = True
+        self._full(queue)
         return False
+
+    def _full(self, queue: PartitionQueue) -> None:
+        if not queue.wants_refill:
+            queue.wants_refill = True
+            self._on_full(queue)
 
     @property
     def bytes_max(self) -> int:
@@ -220,7 +228,6 @@ class PendingQueue:
                 continue
             size = record_bytes(record)
             if unfinished and (len(unfinished) >= records_max or pending_bytes + size > bytes_max):
-                queue.wants_refill = True
                 break
             key = record.key
             lane = key if by_key and key is not None else lane_of(key)
@@ -237,6 +244,8 @@ class PendingQueue:
             pending_bytes += size
             taken += 1
         queue.bytes = pending_bytes
+        if taken < len(records):
+            self._full(queue)
         if lanes.ready and not queue.in_turn:
             self._on_ready(queue)
         return taken

@@ -5,16 +5,19 @@ import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 
+from mpsd.core.brake import BrakeRecord
+from mpsd.core.breaker import EndpointState
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.departures import Departures
 from mpsd.core.rate import TokenBucket
 from mpsd.core.record import TopicPartition
 from mpsd.core.retry_policy import RetryPolicy
-from mpsd.core.states import DeliveryState, Situation
+from mpsd.core.states import ALL_WELL, DeliveryState, Situation
 from mpsd.errors import MpsError
 from mpsd.pipeline.committer import Committer
 from mpsd.pipeline.controls import NO_CONTROL, Control, Controls
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
+from mpsd.pipeline.endpoint import Endpoint
 from mpsd.pipeline.handover import Handover
 from mpsd.pipeline.held_keys import HeldKeys
 from mpsd.pipeline.lease_guard import guard_lease
@@ -32,6 +35,8 @@ from mpsd.ports import SYSTEM_CLOCK, Clock, DeadLetterSink, DeliveryAdapter, Lan
 
 log = logging.getLogger("mpsd.pipeline")
 
+PROCESS_NUMBER_MAX = (1 << 53) - 2
+"""A process tells its own control records by a random number; every JSON reader knows numbers up to 2**53."""
 COMMIT_S_MIN = 1.0
 """However long deliveries took to finish, the last commit gets this time."""
 
@@ -65,8 +70,9 @@ class Pipeline:
         self._order = OrderIterator(settings.runs_max)
         self.maps = OffsetMaps(settings.name, settings.map_space)
         self.pending = PendingQueue(
-            settings.ordering, settings.records_max, settings.bytes_max, budget, self._on_ready, self._on_room
-        )
+            settings.ordering, settings.records_max, settings.bytes_max, budget, self._on_ready, self._on_room,
+            self._on_full,
+        )  # fmt: skip
         self.pending.map_bits_max = settings.map_space.worst_bits_max
         self.reader = Reader(source, self.pending, settings.name, clock)
         bucket = TokenBucket(settings.rate_max_per_s or None, clock.monotonic_s())
@@ -77,7 +83,11 @@ class Pipeline:
         )
         self.writer = Writer(
             settings.name, self.pending, self._order, self.policy, adapter, source, bucket, self._dead_letters.bury, clock,
-            draw,
+            draw, self._on_endpoint,
+        )  # fmt: skip
+        self.endpoint = Endpoint(
+            settings.name, group, settings.sender.endpoint, self.policy.breaker, self.pending, control, clock,
+            1 + int(draw() * PROCESS_NUMBER_MAX),
         )  # fmt: skip
         self.committer = Committer(settings.name, source, self.pending, self.maps, settings.commit_interval_s)
         self._skips = Skips(self.pending, self.writer, self._dead_letters)
@@ -145,6 +155,7 @@ class Pipeline:
         await self._handover.stop()
         await self.controls.stop()
         await self.held.stop()
+        await self.endpoint.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -252,6 +263,17 @@ class Pipeline:
         self._order.ready(queue)
         self.writer.wake()
 
+    def set_brake(self, record: BrakeRecord | None) -> None:
+        """Do as the control topic says of the brake on dead-lettering."""
+        self.endpoint.set_brake(record)
+        self.writer.wake()
+
+    def _on_endpoint(self) -> None:
+        self.endpoint.report()
+
+    def _on_full(self, queue: PartitionQueue) -> None:
+        self.writer.partition_full(queue)
+
     def _on_room(self) -> None:
         self.reader.on_room()
 
@@ -267,9 +289,12 @@ class Pipeline:
 
     def delivery_situation(self) -> Situation:
         """Return what holds for the deliveries of all partitions."""
-        is_out = self.policy.breaker.is_open
-        state = DeliveryState.ENDPOINT_OUT if is_out else DeliveryState.RUNNING
-        return Situation(state, state.reason)
+        endpoint = self.endpoint.statistics()
+        if endpoint.state is EndpointState.UP:
+            return ALL_WELL
+        is_out = endpoint.state is EndpointState.OUT
+        state = DeliveryState.ENDPOINT_OUT if is_out else DeliveryState.ALL_REJECTED
+        return Situation(state, f"{state.reason}; last: {endpoint.reason}" if endpoint.reason else state.reason)
 
     def statistics(self) -> SubscriptionStatistics:
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
@@ -300,7 +325,7 @@ class Pipeline:
             late_outcomes=self.writer.late,
             dead_letters=self._dead_letters.written,
             dead_letter_failures=self._dead_letters.failures,
-            breaker="open" if self.policy.breaker.is_open else "closed",
+            endpoint=self.endpoint.statistics(),
             commits=self.committer.commits,
             commit_failures=self.committer.failures,
             offset_maps_ignored=self.maps.ignored,

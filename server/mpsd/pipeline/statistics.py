@@ -8,6 +8,7 @@ from mpsd.core.histogram import Histogram
 from mpsd.core.limits import Limit
 from mpsd.core.pauses import Pause
 from mpsd.core.states import ALL_WELL, DeliveryState, Situation, summarize, worst
+from mpsd.pipeline.endpoint import EndpointStatistics
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 
 
@@ -69,7 +70,7 @@ class SubscriptionStatistics:
         late_outcomes: outcomes of deliveries whose partition had moved on; dropped.
         dead_letters: by disposition, acknowledged ones.
         dead_letter_failures: writes to the dead-letter topic that failed and are tried again.
-        breaker: `closed` or `open`.
+        endpoint: whether deliveries go on, and why not.
         backing_off: lanes that wait for their next attempt.
         suspects: records lost together with others, which go again in groups of their own.
         offset_maps_ignored: by reason, maps of assigned partitions that were not used; their records are delivered again.
@@ -95,7 +96,7 @@ class SubscriptionStatistics:
     late_outcomes: int
     dead_letters: Mapping[str, int]
     dead_letter_failures: int
-    breaker: str
+    endpoint: EndpointStatistics
     commits: int
     commit_failures: int
     offset_maps_ignored: Mapping[str, int]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from math import inf
+from operator import itemgetter
 from typing import NamedTuple
 
 from mpsd.core.delivery import Assignment, Delivery
@@ -42,6 +43,14 @@ class Waiting:
         while heap and heap[0][0] <= now_s:
             due.append(heappop(heap)[2])
         return due
+
+    def take(self, wanted: Callable[[Delivery], bool]) -> list[Delivery]:
+        """Take the deliveries in back-off that are wanted; costs a look at all of them."""
+        taken = [entry for entry in self._backing_off if wanted(entry[2])]
+        if taken:
+            self._backing_off = [entry for entry in self._backing_off if not wanted(entry[2])]
+            heapify(self._backing_off)
+        return [delivery for _, _, delivery in sorted(taken, key=itemgetter(0, 1))]
 
     @property
     def due_s(self) -> float:

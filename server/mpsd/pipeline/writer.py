@@ -9,10 +9,11 @@ from math import inf
 
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.histogram import Histogram
-from mpsd.core.outcome import Delivered, Outcome, Withdrawn, code_of
+from mpsd.core.outcome import Delivered, Moment, Outcome, Withdrawn, code_of
 from mpsd.core.rate import TokenBucket
 from mpsd.core.retry import Ack, Bury, Hold, Retry, Verdict, in_words
-from mpsd.core.retry_policy import Moment, RetryPolicy, Suspect, Undecided
+from mpsd.core.retry_policy import RetryPolicy, Suspect, Undecided
+from mpsd.pipeline.crowding import is_crowding
 from mpsd.pipeline.order_iterator import OrderIterator, Turn
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.pipeline.undelivered import EXPIRED, HELD, behind_held
@@ -53,12 +54,14 @@ class Writer:
         bury: Callable[[PartitionQueue, Delivery, Bury], None],
         clock: Clock = SYSTEM_CLOCK,
         draw: Callable[[], float] = random.random,
+        on_endpoint: Callable[[], None] = lambda: None,
     ) -> None:
         """Begin stopped; `start` opens.
 
         Args:
             bury: takes a record over for the dead-letter topic.
             draw: jitter, 0 up to 1.
+            on_endpoint: the breaker has transitions to be reported; whoever reports them clears them.
         """
         self._subscription = subscription
         self._pending = pending
@@ -70,6 +73,7 @@ class Writer:
         self._bury = bury
         self._monotonic_s, self._wall_s = clock.monotonic_s, clock.wall_s
         self._draw = draw
+        self._on_endpoint = on_endpoint
         self._loop = asyncio.get_running_loop()
         self._is_pump_due = False
         self._is_open = False
@@ -77,6 +81,7 @@ class Writer:
         self.waiting = Waiting()
         self.skips: dict[Delivery, Skip] = {}
         self._suspects = self.waiting.suspects
+        self._probes = 0
         self.in_flight = 0
         self.concurrency_max = UNLIMITED
         self.outcomes: Counter[str] = Counter()
@@ -129,6 +134,17 @@ class Writer:
             self._failed(queue, delivery, outcome, now_s)
         self.wake()
 
+    def partition_full(self, queue: PartitionQueue) -> None:
+        """End the back-offs of failing lanes that fill the partition: the others must find room."""
+        pending = self._pending
+        crowding = self.waiting.take(
+            lambda head: head.assignment is queue.assignment and is_crowding(pending, queue, head)
+        )
+        for delivery in crowding:
+            self._ready_again(queue, delivery)
+        if crowding:
+            self.wake()
+
     def forget(self, assignment: Assignment) -> None:
         """The partition is no longer ours: nothing of it is delivered any more, late outcomes mean nothing."""
         self.waiting.forget(assignment)
@@ -141,6 +157,8 @@ class Writer:
             return
         now_s = self._monotonic_s()
         self._judge_lost(now_s)
+        if self._policy.breaker.transitions:
+            self._endpoint_changed()
         self._end_back_offs(now_s)
         lease_left_s = self._source.lease_left_s()
         if lease_left_s > 0:
@@ -148,6 +166,12 @@ class Writer:
             if turns:
                 self._hand_over(turns, now_s)
         self._arm(now_s, lease_left_s)
+
+    def _endpoint_changed(self) -> None:
+        """Have it reported; attempts may have been given back, so each partition has something new to commit."""
+        for queue in self._pending.queues.values():
+            queue.charges += 1
+        self._on_endpoint()
 
     def _next(self, now_s: float) -> list[Turn]:
         """The deliveries that may start now."""
@@ -159,15 +183,21 @@ class Writer:
         if policy.breaker.is_open:
             if records <= 0 or not policy.breaker.may_probe(now_s):
                 return []
-            turns = self._order.take(1, 1) or self._next_suspects(1, 1)
-            for _, delivery in turns:
-                policy.probe(delivery)
-            return turns
+            return self._next_probe()
         if records <= 0:
             return []
         suspects = self._next_suspects(max(1, records // 2) if self._order else records, size) if self._suspects else []
         size -= sum(delivery.size_bytes for _, delivery in suspects)
         return suspects + self._order.take(records - len(suspects), size)
+
+    def _next_probe(self) -> list[Turn]:
+        """Take turns over the oldest lane and the newest, so that lanes which always fail never take all probes."""
+        self._probes += 1
+        turns = self._order.take(1, 1) if self._probes % 2 else self._order.take_newest()
+        turns = turns or self._next_suspects(1, 1)
+        for _, delivery in turns:
+            self._policy.probe(delivery)
+        return turns
 
     def _next_suspects(self, records_max: int, bytes_max: int) -> list[Turn]:
         """A group of suspects; those of partitions that are held, or of paused keys, keep their place."""
@@ -204,7 +234,8 @@ class Writer:
             self._adapter.deliver(batch)
 
     def _failed(self, queue: PartitionQueue, delivery: Delivery, outcome: Outcome, now_s: float) -> None:
-        moment = Moment(now_s, int(self._wall_s() * 1000), self._draw(), self.in_flight)
+        crowds = is_crowding(self._pending, queue, delivery)
+        moment = Moment(now_s, int(self._wall_s() * 1000), self._draw(), self.in_flight, crowds)
         self.outcomes[code_of(outcome)] += 1
         verdict = self._policy.judge(delivery, outcome, moment)
         if not isinstance(verdict, Undecided):
@@ -235,6 +266,7 @@ class Writer:
     def bury(self, queue: PartitionQueue, delivery: Delivery, verdict: Bury) -> None:
         """Its lane waits until it is in the dead-letter topic; for what an operator said, whatever else it died of."""
         queue.burying += 1
+        self._policy.left(delivery)
         skip = self.skips.get(delivery) if self.skips else None
         self._bury(queue, delivery, verdict if skip is None else skip.verdict)
 

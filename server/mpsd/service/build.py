@@ -140,9 +140,13 @@ def pipeline_settings(subscription: Subscription) -> Settings:
             ),
             breaker=BreakerRules(
                 lanes_min=breaker.lanes_min,
+                failures_min=breaker.failures_min,
                 successes_between=breaker.successes_between,
                 probe_interval_s=breaker.probe_interval_s,
+                rejections_max=breaker.rejections_max,
+                rejection_lanes_min=1 if ordering.by == "partition" else breaker.lanes_min,
             ),
+            crowding_attempts_max=retry.crowding_attempts_max,
             sick_key_after=retry.sick_key_after,
             sick_keys_max=retry.sick_keys_max,
             lost_window_s=retry.lost_window_s,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from functools import partial
 
-from mpsd.core import held_keys, limits, pauses, replay_book, resets
+from mpsd.core import brake, held_keys, limits, pauses, replay_book, resets
 from mpsd.core.control import Entity, EntityKey
 from mpsd.pipeline.controls import Control
 from mpsd.pipeline.pipeline import Pipeline
@@ -22,10 +22,11 @@ def asked_of(plane: ControlPlane) -> Control:
 
 
 def steer(plane: ControlPlane, pipelines: Iterable[Pipeline]) -> None:
-    """Tell each pipeline of the pauses, limits, resets, held keys and replays of its subscription from now on."""
+    """Tell each pipeline of the pauses, limits, brake, resets, held keys and replays of its subscription from now on."""
     for pipeline in pipelines:
         plane.listen(pauses.KIND, partial(_on_pause, plane, pipeline))
         plane.listen(limits.KIND, partial(_on_limit, pipeline))
+        plane.listen(brake.KIND, partial(_on_brake, pipeline))
         plane.listen(resets.KIND, partial(_on_reset, pipeline))
         plane.listen(held_keys.KIND, partial(_on_held, plane, pipeline))
         plane.on_anew.append(pipeline.held.on_made_anew)
@@ -47,6 +48,12 @@ def _on_limit(pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None
     settings = pipeline.settings
     if key == limits.entity_key(settings.sender.group, settings.name):
         pipeline.controls.set_limit(limits.parse(entity) if entity is not None else None)
+
+
+def _on_brake(pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None:
+    settings = pipeline.settings
+    if key == brake.entity_key(settings.sender.group, settings.name):
+        pipeline.set_brake(brake.parse(entity) if entity is not None else None)
 
 
 def _on_reset(pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None:

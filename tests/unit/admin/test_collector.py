@@ -13,8 +13,10 @@ from mpsd.admin.collector import registry
 from mpsd.admin.daemon import ControlStatistics, WatchedFiles
 from mpsd.admin.metric import LABEL_VALUES_MAX, Metric
 from mpsd.admin.metrics import METRICS, STANDARD_METRICS
+from mpsd.core.breaker import EndpointState
 from mpsd.core.histogram import Histogram
 from mpsd.core.states import DeliveryState, Situation
+from mpsd.pipeline.endpoint import EndpointStatistics
 from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
 
 PARTITION = PartitionStatistics(
@@ -29,6 +31,11 @@ CONTROL = ControlStatistics(
 )
 
 
+ENDPOINT = EndpointStatistics(
+    state=EndpointState.OUT, since_ms=1_700_000_000_000, outages=31, brakes=32, changed_ms=1_700_000_000_500
+)
+
+
 def subscription() -> SubscriptionStatistics:
     latency = Histogram((0.1, 1.0))
     for seconds in (0.05, 0.1, 0.5, 7.0):
@@ -36,7 +43,7 @@ def subscription() -> SubscriptionStatistics:
     return SubscriptionStatistics(
         name="billing", state=DeliveryState.RUNNING, reason="", partitions=[PARTITION], in_flight=4, backing_off=2, suspects=1,
         deliveries={"delivered": 1000, "timeout": 3}, retries=3, withdrawn=5, late_outcomes=6,
-        dead_letters={"rejected": 8}, dead_letter_failures=9, breaker="open", commits=11, commit_failures=13,
+        dead_letters={"rejected": 8}, dead_letter_failures=9, endpoint=ENDPOINT, commits=11, commit_failures=13,
         offset_maps_ignored={"foreign": 2}, attempts_left_out=14,
         endpoint_latency=latency, end_to_end_latency=Histogram(), stages={"reader": {"fetches": 17, "state": "reading"}},
         held_keys=21,

@@ -7,7 +7,7 @@ from mpsd.admin.merge import merge_lanes, merge_partitions, merge_status
 from mpsd.admin.times import duration, timestamp
 
 RUNNING, PAUSED = "running", "paused"
-ENDPOINT_DOWN = "endpoint-out"
+ENDPOINT_OUT = "endpoint-out"
 
 
 def flow(*, lag: int = 0, age_s: float = 0.0, oldest: int = -1) -> pb.Flow:
@@ -86,9 +86,9 @@ def test_the_oldest_record_of_all_is_the_oldest(ages: tuple[float, float]) -> No
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_the_worst_state_counts_with_its_reason(order: tuple[int, ...]) -> None:
-    said = [billing(RUNNING), billing(ENDPOINT_DOWN, "refused"), billing(PAUSED, "an operator")]
+    said = [billing(RUNNING), billing(ENDPOINT_OUT, "refused"), billing(PAUSED, "an operator")]
     found = merged(*(answer(str(number), said[number]) for number in order)).subscriptions[0]
-    assert (found.state, found.state_reason) == (ENDPOINT_DOWN, "refused")
+    assert (found.state, found.state_reason) == (ENDPOINT_OUT, "refused")
 
 
 def test_a_state_of_a_later_version_counts_as_unknown() -> None:

@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from mps.admin.v1 import admin_pb2 as pb
+from mpsd.core import brake
 from tests.fakes.control import FakeControlTopic
 from tests.fakes.replays import FakeDeadLetterLog, letter
 from tests.fakes.steerable import FollowingControl, Served, served
@@ -35,6 +36,12 @@ async def started(one: Served, request_id: str = "start", **plan: Any) -> pb.Sta
     return answer
 
 
+async def brake_engages(one: Served) -> None:
+    """Let the control topic say that the endpoint of billing rejects everything."""
+    said = brake.document(brake.BrakeState.ENGAGED, since_ms=1_000, rejections=100, reason="no such field", writer=7)
+    await control_of(one).plane.record([(brake.entity_key("billing", "billing"), said)])
+
+
 def turn(task: str, action: "pb.ReplayAction.ValueType", request_id: str, **more: Any) -> pb.ControlReplayRequest:
     return pb.ControlReplayRequest(change=change(request_id=request_id, **more), id=task, action=action)
 
@@ -47,6 +54,7 @@ CHANGES: dict[str, Callable[[pb.Change], Any]] = {
     "Pause": lambda of: pb.PauseRequest(change=of, selection=billing(), lasts=Duration(seconds=600)),
     "Resume": lambda of: pb.ResumeRequest(change=of, selection=billing()),
     "Limit": lambda of: pb.LimitRequest(change=of, subscription="billing", rate_max_per_s=5),
+    "AcceptRejections": lambda of: pb.AcceptRejectionsRequest(change=of, subscription="billing"),
     "Reset": lambda of: pb.ResetRequest(change=of, subscription="billing", edge=pb.LOG_EDGE_EARLIEST),
     "StartReplay": lambda of: pb.StartReplayRequest(change=of, plan=BILLING),
     "ControlReplay": lambda of: pb.ControlReplayRequest(change=of, action=pb.REPLAY_ACTION_PAUSE),
@@ -76,6 +84,8 @@ async def test_a_change_asked_for_twice_is_made_once_whoever_is_asked_and_over_r
             request.id = (await started(one)).replay.id
         if method == "Resume":
             await one.stub.Pause(CHANGES["Pause"](change(request_id="pause")))
+        if method == "AcceptRejections":
+            await brake_engages(one)
         answers = [await getattr(each.stub, method)(request) for each in (one, other)]
         assert methods(one, other).count(method) == 1
         written = sum(b"r1" in dict(record.headers).values() for record in topic.records)
@@ -116,6 +126,22 @@ async def test_an_id_that_stands_for_something_else_changes_nothing(method: str)
         assert _by_operators(topic) == before
         assert one.pipe.queues[0].tracker.unfinished
         one.pipe.adapter.crash()
+
+
+async def test_rejections_are_accepted_where_the_brake_has_engaged_and_else_nothing_changes() -> None:
+    topic = FakeControlTopic()
+    async with served(2, topic=topic) as (one, other):
+        request = CHANGES["AcceptRejections"](change())
+        answer = await one.stub.AcceptRejections(request)
+        assert answer.changed.unchanged
+        assert not methods(one, other)
+        await brake_engages(one)
+        answer = await other.stub.AcceptRejections(CHANGES["AcceptRejections"](change(request_id="again")))
+        assert answer.changed.confirmed
+        assert not answer.changed.unchanged
+        said = (await one.stub.GetStatus(pb.GetStatusRequest())).status.subscriptions[0]
+        assert said.endpoint.rejections_accepted
+        assert said.state == "running"
 
 
 async def test_an_id_of_a_skip_skips_nothing_else_also_without_a_control_topic() -> None:

@@ -40,7 +40,7 @@ def problems(tmp_path: Path, text: str, **environ: str) -> list[str]:
 def test_the_smallest_configuration_has_every_default(tmp_path: Path) -> None:
     config = load(written(tmp_path, MINIMAL), {})
     assert config.kafka.session_timeout_ms == 20_000
-    assert config.subscriptions[0].retry.attempts_max == 5
+    assert config.subscriptions[0].retry.attempts_max == 13
     assert config.subscriptions[0].delivery == RestDelivery(protocol="rest", url="http://127.0.0.1:8000/orders")
 
 
@@ -115,15 +115,15 @@ def test_an_empty_file_lacks_what_is_required(tmp_path: Path) -> None:
         ("retry.attempt_max = 3", "retry.attempt_max (billing): is not a known key; did you mean attempts_max?"),
         ("timeout_s = 3", "timeout_s (billing): is not a known key; there is subscriptions.delivery.timeout_s"),
         ("commit.hugo = 3", "commit.hugo (billing): is not a known key; known here: interval_s"),
-        ("retry.attempts_max = 0", "must be an integer from 1 to 1000, not 0; the default is 5"),
-        ('retry.attempts_max = "5"', 'must be an integer from 1 to 1000, not "5"; the default is 5'),
-        ("retry.attempts_max = 5.0", "must be an integer from 1 to 1000, not 5.0; the default is 5"),
-        ("retry.attempts_max = true", "must be an integer from 1 to 1000, not true; the default is 5"),
+        ("retry.attempts_max = 0", "must be an integer from 1 to 1000, not 0; the default is 13"),
+        ('retry.attempts_max = "5"', 'must be an integer from 1 to 1000, not "5"; the default is 13'),
+        ("retry.attempts_max = 5.0", "must be an integer from 1 to 1000, not 5.0; the default is 13"),
+        ("retry.attempts_max = true", "must be an integer from 1 to 1000, not true; the default is 13"),
         ("commit.interval_s = nan", "must be a number from 0.05 to 3600, not nan; the default is 1.0"),
         ("commit.interval_s = inf", "must be a number from 0.05 to 3600, not inf; the default is 1.0"),
         ("retry = 3", "retry (billing): must be a table, not a number"),
-        ("retry.attempts_max = [1]", "must be an integer from 1 to 1000, not a list; the default is 5"),
-        ("retry.attempts_max = 0xfffffffffffffffffffffffff", "not an integer as large; the default is 5"),
+        ("retry.attempts_max = [1]", "must be an integer from 1 to 1000, not a list; the default is 13"),
+        ("retry.attempts_max = 0xfffffffffffffffffffffffff", "not an integer as large; the default is 13"),
         ('ordering.by = "keys"', 'must be "key", "partition" or "none", not "keys"; the default is "key"'),
         ("start = 2026-01-31T12:00:00", "the time needs its offset from UTC"),
         ('start = "soon"', 'must be "earliest", "latest" or an RFC 3339 time, not "soon"'),

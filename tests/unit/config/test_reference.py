@@ -41,7 +41,7 @@ def test_what_the_example_shows_as_defaults_are_the_defaults(tmp_path: Path) -> 
         flags=re.MULTILINE,
     )
     assert validate(tomllib.loads(kept)) == validate(tomllib.loads(example()))
-    assert len(tomllib.loads(kept)["subscriptions"][0]["retry"]) == 7
+    assert len(tomllib.loads(kept)["subscriptions"][0]["retry"]) == 8
 
 
 def test_what_is_printed_loads_again() -> None:
@@ -75,7 +75,15 @@ def test_any_value_survives_as_toml(value: object) -> None:
 def test_every_key_has_a_reason_a_range_and_a_unit() -> None:
     """A default that differs from nothing says why; a number says its unit in its name or counts things."""
     counts = {"sick_key_after", "successes_between", "replication_factor", "concurrency_max", "records_max"}
-    counts |= {"attempts_max", "sick_keys_max", "lanes_min", "metadata_units_max"}
+    counts |= {
+        "attempts_max",
+        "crowding_attempts_max",
+        "failures_min",
+        "rejections_max",
+        "sick_keys_max",
+        "lanes_min",
+        "metadata_units_max",
+    }
     counts |= {"held_keys_max", "replays_max", "streams_max", "waiters_max"}
     for path, table in tables(Config):
         assert (table.__doc__ or "").strip().endswith(".")

@@ -1,6 +1,6 @@
 from mpsd.core.delivery import Trouble
 from mpsd.core.lost import LostDeliveries
-from tests.fakes.records import delivery
+from tests.fakes.records import assigned, delivery
 
 WINDOW_S = 1.0
 
@@ -63,3 +63,14 @@ def test_the_next_event_has_a_window_of_its_own() -> None:
     lost.add(late, 11.5)
     assert lost.due_s == 12.5
     assert lost.judge(12.5) == ([late], ())
+
+
+def test_one_of_a_partition_that_left_was_of_the_event_all_the_same() -> None:
+    lost, gone, stayed = LostDeliveries(WINDOW_S), delivery(0, assignment=assigned(1)), delivery(1)
+    lost.add(gone, 10.0)
+    lost.add(stayed, 10.0)
+    lost.forget(assigned(1).tp)
+    assert len(lost) == 1
+    assert lost.judge(11.0) == ([], [stayed])
+    lost.add(stayed, 20.0)
+    assert lost.judge(21.0) == ([stayed], ())

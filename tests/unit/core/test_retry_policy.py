@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from mpsd.core.breaker import BreakerRules
+from mpsd.core.breaker import ALL_REJECTED, OUT, BreakerRules
 from mpsd.core.delivery import Delivery, ReplayedDelivery
-from mpsd.core.outcome import Outcome, Unavailable
+from mpsd.core.outcome import Moment, Outcome, Unavailable
 from mpsd.core.retry import Bury, Disposition, Hold, Retry, RetryRules, Verdict
-from mpsd.core.retry_policy import SUSPECT, UNDECIDED, Moment, PolicyRules, RetryPolicy, Suspect, Undecided
+from mpsd.core.retry_policy import SUSPECT, UNDECIDED, PolicyRules, RetryPolicy, Suspect, Undecided
 from tests.fakes.records import (
     BUSY,
     FAILED,
@@ -24,17 +24,44 @@ from tests.fakes.records import (
 EXHAUSTED = Bury(disposition=Disposition.ATTEMPTS_EXHAUSTED, reason="failed")
 
 
-def policy_of(*, sick_key_after: int = 3, lanes_min: int = 3, record_age_max_s: float = 0.0) -> RetryPolicy:
+def policy_rules(
+    *,
+    sick_key_after: int = 3,
+    lanes_min: int = 3,
+    failures_min: int = 3,
+    attempts_max: int = 3,
+    record_age_max_s: float = 0.0,
+) -> PolicyRules:
+    return PolicyRules(
+        retry=RetryRules(
+            attempts_max=attempts_max, backoff_initial_s=1.0, backoff_max_s=30.0, record_age_max_s=record_age_max_s
+        ),
+        breaker=BreakerRules(
+            lanes_min=lanes_min,
+            failures_min=failures_min,
+            successes_between=5,
+            probe_interval_s=1.0,
+            rejections_max=2,
+            rejection_lanes_min=1,
+        ),
+        crowding_attempts_max=2,
+        sick_key_after=sick_key_after,
+        sick_keys_max=10,
+        lost_window_s=1.0,
+        concurrency_max=8,
+    )
+
+
+def policy_of(
+    *, sick_key_after: int = 3, lanes_min: int = 3, attempts_max: int = 3, record_age_max_s: float = 0.0
+) -> RetryPolicy:
     return RetryPolicy(
-        PolicyRules(
-            retry=RetryRules(
-                attempts_max=3, backoff_initial_s=1.0, backoff_max_s=30.0, record_age_max_s=record_age_max_s
-            ),
-            breaker=BreakerRules(lanes_min=lanes_min, successes_between=5, probe_interval_s=1.0),
+        policy_rules(
             sick_key_after=sick_key_after,
-            sick_keys_max=10,
-            lost_window_s=1.0,
-            concurrency_max=8,
+            lanes_min=lanes_min,
+            failures_min=lanes_min,
+            attempts_max=attempts_max,
+            record_age_max_s=record_age_max_s,
         )
     )
 
@@ -170,8 +197,8 @@ def test_unavailable_to_one_record_while_others_succeed_is_about_the_record() ->
 def test_one_answer_to_many_is_one_pause_for_all_of_them() -> None:
     policy, asks = policy_of(), replace(BUSY, request=7)
     first, second = delivery(0, b"a"), delivery(1, b"b")
-    assert policy.judge(first, asks, Moment(10.0, 10_000, 0.5)) == Hold(after_s=0.5)
-    assert policy.judge(second, asks, Moment(10.25, 10_250, 1.0)) == Hold(after_s=0.25)
+    assert policy.judge(first, asks, Moment(10.0, 10_000, 0.5)) == Hold(after_s=0.75)
+    assert policy.judge(second, asks, Moment(10.25, 10_250, 1.0)) == Hold(after_s=0.5)
     assert policy.judge(delivery(2, b"c"), asks, Moment(20.0, 20_000, 1.0)) == Hold(after_s=0.0)
     assert policy.judge(delivery(3, b"d"), replace(BUSY, request=8), Moment(20.0, 20_000, 1.0)) == Hold(after_s=1.0)
 
@@ -232,11 +259,88 @@ def test_a_busy_endpoint_is_given_less_and_after_successes_more() -> None:
 
 
 @pytest.mark.parametrize("outcome", [FAILED, POISON])
-def test_any_answer_about_a_record_closes_the_breaker(outcome: Outcome) -> None:
+def test_an_answer_that_is_no_success_ends_no_outage(outcome: Outcome) -> None:
     policy = policy_of(lanes_min=1)
     judge(policy, delivery(), REFUSED)
     judge(policy, delivery(1, b"b"), outcome)
+    assert policy.breaker.state is OUT
+
+
+@pytest.mark.parametrize("outcome", [FAILED, REFUSED, BUSY])
+def test_an_outage_is_what_fails_for_everybody_whatever_the_answer(outcome: Outcome) -> None:
+    policy, lanes = policy_of(), several()
+    for each in lanes * 10:
+        assert isinstance(judge(policy, each, outcome), Hold | Retry)
+    assert [trouble_of(each)[0] for each in lanes] == [0] * 4
+    assert policy.breaker.state is OUT
+
+
+def test_even_a_single_attempt_is_not_taken_once_enough_lanes_fail() -> None:
+    policy, lanes = policy_of(attempts_max=1), several(6)
+    assert [isinstance(judge(policy, each, FAILED), Bury) for each in lanes] == [True] * 2 + [False] * 4
+
+
+def test_attempts_charged_since_the_last_success_are_given_back_when_an_outage_is_found() -> None:
+    policy, (a, b, c, d) = policy_of(attempts_max=9), several()
+    judge(policy, a, FAILED)
+    policy.succeeded(d)
+    judge(policy, a, FAILED)
+    judge(policy, a, FAILED)
+    judge(policy, b, FAILED)
+    assert (trouble_of(a)[0], trouble_of(b)[0]) == (3, 1)
+    judge(policy, c, FAILED)
+    assert policy.breaker.state is OUT
+    assert (trouble_of(a)[0], trouble_of(b)[0], trouble_of(c)[0]) == (1, 0, 0)
+
+
+def test_the_last_attempt_of_a_record_is_not_taken_while_many_lanes_fail() -> None:
+    policy, (a, b, c, _) = RetryPolicy(policy_rules(failures_min=99, attempts_max=2)), several()
+    assert [judge(policy, each, FAILED) for each in (a, b, c)] == [Retry(after_s=1.0)] * 3
     assert not policy.breaker.is_open
+    assert isinstance(judge(policy, a, FAILED), Hold)
+    assert policy.breaker.state is OUT
+    assert [trouble_of(each)[0] for each in (a, b, c)] == [0, 0, 0]
+
+
+def test_a_record_that_fails_while_others_succeed_dies_and_is_no_sign_of_an_outage() -> None:
+    policy, poisons = policy_of(), several(3)
+    for each in poisons:
+        judge(policy, each, FAILED)
+        for _ in range(5):
+            policy.succeeded(delivery(99, b"good"))
+    for each in poisons:
+        assert judge(policy, each, FAILED) == Retry(after_s=2.0)
+    assert not policy.breaker.is_open
+    assert [judge(policy, each, FAILED) for each in poisons] == [EXHAUSTED] * 3
+
+
+def test_a_lane_that_crowds_its_partition_gets_fewer_attempts() -> None:
+    policy, made = policy_of(attempts_max=9), delivery()
+    crowding = at(10.0)._replace(is_crowding=True)
+    assert policy.judge(made, FAILED, crowding) == Retry(after_s=1.0)
+    assert policy.judge(made, FAILED, crowding) == EXHAUSTED
+
+
+# Rejections
+
+
+def test_after_so_many_rejections_in_a_row_the_next_wait_and_spend_nothing() -> None:
+    policy, made = policy_of(), several(4)
+    verdicts = [judge(policy, each, POISON) for each in made]
+    assert [isinstance(verdict, Bury) for verdict in verdicts] == [True, True, False, False]
+    assert verdicts[2] == Hold(after_s=1.0)
+    assert [trouble_of(each)[0] for each in made] == [1, 1, 0, 0]
+    assert policy.breaker.state is ALL_REJECTED
+    assert judge(policy, made[3], POISON) == Hold(after_s=1.0), "no longer than until the next probe"
+
+
+def test_one_success_lets_rejections_be_dead_lettered_again() -> None:
+    policy, made = policy_of(), several(4)
+    for each in made:
+        judge(policy, each, POISON)
+    policy.succeeded(delivery(99, b"good"))
+    assert isinstance(judge(policy, made[2], POISON), Bury)
+    assert isinstance(judge(policy, made[3], POISON), Bury)
 
 
 @pytest.mark.parametrize("outcome", [TAKEN_BACK, TOO_WIDE])
@@ -338,7 +442,7 @@ def test_a_probe_lost_in_an_outage_is_not_charged_and_waits_behind_the_other_sus
     assert judge(policy, probe, LOST, 12.0) == Hold(after_s=0.0)
     assert trouble_of(probe) == (0, True)
     assert policy.lost_due_s is None
-    assert policy.breaker.probe_due_s == 13.0
+    assert policy.breaker.probe_due_s == 12.25
     assert probe.trouble is not None
     assert probe.trouble.group == 1, "lost alone, it goes alone from then on"
 
@@ -358,7 +462,7 @@ def exhaust(policy: RetryPolicy, lane: bytes | None, records: int) -> None:
     for offset in range(records):
         made = delivery(offset, lane)
         while not isinstance(judge(policy, made, FAILED), Bury):
-            pass
+            policy.succeeded(delivery(1_000, b"other"))
 
 
 def test_after_enough_exhausted_records_of_a_key_its_next_get_one_attempt() -> None:
@@ -417,11 +521,13 @@ def test_a_record_expires_only_where_an_age_is_set_and_its_own_is_known(
 def test_a_policy_shows_what_it_thinks() -> None:
     policy = policy_of(lanes_min=1)
     assert policy.statistics() == {
-        "breaker": "closed", "breaker_opened": 0, "concurrency_limit": 8, "lost_undecided": 0, "sick_keys": 0
+        "breaker": "up", "breaker_opened": 0, "breaker_rejections": 0, "concurrency_limit": 8, "lost_undecided": 0,
+        "sick_keys": 0,
     }  # fmt: skip
     judge(policy, delivery(), LOST)
     assert policy.statistics() == {
-        "breaker": "open", "breaker_opened": 1, "concurrency_limit": 8, "lost_undecided": 1, "sick_keys": 0
+        "breaker": "endpoint-out", "breaker_opened": 1, "breaker_rejections": 0, "concurrency_limit": 8, "lost_undecided": 1,
+        "sick_keys": 0,
     }  # fmt: skip
 
 

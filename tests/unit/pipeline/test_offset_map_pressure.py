@@ -1,6 +1,7 @@
 """A partition whose offset map might not fit is not read further, says so, and goes on when records settle."""
 
 import asyncio
+from collections import Counter
 
 from mpsd.core.metadata_text import Packing
 from mpsd.core.offset_map import NO_BOUND, MapSpace, OffsetMap, decode
@@ -38,8 +39,9 @@ async def test_many_stuck_keys_stop_the_reading_and_are_tried_again() -> None:
         await stuck(at, keys=1000, of=1000)
         (queue,) = at.queues
         assert len(queue.tracker.unfinished) == queue.tracker.end == LITTLE.worst_bits_max
-        assert state(at) == DeliveryState.OFFSET_MAP_FULL
-        assert {each.attempt for each in at.adapter.started} > {1, 2, 3}
+        assert queue.map_full
+        assert state(at) == DeliveryState.ENDPOINT_OUT, "which is worse"
+        assert max(Counter(each.offset for each in at.adapter.started).values()) > 1
         at.adapter.answer = lambda _: DELIVERED
         await asyncio.sleep(60.0)
         assert state(at) == "running"

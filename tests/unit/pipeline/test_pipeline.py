@@ -544,12 +544,12 @@ async def test_a_pipeline_says_how_it_is() -> None:
         at.source.assign()
         await asyncio.sleep(3.0)
         said = at.pipeline.statistics()
-        assert (said.name, said.state, said.reason, said.in_flight, said.breaker) == (
+        assert (said.name, said.state, said.reason, said.in_flight, said.endpoint.state) == (
             "billing",
             "running",
             "",
             1,
-            "closed",
+            "up",
         )
         (partition,) = said.partitions
         assert (partition.next_offset, partition.committed, partition.fetched_to) == (5, 5, 20)

@@ -149,7 +149,7 @@ async def test_retries_come_after_their_back_offs_and_end_in_the_dead_letter_top
 
 @in_virtual_time
 async def test_back_offs_end_in_the_order_of_their_time() -> None:
-    stage = await started(Stage())
+    stage = await started(Stage(policy_rules(lanes_min=4)))
     waits = {0: 5.0, 1: 1.0, 2: 3.0}
     stage.adapter.answer = lambda delivery: (
         Retryable(code="status_503", reason="", retry_after_s=waits[delivery.record.offset])
@@ -226,21 +226,23 @@ async def test_while_the_breaker_is_open_one_probe_is_out_at_a_time_each_from_an
     stage.read(queue, *KEYS[3:])
     await stage.adapter.until(lambda: not stage.policy.breaker.is_open)
     probes = [begun for begun in stage.adapter.started if 0.0 < begun.at_s <= 11.5]
-    assert len({begun.offset for begun in probes[:9]}) == 9
-    assert all(later.at_s - earlier.at_s >= 1.0 for earlier, later in itertools.pairwise(probes[:9]))
+    rests = [later.at_s - earlier.at_s for earlier, later in itertools.pairwise(probes)]
+    assert rests[:4] == pytest.approx([0.25, 0.5, 1.0, 1.0], abs=0.1)
+    assert len({begun.offset for begun in probes}) >= len(probes) // 2, "every other probe is of a lane never tried"
 
 
 @in_virtual_time
-async def test_a_record_that_arrives_in_an_outage_is_the_next_probe() -> None:
+async def test_a_record_that_arrives_in_an_outage_is_soon_a_probe() -> None:
     stage = await started(Stage(policy_rules(backoff_initial_s=500.0, backoff_max_s=500.0)))
-    stage.adapter.answer = outage(stage, 0.0, 10.0)
+    stage.adapter.answer = outage(stage, 0.0, 1000.0)
     queue = stage.open()
     stage.read(queue, *KEYS[:3])
     await asyncio.sleep(60.0)
-    assert len(stage.adapter.started) == 3
+    before = len(stage.adapter.started)
+    assert set(stage.adapter.offsets) == {0, 1, 2}
     stage.read(queue, b"new")
-    await turns()
-    assert stage.adapter.offsets[3:] == [3]
+    await asyncio.sleep(3.0)
+    assert 3 in stage.adapter.offsets[before : before + 2]
 
 
 @in_virtual_time
@@ -579,9 +581,9 @@ async def test_a_failure_is_told_without_key_or_value(caplog: pytest.LogCaptureF
     assert [record.getMessage() for record in caplog.records] == [
         "orders/0@0: failed (attempt 1 failed, the next in 1.0 s)",
         "orders/0@1: no such customer (to the dead-letter topic as rejected)",
-        "orders/0@2: nobody listens (not counted as an attempt, the next delivery in 1.0 s or when the endpoint answers)",
+        "orders/0@2: nobody listens (not counted as an attempt, the next delivery in 1.0 s or once deliveries succeed)",
         "orders/0@0: failed (to the dead-letter topic as attempts-exhausted)",
-        "orders/0@2: nobody listens (not counted as an attempt, the next delivery in 2.0 s or when the endpoint answers)",
+        "orders/0@2: nobody listens (not counted as an attempt, the next delivery in 2.0 s or once deliveries succeed)",
     ]
 
 
@@ -620,16 +622,17 @@ async def test_a_probe_that_is_due_and_finds_no_demand_is_not_asked_for_again_an
     assert loop.turns - before < 10
     stage.adapter.answer = lambda _: DELIVERED
     stage.adapter.concurrency_max = 1
+    begun = len(stage.adapter.started)
     await turns()
-    assert stage.adapter.offsets[-1] == 3
+    assert len(stage.adapter.started) == begun + 1
 
 
 @in_virtual_time
 async def test_a_partition_that_left_takes_its_sick_keys_along() -> None:
     stage = await started(Stage(policy_rules(sick_key_after=1)))
-    stage.adapter.answer = lambda _: FAILED
+    stage.adapter.answer = only(0, outcome=FAILED)
     queue = stage.open()
-    stage.read(queue, b"a")
+    stage.read(queue, b"a", *[b"good"] * 20)
     await stage.done(queue)
     assert stage.policy.statistics()["sick_keys"] == 1
     stage.writer.forget(queue.assignment)
