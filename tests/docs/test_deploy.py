@@ -1,21 +1,34 @@
-"""The manifests in deploy/ hold configurations that are valid."""
+"""The manifests in deploy/ hold configurations that are valid, and lead daemons to each other."""
 
 import re
-import textwrap
 import tomllib
 from pathlib import Path
 
-from mpsd.config import RestDelivery, validate
+from mpsd.config import Config, RestDelivery, validate
+from mpsd.config.values import split_address
+from tests import manifest
 
-MANIFEST = Path(__file__).parents[2] / "deploy" / "kubernetes.yaml"
+
+def configured(directory: Path, address: str = "10.1.2.3") -> Config:
+    tokens = directory / "tokens.toml"
+    tokens.touch()
+    text = manifest.configuration({manifest.TOKENS_FILE: str(tokens)})
+    return validate(tomllib.loads(text), environ=manifest.environment(address), directory=directory)
 
 
 def test_the_configuration_in_the_manifest_is_valid(tmp_path: Path) -> None:
-    manifest = MANIFEST.read_text()
-    found = re.search(r"^  mps\.toml: \|\n(?P<text>(?:    .*\n|\n)+)", manifest, re.MULTILINE)
-    assert found
-    config = validate(tomllib.loads(textwrap.dedent(found["text"])), environ={}, directory=tmp_path)
-    (grace,) = re.findall(r"terminationGracePeriodSeconds: (\d+)", manifest)
+    config = configured(tmp_path)
+    (grace,) = re.findall(r"terminationGracePeriodSeconds: (\d+)", manifest.MANIFEST.read_text())
     delivery = config.subscriptions[0].delivery
     assert isinstance(delivery, RestDelivery)
     assert float(grace) > config.shutdown.grace_s > delivery.timeout_s
+
+
+def test_each_pod_advertises_its_own_address_for_what_other_pods_reach(tmp_path: Path) -> None:
+    config, ports = configured(tmp_path), re.findall(r"containerPort: (\d+)", manifest.MANIFEST.read_text())
+    for listener in (config.admin, config.http):
+        host, port = split_address(listener.listen)
+        assert host == "0.0.0.0", "other pods reach it"
+        assert listener.advertise == f"10.1.2.3:{port}"
+        assert str(port) in ports
+    assert config.admin.tokens_file, "whoever reaches a pod is not its operator"

@@ -26,11 +26,11 @@ async def test_the_application_is_killed_and_comes_back(fleet: Fleet, figures: F
     world = fleet.world
     await fleet.create_topic()
     (port,) = free_ports(1)
-    log = world._processes.directory / "events.jsonl"
+    log = world.processes.directory / "events.jsonl"
 
     async def application() -> str:
         argv = [*application_argv(log), "--port", str(port), "--work-s", str(WORK_S)]
-        return await Child(world._processes, "application", argv).says("http://", READY_S)
+        return await Child(world.processes, "application", argv).says("http://", READY_S)
 
     shares: list[float] = []
     url = await application()
@@ -39,8 +39,8 @@ async def test_the_application_is_killed_and_comes_back(fleet: Fleet, figures: F
     async with world.producing(fleet.topic, keys=1_000, per_s=PER_S // 2):
         for _ in range(KILLS):
             await grows(log, 1_000)
-            world._processes.signal("application", signal.SIGKILL)
-            world._processes.wait("application", READY_S)
+            world.processes.signal("application", signal.SIGKILL)
+            world.processes.wait("application", READY_S)
             with Quiet(*fleet) as quiet:
                 await lasts(1.0)
             await application()

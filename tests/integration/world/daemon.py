@@ -46,6 +46,7 @@ class Daemon:
 
     Args:
         environment: added to the one that the test runs in.
+        run: words to put before the command.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Daemon:
         name: str,
         config: str,
         environment: Mapping[str, str] | None = None,
+        run: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.config = processes.directory / f"{name}.toml"
@@ -61,7 +63,7 @@ class Daemon:
         self.log_file = processes.directory / f"{name}.log"
         self._processes = processes
         assignments = [f"{key}={value}" for key, value in (environment or {}).items()]
-        argv = [*(["env", *assignments] if assignments else []), *mpsd("--config", str(self.config))]
+        argv = [*run, *(["env", *assignments] if assignments else []), *mpsd("--config", str(self.config))]
         self.pid = processes.start(name, argv, log=self.log_file)
         self.started_s = time.monotonic()
         self.tls: ssl.SSLContext | None = None

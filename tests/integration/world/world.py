@@ -52,8 +52,8 @@ class World:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            self._processes = GuardedProcesses()
-            stack.callback(self._processes.close)
+            self.processes = GuardedProcesses()
+            stack.callback(self.processes.close)
             await stack.enter_async_context(self.kafka)
             await stack.enter_async_context(self.application)
             watcher = asyncio.create_task(self._watch())
@@ -145,7 +145,17 @@ class World:
     ) -> Daemon:
         """Started, and not waited for."""
         config = self.configuration(*subscriptions, **tables)
-        daemon = Daemon(self._processes, f"mpsd-{len(self.daemons) + 1}", config, environment)
+        daemon = Daemon(self.processes, f"mpsd-{len(self.daemons) + 1}", config, environment)
+        self.daemons.append(daemon)
+        return daemon
+
+    def run_daemon(self, config: str, environment: Mapping[str, str], run: Sequence[str]) -> Daemon:
+        """Begin a daemon with the text of a configuration.
+
+        Args:
+            run: words to put before the command.
+        """
+        daemon = Daemon(self.processes, f"mpsd-{len(self.daemons) + 1}", config, environment, run)
         self.daemons.append(daemon)
         return daemon
 
@@ -156,7 +166,7 @@ class World:
     def stream_worker(self, address: str, *, credit: int = 100, work_s: float = 0.01) -> StreamWorker:
         """An application with one stream to this address."""
         self._workers += 1
-        return StreamWorker(self._processes, f"worker-{self._workers}", address, credit=credit, work_s=work_s)
+        return StreamWorker(self.processes, f"worker-{self._workers}", address, credit=credit, work_s=work_s)
 
     async def kill(self, daemon: Daemon) -> None:
         await daemon.kill()
