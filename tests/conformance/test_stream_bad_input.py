@@ -136,8 +136,17 @@ async def test_too_many_streams() -> None:
 
 async def test_only_those_with_a_token(tmp_path: Path) -> None:
     file = tmp_path / "tokens.toml"
-    file.write_text('[[tokens]]\nname = "app"\nrole = "viewer"\ntoken = "0123456789abcdef"\n')
-    async with streams(tokens=load_tokens("stream", str(file))) as stage:
+    file.write_text(
+        '[[tokens]]\nname = "app"\nrole = "consumer"\nsubscriptions = ["billing"]\ntoken = "0123456789abcdef"\n'
+        '[[tokens]]\nname = "prometheus"\nrole = "viewer"\ntoken = "viewer-0123456789"\n'
+        '[[tokens]]\nname = "mailer"\nrole = "consumer"\nsubscriptions = ["mail"]\ntoken = "mailer-0123456789"\n'
+    )
+    async with streams(tokens=load_tokens("stream", str(file), ("billing", "mail"))) as stage:
+        for name in ("viewer", "mailer"):
+            other = stage.dial(("authorization", f"Bearer {name}-0123456789"))
+            with suppress(EOFError):
+                await other.open()
+            assert await refused(other) == (grpc.StatusCode.PERMISSION_DENIED, "SUBSCRIPTION_DENIED", "")
         for metadata in ((), (("authorization", "Bearer 0123456789abcdee"),)):
             stranger = stage.dial(*metadata)
             with suppress(EOFError):

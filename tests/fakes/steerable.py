@@ -34,7 +34,7 @@ from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.replays import FakeDeadLetterLog, FakeRepublisher
 
-TOKENS = {"viewer": "v" * 20, "operator": "o" * 20, "admin": "a" * 20}
+TOKENS = {"consumer": "c" * 20, "viewer": "v" * 20, "operator": "o" * 20, "admin": "a" * 20}
 
 
 class SharedControl:
@@ -261,7 +261,11 @@ class Served:
 
 
 def tokens() -> Tokens:
-    return Tokens([Token.model_validate({"name": role, "role": role, "token": text}) for role, text in TOKENS.items()])
+    entries = [
+        {"name": role, "role": role, "token": text, **({"subscriptions": ["*"]} if role == "consumer" else {})}
+        for role, text in TOKENS.items()
+    ]
+    return Tokens([Token.model_validate(entry) for entry in entries])
 
 
 @asynccontextmanager

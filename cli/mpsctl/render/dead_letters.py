@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from mpsctl.render.page import Column, Page, Piece, Style, Table
-from mpsctl.render.words import NONE, ago, body, clock, count, key, number, printable, record, utc_now
+from mpsctl.render.words import HIDDEN, NONE, ago, body, clock, count, key, number, printable, record, utc_now
 from mpsctl.views.dead_letters import DeadLetter, DeadLetters, Group, Letter, Summary
 
 INCOMPLETE = "The time was up before all were read: there are more. Give it longer with --timeout 60s."
@@ -75,7 +75,7 @@ def letters_table(letters: tuple[DeadLetter, ...], now: datetime) -> Table:
     for letter in letters:
         table.add(
             Piece(record(letter.source), Style.STRONG),
-            key(letter.key, letter.key_base64),
+            key(letter.key, letter.key_base64, hidden=letter.content_hidden),
             clock(letter.dead_lettered_at, now),
             count(letter.attempts),
             letter.disposition,
@@ -101,7 +101,7 @@ def letter_page(letter: Letter, *, values: bool) -> Page:
     pairs = [
         ("record", record(of.source)),
         ("dead letter", record(of.dead_letter)),
-        ("key", key(of.key, of.key_base64)),
+        ("key", key(of.key, of.key_base64, hidden=of.content_hidden)),
         ("why", of.disposition + (f", status {of.status}" if of.status is not None else "")),
         ("reason", printable(of.reason) or NONE),
         ("attempts", count(of.attempts)),
@@ -112,6 +112,8 @@ def letter_page(letter: Letter, *, values: bool) -> Page:
         ("replays", _replays(of) or NONE),
         ("answered", body(letter.excerpt, letter.excerpt_base64)),
     ]
+    if letter.content_hidden:
+        pairs[-1] = ("answered", f"{HIDDEN}, and so are the headers: they take the role operator, or content = true")
     if values:
         pairs.append(("value", body(letter.value, letter.value_base64)))
     for name, text in pairs:

@@ -45,7 +45,7 @@ def _lanes(queues: Queues, now: datetime, *, values: bool) -> Table:
     for lane in queues.lanes:
         table.add(
             Piece(record(lane.head), Style.STRONG if lane.blocks_commit else Style.PLAIN),
-            key(lane.key, lane.key_base64),
+            key(lane.key, lane.key_base64, hidden=lane.content_hidden),
             count(lane.records),
             state_piece(lane.state, lane.severity),
             ahead(lane.until, now),

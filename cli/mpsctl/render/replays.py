@@ -62,8 +62,8 @@ def filter_text(plan: Plan, now: datetime) -> str:
         parts.append(f"reason with “{printable(of.reason_contains)}”")
     if of.topic is not None:
         parts.append(f"topic {of.topic}" if of.partition is None else f"partition {of.topic}/{of.partition}")
-    if of.key_base64 is not None:
-        parts.append(f"key {key(of.key, of.key_base64)}")
+    if of.key_base64 is not None or of.content_hidden:
+        parts.append(f"key {key(of.key, of.key_base64, hidden=of.content_hidden)}")
     parts += [f"since {clock(of.since, now)}"] if of.since else []
     parts += [f"until {clock(of.until, now)}"] if of.until else []
     parts += [f"at most {count(plan.records_max)}"] if plan.records_max else []

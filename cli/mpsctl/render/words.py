@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from mpsctl.views.fleet import Provenance, RecordRef, Selection
 
 NONE = "-"
+HIDDEN = "hidden"
+"""In place of what the caller may not see."""
 
 
 def count(number: float) -> str:
@@ -87,8 +89,10 @@ def printable(text: str) -> str:
 _SPELT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
-def key(text: str | None, text_base64: str | None) -> str:
-    """A key; one that is no text as `base64:…`."""
+def key(text: str | None, text_base64: str | None, *, hidden: bool = False) -> str:
+    """Format a key; one that is no text as `base64:…`, one that the caller may not see as `hidden`."""
+    if hidden and text_base64 is None:
+        return HIDDEN
     if text_base64 is None:
         return NONE
     if text is None or not text.isprintable():
@@ -112,8 +116,8 @@ def selection(of: Selection) -> str:
     parts = [of.subscription]
     if of.topic is not None:
         parts.append(f"topic {of.topic}" if of.partition is None else f"partition {of.topic}/{of.partition}")
-    if of.key_base64 is not None:
-        parts.append(f"key {key(of.key, of.key_base64)}")
+    if of.key_base64 is not None or of.content_hidden:
+        parts.append(f"key {key(of.key, of.key_base64, hidden=of.content_hidden)}")
     return ", ".join(parts)
 
 

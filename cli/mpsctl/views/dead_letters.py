@@ -40,6 +40,8 @@ class DeadLetter:
     """When it was dead-lettered."""
     first_failed_at: datetime | None
     """When its first delivery failed; null: none did."""
+    content_hidden: bool
+    """Whether the key was left out, because the caller may not see it."""
 
     @classmethod
     def of(cls, message: pb.DeadLetter) -> Self:
@@ -57,6 +59,7 @@ class DeadLetter:
             replayed=message.replayed,
             dead_lettered_at=time_of(message, "dead_lettered_at"),
             first_failed_at=time_of(message, "first_failed_at"),
+            content_hidden=message.content_hidden,
         )
 
 
@@ -148,6 +151,8 @@ class Letter:
     """The record's value, cut at 64 KiB, if it is UTF-8; with `--values`."""
     value_base64: str | None
     """The same, whatever it is."""
+    content_hidden: bool
+    """Whether headers, excerpt or value were left out, because the caller may not see them."""
 
     @classmethod
     def of(cls, message: pb.GetDeadLetterResponse) -> Self:
@@ -157,6 +162,7 @@ class Letter:
             headers=tuple(map(Header.of, message.headers)),
             excerpt=text_of(excerpt),
             excerpt_base64=base64_of(excerpt),
+            content_hidden=message.content_hidden,
             value=text_of(value),
             value_base64=base64_of(value),
         )

@@ -83,6 +83,8 @@ class Selection:
     """Only this key, if it is UTF-8."""
     key_base64: str | None
     """Only this key, whatever it is."""
+    content_hidden: bool
+    """Whether the key was left out, because the caller may not see it."""
 
     @classmethod
     def of(cls, message: pb.Selection) -> Self:
@@ -93,6 +95,7 @@ class Selection:
             partition=optional(message, "partition"),
             key=text_of(key),
             key_base64=base64_of(key),
+            content_hidden=message.content_hidden,
         )
 
 

@@ -40,6 +40,8 @@ class Lane:
     """The first record's value, cut at 1 KiB, if it is UTF-8; with `--values`."""
     value_base64: str | None
     """The same, whatever it is."""
+    content_hidden: bool
+    """Whether key or value was left out, because the caller may not see it."""
 
     @classmethod
     def of(cls, message: pb.Lane) -> Self:
@@ -58,6 +60,7 @@ class Lane:
             blocks_commit=message.blocks_commit,
             value=text_of(value),
             value_base64=base64_of(value),
+            content_hidden=message.content_hidden,
         )
 
 

@@ -35,6 +35,8 @@ class Filter:
     """Of this key, if it is UTF-8."""
     key_base64: str | None
     """Of this key, whatever it is."""
+    content_hidden: bool
+    """Whether the key was left out, because the caller may not see it."""
 
     @classmethod
     def of(cls, message: pb.DeadLetterFilter) -> Self:
@@ -49,6 +51,7 @@ class Filter:
             partition=optional(message, "partition"),
             key=text_of(key),
             key_base64=base64_of(key),
+            content_hidden=message.content_hidden,
         )
 
 

@@ -1,6 +1,6 @@
 """Who calls the admin service, and whether they may.
 
-    [admin] tokens_file    the token says who and which role; a certificate alone says neither
+    [admin] tokens_file    the token, or the name in the certificate, says who and which role
     [admin.tls] client_ca  without tokens: whoever has a certificate may do everything, under its name
     neither                whoever reaches the listener may do everything: `local` on the loopback, which is the default,
                            or elsewhere, where `insecure = true` was said, the address
@@ -8,7 +8,7 @@
 Health and reflection are open to all: those who probe have no token, and what reflection describes is public.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from ipaddress import ip_address
 from typing import Any
@@ -18,10 +18,13 @@ from grpc import aio
 from typing_extensions import override
 
 from mps.admin.v1 import admin_pb2
+from mpsd.admin.content import hide
 from mpsd.admin.fleet import INSTANCE_KEY
 from mpsd.admin.refusals import OtherInstance, PermissionDenied, Unauthenticated, refuse
 from mpsd.errors import MpsError
-from mpsd.listeners.tokens import Caller, Role, Tokens
+from mpsd.listeners.callers import names_in_context
+from mpsd.listeners.rights import Caller, Role
+from mpsd.listeners.tokens import Tokens
 
 SERVICE = admin_pb2.DESCRIPTOR.services_by_name["Admin"].full_name
 LOCAL = "local"
@@ -81,19 +84,19 @@ class Access(aio.ServerInterceptor):
         if handler.response_streaming:
 
             async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-                await self._admit(context, method)
+                caller = await self._admit(context, method)
                 async for answer in handler.unary_stream(request, context):
-                    yield answer
+                    yield _shown_to(caller, answer)
 
             return grpc.unary_stream_rpc_method_handler(stream, **serializers)
 
         async def unary(request: Any, context: Context) -> Any:
-            await self._admit(context, method)
-            return await handler.unary_unary(request, context)
+            caller = await self._admit(context, method)
+            return _shown_to(caller, await handler.unary_unary(request, context))
 
         return grpc.unary_unary_rpc_method_handler(unary, **serializers)
 
-    async def _admit(self, context: Context, method: str) -> None:
+    async def _admit(self, context: Context, method: str) -> Caller:
         try:
             self._check_instance(context)
             caller = self._caller(context)
@@ -101,6 +104,7 @@ class Access(aio.ServerInterceptor):
         except MpsError as error:
             await refuse(context, error)
         CALLER.set(caller)
+        return caller
 
     def _check_instance(self, context: Context) -> None:
         """Raises OtherInstance if the call is meant for another process that advertises, or had, this address."""
@@ -114,16 +118,36 @@ class Access(aio.ServerInterceptor):
     def _caller(self, context: Context) -> Caller:
         if self._tokens is not None:
             given = dict(context.invocation_metadata() or ()).get("authorization")
-            caller = self._tokens.caller(given if isinstance(given, str) else None)
+            certified = names_in_context(context.auth_context())
+            caller = self._tokens.caller(given if isinstance(given, str) else None, certified)
             if caller is None:
-                said = "the bearer token is not known here" if given else "a bearer token is needed"
-                raise Unauthenticated(f"{said}; tokens and their roles are in [admin] tokens_file")
-            return caller
+                raise Unauthenticated(f"{_unknown(given, certified)}; callers and roles are in [admin] tokens_file")
+            return _behind(caller, context) if caller.role is Role.DAEMON else caller
         name = _certified(context.auth_context()) if self._needs_certificate else _address(context.peer())
-        asked_by = dict(context.invocation_metadata() or ()).get(CALLER_KEY)
-        if isinstance(asked_by, bytes):  # they may do everything anyway: it is only said who is behind it
-            name = f"{asked_by.decode(errors='replace')[:NAME_CHARS_MAX]} by way of {name}"
-        return Caller(name, Role.ADMIN)
+        return _behind(Caller(name, Role.ADMIN), context)  # it may do everything anyway: it is only said who is behind
+
+
+def _shown_to(caller: Caller, answer: Any) -> Any:
+    """Return an answer without what the caller may not see."""
+    if not caller.sees_content:
+        hide(answer)
+    return answer
+
+
+def _behind(caller: Caller, context: Context) -> Caller:
+    """Return the caller under the name of the one that it calls for, if it is an instance that says so."""
+    asked_by = dict(context.invocation_metadata() or ()).get(CALLER_KEY)
+    if not isinstance(asked_by, bytes):
+        return caller
+    return caller._replace(name=f"{asked_by.decode(errors='replace')[:NAME_CHARS_MAX]} by way of {caller.name}")
+
+
+def _unknown(given: object, certified: Sequence[str]) -> str:
+    if given:
+        return "the bearer token is not known here"
+    if certified:
+        return f"the client certificate of {certified[0][:NAME_CHARS_MAX]} is not known here"
+    return "a bearer token is needed"
 
 
 def allow(caller: Caller, needed: Role, what: str) -> None:
@@ -134,12 +158,8 @@ def allow(caller: Caller, needed: Role, what: str) -> None:
 
 
 def _certified(auth_context: Mapping[str, Any]) -> str:
-    """The name in a certificate: its common name, else the first of its alternative ones."""
-    for kind in ("x509_common_name", "x509_subject_alternative_name"):
-        names = [name for value in auth_context.get(kind, ()) if (name := bytes(value).decode(errors="replace"))]
-        if names:
-            return names[0][:NAME_CHARS_MAX]
-    return "certificate without a name"
+    """Return the name in a certificate: its common name, else the first of its alternative ones."""
+    return next(iter(names_in_context(auth_context)), "certificate without a name")[:NAME_CHARS_MAX]
 
 
 def _address(peer: str) -> str:

@@ -17,8 +17,10 @@ from starlette.routing import BaseRoute, Route
 from typing_extensions import override
 
 from mpsd.admin.daemon import Daemon
+from mpsd.listeners.callers import caller_of, forbidden, unknown_caller
 from mpsd.listeners.problem import problem
-from mpsd.listeners.tokens import Role, Tokens
+from mpsd.listeners.rights import Role
+from mpsd.listeners.tokens import Tokens
 
 END = b"# EOF\n"
 """What OpenMetrics ends with, and nothing else may."""
@@ -48,11 +50,12 @@ class Probes:
     def _refused(self, request: Request) -> Response | None:
         if self._tokens is None:
             return None
-        caller = self._tokens.caller(request.headers.get("authorization"))
-        if caller is not None and caller.role >= Role.VIEWER:
-            return None
-        challenge = {"www-authenticate": 'Bearer realm="mpsd"'}
-        return problem(HTTPStatus.UNAUTHORIZED, "a bearer token of [http] tokens_file is needed", challenge)
+        caller = caller_of(request, self._tokens)
+        if caller is None:
+            return unknown_caller()
+        if caller.role < Role.VIEWER:
+            return forbidden(f"metrics need the role viewer; {caller.name} has {caller.role.name.lower()}")
+        return None
 
 
 def http_app(

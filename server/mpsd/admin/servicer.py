@@ -30,7 +30,7 @@ from mpsd.admin.skips import FORWARDED, Skips
 from mpsd.admin.status import instance_of, status_of
 from mpsd.admin.validation import check_topic, interval_s, optional_subscription, pipeline_of, scope_of
 from mpsd.errors import MpsError
-from mpsd.listeners.tokens import Role
+from mpsd.listeners.rights import Role
 from mpsd.pipeline.inspection import Wanted
 
 WATCHERS_MAX = 100
@@ -159,7 +159,7 @@ class AdminServicer(pb_grpc.AdminServicer):
     async def SummarizeDeadLetters(
         self, request: pb.SummarizeDeadLettersRequest, context: Context
     ) -> pb.SummarizeDeadLettersResponse:
-        return await _answer(context, summarize_dead_letters(self._daemon, request, context.time_remaining()))
+        return await _answer(context, self._summary(request, context))
 
     @override
     async def GetDeadLetter(self, request: pb.GetDeadLetterRequest, context: Context) -> pb.GetDeadLetterResponse:
@@ -264,6 +264,15 @@ class AdminServicer(pb_grpc.AdminServicer):
         if request.values:
             self._check_values("GetDeadLetter with values")
         return await get_dead_letter(self._daemon, request)
+
+    async def _summary(
+        self, request: pb.SummarizeDeadLettersRequest, context: Context
+    ) -> pb.SummarizeDeadLettersResponse:
+        if request.grouping == pb.DEAD_LETTER_GROUPING_KEY and not CALLER.get().sees_content:
+            raise PermissionDenied(
+                f"grouping by key needs the role operator, or content = true; {CALLER.get().name} has viewer"
+            )
+        return await summarize_dead_letters(self._daemon, request, context.time_remaining())
 
     def _check_values(self, what: str) -> None:
         allow(CALLER.get(), Role.ADMIN, what)

@@ -24,3 +24,8 @@ class Config(Table):
     subscriptions: Annotated[tuple[Subscription, ...], Field(strict=False, min_length=1, max_length=1_000)] = Field(
         description="What is read and where it is delivered."
     )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of the subscriptions."""
+        return tuple(each.name for each in self.subscriptions)

@@ -34,7 +34,8 @@ SPOKEN: Sequence[type[BaseModel]] = (
 )
 REFUSALS: Mapping[int, str] = {
     400: "The body is not JSON, or ended too early.",
-    401: "`http.tokens_file` is set, and the bearer token is missing or not in it.",
+    401: "`http.tokens_file` is set, and neither the bearer token nor the client certificate is in it.",
+    403: "The caller is no consumer of this subscription: its `role` or its `subscriptions` in `http.tokens_file`.",
     404: "There is no such subscription; the detail names those that there are.",
     409: "The subscription is not delivered by pull.",
     413: "The body is larger than `http.body_bytes_max`. The connection is closed.",

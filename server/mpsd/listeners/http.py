@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import cast
 
 import h11
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import Server
+
+from mpsd.listeners.callers import CERTIFIED, names_in
 
 KEEP_ALIVE_S = 75
 """Longer than the usual scrape interval of a minute."""
@@ -56,6 +58,9 @@ class BoundedProtocol(H11Protocol):
     @override
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))  # uvloop's is one in all but its class
+        encryption = transport.get_extra_info("ssl_object")
+        if encryption is not None and (names := names_in(encryption.getpeercert())):
+            self.app = _certified(self.app, names)
         if len(self.connections) > self.bounds.connections_max:
             most = self.bounds.connections_max
             log.warning("more than %d connections; closing new ones", most, extra={"code": "listener.connections"})
@@ -100,6 +105,15 @@ class BoundedProtocol(H11Protocol):
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
+
+
+def _certified(app: ASGIApp, names: tuple[str, ...]) -> ASGIApp:
+    """Let an application know the names in the client's certificate."""
+
+    async def told(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "extensions": {**scope.get("extensions", {}), CERTIFIED: names}}, receive, send)
+
+    return told
 
 
 @asynccontextmanager

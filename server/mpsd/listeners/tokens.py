@@ -1,4 +1,4 @@
-"""Who calls, by bearer token, and what they may do.
+"""Who calls, by bearer token or client certificate, and what they may do.
 
 A tokens file is TOML:
 
@@ -6,49 +6,72 @@ A tokens file is TOML:
     name = "prometheus"
     role = "viewer"
     token = "at least 16 characters, better 32 random ones"
+
+    [[tokens]]
+    name = "billing"
+    role = "consumer"
+    subscriptions = ["billing"]
+    certificate = "billing.example.com"
 """
 
 import hmac
 import tomllib
-from collections.abc import Sequence
-from enum import IntEnum
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from typing_extensions import override
 
+from mpsd.config.secret import refuse
 from mpsd.config.values import Table
+from mpsd.config.words import shown
 from mpsd.errors import ConfigError, Problem
+from mpsd.listeners.rights import EVERY, Caller, Role
 
 FILE_BYTES_MAX = 1_048_576
 TOKEN_CHARS_MIN = 16
 TOKEN_CHARS_MAX = 512
 TOKENS_MAX = 1000
-
-
-class Role(IntEnum):
-    """What a caller may do; each may what those before it may."""
-
-    VIEWER = 1
-    OPERATOR = 2
-    ADMIN = 3
-
-
-class Caller(NamedTuple):
-    """Who was recognised."""
-
-    name: str
-    role: Role
+SUBSCRIPTIONS_MAX = 1000
+SUBSCRIPTIONS_SHOWN_MAX = 20
 
 
 class Token(Table):
-    """One entry of the file."""
+    """One entry of the file: a caller, known by a token or by a certificate."""
 
     name: str = Field(min_length=1, max_length=100)
-    role: Literal["viewer", "operator", "admin"]
-    token: str = Field(min_length=TOKEN_CHARS_MIN, max_length=TOKEN_CHARS_MAX, pattern=r"^[!-~]+$", repr=False)
+    role: Literal["consumer", "viewer", "operator", "admin", "daemon"]
+    token: str | None = Field(
+        default=None, min_length=TOKEN_CHARS_MIN, max_length=TOKEN_CHARS_MAX, pattern=r"^[!-~]+$", repr=False
+    )
+    certificate: str | None = Field(default=None, min_length=1, max_length=253)
+    subscriptions: Annotated[tuple[str, ...], Field(strict=False, max_length=SUBSCRIPTIONS_MAX)] = ()
+    content: bool = False
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if (self.token is None) == (self.certificate is None):
+            refuse("must have one of token and certificate")
+        if self.role == "consumer" and not self.subscriptions:
+            refuse('must have subscriptions: the names of those whose records it may take, or ["*"] for all')
+        if self.role != "consumer" and self.subscriptions:
+            refuse(
+                f'has subscriptions, and the role {self.role}: only a consumer takes records; write role = "consumer"'
+            )
+        if self.role != "viewer" and self.content:
+            refuse(f"has content, and the role {self.role}: only viewers are shown more by it")
+        if self.role == "daemon" and self.certificate is None:
+            refuse(
+                "has the role daemon, and daemons are known by their certificate: write certificate instead of token"
+            )
+        return self
+
+    @property
+    def caller(self) -> Caller:
+        """The caller that the entry describes."""
+        return Caller(self.name, Role[self.role.upper()], frozenset(self.subscriptions), self.content)
 
 
 class TokensFile(Table):
@@ -61,7 +84,8 @@ class Tokens:
     """Recognises callers. Only hashes of the tokens are kept, and how long a check takes tells nothing about them."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
-        self._callers = [(_digest(token.token), Caller(token.name, Role[token.role.upper()])) for token in tokens]
+        self._callers = [(_digest(each.token), each.caller) for each in tokens if each.token is not None]
+        self._certified = {each.certificate: each.caller for each in tokens if each.certificate is not None}
 
     def adopt(self, others: "Tokens") -> None:
         """Recognise the callers of others instead; whoever was given these asks the new ones from now on."""
@@ -69,11 +93,18 @@ class Tokens:
 
     @override
     def __repr__(self) -> str:
-        return f"<Tokens {len(self._callers)}>"
+        return f"<Tokens {len(self._callers)}, certificates {len(self._certified)}>"
 
-    def caller(self, authorization: str | None) -> Caller | None:
-        """Who sent this `Authorization` header; None for nobody we know."""
-        scheme, _, token = (authorization or "").strip().partition(" ")
+    def caller(self, authorization: str | None, certified: Collection[str] = ()) -> Caller | None:
+        """Return who calls; None for nobody we know.
+
+        Args:
+            authorization: the header of this name. Where there is one, it alone counts.
+            certified: the names in the certificate of a client that the listener believes.
+        """
+        if authorization is None:
+            return next((self._certified[name] for name in certified if name in self._certified), None)
+        scheme, _, token = authorization.strip().partition(" ")
         if scheme.lower() != "bearer":
             return None
         given, found = _digest(token.strip()[: TOKEN_CHARS_MAX + 1]), None
@@ -83,11 +114,12 @@ class Tokens:
         return found
 
 
-def load_tokens(table: str, path: str) -> Tokens:
-    """The tokens of a file.
+def load_tokens(table: str, path: str, subscriptions: Collection[str]) -> Tokens:
+    """Read a tokens file.
 
     Args:
         table: of the configuration, for messages.
+        subscriptions: names of those that there are; a consumer of another one is an error.
 
     Raises:
         ConfigError: all that is wrong with the file; no message holds a token.
@@ -107,10 +139,29 @@ def load_tokens(table: str, path: str) -> Tokens:
         ) from None
     except ValueError as error:  # not UTF-8, or not TOML; its text may hold the line, and so a token
         raise ConfigError([Problem(path=where, message=f"{path} is not a TOML file")]) from error
-    for kind, values in (("name", [entry.name for entry in entries]), ("token", [entry.token for entry in entries])):
+    for kind in ("name", "token", "certificate"):
+        values = [value for entry in entries if (value := getattr(entry, kind)) is not None]
         if len(set(values)) < len(values):
             raise ConfigError([Problem(path=where, message=f"{path}: the same {kind} stands there twice")])
+    if unknown := [
+        problem for at, entry in enumerate(entries) for problem in _unknown(where, path, at, entry, subscriptions)
+    ]:
+        raise ConfigError(unknown)
     return Tokens(entries)
+
+
+def _unknown(where: str, path: str, at: int, entry: Token, known: Collection[str]) -> list[Problem]:
+    there = ", ".join(sorted(known)[:SUBSCRIPTIONS_SHOWN_MAX])
+    return [
+        _problem(
+            where,
+            path,
+            ("tokens", at, "subscriptions", number),
+            f"{shown(name)} of {shown(entry.name)} is no subscription; there are {there}",
+        )
+        for number, name in enumerate(entry.subscriptions)
+        if name != EVERY and name not in known
+    ]
 
 
 def _problem(where: str, path: str, place: Sequence[int | str], message: str) -> Problem:

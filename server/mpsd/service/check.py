@@ -12,6 +12,7 @@ from mpsd.errors import MpsError
 from mpsd.kafka.cluster import Cluster
 from mpsd.kafka.connection import client_options
 from mpsd.service import open_files
+from mpsd.service.callers import token_findings
 from mpsd.service.check_topics import topic_findings
 
 CONNECT_TIMEOUT_S = 5.0
@@ -39,7 +40,7 @@ async def check(config: Config, options: Mapping[str, Any] | None = None) -> lis
     except MpsError as error:
         findings.append(Finding(ok=False, about="kafka", text=str(error), code=error.code, advice=CODES))
     endpoints = await asyncio.gather(*(_endpoint(subscription) for subscription in config.subscriptions))
-    return findings + endpoints + open_files.findings(config)
+    return findings + endpoints + token_findings(config) + open_files.findings(config)
 
 
 async def _endpoint(subscription: Subscription) -> Finding:

@@ -21,6 +21,7 @@ from mpsd.pipeline.statistics import SubscriptionStatistics
 from mpsd.ports import Peer
 from mpsd.service.build import Watched, pipelines
 from mpsd.service.build_control import control_plane
+from mpsd.service.callers import check_tokens
 from mpsd.service.lookups import Lookups
 from mpsd.service.reconfigure import Reconfiguration
 from mpsd.service.reloads import Reloads
@@ -65,6 +66,7 @@ class Service:
         self._watched = watched
         self.pipelines: Sequence[Pipeline] = ()
         self._is_stopping = False
+        check_tokens(config)
         self._listeners = _bind_all(config)
         self.peer = _peer_of(config, self._listeners)
         self.reloads = Reloads(config.reload.interval_s)

@@ -22,8 +22,8 @@ def watch_tokens(reloads: Reloads, config: Config, table: str) -> Tokens | None:
     if _listener(config, table).tokens_file is None:
         return None
     watched = reloads.watch((table, "tokens_file"), lambda loaded: _given(_listener(loaded, table).tokens_file), config)
-    tokens = load_tokens(table, watched.part)
-    watched.use = lambda file: tokens.adopt(load_tokens(table, file))
+    tokens = load_tokens(table, watched.part, config.names)
+    watched.use = lambda file: tokens.adopt(load_tokens(table, file, config.names))
     return tokens
 
 

@@ -1,6 +1,6 @@
 """Leads connections between a TCP port and a Unix socket, which crosses the border of a network namespace.
 
-    python relay.py LISTEN_PORT SOCKET_PATH    listens on every address of the namespace that it runs in
+python relay.py LISTEN_PORT SOCKET_PATH    listens on every address of the namespace that it runs in
 """
 
 import asyncio

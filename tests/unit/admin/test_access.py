@@ -10,7 +10,7 @@ from grpc import aio
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.access import ROLES, _address, _certified
-from mpsd.listeners.tokens import Role
+from mpsd.listeners.rights import Role
 from tests.fakes.steerable import bearer, served, tokens
 
 PROTO = Path(__file__).parents[3] / "proto" / "mps" / "admin" / "v1" / "admin.proto"
@@ -45,17 +45,20 @@ async def test_a_role_may_do_what_it_may(role: str, reads: grpc.StatusCode, chan
         watch.cancel()
 
 
-@pytest.mark.parametrize("role", ["viewer", "operator", "admin"])
+@pytest.mark.parametrize("role", ["consumer", "viewer", "operator", "admin"])
 async def test_every_method_asks_for_its_role(role: str) -> None:
     """What is asked for makes no sense: who may call is refused for that alone."""
     async with served(known=tokens()) as (one,):
         for method in pb.DESCRIPTOR.services_by_name["Admin"].methods:
             request = getattr(pb, method.input_type.name)()
             call = getattr(one.stub, method.name)(request, metadata=bearer(role))
-            if method.name == "WatchStatus":
+            if method.name == "WatchStatus" and role != "consumer":
                 assert (await call.read()).status.instances
                 call.cancel()
                 continue
+            if method.name == "WatchStatus":
+                with pytest.raises(aio.AioRpcError):
+                    await call.read()
             is_refused = await code_of(call) == grpc.StatusCode.PERMISSION_DENIED
             assert is_refused == (Role[role.upper()] < ROLES[method.name]), method.name
         assert not one.daemon.control.shared.changes

@@ -13,7 +13,7 @@ from mpsd.admin.held_skips import skip_held
 from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.errors import RecordNotHere
-from mpsd.listeners.tokens import Caller, Role
+from mpsd.listeners.rights import Caller, Role
 from tests.fakes.control import FakeControlTopic
 from tests.fakes.held import LettersThatCanBeRead
 from tests.fakes.records import POISON

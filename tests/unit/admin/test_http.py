@@ -148,7 +148,12 @@ async def test_a_bug_is_a_problem_and_the_server_goes_on(caplog: pytest.LogCaptu
 async def test_with_tokens_metrics_need_one_and_probes_do_not(tmp_path: Path) -> None:
     path = tmp_path / "tokens.toml"
     path.write_text("[[tokens]]\nname = 'prometheus'\nrole = 'viewer'\ntoken = 'viewer-0123456789'\n")
-    async with serving(FakeDaemon(), load_tokens("http", str(path))) as get:
+    with path.open("a") as file:
+        file.write("[[tokens]]\nname='app'\nrole='consumer'\nsubscriptions=['*']\ntoken = 'consumer-01234567'\n")
+    async with serving(FakeDaemon(), load_tokens("http", str(path), ())) as get:
+        refused = await get("/metrics", authorization="Bearer consumer-01234567")
+        assert (refused.status, refused.json()["title"]) == (403, "Forbidden")
+        assert refused.json()["detail"] == "metrics need the role viewer; app has consumer"
         refused = await get("/metrics", authorization="Bearer wrong")
         assert (refused.status, refused.json()["title"]) == (401, "Unauthorized")
         assert refused.headers["www-authenticate"].startswith("bearer")

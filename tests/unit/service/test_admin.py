@@ -73,6 +73,7 @@ async def fleet(
     *,
     peers_ca: Authority | None = None,
     roles: Sequence[Collection[str]] | None = None,
+    entries: str = "",
 ) -> AsyncIterator[list[Secured]]:
     """One daemon for each authority that signs its certificate; called with a certificate of the first that it trusts.
 
@@ -80,6 +81,7 @@ async def fleet(
         trusts: sign the certificates of callers, other daemons among them.
         peers_ca: signs the certificates of other daemons, as each of them believes; by default the first.
         roles: whose tokens each daemon knows; empty: none is needed; by default all of them.
+        entries: of the tokens file of each, instead.
     """
     topic, made = FakeControlTopic(), []
     client_ca = tmp_path / "client_ca.pem"
@@ -89,9 +91,9 @@ async def fleet(
             listener = bind("admin", "127.0.0.1:0")
             address = address_of(listener)
             cert, key = authority.certified(f"mps-{number}")
-            known = TOKENS if roles is None else roles[number]
+            known = ("viewer", "operator", "admin") if roles is None else roles[number]
             tokens = tmp_path / f"tokens-{number}.toml"
-            tokens.write_text("".join(ENTRY.format(role, TOKENS[role]) for role in known))
+            tokens.write_text(entries or "".join(ENTRY.format(role, TOKENS[role]) for role in known))
             config = configured(
                 tls={"cert": str(cert), "key": str(key), "client_ca": str(client_ca)},
                 peers_ca=str((peers_ca or trusts[0]).ca),
@@ -147,6 +149,34 @@ async def test_a_change_is_confirmed_by_all_in_the_name_of_the_token(tmp_path: P
         assert [each.control_revision for each in answer.changed.instances] == [answer.changed.revision] * 3
         (entry,) = one.control.kept.entries
         assert (entry.method, entry.provenance.who, entry.provenance.instance) == ("Pause", "operator", one.address)
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator"])
+async def test_the_name_in_a_certificate_has_a_role_as_a_token_has(tmp_path: Path, ours: Authority, role: str) -> None:
+    """Daemons know each other by theirs, and take the word of the one that has judged the caller."""
+    entry = '[[tokens]]\nname = "{0}"\nrole = "{1}"\ncertificate = "{0}"\n'
+    entries = "".join(entry.format(f"mps-{number}", "daemon") for number in range(2)) + entry.format("anna", role)
+    async with fleet(tmp_path, [ours] * 2, [ours], entries=entries) as (one, _):
+        answer = await one.stub.GetStatus(pb.GetStatusRequest())
+        assert [each.answered for each in answer.status.instances] == [True] * 2
+        call = one.stub.Pause(PAUSE)
+        if role == "viewer":
+            code, words, _, _ = await refused(call)
+            assert (code, words) == (
+                grpc.StatusCode.PERMISSION_DENIED,
+                "Pause needs the role operator; anna has viewer",
+            )
+        else:
+            assert (await call).changed.confirmed
+            assert one.control.kept.entries[-1].provenance.who == "anna"
+
+
+async def test_a_certificate_that_is_not_in_the_file_is_named(tmp_path: Path, ours: Authority) -> None:
+    entries = '[[tokens]]\nname = "bob"\nrole = "admin"\ncertificate = "bob"\n'
+    async with fleet(tmp_path, [ours], [ours], entries=entries) as (one,):
+        code, words, _, _ = await refused(one.stub.GetStatus(pb.GetStatusRequest()))
+        assert code == grpc.StatusCode.UNAUTHENTICATED
+        assert words == "the client certificate of anna is not known here; callers and roles are in [admin] tokens_file"
 
 
 @pytest.mark.parametrize("method", CHANGES)

@@ -16,6 +16,7 @@ from mpsd.delivery.pull.peer_request import PeerAnswer, PeerClient
 from mpsd.delivery.pull.peers import FORWARDED, MEANT, Peers
 from mpsd.delivery.pull.record_json import RecordJson
 from mpsd.delivery.pull.requests import Refused, body_of, read, refused
+from mpsd.listeners.callers import caller_of, forbidden, unknown_caller
 from mpsd.listeners.tokens import Tokens
 
 LEASES = "/v1/subscriptions/{name}/leases"
@@ -118,12 +119,15 @@ class PullApi:
         """The adapter that the request is for.
 
         Raises:
-            Refused: 401, 404, 409 or 421.
+            Refused: 401, 403, 404, 409 or 421.
         """
-        if self._tokens is not None and self._tokens.caller(request.headers.get("authorization")) is None:
-            challenge = {"www-authenticate": 'Bearer realm="mpsd"'}
-            raise refused(HTTPStatus.UNAUTHORIZED, "a bearer token of [http] tokens_file is needed", challenge)
         name = request.path_params["name"]
+        if self._tokens is not None:
+            caller = caller_of(request, self._tokens)
+            if caller is None:
+                raise Refused(unknown_caller())
+            if detail := caller.refusal(name):
+                raise Refused(forbidden(detail))
         if (adapter := self._adapters.get(name)) is not None:
             return _meant(adapter, request)
         there = ", ".join(sorted(self._adapters)) or "none"

@@ -19,7 +19,9 @@ from mpsd.delivery.stream.adapter import StreamAdapter
 from mpsd.delivery.stream.requests import BadFrame, opening, printable
 from mpsd.delivery.stream.session import Client, Session
 from mpsd.delivery.stream.streams import Streams
+from mpsd.listeners.callers import names_in_context
 from mpsd.listeners.grpc_errors import abort
+from mpsd.listeners.rights import Caller
 from mpsd.listeners.tokens import Tokens
 
 log = logging.getLogger("mpsd.stream")
@@ -67,29 +69,37 @@ class DeliveryServicer:
 
     async def subscribe(self, _: object, context: Context) -> None:
         """One call."""
-        await self._authorize(context)
+        caller = await self._caller(context)
         if self.calls >= self._streams_max:
             message = f"{self.calls} streams are open, and [stream] streams_max allows no more"
             await abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, message, reason="STREAMS_MAX")
         self.calls += 1
         try:
-            await self._serve(context)
+            await self._serve(context, caller)
         finally:
             self.calls -= 1
 
-    async def _authorize(self, context: Context) -> None:
+    async def _caller(self, context: Context) -> Caller | None:
+        """Return who calls; None where everybody may."""
         if self._tokens is None:
-            return
+            return None
         given = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        if self._tokens.caller(given.get("authorization")) is None:
-            message = "a bearer token of [stream] tokens_file is needed in the metadata `authorization`"
+        caller = self._tokens.caller(given.get("authorization"), names_in_context(context.auth_context()))
+        if caller is None:
+            message = (
+                "a bearer token of [stream] tokens_file is needed in the metadata `authorization`, or a client certificate"
+                " that it names"
+            )
             await abort(context, grpc.StatusCode.UNAUTHENTICATED, message, reason="TOKEN_UNKNOWN")
+        return caller
 
-    async def _serve(self, context: Context) -> None:
+    async def _serve(self, context: Context, caller: Caller | None) -> None:
         first = await _first(context, self._open_within_s)
         if first is None:
             return
         name = first.subscription
+        if caller is not None and (message := caller.refusal(printable(name))):
+            await abort(context, grpc.StatusCode.PERMISSION_DENIED, message, reason="SUBSCRIPTION_DENIED")
         adapter = self._adapters.get(name) or await self._unknown(context, name)
         client = Client(printable(first.client), context.peer())
         if (opened := adapter.open(first, client)) is None:

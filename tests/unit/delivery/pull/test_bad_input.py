@@ -3,17 +3,44 @@
 import asyncio
 import gc
 import json
+import ssl
 import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import trustme
 
 from mpsd.core.outcome import DELIVERED
+from mpsd.delivery.pull.peer_request import PeerClient
 from mpsd.listeners.http import Bounds
 from mpsd.listeners.tokens import load_tokens
 from tests.conformance.http_client import Answer
 from tests.unit.delivery.pull.served import LEASES, Served, serving
+
+TOKENS = """
+[[tokens]]
+name = "prometheus"
+role = "viewer"
+token = "viewer-0123456789"
+
+[[tokens]]
+name = "anna"
+role = "admin"
+token = "admin-0123456789"
+
+[[tokens]]
+name = "app"
+role = "consumer"
+subscriptions = ["billing"]
+token = "consumer-0123456789"
+
+[[tokens]]
+name = "poster"
+role = "consumer"
+subscriptions = ["posted"]
+token = "poster-0123456789"
+"""
 
 
 async def works(served: Served) -> None:
@@ -238,16 +265,56 @@ async def test_too_many_callers_are_told_to_come_again() -> None:
 
 async def test_with_tokens_every_call_needs_one(tmp_path: Path) -> None:
     path = tmp_path / "tokens.toml"
-    path.write_text("[[tokens]]\nname = 'app'\nrole = 'viewer'\ntoken = 'viewer-0123456789'\n")
-    async with serving(tokens=load_tokens("http", str(path))) as served, served.caller() as caller:
+    path.write_text(TOKENS)
+    tokens = load_tokens("http", str(path), ("billing", "posted"))
+    async with serving(tokens=tokens) as served, served.caller() as caller:
         for target in (LEASES, f"{LEASES}/x/settle", f"{LEASES}/x/extend", "/v1/subscriptions/nothing/leases"):
             for headers in ({}, {"authorization": "Bearer wrong"}):
                 answer = await caller.post(target, {}, **headers)
                 says(answer, 401)
                 assert answer.headers["www-authenticate"].startswith("Bearer")
         served.add(1)
-        answer = await caller.post(LEASES, authorization="Bearer viewer-0123456789")
+        for name, role in (("prometheus", "viewer"), ("anna", "admin")):
+            for target in (LEASES, f"{LEASES}/x/settle", f"{LEASES}/x/extend", "/v1/subscriptions/nothing/leases"):
+                answer = await caller.post(target, {}, authorization=f"Bearer {role}-0123456789")
+                says(answer, 403)
+                assert answer.json()["detail"] == f"taking records needs the role consumer; {name} has {role}"
+        answer = await caller.post(LEASES, authorization="Bearer poster-0123456789")
+        says(answer, 403)
+        assert "poster may take records of posted, not of billing" in answer.json()["detail"]
+        assert served.ready, "nobody has taken it"
+        answer = await caller.post(LEASES, authorization="Bearer consumer-0123456789")
         assert len(answer.json()["records"]) == 1
+        settled = {
+            "settlements": [{"delivery_id": answer.json()["records"][0]["delivery_id"], "verdict": "dead-letter"}]
+        }
+        target = answer.json()["settle_url"]
+        says(await caller.post(target, settled, authorization="Bearer viewer-0123456789"), 403)
+        assert not served.outcomes
+
+
+async def test_a_certificate_is_a_consumer_as_a_token_is(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    contexts: dict[str, ssl.SSLContext] = {}
+    for name in ("app", "stranger"):
+        contexts[name] = ssl.create_default_context()
+        authority.configure_trust(contexts[name])
+        authority.issue_cert(f"{name}.example.com").configure_cert(contexts[name])
+    listener = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(listener)
+    authority.configure_trust(listener)
+    listener.verify_mode = ssl.CERT_REQUIRED
+    path = tmp_path / "tokens.toml"
+    path.write_text(
+        "[[tokens]]\nname='app'\nrole='consumer'\nsubscriptions=['billing']\ncertificate='app.example.com'\n"
+    )
+    async with serving(tokens=load_tokens("http", str(path), ("billing",)), tls=(listener, listener)) as served:
+        served.add(1)
+        statuses = {}
+        for name, context in contexts.items():
+            answer = await PeerClient(context, 1 << 20).post(served.address, LEASES, {}, b'{"wait_s": 0}', 10.0)
+            statuses[name] = answer.status
+        assert statuses == {"app": 200, "stranger": 401}
 
 
 async def test_other_methods_and_paths_are_not_there() -> None:
