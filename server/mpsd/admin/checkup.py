@@ -9,6 +9,7 @@ from mpsd.admin.status import members_of
 from mpsd.admin.times import milliseconds, timestamp
 from mpsd.admin.validation import optional_subscription
 from mpsd.core.audit import AuditEntry
+from mpsd.core.states import DeliveryState
 from mpsd.errors import ControlOff
 from mpsd.listeners.reach import faults
 from mpsd.pipeline.pipeline import Pipeline
@@ -30,6 +31,7 @@ async def findings_of(daemon: Steerable) -> list[pb.Finding]:
     if waiting := daemon.control.waiting_for():
         own.append(Finding(ok=False, works=True, about="control", text=waiting, code="control.unavailable"))
     own += unreachable(daemon)
+    own += [finding for pipeline in daemon.pipelines if (finding := _unreceived(pipeline)) is not None]
     own += [finding for pipeline in daemon.pipelines if (finding := _held_keys(pipeline)) is not None]
     own += [_broken_files(each) for each in daemon.watched_files() if each.broken]
     if ignored := daemon.control_statistics().ignored:
@@ -39,6 +41,16 @@ async def findings_of(daemon: Steerable) -> list[pb.Finding]:
             Finding(ok=False, works=True, about="control", text=text, code="control.record_ignored", advice=IGNORED)
         )
     return sort_findings(_finding(each, daemon.peer.admin) for each in (*own, *await daemon.diagnose()))
+
+
+def _unreceived(pipeline: Pipeline) -> Finding | None:
+    """Find that nobody comes for the records of a subscription."""
+    state, reason = pipeline.delivery_situation()
+    if state is not DeliveryState.NO_RECEIVER:
+        return None
+    name, advice = pipeline.settings.name, "where it may stay away for longer, set delivery.receiver_timeout_s"
+    text = f"nobody receives: {reason}"
+    return Finding(ok=False, works=True, about=name, text=text, code="receiver.missing", advice=advice)
 
 
 def unreachable(daemon: Steerable) -> list[Finding]:

@@ -146,6 +146,16 @@ METRICS: Sequence[Metric] = (
         read=per_subscription(lambda one: one.endpoint.brakes),
     ),
     Metric(
+        name="mps_receiver_gap_seconds",
+        type="gauge",
+        help="Since an application last came for records by stream or pull; up to a few seconds while one does.",
+        labels=_S,
+        unit="seconds",
+        read=per_subscription_labelled(
+            lambda one: [((), one.receiver_gap_s)] if one.receiver_gap_s is not None else []
+        ),
+    ),
+    Metric(
         name="mps_commits_total",
         type="counter",
         help="Commits that the broker accepted.",

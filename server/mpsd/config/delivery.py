@@ -221,6 +221,13 @@ class LeasedDelivery(Table):
         description="How long a record may be held by extending its lease; an hour, so that a worker that hangs and still"
         " extends is found on the same day.",
     )
+    receiver_timeout_s: float = Field(
+        default=60.0,
+        ge=0.0,
+        le=604_800.0,
+        description="How long nobody may come for records until the state is no-receiver; 0: for ever, as for an"
+        " application that comes once a night. 60 s outlast its restart.",
+    )
 
 
 class StreamDelivery(LeasedDelivery):

@@ -62,6 +62,12 @@ class DeliveryState(StrEnum):
         "its offset map is full: nothing more is read until records settle",
         "What was read is delivered; nothing more is read until unfinished records settle: see [the offset map](offset-map.md).",
     )
+    NO_RECEIVER = (
+        "no-receiver",
+        Severity.WARNING,
+        "nobody receives",
+        "Nobody has taken records by stream or pull for `delivery.receiver_timeout_s`: records wait.",
+    )
     PAUSED = "paused", Severity.WARNING, "an operator paused it", "An operator stopped deliveries."
     UNKNOWN = (
         "unknown",

@@ -25,6 +25,7 @@ from mpsd.pipeline.offset_maps import OffsetMaps
 from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from mpsd.pipeline.reader import Reader
+from mpsd.pipeline.receivers import Receivers
 from mpsd.pipeline.replays import Replaying, Replays
 from mpsd.pipeline.resets import Resets
 from mpsd.pipeline.settings import Settings
@@ -113,6 +114,14 @@ class Pipeline:
             control, settings.rate_max_per_s, self.pending, self.writer, bucket, self._on_ready, resets, clock,
             self._on_task_done, self.held.begin,
         )  # fmt: skip
+        self.receivers = (
+            Receivers(
+                settings.name, settings.sender.endpoint, settings.receiver_timeout_s, adapter, self.pending.queues,
+                lambda: self.writer.in_flight, clock.monotonic_s,
+            )
+            if settings.receiver_timeout_s is not None
+            else None
+        )  # fmt: skip
         self._aborting: set[asyncio.Task[None]] = set()
         self.peers: Sequence[Peer] = ()
         self._departures = Departures()
@@ -131,6 +140,8 @@ class Pipeline:
         }
         if self.replays is not None:
             stages["replays"] = self.replays.run()
+        if self.receivers is not None:
+            stages["receivers"] = self.receivers.run()
         self._tasks = [asyncio.create_task(stage, name=f"{name} {what}") for what, stage in stages.items()]
         for task in self._tasks:
             task.add_done_callback(self._on_task_done)
@@ -291,7 +302,7 @@ class Pipeline:
         """Return what holds for the deliveries of all partitions."""
         endpoint = self.endpoint.statistics()
         if endpoint.state is EndpointState.UP:
-            return ALL_WELL
+            return self.receivers.situation() if self.receivers is not None else ALL_WELL
         is_out = endpoint.state is EndpointState.OUT
         state = DeliveryState.ENDPOINT_OUT if is_out else DeliveryState.ALL_REJECTED
         return Situation(state, f"{state.reason}; last: {endpoint.reason}" if endpoint.reason else state.reason)
@@ -309,6 +320,7 @@ class Pipeline:
             state=state,
             reason=reason,
             delivery=delivery,
+            receiver_gap_s=self.receivers.gap_s if self.receivers is not None else None,
             partitions=[
                 partition_statistics(queue, self.pending, now_s, wall_s, delivery)
                 for queue in self.pending.queues.values()

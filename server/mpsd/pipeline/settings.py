@@ -15,6 +15,7 @@ class Settings:
 
     Attributes:
         held_keys_max: keys that are held behind dead letters; 0: keys go on.
+        receiver_timeout_s: how long nobody may come for records; None where they are delivered without.
     """
 
     name: str
@@ -30,3 +31,4 @@ class Settings:
     drain_timeout_s: float
     runs_max: int = 1
     held_keys_max: int = 0
+    receiver_timeout_s: float | None = None

@@ -81,6 +81,7 @@ class SubscriptionStatistics:
         pauses: what operators stopped; some may have ended by themselves.
         limit: what operators set in the place of the configured limits; None: nothing.
         held_keys: of all partitions, whoever has them, as the control topic says.
+        receiver_gap_s: since an application last came for records; None where it does not have to come.
     """
 
     name: str
@@ -108,6 +109,7 @@ class SubscriptionStatistics:
     limit: Limit | None = None
     held_keys: int = 0
     delivery: Situation = ALL_WELL
+    receiver_gap_s: float | None = None
 
     def situation(self) -> Situation:
         """Return the state that operators are told, and why: the worst of the subscription's and its partitions'."""

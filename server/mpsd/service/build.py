@@ -163,6 +163,7 @@ def pipeline_settings(subscription: Subscription) -> Settings:
         drain_timeout_s=subscription.rebalance.drain_timeout_s,
         runs_max=batch.records_max if batch is not None and batch.keys == "runs" else 1,
         held_keys_max=ordering.held_keys_max if ordering.after_dead_letter == "hold" else 0,
+        receiver_timeout_s=None if isinstance(delivery, RestDelivery) else delivery.receiver_timeout_s,
     )
 
 

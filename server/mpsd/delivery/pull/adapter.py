@@ -16,7 +16,7 @@ from mpsd.delivery.pull.waiter import ClosingError, TooManyWaitersError, Waiter
 from mpsd.listeners.reach import reachable
 from mpsd.ports import Demand, Peer
 
-COUNTED = ("leases", "settled", "expired", "extended", "given_back")
+COUNTED = ("asked", "leases", "settled", "expired", "extended", "given_back")
 _NOTHING = Demand(0, 0)
 
 
@@ -120,6 +120,7 @@ class PullAdapter:
         Raises:
             ClosingError, TooManyWaitersError: it cannot.
         """
+        self._counts["asked"] += 1
         if self._is_closed:
             raise ClosingError
         if self.waiters >= self.settings.waiters_max:

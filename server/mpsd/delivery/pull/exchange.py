@@ -17,6 +17,7 @@ from mpsd.delivery.pull.peers import FORWARDED, RECORDS, Peers
 from mpsd.delivery.pull.record_json import RecordJson
 from mpsd.delivery.pull.requests import refused
 from mpsd.delivery.pull.waiter import ClosingError, TooManyWaitersError, Waiter
+from mpsd.ports import Peer
 
 READY_S = 0.02
 """What is ready here is given well within this, so who has nothing by then is tried elsewhere; also the shortest wait."""
@@ -82,6 +83,9 @@ class LeaseExchange:
         wait_s = min(self._wanted.wait_s, self._adapter.settings.wait_max_s)
         ends_s = loop.time() + wait_s
         ask_peers = not self._is_forwarded
+        turn = self._peers.turn() if ask_peers and self._adapter.is_first(waiter) else None
+        if turn is not None and (answer := await self._elsewhere(waiter, gone, turn)) is not None:
+            return answer
         await _first(waiter.given, gone, READY_S if ask_peers and self._peers else max(wait_s, READY_S))
         while not waiter.given.done() and not gone.done():
             if ask_peers and self._peers and (answer := await self._elsewhere(waiter, gone)) is not None:
@@ -92,11 +96,14 @@ class LeaseExchange:
             ask_peers = not self._is_forwarded and self._adapter.is_first(waiter)
         return waiter.given.result() if waiter.given.done() else None
 
-    async def _elsewhere(self, waiter: Waiter, gone: asyncio.Future[None]) -> PeerAnswer | None:
-        """Records of another instance. The waiter is given none here meanwhile, as it could take only one of both."""
+    async def _elsewhere(self, waiter: Waiter, gone: asyncio.Future[None], of: Peer | None = None) -> PeerAnswer | None:
+        """Return records of another instance, or of the one that is named.
+
+        The waiter is given none here meanwhile, because it could take only one of both.
+        """
         self._adapter.step_aside(waiter)
         # not cut short if the caller goes: what is given just then would be held for nobody
-        if (answer := await self._peers.records(self._wanted, self._authorization, gone.done)) is not None:
+        if (answer := await self._peers.records(self._wanted, self._authorization, gone.done, of)) is not None:
             return answer
         self._adapter.step_back(waiter)
         return None

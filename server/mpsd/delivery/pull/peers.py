@@ -14,6 +14,10 @@ from mpsd.delivery.pull.messages import LeaseRequest
 from mpsd.delivery.pull.peer_request import PeerAnswer, PeerClient, PeerError
 from mpsd.ports import Peer
 
+IDLE_S = 1.0
+"""How long an instance that had nothing is passed over when its turn comes; its records wait for no longer than that."""
+SILENT_S = 10.0
+"""How long one is passed over that did not answer: each time a caller waits for up to `ASK_S_MAX`."""
 PEERS_ASKED_MAX = 3
 """Instances that one request for records is tried at before it waits; the next one goes on with the next."""
 ASK_S_MAX = 1.0
@@ -42,6 +46,8 @@ class Peers:
         self._client = client
         self._path = f"/v1/subscriptions/{adapter.settings.subscription}/leases"
         self._first = 0
+        self._turns = 0
+        self._passed_over: dict[str, float] = {}
 
     def __bool__(self) -> bool:
         return bool(self._adapter.peers)
@@ -51,8 +57,31 @@ class Peers:
         instance = holder(lease_id)
         return next((peer for peer in self._adapter.peers if peer.instance == instance), None)
 
+    def turn(self) -> Peer | None:
+        """Return the instance that gives the next caller its records; None for this one.
+
+        Each in turn, so that callers who all come here, and cannot keep up, take from all instances alike. One that had
+        nothing, because its own callers keep up or nothing comes, is passed over for a while.
+        """
+        peers = self._adapter.peers
+        place, self._turns = self._turns % (len(peers) + 1), self._turns + 1
+        if not place:
+            return None
+        peer = peers[place - 1]
+        is_due = self._passed_over.get(peer.instance, 0.0) <= asyncio.get_running_loop().time()
+        return peer if is_due else None
+
+    def _pass_over(self, peer: Peer, pause_s: float) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._passed_over = {each: until_s for each, until_s in self._passed_over.items() if until_s > now_s}
+        self._passed_over[peer.instance] = now_s + pause_s
+
     async def records(
-        self, wanted: LeaseRequest, authorization: str | None, is_gone: Callable[[], bool]
+        self,
+        wanted: LeaseRequest,
+        authorization: str | None,
+        is_gone: Callable[[], bool],
+        of: Peer | None = None,
     ) -> PeerAnswer | None:
         """A lease that another instance has given; None where nobody that was asked has records, or answers in time.
 
@@ -60,8 +89,9 @@ class Peers:
 
         Args:
             is_gone: whether the caller has gone, so that nobody else needs to be asked.
+            of: the only one to ask; None: some of them, beginning where the last request ended.
         """
-        peers = self._adapter.peers
+        peers = self._adapter.peers if of is None else [of]
         asked = wanted.model_copy(update={"wait_s": 0.0}).model_dump_json(exclude_none=True).encode()
         loop = asyncio.get_running_loop()
         ends_s = loop.time() + ASK_S_MAX
@@ -71,10 +101,12 @@ class Peers:
                 answer = await self._post(peer, self._path, asked, authorization, ends_s - loop.time())
             except PeerError as error:
                 self._failed(error)
+                self._pass_over(peer, SILENT_S)
             else:
                 if answer.status == 200 and answer.headers.get(RECORDS, "0") != "0":
                     return answer
-            self._first += 1
+                self._pass_over(peer, IDLE_S)
+            self._first += of is None
             if is_gone():
                 break
         return None

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mpsd.core.outcome import Rejected, Retryable, Withdrawn
-from mpsd.delivery.pull import PullAdapter, PullSettings
+from mpsd.delivery.pull import PullAdapter, PullSettings, peers
 from mpsd.ports import Peer
 from tests.conformance.http_client import Answer, Caller
 from tests.unit.delivery.pull.served import LEASES, Served, serving
@@ -201,9 +201,9 @@ async def test_what_was_taken_back_before_it_was_sent_is_not_sent() -> None:
 
 def met(*all_served: Served) -> None:
     """They are told of each other."""
-    peers = [Peer("", served.address, "", served.adapter.settings.instance) for served in all_served]
+    known = [Peer("", served.address, "", served.adapter.settings.instance) for served in all_served]
     for served in all_served:
-        served.adapter.on_peers(peers)
+        served.adapter.on_peers(known)
 
 
 async def test_records_of_another_instance_come_and_go_through_this_one() -> None:
@@ -221,6 +221,30 @@ async def test_records_of_another_instance_come_and_go_through_this_one() -> Non
         assert len(busy.outcomes) == 1
         problem = await caller.post(lease["settle_url"], {"settlements": 5})
         assert problem.status == 422
+
+
+async def test_a_caller_that_cannot_keep_up_takes_from_all_instances_alike() -> None:
+    """All callers come to one instance, as behind a balancer that pins them; the others have as much to give."""
+    async with serving() as one, serving() as other, serving() as third, one.caller() as caller:
+        met(one, other, third)
+        for served in (one, other, third):
+            served.add(60)
+        for _ in range(12):
+            assert len(ids(await caller.post(LEASES, {"records_max": 5}))) == 5
+        assert [len(served.ready) for served in (one, other, third)] == [40, 40, 40]
+
+
+async def test_an_instance_whose_turn_it_is_and_that_has_nothing_is_passed_over_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(peers, "IDLE_S", 3_600.0)
+    async with serving() as one, serving() as other, one.caller() as caller:
+        met(one, other)
+        one.add(100)
+        for _ in range(10):
+            assert len(ids(await caller.post(LEASES, {"records_max": 5}))) == 5
+        assert len(one.ready) == 50
+        assert other.statistic("asked") == 1, "the rest of its turns were this one's"
 
 
 async def test_what_is_ready_here_goes_first() -> None:
