@@ -161,3 +161,59 @@ async def test_a_frozen_daemon_is_listed_and_the_others_answer(world: World) -> 
             {awake.admin_address: True, also.admin_address: True, frozen.admin_address: False},
         )
     await complete([awake, also, frozen])
+
+
+async def test_a_change_while_half_of_the_fleet_is_frozen_is_made_and_not_confirmed_until_they_have_it(
+    world: World,
+) -> None:
+    topic = await world.create_topic(PARTITIONS)
+    kafka = {"session_timeout_ms": 60_000, "rebalance_timeout_ms": 30_000}
+    tables: dict[str, Any] = {"kafka": kafka, "admin": {"peer_timeout_s": 1.0}, "control": {"confirm_timeout_s": 1.0}}
+    begun = [world.begin_daemon(world.subscription(topic), **tables) for _ in range(4)]
+    daemons = [await daemon.ready() for daemon in begun]
+    await complete(daemons)
+    awake, also, *frozen = daemons
+    with frozen[0].frozen(), frozen[1].frozen():
+        ran = await mpsctl(awake, "pause", "orders", "--reason", "maintenance", "--json")
+        assert ran.code == 3, ran
+        changed = json.loads(ran.out)
+        assert not changed["confirmed"]
+        applied = {each["address"]: each["control_revision"] >= changed["revision"] for each in changed["instances"]}
+        assert applied == {each.admin_address: each in {awake, also} for each in daemons}
+        for each in changed["instances"]:
+            assert each["answered"] or each["problem"]
+        ran = await mpsctl(also, "status", "--json")
+        assert ran.code == 3, "two do not answer"
+
+    async def all_have_it() -> bool:
+        ran = await mpsctl(awake, "status", "--json")
+        revisions = [each["control_revision"] for each in json.loads(ran.out)["instances"]]
+        return len(revisions) == 4 and min(revisions) >= changed["revision"]
+
+    await until(all_have_it, "those that were thawed have it too", every_s=0.2)
+    ran = await mpsctl(also, "resume", "orders", "--json")
+    assert (ran.code, json.loads(ran.out)["confirmed"], len(json.loads(ran.out)["instances"])) == (0, True, 4), ran
+
+
+async def test_two_that_advertise_one_address_are_an_error_and_confirm_nothing(world: World) -> None:
+    topic = await world.create_topic(PARTITIONS)
+    one = await world.start_daemon(world.subscription(topic), **TABLES)
+    tables = {**TABLES, "admin": {**TABLES["admin"], "advertise": one.admin_address}}
+    other = await world.start_daemon(world.subscription(topic), **tables)
+    for daemon in (one, other):
+
+        async def lists_both(daemon: Daemon = daemon) -> bool:
+            ran = await mpsctl(daemon, "status", "--json")
+            found = json.loads(ran.out)["instances"]
+            return ran.code == 3 and [each["address"] for each in found] == [one.admin_address] * 2
+
+        await until(lists_both, f"{daemon} lists both", every_s=0.2)
+        ran = await mpsctl(daemon, "status", "--json")
+        for each in json.loads(ran.out)["instances"]:
+            assert f"advertises {one.admin_address} as its admin listener, and so does daemon" in each["problem"]
+            assert "set advertise in [admin] of each daemon" in each["problem"]
+        ran = await mpsctl(daemon, "pause", "orders", "--reason", "maintenance", "--json")
+        assert (ran.code, json.loads(ran.out)["confirmed"]) == (3, False), ran
+        ran = await mpsctl(daemon, "doctor", "--json")
+        assert ran.code == 1
+        assert "fleet.unreachable" in ran.out
