@@ -6,6 +6,7 @@ built-in assignors, which share their state between all consumers of a process.
 
 import json
 import logging
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -21,6 +22,12 @@ log = logging.getLogger("mpsd.group")
 VERSION = 1
 """Of what members write for each other. Another meaning needs another `NAME`, so that the broker keeps them apart."""
 NAME = f"mps-cooperative-{VERSION}"
+PLAIN_BYTES_MAX = 2_048
+"""What members say is read by people too, as long as that is short."""
+UNPACKED_BYTES_MAX = 4_194_304
+"""Far more than the claims of a member or the names of a thousand; whatever another program packs, no more is held."""
+PACKED = b"x"
+"""What a zlib stream begins with, and JSON does not."""
 
 
 class Group(NamedTuple):
@@ -154,12 +161,31 @@ def _own_words(user_data: bytes) -> dict[str, Any]:
 
 
 def _dump(told: Mapping[str, Any]) -> bytes:
-    return json.dumps({"version": VERSION, **told}, separators=(",", ":")).encode()
+    """Write words for other members; long ones are packed.
+
+    Each member's assignment names all members, and the broker keeps the whole group in one record of 1 MiB at most.
+    """
+    written = json.dumps({"version": VERSION, **told}, separators=(",", ":")).encode()
+    return zlib.compress(written) if len(written) > PLAIN_BYTES_MAX else written
+
+
+def _unpacked(user_data: bytes) -> bytes:
+    """Raises ValueError: it cannot be unpacked, or is far longer than any words of ours."""
+    if user_data[:1] != PACKED:
+        return user_data
+    inflate = zlib.decompressobj()
+    try:
+        text = inflate.decompress(user_data, UNPACKED_BYTES_MAX)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if not inflate.eof:
+        raise ValueError("cut off, or too long")
+    return text
 
 
 def _load(user_data: bytes) -> dict[str, Any]:
     """Raises ValueError: it is none of ours."""
-    told = json.loads(user_data or b"{}")
+    told = json.loads(_unpacked(user_data) or b"{}")
     if not isinstance(told, dict):
         raise ValueError("no JSON object")  # noqa: TRY004 - malformed words are a value, not a type, to the caller
     return told
