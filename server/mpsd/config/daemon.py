@@ -147,7 +147,10 @@ class Listener(Table):
     )
 
 
-ADVERTISE = "Address that others are told; empty: `listen`, where that names a reachable address."
+ADVERTISE = (
+    "Address that others are told; empty: `listen`, or, of a listener on every address, the one by which this host reaches"
+    " the brokers, as the other daemons reach them too."
+)
 
 
 class Admin(Listener):
