@@ -138,6 +138,8 @@ async def test_loopback_is_an_error_that_says_what_to_set_and_nothing_is_confirm
                 assert "advertises 127.0.0.1:7070" in each["problem"]
                 assert "which no other host reaches" in each["problem"]
                 assert "set listen in [admin] there" in each["problem"]
+            said = [line["message"] for line in pod.daemon.log() if line.get("code") == "fleet.unreachable"]
+            assert len(said) == 2, "of each, once"
         ran = await one.mpsctl("pause", "billing", "--reason", "maintenance", "--json")
         assert ran.code == 3, ran
         assert not json.loads(ran.out)["confirmed"]

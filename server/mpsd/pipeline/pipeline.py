@@ -124,6 +124,7 @@ class Pipeline:
         )  # fmt: skip
         self._aborting: set[asyncio.Task[None]] = set()
         self.peers: Sequence[Peer] = ()
+        self.on_members: Callable[[], None] = lambda: None
         self._departures = Departures()
         self.state = DeliveryState.STARTING
         self.reason = ""
@@ -230,6 +231,7 @@ class Pipeline:
         self.peers = tuple(peers)
         self._departures.see([peer.admin for peer in peers], int(self._clock.wall_s() * 1000))
         self.adapter.on_peers(self.peers)
+        self.on_members()
 
     def on_log_end(self, assignment: Assignment, log_end: int) -> None:
         """See `AssignmentListener`."""

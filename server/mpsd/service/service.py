@@ -23,6 +23,7 @@ from mpsd.service.build import Watched, pipelines
 from mpsd.service.build_control import control_plane
 from mpsd.service.callers import check_tokens
 from mpsd.service.lookups import Lookups
+from mpsd.service.neighbours import Neighbours
 from mpsd.service.reconfigure import Reconfiguration
 from mpsd.service.reloads import Reloads
 from mpsd.service.steering import asked_of, steer
@@ -66,6 +67,7 @@ class Service:
         self._watched = watched
         self.pipelines: Sequence[Pipeline] = ()
         self._is_stopping = False
+        self._neighbours = Neighbours(lambda: [self.peer, *(peer for each in self.pipelines for peer in each.peers)])
         check_tokens(config)
         self._listeners = _bind_all(config)
         self.peer = _peer_of(config, self._listeners)
@@ -89,6 +91,8 @@ class Service:
         asked = asked_of(control)
         self.pipelines = pipelines(self._config, self._options, self.peer, asked, self._watched, self.reloads)
         steer(control, self.pipelines)
+        for pipeline in self.pipelines:
+            pipeline.on_members = self._neighbours.look
         await control.start()
         for pipeline in self.pipelines:
             await pipeline.start()
