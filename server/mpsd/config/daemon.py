@@ -137,7 +137,8 @@ class Listener(Table):
     )
     tokens_file: FilePath | None = Field(
         default=None,
-        description="File with the bearer tokens that may call, and their roles; none, as with `tls`.",
+        description="File with those who may call, by bearer token or client certificate, and their roles; none, as with"
+        " `tls`.",
         examples=["/etc/mps/tokens.toml"],
     )
     insecure: bool = Field(
