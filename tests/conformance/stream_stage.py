@@ -63,6 +63,7 @@ async def streams(
     streams_max: int = 200,
     tokens: Tokens | None = None,
     open_within_s: float = 10.0,
+    network: str = "",
 ) -> AsyncIterator[StreamStage]:
     settlements = Settlements()
     settings = StreamSettings(
@@ -71,6 +72,7 @@ async def streams(
         lease_s=lease_s,
         keep_alive_s=keep_alive_s,
         frame_bytes_max=frame_bytes_max,
+        network=network,
     )
     adapter = StreamAdapter(settings, may_start=lambda: stage.may_start)
     servicer = DeliveryServicer({"billing": adapter}, {"pushed"}, streams_max, tokens, open_within_s)

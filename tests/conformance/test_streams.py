@@ -263,6 +263,14 @@ async def test_peers_are_told_when_it_is_opened_and_at_each_change() -> None:
             assert list((await client.next("peers")).addresses) == ["a:1"]
 
 
+async def test_clients_are_not_told_loopback_addresses_of_another_host() -> None:
+    async with streams(network="a") as stage:
+        near, far = (Peer("", "", f"127.0.0.1:{port}", name, name, name) for port, name in ((1, "a"), (2, "b")))
+        stage.adapter.on_peers([near, far, Peer("", "", "10.0.0.2:1", "c", "c", "c")])
+        client = await stage.client()
+        assert list((await client.next("peers")).addresses) == ["10.0.0.2:1", "127.0.0.1:1"]
+
+
 async def test_closing_ends_every_stream_and_takes_no_more() -> None:
     async with streams() as stage:
         clients = [await stage.client(records=1) for _ in range(3)]

@@ -17,7 +17,7 @@ from mpsd.delivery.pull.exchange import LeaseExchange
 from mpsd.delivery.pull.lease_ids import LeaseIds, holder
 from mpsd.delivery.pull.messages import LeaseRequest
 from mpsd.delivery.pull.peer_request import PeerAnswer, PeerClient, PeerError
-from mpsd.delivery.pull.peers import FORWARDED, Peers
+from mpsd.delivery.pull.peers import FORWARDED, MEANT, Peers
 from mpsd.delivery.pull.record_json import RecordJson
 from mpsd.errors import ConfigError
 from mpsd.listeners.tls import peer_context, server_context
@@ -179,3 +179,32 @@ def test_a_lease_names_its_instance_and_proves_itself() -> None:
     assert ids.is_ours(first)
     assert not again.is_ours(first), "a process that was started anew knows nothing of it"
     assert not ids.is_ours(first[:-1] + ("0" if first[-1] != "0" else "1"))
+
+
+async def test_who_answers_at_the_address_of_another_instance_gives_nothing_and_settles_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As after a restart, or where two advertise one address: a lease of the other is not that one's to settle."""
+    async with serving() as here, serving() as there, here.caller() as caller:
+        gone = ports.Peer("", there.address, "", "gone", "pod-b")
+        here.adapter.on_peers([gone])
+        there.add(1)
+        assert (await caller.post(LEASES, {"wait_s": 0})).json() == {"records": []}
+        settled = {"settlements": [{"delivery_id": "gone.1.ab.0", "verdict": "ack"}]}
+        assert (await caller.post(f"{LEASES}/gone.1.ab/settle", settled)).status == 503
+        answer = await PeerClient(None, 1 << 20).post(there.address, LEASES, {MEANT: "gone"}, b"", 10.0)
+        assert answer.status == 421
+        assert there.adapter.settings.instance in json.loads(answer.body)["detail"]
+        assert there.statistic("asked") == 0
+        assert f"{there.address}: another daemon answers there than gone on pod-b" in caplog.text
+
+
+def test_a_loopback_address_of_another_host_is_no_peer() -> None:
+    adapter = PullAdapter(PullSettings(subscription="billing", address="127.0.0.1:1", instance="own", network="a"))
+    own, near, far = (
+        ports.Peer("", f"127.0.0.1:{number}", "", name, name, network)
+        for number, name, network in ((1, "own", "a"), (2, "near", "a"), (1, "far", "b"))
+    )
+    elsewhere = ports.Peer("", "10.0.0.2:1", "", "elsewhere", "elsewhere", "b")
+    adapter.on_peers([own, near, far, elsewhere])
+    assert [peer.instance for peer in adapter.peers] == ["elsewhere", "near"]
