@@ -1,14 +1,20 @@
 # Needs Python 3.11 or newer, git and make; everything else comes into .venv with the first target called.
 PYTHON ?= python3
-BIN    := .venv/bin
-READY  := .venv/.ready
-STUBS  := .venv/.stubs
+VENV   ?= .venv
+LOCK   ?= requirements.lock
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+STUBS  := $(VENV)/.stubs
 PROTOS := $(shell find proto -name '*.proto')
 GENERATE := $(BIN)/python hatch_build.py && $(BIN)/python clients/python/generate_stubs.py
 FAST   := -m "not integration" --ignore=tests/integration --ignore=tests/conformance --ignore=tests/faults --ignore=tests/simulation
+UV     := uv==0.13.9
+RESOLVE = build/lock/bin/uv pip compile pyproject.toml --group dev --extra demo --universal --python-version 3.11 \
+    --generate-hashes --quiet --custom-compile-command "make lock"
+PLATFORMS := x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin
 SYNC   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help demo test check soak replay bench proto broker fix docs lock clean lint types layers protos pages fast simulate mutants
+.PHONY: help demo test check soak replay bench proto broker fix docs lock floors clean lint types layers protos pages fast simulate mutants
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
@@ -51,10 +57,17 @@ fix: $(STUBS) ## format, correct what can be corrected, write the generated page
 docs: $(STUBS) ## write the pages of docs/reference that are generated from the code
 	@$(BIN)/python -m docs.generate
 
-lock: ## resolve the dependencies anew into requirements.lock
-	@$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet uv
-	@build/lock/bin/uv pip compile pyproject.toml --group dev --extra demo --universal --python-version 3.11 \
-	    --generate-hashes --upgrade --quiet --custom-compile-command "make lock" --output-file requirements.lock
+floors: ## the fast tests with the lowest versions that pyproject.toml allows, in build/floors
+	@$(MAKE) --no-print-directory VENV=build/floors LOCK=floors.lock fast
+
+lock: ## resolve pyproject.toml into requirements.lock and floors.lock (UPGRADE=1: the newest of everything)
+	@$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
+	@$(RESOLVE) $(if $(UPGRADE),--upgrade) --output-file requirements.lock
+	@$(RESOLVE) $(if $(UPGRADE),--upgrade) --output-file floors.lock --resolution lowest-direct
+	@for python in 3.11 3.12 3.13 3.14; do for platform in $(PLATFORMS); do \
+	    build/lock/bin/uv pip install --quiet --dry-run --target build/none --no-deps --only-binary :all: --require-hashes \
+	    --python-version $$python --python-platform $$platform -r requirements.lock \
+	    || { echo "Python $$python on $$platform has to compile one of these."; exit 1; }; done; done
 
 clean: ## remove the environment and all that is generated
 	@rm -rf .venv build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -74,13 +87,14 @@ pages: $(STUBS)
 fast: $(STUBS)
 	@$(BIN)/python -m pytest --quiet $(FAST) $(ARGS)
 
-$(READY): requirements.lock pyproject.toml hatch_build.py
+# What the lock names is installed and nothing is resolved: see docs/decisions/the-lock.md.
+$(READY): $(LOCK) pyproject.toml hatch_build.py
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("kafka-mps needs Python 3.11 or newer, but $(PYTHON) is %d.%d: say make PYTHON=/path/to/a/newer/python3" % sys.version_info[:2])'
-	@echo "Preparing .venv from requirements.lock ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@echo "Preparing $(VENV) from $(LOCK) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(LOCK)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
-	@touch $@
+	@echo $(LOCK) > $@
 
 $(STUBS): $(READY) $(PROTOS) clients/python/generate_stubs.py
 	@$(GENERATE) && touch $@

@@ -18,7 +18,7 @@ from mpsd.delivery.pull.messages import (
 )
 from mpsd.delivery.pull.routes import EXTEND, LEASES, SETTLE
 from mpsd.delivery.webhooks import BatchAnswer, BatchHeaders, Event, RecordHeaders
-from mpsd.listeners.problem import Problem
+from mpsd.listeners.problem import Problem, phrase
 
 SCHEMAS = "#/components/schemas/{model}"
 SPOKEN: Sequence[type[BaseModel]] = (
@@ -119,7 +119,7 @@ def _operation(
 ) -> dict[str, Any]:
     refusals = {
         str(status): {
-            "description": f"{HTTPStatus(status).phrase}. {text}",
+            "description": f"{phrase(HTTPStatus(status))}. {text}",
             "content": {"application/problem+json": {"schema": _schema(Problem)}},
             **({"headers": {"Retry-After": VERDICT_HEADERS["Retry-After"]}} if status in RETRY_LATER else {}),
         }

@@ -7,6 +7,9 @@ from http import HTTPStatus
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+_RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""Names that RFC 9110 gave, and that `http` of the standard library has from Python 3.13 on."""
+
 
 class WrongMember(BaseModel):
     """A member of the request's body that is wrong."""
@@ -25,6 +28,11 @@ class Problem(BaseModel):
     errors: list[WrongMember] = Field(default=[], description="Absent where the body is not to blame.")
 
 
+def phrase(status: HTTPStatus) -> str:
+    """Return the name of the status in RFC 9110, the same on each Python."""
+    return _RENAMED.get(status, status.phrase)
+
+
 def problem(
     status: HTTPStatus,
     detail: str,
@@ -39,7 +47,7 @@ def problem(
     """
     body: dict[str, object] = {
         "type": "about:blank",
-        "title": status.phrase,
+        "title": phrase(status),
         "status": status.value,
         "detail": detail,
     }
