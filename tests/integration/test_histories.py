@@ -7,6 +7,7 @@ import pytest
 from mpsd.core.record import TopicPartition
 from mpsd.demo.broker import KafkaCluster
 from tests.integration.world import Answer, Message, Request, World, keyed, until
+from tests.integration.world.mpsctl import mpsctl
 
 pytestmark = pytest.mark.integration
 
@@ -55,6 +56,39 @@ async def test_an_open_transaction_is_waited_for_and_then_delivered(world: World
         await producer.commit_transaction()
     await world.settled(topic)
     assert sorted(place.offset for place in world.application.accepted if place.topic == topic) == [0, 1]
+
+
+async def test_a_transaction_that_stays_open_is_said_everywhere_and_its_producer_in_doctor(world: World) -> None:
+    topic = await world.create_topic()
+    daemon = await world.start_daemon(world.subscription(topic))
+    await world.produce(topic, [Message(b"k", b"0")])
+    await world.settled(topic)
+    assert "open transaction" not in (await mpsctl(daemon, "doctor")).out
+    async with world.kafka.producer(transactional_id=topic, enable_idempotence=True) as producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, b"1", b"k")
+        await world.produce(topic, [Message(b"k", b"2"), Message(b"k", b"3")])
+
+        async def is_said() -> bool:
+            metrics = await daemon.metrics()
+            waits = metrics.sum("mps_partition_state", topic=topic, state="open-transaction") == 1
+            return waits and metrics.sum("mps_partition_lag_records", topic=topic) == 3
+
+        await until(is_said, "metrics say that it waits, and the lag counts to the end of the log")
+        assert "open-transaction" in (await mpsctl(daemon, "status")).out
+        assert "it waits for a transaction of a producer" in (await mpsctl(daemon, "inspect", "orders")).out
+        assert daemon.said(f"{topic}/0 waits", "open transaction")
+        assert (await daemon.get("/readyz"))[0] == 200
+        doctor = (await mpsctl(daemon, "doctor")).out
+        assert f"{topic}/0 waits at 1 for an open transaction: 3 offsets" in doctor
+        assert "producer id" in doctor
+        await producer.commit_transaction()
+    await world.settled(topic)
+
+    async def is_over() -> bool:
+        return (await daemon.metrics()).sum("mps_partition_state", topic=topic, state="open-transaction") == 0
+
+    await until(is_over, "it waits no more")
 
 
 async def test_uncommitted_records_are_delivered_where_asked_for(world: World) -> None:

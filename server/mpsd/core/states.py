@@ -56,6 +56,12 @@ class DeliveryState(StrEnum):
         "it waits for Kafka",
         "It waits for the broker, a topic or a permission; the reason names it.",
     )
+    OPEN_TRANSACTION = (
+        "open-transaction",
+        Severity.WARNING,
+        "it waits for a transaction of a producer: what is behind it cannot be read",
+        "What can be read is read; the next records are of, or behind, an open transaction: `mpsctl doctor` names its producer.",
+    )
     OFFSET_MAP_FULL = (
         "offset-map-full",
         Severity.WARNING,

@@ -1,6 +1,7 @@
 """Requests that the client library does not have, or only in versions that are too old.
 
-Source: Apache Kafka's protocol, Metadata version 10, DescribeGroups version 3, ConsumerGroupDescribe version 0.
+Source: Apache Kafka's protocol, Metadata version 10, DescribeGroups version 3, ConsumerGroupDescribe and
+DescribeProducers version 0.
 """
 
 from collections.abc import Collection
@@ -15,6 +16,7 @@ from aiokafka.protocol.types import (
     CompactString,
     Int16,
     Int32,
+    Int64,
     Schema,
     String,
     TaggedFields,
@@ -207,3 +209,65 @@ class NewProtocolGroup(Request[_NewGroupRequest]):  # type: ignore[misc]
     @override
     def build(self, request_struct_class: type[_NewGroupRequest]) -> _NewGroupRequest:
         return request_struct_class([self._group], False, {})
+
+
+class _ProducersResponse(Response):  # type: ignore[misc]
+    API_KEY = 61
+    API_VERSION = 0
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("name", _TEXT),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32),
+                        ("error_code", Int16),
+                        ("error_message", _TEXT),
+                        (
+                            "producers",
+                            CompactArray(
+                                ("id", Int64),
+                                ("epoch", Int32),
+                                ("last_sequence", Int32),
+                                ("last_timestamp", Int64),
+                                ("coordinator_epoch", Int32),
+                                ("transaction_start", Int64),
+                                ("tags", TaggedFields),
+                            ),
+                        ),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class _ProducersRequest(RequestStruct):  # type: ignore[misc]
+    FLEXIBLE_VERSION = True
+    API_KEY = 61
+    API_VERSION = 0
+    RESPONSE_TYPE = _ProducersResponse
+    SCHEMA = Schema(
+        ("topics", CompactArray(("name", _TEXT), ("partitions", CompactArray(Int32)), ("tags", TaggedFields))),
+        ("tags", TaggedFields),
+    )
+
+
+class Producers(Request[_ProducersRequest]):  # type: ignore[misc]
+    """A request for the producers of a partition, and their open transactions; to be sent to its leader."""
+
+    API_KEY = 61
+
+    def __init__(self, topic: str, partition: int) -> None:
+        self._topic = topic
+        self._partition = partition
+
+    @override
+    def build(self, request_struct_class: type[_ProducersRequest]) -> _ProducersRequest:
+        return request_struct_class([(self._topic, [self._partition], {})], {})

@@ -10,6 +10,7 @@ from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.connection import asking
 from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.lease import Lease
+from mpsd.kafka.log_ends import log_ends
 from mpsd.kafka.owned import Owned
 from mpsd.kafka.positions import Positions
 from mpsd.kafka.topic_ids import TopicIds
@@ -27,7 +28,7 @@ class Vigil:
     Args:
         consumer: the present one.
         owned: the partitions that are ours now.
-        on_log_end: told where one ends.
+        on_log_end: told where one ends, and where what can be read of it ends.
         made_anew: see `TopicIds`.
     """
 
@@ -38,7 +39,7 @@ class Vigil:
         positions: Positions,
         consumer: Callable[[], Any],
         owned: Callable[[], Collection[Owned]],
-        on_log_end: Callable[[Assignment, int], None],
+        on_log_end: Callable[[Assignment, int, int], None],
         made_anew: Callable[[Sequence[Owned]], Awaitable[None]],
     ) -> None:
         self._subscription = settings.subscription
@@ -85,9 +86,9 @@ class Vigil:
             owned = [each for each in self._owned() if each.position is not None]
             try:
                 with asking("look up log ends"):
-                    ends = await self._consumer().end_offsets([each.key for each in owned]) if owned else {}
+                    ends = await log_ends(self._consumer(), [each.key for each in owned])
             except (KafkaUnavailable, KafkaRefused):
                 continue
             for each in self._owned():
-                if each in owned:
-                    self._on_log_end(each.assignment, ends.get(each.key, -1))
+                if each in owned and each.key in ends:
+                    self._on_log_end(each.assignment, *ends[each.key])

@@ -142,7 +142,7 @@ class HeldReplay:
                 unfinished.setdefault(key, offset)
         position = queue.tracker.end
         # one that waits for room may stop the reading, and room is made here
-        log_end = queue.high_watermark if not queue.crowded else position
+        log_end = queue.readable_end if not queue.crowded else position
         return Reach(unfinished, position, log_end, self._letters_end)
 
     async def _drained(self, keys: Collection[bytes]) -> set[bytes]:

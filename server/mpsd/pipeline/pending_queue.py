@@ -80,8 +80,10 @@ class PartitionQueue:
         "paused_keys",
         "replay",
         "replay_end",
+        "stable_end",
         "tracker",
         "unwritable",
+        "waits_for_transaction",
         "wants_refill",
     )
 
@@ -108,6 +110,20 @@ class PartitionQueue:
         self.wants_refill = False
         self.committed = committed
         self.high_watermark = high_watermark
+        self.stable_end = -1
+        self.waits_for_transaction = False
+
+    @property
+    def readable_end(self) -> int:
+        """Return where what can be read ends, as last heard."""
+        return self.stable_end if self.waits_for_transaction else self.high_watermark
+
+    def see_log_end(self, log_end: int, stable_end: int) -> None:
+        """Take the end of the log, and of what can be read of it; where that stands from one look to the next, it is said."""
+        self.high_watermark = max(self.high_watermark, log_end)
+        is_held_up = 0 <= stable_end < log_end and stable_end == self.stable_end
+        self.waits_for_transaction = is_held_up and self.tracker.end >= stable_end
+        self.stable_end = stable_end
 
     @property
     def causes(self) -> Collection[Cause]:

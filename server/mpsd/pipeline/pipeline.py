@@ -233,10 +233,21 @@ class Pipeline:
         self.adapter.on_peers(self.peers)
         self.on_members()
 
-    def on_log_end(self, assignment: Assignment, log_end: int) -> None:
+    def on_log_end(self, assignment: Assignment, log_end: int, stable_end: int) -> None:
         """See `AssignmentListener`."""
-        if (queue := self.pending.queues.get(assignment)) is not None:
-            queue.high_watermark = max(queue.high_watermark, log_end)
+        if (queue := self.pending.queues.get(assignment)) is None:
+            return
+        waited = queue.waits_for_transaction
+        queue.see_log_end(log_end, stable_end)
+        if queue.waits_for_transaction and not waited:
+            extra = {"code": "kafka.open_transaction", "subscription": self.settings.name}
+            log.warning(
+                "%s waits at %d: an open transaction of a producer; %d offsets behind it are read once it ends",
+                assignment.tp,
+                stable_end,
+                log_end - stable_end,
+                extra=extra,
+            )
 
     def on_lost(self, assignment: Assignment) -> None:
         """See `AssignmentListener`."""

@@ -132,6 +132,8 @@ def _states(queue: PartitionQueue) -> Iterator[DeliveryState]:
         yield DeliveryState.HELD_KEYS_FULL
     if queue.map_full:
         yield DeliveryState.OFFSET_MAP_FULL
+    if queue.waits_for_transaction and queue.tracker.end <= queue.stable_end:
+        yield DeliveryState.OPEN_TRANSACTION
 
 
 def partition_statistics(

@@ -143,8 +143,12 @@ class AssignmentListener(Protocol):
     def on_peers(self, peers: Sequence[Peer]) -> None:
         """All members of the group as of this generation, this one among them; those of whom nothing is known left out."""
 
-    def on_log_end(self, assignment: Assignment, log_end: int) -> None:
-        """Where the partition ends, looked up now and then, so that the lag grows also while nothing is read."""
+    def on_log_end(self, assignment: Assignment, log_end: int, stable_end: int) -> None:
+        """Take the end of the partition, looked up now and then, so that the lag grows also while nothing is read.
+
+        Args:
+            stable_end: where what can be read ends; below the log end while a transaction is open.
+        """
 
     def on_lost(self, assignment: Assignment) -> None:
         """It is somebody else's: forget all of it; late outcomes mean nothing."""

@@ -14,6 +14,7 @@ from mpsd.kafka.group_positions import group_positions
 from mpsd.kafka.members import STABLE, members
 from mpsd.kafka.targets import moves
 from mpsd.service.check import check
+from mpsd.service.check_transactions import transaction_findings
 
 
 class Lookups:
@@ -26,7 +27,8 @@ class Lookups:
 
     async def diagnose(self) -> Sequence[Finding]:
         """See `admin.daemon.Steerable`."""
-        return await check(self._config, self._options)
+        found = await check(self._config, self._options)
+        return [*found, *await transaction_findings(self._config, self._options)]
 
     async def members(self, group: str) -> Members:
         """See `admin.daemon.Steerable`."""

@@ -6,6 +6,7 @@ import pytest
 
 from mpsd.core.delivery import Assignment
 from mpsd.core.outcome import DELIVERED
+from mpsd.core.states import DeliveryState
 from mpsd.errors import CommitFenced, KafkaRefused, KafkaUnavailable
 from tests.fakes.pipeline import Piped, piped, settings
 from tests.fakes.records import FAILED, POISON
@@ -334,8 +335,27 @@ async def test_one_that_is_told_to_leave_and_is_not_here_is_given_back() -> None
         at.source.listener.on_leaving(assignment)
         at.source.listener.on_stays(assignment)
         at.source.listener.on_lost(assignment)
-        at.source.listener.on_log_end(assignment, 7)
+        at.source.listener.on_log_end(assignment, 7, 7)
         assert at.source.released == [assignment, assignment]
+
+
+@in_virtual_time
+async def test_a_partition_that_waits_for_a_transaction_says_so_and_its_lag_counts_to_the_end_of_the_log() -> None:
+    async with piped() as at:
+        at.source.produce(b"a", b"b")
+        assignment = at.source.assign()
+        await asyncio.sleep(1.0)
+
+        def look(log_end: int, stable_end: int) -> tuple[DeliveryState, int]:
+            at.source.listener.on_log_end(assignment, log_end, stable_end)
+            (part,) = at.pipeline.statistics().partitions
+            return part.state, part.lag_records
+
+        assert look(7, 2) == (DeliveryState.RUNNING, 5), "it may be through in a moment"
+        assert look(9, 2) == (DeliveryState.OPEN_TRANSACTION, 7)
+        assert look(12, 12) == (DeliveryState.RUNNING, 10)
+        assert look(20, 15) == (DeliveryState.RUNNING, 18)
+        assert look(20, 15) == (DeliveryState.RUNNING, 18), "there is still something to read"
 
 
 @in_virtual_time
