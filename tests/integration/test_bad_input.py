@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from mpsd.core.record import TopicPartition
 from mpsd.demo.broker import KafkaCluster
 from mpsd.demo.broker.ports import free_ports
 from tests.integration.world import Answer, Daemon, Message, World, configuration, run_mpsd, until
 from tests.integration.world.guarded import guarded_world
+from tests.integration.world.mpsctl import mpsctl
 from tests.integration.world.world import name
 
 pytestmark = pytest.mark.integration
@@ -193,3 +195,50 @@ async def test_an_application_that_talks_nonsense_is_survived(world: World, nons
         assert len(await world.dead_letters(topic)) == 1
         assert daemon.rss_mib() < before_mib + 20
         assert await daemon.stop() == 0
+
+
+async def test_a_batch_that_becomes_too_large_stops_its_partition_and_nothing_else(world: World) -> None:
+    """300 MiB of zeros are a few kilobytes on their way."""
+    topic = await world.create_topic(2)
+    daemon = await world.start_daemon(world.subscription(topic))
+    await world.produce(topic, [Message(b"k", b"0", partition=0)])
+    await world.settled(topic)
+    before_mib = daemon.rss_mib()
+    bomb = Message(b"bomb", bytes(300 << 20), partition=0)
+    (placed,) = await world.kafka.produce(topic, [bomb], compression_type="zstd", max_request_size=1 << 30)
+    await world.produce(topic, [Message(b"k", b"2", partition=0)])
+
+    async def is_stopped() -> bool:
+        return (await daemon.metrics()).sum("mps_partition_state", topic=topic, partition="0", state="unreadable") == 1
+
+    await until(is_stopped, "the partition is stopped")
+    assert daemon.said(f"{topic}/0@{placed.offset} cannot be read", "kafka.batch_bytes_max, 33554432")
+    others = await world.produce(topic, [Message(f"k{number}".encode(), b"", partition=1) for number in range(50)])
+    await world.application.accepts(1 + len(others))
+    assert daemon.rss_mib() < before_mib + 60, "it was not decompressed"
+    assert (await daemon.get("/readyz"))[0] == 200
+    assert world.committed(topic)[TopicPartition(topic, 0)] == placed.offset, "nothing is committed past it"
+    reset = await mpsctl(daemon, "reset", "orders", "--to", f"{topic}/0@{placed.offset + 1}", "--yes")
+    assert reset.code == 0, reset
+    await world.settled(topic)
+    assert not await is_stopped()
+
+
+async def test_records_before_a_batch_that_becomes_too_large_are_delivered(world: World) -> None:
+    """All of it is in one fetch, with records of other partitions that must not be lost."""
+    topic = await world.create_topic(3)
+    expected = []
+    for partition in range(3):
+        small = [Message(f"k{partition}{number}".encode(), b"", partition=partition) for number in range(20)]
+        expected += await world.produce(topic, small)
+        if partition == 1:
+            bomb = Message(b"bomb", bytes(40 << 20), partition=1)
+            await world.kafka.produce(topic, [bomb], compression_type="zstd", max_request_size=1 << 30)
+            await world.produce(topic, [Message(b"behind", b"", partition=1)])
+    daemon = await world.start_daemon(world.subscription(topic))
+    await world.application.accepts(len(expected))
+    assert {place.offset for place in world.application.accepted if place.partition == 1} == set(range(20))
+    assert daemon.said("cannot be read")
+    assert await daemon.stop() == 0
+    await world.start_daemon(world.subscription(topic), kafka={"batch_bytes_max": 64 << 20})
+    await world.settled(topic)

@@ -78,6 +78,7 @@ class _Watched:
         self.on_leaving, self.on_stays = listener.on_leaving, listener.on_stays
         self.on_share, self.on_peers = listener.on_share, listener.on_peers
         self.on_log_end, self.on_lost = listener.on_log_end, listener.on_lost
+        self.on_unreadable = listener.on_unreadable
 
     def on_assigned(self, assignment: Assignment, position: Position) -> None:
         self._on_assigned(assignment)

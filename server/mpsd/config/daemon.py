@@ -75,6 +75,14 @@ class Kafka(Table):
         description="Pause between heartbeats, at most a third of the session; also how late a member learns of a"
         " rebalance, so shorter than Kafka's usual 3 s.",
     )
+    batch_bytes_max: int = Field(
+        default=33_554_432,
+        ge=1_048_576,
+        le=1_073_741_824,
+        description="Of one batch of records once it is decompressed, because a few kilobytes can stand for gigabytes. A"
+        " larger one stops its partition in the state `unreadable`; 32 MiB, as much as a partition may have pending, is 32"
+        " times what Kafka's producers send at most.",
+    )
     silence_max_ms: int = Field(
         default=3_000,
         ge=1_000,

@@ -105,6 +105,12 @@ class DeliveryState(StrEnum):
         "a key cannot be held: the control topic cannot be written",
         "A key should be held, and the control topic cannot be written: the partition waits.",
     )
+    UNREADABLE = (
+        "unreadable",
+        Severity.ERROR,
+        "the next batch cannot be read: it is damaged, or larger than kafka.batch_bytes_max once it is decompressed",
+        "The next batch of the partition is damaged, or larger than `kafka.batch_bytes_max` once it is decompressed.",
+    )
     DLQ_BLOCKED = (
         "dlq-blocked",
         Severity.ERROR,

@@ -23,6 +23,7 @@ from mpsd.core.delivery import Assignment
 from mpsd.core.record import TopicPartition
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.assignor import CooperativeAssignor, Group
+from mpsd.kafka.batches import Unreadable, collecting
 from mpsd.kafka.commits import Commits
 from mpsd.kafka.committed import topics_with_commits, watch_offset_fetches
 from mpsd.kafka.connection import asking
@@ -37,6 +38,8 @@ from mpsd.ports import AssignmentListener, CommitPoint, Fetched, Position
 
 log = logging.getLogger("mpsd.group")
 
+UNREADABLE_REST_S = 30.0
+"""Until a batch that could not be read is tried again: it may have been damaged on its way, or deleted since."""
 NOBODY = ClientPartition("mps", -1)  # asking for it receives nothing, but keeps the poll alive
 
 
@@ -242,7 +245,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         if self._renewing is not None:
             return {}
         try:
-            with asking("fetch records"):
+            with collecting() as unreadable, asking("fetch records"):
                 got = await self._consumer.getmany(
                     *(keys or [NOBODY]), timeout_ms=int(wait_s * 1000) if keys else 0, max_records=max(1, records_max)
                 )
@@ -256,7 +259,24 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             raise
         if self.lease_left_s() > 0:
             self._trouble = ""
-        return taken(self._consumer, got, [owned for key in keys if (owned := self._owned.get(TopicPartition(*key)))])
+        fetched = taken(
+            self._consumer, got, [owned for key in keys if (owned := self._owned.get(TopicPartition(*key)))]
+        )
+        for each in unreadable:
+            self._stop_at(each)
+        return fetched
+
+    def _stop_at(self, batch: Unreadable) -> None:
+        """Read nothing more of the partition for a while; what was read before the batch goes its way."""
+        if (owned := self._owned.get(TopicPartition(*batch.key))) is None:
+            return
+        self._consumer.pause(batch.key)
+        self._listener.on_unreadable(owned.assignment, batch.offset, batch.reason)
+        asyncio.get_running_loop().call_later(UNREADABLE_REST_S, self._read_on, owned)
+
+    def _read_on(self, owned: Owned) -> None:
+        if self._is_ours(owned.assignment) and not owned.leaving and not owned.stopped:
+            self._consumer.resume(owned.key)
 
     async def _go_on(self, error: OffsetOutOfRangeError) -> None:
         """Retention has taken what was to be read next."""

@@ -10,7 +10,7 @@ from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.offset import OffsetRequest
 
 from mpsd.core.record import TopicPartition
-from mpsd.kafka.connection import asking, follow, start
+from mpsd.kafka.connection import asking, start
 from mpsd.kafka.protocol import Metadata, Producers
 
 TIMEOUT_S = 15.0
@@ -53,7 +53,7 @@ async def open_transactions(options: Mapping[str, Any], topics: Sequence[str]) -
     Raises:
         KafkaUnavailable, KafkaRefused: it could not be looked up.
     """
-    admin = follow(AIOKafkaAdminClient(**options), options)
+    admin = AIOKafkaAdminClient(**options)
     try:
         with asking("look for open transactions"):
             async with asyncio.timeout(TIMEOUT_S):

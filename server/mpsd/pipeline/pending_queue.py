@@ -74,6 +74,7 @@ class PartitionQueue:
         "in_flight",
         "in_turn",
         "is_leaving",
+        "is_unreadable",
         "lanes",
         "map_full",
         "parked",
@@ -106,6 +107,7 @@ class PartitionQueue:
         self.hold: str = ""
         self.in_turn = False
         self.is_leaving = False
+        self.is_unreadable = False
         self.map_full = False
         self.wants_refill = False
         self.committed = committed

@@ -249,6 +249,13 @@ class Pipeline:
                 extra=extra,
             )
 
+    def on_unreadable(self, assignment: Assignment, offset: int, reason: str) -> None:
+        """See `AssignmentListener`."""
+        if (queue := self.pending.queues.get(assignment)) is not None:
+            queue.is_unreadable = True
+            extra = {"code": "kafka.batch_unreadable", "subscription": self.settings.name}
+            log.error("%s@%d cannot be read: %s; the partition waits", assignment.tp, offset, reason, extra=extra)
+
     def on_lost(self, assignment: Assignment) -> None:
         """See `AssignmentListener`."""
         if assignment in self.pending.queues:

@@ -130,6 +130,8 @@ def _states(queue: PartitionQueue) -> Iterator[DeliveryState]:
     yield from (cause for cause in queue.causes if isinstance(cause, DeliveryState))
     if queue.crowded:
         yield DeliveryState.HELD_KEYS_FULL
+    if queue.is_unreadable:
+        yield DeliveryState.UNREADABLE
     if queue.map_full:
         yield DeliveryState.OFFSET_MAP_FULL
     if queue.waits_for_transaction and queue.tracker.end <= queue.stable_end:

@@ -150,6 +150,9 @@ class AssignmentListener(Protocol):
             stable_end: where what can be read ends; below the log end while a transaction is open.
         """
 
+    def on_unreadable(self, assignment: Assignment, offset: int, reason: str) -> None:
+        """Take note that the records from an offset on cannot be read; it is tried again after a while."""
+
     def on_lost(self, assignment: Assignment) -> None:
         """It is somebody else's: forget all of it; late outcomes mean nothing."""
 

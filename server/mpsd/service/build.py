@@ -15,9 +15,11 @@ from mpsd.delivery.pull.adapter import PullAdapter
 from mpsd.delivery.pull.settings import PullSettings
 from mpsd.delivery.rest import BatchAdapter, BatchSettings, ClientTls, RestAdapter, RestSettings
 from mpsd.delivery.stream.settings import StreamSettings
+from mpsd.kafka.batches import end_at_unreadable_batches
 from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.dead_letter_topic import DeadLetterSettings
 from mpsd.kafka.dead_letters import KafkaDeadLetters
+from mpsd.kafka.decompression import bound_batches
 from mpsd.kafka.group import KafkaGroup
 from mpsd.pipeline.controls import Control
 from mpsd.pipeline.ordering import Ordering
@@ -50,6 +52,8 @@ def pipelines(
     Raises:
         ConfigError: a certificate, key or secret cannot be used.
     """
+    bound_batches(config.kafka.batch_bytes_max)
+    end_at_unreadable_batches()
     prefetched = PREFETCHES * config.kafka.fetch_bytes_max * len(config.subscriptions)
     budget = PendingBudget(config.limits.pending_bytes_max - prefetched)
 
