@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import DELIVERED, Outcome, Rejected, Retryable, Unavailable, Withdrawn
@@ -57,6 +58,9 @@ class Health(StrEnum):
     WELL = "well"
     DOWN = "down"
     BUSY = "busy"
+    FAILING = "failing"
+    REJECTING = "rejecting"
+    BROWN = "in a brown-out"
 
 
 class Exchange:
@@ -125,7 +129,7 @@ class Application:
     def receive(self, exchange: Exchange) -> None:
         if exchange.is_over:
             return
-        if self.health is not Health.WELL:
+        if self.health in {Health.DOWN, Health.BUSY}:
             self.refuse(exchange.delivery)
         if self.health is Health.DOWN:
             self._answer(exchange, REFUSED, 0.0)
@@ -135,7 +139,7 @@ class Application:
             self._answer(exchange, BUSY, 0.0)
             return
         temper = self.temper(exchange)
-        outcome = self.outcome(temper)
+        outcome = self.ill() or self.outcome(temper)
         if outcome is not None:
             self._answer(exchange, outcome, temper.service_s * self.slow)
 
@@ -158,6 +162,18 @@ class Application:
     def names_failures(self) -> bool:
         """Whether it says which of a batch failed, this time; or fails all of it."""
         return self._dice.random() < 0.7
+
+    def ill(self) -> Outcome | None:
+        """Return what it answers to any record while it is ill in this way; None: it looks at the record."""
+        match self.health:
+            case Health.FAILING:
+                return FAILED
+            case Health.REJECTING:
+                return POISON
+            case Health.BROWN if self._dice.random() < 0.5:
+                return FAILED
+            case _:
+                return None
 
     @staticmethod
     def outcome(temper: Temper) -> Outcome | None:
@@ -194,6 +210,18 @@ class Application:
             exchange.adapter.process.later(self.latency_s(), exchange.adapter.broken, exchange)
 
 
+class Before(NamedTuple):
+    """What was so before a daemon was told of an outcome.
+
+    Attributes:
+        attempts: of the record.
+        is_braked: the daemon dead-letters no rejections.
+    """
+
+    attempts: int
+    is_braked: bool
+
+
 class SimulatedAdapter:
     """`DeliveryAdapter` of one daemon."""
 
@@ -209,6 +237,8 @@ class SimulatedAdapter:
         self._waiting: list[asyncio.Event] = []
         self.on_abort: Callable[[Assignment], None] = lambda _assignment: None
         self.on_sent: Callable[[Delivery], None] = lambda _delivery: None
+        self.on_settling: Callable[[Delivery], Before] = lambda _delivery: Before(0, False)
+        self.on_settled: Callable[[Delivery, Outcome, Before], None] = lambda _delivery, _outcome, _before: None
 
     async def start(self, on_demand: Callable[[], None], settle: Callable[[Delivery, Outcome], None]) -> None:
         self._on_demand = on_demand
@@ -243,11 +273,16 @@ class SimulatedAdapter:
         if exchange.timer is not None:
             exchange.timer.cancel()
         del self.in_flight[exchange]
-        self._settle(exchange.delivery, outcome)
+        self._tell(exchange.delivery, outcome)
         if was_full:
             self._on_demand()
         for waiting in self._waiting:
             waiting.set()
+
+    def _tell(self, delivery: Delivery, outcome: Outcome) -> None:
+        before = self.on_settling(delivery)
+        self._settle(delivery, outcome)
+        self.on_settled(delivery, outcome, before)
 
     async def revoke(self, assignment: Assignment, deadline_s: float) -> None:
         if not deadline_s:

@@ -81,7 +81,7 @@ class BatchingAdapter(SimulatedAdapter):
         application = self._application
         if request.is_over or any(exchange.is_over for exchange in request.exchanges):
             return
-        for exchange in request.exchanges if application.health is not Health.WELL else ():
+        for exchange in request.exchanges if application.health in {Health.DOWN, Health.BUSY} else ():
             application.refuse(exchange.delivery)
         if application.health is Health.DOWN:
             self._answer(request, [REFUSED], 0.0)
@@ -101,7 +101,7 @@ class BatchingAdapter(SimulatedAdapter):
             if exchange.delivery.lane is not None and _lane(exchange) in stopped:
                 outcomes.append(BEHIND)
                 continue
-            outcome = application.outcome(temper)
+            outcome = application.ill() or application.outcome(temper)
             if outcome is None:
                 return
             if outcome is not DELIVERED and (application.stops_at_rejected or not isinstance(outcome, Rejected)):
@@ -163,7 +163,7 @@ class BatchingAdapter(SimulatedAdapter):
             self._application.end(exchange, outcome)
             exchange.is_settled = True
             del self.in_flight[exchange], self._requests[exchange]
-            self._settle(exchange.delivery, told)
+            self._tell(exchange.delivery, told)
         self._on_demand()
         for waiting in self._waiting:
             waiting.set()

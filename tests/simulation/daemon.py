@@ -12,7 +12,9 @@ from typing_extensions import override
 
 from mpsd.admin.daemon import ControlStatistics, Members, WatchedFiles
 from mpsd.config import RestDelivery
+from mpsd.core.breaker import ALL_REJECTED
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
+from mpsd.core.outcome import Outcome
 from mpsd.core.record import TopicPartition
 from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.assignor import CooperativeAssignor
@@ -26,7 +28,7 @@ from mpsd.ports import AssignmentListener, Clock, DeadLetter, Landed, Peer, Posi
 from mpsd.service.build import group_settings, pipeline_settings
 from mpsd.service.control import ControlPlane
 from mpsd.service.steering import asked_of, steer
-from tests.simulation.application import ABORTED, LOST, Application, SimulatedAdapter
+from tests.simulation.application import ABORTED, LOST, Application, Before, SimulatedAdapter
 from tests.simulation.batching import BatchingAdapter
 from tests.simulation.broker import Broker, Connection, Cut
 from tests.simulation.client import SimulatedConsumer, connect
@@ -57,6 +59,8 @@ class World:
     republish: Callable[[Sequence[ReplayedDelivery]], None]
     assigned: Callable[[Assignment], None]
     sent: Callable[[Delivery, str, int], None]
+    sends: Callable[[object, bool], None]
+    settled: Callable[[object, Delivery, Outcome, Before], None]
 
 
 class WatchedGroup(KafkaGroup):
@@ -140,6 +144,7 @@ class Daemon:
         self.adapter = SimulatedAdapter(*told) if records_max == 1 else BatchingAdapter(*told, records_max)
         self.adapter.on_abort = self._aborts
         self.adapter.on_sent = self._sent
+        self.adapter.on_settling, self.adapter.on_settled = self._settling, self._settled
         plane = self._plane() if self._plan.operated else None
         group = WatchedGroup(group_settings(config, subscription, self.peer), {}, self._connect, loop.time)
         group.on_assigned = self._world.assigned
@@ -181,7 +186,22 @@ class Daemon:
             record=plane.record,
         )
 
+    @property
+    def is_braked(self) -> bool:
+        """It dead-letters no rejections."""
+        return self.pipeline is not None and self.pipeline.policy.breaker.state is ALL_REJECTED
+
+    def _settling(self, delivery: Delivery) -> Before:
+        return Before(delivery.trouble.attempts if delivery.trouble is not None else 0, self.is_braked)
+
+    def _settled(self, delivery: Delivery, outcome: Outcome, before: Before) -> None:
+        assert self.pipeline is not None
+        queues = self.pipeline.pending.queues
+        if delivery.assignment in queues:  # else the outcome means nothing to it
+            self._world.settled(self, delivery, outcome, before)
+
     def _sent(self, delivery: Delivery) -> None:
+        self._world.sends(self, self.is_braked)
         self._world.sent(delivery, self.name, self.control.revision if self.control is not None else -1)
 
     async def _connect(

@@ -64,6 +64,7 @@ class Faults:
             (self.trouble_dead_letters, 3),
             (self.stop_application, 3),
             (self.crash_application, 3),
+            (self.sicken_application, 5),
             (self.slow_down, 2),
             (self.jump, 2),
             (self.expire, 2),
@@ -229,6 +230,18 @@ class Faults:
         self._story.application.health = health
         await self._pause(0.3, 1.5, 3.0)
         self._end_outage()
+
+    async def sicken_application(self) -> None:
+        """It answers, and accepts nothing, or half of what it is given."""
+        application = self._story.application
+        if self._outages or application.health is not Health.WELL:
+            return
+        health = self._dice.choice((Health.FAILING, Health.REJECTING, Health.BROWN))
+        self._happens(f"application {health}")
+        application.health = health
+        await self._pause(0.3, 1.5, 3.0)
+        if application.health is health:
+            application.health = Health.WELL
 
     async def crash_application(self) -> None:
         if self._outages:

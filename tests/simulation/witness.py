@@ -38,10 +38,12 @@ from mpsd.demo.guarantees.events import (
     OutageEnded,
     Produced,
     Removed,
+    Spared,
 )
 from mpsd.ports import DeadLetter, Landed
 from mpsd.ports.control import ControlRecord
 from tests.simulation.application import REFUSED, Exchange
+from tests.simulation.endpoint_promises import EndpointPromises
 from tests.simulation.held_promises import KeyOf
 from tests.simulation.held_witness import HeldWitness
 from tests.simulation.lives import Lives
@@ -84,12 +86,14 @@ class Witness:
         lived: list[Guarantee] = [
             each for each in every_guarantee(interval_s) if not isinstance(each, OneInFlightPerKey)
         ]
+        self.endpoint = EndpointPromises(plan.config.subscriptions[0], self._spared)
         self.held = HeldWitness(plan.config.subscriptions[0].group, plan.config.subscriptions[0].name)
         free: list[Guarantee] = [NullKeysAreFree()] if plan.null_keys_free else []
         self._judge = Judge([*lived, CommitNeverGoesBack(), *free])
         self._present = Judge(
             [
                 *(OneInFlightPerKey(), EpochRises(), self.pauses, self.reads, self.resets, self.replays),
+                self.endpoint,
                 *(self.held.guarantees if plan.holds else ()),
             ]
         )  # whatever life a record is in
@@ -184,6 +188,10 @@ class Witness:
         self._present.see(DeliveryEnded(delivery.record, at_s, outcome))
         self._of(delivery).see(DeliveryEnded(seen, at_s, outcome))
 
+    def _spared(self, delivery: Delivery, attempts: int) -> None:
+        """It was not charged, or has attempts back; the endpoint's guarantee says whether that was right."""
+        self._of(delivery).see(Spared(self.lives.of(delivery), attempts))
+
     def _is_over(self, delivery: Delivery, seen: Record) -> None:
         if isinstance(delivery, ReplayedDelivery):
             self.replays.replayed(delivery.assignment.tp, delivery.letter_offset)
@@ -207,6 +215,7 @@ class Witness:
         """
         delivery, at_s = letter.delivery, self._now_s()
         seen = self.lives.of(delivery)
+        self.endpoint.dead_lettered(delivery, letter.disposition)
         if is_ours:
             self.held.died(letter, landed.offset, at_s)
         elif not isinstance(delivery, ReplayedDelivery) and Place.of(seen) in self.settled:

@@ -104,8 +104,9 @@ class Changes:
             changed = await self.confirm(key[0], control.revision, metadata, left_s)
             changed.unchanged = True
             return changed
-        since_ms = found.since_ms if found is not None else int(time.time() * 1000)
-        document = brake.document(brake.BrakeState.ACCEPTED, since_ms=since_ms)
+        now_ms = int(time.time() * 1000)
+        since_ms = found.since_ms if found is not None else now_ms
+        document = brake.document(brake.BrakeState.ACCEPTED, since_ms=since_ms, at_ms=now_ms)
         said = f"rejections of {request.subscription} accepted"
         return await self.write(key, document, request.change, "AcceptRejections", said, metadata, left_s)
 

@@ -28,6 +28,7 @@ class BrakeRecord:
 
     Attributes:
         since_ms: when the rejections began, milliseconds since the epoch.
+        at_ms: when the brake engaged, or when the delivery succeeded that released it.
         rejections: records that were dead-lettered in a row before the brake engaged.
         reason: the last rejection, in the application's words where it has some.
         writer: a number of the process that wrote it, so that it knows its own; 0: an operator's.
@@ -36,6 +37,7 @@ class BrakeRecord:
 
     state: BrakeState
     since_ms: int
+    at_ms: int
     rejections: int
     reason: str
     writer: int
@@ -49,12 +51,13 @@ def entity_key(group: str, subscription: str) -> EntityKey:
 
 
 def document(
-    state: BrakeState, *, since_ms: int, rejections: int = 0, reason: str = "", writer: int = 0
+    state: BrakeState, *, since_ms: int, at_ms: int, rejections: int = 0, reason: str = "", writer: int = 0
 ) -> dict[str, Any]:
     """Return what the control record of a brake says beside its key."""
     return {
         "state": state.value,
         "since_ms": since_ms,
+        "at_ms": at_ms,
         "rejections": rejections,
         "reason": reason,
         "writer": writer,
@@ -65,15 +68,16 @@ def parse(entity: Entity) -> BrakeRecord | None:
     """Return the brake that an entity is; None where it says something else, as a foreign record may."""
     said = entity.document
     state, reason = said.get("state"), said.get("reason")
-    numbers: list[Any] = [said.get(name) for name in ("since_ms", "rejections", "writer")]
+    numbers: list[Any] = [said.get(name) for name in ("since_ms", "at_ms", "rejections", "writer")]
     if state not in {each.value for each in BrakeState} or type(reason) is not str:
         return None
     if any(type(number) is not int or number < 0 for number in numbers):
         return None
-    since_ms, rejections, writer = numbers
+    since_ms, at_ms, rejections, writer = numbers
     return BrakeRecord(
         state=BrakeState(state),
         since_ms=since_ms,
+        at_ms=at_ms,
         rejections=rejections,
         reason=reason,
         writer=writer,

@@ -91,12 +91,13 @@ class Breaker:
         rejections: rejected records that were dead-lettered since the last success.
         is_accepted: an operator accepted the rejections: no brake engages before the next success.
         reason: the last failure or rejection; empty before the first.
+        changed_ms: when the state last changed, on the wall clock, milliseconds since the epoch; 0: never.
         transitions: changes of the state that nobody has taken yet, the first first; whoever reports them clears it.
     """
 
     __slots__ = (
         "_failed_lanes", "_failures", "_probe_due_s", "_probe_rest_s", "_probing", "_rejected_lanes", "_rules", "_since",
-        "braked", "is_accepted", "is_open", "opened", "reason", "rejections", "state", "successes", "transitions",
+        "braked", "changed_ms", "is_accepted", "is_open", "opened", "reason", "rejections", "state", "successes", "transitions",
     )  # fmt: skip
 
     def __init__(self, rules: BreakerRules) -> None:
@@ -116,6 +117,7 @@ class Breaker:
         self.rejections = 0
         self.is_accepted = False
         self.reason = ""
+        self.changed_ms = 0
         self.transitions: list[Transition] = []
 
     @property
@@ -177,11 +179,18 @@ class Breaker:
         self.rejections += 1
         return False
 
-    def brake(self, at: Moment, since: Moment | None = None, rejections: int | None = None, reason: str = "") -> None:
+    def brake(
+        self,
+        at: Moment,
+        since: Moment | None = None,
+        rejections: int | None = None,
+        reason: str = "",
+        engaged_ms: int | None = None,
+    ) -> None:
         """Stop dead-lettering what is rejected: from now on only probes go out.
 
         Args:
-            since, rejections, reason: of another daemon's brake, or of one before a restart.
+            since, rejections, reason, engaged_ms: of another daemon's brake, or of one before a restart.
         """
         self._since = since or self._since or at
         self.reason = reason or self.reason
@@ -190,12 +199,16 @@ class Breaker:
         if self.state is not ALL_REJECTED:
             self.braked += 1
             self._go(ALL_REJECTED, at)
+            self.changed_ms = at.wall_ms if engaged_ms is None else engaged_ms
 
-    def release(self) -> None:
-        """Let deliveries go on after a brake, as another daemon's delivery succeeded."""
-        self.is_accepted = False
+    def release(self, succeeded_ms: int) -> bool:
+        """Let deliveries go on, as another daemon's delivery succeeded; return False if that was before this brake engaged."""
         if self.state is ALL_REJECTED:
+            if succeeded_ms < self.changed_ms:
+                return False
             self._go_up(accepted=False)
+        self.is_accepted = False
+        return True
 
     def accept(self, at: Moment) -> None:
         """Dead-letter what is rejected until the next success, without a bound: an operator accepts the rejections."""
@@ -246,7 +259,7 @@ class Breaker:
             before=self.state, after=state, since=self._since, reason=self.reason, rejections=rejections
         )
         self.transitions.append(change)
-        self.state, self.is_open = state, True
+        self.state, self.is_open, self.changed_ms = state, True, at.wall_ms
         self._probing = None
         self._probe_rest_s = self._rules.probe_interval_s / PROBE_REST_SHARE
         self._probe_due_s = at.now_s + self._probe_rest_s

@@ -107,11 +107,13 @@ class Endpoint:
             case BrakeState.ENGAGED:
                 age_s = max(0.0, (now.wall_ms - record.since_ms) / 1000)
                 since = Moment(now.now_s - age_s, record.since_ms)
-                breaker.brake(now, since, record.rejections, record.reason)
+                breaker.brake(now, since, record.rejections, record.reason, record.at_ms)
             case BrakeState.ACCEPTED:
                 breaker.accept(now)
-            case BrakeState.RELEASED:
-                breaker.release()
+            case BrakeState.RELEASED if not breaker.release(record.at_ms):
+                self._remember()  # that success was before this brake engaged: it goes on, for all daemons
+            case _:
+                pass
 
     async def stop(self) -> None:
         """Write nothing any more."""
@@ -152,8 +154,14 @@ class Endpoint:
             breaker = self._breaker
             since_ms = breaker.since.wall_ms if breaker.since is not None else self._now().wall_ms
             reason = breaker.reason[:REASON_CHARS_MAX]
+            at_ms = breaker.changed_ms if wanted is BrakeState.ENGAGED else self._changed_ms
             said = document(
-                wanted, since_ms=since_ms, rejections=breaker.rejections, reason=reason, writer=self._number
+                wanted,
+                since_ms=since_ms,
+                at_ms=at_ms,
+                rejections=breaker.rejections,
+                reason=reason,
+                writer=self._number,
             )
             try:
                 await self._control.record([(self._key, said)])

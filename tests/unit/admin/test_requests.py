@@ -38,7 +38,9 @@ async def started(one: Served, request_id: str = "start", **plan: Any) -> pb.Sta
 
 async def brake_engages(one: Served) -> None:
     """Let the control topic say that the endpoint of billing rejects everything."""
-    said = brake.document(brake.BrakeState.ENGAGED, since_ms=1_000, rejections=100, reason="no such field", writer=7)
+    said = brake.document(
+        brake.BrakeState.ENGAGED, since_ms=1_000, at_ms=2_000, rejections=100, reason="no such field", writer=7
+    )
     await control_of(one).plane.record([(brake.entity_key("billing", "billing"), said)])
 
 

@@ -6,13 +6,14 @@ from mpsd.core.brake import BrakeState, document, entity_key, parse
 from mpsd.core.control import Entity, Provenance
 
 ANNA = Provenance("anna", "bad import", 5, "r1", "a:7070")
-SAID = document(BrakeState.ENGAGED, since_ms=1_000, rejections=100, reason="no such field", writer=7)
+SAID = document(BrakeState.ENGAGED, since_ms=1_000, at_ms=2_000, rejections=100, reason="no such field", writer=7)
 
 
 def test_a_brake_is_read_as_it_was_written() -> None:
     found = parse(Entity(document=SAID, revision=42, provenance=ANNA))
     assert found is not None
     assert (found.state, found.since_ms, found.rejections) == (BrakeState.ENGAGED, 1_000, 100)
+    assert found.at_ms == 2_000
     assert (found.reason, found.writer, found.revision, found.provenance) == ("no such field", 7, 42, ANNA)
 
 

@@ -270,9 +270,19 @@ def test_a_brake_of_before_engages_again_with_its_own_story() -> None:
 @pytest.mark.parametrize("is_braked", [True, False])
 def test_a_success_of_another_daemon_releases_it(is_braked: bool) -> None:
     breaker = braked() if is_braked else failing()
-    breaker.release()
+    assert breaker.release(10_000)
     assert breaker.state is UP
     assert len(breaker.transitions) == 2 * is_braked
+
+
+def test_a_success_of_before_does_not_release_it() -> None:
+    breaker = braked()
+    assert not breaker.release(9_999)
+    assert breaker.state is ALL_REJECTED
+    breaker = failing()
+    breaker.brake(at(50.0), at(10.0), 100, "no such field", engaged_ms=20_000)
+    assert not breaker.release(19_999)
+    assert breaker.release(20_000)
 
 
 def test_it_shows_its_state() -> None:

@@ -51,8 +51,8 @@ class Topic:
         return [each.state for each in self.written]
 
 
-def brake(state: BrakeState, *, writer: int = 7) -> BrakeRecord:
-    said = document(state, since_ms=1_000, rejections=100, reason="no such field", writer=writer)
+def brake(state: BrakeState, *, writer: int = 7, at_ms: int = 1 << 50) -> BrakeRecord:
+    said = document(state, since_ms=1_000, at_ms=at_ms, rejections=100, reason="no such field", writer=writer)
     found = parse(Entity(document=said, revision=1, provenance=WHO))
     assert found is not None
     return found
@@ -203,3 +203,15 @@ async def test_a_success_at_another_daemon_releases_the_brake_here() -> None:
         assert at.pipeline.endpoint.brake is not None
         at.pipeline.set_brake(None)
         assert at.pipeline.endpoint.brake is None
+
+
+@in_virtual_time
+async def test_a_success_before_the_brake_engaged_does_not_release_it() -> None:
+    """It was on its way through the control topic: the brake is written there again."""
+    topic = Topic()
+    async with piped(topic.control, rules=BRAKED) as at:
+        await fed(at, POISON)
+        at.pipeline.set_brake(brake(BrakeState.RELEASED, at_ms=1))
+        await asyncio.sleep(1.0)
+        assert state(at) == "all-rejected"
+        assert topic.states == [BrakeState.ENGAGED] * 2

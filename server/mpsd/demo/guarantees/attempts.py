@@ -9,6 +9,9 @@ from mpsd.core.outcome import Delivered, Outcome, Rejected, Retryable, Unavailab
 from mpsd.core.record import Record, TopicPartition
 from mpsd.demo.guarantees.guarantee import Fault, Guarantee, Place
 
+GIVEN_BACK_S = 0.2
+"""How long before an outage is seen from outside the last delivery may have succeeded."""
+
 
 class OutageSpendsNoAttempts(Guarantee):
     """The attempts of a record are its own failures; those of the endpoint while it is out of reach cost nothing.
@@ -69,7 +72,9 @@ class OutageSpendsNoAttempts(Guarantee):
 class AttemptsSurvive(Guarantee):
     """A failure that counted is not forgotten, but by a kill: those since the last commit may be.
 
-    Holds:   1 fails (attempt 1), 1 fails (attempt 2), 1 accepted (attempt 3)
+    Failures just before an outage are given back, as they are of it: nothing succeeded between.
+
+    Holds:   1 fails (attempt 1), 1 fails (attempt 2), 1 accepted (attempt 3) · 1 fails (attempt 1), outage, 1 fails (attempt 1)
     Breaks:  1 fails (attempt 1), 1 fails (attempt 1)
 
     Args:
@@ -96,6 +101,16 @@ class AttemptsSurvive(Guarantee):
             self._failed_at_s.setdefault(Place.of(record), []).append(at_s)
         elif isinstance(outcome, Delivered | Rejected):
             self._failed_at_s.pop(Place.of(record), None)
+
+    @override
+    def on_outage_began(self, at_s: float) -> None:
+        for place, failures in self._failed_at_s.items():
+            self._failed_at_s[place] = [failed_at_s for failed_at_s in failures if failed_at_s < at_s - GIVEN_BACK_S]
+
+    @override
+    def on_spared(self, record: Record, failures: int) -> None:
+        if failed_at_s := self._failed_at_s.get(Place.of(record)):
+            del failed_at_s[-failures:]
 
     @override
     def on_daemon_killed(

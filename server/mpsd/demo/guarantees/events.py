@@ -105,7 +105,14 @@ class EpochSeen(NamedTuple):
     at_s: float
 
 
+class Spared(NamedTuple):
+    """Failures of the record that cost no attempt in the end, as nothing succeeded meanwhile."""
+
+    record: Record
+    failures: int
+
+
 TimedEvent = (
     DeliveryStarted | DeliveryEnded | DeadLettered | Committed | OutageBegan | OutageEnded | DaemonKilled | EpochSeen
 )
-Event = Produced | Removed | LogEnd | TimedEvent
+Event = Produced | Removed | LogEnd | Spared | TimedEvent

@@ -119,6 +119,9 @@ class Guarantee(ABC):
     def on_epoch(self, tp: TopicPartition, epoch: int, holder: str, at_s: float) -> None:
         """A delivery came with this epoch from this instance."""
 
+    def on_spared(self, record: Record, failures: int) -> None:
+        """So many failures of the record cost no attempt in the end."""
+
     @abstractmethod
     def faults(self) -> Sequence[Fault]:
         """Every breach so far; empty while the promise holds."""

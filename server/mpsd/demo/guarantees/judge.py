@@ -17,6 +17,7 @@ from mpsd.demo.guarantees.events import (
     OutageEnded,
     Produced,
     Removed,
+    Spared,
 )
 from mpsd.demo.guarantees.guarantee import Guarantee, GuaranteeBroken
 from mpsd.demo.guarantees.order import FreedomIsUsed, KeyOrder, OneInFlightPerKey
@@ -62,6 +63,7 @@ HOOKS: Final = (
     (OutageEnded, "on_outage_ended"),
     (DaemonKilled, "on_daemon_killed"),
     (EpochSeen, "on_epoch"),
+    (Spared, "on_spared"),
 )
 """An event's fields are its hook's arguments."""
 

@@ -52,6 +52,8 @@ class EveryRecordSettled(Guarantee):
 class DeadLetterSaysWhy(Guarantee):
     """A dead letter has a reason, and a rejected record is exactly one dead letter, but what a kill makes unavoidable.
 
+    A rejected record that waited behind a brake may be accepted instead.
+
     Holds:   1 rejected "no such customer", dead letter 1 "rejected: no such customer"
     Breaks:  1 rejected, no dead letter · dead letter 1 without a reason · dead letter 1 twice · 1 accepted and dead-lettered
     """
@@ -105,7 +107,7 @@ class DeadLetterSaysWhy(Guarantee):
     def faults(self) -> Sequence[Fault]:
         missing = [
             Fault(p, "was rejected and is not in the dead-letter topic")
-            for p in self._rejected.keys() - self._letters - self._removed
+            for p in self._rejected.keys() - self._letters - self._removed - self._accepted
         ]
         return missing + [
             Fault(place, text) for place, letters in self._letters.items() for text in self._wrong(place, letters)
@@ -122,7 +124,7 @@ class DeadLetterSaysWhy(Guarantee):
             wrong.append("is a dead letter that does not say why")
         if disposition == "rejected" and place not in self._rejected:
             wrong.append("is a dead letter as rejected, and the application never rejected it")
-        if self._rejected.get(place, "") not in reason:
+        if disposition == "rejected" and self._rejected.get(place, "") not in reason:
             wrong.append("is a dead letter without the reason that the application gave")
         return wrong
 
