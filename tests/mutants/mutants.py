@@ -182,8 +182,50 @@ MUTANTS = (
         "lets the breaker spend attempts",
         "core/retry_policy.py",
         "            not outcome.request\n            and not breaker.is_open\n            and breaker.successes -"
-        " trouble.successes_mark >= self._rules.breaker.successes_between\n",
+        " trouble.holds_mark >= self._rules.breaker.successes_between\n",
         "            True\n",
+    ),
+    _one(
+        "keeps the attempts that an outage of answers had spent",
+        "core/retry_policy.py",
+        "        if self.breaker.is_open:\n            self._probation.give_back()\n",
+        "",
+    ),
+    _one(
+        "takes failures of everybody for each record's own",
+        "core/retry_policy.py",
+        "        elif self.breaker.is_open or not self._is_own_fault(trouble):\n",
+        "        elif self.breaker.is_open:\n",
+    ),
+    _one(
+        "hides a poison record behind an outage that is none",
+        "core/breaker.py",
+        "        return len(self._failed_lanes) >= self._rules.lanes_min",
+        "        return len(self._failed_lanes) >= 1",
+    ),
+    _one(
+        "buries what is rejected though the brake has engaged",
+        "core/breaker.py",
+        "        if self.state is ALL_REJECTED:\n            self._rest(lane, at, 0.0)\n            return True\n",
+        "        if self.state is ALL_REJECTED:\n            self._rest(lane, at, 0.0)\n            return False\n",
+    ),
+    _one(
+        "counts rejections from each of its own again",
+        "core/breaker.py",
+        "        self.rejections += 1\n        return False",
+        "        self.rejections = 1\n        return False",
+    ),
+    _one(
+        "lets an old success release a new brake",
+        "core/breaker.py",
+        "            if succeeded_ms < self.changed_ms:\n",
+        "            if succeeded_ms < 0:\n",
+    ),
+    _one(
+        "probes the oldest lane only",
+        "pipeline/writer.py",
+        "self._order.take(1, 1) if self._probes % 2 else self._order.take_newest()",
+        "self._order.take(1, 1)",
     ),
     _one(
         "charges all for one lost connection",

@@ -72,7 +72,7 @@ class OutageSpendsNoAttempts(Guarantee):
 class AttemptsSurvive(Guarantee):
     """A failure that counted is not forgotten, but by a kill: those since the last commit may be.
 
-    Failures just before an outage are given back, as they are of it: nothing succeeded between.
+    Failures in an outage, and just before it, are its own: they cost nothing, or are given back.
 
     Holds:   1 fails (attempt 1), 1 fails (attempt 2), 1 accepted (attempt 3) · 1 fails (attempt 1), outage, 1 fails (attempt 1)
     Breaks:  1 fails (attempt 1), 1 fails (attempt 1)
@@ -85,6 +85,7 @@ class AttemptsSurvive(Guarantee):
 
     def __init__(self, commit_interval_s: float = 0.0) -> None:
         self._commit_interval_s = commit_interval_s
+        self._outage = False
         self._failed_at_s: dict[Place, list[float]] = {}
         self._faults: list[Fault] = []
 
@@ -97,13 +98,18 @@ class AttemptsSurvive(Guarantee):
 
     @override
     def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
-        if isinstance(outcome, Retryable) and not outcome.lost:
+        if isinstance(outcome, Retryable) and not outcome.lost and not self._outage:
             self._failed_at_s.setdefault(Place.of(record), []).append(at_s)
         elif isinstance(outcome, Delivered | Rejected):
             self._failed_at_s.pop(Place.of(record), None)
 
     @override
+    def on_outage_ended(self, at_s: float) -> None:
+        self._outage = False
+
+    @override
     def on_outage_began(self, at_s: float) -> None:
+        self._outage = True
         for place, failures in self._failed_at_s.items():
             self._failed_at_s[place] = [failed_at_s for failed_at_s in failures if failed_at_s < at_s - GIVEN_BACK_S]
 
