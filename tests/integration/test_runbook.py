@@ -63,13 +63,18 @@ class Operator:
         self._names = {world.application.url: APPLICATION, topic: "orders"}
 
     def subscription(self, **tables: object) -> dict[str, object]:
-        """The page's `billing`."""
-        return self.world.subscription(self.topic, name="billing", **tables)
+        """The page's `billing`; a delivery that names its protocol stands in the place of the world's."""
+        delivery = tables.get("delivery")
+        if not isinstance(delivery, dict) or "protocol" not in delivery:
+            return self.world.subscription(self.topic, name="billing", **tables)
+        return {**self.world.subscription(self.topic, name="billing"), "delivery": delivery}
 
-    async def daemon(self, **tables: object) -> Daemon:
+    async def daemon(self, *, advertise: str = "", **tables: object) -> Daemon:
         """The page's `billing`, and the first that is started is the one called."""
         daemon = await self.world.start_daemon(
-            self.subscription(**tables), admin={"peer_timeout_s": 1.0}, control={"confirm_timeout_s": 2.0}
+            self.subscription(**tables),
+            admin={"peer_timeout_s": 1.0, "advertise": advertise},
+            control={"confirm_timeout_s": 2.0},
         )
         self._names[daemon.admin_address] = DAEMONS[len(self.world.daemons) - 1]
         self.address = self.address or daemon.admin_address
@@ -152,6 +157,17 @@ async def outage(at: Operator) -> None:
     await at.world.settled(at.topic)
 
 
+@situation("Nobody receives")
+async def no_receiver(at: Operator) -> None:
+    daemon = await at.daemon(delivery={"protocol": "stream", "receiver_timeout_s": 1.0})
+    await at.world.produce(at.topic, [keyed(n, 20) for n in range(40)])
+    await at.step()
+    await at.step()
+    at.world.stream_worker(daemon.stream_address, subscription="billing")
+    await at.step()
+    await at.world.settled(at.topic)
+
+
 @situation("The application rejects everything")
 async def rejections(at: Operator) -> None:
     at.world.application.behaviour = lambda _: Answer(422, "no amount")
@@ -214,6 +230,15 @@ async def unconfirmed(at: Operator) -> None:
         await at.step(code=3)
     await at.step()
     await at.step()
+
+
+@situation("Daemons do not reach each other")
+async def one_address(at: Operator) -> None:
+    first = await at.daemon()
+    await at.daemon(advertise=first.admin_address)
+    await at.step(code=3)
+    await at.step(code=3)
+    await at.step(code=1)
 
 
 @situation("Deliveries must stop for maintenance", "Records must be delivered again")

@@ -20,14 +20,21 @@ class StreamWorker:
     """Started at once; see `stream_worker.py`."""
 
     def __init__(
-        self, processes: GuardedProcesses, name: str, address: str, *, credit: int = 100, work_s: float = 0.01
+        self,
+        processes: GuardedProcesses,
+        name: str,
+        address: str,
+        subscription: str = "orders",
+        *,
+        credit: int = 100,
+        work_s: float = 0.01,
     ) -> None:
         self.name = name
         self._processes = processes
         self._log = processes.directory / f"{name}.events"
         self.output = processes.directory / f"{name}.log"
         script = Path(__file__).with_name("stream_worker.py")
-        argv = [sys.executable, "-P", str(script), address, "orders", str(self._log), str(credit), str(work_s)]
+        argv = [sys.executable, "-P", str(script), address, subscription, str(self._log), str(credit), str(work_s)]
         processes.start(name, argv, log=self.output)
 
     def _lines(self) -> list[str]:

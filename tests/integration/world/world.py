@@ -163,10 +163,13 @@ class World:
         """Started and ready."""
         return await self.begin_daemon(*subscriptions, **tables).ready()
 
-    def stream_worker(self, address: str, *, credit: int = 100, work_s: float = 0.01) -> StreamWorker:
+    def stream_worker(
+        self, address: str, *, credit: int = 100, work_s: float = 0.01, subscription: str = "orders"
+    ) -> StreamWorker:
         """An application with one stream to this address."""
         self._workers += 1
-        return StreamWorker(self.processes, f"worker-{self._workers}", address, credit=credit, work_s=work_s)
+        name = f"worker-{self._workers}"
+        return StreamWorker(self.processes, name, address, subscription, credit=credit, work_s=work_s)
 
     async def kill(self, daemon: Daemon) -> None:
         await daemon.kill()
