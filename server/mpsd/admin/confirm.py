@@ -19,6 +19,8 @@ from mpsd.ports import Peer
 
 ASK_AGAIN_S = 0.1
 """Between two looks at members that have not applied the change, or at a group that is rebalancing."""
+LIST_AGAIN_S = 1.0
+"""How old a list of members may become that lacks somebody: who is dead leaves the group, and holds up nothing then."""
 
 
 async def confirm(
@@ -50,7 +52,10 @@ async def confirm(
         except (KafkaUnavailable, KafkaRefused) as error:
             problem = str(error)
         if not problem:
-            return await _applied(daemon, fleet, peers, revision, metadata, deadline_s, timeout_s)
+            changed = await _applied(daemon, fleet, peers, revision, metadata, deadline_s, timeout_s)
+            if changed is not None:
+                return changed
+            continue
         if loop.time() + ASK_AGAIN_S >= deadline_s:
             return await _not_known(daemon, fleet, group, revision, metadata, problem)
         await asyncio.sleep(ASK_AGAIN_S)
@@ -64,8 +69,10 @@ async def _applied(
     metadata: Sequence[tuple[str, str]],
     deadline_s: float,
     timeout_s: float,
-) -> pb.Changed:
+) -> pb.Changed | None:
+    """Ask the members until all have applied the change, or the time is over; None where they are to be listed again."""
     loop = asyncio.get_running_loop()
+    listed_s = loop.time()
     others = sorted(set(peers) - {daemon.peer})
     wrong = faults({daemon.peer, *others})
     known = {peer: silent(peer, wrong.get(peer, "")) for peer in others}
@@ -82,6 +89,8 @@ async def _applied(
             is_confirmed = is_applied and not wrong
             return pb.Changed(revision=revision, confirmed=is_confirmed, instances=sort_instances(instances))
         await asyncio.sleep(ASK_AGAIN_S)
+        if loop.time() - listed_s >= LIST_AGAIN_S:
+            return None
 
 
 async def _not_known(

@@ -370,6 +370,17 @@ async def test_a_change_is_never_confirmed_by_one_that_stands_in_for_another(kin
         assert all("no change is confirmed" in each.message for each in wrong)
 
 
+async def test_one_that_has_died_and_was_started_again_holds_up_a_change_as_long_as_it_is_a_member() -> None:
+    async with served(2, confirm_timeout_s=20.0) as (one, other):
+        members = one.daemon.group_peers
+        one.daemon.group_peers = [one.daemon.peer, other.daemon.peer._replace(instance="dead")]
+        call = asyncio.ensure_future(one.stub.Pause(pb.PauseRequest(change=change(), selection=billing())))
+        asyncio.get_running_loop().call_later(0.3, lambda: setattr(one.daemon, "group_peers", members))
+        changed = (await call).changed
+        assert changed.confirmed
+        assert {each.id for each in changed.instances} == {each.daemon.peer.instance for each in (one, other)}
+
+
 async def test_who_answers_in_place_of_the_one_that_is_meant_is_found_out() -> None:
     """As behind one address for several, or of a daemon that was started again."""
     async with served(2, confirm_timeout_s=0.3) as (one, other):
