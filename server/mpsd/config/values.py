@@ -65,6 +65,10 @@ def _check_url(url: str) -> str:
     return url
 
 
+EVERYWHERE = ("0.0.0.0", "::")
+"""Hosts that stand for all addresses of a machine."""
+
+
 def split_address(address: str) -> tuple[str, int]:
     """Host and port of `host:port` or `[ipv6]:port`.
 
@@ -86,8 +90,15 @@ def _check_address(address: str) -> str:
 
 
 def _check_peer(address: str) -> str:
-    if address and not _check_address(address).rpartition(":")[2].strip("0"):
+    if not address:
+        return address
+    host, port = split_address(_check_address(address))
+    if not port:
         refuse("port 0 cannot be reached: write the port that listens there")
+    if host in EVERYWHERE:
+        refuse(
+            f"{shown(host)} is every address and leads nowhere: write the one that leads to this daemon, or leave it empty"
+        )
     return address
 
 

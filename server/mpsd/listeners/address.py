@@ -7,10 +7,9 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
-from mpsd.config.values import split_address
+from mpsd.config.values import EVERYWHERE, split_address
 from mpsd.errors import AddressInUse, AddressUnusable
 
-EVERYWHERE = ("0.0.0.0", "::")
 OUTSIDE = {socket.AF_INET: ("192.0.2.1", 9), socket.AF_INET6: ("2001:db8::1", 9)}
 """Addresses that nobody has, for the route that leads out. Source: RFC 5737 and RFC 3849."""
 LOOK_UP_S_MAX = 2.0

@@ -82,6 +82,8 @@ def test_an_address_for_others_is_one_they_can_reach() -> None:
     assert TypeAdapter(PeerAddress).validate_python("") == ""
     assert TypeAdapter(PeerAddress).validate_python("a:10") == "a:10"
     assert "port 0" in refusal(PeerAddress, "a:0")
+    for everywhere in ("0.0.0.0:7070", "[::]:7070"):
+        assert "is every address and leads nowhere" in refusal(PeerAddress, everywhere)
 
 
 @pytest.mark.parametrize("topic", ["", ".", "..", "a b", "ä", "a/b", "a" * 250])
