@@ -223,7 +223,7 @@ def pull_settings(subscription: str, delivery: PullDelivery, peer: Peer) -> Pull
 
 def rest_settings(subscription: Subscription, delivery: RestDelivery) -> RestSettings:
     """What the REST adapters are told, secrets in the clear."""
-    auth, tls, batch = delivery.auth, delivery.tls, delivery.batch
+    auth, batch = delivery.auth, delivery.batch
     basic = auth.basic if auth is not None else None
     return RestSettings(
         subscription=subscription.name,
@@ -245,11 +245,7 @@ def rest_settings(subscription: Subscription, delivery: RestDelivery) -> RestSet
         basic=(reveal(basic.username), reveal(basic.password)) if basic is not None else None,
         bearer=reveal(auth.bearer) if auth is not None and auth.bearer is not None else None,
         webhook_secrets=tuple(reveal(secret) for secret in delivery.webhook_secrets),
-        tls=ClientTls(
-            ca=str(tls.ca) if tls is not None and tls.ca else None,
-            cert=str(tls.cert) if tls is not None and tls.cert else None,
-            key=str(tls.key) if tls is not None and tls.key else None,
-        ),
+        tls=client_tls(delivery),
         batch=BatchSettings(
             records_max=batch.records_max,
             bytes_max=batch.bytes_max,
@@ -259,6 +255,16 @@ def rest_settings(subscription: Subscription, delivery: RestDelivery) -> RestSet
         else None,
         status={status: Meaning(meaning) for status, meaning in delivery.status.items()},
         reads_body=delivery.reason == "body",
+    )
+
+
+def client_tls(delivery: RestDelivery) -> ClientTls:
+    """Return the files of the TLS towards an endpoint."""
+    tls = delivery.tls
+    return ClientTls(
+        ca=str(tls.ca) if tls is not None and tls.ca else None,
+        cert=str(tls.cert) if tls is not None and tls.cert else None,
+        key=str(tls.key) if tls is not None and tls.key else None,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mpsd.core.outcome import Unavailable
+from mpsd.delivery.rest.handshake import describe_failure
 from mpsd.delivery.rest.settings import ClientTls, Endpoint
 
 RESOLVE_INTERVAL_S = 5.0
@@ -53,6 +54,7 @@ class EndpointConnector:
         self._look_up = look_up
         self._resolve_interval_s = resolve_interval_s
         self._context = tls_context(tls) if endpoint.is_tls else None
+        self._has_certificate = tls.cert is not None
         self._addresses: list[str] = []
         self._failed: set[str] = set()
         self._resolved_s = float("-inf")
@@ -171,7 +173,8 @@ class EndpointConnector:
             case TimeoutError():
                 return Unavailable(code="connect_timeout", reason=f"no connection to {where} within {timeout_s} s")
             case ssl.SSLError():
-                return Unavailable(code="tls", reason=f"TLS with {where} failed: {_words(error)}")
+                why = describe_failure(error, has_certificate=self._has_certificate)
+                return Unavailable(code="tls", reason=f"TLS with {where} failed: {why}")
             case ConnectionRefusedError():
                 return Unavailable(code="refused", reason=f"{where} refused the connection")
             case ConnectionError() if self._context is not None:
