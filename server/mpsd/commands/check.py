@@ -2,12 +2,21 @@
 
 import asyncio
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mpsd.commands.app import app
+
+
+class Method(StrEnum):
+    """The methods that records can be sent by."""
+
+    POST = "POST"
+    PUT = "PUT"
+
 
 BATCH_BYTES_MAX = 1 << 20
 """The default of `delivery.batch.bytes_max`."""
@@ -35,25 +44,40 @@ def check_endpoint(
             show_default=False,
         ),
     ] = None,
+    method: Annotated[Method, typer.Option(help="Of each request, as delivery.method.")] = Method.POST,
+    separate_headers: Annotated[
+        bool, typer.Option("--separate-headers", help='As delivery.record_headers = "separate".')
+    ] = False,
     timeout: Annotated[
         float, typer.Option(min=0.1, max=3600.0, metavar="SECONDS", help="For each answer, as delivery.timeout_s.")
     ] = 30.0,
+    ca: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Of authorities to trust, as delivery.tls.ca.", show_default=False),
+    ] = None,
+    cert: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A client certificate, as delivery.tls.cert.", show_default=False),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its private key, as delivery.tls.key.", show_default=False)
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Play an application the records that matter, without a Kafka.
 
     Delivers them as the daemon would: a normal one, a repetition, several keys at once, poison, a tombstone, a binary key, one
-    with nothing but a value, one of 1 MiB. Shows what was answered, what the proxy would do with it, and what to improve.
+    with nothing but a value, one of 1 MiB. Shows what was answered, what the proxy would do with it, and what to improve. Where
+    the normal one is not accepted, a few requests more find out why: path, method, redirect, media type, protocol of the port.
 
     Exits with 0 if all is well, 1 if there are problems, 2 if the command line is wrong.
     """
-    from mpsd.delivery.rest.settings import BatchSettings, RestSettings
+    from mpsd.delivery.rest.settings import BatchSettings, ClientTls, RestSettings
     from mpsd.errors import ConfigError
-    from mpsd.kit.advice import advice
+    from mpsd.kit.check_endpoint import check
     from mpsd.kit.check_report import as_json, show
-    from mpsd.kit.player import play
     from mpsd.kit.records_file import RecordsFileError, read_records
-    from mpsd.kit.samples import CONCURRENT, sample_of, steps
+    from mpsd.kit.samples import CONCURRENT, sample_of
 
     try:
         own = [sample_of(message) for message in read_records(records)] if records is not None else []
@@ -64,19 +88,25 @@ def check_endpoint(
         url=url,
         concurrency_max=CONCURRENT,
         timeout_s=timeout,
+        method=method.value,
+        record_headers="separate" if separate_headers else "combined",
         headers=_headers(header or []),
         batch=BatchSettings(records_max=batch, bytes_max=BATCH_BYTES_MAX) if batch > 1 else None,
+        tls=ClientTls(ca=_named(ca), cert=_named(cert), key=_named(key)),
     )
     try:
-        played, connections = asyncio.run(play(settings, steps(own, batch)))
+        played, found = asyncio.run(check(settings, own))
     except ConfigError as error:
         raise typer.BadParameter("; ".join(problem.message for problem in error.problems), param_hint="URL") from None
-    found = advice(played, connections, timeout, is_batch=batch > 1)
     if json_output:
         typer.echo(json.dumps(as_json(url, played, found), indent=2))
     else:
         show(played, found)
     raise typer.Exit(1 if any(each.level == "problem" for each in found) else 0)
+
+
+def _named(file: Path | None) -> str | None:
+    return str(file) if file is not None else None
 
 
 def _headers(given: list[str]) -> dict[str, str]:

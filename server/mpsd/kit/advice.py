@@ -3,13 +3,16 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
+from mpsd.core.answer_reason import one_line, reason_of
 from mpsd.core.outcome import Delivered, Outcome, Rejected, Retryable, Unavailable, Undeliverable, Withdrawn
 from mpsd.kit.player import Played
 from mpsd.kit.samples import CONCURRENT
 
+STEPS_NAMED_MAX = 3
+"""Steps that one piece of advice names; further ones are counted."""
 SLOW_SHARE = 0.5
 """Part of the time-out that an answer may take before it counts as slow."""
 SERIAL_SHARE = 0.8
@@ -25,11 +28,13 @@ class Advice:
 
     Attributes:
         level: a problem loses, delays or repeats records; a hint costs speed, or may be meant.
+        said: the body of the application's answer, on one line; empty if it had none, or if it is not about an answer.
     """
 
     level: Literal["problem", "hint"]
     step: str
     text: str
+    said: str = ""
 
 
 def in_words(outcome: Outcome) -> str:
@@ -53,17 +58,71 @@ def in_words(outcome: Outcome) -> str:
             assert_never(outcome)
 
 
-def advice(played: Sequence[Played], connections: int, timeout_s: float, *, is_batch: bool) -> list[Advice]:
-    """All there is to say, problems first."""
-    found = [each for one in played for each in _of_step(one, is_batch=is_batch)]
-    found += _of_connections(played, connections)
-    found += _of_time(played, timeout_s)
+def advice(
+    played: Sequence[Played],
+    connections: int,
+    timeout_s: float,
+    *,
+    is_batch: bool,
+    diagnosis: str = "",
+    more: Sequence[Advice] = (),
+) -> list[Advice]:
+    """Return all there is to say, problems first, and one cause once.
+
+    Args:
+        diagnosis: why the ordinary record was not accepted; empty: it was, or nobody looked.
+        more: advice that was found otherwise.
+    """
+    found = _of_normal(played, diagnosis, is_batch=is_batch)
+    cause = _cause(played[0])
+    for one in played[1:]:
+        if cause is None or _cause(one) != cause:
+            found += _of_step(one, is_batch=is_batch)
+    found = [*_once(found), *more, *_of_time(played, timeout_s)]
+    if not diagnosis:
+        found += _of_connections(played, connections)
     return sorted(found, key=lambda each: each.level == "hint")
 
 
+def _of_normal(played: Sequence[Played], diagnosis: str, *, is_batch: bool) -> list[Advice]:
+    """Say why the ordinary record was not accepted; what was answered the same to other records is part of it."""
+    normal = played[0]
+    found = list(_of_step(normal, is_batch=is_batch))
+    if not found or not diagnosis:
+        return found
+    same = sum(_cause(one) == _cause(normal) for one in played[1:])
+    others = f"; {same} other steps had the same answer" if same > 1 else ""
+    return [Advice(level="problem", step=normal.step.name, text=diagnosis + others, said=said_by(normal))]
+
+
+def _cause(played: Played) -> tuple[type[Outcome], int | None] | None:
+    """Return what tells the causes of failures apart; None if all was accepted."""
+    worst = _worst(played)
+    return None if worst is None else (type(worst), getattr(worst, "status", None))
+
+
+def _once(found: Sequence[Advice]) -> Iterator[Advice]:
+    """Yield each text once, with all steps that it is about."""
+    steps: dict[tuple[str, str], list[Advice]] = {}
+    for each in found:
+        steps.setdefault((each.level, each.text), []).append(each)
+    for same in steps.values():
+        names, more = [each.step for each in same[:STEPS_NAMED_MAX]], len(same) - STEPS_NAMED_MAX
+        yield replace(same[0], step=", ".join(names) + (f" and {more} more" if more > 0 else ""))
+
+
+def _worst(played: Played) -> Outcome | None:
+    return next((outcome for outcome in played.outcomes if not isinstance(outcome, Delivered)), None)
+
+
+def said_by(played: Played) -> str:
+    """Return the body of the first answer that was no success, on one line, of HTML the text; empty if there is none."""
+    body = next((answer.body for answer in played.answers if not 200 <= answer.status < 300), b"")
+    return (reason_of(body) if body.lstrip().startswith(b"<") else "") or one_line(body.decode("utf-8", "replace"))
+
+
 def _of_step(played: Played, *, is_batch: bool) -> Iterator[Advice]:
-    name, outcomes = played.step.name, played.outcomes
-    worst = next((outcome for outcome in outcomes if not isinstance(outcome, Delivered)), None)
+    name, outcomes, worst, said = played.step.name, played.outcomes, _worst(played), said_by(played)
     if not is_batch and (error := _error_inside(played)):
         text = f"answered 2xx with an error inside ({error}): the record counts as accepted; answer 4xx or 5xx"
         yield Advice(level="problem", step=name, text=text)
@@ -76,9 +135,9 @@ def _of_step(played: Played, *, is_batch: bool) -> Iterator[Advice]:
         )
         return
     if name in _GOOD:
-        yield from _of_good(name, worst)
+        yield from (replace(each, said=said) for each in _of_good(name, worst))
     else:
-        yield from _of_poison(played, worst)
+        yield from (replace(each, said=said) for each in _of_poison(played, worst))
 
 
 _GOOD = {
@@ -126,11 +185,12 @@ def _of_poison(played: Played, worst: Outcome | None) -> Iterator[Advice]:
 
 def _of_connections(played: Sequence[Played], connections: int) -> Iterator[Advice]:
     answers = [answer for one in played for answer in one.answers]
-    if answers and sum(not answer.reusable for answer in answers) > len(answers) // 2:
+    if len(answers) > 1 and sum(not answer.reusable for answer in answers) > len(answers) // 2:
         text = (
-            "closes the connection with each answer: speak HTTP/1.1 with keep-alive and Content-Length, or it is slow"
+            "the server closes the connection with each answer, as gunicorn's sync workers do: it works, and each record costs"
+            " a connection; HTTP/1.1 with keep-alive and Content-Length (gunicorn: --worker-class gthread) is faster"
         )
-        yield Advice(level="problem", step="connections", text=text)
+        yield Advice(level="hint", step="connections", text=text)
     elif connections > CONCURRENT + len(played) // 2:
         text = f"{connections} connections for {len(answers)} answers: connections do not stay open"
         yield Advice(level="hint", step="connections", text=text)

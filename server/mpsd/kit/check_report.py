@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mpsd.core.outcome import Delivered, code_of
-from mpsd.kit.advice import Advice, in_words, summary
+from mpsd.kit.advice import Advice, in_words, said_by, summary
 from mpsd.kit.player import Played
 
 PLAIN_WIDTH = 120
@@ -34,6 +34,8 @@ def show(played: Sequence[Played], found: Sequence[Advice]) -> None:
         console.print(
             Text(f"{each.level}: ", style=COLOURS[each.level]).append(f"{each.step}: {each.text}", style="default")
         )
+        if each.said:
+            console.print(Text(f"  the application said: {each.said}", style="dim"))
     problems = sum(each.level == "problem" for each in found)
     console.print(f"{problems} problem{'' if problems == 1 else 's'}, {len(found) - problems} to consider")
 
@@ -49,6 +51,7 @@ def as_json(url: str, played: Sequence[Played], found: Sequence[Advice]) -> dict
                 "title": one.step.title,
                 "took_ms": round(one.took_s * 1000, 3),
                 "statuses": [answer.status for answer in one.answers],
+                "said": said_by(one),
                 "outcomes": [
                     {
                         "outcome": code_of(outcome),
@@ -60,7 +63,7 @@ def as_json(url: str, played: Sequence[Played], found: Sequence[Advice]) -> dict
             }
             for one in played
         ],
-        "advice": [{"level": each.level, "step": each.step, "text": each.text} for each in found],
+        "advice": [{"level": each.level, "step": each.step, "text": each.text, "said": each.said} for each in found],
     }
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from mpsd.core.delivery import Delivery
-from mpsd.core.outcome import Delivered, Outcome
+from mpsd.core.outcome import Delivered, Outcome, Unavailable
 from mpsd.delivery.rest import BatchAdapter, RestAdapter, RestSettings
 from mpsd.delivery.rest.answer import Answer, AnswerRules, judge
 from mpsd.kit.samples import Step, deliveries
@@ -87,11 +87,19 @@ class Player:
 
 
 async def play(settings: RestSettings, steps: Iterable[Step]) -> tuple[list[Played], int]:
-    """All steps, and how many connections they took; where nobody answers the first, it is the only one."""
+    """Play all steps; return what came of them, and how many connections they took.
+
+    Where the first, an ordinary record, finds nobody or is answered as if the endpoint were out, it is the only one: the
+    others would only say the same.
+    """
     player, played = Player(settings), list[Played]()
     async with player.started():
         for step in steps:
             played.append(await player.play(step))
-            if not played[0].answers:
+            if not played[0].answers or all(_is_endpoint_out(outcome) for outcome in played[0].outcomes):
                 break
         return played, player.connections
+
+
+def _is_endpoint_out(outcome: Outcome) -> bool:
+    return isinstance(outcome, Unavailable) and not outcome.throttled
