@@ -25,7 +25,12 @@ from mpsctl.render.words import (
 )
 from mpsctl.views.fleet import Instance, Pause
 from mpsctl.views.status import Endpoint, Flow, Limit, Partition, Status, Subscription
+from mpsctl.views.status import Flow, Limit, Partition, Status, Subscription
+from mpsctl.views.fleet import Instance, Provenance
+from mpsctl.views.status import Failure, Flow, Limit, Partition, Pause, Status, Subscription
 
+FAILURE_SHOWN_S = 600.0
+"""An older failure is over; `--json` has it all the same."""
 SEVERITIES = {"ok": Style.GOOD, "warning": Style.WARN}
 
 
@@ -126,6 +131,10 @@ def _notes(of: Subscription, now: datetime) -> Iterator[Piece]:
         yield Piece(f"{number(of.held_keys, 'key')} held behind dead letters; they wait for a replay:", Style.WARN)
         yield Piece(f"mpsctl dlq ls {of.name} --disposition held --group-by key", Style.DIM)
         yield Piece(f"mpsctl replay-dlq {of.name} --key KEY", Style.DIM)
+    if (failed := of.last_failure) is not None and _is_recent(failed, now):
+        became = "; it is a dead letter" if failed.dead_lettered else ""
+        text = f"last failure {ago(failed.failed_at, now)}, {record(failed.record)}: {printable(failed.reason)}{became}"
+        yield Piece(text, Style.WARN)
     if of.flow.oldest is not None and of.flow.lag_age_s and of.flow.lag_age_s >= 1:
         yield Piece(f"oldest {record(of.flow.oldest)}, {span(of.flow.lag_age_s)} old", Style.DIM)
 
@@ -138,6 +147,8 @@ def _endpoint(of: Subscription, endpoint: Endpoint, now: datetime) -> Iterator[P
     yield Piece(f"{since}{records(endpoint.waiting_records)} wait; probes go on", Style.DIM)
     if of.state == "all-rejected":
         yield Piece(f"if the rejections are right: mpsctl accept-rejections {of.name} --reason ...", Style.DIM)
+def _is_recent(failed: Failure, now: datetime) -> bool:
+    return failed.failed_at is not None and (now - failed.failed_at).total_seconds() < FAILURE_SHOWN_S
 
 
 def pause_text(pause: Pause, now: datetime) -> str:

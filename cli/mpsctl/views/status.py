@@ -174,6 +174,28 @@ class Endpoint:
             rejections=message.rejections,
             waiting_records=message.waiting_records,
             rejections_accepted=message.rejections_accepted,
+class Failure:
+    """A delivery that failed."""
+
+    record: RecordRef
+    """The record."""
+    failed_at: datetime | None
+    """When it failed."""
+    reason: str
+    """What the application answered, in its own words where it has some."""
+    code: str
+    """The outcome, such as `delivery.status_422`."""
+    dead_lettered: bool
+    """Whether the record went to the dead-letter topic for it."""
+
+    @classmethod
+    def of(cls, message: pb.Failure) -> Self:
+        return cls(
+            record=RecordRef.of(message.record),
+            failed_at=time_of(message, "failed_at"),
+            reason=message.reason,
+            code=message.code,
+            dead_lettered=message.dead_lettered,
         )
 
 
@@ -219,6 +241,8 @@ class Subscription:
     """Of the partitions in which records of paused keys wait, the one with the least room left; null: there is none."""
     endpoint: Endpoint | None
     """The endpoint, while deliveries to it pause or its rejections are accepted; null: it is up."""
+    last_failure: Failure | None
+    """The last delivery that failed; null: none did since the daemons started."""
 
     @classmethod
     def of(cls, message: pb.SubscriptionStatus) -> Self:
@@ -242,6 +266,7 @@ class Subscription:
             held_keys=message.held_keys,
             tightest=Partition.of(message.tightest) if message.HasField("tightest") else None,
             endpoint=Endpoint.of(message.endpoint) if message.HasField("endpoint") else None,
+            last_failure=Failure.of(message.last_failure) if message.HasField("last_failure") else None,
         )
 
 

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.daemon import Finding, Steerable, WatchedFiles
+from mpsd.admin.failing import failing_findings
 from mpsd.admin.page_tokens import page_size, page_token, parse_token
+from mpsd.admin.rates import Rates
 from mpsd.admin.status import members_of
 from mpsd.admin.times import milliseconds, timestamp
 from mpsd.admin.validation import optional_subscription
@@ -24,7 +26,7 @@ IGNORED = "bring this daemon to the newest version of the fleet, and keep other 
 _ORDER = (pb.SEVERITY_ERROR, pb.SEVERITY_WARNING, pb.SEVERITY_OK, pb.SEVERITY_UNSPECIFIED)
 
 
-async def findings_of(daemon: Steerable) -> list[pb.Finding]:
+async def findings_of(daemon: Steerable, rates: Rates) -> list[pb.Finding]:
     """What this daemon finds, by itself and of itself."""
     own = [Finding(ok=False, about="this daemon", text=text, advice="restart it") for text in daemon.not_alive()]
     own += [Finding(ok=False, works=True, about="this daemon", text=text) for text in daemon.not_ready()]
@@ -34,6 +36,7 @@ async def findings_of(daemon: Steerable) -> list[pb.Finding]:
     own += [finding for pipeline in daemon.pipelines if (finding := _unreceived(pipeline)) is not None]
     own += [finding for pipeline in daemon.pipelines if (finding := _held_keys(pipeline)) is not None]
     own += [_broken_files(each) for each in daemon.watched_files() if each.broken]
+    own += [finding for pipeline in daemon.pipelines for finding in failing_findings(pipeline, rates)]
     if ignored := daemon.control_statistics().ignored:
         counts = ", ".join(f"{count} {reason}" for reason, count in ignored.items())
         text = f"records of the control topic are not understood here and change nothing: {counts}"

@@ -120,4 +120,10 @@ def _add(total: pb.SubscriptionStatus, said: pb.SubscriptionStatus) -> None:
         if not total.HasField("endpoint") or said.endpoint.since.ToNanoseconds() < total.endpoint.since.ToNanoseconds():
             total.endpoint.CopyFrom(said.endpoint)
         total.endpoint.waiting_records = waiting
+    if said.HasField("last_failure") and _failed_at(said) > _failed_at(total):
+        total.last_failure.CopyFrom(said.last_failure)
     total.partitions.extend(said.partitions)
+
+
+def _failed_at(said: pb.SubscriptionStatus) -> int:
+    return said.last_failure.failed_at.ToNanoseconds() if said.HasField("last_failure") else -1

@@ -10,6 +10,9 @@ from typing_extensions import override
 WINDOW = 10
 """Seconds over which a rate is the mean."""
 SAMPLE_S = 1.0
+RECENT_S = 600.0
+"""What counts as recent in the check-up."""
+RECENT_SAMPLE_S = 60.0
 
 
 class Counts(NamedTuple):
@@ -17,6 +20,7 @@ class Counts(NamedTuple):
 
     delivered: int
     retried: int
+    dead_lettered: int = 0
 
 
 class PerSecond(NamedTuple):
@@ -30,16 +34,20 @@ class Rates:
     """Counters of the last seconds.
 
     Takes: the counters of all subscriptions, once a second.
-    Holds at most: `WINDOW` + 1 samples.
+    Holds at most: `WINDOW` + 1 samples, and one for each minute of `RECENT_S`.
     """
 
     def __init__(self, read: Callable[[], Mapping[str, Counts]], now_s: Callable[[], float]) -> None:
         self._read = read
         self._now_s = now_s
         self._samples: deque[tuple[float, Mapping[str, Counts]]] = deque(maxlen=WINDOW + 1)
+        self._minutes: deque[tuple[float, Mapping[str, Counts]]] = deque(maxlen=round(RECENT_S / RECENT_SAMPLE_S))
 
     def sample(self) -> None:
-        self._samples.append((self._now_s(), self._read()))
+        sample = (self._now_s(), self._read())
+        self._samples.append(sample)
+        if not self._minutes or sample[0] - self._minutes[-1][0] >= RECENT_SAMPLE_S:
+            self._minutes.append(sample)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -56,6 +64,13 @@ class Rates:
         begin, end = first.get(subscription, nothing), last.get(subscription, nothing)
         seconds = max(last_s - first_s, 1e-9)
         return PerSecond((end.delivered - begin.delivered) / seconds, (end.retried - begin.retried) / seconds)
+
+    def recent(self, subscription: str) -> Counts:
+        """Return what happened since about `RECENT_S` ago, or since the start."""
+        nothing = Counts(0, 0)
+        end = self._read().get(subscription, nothing)
+        begin = self._minutes[0][1].get(subscription, nothing) if self._minutes else nothing
+        return Counts(*(after - before for after, before in zip(end, begin, strict=True)))
 
     @override
     def __repr__(self) -> str:

@@ -19,6 +19,7 @@ from mpsd.admin.changes import Changes
 from mpsd.admin.checkup import audit_page, findings_of, sort_findings
 from mpsd.admin.daemon import AdminSettings, Steerable
 from mpsd.admin.dead_letters import get_dead_letter, list_dead_letters, summarize_dead_letters
+from mpsd.admin.failing import DIED
 from mpsd.admin.fleet import Ask, Fleet
 from mpsd.admin.lanes import Lanes, next_page, place_after
 from mpsd.admin.merge import merge_lanes, merge_partitions, merge_status, sort_instances
@@ -242,7 +243,7 @@ class AdminServicer(pb_grpc.AdminServicer):
             return answer
 
         (given, silent), own = await asyncio.gather(
-            self._others(request.scope, "", ask, context), findings_of(self._daemon)
+            self._others(request.scope, "", ask, context), findings_of(self._daemon, self.rates)
         )
         instances = [instance_of(self._daemon), *(each for answer in given for each in answer.instances), *silent]
         return pb.DiagnoseResponse(
@@ -281,7 +282,11 @@ class AdminServicer(pb_grpc.AdminServicer):
 
     def _counts(self) -> dict[str, Counts]:
         return {
-            pipeline.settings.name: Counts(pipeline.writer.outcomes["delivered"], pipeline.writer.retries)
+            pipeline.settings.name: Counts(
+                pipeline.writer.outcomes["delivered"],
+                pipeline.writer.retries,
+                sum(count for why, count in pipeline.dead_letters.items() if why in DIED),
+            )
             for pipeline in self._daemon.pipelines
         }
 

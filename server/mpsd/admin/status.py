@@ -14,6 +14,7 @@ from mpsd.core.limits import Limit
 from mpsd.core.pauses import Pause, Scope
 from mpsd.core.states import DeliveryState
 from mpsd.listeners.reach import faults
+from mpsd.pipeline.last_failures import Failure
 from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
 from mpsd.ports import Peer
 
@@ -105,6 +106,7 @@ def subscription_of(
         partitions=parts if partitions else (),
         held_keys=said.held_keys,
         endpoint=endpoint_of(said),
+        last_failure=failure_of(said.last_failure) if said.last_failure is not None else None,
         tightest=min((part for part in parts if part.paused_lanes), key=lambda part: part.room_records, default=None),
     )
 
@@ -148,6 +150,17 @@ def partition_of(address: str, part: PartitionStatistics) -> pb.PartitionStatus:
         room_records=part.room_records,
         room_bytes=part.room_bytes,
         held_keys=part.held_keys,
+    )
+
+
+def failure_of(failure: Failure) -> pb.Failure:
+    """Return the failure as the wire says it."""
+    return pb.Failure(
+        record=pb.RecordRef(topic=failure.topic, partition=failure.partition, offset=failure.offset),
+        failed_at=timestamp(failure.at_ms),
+        reason=failure.reason,
+        code=f"delivery.{failure.code}",
+        dead_lettered=failure.dead_lettered,
     )
 
 

@@ -327,6 +327,11 @@ class Pipeline:
         state = DeliveryState.ENDPOINT_OUT if is_out else DeliveryState.ALL_REJECTED
         return Situation(state, f"{state.reason}; last: {endpoint.reason}" if endpoint.reason else state.reason)
 
+    @property
+    def dead_letters(self) -> Mapping[str, int]:
+        """Dead letters that the topic has acknowledged since the start, by disposition."""
+        return self._dead_letters.written
+
     def statistics(self) -> SubscriptionStatistics:
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
         waiting = self._source.waiting_for() or self.controls.waiting_for()
@@ -348,6 +353,8 @@ class Pipeline:
             pauses=self.controls.pauses,
             limit=self.controls.limit,
             held_keys=len(self.held.book),
+            last_failure=self.writer.last_failures.latest,
+            last_dead_letter=self.writer.last_failures.dead_letter,
             in_flight=self.writer.in_flight,
             backing_off=int(self.writer.statistics()["backing_off"]),
             suspects=int(self.writer.statistics()["suspects"]),

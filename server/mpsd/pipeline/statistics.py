@@ -9,6 +9,7 @@ from mpsd.core.limits import Limit
 from mpsd.core.pauses import Pause
 from mpsd.core.states import ALL_WELL, DeliveryState, Situation, summarize, worst
 from mpsd.pipeline.endpoint import EndpointStatistics
+from mpsd.pipeline.last_failures import Failure
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 
 
@@ -82,6 +83,8 @@ class SubscriptionStatistics:
         limit: what operators set in the place of the configured limits; None: nothing.
         held_keys: of all partitions, whoever has them, as the control topic says.
         receiver_gap_s: since an application last came for records; None where it does not have to come.
+        last_failure: of a delivery; None: none since the start.
+        last_dead_letter: the last failure that made a dead letter; None: none since the start.
     """
 
     name: str
@@ -108,6 +111,8 @@ class SubscriptionStatistics:
     pauses: Sequence[Pause] = ()
     limit: Limit | None = None
     held_keys: int = 0
+    last_failure: Failure | None = None
+    last_dead_letter: Failure | None = None
     delivery: Situation = ALL_WELL
     receiver_gap_s: float | None = None
 

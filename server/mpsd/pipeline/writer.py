@@ -14,6 +14,8 @@ from mpsd.core.rate import TokenBucket
 from mpsd.core.retry import Ack, Bury, Hold, Retry, Verdict, in_words
 from mpsd.core.retry_policy import RetryPolicy, Suspect, Undecided
 from mpsd.pipeline.crowding import is_crowding
+from mpsd.core.retry_policy import Moment, RetryPolicy, Suspect, Undecided
+from mpsd.pipeline.last_failures import LastFailures
 from mpsd.pipeline.order_iterator import OrderIterator, Turn
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.pipeline.undelivered import EXPIRED, HELD, behind_held
@@ -40,6 +42,7 @@ class Writer:
     Attributes:
         concurrency_max: what an operator allows at once, below what is configured; may be set at any time.
         skips: what an operator wants to be buried.
+        last_failures: what deliveries failed with last.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Writer:
         self.in_flight = 0
         self.concurrency_max = UNLIMITED
         self.outcomes: Counter[str] = Counter()
+        self.last_failures = LastFailures()
         self.retries = 0
         self.withdrawn = 0
         self.late = 0
@@ -318,7 +322,8 @@ class Writer:
             self._timer = self._loop.call_later(max(TIMER_S_MIN, due_s - now_s), self.wake)
 
     def _tell(self, delivery: Delivery, outcome: Outcome, verdict: Verdict) -> None:
-        """One line an event, limited per cause by the logger."""
+        """Write one line, limited per cause by the logger, and remember the failure."""
+        self.last_failures.note(delivery, outcome, int(self._wall_s() * 1000), dead_lettered=isinstance(verdict, Bury))
         extra = {"code": f"delivery.{code_of(outcome)}", "subscription": self._subscription}
         then = in_words(verdict, delivery.attempt - 1)
         log.warning("%s: %s (%s)", delivery, getattr(outcome, "reason", ""), then, extra=extra)

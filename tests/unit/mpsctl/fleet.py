@@ -112,6 +112,13 @@ def status(
                     )
                 ],
                 tightest=partition(topic="letters", partition=1, paused_lanes=1, room_records=97, room_bytes=4 << 20),
+                last_failure=pb.Failure(
+                    record=ref(17, "letters", 1),
+                    failed_at=ago(60),
+                    reason=f"answered 422: body.order: Field required (missing){ESCAPE}",
+                    code="delivery.status_422",
+                    dead_lettered=True,
+                ),
             ),
         ],
         instances=list(instances) or [instance(), instance("10.0.0.2:7070")],

@@ -110,6 +110,15 @@ def test_status_says_what_is_wrong_under_each_subscription(troubled: Daemon, mps
     assert "paused: mail, partition letters/1, key base64:/wA=" in out
     assert "letters/1 has room for 97 records or 4.0 MiB more, then all its keys wait" in out
     assert "limited to 200/s, by anna" in out
+    words = r"letters/1@17: answered 422: body.order: Field required (missing)\x1b[31mred\x1b[0m; it is a dead letter"
+    assert words in " ".join(out.split())
+
+
+def test_a_failure_of_long_ago_is_not_in_the_status(mpsctl: Run, troubled: Daemon) -> None:
+    answer = pb.GetStatusResponse(status=fleet.status())
+    answer.status.subscriptions[2].last_failure.failed_at.CopyFrom(fleet.ago(3_600))
+    troubled.answers["GetStatus"] = answer
+    assert "answered 422" not in mpsctl("status").out
 
 
 def test_what_others_wrote_cannot_steer_the_terminal(troubled: Daemon, mpsctl: Run) -> None:
