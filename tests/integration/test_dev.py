@@ -47,6 +47,29 @@ async def test_it_says_what_became_of_each_record(world: World, tmp_path: Path) 
     assert "attempt 1" in progress.decode()
 
 
+async def test_json_arrives_as_json_and_a_delivery_that_costs_nothing_is_no_attempt(
+    world: World, tmp_path: Path
+) -> None:
+    """A 503 says that the application is busy: it is delivered again, and still on its first attempt."""
+    file, types = tmp_path / "records.jsonl", list[str]()
+    file.write_text(
+        '{"key": "k1", "value": {"order": 1}}\n{"key": "k1", "value": [1]}\n{"key": "k1", "value": "text"}\n'
+    )
+
+    def busy_at_first(request: Request) -> Answer:
+        types.append(request.headers["content-type"])
+        return Answer(503) if len(types) <= 2 else Answer(200)
+
+    world.application.behaviour = busy_at_first
+    process = await dev(world, "--records", str(file), "--json")
+    output, progress = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, progress.decode()
+    assert types == ["application/json"] * 4 + ["application/octet-stream"]
+    first, *others = json.loads(output)["records"]
+    assert (first["attempts_counted"], len(first["attempts"])) == (1, 3)
+    assert [each["attempts_counted"] for each in others] == [1, 1]
+
+
 async def test_it_plays_the_file_again_when_it_changes(world: World, tmp_path: Path) -> None:
     file = tmp_path / "records.jsonl"
     file.write_text(LINES)

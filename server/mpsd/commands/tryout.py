@@ -48,7 +48,7 @@ def dev(
     For who writes the application and has no Kafka at hand: a real one is started, and the daemon delivers as it would in
     production, retries and dead letters included. Exits with 1 if a record was not accepted.
 
-    A line of the file: {"key": "k1", "value": {"order": 1}, "headers": {"content-type": "application/json"}}
+    A line of the file: {"key": "k1", "value": {"order": 1}, "headers": {"trace": "abc"}}
 
     Example: mpsd dev --records orders.jsonl --url http://127.0.0.1:8000/orders --watch
     """

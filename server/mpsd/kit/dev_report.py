@@ -18,7 +18,11 @@ STYLES = {"accepted": "green", "dead letter": "red", "not settled": "yellow"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One delivery of a record."""
+    """One delivery of a record.
+
+    Attributes:
+        number: of the attempt, from 1; the same again where the delivery before cost none.
+    """
 
     number: int
     outcome: Outcome
@@ -34,6 +38,7 @@ class Fate:
     """A record of the file and what became of it.
 
     Attributes:
+        attempts: its deliveries, whether each cost an attempt or not.
         line: its number among the records of the file, from 1.
         disposition: why it is a dead letter; empty if it is none.
     """
@@ -51,6 +56,17 @@ class Fate:
         if self.disposition:
             return "dead letter"
         return "accepted" if self.attempts and code_of(self.attempts[-1].outcome) == "delivered" else "not settled"
+
+    @property
+    def attempts_counted(self) -> int:
+        """Return the attempts that it had: a delivery that cost none, as during an outage, is not one more."""
+        return self.attempts[-1].number if self.attempts else 0
+
+    @property
+    def shown_attempts(self) -> str:
+        """Return the attempts, and how many deliveries they took where some cost none."""
+        counted, deliveries = self.attempts_counted, len(self.attempts)
+        return str(counted) if counted == deliveries else f"{counted} ({deliveries} deliveries)"
 
     @property
     def shown_key(self) -> str:
@@ -75,6 +91,7 @@ class Fate:
             "offset": self.offset,
             "key": None if self.key is None else self.key.decode("utf-8", "backslashreplace"),
             "state": self.state.replace(" ", "_"),
+            "attempts_counted": self.attempts_counted,
             "attempts": [
                 {
                     "attempt": each.number,
@@ -105,7 +122,7 @@ def write_table(fates: Sequence[Fate], stream: TextIO) -> None:
     shown = fates if len(fates) <= SHOWN_ALL_MAX else [fate for fate in fates if fate not in at_once]
     for fate in shown[:SHOWN_MAX]:
         state = Text(fate.state, style=STYLES[fate.state])
-        table.add_row(str(fate.line), Text(fate.shown_key), str(len(fate.attempts)), state, Text(fate.why))
+        table.add_row(str(fate.line), Text(fate.shown_key), fate.shown_attempts, state, Text(fate.why))
     console.print(table)
     if len(shown) > SHOWN_MAX:
         console.print(f"… and {len(shown) - SHOWN_MAX:,} more; --json has them all")
@@ -121,7 +138,7 @@ SHOWN_MAX = 200
 def summary(fates: Sequence[Fate]) -> str:
     """The counts in one line."""
     count = {state: sum(fate.state == state for fate in fates) for state in STYLES}
-    again = sum(len(fate.attempts) > 1 for fate in fates)
+    again = sum(fate.attempts_counted > 1 for fate in fates)
     return (
         f"{len(fates):,} records: {count['accepted']:,} accepted, {count['dead letter']:,} dead letters,"
         f" {count['not settled']:,} not settled; {again:,} took more than one attempt"

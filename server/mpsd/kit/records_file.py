@@ -1,11 +1,12 @@
 """Records in a file of JSON lines, as people write them by hand.
 
-    {"key": "customer-7", "value": {"order": 1}, "headers": {"content-type": "application/json"}}
+    {"key": "customer-7", "value": {"order": 1}, "headers": {"trace": "abc"}}
     {"key": null, "value": "plain text"}
     {"key_base64": "AP8=", "value_base64": "AAEC", "partition": 1}
     {"key": "customer-7", "value": null}
 
-A value that is no text is sent as JSON; null is a tombstone, and a key that is null or left out is none.
+A value that is no text is written as JSON, and an object or a list is sent as application/json, as the daemon does with any
+record whose value looks so; null is a tombstone, and a key that is null or left out is none.
 """
 
 import json

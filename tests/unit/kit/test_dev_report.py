@@ -2,8 +2,11 @@
 
 import io
 
-from mpsd.core.outcome import DELIVERED, Retryable
+from mpsd.core.outcome import DELIVERED, Retryable, Unavailable
 from mpsd.kit.dev_report import Attempt, Fate, attempt_line, summary, write_table
+
+REFUSED = Unavailable(code="refused", reason="127.0.0.1 port 8000 refused the connection")
+FAILED = Retryable(code="status_500", reason="answered 500")
 
 
 def fate(line: int, *, key: bytes | None = b"k", disposition: str = "", attempts: int = 1) -> Fate:
@@ -42,6 +45,20 @@ def test_a_key_never_harms_the_terminal() -> None:
     assert shown.shown_key.isprintable()
     assert len(shown.shown_key) == 20
     assert attempt_line(shown, shown.attempts[0]).endswith("attempt 1  12 ms  accepted")
+
+
+def test_a_delivery_that_cost_nothing_is_no_attempt_more() -> None:
+    waited = fate(1, attempts=0)
+    for number, outcome in ((1, REFUSED), (1, REFUSED), (1, FAILED), (2, DELIVERED)):
+        waited.attempts.append(Attempt(number=number, outcome=outcome, took_s=0.01))
+    at_once = fate(2, attempts=0)
+    for outcome in (REFUSED, DELIVERED):
+        at_once.attempts.append(Attempt(number=1, outcome=outcome, took_s=0.01))
+    assert (waited.attempts_counted, waited.shown_attempts) == (2, "2 (4 deliveries)")
+    assert (at_once.attempts_counted, at_once.shown_attempts) == (1, "1 (2 deliveries)")
+    assert summary([waited, at_once, fate(3)]).endswith("; 1 took more than one attempt")
+    assert (waited.as_json()["attempts_counted"], len(waited.as_json()["attempts"])) == (2, 4)
+    assert fate(4, attempts=0).shown_attempts == "0"
 
 
 def test_programs_get_every_attempt() -> None:
