@@ -28,6 +28,7 @@ from mpsctl.views.status import Endpoint, Flow, Limit, Partition, Status, Subscr
 from mpsctl.views.status import Flow, Limit, Partition, Status, Subscription
 from mpsctl.views.fleet import Instance, Provenance
 from mpsctl.views.status import Failure, Flow, Limit, Partition, Pause, Status, Subscription
+from mpsctl.views.status import Failure, Flow, Limit, Partition, Status, Subscription
 
 FAILURE_SHOWN_S = 600.0
 """An older failure is over; `--json` has it all the same."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
+from mpsd.config.subscription import Retry
 from mpsd.core.answer_reason import one_line, reason_of
 from mpsd.core.outcome import Delivered, Outcome, Rejected, Retryable, Unavailable, Undeliverable, Withdrawn
 from mpsd.kit.player import Played
@@ -18,8 +19,8 @@ SLOW_SHARE = 0.5
 SERIAL_SHARE = 0.8
 SERIAL_S_MIN = 0.02
 """Answers faster than this say nothing about how many are worked on at once."""
-ATTEMPTS_MAX = 5
-"""The default of `retry.attempts_max`."""
+ATTEMPTS_MAX = Retry.model_fields["attempts_max"].default
+"""As nobody has configured it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +175,7 @@ def _of_poison(played: Played, worst: Outcome | None) -> Iterator[Advice]:
             text = f"{reason}: name the record in failures instead, or the others come again until it is alone"
             yield Advice(level="hint", step=name, text=text)
         case Retryable():
-            text = f"{reason}: retried {ATTEMPTS_MAX} times in vain while its key waits; answer 422"
+            text = f"{reason}: tried {ATTEMPTS_MAX} times in vain while its key waits; answer 422"
             yield Advice(level="problem", step=name, text=text)
         case Unavailable():
             text = f"{reason}: looks like an outage, which pauses all deliveries; answer 422 to what is wrong for good"

@@ -85,7 +85,12 @@ async def test_a_good_application_has_nothing_to_improve() -> None:
 
 @pytest.mark.parametrize(
     ("status", "level", "says"),
-    [(404, "problem", "outage"), (502, "problem", "outage"), (500, "problem", "5 times"), (200, "hint", "accepted")],
+    [
+        (404, "problem", "outage"),
+        (502, "problem", "outage"),
+        (500, "problem", "times in vain"),
+        (200, "hint", "accepted"),
+    ],
 )
 async def test_a_poison_is_to_be_refused_for_good(status: int, level: str, says: str) -> None:
     async def handler(peer: Peer, request: Request) -> None:
