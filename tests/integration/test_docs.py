@@ -34,6 +34,7 @@ class Reader:
             "PYTHONUNBUFFERED": "1",
             "MPS_LOGGING_FORMAT": "human",
             "MPS_ADMIN_LISTEN": f"127.0.0.1:{self._ports['7070']}",
+            "MPSCTL_ADDRESS": f"127.0.0.1:{self._ports['7070']}",
             "MPS_HTTP_LISTEN": f"127.0.0.1:{self._ports['7071']}",
             "MPS_STREAM_LISTEN": f"127.0.0.1:{self._ports['7072']}",
         }
