@@ -8,7 +8,7 @@ from typing import Literal, assert_never
 
 from mpsd.config.subscription import Retry
 from mpsd.core.answer_reason import one_line, reason_of
-from mpsd.core.outcome import Delivered, Outcome, Rejected, Retryable, Unavailable, Undeliverable, Withdrawn
+from mpsd.core.outcome import Delivered, Outcome, Rejected, Retryable, Unavailable, Undeliverable, Withdrawn, code_of
 from mpsd.kit.player import Played
 from mpsd.kit.samples import CONCURRENT
 
@@ -96,10 +96,13 @@ def _of_normal(played: Sequence[Played], diagnosis: str, *, is_batch: bool) -> l
     return [Advice(level="problem", step=normal.step.name, text=diagnosis + others, said=said_by(normal))]
 
 
-def _cause(played: Played) -> tuple[type[Outcome], int | None] | None:
-    """Return what tells the causes of failures apart; None if all was accepted."""
+def _cause(played: Played) -> str | None:
+    """Return what tells the causes of failures apart, a status or an outcome's code; None if all was accepted."""
     worst = _worst(played)
-    return None if worst is None else (type(worst), getattr(worst, "status", None))
+    if worst is None:
+        return None
+    refused = {answer.status for answer in played.answers if not 200 <= answer.status < 300}
+    return " ".join(map(str, sorted(refused))) or code_of(worst)
 
 
 def _once(found: Sequence[Advice]) -> Iterator[Advice]:
@@ -136,7 +139,8 @@ def _of_step(played: Played, *, is_batch: bool) -> Iterator[Advice]:
         )
         return
     if name in _GOOD:
-        yield from (replace(each, said=said) for each in _of_good(name, worst))
+        step = played.step.title if name == "own" else name
+        yield from (replace(each, step=step, said=said) for each in _of_good(name, worst))
     else:
         yield from (replace(each, said=said) for each in _of_poison(played, worst))
 

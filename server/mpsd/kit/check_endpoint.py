@@ -1,6 +1,8 @@
 """A check of an application: the records that matter are played, and what it answered becomes advice."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from mpsd.core.outcome import Delivered
 from mpsd.delivery.rest.settings import RestSettings
@@ -20,7 +22,8 @@ async def check(settings: RestSettings, own: Sequence[Sample]) -> tuple[list[Pla
         ConfigError: the URL or a file of the TLS settings cannot be used.
     """
     batch = settings.batch.records_max if settings.batch is not None else 1
-    played, connections = await play(settings, steps(own, batch))
+    with _quiet():
+        played, connections = await play(settings, steps(own, batch))
     looked, normal, more = Diagnosis(settings, is_batch=batch > 1), played[0], list[Advice]()
     why = await looked.of(normal, has_own=bool(own))
     if batch == 1 and all(isinstance(outcome, Delivered) for outcome in normal.outcomes):
@@ -28,3 +31,15 @@ async def check(settings: RestSettings, own: Sequence[Sample]) -> tuple[list[Pla
         more += [lost] if lost is not None else []
     found = advice(played, connections, settings.timeout_s, is_batch=batch > 1, diagnosis=why, more=more)
     return played, found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let the adapters log nothing: what became of each record is in the report."""
+    log = logging.getLogger("mpsd")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -192,6 +192,12 @@ class Diagnosis:
                     f"{reason}: it is accepted as application/json, and was sent as {sent_as}; let producers set the record"
                     ' header content-type, or set delivery.content_type = "application/json"'
                 )
+        if isinstance(outcome, Rejected) and self._is_batch:
+            alone = await self._send(request)
+            if alone is not None and 200 <= alone.status < 300:
+                return (
+                    f"{reason}: it takes one record in a request, and no batch; leave delivery.batch.records_max at 1"
+                )
         if isinstance(outcome, Rejected) and outcome.status == 415:
             return f"{reason}: it does not take {sent_as}; set delivery.content_type to what it takes"
         if isinstance(outcome, Rejected) and not has_own:

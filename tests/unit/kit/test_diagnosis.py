@@ -14,7 +14,7 @@ from typing import Literal
 import pytest
 import trustme
 
-from mpsd.delivery.rest.settings import ClientTls, RestSettings
+from mpsd.delivery.rest.settings import BatchSettings, ClientTls, RestSettings
 from mpsd.kit.advice import Advice
 from mpsd.kit.check_endpoint import check
 from mpsd.kit.player import Played
@@ -189,6 +189,24 @@ async def test_a_sample_that_is_none_of_theirs_is_one_problem_with_the_words_of_
     assert found.said == body.decode()
     with_own = await only(each(answering), own=[TEXT])
     assert "the application's log should say more" in with_own.text
+
+
+async def test_an_application_that_takes_no_batches_is_one_problem() -> None:
+    async def answering(peer: Peer, request: Request) -> None:
+        is_batch = (request.header("content-type") or "").startswith("application/cloudevents-batch+json")
+        await peer.answer(422 if is_batch else 200)
+
+    async with serving(each(answering), "http://127.0.0.1:{port}/", None, ClientTls()) as settings:
+        _, (found,) = await check(replace(settings, batch=BatchSettings(records_max=10, bytes_max=1 << 20)), [])
+    assert "it takes one record in a request, and no batch; leave delivery.batch.records_max at 1" in found.text
+
+
+async def test_a_record_of_the_file_is_named_by_its_line() -> None:
+    async def answering(peer: Peer, request: Request) -> None:
+        await peer.answer(422 if request.body == b"bad" else 200)
+
+    _, found = await checked(each(answering), own=[TEXT, Sample(value=b"bad", headers=())])
+    assert [one.step for one in found if one.level == "problem"] == ["record 2 of the file"]
 
 
 async def test_another_cause_behind_the_first_is_still_said() -> None:
