@@ -73,6 +73,10 @@ class Diagnosis:
                 return await self._no_path(delivery, reason)
             case 405:
                 return await self._no_method(delivery, reason)
+            case 403 | 419 | 422 if b"csrf" in normal.answers[0].body.lower():
+                return (
+                    f"{reason}: it wants a CSRF token, which is for browsers; exempt this path (Django: @csrf_exempt)"
+                )
             case 401 | 402 | 403 | 407:
                 return (
                     f"{reason}: it wants credentials; here --header 'Authorization: Bearer …', in the configuration"

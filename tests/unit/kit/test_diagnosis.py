@@ -156,6 +156,16 @@ async def test_an_endpoint_that_is_no_use_is_asked_for_one_record_only(status: i
     assert found.said == "go away?[31m"
 
 
+@pytest.mark.parametrize("status", [403, 419, 422])
+async def test_a_token_that_only_browsers_have_is_named(status: int) -> None:
+    async def answering(peer: Peer, request: Request) -> None:
+        await peer.answer(status, body=b"<h1>Forbidden</h1><p>CSRF verification failed. Request aborted.</p>")
+
+    found = await only(each(answering))
+    assert "it wants a CSRF token, which is for browsers; exempt this path (Django: @csrf_exempt)" in found.text
+    assert found.said == "Forbidden: CSRF verification failed. Request aborted."
+
+
 TEXT = Sample(value=b"order 7", headers=())
 
 
