@@ -24,11 +24,7 @@ from mpsctl.render.words import (
     utc_now,
 )
 from mpsctl.views.fleet import Instance, Pause
-from mpsctl.views.status import Endpoint, Flow, Limit, Partition, Status, Subscription
-from mpsctl.views.status import Flow, Limit, Partition, Status, Subscription
-from mpsctl.views.fleet import Instance, Provenance
-from mpsctl.views.status import Failure, Flow, Limit, Partition, Pause, Status, Subscription
-from mpsctl.views.status import Failure, Flow, Limit, Partition, Status, Subscription
+from mpsctl.views.status import Endpoint, Failure, Flow, Limit, Partition, Status, Subscription
 
 FAILURE_SHOWN_S = 600.0
 """An older failure is over; `--json` has it all the same."""
@@ -148,6 +144,8 @@ def _endpoint(of: Subscription, endpoint: Endpoint, now: datetime) -> Iterator[P
     yield Piece(f"{since}{records(endpoint.waiting_records)} wait; probes go on", Style.DIM)
     if of.state == "all-rejected":
         yield Piece(f"if the rejections are right: mpsctl accept-rejections {of.name} --reason ...", Style.DIM)
+
+
 def _is_recent(failed: Failure, now: datetime) -> bool:
     return failed.failed_at is not None and (now - failed.failed_at).total_seconds() < FAILURE_SHOWN_S
 

@@ -174,6 +174,10 @@ class Endpoint:
             rejections=message.rejections,
             waiting_records=message.waiting_records,
             rejections_accepted=message.rejections_accepted,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A delivery that failed."""
 

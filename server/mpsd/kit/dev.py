@@ -237,6 +237,9 @@ def configuration(plan: Plan, servers: Sequence[str], topic: str) -> Config:
                     "group": topic,
                     "delivery": delivery,
                     "retry": {"attempts_max": plan.attempts_max},
+                    "breaker": {
+                        "rejections_max": 0
+                    },  # a file of wrong records is tried on purpose: each gets its answer
                     "dead_letter": {"topic": f"{topic}.dlq"},
                 }
             ],

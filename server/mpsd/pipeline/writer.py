@@ -14,7 +14,6 @@ from mpsd.core.rate import TokenBucket
 from mpsd.core.retry import Ack, Bury, Hold, Retry, Verdict, in_words
 from mpsd.core.retry_policy import RetryPolicy, Suspect, Undecided
 from mpsd.pipeline.crowding import is_crowding
-from mpsd.core.retry_policy import Moment, RetryPolicy, Suspect, Undecided
 from mpsd.pipeline.last_failures import LastFailures
 from mpsd.pipeline.order_iterator import OrderIterator, Turn
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue

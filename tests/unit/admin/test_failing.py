@@ -6,7 +6,8 @@ from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.merge import merge_status
 from mpsd.admin.rates import RECENT_S, RECENT_SAMPLE_S, Counts, Rates
 from mpsd.admin.times import timestamp
-from mpsd.core.outcome import DELIVERED, Rejected
+from mpsd.core.breaker import EndpointState as BreakerState
+from mpsd.core.outcome import DELIVERED, Moment, Outcome, Rejected, Unavailable
 from tests.fakes.steerable import Served, served
 from tests.unit.admin.test_held import until
 
@@ -67,6 +68,46 @@ async def test_many_dead_letters_are_a_finding_with_the_last_reason(refused: int
         )
         assert f"; the last: orders/0@{accepted + refused - 1}: {REASON}" in finding.message
         assert ("mpsctl dlq ls billing --group-by reason" in finding.advice) == (severity != "OK")
+
+
+OUT = Unavailable(code="refused", reason="127.0.0.1 port 8000 refused the connection")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "code", "says", "to_do"),
+    [
+        (OUT, BreakerState.OUT, "endpoint.out", "nothing succeeds, and 300 records wait at no cost", "by themselves"),
+        (
+            REFUSED,
+            BreakerState.ALL_REJECTED,
+            "endpoint.all_rejected",
+            "dead-lettering stopped after 100 records, and 200 wait",
+            "mpsctl accept-rejections billing",
+        ),
+    ],
+)
+async def test_an_endpoint_that_takes_nothing_is_an_error_with_its_last_words(
+    outcome: Outcome, state: BreakerState, code: str, says: str, to_do: str
+) -> None:
+    async with served() as (one,):
+        pipeline = one.pipe.pipeline
+        one.pipe.adapter.answer = lambda _: outcome
+        one.pipe.adapter.takes_s = 0.0
+        one.pipe.source.assign(0)
+        one.pipe.source.produce(*(b"k%d" % number for number in range(300)))
+        await until(lambda: pipeline.policy.breaker.state is state and len(pipeline.pending.queues) == 1)
+        await until(lambda: not pipeline.statistics().partitions[0].in_flight)
+        answer = await one.stub.Diagnose(pb.DiagnoseRequest(scope=pb.SCOPE_INSTANCE))
+        (finding,) = [each for each in answer.findings if each.code == code]
+        assert finding.severity == pb.SEVERITY_ERROR
+        assert says in finding.message
+        assert finding.message.endswith(outcome.reason)  # type: ignore[union-attr]
+        assert "mpsd check-endpoint http://127.0.0.1:8000/orders" in finding.advice
+        assert to_do in finding.advice
+        if state is BreakerState.ALL_REJECTED:
+            pipeline.policy.breaker.accept(Moment(0.0, 0))
+            answer = await one.stub.Diagnose(pb.DiagnoseRequest(scope=pb.SCOPE_INSTANCE))
+            assert "endpoint.rejections_accepted" in [each.code for each in answer.findings]
 
 
 def test_only_what_is_recent_counts() -> None:
