@@ -128,7 +128,8 @@ def _notes(of: Subscription, now: datetime) -> Iterator[Piece]:
         yield Piece(f"{number(of.held_keys, 'key')} held behind dead letters; they wait for a replay:", Style.WARN)
         yield Piece(f"mpsctl dlq ls {of.name} --disposition held --group-by key", Style.DIM)
         yield Piece(f"mpsctl replay-dlq {of.name} --key KEY", Style.DIM)
-    if (failed := of.last_failure) is not None and _is_recent(failed, now):
+    is_said = bool(of.endpoint is not None and of.endpoint.reason)  # the state's reason has the last failure then
+    if not is_said and (failed := of.last_failure) is not None and _is_recent(failed, now):
         became = "; it is a dead letter" if failed.dead_lettered else ""
         text = f"last failure {ago(failed.failed_at, now)}, {record(failed.record)}: {printable(failed.reason)}{became}"
         yield Piece(text, Style.WARN)
