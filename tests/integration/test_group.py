@@ -71,7 +71,7 @@ async def test_a_partition_is_handed_on_when_its_slow_deliveries_have_ended(worl
     two = await world.start_daemon(subscription)
 
     async def is_leaving() -> bool:
-        return (await one.metrics()).sum("mps_partition_state", state="leaving") == PARTITIONS // 2
+        return (await one.metrics()).sum("mps_partition_state", state="draining") == PARTITIONS // 2
 
     await until(is_leaving, "half of the partitions are to move, and wait for their deliveries")
     assert await assigned(one, two) == [PARTITIONS // 2, 0]

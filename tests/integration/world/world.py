@@ -127,7 +127,7 @@ class World:
             "group": tables.pop("group", topic),
             "delivery": {"protocol": "rest", "url": self.application.url},
             "commit": {"interval_s": COMMIT_INTERVAL_S},
-            "breaker": {"probe_interval_s": 0.2},
+            "breaker": {"probe_interval_s": 0.2, "rejections_max": 0},  # many tests want hundreds of dead letters
             "retry": {"backoff_initial_s": 0.02, "backoff_max_s": 0.2},
             "dead_letter": {"topic": f"{topic}.dlq", "backoff_initial_s": 0.1, "backoff_max_s": 0.5},
         }
