@@ -7,14 +7,19 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sized
 from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from mps_client import DeadLetter
+from mps_client import Record as StreamRecord
 from mpsd.demo.guarantees.events import OutageBegan, OutageEnded
-from tests.integration.world import Answer, World, keyed
+from tests.integration.world import Answer, World, keyed, until
+from tests.integration.world.batch_application import BatchApplication
 from tests.integration.world.patience import PATIENCE_S
+from tests.integration.world.pulling import PullingApplication
+from tests.integration.world.streaming import StreamingApplication
 
 pytestmark = pytest.mark.integration
 
@@ -58,7 +63,7 @@ class Incident:
 
 
 @asynccontextmanager
-async def incident(world: World, **delivery: object) -> AsyncIterator[Incident]:
+async def incident(world: World, accepted: Sized | None = None, **delivery: object) -> AsyncIterator[Incident]:
     """All is well before, and afterwards, with a quarter of the records each; all that lives is delivered in the end."""
     topic = await world.create_topic(4)
     at = Incident(world, topic)
@@ -66,7 +71,8 @@ async def incident(world: World, **delivery: object) -> AsyncIterator[Incident]:
     del subscription["retry"], subscription["breaker"]
     await world.start_daemon(subscription)
     await at.produce(0.25, SLICE_S)
-    await world.application.accepts(at.produced)
+    seen = world.application.accepted if accepted is None else accepted
+    await until(lambda: len(seen) == at.produced, "the first are accepted")
     world.application.events.append(OutageBegan(time.monotonic()))
     yield at
     world.application.events.append(OutageEnded(time.monotonic()))
@@ -140,3 +146,68 @@ async def test_a_poison_record_among_successes_dies_and_harms_nobody(world: Worl
     dead = await world.dead_letters(topic)
     assert {letter.key for letter in dead} == {poison}
     assert len(world.application.accepted) == at.produced - len(dead)
+
+
+# The other ways to deliver
+
+
+@pytest.mark.parametrize(("verdict", "dead"), [("500", 0), ("retry", 0), ("422", 100), ("dead-letter", 100)])
+async def test_batches_that_all_fail_kill_no_more_than_single_records(world: World, verdict: str, dead: int) -> None:
+    said = [""]
+    async with BatchApplication(lambda _value, _attempt: said[0]) as application:
+        async with incident(
+            world, application.accepted, url=application.url, batch={"records_max": 20}, concurrency_max=4
+        ) as at:
+            said[0] = verdict
+            await at.produce(0.5, OUTAGE_S)
+            said[0] = ""
+        assert await at.dead() == dead
+        assert len(application.accepted) == RECORDS - dead
+
+
+@pytest.mark.parametrize(
+    ("error", "dead"), [(ValueError("the database is down"), 0), (DeadLetter("no such field"), 100)]
+)
+async def test_a_stream_that_settles_all_alike_kills_no_more(world: World, error: Exception, dead: int) -> None:
+    is_ill = [False]
+
+    async def behave(_record: StreamRecord) -> None:
+        await asyncio.sleep(0)
+        if is_ill[0]:
+            raise error
+
+    topic = await world.create_topic(4)
+    subscription = {**world.subscription(topic), "delivery": {"protocol": "stream"}}
+    del subscription["retry"], subscription["breaker"]
+    daemon = await world.start_daemon(subscription)
+    at = Incident(world, topic)
+    async with StreamingApplication([daemon.stream_address], behave) as application:
+        await at.produce(0.25, SLICE_S)
+        await until(lambda: len(application.accepted) == at.produced, "the first are accepted")
+        is_ill[0] = True
+        await at.produce(0.5, OUTAGE_S)
+        is_ill[0] = False
+        await at.produce(0.25, SLICE_S)
+        await world.settled(topic, timeout_s=PATIENCE_S + OUTAGE_S)
+        assert await at.dead() == dead
+        assert len(application.accepted) == RECORDS - dead
+
+
+@pytest.mark.parametrize(("verdict", "dead"), [("retry", 0), ("dead-letter", 100), ("", 0)])
+async def test_callers_that_settle_all_alike_or_not_at_all_kill_no_more(world: World, verdict: str, dead: int) -> None:
+    """With no verdict all leases expire."""
+    topic = await world.create_topic(4)
+    subscription = {**world.subscription(topic), "delivery": {"protocol": "pull", "lease_s": 1.0}}
+    del subscription["retry"], subscription["breaker"]
+    daemon = await world.start_daemon(subscription)
+    at = Incident(world, topic)
+    async with PullingApplication([daemon.http_address]) as application:
+        await at.produce(0.25, SLICE_S)
+        await until(lambda: len(application.accepted) == at.produced, "the first are accepted")
+        application.verdict = verdict
+        await at.produce(0.5, OUTAGE_S)
+        application.verdict = "ack"
+        await at.produce(0.25, SLICE_S)
+        await world.settled(topic, timeout_s=PATIENCE_S + OUTAGE_S)
+    assert await at.dead() == dead
+    assert len(application.accepted) == RECORDS - dead

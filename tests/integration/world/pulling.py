@@ -6,10 +6,16 @@ from base64 import b64decode
 from collections.abc import Sequence
 from typing import Any, Self
 
-from mpsd.core.outcome import DELIVERED
+from mpsd.core.outcome import DELIVERED, Outcome, Rejected, Retryable
 from mpsd.demo.guarantees.events import DeliveryEnded, DeliveryStarted, SeenRecord, TimedEvent
 from mpsd.demo.guarantees.guarantee import Place
 from tests.conformance.http_client import Caller
+
+VERDICTS: dict[str, Outcome] = {
+    "ack": DELIVERED,
+    "retry": Retryable(code="verdict_retry", reason="as told"),
+    "dead-letter": Rejected(code="verdict", reason="as told"),
+}
 
 
 class PullingApplication:
@@ -17,6 +23,9 @@ class PullingApplication:
 
     Args:
         through: addresses of daemons, as behind a load balancer: no caller asks the same twice in a row, not even to settle.
+
+    Attributes:
+        verdict: what each record is settled with; empty: none is settled.
     """
 
     def __init__(self, through: Sequence[str], *, subscription: str = "orders", callers: int = 4) -> None:
@@ -24,6 +33,7 @@ class PullingApplication:
         self.events: list[TimedEvent] = []
         self.accepted: dict[Place, int] = {}
         self.results: list[str] = []
+        self.verdict = "ack"
         self._path = f"/v1/subscriptions/{subscription}/leases"
         self._callers = callers
         self._turn = 0
@@ -56,14 +66,19 @@ class PullingApplication:
         for record, given in zip(seen, lease["records"], strict=True):
             self.events.append(DeliveryStarted(record, time.monotonic(), given["attempt"]))
         await asyncio.sleep(0)
+        verdict = self.verdict
+        if not verdict:
+            return
         for record in seen:
-            self.events.append(DeliveryEnded(record, time.monotonic(), DELIVERED))
-        settlements = [{"delivery_id": record["delivery_id"], "verdict": "ack"} for record in lease["records"]]
+            self.events.append(DeliveryEnded(record, time.monotonic(), VERDICTS[verdict]))
+        settlements = [{"delivery_id": record["delivery_id"], "verdict": verdict} for record in lease["records"]]
         async with Caller(self._next()) as caller:
             answer = await caller.post(lease["settle_url"], {"settlements": settlements})
         assert answer.status == 200, answer
         for record, result in zip(seen, answer.json()["results"], strict=True):
             self.results.append(result["result"])
+            if verdict != "ack" or result["result"] != "settled":
+                continue
             self.accepted[Place.of(record)] = self.accepted.get(Place.of(record), 0) + 1
 
 
