@@ -68,4 +68,4 @@ async def test_a_caller_that_asks_one_daemon_alone_takes_from_all_alike(world: W
             await caller.post(lease["settle_url"], {"settlements": settlements})
             taken[address] += 1
     assert sum(taken.values()) == 30
-    assert min(taken.values()) >= 8, taken
+    assert min(taken.values()) >= 5, taken

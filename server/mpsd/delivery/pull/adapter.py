@@ -10,6 +10,7 @@ from mpsd.core.outcome import Outcome, Withdrawn
 from mpsd.delivery.pull.lease_ids import LeaseIds
 from mpsd.delivery.pull.leases import Held, Lease, Leases
 from mpsd.delivery.pull.messages import LEASE_S_MIN, Settlement
+from mpsd.delivery.pull.pace import Pace
 from mpsd.delivery.pull.settings import PullSettings
 from mpsd.delivery.pull.verdict import lost, outcome_of
 from mpsd.delivery.pull.waiter import ClosingError, TooManyWaitersError, Waiter
@@ -17,6 +18,8 @@ from mpsd.listeners.reach import reachable
 from mpsd.ports import Demand, Peer
 
 COUNTED = ("asked", "leases", "settled", "expired", "extended", "given_back")
+PACE_S = 10.0
+"""Over which instances compare how many leases they gave."""
 _NOTHING = Demand(0, 0)
 
 
@@ -45,6 +48,7 @@ class PullAdapter:
         self._sweep_due_s = inf
         self._ended_some = asyncio.Event()
         self._counts: Counter[str] = Counter()
+        self._pace = Pace(PACE_S)
 
     # the port
     async def start(self, on_demand: Callable[[], None], settle: Callable[[Delivery, Outcome], None]) -> None:
@@ -69,6 +73,7 @@ class PullAdapter:
         waiter, _ = self._waiters.popitem(last=False)
         lease = self._leases.begin(self.ids.issue(), batch, waiter.lease_s, self._loop.time())
         self._counts["leases"] += 1
+        self._pace.count(self._loop.time())
         self._arm(lease.began_s + lease.length_s)
         waiter.given.set_result(lease)
         self._demanded()
@@ -106,6 +111,11 @@ class PullAdapter:
     @property
     def is_closed(self) -> bool:
         return self._is_closed
+
+    @property
+    def leases_lately(self) -> float:
+        """How many leases were given of the records here, in about the last `PACE_S`."""
+        return self._pace.lately(asyncio.get_running_loop().time())
 
     @property
     def waiters(self) -> int:

@@ -13,7 +13,7 @@ from mpsd.delivery.pull.adapter import PullAdapter
 from mpsd.delivery.pull.leases import Lease
 from mpsd.delivery.pull.messages import LeaseRequest
 from mpsd.delivery.pull.peer_request import PeerAnswer
-from mpsd.delivery.pull.peers import FORWARDED, RECORDS, Peers
+from mpsd.delivery.pull.peers import FORWARDED, RECORDS, SHARE, Peers, is_ahead
 from mpsd.delivery.pull.record_json import RecordJson
 from mpsd.delivery.pull.requests import refused
 from mpsd.delivery.pull.waiter import ClosingError, TooManyWaitersError, Waiter
@@ -48,7 +48,8 @@ class LeaseExchange:
         Raises:
             Refused: 429 or 503.
         """
-        if self._is_forwarded and self._adapter.waiters:
+        is_owed = is_ahead(self._request.headers.get(SHARE), self._adapter.leases_lately)
+        if self._is_forwarded and (self._adapter.waiters or not is_owed):
             await _empty()(scope, receive, send)
             return
         waiter = self._ask()

@@ -14,7 +14,7 @@ from mpsd.delivery.pull.messages import LeaseRequest
 from mpsd.delivery.pull.peer_request import PeerAnswer, PeerClient, PeerError
 from mpsd.ports import Peer
 
-IDLE_S = 1.0
+IDLE_S = 0.2
 """How long an instance that had nothing is passed over when its turn comes; its records wait for no longer than that."""
 SILENT_S = 10.0
 """How long one is passed over that did not answer: each time a caller waits for up to `ASK_S_MAX`."""
@@ -28,10 +28,27 @@ FORWARDED = "mps-forwarded"
 """The header of a request that comes from another instance: it is never passed on again."""
 MEANT = "mps-instance"
 """The header of such a request that says which instance is meant; another one that is reached refuses it."""
+SHARE = "mps-share"
+"""The header of a request that is made in turn: how many leases the asking instance gave lately of its own records."""
+AHEAD = 1.25
+"""How far ahead of this one it must be to be given records: where callers come to all alike, none needs another's."""
 RECORDS = "mps-records"
 """The header of an answer that says how many records are in it."""
 
 log = logging.getLogger("mpsd.pull")
+
+
+def is_ahead(share: str | None, own: float) -> bool:
+    """Return False if an instance asks in turn whose records are not taken faster than those here.
+
+    Args:
+        share: the header of the request; None for one that is not made in turn.
+        own: how many leases were given here lately.
+    """
+    try:
+        return share is None or float(share) >= AHEAD * own
+    except ValueError:
+        return False
 
 
 class Peers:
@@ -98,7 +115,9 @@ class Peers:
         for _ in range(min(PEERS_ASKED_MAX, len(peers))):
             peer = peers[self._first % len(peers)]
             try:
-                answer = await self._post(peer, self._path, asked, authorization, ends_s - loop.time())
+                left_s = ends_s - loop.time()
+                share = None if of is None else self._adapter.leases_lately
+                answer = await self._post(peer, self._path, asked, authorization, left_s, share)
             except PeerError as error:
                 self._failed(error)
                 self._pass_over(peer, SILENT_S)
@@ -132,7 +151,13 @@ class Peers:
             return None
 
     async def _post(
-        self, peer: Peer, path: str, body: bytes, authorization: str | None, timeout_s: float
+        self,
+        peer: Peer,
+        path: str,
+        body: bytes,
+        authorization: str | None,
+        timeout_s: float,
+        share: float | None = None,
     ) -> PeerAnswer:
         """Raises PeerError if the instance that is meant does not answer, or another one does."""
         headers: Mapping[str, str] = {
@@ -140,6 +165,7 @@ class Peers:
             FORWARDED: self._adapter.ids.instance,
             MEANT: peer.instance,
             **({"authorization": authorization} if authorization is not None else {}),
+            **({SHARE: f"{share:.3f}"} if share is not None else {}),
         }
         answer = await self._client.post(peer.http, path, headers, body, timeout_s)
         if answer.status == HTTPStatus.MISDIRECTED_REQUEST:

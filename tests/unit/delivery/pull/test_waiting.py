@@ -234,6 +234,22 @@ async def test_a_caller_that_cannot_keep_up_takes_from_all_instances_alike() -> 
         assert [len(served.ready) for served in (one, other, third)] == [40, 40, 40]
 
 
+async def test_where_callers_come_to_all_alike_each_instance_gives_its_own_records() -> None:
+    """What another one gives goes through two."""
+    async with serving() as one, serving() as other, one.caller() as caller, other.caller() as its_caller:
+        met(one, other)
+        for served in (one, other):
+            served.add(400)
+        addresses = [
+            (await each.post(LEASES, {"records_max": 5})).json()["settle_url"].split("/")[2]
+            for _ in range(40)
+            for each in (caller, its_caller)
+        ]
+        own = [at == one.address for at in addresses[::2]] + [at == other.address for at in addresses[1::2]]
+        assert own.count(False) <= 8
+        assert abs(len(one.ready) - len(other.ready)) <= 40
+
+
 async def test_an_instance_whose_turn_it_is_and_that_has_nothing_is_passed_over_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
