@@ -1,14 +1,19 @@
-"""Waiting for a condition without sleeping."""
+"""Waiting for a condition."""
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 """Far longer than anything here takes, also on a busy machine: a wait that long has failed."""
+_LOOK_S = 0.05
 
 
 class Watch:
-    """Whoever changes something says so; whoever waits looks again."""
+    """A wait that ends soon after a change is told, and that does not rely on being told.
+
+    What an adapter or a server does by itself, such as to see that a client has gone, is told by nobody.
+    """
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
@@ -20,4 +25,6 @@ class Watch:
         async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 self._changed.clear()
-                await self._changed.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_S):
+                        await self._changed.wait()

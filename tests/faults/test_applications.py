@@ -18,7 +18,11 @@ pytestmark = pytest.mark.integration
 KILLS = 3
 READY_S = 30.0
 WORK_S = 0.1
-"""Some 50 are in flight then; where a daemon had but one, that one would be charged, as a record that kills its worker is."""
+AT_ONCE = 20
+"""Where a daemon had but one in flight, that one would be charged, as a record that kills its worker is."""
+ANSWER_S = 0.5
+"""From the line in the application's log to the answer: killed in between, it is asked once more for what it has done."""
+ORDER = b'{"amount": 1, "warehouse": "near"}'
 
 
 async def test_the_application_is_killed_and_comes_back(fleet: Fleet, figures: Figures) -> None:
@@ -34,11 +38,15 @@ async def test_the_application_is_killed_and_comes_back(fleet: Fleet, figures: F
 
     shares: list[float] = []
     url = await application()
-    await fleet.start("a", "b", delivery={"url": url})
+    await fleet.start("a", "b", delivery={"url": url, "concurrency_max": AT_ONCE})
     await fleet.balanced()
-    async with world.producing(fleet.topic, keys=1_000, per_s=PER_S // 2):
+    async with world.producing(fleet.topic, keys=1_000, per_s=PER_S // 2, value=ORDER):
         for _ in range(KILLS):
             await grows(log, 1_000)
+            world.processes.signal("application", signal.SIGSTOP)
+            for name in ("a", "b"):
+                await fleet.holds(name, AT_ONCE)
+            fleet.cut()
             world.processes.signal("application", signal.SIGKILL)
             world.processes.wait("application", READY_S)
             with Quiet(*fleet) as quiet:
@@ -49,7 +57,8 @@ async def test_the_application_is_killed_and_comes_back(fleet: Fleet, figures: F
     events = list(read_events(log.read_text().splitlines()))
     world.application.events[:] = events
     attempts = max(event.attempt for event in events if isinstance(event, DeliveryStarted))
-    await world.judge(fleet.topic, repeated_s=0.0)
+    assert not await world.dead_letters(fleet.topic)
+    await world.judge(fleet.topic, repeated_s=ANSWER_S)
     figures.note(
         f"application killed {KILLS} times in full flow", lost=0, most_attempts=attempts, cpu_share=max(shares)
     )

@@ -66,7 +66,7 @@ async def through_an_outage(
     try:
         with Quiet(*fleet) as quiet:
             await lasts(GONE_S)
-            answers = [await daemon.get("/readyz") for daemon in fleet]
+            await until(lambda: all_unconfirmed(fleet), "each says that its membership is not confirmed")
             assert all([(await daemon.get("/healthz"))[0] == 200 for daemon in fleet])
     finally:
         await end()
@@ -77,8 +77,13 @@ async def through_an_outage(
     async with fleet.load(per_s=100):
         await fleet.balanced()
     cost = await fleet.settle(fleet.cut() - began_s + REPEATED_S)  # a coordinator that has begun anew may know nobody
-    assert all(status == 503 and "not confirmed" in body for status, body in answers)
     return {**cost, **quiet.figures, "resumed_after_s": resumed_s}
+
+
+async def all_unconfirmed(fleet: Fleet) -> bool:
+    """Return True if no daemon is ready, each because Kafka does not confirm its membership."""
+    answers = [await daemon.get("/readyz") for daemon in fleet]
+    return all(status == 503 and "not confirmed" in body for status, body in answers)
 
 
 async def test_all_brokers_are_gone_for_a_while(

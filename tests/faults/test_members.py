@@ -8,7 +8,7 @@ from mpsd.core.offset_map import OffsetMap, decode
 from mpsd.core.record import TopicPartition
 from mpsd.kafka.cluster import Cluster
 from tests.faults.figures import Figures
-from tests.faults.fleet import KEYS, REBALANCE_S, REPEATED_S, SESSION_S, SOAK_MINUTES, Fleet, lasts
+from tests.faults.fleet import KEYS, REBALANCE_S, REPEATED_S, SOAK_MINUTES, Fleet
 from tests.integration.world import HELD, Answer, Message, keyed, until
 
 pytestmark = pytest.mark.integration
@@ -49,29 +49,37 @@ async def test_kills_at_random_in_full_flow(fleet: Fleet, figures: Figures) -> N
 
 
 async def test_a_frozen_member_starts_nothing_before_it_is_confirmed(fleet: Fleet, figures: Figures) -> None:
+    """Frozen while nothing more may start, it finds answers when it is thawed: room for deliveries of another's records."""
+    at_once = 50
     await fleet.create_topic()
-    await fleet.start("a", "b")
+    await fleet.start("a", "b", delivery={"concurrency_max": at_once})
     await fleet.balanced()
     async with fleet.load():
+        usual = fleet.behaviour
+        fleet.behaviour = lambda request: HELD if request.headers["x-daemon"] == "a" else usual(request)
+        await fleet.holds("a", at_once)
         fleet.freeze("a")
-        await lasts(2 * SESSION_S)
+        fleet.behaviour = usual
+        fleet.world.application.let_go()
+        await fleet.balanced("b")
         thawed_s = fleet.thaw("a")
         await until(lambda: any(seen.daemon == "a" and seen.at_s > thawed_s for seen in fleet.seen), "it works again")
         await fleet.balanced()
     cost = await fleet.settle(REPEATED_S)
     assert not fleet.early("a", thawed_s)
-    figures.note("SIGSTOP of one of two for two sessions, SIGCONT", **cost, started_by_the_thawed_too_early=0)
+    figures.note("SIGSTOP of one of two until the other has all, SIGCONT", **cost, started_by_the_thawed_too_early=0)
 
 
 async def test_a_member_frozen_within_its_session(fleet: Fleet, figures: Figures) -> None:
-    """While another one joins, it is dropped after the rebalance time-out, and thawed before its session would end."""
+    """While another one joins, it is dropped after the rebalance time-out, and thawed long before its session would end."""
+    session = {"session_timeout_ms": 60_000}
     await fleet.create_topic()
-    await fleet.start("a", "b")
+    await fleet.start("a", "b", kafka=session)
     await fleet.balanced()
     async with fleet.load():
         fleet.freeze("a")
-        fleet.begin("c")
-        await lasts(0.9 * SESSION_S)
+        fleet.begin("c", kafka=session)
+        await fleet.balanced("b", "c")
         thawed_s = fleet.thaw("a")
         await fleet.balanced()
         await fleet.more()

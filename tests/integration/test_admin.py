@@ -66,7 +66,11 @@ async def test_a_pause_holds_for_all_once_it_is_confirmed(world: World, tmp_path
         assert len(changed.instances) == 2
         again = (await other.Pause(request, metadata=OPERATOR, timeout=30)).changed
         assert again.revision == changed.revision
-        await asyncio.sleep(0.5)  # what was in flight ends
+
+        async def nothing_is_in_flight() -> bool:
+            return not sum([(await daemon.metrics()).sum("mps_in_flight_records") for daemon in daemons])
+
+        await until(nothing_is_in_flight, "what was in flight has ended")
         before = world.application.requests
         await asyncio.sleep(1.5)
         assert world.application.requests == before

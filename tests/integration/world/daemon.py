@@ -142,6 +142,8 @@ class Daemon:
             connection.close()
 
     async def metrics(self) -> Metrics:
+        """Read /metrics, once the daemon listens."""
+        await self.serving()
         status, text = await self.get("/metrics")
         assert status == 200
         return Metrics(text)

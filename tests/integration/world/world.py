@@ -22,6 +22,8 @@ from tests.integration.world.stream_workers import StreamWorker
 COMMIT_INTERVAL_S = 0.2
 _WATCH_S = 0.05
 _CHUNKS_PER_S = 20
+_ROUNDS = 2
+"""How much longer than our look at the commits, at its longest, a commit may take: it asks the same broker, and is written."""
 
 
 class Witness(Protocol):
@@ -48,6 +50,7 @@ class World:
         self._produced: list[SeenRecord] = []
         self._seen: list[TimedEvent] = []
         self._groups: dict[str, dict[TopicPartition, int]] = {}
+        self._round_s = 0.0
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -89,21 +92,26 @@ class World:
         return self.remember(await self.kafka.produce(topic, messages))
 
     @asynccontextmanager
-    async def producing(self, topic: str, *, keys: int, per_s: int) -> AsyncIterator[None]:
-        """Records of so many keys, at this pace, until the block is left."""
+    async def producing(self, topic: str, *, keys: int, per_s: int, value: bytes = b"") -> AsyncIterator[None]:
+        """Records of so many keys, at this pace, until the block is left.
+
+        Args:
+            value: of each; its number if not given.
+        """
         stop = asyncio.Event()
-        task = asyncio.create_task(self._load(topic, keys, per_s, stop))
+        task = asyncio.create_task(self._load(topic, keys, per_s, value, stop))
         try:
             yield
         finally:
             stop.set()
             await task
 
-    async def _load(self, topic: str, keys: int, per_s: int, stop: asyncio.Event) -> None:
+    async def _load(self, topic: str, keys: int, per_s: int, value: bytes, stop: asyncio.Event) -> None:
         count = 0
         async with self.kafka.producer() as producer:
             while not stop.is_set():
                 chunk = [keyed(number, keys) for number in range(count, count + max(1, per_s // _CHUNKS_PER_S))]
+                chunk = [message._replace(value=value) for message in chunk] if value else chunk
                 self.remember(await send(producer, topic, chunk))
                 count += len(chunk)
                 with suppress(TimeoutError):
@@ -181,14 +189,21 @@ class World:
 
     # what became of it
     async def settled(self, *topics: str, group: str = "", timeout_s: float = PATIENCE_S) -> None:
-        """Wait until all that the topics have is committed."""
+        """Wait until all that the topics have is committed.
+
+        Args:
+            timeout_s: how long commits may stand still: what there is to do takes as long as it takes on a busy machine.
+        """
         for topic in topics:
 
             async def lag(topic: str = topic) -> bool:
                 ends, committed = await self.kafka.topics.log_end(topic), self._groups[group or topic]
                 return all(committed.get(tp) == end for tp, end in ends.items())
 
-            await until(lag, f"{topic} is settled: {self.application}", timeout_s, every_s=0.05)
+            def committed(topic: str = topic) -> int:
+                return sum(self._groups[group or topic].values())
+
+            await until(lag, f"{topic} is settled: {self.application}", timeout_s, every_s=0.05, progress=committed)
 
     async def dead_letters(self, topic: str) -> list[Record]:
         """Of the subscription that `subscription` makes for the topic."""
@@ -212,7 +227,7 @@ class World:
 
         Args:
             group: whose commits count; the topic's name if not given.
-            repeated_s: what a kill of the daemon may undo.
+            repeated_s: what a kill of the daemon may undo; where anything may be, what commits took meanwhile is added.
             at_once_min: deliveries of one partition that must have been in flight at one time; 0: not asked.
             replayed: what was dead-lettered may be accepted afterwards.
 
@@ -231,6 +246,7 @@ class World:
         events += self._seen
         unasked: list[type] = [] if at_once_min else [FreedomIsUsed]
         unasked += [DeadLetterSaysWhy] if replayed else []
+        repeated_s += _ROUNDS * self._round_s if repeated_s else 0.0
         judge = Judge([each for each in every_guarantee(repeated_s, at_once_min) if type(each) not in unasked])
         judge.see_all(Produced(record) for record in self._produced if record.topic in topics)
         seen: list[TimedEvent] = [event for event in events if _is_of(event, topics)]
@@ -241,8 +257,10 @@ class World:
     async def _watch(self) -> None:
         """See every commit soon after it was made, so that one that passes an unfinished record is seen in time."""
         while True:
+            began_s = time.monotonic()
             for group in list(self._groups):
                 self._look(group, await self.kafka.committed(group))
+            self._round_s = max(self._round_s, time.monotonic() - began_s)
             await asyncio.sleep(_WATCH_S)
 
     def _look(self, group: str, committed: Mapping[TopicPartition, int]) -> None:
