@@ -4,6 +4,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import HealthCheck, settings
 
 from mpsd.demo.broker import KafkaCluster, kafka
 from tests.faults.figures import table
+from tests.progress import group_of
+
+ROOT = Path(__file__).parent.parent
 
 # A job in the background of a shell begins with Ctrl-C ignored, and so would every process that a test starts and ends by it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -21,8 +25,7 @@ settings.load_profile("shared")  # a busy machine is no fault of the code, and a
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What shares brokers of its own stays together where `make test` spreads the files over processes."""
     for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "faults" else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group(group_of(item.path.relative_to(ROOT).as_posix())))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
