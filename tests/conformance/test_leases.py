@@ -21,9 +21,12 @@ def is_expired(outcome: Outcome) -> bool:
 
 
 async def test_what_is_settled_after_its_lease_changes_nothing(leasing: Staged) -> None:
-    async with leasing(lease_s=0.1) as stage:
+    async with leasing() as stage:
         holder = application(stage)
-        assert is_expired(await stage.outcome(given := delivery()))
+        stage.deliver(given := delivery())
+        await holder.watch.until(lambda: holder.in_flight == 1)
+        await holder.extend(0.05)
+        assert is_expired(await stage.settlements.of(given))
         await holder.watch.until(lambda: holder.in_flight == 0)
         await holder.settle_late()
         await holder.watch.until(lambda: holder.stale == 1)
@@ -33,7 +36,7 @@ async def test_what_is_settled_after_its_lease_changes_nothing(leasing: Staged) 
 
 
 async def test_an_extended_lease_outlasts_the_others(leasing: Staged) -> None:
-    async with leasing(lease_s=0.2) as stage:
+    async with leasing(lease_s=1.0) as stage:
         holder = application(stage)
         kept, others = deliveries(2, assigned(1)), deliveries(2, assigned(2))
         stage.deliver(*kept)
