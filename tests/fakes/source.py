@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from mpsd.core.delivery import Assignment
 from mpsd.core.offset_map import split_reset
 from mpsd.core.record import TopicPartition
+from mpsd.errors import MetadataTooLarge
 from mpsd.ports import AssignmentListener, CommitPoint, Fetched, Position
 from tests.fakes.records import Row, assigned
 
@@ -15,6 +16,7 @@ class FakeSource:
 
     Attributes:
         commits: what each commit said, in the order of time.
+        metadata_max: what the broker takes beside a commit, in characters.
         commit_error: raised by the next commits until it is None.
         fetch_error: raised by the next fetch.
         lease_s: what is left of the lease.
@@ -27,6 +29,7 @@ class FakeSource:
         self.committed: dict[TopicPartition, CommitPoint] = {}
         self.commits: list[dict[Assignment, CommitPoint]] = []
         self.commit_error: Exception | None = None
+        self.metadata_max = 1 << 20
         self.commit_takes_s = 0.001
         self.fetch_error: Exception | None = None
         self.fetches: list[set[int]] = []
@@ -118,6 +121,8 @@ class FakeSource:
         await asyncio.sleep(self.commit_takes_s)
         if self.commit_error is not None:
             raise self.commit_error
+        if any(len(point.metadata) > self.metadata_max for point in points.values()):
+            raise MetadataTooLarge("larger than the broker allows")
         self.commits.append(dict(points))
         for assignment, point in points.items():
             before = self.committed.get(assignment.tp)

@@ -10,9 +10,11 @@ from aiokafka.structs import OffsetAndMetadata
 
 from mpsd.core.offset_map import Ignored, OffsetMap
 from mpsd.core.record import TopicPartition
+from mpsd.demo.broker import KafkaCluster
 from mpsd.kafka.cluster import Cluster
 from mpsd.service.offsets import Committed, committed
 from tests.integration.world import Answer, Daemon, Message, Request, World, keyed, run_mpsd, until
+from tests.integration.world.mpsctl import mpsctl
 
 pytestmark = pytest.mark.integration
 
@@ -58,6 +60,10 @@ async def until_map_says(world: World, topic: str, finished: int) -> None:
         return sum(run.stop - run.start for run in runs) == finished
 
     await until(look, f"{finished} finished offsets beyond the stuck one are committed")
+
+
+async def is_full(daemon: Daemon) -> bool:
+    return (await daemon.metrics()).sum("mps_partition_state", state="offset-map-full") == 1
 
 
 async def begin(world: World, application: Stuck, packing: str = "ascii") -> tuple[str, Daemon]:
@@ -151,7 +157,7 @@ async def test_a_broker_that_takes_less_text_gets_less(world: World) -> None:
 
     await until(left_out, "a map is too large, so that some attempts have no room in it")
     assert daemon.said("larger than the broker allows", "trying with 5000")
-    await world.application.accepts(MANY - len(failing))
+    await until(lambda: is_full(daemon), "no more is read than its maps can say")
     assert await daemon.stop() == 0
     at = await map_of(world, topic)
     assert at is not None
@@ -193,3 +199,27 @@ async def test_a_cluster_tells_what_is_committed(world: World) -> None:
     await commit(world, topic, 7, "text")
     async with Cluster({"bootstrap_servers": world.kafka.bootstrap_servers}) as cluster:
         assert await cluster.committed(topic) == {TopicPartition(topic, 0): (7, "text")}
+
+
+async def test_a_broker_that_takes_less_text_costs_room_and_repeats_nothing() -> None:
+    """Its limit is known before a map is long, at each start."""
+    with KafkaCluster(properties={"offset.metadata.max.bytes": "512"}) as cluster:
+        async with World(cluster.bootstrap_servers) as world:
+            topic = await world.create_topic()
+            world.application.behaviour = lambda request: FAILED if int(request.record.key or b"1") % 2 else Answer()
+            daemon = await world.start_daemon(world.subscription(topic, retry=PATIENT), kafka=QUICK)
+            dice = Random(1)
+            await world.produce(topic, [Message(b"%d" % dice.randrange(2_000), b"") for _ in range(MANY)])
+
+            await until(lambda: is_full(daemon), "nothing more is read")
+            assert "the broker takes 512 units" in (await mpsctl(daemon, "doctor")).out
+            assert await daemon.stop() == 0
+            done, requests = len(world.application.accepted), world.application.requests
+            assert done > 100
+            daemon = await world.start_daemon(world.subscription(topic, retry=PATIENT), kafka=QUICK)
+            await until(lambda: world.application.requests > requests + 50, "what is stuck is tried again")
+            assert set(world.application.accepted.values()) == {1}, "something finished came again"
+            world.application.heal()
+            await world.settled(topic)
+            assert set(world.application.accepted.values()) == {1}
+            assert await daemon.stop() == 0

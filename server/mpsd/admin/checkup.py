@@ -35,6 +35,7 @@ async def findings_of(daemon: Steerable, rates: Rates) -> list[pb.Finding]:
     own += unreachable(daemon)
     own += [finding for pipeline in daemon.pipelines if (finding := _unreceived(pipeline)) is not None]
     own += [finding for pipeline in daemon.pipelines if (finding := _held_keys(pipeline)) is not None]
+    own += [finding for pipeline in daemon.pipelines if (finding := _metadata_limit(pipeline)) is not None]
     own += [_broken_files(each) for each in daemon.watched_files() if each.broken]
     own += [finding for pipeline in daemon.pipelines for finding in failing_findings(pipeline, rates)]
     if ignored := daemon.control_statistics().ignored:
@@ -54,6 +55,21 @@ def _unreceived(pipeline: Pipeline) -> Finding | None:
     name, advice = pipeline.settings.name, "where it may stay away for longer, set delivery.receiver_timeout_s"
     text = f"nobody receives: {reason}"
     return Finding(ok=False, works=True, about=name, text=text, code="receiver.missing", advice=advice)
+
+
+def _metadata_limit(pipeline: Pipeline) -> Finding | None:
+    """Find that the broker takes less text beside a commit than the offset map is configured for."""
+    taken, wanted = pipeline.maps.space.units_max, pipeline.settings.map_space.units_max
+    if taken >= wanted:
+        return None
+    text = (
+        f"the broker takes {taken} units of text beside a commit, not the {wanted} of commit.metadata_units_max: behind a"
+        " record that does not settle, a partition stops reading sooner"
+    )
+    advice = "raise offset.metadata.max.bytes of the brokers, or set commit.metadata_units_max to it"
+    return Finding(
+        ok=False, works=True, about=pipeline.settings.name, text=text, code="kafka.metadata_too_large", advice=advice
+    )
 
 
 def unreachable(daemon: Steerable) -> list[Finding]:

@@ -32,6 +32,10 @@ HEAD_BYTES = 6
 BODY_BYTES_MIN = 64
 NO_BOUND = 1 << 63
 RESET_UNITS = 13
+PADDING = " "
+"""Means nothing at the end of a text."""
+UNPROVEN_UNITS = 256
+"""Maps are no longer until the broker is known to take more: half of the smallest limit that was met, 512."""
 _RESET = re.compile(r"mpsr([0-9a-f]{8});(.*)", re.DOTALL)
 _FORM = re.compile(r"mps([0-9]{1,4})([a-z])(.*)", re.DOTALL)
 _PACKINGS = {Packing.ASCII: "a", Packing.UTF16: "u"}
@@ -132,9 +136,15 @@ def encode(snapshot: Snapshot, tp: TopicPartition, space: MapSpace) -> Encoded:
 
 
 def split_reset(text: str) -> tuple[str, str]:
-    """The id of the reset that a commit names, empty for none, and the rest of the text."""
+    """Return the id of the reset that a commit names, empty for none, and the rest of the text, without padding."""
+    text = text.rstrip(PADDING)
     found = _RESET.fullmatch(text)
     return (found[1], found[2]) if found is not None else ("", text)
+
+
+def padded(text: str, units_max: int) -> str:
+    """Return the text of a commit at its full length, which tells whether the broker takes as much."""
+    return text.ljust(units_max, PADDING)
 
 
 def with_reset(reset_id: str, text: str) -> str:

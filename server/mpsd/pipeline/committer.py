@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from mpsd.core.delivery import Assignment
+from mpsd.core.offset_map import UNPROVEN_UNITS, padded
 from mpsd.errors import CommitFenced, KafkaRefused, KafkaUnavailable, MetadataTooLarge
 from mpsd.pipeline.offset_maps import OffsetMaps
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
@@ -23,6 +24,9 @@ class Committer:
     Takes: snapshots of the OffsetTrackers, as OffsetMaps writes them.
     Gives: commit points to the broker.
     Holds at most: one commit under way.
+
+    Attributes:
+        is_proven: the broker has taken a text of the full length beside a commit.
     """
 
     def __init__(
@@ -44,6 +48,9 @@ class Committer:
         self._due = asyncio.Event()
         self.commits = 0
         self.failures = 0
+        self.is_proven = False
+        unproven = maps.space._replace(units_max=min(UNPROVEN_UNITS, maps.space.units_max))
+        pending.map_bits_max = unproven.worst_bits_max
 
     def wake(self) -> None:
         """Commit soon: at a first assignment, so that where the group begins is not forgotten."""
@@ -78,12 +85,14 @@ class Committer:
             points = {a: point for a in assignments if (point := self._point(a)) is not None}
             if not points:
                 return True
+            sent = points if self.is_proven else self._padded(points)
             states = {assignment: self._state(self._pending.queues[assignment]) for assignment in points}
             try:
-                await self._source.commit(points)
+                await self._source.commit(sent)
             except MetadataTooLarge as error:
                 self.failures += 1
                 self._shrink(error)
+                self._due.set()
                 return False
             except (CommitFenced, KafkaUnavailable, KafkaRefused) as error:
                 self.failures += 1
@@ -91,6 +100,7 @@ class Committer:
                 log.warning("cannot commit now: %s; nothing is lost, it is tried again", error, extra=extra)
                 return False
             self.commits += 1
+            self._prove()
             for assignment, point in points.items():
                 queue = self._pending.queues.get(assignment)
                 if queue is not None:
@@ -144,10 +154,23 @@ class Committer:
             return None
         return point
 
+    def _padded(self, points: Mapping[Assignment, CommitPoint]) -> dict[Assignment, CommitPoint]:
+        """Return them with one text at its full length: learned from a long map, the limit would come too late for it."""
+        (assignment, point), *_ = points.items()
+        whole = point._replace(metadata=padded(point.metadata, self._maps.space.units_max))
+        return {**points, assignment: whole}
+
+    def _prove(self) -> None:
+        """The broker takes as much as was sent: maps may become as long."""
+        if not self.is_proven:
+            self.is_proven = True
+            self._pending.map_bits_max = self._maps.space.worst_bits_max
+
     def _shrink(self, error: MetadataTooLarge) -> None:
         """Offset maps that the broker does not take must not keep the group from committing at all."""
         self._maps.shrink()
-        self._pending.map_bits_max = self._maps.space.worst_bits_max
+        if self.is_proven:
+            self._pending.map_bits_max = self._maps.space.worst_bits_max
         log.error(
             "%s; trying with %d: tell commit.metadata_units_max what the broker's offset.metadata.max.bytes allows",
             error,

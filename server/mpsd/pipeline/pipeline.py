@@ -74,7 +74,6 @@ class Pipeline:
             settings.ordering, settings.records_max, settings.bytes_max, budget, self._on_ready, self._on_room,
             self._on_full,
         )  # fmt: skip
-        self.pending.map_bits_max = settings.map_space.worst_bits_max
         self.reader = Reader(source, self.pending, settings.name, clock)
         bucket = TokenBucket(settings.rate_max_per_s or None, clock.monotonic_s())
         group, keys_max = settings.sender.group, settings.held_keys_max
@@ -193,7 +192,10 @@ class Pipeline:
         queue = PartitionQueue(assignment, tracker, committed, position.log_end)
         self.controls.begin(queue)
         self.pending.open(queue)
-        if committed != position.next_offset or self.maps.ignored.total() > ignored:  # ignored, it might fit one day
+        is_other = (
+            committed != position.next_offset or self.maps.ignored.total() > ignored
+        )  # ignored, it might fit one day
+        if is_other or not self.committer.is_proven:
             self.committer.wake()
         log.info(
             "%s: assigned, from offset %d of %d to %d",

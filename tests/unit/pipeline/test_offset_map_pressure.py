@@ -85,6 +85,25 @@ async def test_a_broker_that_refuses_the_map_is_asked_with_less_until_it_takes_i
 
 
 @in_virtual_time
+async def test_the_limit_of_the_broker_is_known_before_a_map_is_long() -> None:
+    """A map that was read for and does not fit would be delivered again after a clean stop."""
+    limit = 512
+    async with piped(map_space=LITTLE._replace(units_max=4_096), rules=PATIENT, commit_interval_s=1000.0) as at:
+        at.source.metadata_max = limit
+        await stuck(at, keys=1, of=20)
+        assert at.pipeline.maps.space.units_max == limit
+        first, *_ = at.source.commits
+        assert {len(point.metadata) for point in first.values()} == {limit}, (
+            "the first that is taken is of the full length"
+        )
+        assert await at.pipeline.committer.commit(at.pipeline.pending.queues)
+        (point,) = at.source.committed.values()
+        found = decode(point.metadata, TopicPartition("orders", 0), point.next_offset, 0, RECORDS)
+        assert isinstance(found, OffsetMap)
+        assert found.runs[-1].stop == at.queues[0].tracker.end, "nothing that was done is left out"
+
+
+@in_virtual_time
 async def test_attempts_of_what_is_being_buried_are_committed() -> None:
     async with piped(commit_interval_s=0.1) as at:
         at.sink.refuse = lambda _: KafkaUnavailable("no leader")
