@@ -11,7 +11,14 @@ import pytest
 from mps_client import DeadLetter, Record, Retry, asgi
 from mps_client.asgi import Application
 
-HEADERS = {"mps-topic": "orders", "mps-partition": "3", "mps-offset": "42", "mps-attempt": "2", "mps-epoch": "7"}
+HEADERS = {
+    "mps-topic": "orders",
+    "mps-partition": "3",
+    "mps-offset": "42",
+    "mps-attempt": "2",
+    "mps-epoch": "7",
+    "idempotency-key": "AAECAwQFBgcICQoLDA0ODw/3/42",
+}
 
 
 class Response(NamedTuple):
@@ -68,7 +75,7 @@ async def test_a_request_is_a_record() -> None:
     assert (record.topic, record.partition, record.offset, record.attempt, record.epoch) == ("orders", 3, 42, 2, 7)
     assert (record.key, record.value, record.timestamp_ms) == (b"a\0%b", b"value", 1_000)
     assert record.headers == [("a", b"1\xff"), ("x y", b"2"), ("a", b""), ("null", None)]
-    assert record.idempotency_key == "orders/3/42#r1"
+    assert record.idempotency_key == HEADERS["idempotency-key"]
 
 
 @pytest.mark.parametrize(
@@ -159,6 +166,8 @@ async def test_what_is_not_from_the_proxy_is_refused() -> None:
     application = answering(None, body_bytes_max=20)
     assert (await post(application, b"v", {})).status == 400
     assert (await post(application, b"v", {**HEADERS, "mps-offset": "x"})).status == 400
+    without_key = {name: value for name, value in HEADERS.items() if name != "idempotency-key"}
+    assert (await post(application, b"v", without_key)).status == 400
     assert (await post(application, b"v" * 21, HEADERS)).status == 413
     refused = await post(application, b"", {}, "GET")
     assert (refused.status, refused.headers["allow"]) == (405, "POST, PUT")
@@ -193,7 +202,7 @@ async def test_a_batch_is_records() -> None:
     assert first.headers == [("h", b"1&"), ("n", None), ("h", b"")]
     assert second.value is not None
     assert json.loads(second.value) == {"amount": 5, "ü": [1.5]}
-    assert (third.value, third.idempotency_key) == (None, "orders/0/3#r")
+    assert (third.value, third.idempotency_key) == (None, "orders/0/3")
 
 
 @pytest.mark.parametrize(("after_dead_letter", "reached"), [("continue", {1, 2, 4, 5, 6}), ("hold", {1, 2, 4, 6})])

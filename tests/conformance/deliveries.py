@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mpsd.core.delivery import Assignment, Delivery, Trouble
+from mpsd.core.incarnation import Incarnation
 from mpsd.core.outcome import Outcome
 from mpsd.core.record import TopicPartition
 from mpsd.ports import DeliveryAdapter
@@ -20,8 +21,11 @@ class Row:
     headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
+INCARNATION = Incarnation(bytes(range(16)), "test")
+
+
 def assigned(partition: int = 3, epoch: int = 7) -> Assignment:
-    return Assignment(TopicPartition("orders", partition), epoch)
+    return Assignment(TopicPartition("orders", partition), epoch, INCARNATION)
 
 
 def delivery(assignment: Assignment | None = None, *, attempts: int = 0, **fields: object) -> Delivery:

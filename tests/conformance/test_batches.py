@@ -76,7 +76,7 @@ async def test_what_is_ready_goes_together_and_no_further_than_the_bound() -> No
 
 async def test_an_answer_names_those_that_failed() -> None:
     async def says(peer: Peer, offsets: list[int]) -> None:
-        await answer(peer, {"orders/3/2": "retry", "orders/3/4": "dead-letter"})
+        await answer(peer, {"AAECAwQFBgcICQoLDA0ODw/3/2": "retry", "AAECAwQFBgcICQoLDA0ODw/3/4": "dead-letter"})
 
     async with rest(Application(says).serve, batch=TWENTY) as stage:
         given = deliveries(6)
@@ -102,7 +102,7 @@ async def test_an_answer_that_names_nobody_is_success(body: bytes) -> None:
 
 async def test_many_failures_fit_into_an_answer() -> None:
     async def says(peer: Peer, offsets: list[int]) -> None:
-        failures = [{"id": f"orders/3/{at}", "action": "retry", "reason": "x" * 256} for at in offsets]
+        failures = [{"id": f"AAECAwQFBgcICQoLDA0ODw/3/{at}", "action": "retry", "reason": "x" * 256} for at in offsets]
         await peer.answer(200, body=json.dumps({"failures": failures}).encode())
 
     batch = BatchSettings(records_max=1000, bytes_max=1 << 20)
@@ -183,16 +183,19 @@ async def test_an_endpoint_that_is_out_says_nothing_about_records(status: int) -
         b"[]",
         b"null",
         b'{"failures": {}}',
-        b'{"failures": [{"id": "orders/3/99", "action": "retry"}]}',
-        b'{"failures": [{"id": "orders/3/1", "action": "retry"}, {"id": "orders/3/1", "action": "retry"}]}',
-        b'{"failures": [{"id": "orders/3/1", "action": "ignore"}]}',
-        b'{"failures": [{"id": "orders/3/1"}]}',
+        b'{"failures": [{"id": "AAECAwQFBgcICQoLDA0ODw/3/99", "action": "retry"}]}',
+        (
+            b'{"failures": [{"id": "AAECAwQFBgcICQoLDA0ODw/3/1", "action": "retry"},'
+            b' {"id": "AAECAwQFBgcICQoLDA0ODw/3/1", "action": "retry"}]}'
+        ),
+        b'{"failures": [{"id": "AAECAwQFBgcICQoLDA0ODw/3/1", "action": "ignore"}]}',
+        b'{"failures": [{"id": "AAECAwQFBgcICQoLDA0ODw/3/1"}]}',
         b'{"failures": [{"id": 1, "action": "retry"}]}',
-        b'{"failures": ["orders/3/1"]}',
-        b'{"failures": [{"id": "orders/3/1", "action": "retry", "reason": 5}]}',
-        b'{"failures": [{"id": "orders/3/1", "action": "retry", "retry_after_s": -1}]}',
-        b'{"failures": [{"id": "orders/3/1", "action": "retry", "retry_after_s": NaN}]}',
-        b'{"failures": [{"id": "orders/3/1", "action": "retry", "retry_after_s": true}]}',
+        b'{"failures": ["AAECAwQFBgcICQoLDA0ODw/3/1"]}',
+        b'{"failures": [{"id": "AAECAwQFBgcICQoLDA0ODw/3/1", "action": "retry", "reason": 5}]}',
+        b'{"failures": [{"id": "AAECAwQFBgcICQoLDA0ODw/3/1", "action": "retry", "retry_after_s": -1}]}',
+        b'{"failures": [{"id": "AAECAwQFBgcICQoLDA0ODw/3/1", "action": "retry", "retry_after_s": NaN}]}',
+        b'{"failures": [{"id": "AAECAwQFBgcICQoLDA0ODw/3/1", "action": "retry", "retry_after_s": true}]}',
         b"\xff\xfe",
         b"[" * 100_000,
     ],
@@ -222,7 +225,7 @@ async def test_an_answer_over_its_bound_cannot_be_believed() -> None:
 
 async def test_of_a_key_only_a_prefix_succeeds() -> None:
     async def says(peer: Peer, offsets: list[int]) -> None:
-        await answer(peer, {"orders/3/2": "retry"})
+        await answer(peer, {"AAECAwQFBgcICQoLDA0ODw/3/2": "retry"})
 
     async with rest(Application(says).serve, batch=TWENTY) as stage:
         given, other = run(5), delivery(offset=9, key=b"other")
@@ -235,7 +238,7 @@ async def test_of_a_key_only_a_prefix_succeeds() -> None:
 @pytest.mark.parametrize("stops", [False, True])
 async def test_a_dead_letter_stops_its_key_only_where_it_is_held(stops: bool) -> None:
     async def says(peer: Peer, offsets: list[int]) -> None:
-        await answer(peer, {"orders/3/1": "dead-letter"})
+        await answer(peer, {"AAECAwQFBgcICQoLDA0ODw/3/1": "dead-letter"})
 
     batch = BatchSettings(records_max=20, bytes_max=1 << 20, dead_letter_stops_key=stops)
     async with rest(Application(says).serve, batch=batch) as stage:

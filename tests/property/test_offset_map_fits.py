@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from typing_extensions import override
 
 from mpsd.core.delivery import Delivery, Trouble
+from mpsd.core.incarnation import Incarnation
 from mpsd.core.metadata_text import Packing
 from mpsd.core.offset_map import MapSpace
 from mpsd.pipeline.offset_maps import OffsetMaps
@@ -28,7 +29,7 @@ KEYS = 7
 class OffsetMapFits(RuleBasedStateMachine):
     """One partition; the log has the offsets that `log` says, up to `log_end`."""
 
-    @initialize(packing=st.sampled_from(Packing), units_max=st.integers(128, 200), begin=st.integers(0, 1 << 40))
+    @initialize(packing=st.sampled_from(Packing), units_max=st.integers(168, 240), begin=st.integers(0, 1 << 40))
     def begin(self, packing: Packing, units_max: int, begin: int) -> None:
         self.maps = OffsetMaps("billing", MapSpace(packing, units_max))
         self.log: list[int] = []
@@ -42,6 +43,7 @@ class OffsetMapFits(RuleBasedStateMachine):
         self.pending = PendingQueue(Ordering(), 10_000, 1 << 30, PendingBudget(1 << 30), lambda _: None, lambda: None)
         self.pending.map_bits_max = self.maps.space.worst_bits_max
         assignment = assigned()
+        assignment.identify(Incarnation(bytes(range(16)), "cluster"))
         tracker = self.maps.restore(assignment, Position(self.committed, begin, 0, self.log_end))
         self.queue = PartitionQueue(assignment, tracker, -1, 0)
         self.pending.open(self.queue)

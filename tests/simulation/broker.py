@@ -4,19 +4,23 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.api import Request
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 
+from mpsd.core.incarnation import TOPIC_ID_BYTES, Incarnation
 from mpsd.core.record import TopicPartition
 from tests.simulation.group import REBALANCE_IN_PROGRESS, Group
 from tests.simulation.log import PartitionLog, Read, SimulatedRecord
 from tests.simulation.machine import Process, outside
 
 METADATA_TOO_LARGE = 12
+CLUSTER_ID = "simulated"
 FETCH_WAIT_S = 0.5
 RECORDS_PER_FETCH = 120
 IN_ORDER_S = 1e-6
@@ -125,6 +129,8 @@ class Broker:
                 reply(self._commit(request))
             case OffsetFetchRequest():
                 reply(self._committed(request))
+            case Request(API_KEY=3):
+                reply(self._metadata())
             case _:
                 raise TypeError(f"unexpected {request!r}")
 
@@ -161,6 +167,13 @@ class Broker:
                 answers.append((partition, own))
             topics.append((topic, answers))
         return SimpleNamespace(topics=topics)
+
+    def _metadata(self) -> SimpleNamespace:
+        topics = [
+            {"name": topic, "id": incarnation_of(topic).topic_id, "error_code": 0}
+            for topic in dict.fromkeys(tp.topic for tp in self.logs)
+        ]
+        return SimpleNamespace(to_object=lambda: {"cluster_id": CLUSTER_ID, "topics": topics})
 
     def _committed(self, request: Any) -> SimpleNamespace:
         topics = []
@@ -257,6 +270,11 @@ def resolve(answer: "asyncio.Future[Any]", response: Any) -> None:
 def fail(answer: "asyncio.Future[Any]") -> None:
     if not answer.done():
         answer.set_exception(KafkaConnectionError("the connection was lost"))
+
+
+def incarnation_of(topic: str) -> Incarnation:
+    """Return the topic as the broker knows it; a topic has the same id in every run."""
+    return Incarnation(sha256(topic.encode()).digest()[:TOPIC_ID_BYTES], CLUSTER_ID)
 
 
 def _units(metadata: str) -> int:

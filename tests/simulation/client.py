@@ -79,8 +79,8 @@ class Network:
         return True
 
     def get_random_node(self) -> int | None:
-        """None is asked for topic ids: no topic is made anew here."""
-        return None
+        """Return the one broker."""
+        return 1
 
     async def _maybe_wait_metadata(self) -> None:
         """It is always at hand."""

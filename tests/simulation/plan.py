@@ -6,12 +6,14 @@ from typing import Any
 
 from mpsd.config import Config
 from mpsd.config.load import validate
+from mpsd.core.incarnation import TOPIC_ID_BYTES, Incarnation
 from mpsd.core.metadata_text import Packing
 from mpsd.core.offset_map import MapSpace, encode
 from mpsd.core.offset_tracker import Run, Snapshot
 from mpsd.core.record import TopicPartition
 from mpsd.demo.guarantees import Place
 from tests.simulation.application import Manner, Temper
+from tests.simulation.broker import CLUSTER_ID
 from tests.simulation.log import PartitionLog, SimulatedRecord
 
 RECORDS = 2_200
@@ -21,6 +23,7 @@ WALL_S = 1_700_000_000.0
 SESSION_TIMEOUT_MS, REBALANCE_TIMEOUT_MS, HEARTBEAT_INTERVAL_MS = 3_000, 2_000, 400
 DELIVERY_TIMEOUT_S = 0.8
 METADATA_UNITS_MAX = 4_096
+EARLY_RECORDS = 60
 
 
 @dataclass(slots=True)
@@ -55,7 +58,7 @@ def draw(seed: int) -> Plan:
     operating = random.Random(f"{seed}/operating")
     is_operated, letter_partitions = operating.random() < 0.5, operating.randint(1, 3)
     holding = _holding(seed) if is_operated else {}
-    return Plan(
+    plan = Plan(
         config=_config(dice, sorted({tp.topic for tp in logs}), null_keys_free, _batch(seed), holding),
         logs=logs,
         arrivals=_arrivals(dice, list(logs)),
@@ -67,6 +70,8 @@ def draw(seed: int) -> Plan:
         letter_partitions=letter_partitions,
         holds=bool(holding),
     )
+    _of_other_incarnations(seed, plan)
+    return plan
 
 
 def _partitions(dice: random.Random) -> list[TopicPartition]:
@@ -104,7 +109,7 @@ def _temper(dice: random.Random, service_s: float) -> Temper:
 
 
 def _foreign(dice: random.Random, logs: dict[TopicPartition, PartitionLog]) -> dict[TopicPartition, tuple[int, str]]:
-    """Commits from before our time: nothing, another program's words, or the map of a log that is gone."""
+    """Return commits from before our time: nothing, another program's words, or the map of a log that is gone."""
     committed = {}
     for tp, log in logs.items():
         drawn = dice.random()
@@ -115,6 +120,27 @@ def _foreign(dice: random.Random, logs: dict[TopicPartition, PartitionLog]) -> d
             text = encode(Snapshot(log.start, runs, ()), tp, MapSpace(Packing.ASCII, METADATA_UNITS_MAX)).text
             committed[tp] = (log.start, text)
     return committed
+
+
+def _of_other_incarnations(seed: int, plan: Plan) -> None:
+    """Let a third of the stories begin with records, and with commits that are not of their topics.
+
+    Those are left from a topic of the name that was deleted, or were copied from another cluster, with their maps.
+    """
+    dice = random.Random(f"{seed}/incarnations")
+    if dice.random() < 0.67:
+        return
+    space = MapSpace(Packing.ASCII, METADATA_UNITS_MAX)
+    for tp in [tp for tp in plan.logs if tp not in plan.committed and dice.random() < 0.4]:
+        early = [each for each in plan.arrivals if each[1] == tp][:EARLY_RECORDS]
+        later = [each for each in plan.arrivals if each not in early]
+        plan.arrivals = [(0.0, tp, key, temper) for _, tp, key, temper in early] + later
+        start, topic_id = plan.logs[tp].start, dice.randbytes(TOPIC_ID_BYTES)
+        is_copied = dice.random() < 0.5
+        offset = start if is_copied else start + dice.randint(1, EARLY_RECORDS // 2)
+        other = Incarnation(topic_id, "mirrored" if is_copied else CLUSTER_ID)
+        runs = (Run(offset + 1, offset + dice.randint(2, EARLY_RECORDS // 2)),)
+        plan.committed[tp] = (offset, encode(Snapshot(offset, runs, ()), tp, space, other).text)
 
 
 def produced(tp: TopicPartition, offset: int, key: bytes | None, wall_s: float) -> SimulatedRecord:

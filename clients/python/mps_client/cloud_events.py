@@ -70,6 +70,7 @@ def _record(event: Mapping[str, Any], text: str) -> Record:
         int(event.get("mpsepoch", 0)),
         unquote(event.get("mpsreplay", "")),
         content_type=str(event.get("datacontenttype", OCTET_STREAM)),
+        idempotency_key=str(event["id"]),
     )
 
 

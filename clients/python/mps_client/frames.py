@@ -82,5 +82,6 @@ def decoded(records: pb.Records, held: Container[int], holder: Holder) -> dict[i
             size_bytes,
             holder,
             given.content_type or OCTET_STREAM,
+            given.idempotency_key,
         )
     return arrived

@@ -43,7 +43,7 @@ def record_of(raw: RawHeaders, body: bytes) -> Record:
             combined = (combined or "") + value.decode("latin-1").translate(_BETWEEN_LINES)
         elif text.startswith(_SEPARATE):
             headers.append((unquote(text[len(_SEPARATE) :]), unquote_to_bytes(value)))
-        elif text.startswith("mps-"):
+        elif text.startswith("mps-") or text == "idempotency-key":
             fields[text] = value.decode("latin-1")
         elif text == "content-type":
             content_type = value.decode("latin-1")
@@ -64,6 +64,7 @@ def record_of(raw: RawHeaders, body: bytes) -> Record:
             int(fields.get("mps-epoch", "0")),
             unquote(fields.get("mps-replay", "")),
             content_type=content_type,
+            idempotency_key=fields["idempotency-key"],
         )
     except KeyError as error:
         raise BadRequestError(f"there is no header {error.args[0]}: this is not from the proxy") from None

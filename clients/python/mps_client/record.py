@@ -38,6 +38,8 @@ class Record:
         attempt: 1 for the first delivery; goes on counting over rebalances and restarts.
         epoch: rises whenever the partition changes hands: a fencing number.
         replay: id of the replay or reset that brought it back; empty otherwise.
+        idempotency_key: the same for every attempt, another for every other record, those of a recreated topic and of
+            other clusters included, and for a replay. Opaque: keep it and compare it, do not parse it.
         delivery_id: names this attempt within its stream; 0 where there is no stream.
         content_type: the value's media type: the record's own, or as the daemon's configuration says.
         size_bytes: of key, value and headers, as credit counts them; 0 where there is no stream.
@@ -50,6 +52,7 @@ class Record:
         "delivery_id",
         "epoch",
         "headers",
+        "idempotency_key",
         "key",
         "offset",
         "partition",
@@ -76,6 +79,7 @@ class Record:
         size_bytes: int = 0,
         holder: Holder | None = None,
         content_type: str = OCTET_STREAM,
+        idempotency_key: str = "",
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -87,6 +91,7 @@ class Record:
         self.attempt = attempt
         self.epoch = epoch
         self.replay = replay
+        self.idempotency_key = idempotency_key
         self.delivery_id = delivery_id
         self.size_bytes = size_bytes
         self.content_type = content_type
@@ -94,13 +99,7 @@ class Record:
 
     def __repr__(self) -> str:
         """Where it stands; neither its key nor its value, as this is what logs show."""
-        return f"<Record {self.idempotency_key} attempt={self.attempt}>"
-
-    @property
-    def idempotency_key(self) -> str:
-        """`<topic>/<partition>/<offset>`, with `#<replay>` behind it on a replay: the same for every attempt."""
-        place = f"{self.topic}/{self.partition}/{self.offset}"
-        return f"{place}#{self.replay}" if self.replay else place
+        return f"<Record {self.topic}/{self.partition}@{self.offset} attempt={self.attempt}>"
 
     @property
     def is_tombstone(self) -> bool:

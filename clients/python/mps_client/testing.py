@@ -88,10 +88,24 @@ def record(
     attempt: int = 1,
     epoch: int = 0,
     replay: str = "",
+    idempotency_key: str = "",
 ) -> Record:
-    """A record; its offset is one more than that of the one before, if not given."""
+    """Return a record; its offset is one more than that of the one before, if not given, and its key is its place."""
     place = next(_offsets) if offset is None else offset
-    return Record(topic, partition, place, key, value, headers, timestamp_ms, attempt, epoch, replay)
+    made_key = f"{topic}/{partition}/{place}" + (f"#{replay}" if replay else "")
+    return Record(
+        topic,
+        partition,
+        place,
+        key,
+        value,
+        headers,
+        timestamp_ms,
+        attempt,
+        epoch,
+        replay,
+        idempotency_key=idempotency_key or made_key,
+    )
 
 
 def rehearse(handler: Handler, records: Iterable[Record], *, attempts_max: int = 5, concurrency: int = 64) -> Rehearsal:
@@ -167,4 +181,5 @@ def _again(record: Record) -> Record:
         record.attempt + 1,
         record.epoch,
         record.replay,
+        idempotency_key=record.idempotency_key,
     )

@@ -20,21 +20,13 @@ type Record struct {
 	Headers   []Header
 	Attempt   uint32
 	Replay    string
+	ID        string // the idempotency key: the same for every attempt, another for every other record; opaque
 }
 
 // Header is one of a record's headers; names may repeat.
 type Header struct {
 	Name  string
 	Value []byte // nil: null
-}
-
-// ID is the same for every attempt: the idempotency key.
-func (r Record) ID() string {
-	id := fmt.Sprintf("%s/%d/%d", r.Topic, r.Partition, r.Offset)
-	if r.Replay != "" {
-		id += "#" + r.Replay
-	}
-	return id
 }
 
 // DeadLetter says that the record never will be processed.
@@ -89,12 +81,12 @@ func (b *Bills) Bill(record Record) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.done[record.ID()] {
+	if b.done[record.ID] {
 		return nil // it came again, after a crash
 	}
-	if _, err := fmt.Fprintln(b.file, record.ID()); err != nil {
+	if _, err := fmt.Fprintln(b.file, record.ID); err != nil {
 		return err
 	}
-	b.done[record.ID()] = true
+	b.done[record.ID] = true
 	return nil
 }

@@ -103,7 +103,10 @@ func recordOf(w http.ResponseWriter, r *http.Request) (record billing.Record, er
 	}
 	record = billing.Record{
 		Topic: topic, Partition: int32(partition), Offset: offset, Value: value, Headers: headers,
-		Attempt: uint32(attempt), Replay: replay,
+		Attempt: uint32(attempt), Replay: replay, ID: r.Header.Get("Idempotency-Key"),
+	}
+	if record.ID == "" {
+		return record, errors.New("not from the proxy: there is no Idempotency-Key")
 	}
 	if keys := r.Header.Values("Mps-Key"); len(keys) > 0 { // absent: no key; empty: an empty key
 		key, err := url.PathUnescape(strings.TrimSpace(keys[0]))

@@ -132,7 +132,7 @@ func (x *session) work(given *pb.Record) {
 	}
 	err := x.service.bills.Bill(billing.Record{
 		Topic: given.Topic, Partition: given.Partition, Offset: given.Offset, Key: given.Key, Value: given.Value,
-		Headers: headers, Attempt: given.Attempt, Replay: given.Replay,
+		Headers: headers, Attempt: given.Attempt, Replay: given.Replay, ID: given.IdempotencyKey,
 	})
 	var dead *billing.DeadLetter
 	var retry *billing.Retry

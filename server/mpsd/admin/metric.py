@@ -11,6 +11,7 @@ from typing import Literal
 
 from mpsd.admin.daemon import ControlStatistics, WatchedFiles
 from mpsd.core.histogram import Histogram
+from mpsd.core.idempotency import STATISTICS_PREFIX
 from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
 
 LABEL_VALUES_MAX = 100
@@ -88,6 +89,13 @@ def counted(counts: Mapping[str, int]) -> Labelled:
     yield from (((code,), count) for code, count in islice(counts.items(), LABEL_VALUES_MAX))
     if len(counts) > LABEL_VALUES_MAX:
         yield ("other",), sum(islice(counts.values(), LABEL_VALUES_MAX, None))
+
+
+def key_fallbacks(one: SubscriptionStatistics) -> Labelled:
+    """Yield how many records have no usable idempotency key of their producer's, by reason."""
+    for name, count in one.stages.get("adapter", {}).items():
+        if name.startswith(STATISTICS_PREFIX) and not isinstance(count, str):
+            yield (name.removeprefix(STATISTICS_PREFIX),), count
 
 
 def stages(one: SubscriptionStatistics) -> Labelled:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from mpsd.admin.metric import (
     Metric,
     counted,
+    key_fallbacks,
     one_of,
     per_partition,
     per_partition_known,
@@ -189,6 +190,13 @@ METRICS: Sequence[Metric] = (
         help="Records whose spent attempts had no room in the last commits; after a restart they begin anew.",
         labels=_S,
         read=per_subscription(lambda one: one.attempts_left_out),
+    ),
+    Metric(
+        name="mps_idempotency_fallbacks_total",
+        type="counter",
+        help="Records without a usable key in the header that delivery.idempotency_key names, by reason; their id is used.",
+        labels=(*_S, "reason"),
+        read=per_subscription_labelled(key_fallbacks),
     ),
     Metric(
         name="mps_endpoint_latency_seconds",

@@ -38,7 +38,7 @@ from mpsd.config.subscription import (
     Subscription,
 )
 from mpsd.config.toml import print_config
-from mpsd.config.values import split_address
+from mpsd.config.values import idempotency_header, split_address
 
 __all__ = [
     "Admin",
@@ -71,6 +71,7 @@ __all__ = [
     "Stream",
     "StreamDelivery",
     "Subscription",
+    "idempotency_header",
     "load",
     "print_config",
     "reveal",

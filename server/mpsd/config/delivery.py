@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mpsd.config.secret import FilePath, SecretValue, TextValue
-from mpsd.config.values import BearerToken, ContentType, Headers, Status, Table, Url, WebhookSecret
+from mpsd.config.values import BearerToken, ContentType, Headers, IdempotencyKey, Status, Table, Url, WebhookSecret
 from mpsd.config.words import Allowed
 from mpsd.core.content_type import AUTO
 
@@ -165,6 +165,13 @@ class RestDelivery(Table):
         description="A record's own headers: combined in one header, Mps-Headers, or separate, each as Mps-Header-<name>;"
         " combined, because nginx, gunicorn and others drop or refuse names that are usual in Kafka.",
     )
+    idempotency_key: IdempotencyKey = Field(
+        default="record",
+        description="Where the idempotency key of a record comes from: its id (topic id, partition and offset), or the"
+        " record header NAME that producers set, 1 to 256 bytes of visible ASCII; without a usable one, its id. record,"
+        " as most producers set none; header, where topics are mirrored between clusters.",
+        examples=["header:order-id"],
+    )
     headers: Headers = Field(
         default={}, description="Headers added to every request; none.", examples=[{"X-Api-Key": {"env": "APP_KEY"}}]
     )
@@ -207,6 +214,13 @@ class LeasedDelivery(Table):
         " already bounds the load.",
     )
     content_type: ContentType = CONTENT_TYPE
+    idempotency_key: IdempotencyKey = Field(
+        default="record",
+        description="Where the idempotency key of a record comes from: its id (topic id, partition and offset), or the"
+        " record header NAME that producers set, 1 to 256 bytes of visible ASCII; without a usable one, its id. record,"
+        " as most producers set none; header, where topics are mirrored between clusters.",
+        examples=["header:order-id"],
+    )
     lease_s: float = Field(
         default=30.0,
         ge=0.1,

@@ -225,7 +225,7 @@ class Commit(Table):
     )
     metadata_units_max: int = Field(
         default=4_096,
-        ge=128,
+        ge=160,
         le=10_000,
         description="Length of the offset map; what offset.metadata.max.bytes of a broker is where nobody changed it.",
     )

@@ -32,6 +32,7 @@ HEADERS_OF_OURS = re.compile(
     re.IGNORECASE,
 )
 HEADERS_THAT_TELL = re.compile(r"(proxy-)?authorization|cookie", re.IGNORECASE)
+RECORD_HEADER_CHARS_MAX = 128
 WEBHOOK_SECRET_BYTES = range(24, 65)
 """Source: Standard Webhooks 1.0, "Signature scheme": 24 to 64 bytes of key."""
 
@@ -177,11 +178,28 @@ def _check_webhook_key(where: str, text: str) -> None:
         refuse(f"the secret in {where} must be whsec_ and then 24 to 64 bytes in base64")
 
 
+def _check_idempotency_key(source: str) -> str:
+    name = idempotency_header(source)
+    if source != "record" and not (name and len(name) <= RECORD_HEADER_CHARS_MAX and name.isprintable()):
+        refuse(
+            f'must be "record" or "header:" and the name of a record header of {RECORD_HEADER_CHARS_MAX} characters at'
+            f" most, not {shown(source)}"
+        )
+    return source
+
+
+def idempotency_header(source: str) -> str:
+    """Return the record header that idempotency keys are taken from; empty: they are the records' ids."""
+    kind, _, name = source.partition(":")
+    return name if kind == "header" else ""
+
+
 def _read_status(given: object) -> object:
     return int(given) if isinstance(given, str) and re.fullmatch(r"[1-5][0-9][0-9]", given) else given
 
 
 Url = Annotated[str, AfterValidator(_check_url), Allowed("an http:// or https:// URL")]
+IdempotencyKey = Annotated[str, AfterValidator(_check_idempotency_key), Allowed('"record" or "header:NAME"')]
 Address = Annotated[str, AfterValidator(_check_address), Allowed("host:port")]
 PeerAddress = Annotated[str, AfterValidator(_check_peer), Allowed("host:port or empty")]
 Topic = Annotated[str, AfterValidator(_check_topic), Allowed("a topic's name (1 to 249 of a-z A-Z 0-9 . _ -)")]

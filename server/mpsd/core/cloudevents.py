@@ -34,13 +34,16 @@ def attributes_of_event(headers: Sequence[tuple[str, bytes | None]]) -> dict[str
     return attributes if attributes.keys() >= _REQUIRED else None
 
 
-def attributes_of_record(record: Record) -> dict[str, bytes]:
-    """The attributes of a record that is no event: where it comes from is its source, its place its id."""
-    place = f"{record.topic}/{record.partition}"
+def attributes_of_record(record: Record, identity: bytes) -> dict[str, bytes]:
+    """Return the attributes of a record that is no event.
+
+    Args:
+        identity: the idempotency key of the delivery; it makes the pair of source and id unique.
+    """
     attributes = {
         "specversion": b"1.0",
-        "id": percent_encode(f"{place}/{record.offset}".encode(), CLOUDEVENTS),
-        "source": percent_encode(f"/kafka/{place}".encode(), CLOUDEVENTS),
+        "id": percent_encode(identity, CLOUDEVENTS),
+        "source": percent_encode(f"/kafka/{record.topic}/{record.partition}".encode(), CLOUDEVENTS),
         "type": RECORD_TYPE,
     }
     if (time := rfc3339(record.timestamp)) is not None:

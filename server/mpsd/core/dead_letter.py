@@ -6,6 +6,7 @@ Source: the delivery contract, "Dead letters"; the `__dlq.errors.*` names are th
 from dataclasses import dataclass
 
 from mpsd.core.delivery import Delivery, ReplayedDelivery
+from mpsd.core.idempotency import record_id
 from mpsd.core.outcome import Rejected, Retryable, Unavailable
 from mpsd.core.retry import Bury, Disposition
 
@@ -40,6 +41,7 @@ def headers(delivery: Delivery, bury: Bury, sender: Sender) -> list[tuple[str, b
         ("mps-dlq-status", answered.status if answered is not None else None),
         ("mps-dlq-reason", reason),
         ("mps-dlq-timestamp", record.timestamp),
+        ("mps-dlq-record-id", record_id(delivery).decode("ascii")),
         ("mps-dlq-first-failed-at", trouble.first_failed_at_ms or None if trouble is not None else None),
         ("mps-dlq-last-failed-at", trouble.last_failed_at_ms or None if trouble is not None else None),
         ("mps-dlq-endpoint", sender.endpoint),

@@ -9,6 +9,7 @@ Source: the delivery contract, "Dead letters".
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mpsd.core.idempotency import record_id_in_letter
 from mpsd.core.record import Record, TopicPartition
 from mpsd.core.retry import Disposition
 
@@ -45,6 +46,7 @@ class DeadLetterRecord:
         offset: likewise.
         source: the partition that the record was read from.
         source_offset: its offset there.
+        record_id: what names the record among all records of all topics; empty if it is not said.
         subscription: whose it is; empty if that is not said, as by Kafka's share groups.
         disposition: None if it is not said, or none of ours.
         status: of the last answer, 0 up to 999; None if there was none.
@@ -60,6 +62,7 @@ class DeadLetterRecord:
     offset: int
     source: TopicPartition
     source_offset: int
+    record_id: bytes
     group: str
     subscription: str
     disposition: Disposition | None
@@ -104,6 +107,7 @@ def parse(record: Record) -> DeadLetterRecord | Foreign:
         offset=record.offset,
         source=TopicPartition(topic, partition),
         source_offset=offset,
+        record_id=record_id_in_letter(said.get("mps-dlq-record-id", b"")),
         group=_text(said, "__dlq.errors.group"),
         subscription=_text(said, "mps-dlq-subscription"),
         disposition=DISPOSITIONS.get(_text(said, "mps-dlq-disposition")),

@@ -6,6 +6,7 @@ from enum import IntEnum
 
 from typing_extensions import override
 
+from mpsd.core.incarnation import UNKNOWN, Incarnation
 from mpsd.core.outcome import Outcome
 from mpsd.core.record import Record, TopicPartition
 
@@ -18,13 +19,21 @@ class Assignment:
 
     Attributes:
         epoch: the group's generation in which the member acquired it: it only rises, applications may fence with it.
+        incarnation: the topic that its records are of.
+        record_prefix: begins the ids of its records; see `idempotency`.
     """
 
-    __slots__ = ("epoch", "tp")
+    __slots__ = ("epoch", "incarnation", "record_prefix", "tp")
 
-    def __init__(self, tp: TopicPartition, epoch: int) -> None:
+    def __init__(self, tp: TopicPartition, epoch: int, incarnation: Incarnation = UNKNOWN) -> None:
         self.tp = tp
         self.epoch = epoch
+        self.identify(incarnation)
+
+    def identify(self, incarnation: Incarnation) -> None:
+        """Set the topic that the records are of; called once, before the first of them is delivered."""
+        self.incarnation = incarnation
+        self.record_prefix = incarnation.record_prefix(self.tp)
 
     @override
     def __repr__(self) -> str:
@@ -86,6 +95,7 @@ class Delivery:
         trouble: how it failed so far; None if it did not.
         replay: id of the replay or reset that brought it back.
         releases: it is of a held key, and goes all the same: this is what lets the key go.
+        letter_record_id: the record's id as its dead letter names it; empty for a record that is read from its topic.
     """
 
     __slots__ = (
@@ -102,6 +112,7 @@ class Delivery:
         "trouble",
     )
     releases: bool = False
+    letter_record_id: bytes = b""
 
     def __init__(
         self, record: Record, assignment: Assignment, lane: Lane, size_bytes: int, read_at_s: float = 0.0
@@ -141,7 +152,7 @@ class ReplayedDelivery(Delivery):
         on_finished: told once it is accepted or durably dead again.
     """
 
-    __slots__ = ("is_dead_again", "letter_offset", "on_finished", "releases", "replays")
+    __slots__ = ("is_dead_again", "letter_offset", "letter_record_id", "on_finished", "releases", "replays")
 
     def __init__(
         self,
@@ -157,6 +168,7 @@ class ReplayedDelivery(Delivery):
         on_finished: "Callable[[ReplayedDelivery], None]",
         releases: bool = False,
         origin: Assignment | None = None,
+        letter_record_id: bytes = b"",
     ) -> None:
         super().__init__(record, assignment, lane, size_bytes, read_at_s)
         self.origin = origin or assignment
@@ -166,3 +178,4 @@ class ReplayedDelivery(Delivery):
         self.is_dead_again = False
         self.on_finished = on_finished
         self.releases = releases
+        self.letter_record_id = letter_record_id

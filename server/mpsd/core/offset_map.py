@@ -1,16 +1,20 @@
 """The offset map: what a commit says beside its offset, as text in the metadata of the commit.
 
-    mps1a…      version 1, packed in ASCII        mps1u…      packed in UTF-16
+    mps2a…      version 2, packed in ASCII        mps2u…      packed in UTF-16
+    mps1a…      version 1, which says nothing of the topic's incarnation; written where that is unknown
 
     mpsr01234567;…                          the reset that was applied last, if any was, before either or alone
 
-    text        "mps", version, packing, then packed: length (2 bytes), checksum (4), body
-    checksum    CRC-32 of topic, partition and base offset, and of the body
+    text        "mps", version, packing, then packed: length (2 bytes), checksum (4), incarnation (24), body
+    checksum    CRC-32 of topic, partition and base offset, of the incarnation, and of the body
+    incarnation the topic's id (16), 8 bytes of a digest of the cluster's; zeros where unknown
     body        the finished runs beyond the base, then the attempts of unfinished records
 
 What is read back is untrusted. The checksum tells a map from anything else, and a map of this commit from one of another.
-A map that does not lie within the log is a map of another log. Whatever is wrong, the map is ignored as a whole and its
-records are delivered again: the group repeats, but skips nothing. `docs/reference/offset-map.md` is the format for others.
+A map that does not lie within the log is a map of another log, and so is one of another incarnation: a commit outlives a
+topic that is deleted while it is under way, and tools that mirror clusters copy commits with all they say. Whatever is
+wrong, the map is ignored as a whole and its records are delivered again: the group repeats, but skips nothing.
+`docs/reference/offset-map.md` is the format for others.
 """
 
 import re
@@ -21,14 +25,19 @@ from typing import NamedTuple
 from zlib import crc32
 
 from mpsd.core.byte_reader import ByteReader, Malformed, number, rice, rice_bytes
+from mpsd.core.incarnation import CLUSTER_TAG_BYTES, TOPIC_ID_BYTES, UNKNOWN, Incarnation
 from mpsd.core.metadata_text import Packing, bytes_in, pack, unpack
 from mpsd.core.offset_tracker import Run, Snapshot, Spread, next_offset_after
 from mpsd.core.record import TopicPartition
 from mpsd.core.run_codes import FIXED_BYTES, decode_runs, encode_runs, rice_parameter
 
-VERSION = 1
+VERSION = 2
+UNBOUND_VERSION = 1
 HEAD_UNITS = 5
-HEAD_BYTES = 6
+LENGTH_BYTES = 2
+CHECKSUM_BYTES = 4
+BOUND_BYTES = TOPIC_ID_BYTES + CLUSTER_TAG_BYTES
+HEAD_BYTES = LENGTH_BYTES + CHECKSUM_BYTES + BOUND_BYTES
 BODY_BYTES_MIN = 64
 NO_BOUND = 1 << 63
 RESET_UNITS = 13
@@ -39,6 +48,7 @@ UNPROVEN_UNITS = 256
 _RESET = re.compile(r"mpsr([0-9a-f]{8});(.*)", re.DOTALL)
 _FORM = re.compile(r"mps([0-9]{1,4})([a-z])(.*)", re.DOTALL)
 _PACKINGS = {Packing.ASCII: "a", Packing.UTF16: "u"}
+_BOUND_BYTES = {str(UNBOUND_VERSION): 0, str(VERSION): BOUND_BYTES}
 _LETTERS = {letter: packing for packing, letter in _PACKINGS.items()}
 
 Runs = tuple[Run, ...]
@@ -105,6 +115,8 @@ class Ignored(StrEnum):
     DAMAGED = "damaged"
     MALFORMED = "malformed"
     BEYOND_LOG_END = "beyond-log-end"
+    OTHER_TOPIC = "other-topic"
+    OTHER_CLUSTER = "other-cluster"
 
     @property
     def words(self) -> str:
@@ -118,21 +130,49 @@ _WORDS = {
     Ignored.DAMAGED: "its checksum does not match: it was changed, or belongs to another commit",
     Ignored.MALFORMED: "its checksum matches, but it says what cannot be",
     Ignored.BEYOND_LOG_END: "it names offsets beyond the end of the log: it belongs to another one",
+    Ignored.OTHER_TOPIC: "it is of a topic of this name that was deleted since then",
+    Ignored.OTHER_CLUSTER: "it is of a topic of another cluster, from where somebody copied it",
 }
+OTHER_INCARNATION = frozenset({Ignored.OTHER_TOPIC, Ignored.OTHER_CLUSTER})
 EMPTY = OffsetMap((), ())
 
 
-def encode(snapshot: Snapshot, tp: TopicPartition, space: MapSpace) -> Encoded:
-    """The snapshot as text of `space.units_max` units at most."""
+class Bound(NamedTuple):
+    """The incarnation that a map says it is of; both are empty where it does not."""
+
+    topic_id: bytes
+    cluster_tag: bytes
+
+
+class _Read(NamedTuple):
+    """A text that has the form of a map.
+
+    Attributes:
+        is_intact: the text is as it was written, for this partition and offset.
+    """
+
+    bound: Bound
+    body: bytes
+    is_intact: bool
+
+
+def encode(snapshot: Snapshot, tp: TopicPartition, space: MapSpace, incarnation: Incarnation = UNKNOWN) -> Encoded:
+    """Return the snapshot as text of `space.units_max` units at most.
+
+    Args:
+        incarnation: the topic that the snapshot is of. Where it is known, a map that has nothing else to say says that.
+    """
     base, runs, attempts = snapshot
     runs, code = _fitting_runs(base, runs, space.body_bytes - 1)  # a byte at least says how many attempts there are
     attempts = _fitting_attempts(base, attempts, space.body_bytes - len(code))
     left_out = len(snapshot.attempts) - len(attempts), _count(snapshot.runs) - _count(runs)
-    if not runs and not attempts:
+    bound = b"" if incarnation == UNKNOWN else _bound_bytes(incarnation)
+    if not runs and not attempts and not (bound and space.body_bytes):
         return Encoded("", *left_out)
     body = code + _encode_attempts(base, attempts)
-    data = len(body).to_bytes(2, "big") + _checksum(tp, base, body) + body
-    return Encoded(f"mps{VERSION}{_PACKINGS[space.packing]}{pack(data, space.packing)}", *left_out)
+    data = len(body).to_bytes(LENGTH_BYTES, "big") + _checksum(tp, base, bound + body) + bound + body
+    version = VERSION if bound else UNBOUND_VERSION
+    return Encoded(f"mps{version}{_PACKINGS[space.packing]}{pack(data, space.packing)}", *left_out)
 
 
 def split_reset(text: str) -> tuple[str, str]:
@@ -152,26 +192,25 @@ def with_reset(reset_id: str, text: str) -> str:
     return f"mpsr{reset_id};{text}" if reset_id else text
 
 
-def decode(text: str, tp: TopicPartition, next_offset: int, log_start: int, log_end: int) -> OffsetMap | Ignored:
-    """What a commit of `next_offset` says beside it; whatever the text is, nothing is raised.
+def decode(
+    text: str, tp: TopicPartition, next_offset: int, log_start: int, log_end: int, incarnation: Incarnation = UNKNOWN
+) -> OffsetMap | Ignored:
+    """Return what a commit of `next_offset` says beside it; whatever the text is, nothing is raised.
 
     Args:
         log_start: runs below it are left out.
         log_end: runs or attempts beyond it make the map one of another log.
+        incarnation: the topic that is read; where it is unknown, a map of any is taken.
     """
-    _, text = split_reset(text)
-    if not text:
-        return EMPTY
-    if (form := _FORM.fullmatch(text)) is None:
-        return Ignored.FOREIGN
-    version, letter, packed = form.groups()
-    if version != str(VERSION):
-        return Ignored.OTHER_VERSION
-    body = _body(packed, _LETTERS.get(letter), tp, next_offset)
-    if isinstance(body, Ignored):
-        return body
+    read = _read(text, tp, next_offset)
+    if not isinstance(read, _Read):
+        return read
+    if (other := _other_incarnation(read.bound, incarnation)) is not None:
+        return other
+    if not read.is_intact:
+        return Ignored.DAMAGED
     try:
-        runs, attempts = _parse(body, next_offset)
+        runs, attempts = _parse(read.body, next_offset)
     except Malformed:
         return Ignored.MALFORMED
     if (runs and runs[-1].stop > log_end) or (attempts and attempts[-1][0] >= log_end):
@@ -180,24 +219,75 @@ def decode(text: str, tp: TopicPartition, next_offset: int, log_start: int, log_
     return OffsetMap(kept, tuple((offset, spent) for offset, spent in attempts if offset >= log_start))
 
 
-def _body(packed: str, packing: Packing | None, tp: TopicPartition, base: int) -> bytes | Ignored:
-    if packing is None:
+def is_of_former_topic(text: str, tp: TopicPartition, next_offset: int, incarnation: Incarnation) -> bool:
+    """Return True if the commit was made of a topic of this name and cluster that was deleted since then.
+
+    Its offset means nothing in the present topic. A commit that was copied from another cluster is not meant: whoever
+    copied it has translated the offset.
+    """
+    read = _read(text, tp, next_offset)
+    return (
+        isinstance(read, _Read)
+        and read.is_intact
+        and _other_incarnation(read.bound, incarnation) is Ignored.OTHER_TOPIC
+    )
+
+
+def bound_of(text: str) -> Bound | None:
+    """Return the incarnation that a text beside a commit says it is of; None if the text is no map, or says none."""
+    read = _read(text, TopicPartition("", 0), 0)
+    return read.bound if isinstance(read, _Read) and any(read.bound) else None
+
+
+def _read(text: str, tp: TopicPartition, base: int) -> "_Read | OffsetMap | Ignored":
+    """Return a text's parts, without belief in any; EMPTY where there is no text."""
+    _, text = split_reset(text)
+    if not text:
+        return EMPTY
+    if (form := _FORM.fullmatch(text)) is None:
+        return Ignored.FOREIGN
+    version, letter, packed = form.groups()
+    if version not in _BOUND_BYTES:
+        return Ignored.OTHER_VERSION
+    if (packing := _LETTERS.get(letter)) is None:
         return Ignored.DAMAGED
     try:
         data = unpack(packed, packing)
     except ValueError:
         return Ignored.DAMAGED
-    stop = HEAD_BYTES + int.from_bytes(data[:2], "big")
+    begin = LENGTH_BYTES + CHECKSUM_BYTES
+    middle = begin + _BOUND_BYTES[version]
+    stop = middle + int.from_bytes(data[:LENGTH_BYTES], "big")
     if len(data) < stop:
         return Ignored.TRUNCATED
-    body = data[HEAD_BYTES:stop]
-    if data[2:HEAD_BYTES] != _checksum(tp, base, body) or pack(data[:stop], packing) != packed:
-        return Ignored.DAMAGED
-    return body
+    checksum = _checksum(tp, base, data[begin:stop])
+    is_intact = data[LENGTH_BYTES:begin] == checksum and pack(data[:stop], packing) == packed
+    return _Read(_bound(data[begin:middle]), data[middle:stop], is_intact)
 
 
-def _checksum(tp: TopicPartition, base: int, body: bytes) -> bytes:
-    return crc32(f"{tp}@{base}\n".encode() + body).to_bytes(4, "big")
+def _other_incarnation(bound: Bound, incarnation: Incarnation) -> Ignored | None:
+    """Return why a map is not of the incarnation; None where it is, or where nobody can know."""
+    clusters = {bound.cluster_tag, incarnation.cluster_tag} - {b""}
+    topics = {bound.topic_id, incarnation.topic_id} - {b""}
+    if len(topics) == 1 and bound.topic_id and incarnation.topic_id:
+        return None
+    if len(clusters) > 1:
+        return Ignored.OTHER_CLUSTER
+    return Ignored.OTHER_TOPIC if len(topics) > 1 else None
+
+
+def _bound_bytes(incarnation: Incarnation) -> bytes:
+    topic_id = incarnation.topic_id or bytes(TOPIC_ID_BYTES)
+    return topic_id + (incarnation.cluster_tag or bytes(CLUSTER_TAG_BYTES))
+
+
+def _bound(data: bytes) -> Bound:
+    topic_id, cluster_tag = data[:TOPIC_ID_BYTES], data[TOPIC_ID_BYTES:]
+    return Bound(topic_id if any(topic_id) else b"", cluster_tag if any(cluster_tag) else b"")
+
+
+def _checksum(tp: TopicPartition, base: int, rest: bytes) -> bytes:
+    return crc32(f"{tp}@{base}\n".encode() + rest).to_bytes(CHECKSUM_BYTES, "big")
 
 
 def _parse(body: bytes, base: int) -> tuple[list[Run], list[tuple[int, int]]]:

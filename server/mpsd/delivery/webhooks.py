@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 VISIBLE = r"^([!-$&-~]|%[0-9A-F]{2})*$"
-IDENTITY = r"^[^/]+/[0-9]+/[0-9]+(#.+)?$"
+IDENTITY = r"^[!-~]+$"
 Visible = Annotated[str, Field(pattern=VISIBLE)]
 Number = Annotated[str, Field(pattern="^(0|[1-9][0-9]*)$")]
 
@@ -33,7 +33,8 @@ class RecordHeaders(Sent):
     idempotency_key: str = Field(
         alias="Idempotency-Key",
         pattern=IDENTITY,
-        description="`<topic>/<partition>/<offset>`, with `#<replay>` on a replay: the same for every attempt.",
+        description="The same for every attempt, another for every other record, those of a topic recreated under its"
+        " name and of other clusters included, and for a replay. Opaque: do not parse it.",
     )
     key: Visible | None = Field(
         default=None,
@@ -86,7 +87,9 @@ class Event(Sent):
     specversion: Literal["1.0"]
     type: str = Field(min_length=1, description="`kafka.record.v1`.")
     source: str = Field(min_length=1, description="`/kafka/<topic>/<partition>`.")
-    id: str = Field(pattern=IDENTITY, description="What `Idempotency-Key` is elsewhere; failures are named by it.")
+    id: str = Field(
+        pattern=IDENTITY, description="What `Idempotency-Key` is elsewhere: opaque; failures are named by it."
+    )
     time: str | None = Field(default=None, description="The record's time, RFC 3339; absent if it has none.")
     mpssubscription: str
     mpstopic: str

@@ -5,11 +5,15 @@ import logging
 from collections.abc import Callable, Collection
 from typing import Any
 
+from aiokafka.errors import UnknownTopicOrPartitionError
+
+from mpsd.core.incarnation import Incarnation
+from mpsd.core.record import TopicPartition
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.connection import asking
 from mpsd.kafka.owned import Owned
 from mpsd.kafka.positions import Positions
-from mpsd.kafka.topic_ids import topic_ids
+from mpsd.kafka.topic_ids import incarnations
 from mpsd.ports import Position
 
 log = logging.getLogger("mpsd.group")
@@ -68,8 +72,8 @@ class Loading:
         while gained := [owned for owned in self._owned() if owned.position is None and not owned.stopped]:
             try:
                 with asking("look up where assigned partitions begin"):
-                    ids = await topic_ids(self._consumer(), {owned.assignment.tp.topic for owned in gained})
-                    found = await self._positions.look_up(self._consumer(), [owned.assignment.tp for owned in gained])
+                    known = await self._incarnations(gained)
+                    found = await self._positions.look_up(self._consumer(), known)
             except (KafkaUnavailable, KafkaRefused) as error:
                 self.waiting = str(error)
                 extra = {"code": error.code, "subscription": self._subscription}
@@ -80,5 +84,13 @@ class Loading:
             for owned in gained:
                 if owned not in self._owned():  # lost meanwhile: read as ours, it would be asked for without a rest
                     continue
-                owned.topic_id = ids.get(owned.assignment.tp.topic, b"")
+                owned.assignment.identify(known[owned.assignment.tp])
                 self._found(owned, found[owned.assignment.tp])
+
+    async def _incarnations(self, gained: Collection[Owned]) -> dict[TopicPartition, Incarnation]:
+        """Return which topics the partitions are of: nothing of one is delivered, nor its commit believed, without."""
+        topics = {owned.assignment.tp.topic for owned in gained}
+        known = await incarnations(self._consumer(), topics)
+        if missing := topics - known.keys():
+            raise UnknownTopicOrPartitionError(*sorted(missing))
+        return {owned.assignment.tp: known[owned.assignment.tp.topic] for owned in gained}

@@ -12,16 +12,14 @@ class Owned:
         key: the partition as the client library names it.
         position: the offset that is read next; None until the committed one was looked up.
         leaving: it is being drained.
-        topic_id: of the topic that the position belongs to; empty if unknown.
         stopped: why it is not read at all, in words; empty otherwise.
     """
 
-    __slots__ = ("assignment", "key", "leaving", "position", "stopped", "topic_id")
+    __slots__ = ("assignment", "key", "leaving", "position", "stopped")
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
         self.key = ClientPartition(*assignment.tp)
         self.position: int | None = None
         self.leaving = False
-        self.topic_id = b""
         self.stopped = ""

@@ -7,6 +7,8 @@ from typing import Any
 
 from aiokafka import TopicPartition as ClientPartition
 
+from mpsd.core.incarnation import Incarnation
+from mpsd.core.offset_map import is_of_former_topic
 from mpsd.core.record import TopicPartition
 from mpsd.ports import CommitPoint, Position
 
@@ -52,13 +54,21 @@ class Positions:
         found = {topic: len(consumer.partitions_for_topic(topic) or ()) for topic in topics}
         self.see_topics({topic: count for topic, count in found.items() if count})
 
-    async def look_up(self, consumer: Any, tps: Collection[TopicPartition]) -> dict[TopicPartition, Position | None]:
-        """Offset and metadata of all from one answer of the broker; None where `out_of_range` says to stop.
+    async def look_up(
+        self, consumer: Any, incarnations: Mapping[TopicPartition, Incarnation]
+    ) -> dict[TopicPartition, Position | None]:
+        """Return offset and metadata of all partitions from one answer of the broker.
+
+        Args:
+            incarnations: the partitions, each with the topic that it is of now.
+
+        Returns:
+            The positions; None where `out_of_range` says to stop.
 
         Raises:
             KafkaError: as the library does.
         """
-        keys = [ClientPartition(*tp) for tp in tps]
+        keys = [ClientPartition(*tp) for tp in incarnations]
         committed = await consumer._coordinator.fetch_committed_offsets(keys)
         starts = await consumer.beginning_offsets(keys)
         ends = await consumer.end_offsets(keys)
@@ -67,12 +77,14 @@ class Positions:
         for key in keys:
             point = committed.get(key)
             found = None if point is None else CommitPoint(point.offset, point.metadata or "")
-            next_offset = (
-                begin[key] if found is None else self._in_range(key, found.next_offset, starts[key], ends[key])
-            )
-            positions[TopicPartition(*key)] = (
-                None if next_offset is None else Position(found, next_offset, starts[key], ends[key])
-            )
+            tp = TopicPartition(*key)
+            if found is None:
+                next_offset: int | None = begin[key]
+            elif is_of_former_topic(found.metadata, tp, found.next_offset, incarnations[tp]):
+                next_offset = self._pass_over(tp, found, starts[key])
+            else:
+                next_offset = self._in_range(key, found.next_offset, starts[key], ends[key])
+            positions[tp] = None if next_offset is None else Position(found, next_offset, starts[key], ends[key])
         return positions
 
     async def gone(self, consumer: Any, tp: TopicPartition, position: int) -> int | None:
@@ -99,6 +111,13 @@ class Positions:
 
     def _has_appeared(self, key: Any) -> bool:
         return bool(key.partition >= self._known.get(key.topic, key.partition + 1))
+
+    def _pass_over(self, tp: TopicPartition, committed: CommitPoint, log_start: int) -> int:
+        """Return where the new topic begins: the commit is of a topic of the same name that was deleted."""
+        extra = {"code": "kafka.topic_made_anew", "subscription": self._subscription}
+        words = "%s: topic was recreated after the commit of offset %d; reading it from its first record, %d"
+        log.error(words, tp, committed.next_offset, log_start, extra=extra)
+        return log_start
 
     def _in_range(self, tp: Any, offset: int, log_start: int, log_end: int) -> int | None:
         if log_start <= offset <= log_end:

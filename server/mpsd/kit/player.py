@@ -5,8 +5,10 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from uuid import uuid4
 
 from mpsd.core.delivery import Delivery
+from mpsd.core.incarnation import Incarnation
 from mpsd.core.outcome import Delivered, Outcome, Unavailable
 from mpsd.delivery.rest import BatchAdapter, RestAdapter, RestSettings
 from mpsd.delivery.rest.answer import Answer, AnswerRules, judge
@@ -45,6 +47,7 @@ class Player:
         self._outcomes: dict[Delivery, Outcome] = {}
         self._settled = asyncio.Event()
         self._begin = 0
+        self._incarnation = Incarnation(topic_id=uuid4().bytes)
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
@@ -55,7 +58,7 @@ class Player:
             await self._adapter.close(CLOSE_S)
 
     async def play(self, step: Step) -> Played:
-        batch = deliveries(step, self._begin)
+        batch = deliveries(step, self._begin, self._incarnation)
         self._begin += len(batch)
         self._answers, self._outcomes = [], {}
         began_s = time.monotonic()

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mpsd.core.delivery import Assignment, Delivery, Trouble
+from mpsd.core.incarnation import UNKNOWN, Incarnation
 from mpsd.core.record import TopicPartition, record_bytes
 from mpsd.kafka.topics import Message
 
@@ -86,16 +87,17 @@ def _large(normal: Sample) -> bytes:
     return json.dumps({**given, "padding": "x" * max(0, padding)}).encode()
 
 
-def deliveries(step: Step, begin: int) -> list[Delivery]:
+def deliveries(step: Step, begin: int, incarnation: Incarnation = UNKNOWN) -> list[Delivery]:
     """As the pipeline would hand them over.
 
     Args:
         begin: offset of the first; one that comes again has the offset that it had.
+        incarnation: the topic that the records are of, so that an application knows no key from a call before.
     """
     made = []
     for number, sample in enumerate(step.samples):
         record = replace(sample, offset=0 if step.is_again else begin + number)
-        assignment = Assignment(TopicPartition(record.topic, record.partition), 1)
+        assignment = Assignment(TopicPartition(record.topic, record.partition), 1, incarnation)
         delivery = Delivery(record, assignment, record.key, record_bytes(record))
         if step.is_again:
             delivery.trouble = Trouble(attempts=1)

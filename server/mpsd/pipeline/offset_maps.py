@@ -4,7 +4,16 @@ import logging
 from collections import Counter
 
 from mpsd.core.delivery import Assignment
-from mpsd.core.offset_map import Ignored, MapSpace, OffsetMap, decode, encode, split_reset, with_reset
+from mpsd.core.offset_map import (
+    OTHER_INCARNATION,
+    Ignored,
+    MapSpace,
+    OffsetMap,
+    decode,
+    encode,
+    split_reset,
+    with_reset,
+)
 from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.ports import CommitPoint, Position
 
@@ -33,15 +42,17 @@ class OffsetMaps:
         """
         committed, tp = position.committed, assignment.tp
         self._reset_ids[assignment] = split_reset(committed.metadata)[0] if committed is not None else ""
-        if committed is None or not (
-            committed.next_offset == position.next_offset
-            or committed.next_offset < position.next_offset == position.log_start
-        ):
+        if committed is None:
             return OffsetTracker(position.next_offset)
-        found = decode(committed.metadata, tp, committed.next_offset, position.log_start, position.log_end)
+        log_start, log_end = position.log_start, position.log_end
+        found = decode(committed.metadata, tp, committed.next_offset, log_start, log_end, assignment.incarnation)
+        counts = (
+            committed.next_offset == position.next_offset or committed.next_offset < position.next_offset == log_start
+        )
         if isinstance(found, OffsetMap):
-            return OffsetTracker(position.next_offset, found.runs, found.attempts)
-        self._tell_ignored(assignment, found)
+            return OffsetTracker(position.next_offset, *found) if counts else OffsetTracker(position.next_offset)
+        if counts or found in OTHER_INCARNATION:
+            self._tell_ignored(assignment, found)
         return OffsetTracker(position.next_offset)
 
     def _tell_ignored(self, assignment: Assignment, why: Ignored) -> None:
@@ -57,7 +68,7 @@ class OffsetMaps:
         """Base and map of one snapshot."""
         snapshot = tracker.snapshot()
         reset_id = self.reset_id(assignment)
-        encoded = encode(snapshot, assignment.tp, self.space.beside_reset(reset_id))
+        encoded = encode(snapshot, assignment.tp, self.space.beside_reset(reset_id), assignment.incarnation)
         self._left_out[assignment] = encoded.attempts_left_out
         return CommitPoint(snapshot.next_offset, with_reset(reset_id, encoded.text))
 

@@ -175,6 +175,7 @@ class ReplaySender:
             on_finished=on_finished,
             releases=releases,
             origin=self._origin(letter.source),
+            letter_record_id=letter.record_id,
         )
 
     def _origin(self, source: TopicPartition) -> Assignment:

@@ -3,7 +3,16 @@
 from collections.abc import Callable, Mapping
 from typing import Any, assert_never
 
-from mpsd.config import Config, PullDelivery, RestDelivery, Stream, StreamDelivery, Subscription, reveal
+from mpsd.config import (
+    Config,
+    PullDelivery,
+    RestDelivery,
+    Stream,
+    StreamDelivery,
+    Subscription,
+    idempotency_header,
+    reveal,
+)
 from mpsd.core.breaker import BreakerRules
 from mpsd.core.dead_letter import Sender
 from mpsd.core.metadata_text import Packing
@@ -218,6 +227,7 @@ def pull_settings(subscription: str, delivery: PullDelivery, peer: Peer) -> Pull
         bytes_max=delivery.bytes_max,
         wait_max_s=delivery.wait_max_s,
         waiters_max=delivery.waiters_max,
+        idempotency_header=idempotency_header(delivery.idempotency_key),
     )
 
 
@@ -241,6 +251,7 @@ def rest_settings(subscription: Subscription, delivery: RestDelivery) -> RestSet
         body=delivery.body,
         content_type=delivery.content_type,
         record_headers=delivery.record_headers,
+        idempotency_header=idempotency_header(delivery.idempotency_key),
         headers={name: reveal(value) for name, value in delivery.headers.items()},
         basic=(reveal(basic.username), reveal(basic.password)) if basic is not None else None,
         bearer=reveal(auth.bearer) if auth is not None and auth.bearer is not None else None,
@@ -279,4 +290,5 @@ def stream_settings(subscription: str, delivery: StreamDelivery, stream: Stream,
         keep_alive_s=stream.keep_alive_s,
         frame_bytes_max=stream.frame_bytes_max,
         network=network,
+        idempotency_header=idempotency_header(delivery.idempotency_key),
     )

@@ -1,5 +1,6 @@
 from mpsd.core.dead_letter import REASON_CHARACTERS_MAX, Sender, headers
 from mpsd.core.delivery import Delivery, ReplayedDelivery, Trouble
+from mpsd.core.incarnation import Incarnation
 from mpsd.core.outcome import Outcome, Retryable
 from mpsd.core.retry import Bury, Disposition
 from tests.fakes.records import PRODUCED_MS, TOO_WIDE, Row, assigned, delivery
@@ -9,7 +10,9 @@ BURY = Bury(disposition=Disposition.ATTEMPTS_EXHAUSTED, reason="failed")
 
 
 def troubled(last: Outcome | None) -> Delivery:
-    made = delivery(1842, b"a", assigned(3))
+    assignment = assigned(3)
+    assignment.identify(Incarnation(bytes(range(16))))
+    made = delivery(1842, b"a", assignment)
     made.trouble = Trouble(attempts=5, last=last, first_failed_at_ms=1000, last_failed_at_ms=2000)
     return made
 
@@ -28,6 +31,7 @@ def test_a_dead_letter_says_where_it_came_from_what_was_tried_and_why_it_is_here
         ("mps-dlq-status", b"500"),
         ("mps-dlq-reason", b"failed"),
         ("mps-dlq-timestamp", str(PRODUCED_MS).encode()),
+        ("mps-dlq-record-id", b"AAECAwQFBgcICQoLDA0ODw/3/1842"),
         ("mps-dlq-first-failed-at", b"1000"),
         ("mps-dlq-last-failed-at", b"2000"),
         ("mps-dlq-endpoint", b"http://billing:8000/orders"),

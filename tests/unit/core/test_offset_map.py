@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpsd.core.incarnation import UNKNOWN, Incarnation
 from mpsd.core.metadata_text import Packing, pack
 from mpsd.core.offset_map import (
     EMPTY,
@@ -21,8 +22,10 @@ from mpsd.core.offset_map import (
     Ignored,
     MapSpace,
     OffsetMap,
+    bound_of,
     decode,
     encode,
+    is_of_former_topic,
     split_reset,
     with_reset,
 )
@@ -34,11 +37,17 @@ PAGE = Path(__file__).parents[3] / "docs/reference/offset-map.md"
 HERE = TopicPartition("orders", 3)
 ASCII, UTF16 = MapSpace(Packing.ASCII, 4096), MapSpace(Packing.UTF16, 4096)
 FAR = 1 << 62
+THIS = Incarnation(bytes(range(16)), "here")
+FORMER = Incarnation(bytes(range(1, 17)), "here")
+MIRRORED = Incarnation(bytes(range(1, 17)), "there")
+ONLY_HERE, ONLY_THERE = Incarnation(cluster_id="here"), Incarnation(cluster_id="there")
 SMALL = Snapshot(5, (Run(6, 9), Run(10, 11)), ((5, 2), (9, 1)))
 
 
-def text_of(snapshot: Snapshot, space: MapSpace = ASCII, tp: TopicPartition = HERE) -> str:
-    encoded = encode(snapshot, tp, space)
+def text_of(
+    snapshot: Snapshot, space: MapSpace = ASCII, tp: TopicPartition = HERE, incarnation: Incarnation = THIS
+) -> str:
+    encoded = encode(snapshot, tp, space, incarnation)
     assert encoded[1:] == (0, 0)
     return encoded.text
 
@@ -54,8 +63,20 @@ def test_the_vectors_of_the_page(vector: dict[str, Any]) -> None:
     runs = tuple(Run(*run) for run in vector["finished"])
     attempts = tuple((offset, spent) for offset, spent in vector["attempts"])
     space = MapSpace(Packing(vector["packing"]), 4096)
-    assert encode(Snapshot(base, runs, attempts), tp, space) == Encoded(vector["metadata"], 0, 0)
-    assert decode(vector["metadata"], tp, base, 0, FAR) == OffsetMap(runs, attempts)
+    incarnation = Incarnation(bytes.fromhex(vector["topic_id"]), vector["cluster_id"])
+    assert encode(Snapshot(base, runs, attempts), tp, space, incarnation) == Encoded(vector["metadata"], 0, 0)
+    assert decode(vector["metadata"], tp, base, 0, FAR, incarnation) == OffsetMap(runs, attempts)
+
+
+@pytest.mark.parametrize("vector", vectors(), ids=lambda vector: vector["says"])
+def test_the_older_version_is_read_whatever_the_topic_is(vector: dict[str, Any]) -> None:
+    tp, base = TopicPartition(vector["topic"], vector["partition"]), vector["next_offset"]
+    runs = tuple(Run(*run) for run in vector["finished"])
+    snapshot = Snapshot(base, runs, tuple((offset, spent) for offset, spent in vector["attempts"]))
+    text = encode(snapshot, tp, MapSpace(Packing(vector["packing"]), 4096)).text
+    assert not text or text.startswith("mps1")
+    assert decode(text, tp, base, 0, FAR, THIS) == OffsetMap(snapshot.runs, snapshot.attempts)
+    assert bound_of(text) is None
 
 
 def test_the_page_names_every_reason() -> None:
@@ -78,17 +99,17 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     return Snapshot(base, tuple(runs), tuple((offset, draw(st.integers(1, 1000))) for offset in sorted(failed)))
 
 
-@given(snapshots(), st.sampled_from([ASCII, UTF16]))
-def test_what_was_written_comes_back(snapshot: Snapshot, space: MapSpace) -> None:
-    text = text_of(snapshot, space)
+@given(snapshots(), st.sampled_from([ASCII, UTF16]), st.sampled_from([UNKNOWN, THIS, ONLY_HERE]))
+def test_what_was_written_comes_back(snapshot: Snapshot, space: MapSpace, incarnation: Incarnation) -> None:
+    text = text_of(snapshot, space, incarnation=incarnation)
     assert decode(text, HERE, snapshot.next_offset, 0, FAR) == OffsetMap(snapshot.runs, snapshot.attempts)
 
 
-@given(snapshots(), st.sampled_from(Packing), st.integers(0, 200))
+@given(snapshots(), st.sampled_from(Packing), st.integers(0, 240), st.sampled_from([UNKNOWN, THIS]))
 def test_no_text_is_longer_than_the_space_and_what_is_left_is_true(
-    snapshot: Snapshot, packing: Packing, units: int
+    snapshot: Snapshot, packing: Packing, units: int, incarnation: Incarnation
 ) -> None:
-    text, attempts_left_out, offsets_left_out = encode(snapshot, HERE, MapSpace(packing, units))
+    text, attempts_left_out, offsets_left_out = encode(snapshot, HERE, MapSpace(packing, units), incarnation)
     assert len(text) <= units
     found = decode(text, HERE, snapshot.next_offset, 0, FAR)
     assert isinstance(found, OffsetMap)
@@ -100,7 +121,7 @@ def test_no_text_is_longer_than_the_space_and_what_is_left_is_true(
 
 def test_the_lowest_attempts_are_left_out_first_and_of_equals_the_last() -> None:
     attempts = tuple((offset, 1 + (offset % 50 == 0)) for offset in range(1000))
-    text, left_out, _ = encode(Snapshot(0, (), attempts), HERE, MapSpace(Packing.ASCII, 160))
+    text, left_out, _ = encode(Snapshot(0, (), attempts), HERE, MapSpace(Packing.ASCII, 192))
     found = decode(text, HERE, 0, 0, FAR)
     assert isinstance(found, OffsetMap)
     twice = [(offset, spent) for offset, spent in attempts if spent == 2]
@@ -112,7 +133,7 @@ def test_the_lowest_attempts_are_left_out_first_and_of_equals_the_last() -> None
 def test_runs_go_before_attempts() -> None:
     runs = tuple(Run(offset, offset + 1) for offset in range(1, 400, 2))
     text, left_out, _ = encode(
-        Snapshot(0, runs, tuple((o, 9) for o in range(0, 400, 2))), HERE, ASCII._replace(units_max=128)
+        Snapshot(0, runs, tuple((o, 9) for o in range(0, 400, 2))), HERE, ASCII._replace(units_max=160)
     )
     found = decode(text, HERE, 0, 0, FAR)
     assert isinstance(found, OffsetMap)
@@ -124,12 +145,12 @@ def test_where_not_all_runs_fit_the_lowest_do() -> None:
     random = Random(1)
     offsets = sorted(random.sample(range(1, 4000), 1500))
     runs = tuple(Run(offset, offset + 1) for offset, after in pairwise(offsets) if after > offset + 1)
-    text, _, left_out = encode(Snapshot(0, runs, ()), HERE, MapSpace(Packing.ASCII, 300))
+    text, _, left_out = encode(Snapshot(0, runs, ()), HERE, MapSpace(Packing.ASCII, 332))
     found = decode(text, HERE, 0, 0, FAR)
     assert isinstance(found, OffsetMap)
     assert found.runs == runs[: len(runs) - left_out]
     assert 100 < left_out < len(runs) - 100
-    assert 200 < len(text) <= 300
+    assert 200 < len(text) <= 332
 
 
 def test_where_hardly_anything_fits_there_is_no_map_and_no_bound() -> None:
@@ -141,7 +162,7 @@ def test_where_hardly_anything_fits_there_is_no_map_and_no_bound() -> None:
     assert encode(SMALL, HERE, space) == Encoded("", 2, 4)
 
 
-@pytest.mark.parametrize("space", [ASCII, UTF16, MapSpace(Packing.ASCII, 128)])
+@pytest.mark.parametrize("space", [ASCII, UTF16, MapSpace(Packing.ASCII, 160)])
 def test_what_may_be_read_leaves_a_quarter_for_attempts(space: MapSpace) -> None:
     assert (FIXED_BYTES + space.worst_bits_max / 8) / space.body_bytes <= 0.85
     assert space.worst_bits_max >= 200
@@ -166,7 +187,8 @@ def test_no_text_is_an_empty_map() -> None:
         ("mps", Ignored.FOREIGN),
         ("mps1", Ignored.FOREIGN),
         (" mps1aAA", Ignored.FOREIGN),
-        ("mps2aAAebJoFTAQJkZGRkAA", Ignored.OTHER_VERSION),
+        ("mps3aAAebJoFTAQJkZGRkAA", Ignored.OTHER_VERSION),
+        ("mps2aAAebJoFTAQJkZGRkAA", Ignored.TRUNCATED),
         ("mps01aAAebJoFTAQJkZGRkAA", Ignored.OTHER_VERSION),
         ("mps1zAAebJoFTAQJkZGRkAA", Ignored.DAMAGED),
         ("mps1aA", Ignored.DAMAGED),
@@ -215,10 +237,65 @@ def test_what_the_log_no_longer_has_is_left_out() -> None:
     assert decode(text, HERE, 5, 50, 100) == EMPTY
 
 
+@pytest.mark.parametrize(
+    ("written", "read", "why"),
+    [
+        (THIS, THIS, None),
+        (FORMER, THIS, Ignored.OTHER_TOPIC),
+        (MIRRORED, THIS, Ignored.OTHER_CLUSTER),
+        (ONLY_THERE, THIS, Ignored.OTHER_CLUSTER),
+        (ONLY_THERE, ONLY_HERE, Ignored.OTHER_CLUSTER),
+        (MIRRORED, ONLY_HERE, Ignored.OTHER_CLUSTER),
+        (ONLY_HERE, ONLY_HERE, None),
+        (ONLY_HERE, THIS, None),  # the broker has learned of topic ids since then
+        (THIS, ONLY_HERE, None),  # it has forgotten them
+        (THIS._replace(cluster_id=""), THIS, None),
+        (FORMER._replace(cluster_id=""), THIS, Ignored.OTHER_TOPIC),
+        (THIS._replace(cluster_id="renamed"), THIS, None),  # the id is the topic's alone
+        (UNKNOWN, THIS, None),
+        (THIS, UNKNOWN, None),
+    ],
+)
+@pytest.mark.parametrize("space", [ASCII, UTF16])
+def test_a_map_of_another_incarnation_is_ignored(
+    written: Incarnation, read: Incarnation, why: Ignored | None, space: MapSpace
+) -> None:
+    text = encode(SMALL, HERE, space, written).text
+    assert decode(text, HERE, 5, 0, 100, read) == (why or OffsetMap(SMALL.runs, SMALL.attempts))
+    assert is_of_former_topic(text, HERE, 5, read) == (why is Ignored.OTHER_TOPIC)
+    assert is_of_former_topic(with_reset("0123abcd", text), HERE, 5, read) == (why is Ignored.OTHER_TOPIC)
+
+
+def test_a_commit_that_has_nothing_else_to_say_says_of_which_topic_it_is() -> None:
+    nothing = Snapshot(5, (), ())
+    text = encode(nothing, HERE, ASCII, FORMER).text
+    assert decode(text, HERE, 5, 0, 100, FORMER) == EMPTY
+    assert is_of_former_topic(text, HERE, 5, THIS)
+    assert bound_of(text) == (FORMER.topic_id, FORMER.cluster_tag)
+    assert encode(nothing, HERE, MapSpace(Packing.ASCII, 60), FORMER).text == "", "no space, no map"
+
+
+def test_only_an_intact_text_says_that_its_topic_was_deleted() -> None:
+    """Else a commit that was changed by accident would make the whole topic be delivered again."""
+    text = encode(SMALL, HERE, ASCII, FORMER).text
+    assert not is_of_former_topic(text, HERE, 6, THIS)
+    assert not is_of_former_topic(text, TopicPartition("orders", 4), 5, THIS)
+    assert not is_of_former_topic(text[:-2] + "AB", HERE, 5, THIS)
+    for other in ("", "bm90IG91cnM=", "mps9zzzz", "mps2a", "mps2xAAAA", "mps2a!", with_reset("0123abcd", "")):
+        assert not is_of_former_topic(other, HERE, 5, THIS)
+        assert bound_of(other) is None
+
+
+def test_a_renamed_copy_is_said_to_be_of_the_other_cluster() -> None:
+    text = encode(SMALL, HERE, ASCII, MIRRORED).text
+    assert decode(text, TopicPartition("there.orders", 3), 77, 0, 100, THIS) is Ignored.OTHER_CLUSTER
+
+
 def forged(body: bytes, packing: Packing = Packing.ASCII) -> str:
     """A text whose checksum is right, whatever its body says."""
-    data = len(body).to_bytes(2, "big") + crc32(b"orders/3@5\n" + body).to_bytes(4, "big") + body
-    return f"mps1{'a' if packing is Packing.ASCII else 'u'}{pack(data, packing)}"
+    bound = THIS.topic_id + THIS.cluster_tag
+    data = len(body).to_bytes(2, "big") + crc32(b"orders/3@5\n" + bound + body).to_bytes(4, "big") + bound + body
+    return f"mps2{'a' if packing is Packing.ASCII else 'u'}{pack(data, packing)}"
 
 
 @pytest.mark.parametrize(
@@ -246,7 +323,7 @@ def test_no_body_can_skip_what_is_below_the_base_or_beyond_the_end(body: bytes, 
         assert all(7 <= offset < 100 for offset, _ in found.attempts)
 
 
-@given(st.text(max_size=60) | st.from_regex(r"mps1[au][A-Za-z0-9+/\u4e00-\ucdff]{0,60}", fullmatch=True))
+@given(st.text(max_size=60) | st.from_regex(r"mps[12][au][A-Za-z0-9+/\u4e00-\ucdff]{0,60}", fullmatch=True))
 def test_any_text_is_empty_or_ignored(text: str) -> None:
     found = decode(text, HERE, 5, 0, 100)
     assert isinstance(found, Ignored) if text else found is EMPTY

@@ -14,7 +14,7 @@ from tests.fakes.records import FAILED, POISON
 from tests.fakes.stage import policy_rules
 from tests.virtual_time import in_virtual_time
 
-LITTLE = MapSpace(Packing.ASCII, 128)
+LITTLE = MapSpace(Packing.ASCII, 160)
 PATIENT = policy_rules(attempts_max=1_000, backoff_max_s=1.0)
 RECORDS = 2_000
 

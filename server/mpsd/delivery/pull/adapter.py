@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
 from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.idempotency import IdempotencyKeys
 from mpsd.core.outcome import Outcome, Withdrawn
 from mpsd.delivery.pull.lease_ids import LeaseIds
 from mpsd.delivery.pull.leases import Held, Lease, Leases
@@ -37,6 +38,7 @@ class PullAdapter:
     def __init__(self, settings: PullSettings, may_start: Callable[[], bool] = lambda: True) -> None:
         self.settings = settings
         self.ids = LeaseIds(settings.subscription, settings.instance)
+        self.keys = IdempotencyKeys(settings.idempotency_header)
         self.peers: Sequence[Peer] = ()
         self._may_start = may_start
         self._leases = Leases(settings.lease_total_max_s)
@@ -105,6 +107,7 @@ class PullAdapter:
             "terms": self._leases.terms,
             "peers": len(self.peers),
             **{name: self._counts[name] for name in COUNTED},
+            **self.keys.statistics(),
         }
 
     # callers that wait

@@ -139,7 +139,9 @@ class LeasedRecord(Message):
         description="The record's time, milliseconds since the epoch; absent if it has none.",
     )
     idempotency_key: str = Field(
-        description="`<topic>/<partition>/<offset>`, with `#<replay>` on a replay: the same for every attempt."
+        min_length=1,
+        description="The same for every attempt, another for every other record, those of a topic recreated under its"
+        " name and of other clusters included, and for a replay. Opaque: do not parse it.",
     )
     replay: str | SkipJsonSchema[None] = Field(
         default=None, json_schema_extra=_absent, description="Id of the replay that brought it back; absent otherwise."

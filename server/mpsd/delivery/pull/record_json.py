@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pydantic_core import to_json
 
 from mpsd.core.content_type import AUTO, ContentTypes, looks_like_json
-from mpsd.core.delivery import Assignment
+from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.idempotency import IdempotencyKeys
 from mpsd.core.record import Record
 from mpsd.delivery.pull.leases import Held
 
@@ -22,13 +23,16 @@ class RecordJson:
     """Writes the records of one subscription.
 
     Args:
+        keys: the idempotency keys of the subscription.
         content_type: `auto`, or the media type of every record.
     """
 
-    def __init__(self, content_type: str = AUTO) -> None:
+    def __init__(self, keys: IdempotencyKeys, content_type: str = AUTO) -> None:
+        self._keys = keys
+        self._is_plain = keys.are_record_ids
         self._types = types = ContentTypes(content_type)
         self._json_type, self._other_type = to_json(types.json.decode()), to_json(types.other.decode())
-        self._places: dict[Assignment, tuple[bytes, bytes]] = {}
+        self._places: dict[Assignment, bytes] = {}
 
     def write(self, records: Sequence[Held]) -> bytes:
         """A JSON array."""
@@ -38,7 +42,7 @@ class RecordJson:
         delivery = held.delivery
         record = delivery.record
         assignment = delivery.origin
-        place, identity = self._places.get(assignment) or self._begin(assignment)
+        place = self._places.get(assignment) or self._begin(assignment)
         offset, timestamp, replay = record.offset, record.timestamp, delivery.replay
         return b'{"delivery_id":"%b",%b"offset":%d,"attempt":%d,%b%b%b,"content_type":%b,%b,"headers":%b}' % (
             held.id.encode(),
@@ -46,9 +50,9 @@ class RecordJson:
             offset,
             delivery.attempt,
             b'"timestamp_ms":%d,' % timestamp if timestamp >= 0 else b"",
-            b'"idempotency_key":"%b/%d",' % (identity, offset)
-            if replay is None
-            else _replayed(identity, offset, replay),
+            b'"idempotency_key":"%b%d",' % (assignment.record_prefix, offset)
+            if replay is None and self._is_plain
+            else self._key_and_replay(delivery),
             _text_or_base64(b"key", record.key),
             self._content_type(record),
             _text_or_base64(b"value", record.value),
@@ -61,19 +65,19 @@ class RecordJson:
             return to_json(self._types.of(record).decode())
         return self._json_type if looks_like_json(value) else self._other_type
 
-    def _begin(self, assignment: Assignment) -> tuple[bytes, bytes]:
+    def _key_and_replay(self, delivery: Delivery) -> bytes:
+        key = to_json(self._keys.written(delivery).decode("ascii"))
+        replay = b"" if delivery.replay is None else b'"replay":%b,' % to_json(delivery.replay)
+        return b'"idempotency_key":%b,%b' % (key, replay)
+
+    def _begin(self, assignment: Assignment) -> bytes:
         """What the records of one assignment have in common; a topic's name has no character that JSON escapes."""
         topic, partition = assignment.tp.topic.encode(), assignment.tp.partition
         place = b'"topic":"%b","partition":%d,"epoch":%d,' % (topic, partition, assignment.epoch)
         if len(self._places) >= ASSIGNMENTS_CACHED_MAX:
             self._places.clear()
-        self._places[assignment] = begun = place, b"%b/%d" % (topic, partition)
-        return begun
-
-
-def _replayed(identity: bytes, offset: int, replay: str) -> bytes:
-    key = f"{identity.decode()}/{offset}#{replay}"
-    return b'"idempotency_key":%b,"replay":%b,' % (to_json(key), to_json(replay))
+        self._places[assignment] = place
+        return place
 
 
 def _text_or_base64(name: bytes, given: bytes | None) -> bytes:

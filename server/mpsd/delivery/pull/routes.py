@@ -52,7 +52,9 @@ class PullApi:
     ) -> None:
         self._adapters = adapters
         self._peers = {name: Peers(adapter, client) for name, adapter in adapters.items()}
-        self._json = {name: RecordJson(adapter.settings.content_type) for name, adapter in adapters.items()}
+        self._json = {
+            name: RecordJson(adapter.keys, adapter.settings.content_type) for name, adapter in adapters.items()
+        }
         self._others = others
         self._body_bytes_max = body_bytes_max
         self._tokens = tokens

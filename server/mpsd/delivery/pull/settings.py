@@ -11,6 +11,7 @@ class PullSettings:
 
     Attributes:
         content_type: `auto` for each record's own, or the media type of every record.
+        idempotency_header: record header that the idempotency key is taken from; empty: it is the record's id.
         address: where others reach this daemon's HTTP listener, `host:port`; empty where nobody can.
         instance: the id of this process, which its leases bear.
         network: of the network stack that loopback addresses belong to.
@@ -28,3 +29,4 @@ class PullSettings:
     bytes_max: int = 8_388_608
     wait_max_s: float = 30.0
     waiters_max: int = 1_000
+    idempotency_header: str = ""

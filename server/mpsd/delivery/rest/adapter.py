@@ -121,9 +121,10 @@ class RestAdapter:
         """See `DeliveryAdapter`; one who is called by us has no need of it."""
 
     def statistics(self) -> Mapping[str, int | float | str]:
+        own = {"free": self._free, **self._heads.keys.statistics()}
         if self._endpoint is None:
-            return {"free": self._free}
-        return {"free": self._free, "addresses": self._connector.addresses, **self._endpoint.pool.statistics()}
+            return own
+        return {**own, "addresses": self._connector.addresses, **self._endpoint.pool.statistics()}
 
     def _judge(self, answer: Answer, connection: Connection[Delivery, Never]) -> Outcome:
         if answer.status in REFUSALS:

@@ -26,7 +26,7 @@ from mpsd.delivery.rest.connection import Connection
 from mpsd.delivery.rest.connector import LookUp, look_up
 from mpsd.delivery.rest.credentials import REFUSALS, SENT_WITH_OLD_CREDENTIALS
 from mpsd.delivery.rest.endpoint_pool import EndpointPool
-from mpsd.delivery.rest.events import Batch, BatchRequests, identity
+from mpsd.delivery.rest.events import Batch, BatchRequests
 from mpsd.delivery.rest.pool_limits import Requests
 from mpsd.delivery.rest.settings import BatchSettings, RestSettings
 from mpsd.delivery.rest.strange_retry_after import StrangeRetryAfter
@@ -156,6 +156,7 @@ class BatchAdapter:
             "batches_cut": self._cut,
             "answers_unbelievable": self._unbelievable,
             "suspects": len(self._batches),
+            **self._requests.keys.statistics(),
         }
         if self._endpoint is None:
             return own
@@ -211,9 +212,11 @@ class BatchAdapter:
             self._settle_each(deliveries, dict.fromkeys(deliveries, result))
 
     def _named(self, deliveries: Sequence[Delivery], answer: Answer) -> Mapping[Delivery, Outcome]:
-        by_id = {identity(delivery).decode(): delivery for delivery in deliveries}
+        by_id: dict[str, list[Delivery]] = {}
+        for delivery in deliveries:
+            by_id.setdefault(self._requests.keys.of(delivery).decode(), []).append(delivery)
         found = failures(answer, by_id, self._rules)
-        return {by_id[record_id]: outcome for record_id, outcome in found.items()}
+        return {delivery: outcome for event_id, outcome in found.items() for delivery in by_id[event_id]}
 
     def _settle_each(self, deliveries: Sequence[Delivery], failed: Mapping[Delivery, Outcome]) -> None:
         """Of one lane only a prefix can succeed: what is behind a failure was not to be looked at."""

@@ -9,6 +9,7 @@ Source: CloudEvents 1.0.2, JSON event format, sections 3.1 and 4; distributed tr
 
 from binascii import b2a_base64
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from json import dumps
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from pydantic_core import SchemaValidator, core_schema, from_json
 from mpsd.core.cloudevents import RECORD_TYPE, rfc3339
 from mpsd.core.content_type import ContentTypes, content_encoding, looks_like_json
 from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.idempotency import IdempotencyKeys
 from mpsd.core.percent import JSON_TEXT, percent_encode
 from mpsd.core.record_headers import encode_headers
 from mpsd.core.target_template import TargetTemplate
@@ -34,6 +36,8 @@ from mpsd.delivery.rest.signature import Signer
 TIMESTAMP_END_MS = 253_402_300_800_000
 """The year 10000, which RFC 3339 cannot say."""
 MEDIA_TYPE = b"application/cloudevents-batch+json"
+BATCH_ID_DIGITS = 32
+"""128 bits of a digest: no two requests have the same by chance."""
 _ANY_OBJECT = SchemaValidator(core_schema.typed_dict_schema({}, extra_behavior="ignore"))
 """Reads an object and keeps nothing of it, in half the time of a parser; it takes NaN and Infinity, which JSON does not."""
 
@@ -96,6 +100,9 @@ class BatchRequests:
     Args:
         wall_s: seconds since the epoch, for signatures.
 
+    Attributes:
+        keys: the `id` of each event: what `Idempotency-Key` is elsewhere. Producers may give two records the same.
+
     Raises:
         ValueError: the URL has places that each record fills.
     """
@@ -111,6 +118,8 @@ class BatchRequests:
         opening = request_line(settings.method, endpoint.target.encode()) + opening_headers(settings, endpoint)
         self._opening = opening + b"Content-Type: %b\r\n" % MEDIA_TYPE
         self._signer = Signer(settings.webhook_secrets) if settings.webhook_secrets else None
+        self.keys = IdempotencyKeys(settings.idempotency_header)
+        self._is_plain = self.keys.are_record_ids
         self._beginnings: dict[Assignment, _Beginning] = {}
         self._second = -1
         self._second_text = b""
@@ -120,13 +129,16 @@ class BatchRequests:
         body = batch.body = b"[%b]" % b",".join(self._events(batch.deliveries))
         signature = b""
         if self._signer is not None:
-            first = identity(batch.deliveries[0])
-            signature = self._signer.headers(b"%b+%d" % (first, len(batch.deliveries) - 1), body, int(self._wall_s()))
+            signature = self._signer.headers(self._batch_id(batch.deliveries), body, int(self._wall_s()))
         count = len(batch.deliveries)
         return b"%b%bMps-Records: %d\r\nContent-Length: %d\r\n\r\n" % (self._opening, signature, count, len(body))
 
+    def _batch_id(self, deliveries: Sequence[Delivery]) -> bytes:
+        """Return what names a request: the same only for the same records, because it may be made with others again."""
+        return sha256(b"\n".join(map(self.keys.of, deliveries))).hexdigest()[:BATCH_ID_DIGITS].encode()
+
     def _events(self, deliveries: Sequence[Delivery]) -> Iterator[bytes]:
-        beginnings = self._beginnings
+        beginnings, is_plain = self._beginnings, self._is_plain
         for delivery in deliveries:
             assignment, record = delivery.origin, delivery.record
             beginning = beginnings.get(assignment) or self._begin(assignment)
@@ -138,6 +150,7 @@ class BatchRequests:
                 or not 0 <= timestamp < TIMESTAMP_END_MS
                 or delivery.trouble is not None
                 or delivery.replay is not None
+                or not is_plain
             ):
                 yield b"".join(self._parts(delivery, beginning))
                 continue
@@ -157,10 +170,10 @@ class BatchRequests:
             % (dumps(self._subscription).encode(), dumps(tp.topic).encode(), tp.partition, assignment.epoch),
         )
         fixed = members.replace(b"%", b"%%")
-        place = _place(tp.topic, tp.partition).replace(b"%", b"%%")
+        prefix = assignment.record_prefix.replace(b"%", b"%%")
         ordinary = (
-            b'%b"id":"%b/%%d","mpsoffset":"%%d","mpstimestamp":"%%d","time":"%%b","mpskey":"%%b","mpsattempt":1,'
-            b"%%b%%b%%b}" % (fixed, place)
+            b'%b"id":"%b%%d","mpsoffset":"%%d","mpstimestamp":"%%d","time":"%%b","mpskey":"%%b","mpsattempt":1,'
+            b"%%b%%b%%b}" % (fixed, prefix)
         )
         beginning = _Beginning(members, ordinary)
         if len(self._beginnings) >= ASSIGNMENTS_CACHED_MAX:
@@ -178,7 +191,7 @@ class BatchRequests:
     def _parts(self, delivery: Delivery, beginning: _Beginning) -> Iterator[bytes]:
         record = delivery.record
         yield beginning.members
-        yield b'"id":"%b","mpsoffset":"%d"' % (identity(delivery), record.offset)
+        yield b'"id":%b,"mpsoffset":"%d"' % (_text(self.keys.written(delivery)), record.offset)
         if record.timestamp >= 0:
             yield b',"mpstimestamp":"%d"' % record.timestamp
             if record.timestamp < TIMESTAMP_END_MS:
@@ -199,17 +212,6 @@ class BatchRequests:
         else:
             begun = _data_beginning(self._types.of(record), is_encoded=content_encoding(record.headers) is not None)
             yield b",%b%b%b}" % begun.written(record.value)
-
-
-def identity(delivery: Delivery) -> bytes:
-    """The `id` of its event, the same for every delivery of a record: what `Idempotency-Key` is elsewhere."""
-    record = delivery.record
-    place = b"%b/%d" % (_place(record.topic, record.partition), record.offset)
-    return place if delivery.replay is None else place + b"#" + percent_encode(delivery.replay.encode(), JSON_TEXT)
-
-
-def _place(topic: str, partition: int) -> bytes:
-    return b"%b/%d" % (percent_encode(topic.encode(), JSON_TEXT), partition)
 
 
 def _data_beginning(content_type: bytes, *, is_encoded: bool = False) -> _Data:

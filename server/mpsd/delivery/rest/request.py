@@ -12,6 +12,7 @@ from typing import NamedTuple
 from mpsd.core.cloudevents import attributes_of_event, attributes_of_record, is_structured
 from mpsd.core.content_type import NAMES, ContentTypes, content_encoding, looks_like_json
 from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.idempotency import IdempotencyKeys
 from mpsd.core.percent import TOKEN, VISIBLE, percent_encode
 from mpsd.core.record import Record
 from mpsd.core.record_headers import encode_headers, split_headers
@@ -35,13 +36,11 @@ class _Beginning(NamedTuple):
         lines: request line (where no record changes it) and headers up to the offset.
         ordinary: format of the whole head for offset, offset, timestamp, key, content type and length.
         ordinary_without_key: the same for offset, offset, timestamp, content type and length.
-        place: topic and partition as they stand in `Idempotency-Key`.
     """
 
     lines: bytes
     ordinary: bytes
     ordinary_without_key: bytes
-    place: bytes
 
 
 class RequestHeads:
@@ -49,10 +48,14 @@ class RequestHeads:
 
     Args:
         wall_s: seconds since the epoch, for signatures.
+
+    Attributes:
+        keys: what `Idempotency-Key`, `webhook-id` and `ce-id` say.
     """
 
     def __init__(self, settings: RestSettings, endpoint: Endpoint, wall_s: Callable[[], float]) -> None:
         self._wall_s = wall_s
+        self.keys = IdempotencyKeys(settings.idempotency_header)
         self._opening = opening_headers(settings, endpoint)
         self._method = settings.method
         self._target = TargetTemplate.of(endpoint.target)
@@ -60,7 +63,9 @@ class RequestHeads:
         self._signer = Signer(settings.webhook_secrets) if settings.webhook_secrets else None
         self._as_events = settings.body == "cloudevents-binary"
         self._is_combined = settings.record_headers == "combined"
-        self._is_plain = not (self._as_events or self._signer is not None or self._target.needs_headers)
+        self._is_plain = self.keys.are_record_ids and not (
+            self._as_events or self._signer is not None or self._target.needs_headers
+        )
         self._beginnings: dict[Assignment, _Beginning] = {}
 
     def head(self, delivery: Delivery) -> bytes:
@@ -93,7 +98,6 @@ class RequestHeads:
         return beginning.ordinary % (offset, offset, timestamp, key, content_type, len(value))
 
     def _begin(self, assignment: Assignment) -> _Beginning:
-        place = b"%b/%d" % (percent_encode(assignment.tp.topic.encode()), assignment.tp.partition)
         opening = self._opening
         if not self._target.needs_headers:
             opening = self._request_line(assignment.tp.topic, ()) + opening
@@ -104,13 +108,13 @@ class RequestHeads:
             assignment.epoch,
         )
         fixed = lines.replace(b"%", b"%%")
-        fields = b"Mps-Offset: %%d\r\nIdempotency-Key: %b/%%d\r\nMps-Timestamp: %%d\r\n" % place.replace(b"%", b"%%")
+        prefix = assignment.record_prefix.replace(b"%", b"%%")
+        fields = b"Mps-Offset: %%d\r\nIdempotency-Key: %b%%d\r\nMps-Timestamp: %%d\r\n" % prefix
         rest = b"Mps-Attempt: 1\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
         beginning = _Beginning(
             lines=lines,
             ordinary=fixed + fields + b"Mps-Key: %b\r\n" + rest,
             ordinary_without_key=fixed + fields + rest,
-            place=place,
         )
         if len(self._beginnings) >= ASSIGNMENTS_CACHED_MAX:
             self._beginnings.clear()
@@ -122,9 +126,7 @@ class RequestHeads:
 
     def _parts(self, delivery: Delivery, beginning: _Beginning) -> Iterator[bytes]:
         record = delivery.record
-        identity = b"%b/%d" % (beginning.place, record.offset)
-        if delivery.replay is not None:
-            identity += b"#" + percent_encode(delivery.replay.encode())
+        identity = self.keys.written(delivery)
         if self._target.needs_headers:
             yield self._request_line(record.topic, record.headers)
         yield beginning.lines
@@ -138,13 +140,13 @@ class RequestHeads:
             yield b"Mps-Tombstone: true\r\n"
         if delivery.replay is not None:
             yield b"Mps-Replay: %b\r\n" % percent_encode(delivery.replay.encode())
-        yield from self._header_parts(record)
+        yield from self._header_parts(record, identity)
         body = record.value or b""
         if self._signer is not None:
             yield self._signer.headers(identity, body, int(self._wall_s()))
         yield b"Content-Length: %d\r\n\r\n" % len(body)
 
-    def _header_parts(self, record: Record) -> Iterator[bytes]:
+    def _header_parts(self, record: Record, identity: bytes) -> Iterator[bytes]:
         """Yield what the record's own headers and its value say, and what CloudEvents adds."""
         known = {lowered for name, _ in record.headers if (lowered := name.lower()) in NAMES_USED}
         content_type = self._types.of_value(record.value) if known.isdisjoint(NAMES) else self._types.of(record)
@@ -159,7 +161,7 @@ class RequestHeads:
         if self._as_events and not is_structured(content_type.decode()):
             attributes = attributes_of_event(record.headers)
             mapped = attributes or {}
-            for name, value in (attributes or attributes_of_record(record)).items():
+            for name, value in (attributes or attributes_of_record(record, identity)).items():
                 yield b"ce-%b: %b\r\n" % (name.encode(), value)
         headers = record.headers
         if mapped:

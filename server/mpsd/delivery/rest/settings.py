@@ -51,6 +51,7 @@ class RestSettings:
         content_type: `auto` for each record's own, or the media type of every record.
         record_headers: all in `Mps-Headers`, or each as `Mps-Header-<name>`.
         headers: added to every request; `Authorization` comes from `basic` or `bearer`.
+        idempotency_header: record header that the idempotency key is taken from; empty: it is the record's id.
         basic: user name and password.
         webhook_secrets: at most two, each `whsec_` and base64.
         batch: None: each record has a request of its own.
@@ -73,6 +74,7 @@ class RestSettings:
     body: Literal["value", "cloudevents-binary"] = "value"
     content_type: str = AUTO
     record_headers: Literal["combined", "separate"] = "combined"
+    idempotency_header: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     basic: tuple[str, str] | None = field(default=None, repr=False)
     bearer: str | None = field(default=None, repr=False)

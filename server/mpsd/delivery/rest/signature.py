@@ -22,10 +22,11 @@ class Signer:
         """The three header lines.
 
         Args:
-            identity: the same for every attempt; dots are encoded, as the scheme forbids them in it.
+            identity: the same for every attempt; dots are percent-encoded, because the scheme forbids them in it, and so
+                are percent signs, so that no two become one.
             now_s: the wall clock, seconds since the epoch.
         """
-        webhook_id = identity.replace(b".", b"%2E")
+        webhook_id = identity.replace(b"%", b"%25").replace(b".", b"%2E")
         signed = b"%b.%d.%b" % (webhook_id, now_s, body)
         signatures = b" ".join([b"v1," + b64encode(hmac.digest(key, signed, "sha256")) for key in self._keys])
         return b"webhook-id: %b\r\nwebhook-timestamp: %d\r\nwebhook-signature: %b\r\n" % (webhook_id, now_s, signatures)

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from mps.delivery.v1.delivery_pb2 import Open
 from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.idempotency import IdempotencyKeys
 from mpsd.core.outcome import Outcome, Withdrawn
 from mpsd.delivery.stream.session import Client, Session, SessionStatistics
 from mpsd.delivery.stream.settings import StreamSettings
 from mpsd.delivery.stream.streams import Streams
+from mpsd.delivery.stream.wire import RecordWriter
 from mpsd.listeners.reach import reachable
 from mpsd.ports import Demand, Peer
 
@@ -41,13 +43,15 @@ class StreamAdapter:
     def __init__(self, settings: StreamSettings, *, may_start: Callable[[], bool] = lambda: True) -> None:
         self.settings = settings
         self._may_start = may_start
+        self._keys = IdempotencyKeys(settings.idempotency_header)
         self._streams: Streams | None = None
         self._peers: Sequence[str] = ()
         self._is_closed = False
 
     async def start(self, on_demand: Callable[[], None], settle: Callable[[Delivery, Outcome], None]) -> None:
         """Streams may be opened from now on."""
-        self._streams = Streams(self.settings, on_demand, settle, self._may_start)
+        writer = RecordWriter(self._keys, self.settings.content_type)
+        self._streams = Streams(self.settings, on_demand, settle, self._may_start, writer)
 
     def demand(self) -> Demand:
         streams = self._streams
@@ -124,6 +128,7 @@ class StreamAdapter:
             "credit": streams.spread.free,
             "unsent": sum(session.unsettled.unsent for session in streams.sessions.values()),
             **{name: streams.counts[name] for name in COUNTED},
+            **self._keys.statistics(),
         }
 
     async def _drain(self, streams: Streams, assignment: Assignment | None, deadline_s: float) -> None:

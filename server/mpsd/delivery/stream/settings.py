@@ -17,6 +17,7 @@ class StreamSettings:
         keep_alive_s: the longest silence on a stream.
         frame_bytes_max: records in one frame; a larger record goes alone.
         network: of the network stack that loopback addresses belong to.
+        idempotency_header: record header that the idempotency key is taken from; empty: it is the record's id.
     """
 
     subscription: str
@@ -27,6 +28,7 @@ class StreamSettings:
     keep_alive_s: float = 10.0
     frame_bytes_max: int = 1_048_576
     network: str = ""
+    idempotency_header: str = ""
 
     @property
     def sweep_s(self) -> float:

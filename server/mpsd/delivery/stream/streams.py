@@ -45,13 +45,14 @@ class Streams:
         on_demand: Callable[[], None],
         settle: Callable[[Delivery, Outcome], None],
         may_start: Callable[[], bool],
+        writer: RecordWriter,
     ) -> None:
         self._settings = settings
         self._on_demand = on_demand
         self._settle = settle
         self._may_start = may_start
         self._loop = asyncio.get_running_loop()
-        self._writer = RecordWriter(settings.content_type)
+        self._writer = writer
         self._drains: list[_Drain] = []
         self.spread = Spread()
         self.sessions: dict[str, Session] = {}

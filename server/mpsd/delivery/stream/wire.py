@@ -10,6 +10,7 @@ Source: "Encoding", protobuf.dev; fields of a message may come in any order.
 from mps.delivery.v1 import delivery_pb2
 from mpsd.core.content_type import AUTO, OCTET_STREAM, ContentTypes, looks_like_json
 from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.idempotency import IdempotencyKeys
 from mpsd.core.record import Record
 
 ASSIGNMENTS_CACHED_MAX = 4096
@@ -44,10 +45,13 @@ class RecordWriter:
     Holds at most: the beginnings of `ASSIGNMENTS_CACHED_MAX` assignments.
 
     Args:
+        keys: the idempotency keys of the subscription.
         content_type: `auto`, or the media type of every record.
     """
 
-    def __init__(self, content_type: str = AUTO) -> None:
+    def __init__(self, keys: IdempotencyKeys, content_type: str = AUTO) -> None:
+        self._keys = keys
+        self._is_plain = keys.are_record_ids
         self._types = ContentTypes(content_type)
         self._json_type = delivery_pb2.Record(content_type=self._types.json.decode()).SerializeToString()
         self._other_type = delivery_pb2.Record(content_type=_told(self._types.other)).SerializeToString()
@@ -65,14 +69,18 @@ class RecordWriter:
             or timestamp < 0
             or delivery.trouble is not None
             or delivery.replay is not None
+            or not self._is_plain
         ):
-            rest = _unusual(delivery, record, _told(self._types.of(record)))
+            rest = _unusual(delivery, record, _told(self._types.of(record)), self._keys.written(delivery))
             body = b"%b\x08%b%b" % (beginning, varint(delivery_id), rest)
         else:
-            body = b"%b%b\x08%b\x20%b\x38%b\x48\x01\x2a%b%b\x32%b%b" % (
+            record_id = b"%b%d" % (assignment.record_prefix, record.offset)
+            body = b"%b%b\x08%b\x6a%b%b\x20%b\x38%b\x48\x01\x2a%b%b\x32%b%b" % (
                 beginning,
                 self._json_type if looks_like_json(value) else self._other_type,
                 varint(delivery_id),
+                varint(len(record_id)),
+                record_id,
                 varint(record.offset),
                 varint(timestamp),
                 varint(len(key)),
@@ -97,7 +105,7 @@ def _told(content_type: bytes) -> str:
     return "" if content_type == OCTET_STREAM else content_type.decode()
 
 
-def _unusual(delivery: Delivery, record: Record, content_type: str) -> bytes:
+def _unusual(delivery: Delivery, record: Record, content_type: str, idempotency_key: bytes) -> bytes:
     """Return the fields of a record that vary, for a record of any kind."""
     return delivery_pb2.Record(
         offset=record.offset,
@@ -108,6 +116,7 @@ def _unusual(delivery: Delivery, record: Record, content_type: str) -> bytes:
         attempt=delivery.attempt,
         replay=delivery.replay or "",
         content_type=content_type,
+        idempotency_key=idempotency_key.decode("ascii"),
     ).SerializeToString()
 
 

@@ -142,7 +142,9 @@ async def test_what_another_instance_gave_to_a_caller_that_left_is_given_back(le
     peers, wanted = Peers(adapter, PeerClient(None, 1 << 20)), LeaseRequest(wait_s=20.0)
     try:
         async with asyncio.timeout(10.0):
-            await LeaseExchange(adapter, peers, wanted, request, "http", RecordJson())(request.scope, receive, send)
+            await LeaseExchange(adapter, peers, wanted, request, "http", RecordJson(adapter.keys))(
+                request.scope, receive, send
+            )
         assert given_back.result() == (f"{LEASES}/{lease_id}/give-back", "Bearer t", adapter.ids.instance)
         assert adapter.waiters == 0
     finally:

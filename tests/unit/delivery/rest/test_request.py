@@ -13,7 +13,7 @@ from mpsd.core.record import TopicPartition
 from mpsd.core.target_template import UnfilledError
 from mpsd.delivery.rest.request import ASSIGNMENTS_CACHED_MAX, RequestHeads
 from mpsd.delivery.rest.settings import Endpoint, RestSettings
-from tests.conformance.deliveries import Row
+from tests.conformance.deliveries import INCARNATION, Row
 
 URL = "http://billing:8000/orders?v=1"
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -28,7 +28,7 @@ def made(*, attempts: int = 0, replay: str | None = None, **fields: object) -> D
     row = Row()
     for name, value in fields.items():
         setattr(row, name, value)
-    delivery = Delivery(row, Assignment(TopicPartition(row.topic, row.partition), 7), row.key, 0)
+    delivery = Delivery(row, Assignment(TopicPartition(row.topic, row.partition), 7, INCARNATION), row.key, 0)
     delivery.replay = replay
     if attempts:
         delivery.trouble = Trouble(attempts=attempts)
@@ -54,7 +54,7 @@ def test_an_ordinary_record() -> None:
         "Mps-Partition: 3",
         "Mps-Epoch: 7",
         "Mps-Offset: 1842",
-        "Idempotency-Key: orders/3/1842",
+        "Idempotency-Key: AAECAwQFBgcICQoLDA0ODw/3/1842",
         "Mps-Timestamp: 1700000000123",
         "Mps-Key: k1",
         "Mps-Attempt: 1",
@@ -104,13 +104,13 @@ def test_a_record_without_a_time_says_none() -> None:
 def test_attempts_count_on_and_leave_the_idempotency_key_alone() -> None:
     head = heads().head(made(attempts=4))
     assert values(head, "Mps-Attempt") == ["5"]
-    assert values(head, "Idempotency-Key") == ["orders/3/1842"]
+    assert values(head, "Idempotency-Key") == ["AAECAwQFBgcICQoLDA0ODw/3/1842"]
 
 
 def test_a_replay_has_an_idempotency_key_of_its_own() -> None:
     head = heads().head(made(replay="r 9"))
     assert values(head, "Mps-Replay") == ["r%209"]
-    assert values(head, "Idempotency-Key") == ["orders/3/1842#r%209"]
+    assert values(head, "Idempotency-Key") == ["AAECAwQFBgcICQoLDA0ODw/3/1842#r%209"]
 
 
 def test_record_headers_stand_in_one_header_in_order() -> None:
@@ -223,7 +223,7 @@ def test_secrets_are_never_shown() -> None:
 
 def test_signatures_stand_beside_the_rest() -> None:
     head = heads(webhook_secrets=("whsec_" + "A" * 32,)).head(made())
-    assert values(head, "webhook-id") == ["orders/3/1842"]
+    assert values(head, "webhook-id") == ["AAECAwQFBgcICQoLDA0ODw/3/1842"]
     assert values(head, "webhook-timestamp") == ["1700000000"]
     assert len(values(head, "webhook-signature")) == 1
 
@@ -231,7 +231,7 @@ def test_signatures_stand_beside_the_rest() -> None:
 def test_a_record_becomes_a_cloud_event() -> None:
     head = heads(body="cloudevents-binary").head(made(headers=(("content-type", b"application/json"), ("a", b"1"))))
     assert values(head, "ce-specversion") == ["1.0"]
-    assert values(head, "ce-id") == ["orders/3/1842"]
+    assert values(head, "ce-id") == ["AAECAwQFBgcICQoLDA0ODw/3/1842"]
     assert values(head, "Content-Type") == ["application/json"]
     assert values(head, "Mps-Headers") == ["content-type=application%2Fjson&a=1"]
     assert values(head, "Mps-Attempt") == ["1"]

@@ -2,6 +2,7 @@
 
 import random
 
+from mpsd.core.idempotency import IdempotencyKeys
 from mpsd.delivery.stream.session import Client, Session
 from mpsd.delivery.stream.settings import StreamSettings
 from mpsd.delivery.stream.spread import Spread
@@ -12,7 +13,7 @@ SETTINGS = StreamSettings(subscription="billing")
 
 
 def joined(spread: Spread, credit: int, size: int = 0) -> Session:
-    session = Session(f"s{credit}", Client("", ""), SETTINGS, RecordWriter(), 0.0)
+    session = Session(f"s{credit}", Client("", ""), SETTINGS, RecordWriter(IdempotencyKeys()), 0.0)
     spread.join(session)
     session.grant(credit, size)
     spread.count(session)

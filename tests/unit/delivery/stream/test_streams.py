@@ -2,10 +2,12 @@
 
 from mps.delivery.v1.delivery_pb2 import Credit, Open
 from mpsd.core.delivery import Delivery
+from mpsd.core.idempotency import IdempotencyKeys
 from mpsd.core.outcome import Outcome
 from mpsd.delivery.stream.session import Client
 from mpsd.delivery.stream.settings import StreamSettings
 from mpsd.delivery.stream.streams import Streams
+from mpsd.delivery.stream.wire import RecordWriter
 from tests.conformance.deliveries import delivery
 
 SETTINGS = StreamSettings(
@@ -16,7 +18,13 @@ SETTINGS = StreamSettings(
 async def test_what_has_to_wait_for_bytes_does_not_wait_behind_a_stream_that_is_stuck() -> None:
     """It was given to the one with the most credit, and went nowhere until its lease was over."""
     settled: list[tuple[Delivery, Outcome]] = []
-    streams = Streams(SETTINGS, lambda: None, lambda *settlement: settled.append(settlement), lambda: True)
+    streams = Streams(
+        SETTINGS,
+        lambda: None,
+        lambda *settlement: settled.append(settlement),
+        lambda: True,
+        RecordWriter(IdempotencyKeys()),
+    )
     stuck, narrow, last = (
         streams.open(Open(subscription="billing", credit=credit), Client("", ""), [])
         for credit in (Credit(records=1_000), Credit(records=1, bytes=10), Credit(records=10, bytes=10))

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from mps.delivery.v1 import delivery_pb2 as v1
 from mpsd.core.content_type import ContentTypes
+from mpsd.core.idempotency import IdempotencyKeys
 from mpsd.delivery.stream.wire import ASSIGNMENTS_CACHED_MAX, RecordWriter, frame, payload_bytes, varint
 from tests.conformance.deliveries import assigned, delivery
 
@@ -34,7 +35,7 @@ def test_a_record_is_read_as_it_was_written(
     attempts: int,
 ) -> None:
     made = delivery(offset=offset, timestamp=timestamp, key=key, value=value, headers=headers, attempts=attempts)
-    written = RecordWriter().write(delivery_id, made)
+    written = RecordWriter(IdempotencyKeys()).write(delivery_id, made)
     (read,) = v1.SubscribeResponse.FromString(frame([written], len(written))).records.records
     expected = v1.Record(
         delivery_id=delivery_id,
@@ -48,6 +49,7 @@ def test_a_record_is_read_as_it_was_written(
         attempt=attempts + 1,
         epoch=7,
         content_type=ContentTypes().of(made.record).decode().replace("application/octet-stream", ""),
+        idempotency_key=f"AAECAwQFBgcICQoLDA0ODw/3/{offset}",
     )
     assert read == expected
     assert payload_bytes(made.record) == len(key or b"") + len(value or b"") + sum(
@@ -58,13 +60,13 @@ def test_a_record_is_read_as_it_was_written(
 @pytest.mark.parametrize("headers", [(), (("content-type", b"text/css"),)])
 def test_a_configured_type_is_that_of_every_record(headers: tuple[tuple[str, bytes], ...]) -> None:
     for value in (b"{}", b"\x00"):
-        written = RecordWriter("text/csv").write(1, delivery(value=value, headers=headers))
+        written = RecordWriter(IdempotencyKeys(), "text/csv").write(1, delivery(value=value, headers=headers))
         (read,) = v1.SubscribeResponse.FromString(frame([written], len(written))).records.records
         assert (read.content_type, read.value) == ("text/csv", value)
 
 
 def test_beginnings_of_assignments_that_are_over_do_not_pile_up() -> None:
-    writer = RecordWriter()
+    writer = RecordWriter(IdempotencyKeys())
     for epoch in range(ASSIGNMENTS_CACHED_MAX + 10):
         written = writer.write(1, delivery(assigned(epoch=epoch)))
         (read,) = v1.SubscribeResponse.FromString(frame([written], len(written))).records.records
