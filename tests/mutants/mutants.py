@@ -50,9 +50,9 @@ MUTANTS = (
     _one(
         "takes base and map from two snapshots",
         "pipeline/offset_maps.py",
-        "encoded = encode(snapshot, assignment.tp, self.space.beside_reset(reset_id))",
+        "encoded = encode(snapshot, assignment.tp, self.space.beside_reset(reset_id), assignment.incarnation)",
         "before = self.__dict__.setdefault('_before', {}); encoded = encode(before.get(assignment, snapshot),"
-        " assignment.tp, self.space.beside_reset(reset_id)); before[assignment] = snapshot",
+        " assignment.tp, self.space.beside_reset(reset_id), assignment.incarnation); before[assignment] = snapshot",
     ),
     _one(
         "reads base and map back from two answers",
@@ -65,6 +65,18 @@ MUTANTS = (
         "core/offset_map.py",
         "if (runs and runs[-1].stop > log_end) or (attempts and attempts[-1][0] >= log_end):",
         "if False:",
+    ),
+    _one(
+        "believes the map of another incarnation of its topic",
+        "core/offset_map.py",
+        "if (other := _other_incarnation(read.bound, incarnation)) is not None:",
+        "if (other := None) is not None:",
+    ),
+    _one(
+        "believes the commit of a topic that was deleted",
+        "kafka/positions.py",
+        "elif is_of_former_topic(found.metadata, tp, found.next_offset, incarnations[tp]):",
+        "elif False:",
     ),
     _one(
         "forgets attempts",

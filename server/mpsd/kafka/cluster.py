@@ -1,7 +1,7 @@
 """A look at a cluster, for `mpsd --check` and `mpsd decode-offsets`."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -15,11 +15,13 @@ from aiokafka.errors import (
     for_code,
 )
 
+from mpsd.core.incarnation import Incarnation
 from mpsd.core.record import TopicPartition
 from mpsd.kafka.connection import asking, start
 from mpsd.kafka.dead_letter_topic import DeadLetterSettings, create
 from mpsd.kafka.own_topics import OwnTopic
 from mpsd.kafka.protocol import GroupRights, rights
+from mpsd.kafka.topic_ids import incarnations
 from mpsd.kafka.topic_look import TopicLook, look_at
 from mpsd.ports import CommitPoint
 
@@ -95,6 +97,12 @@ class Cluster:
         with asking(f"look at topic {topic.name}"):
             async with asyncio.timeout(TIMEOUT_S):
                 return await topic.look(self._admin)
+
+    async def incarnations(self, topics: Collection[str]) -> dict[str, Incarnation]:
+        """Return which topics those of the names are now, without those that do not exist."""
+        with asking("look up topics"):
+            async with asyncio.timeout(TIMEOUT_S):
+                return await incarnations(self._admin, topics) if topics else {}
 
     async def committed(self, group: str) -> dict[TopicPartition, CommitPoint]:
         """What the group has committed of every partition, with what was written beside it."""

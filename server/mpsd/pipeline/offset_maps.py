@@ -14,7 +14,7 @@ from mpsd.core.offset_map import (
     split_reset,
     with_reset,
 )
-from mpsd.core.offset_tracker import OffsetTracker
+from mpsd.core.offset_tracker import OffsetTracker, Snapshot
 from mpsd.ports import CommitPoint, Position
 
 log = logging.getLogger("mpsd.committer")
@@ -71,6 +71,12 @@ class OffsetMaps:
         encoded = encode(snapshot, assignment.tp, self.space.beside_reset(reset_id), assignment.incarnation)
         self._left_out[assignment] = encoded.attempts_left_out
         return CommitPoint(snapshot.next_offset, with_reset(reset_id, encoded.text))
+
+    def reset_point(self, assignment: Assignment, next_offset: int, reset_id: str) -> CommitPoint:
+        """Return the commit that moves the partition to an offset: nothing beyond it is finished."""
+        space, nothing = self.space.beside_reset(reset_id), Snapshot(next_offset, (), ())
+        text = encode(nothing, assignment.tp, space, assignment.incarnation).text
+        return CommitPoint(next_offset, with_reset(reset_id, text))
 
     def reset_id(self, assignment: Assignment) -> str:
         """The reset that its commits name, empty for none."""

@@ -108,7 +108,7 @@ class Pipeline:
             self._on_task_done,
             clock,
         )
-        resets = Resets(self.maps.reset_id, self._handover.reset, clock)
+        resets = Resets(self.maps, self._handover.reset, clock)
         self.controls = Controls(
             control, settings.rate_max_per_s, self.pending, self.writer, bucket, self._on_ready, resets, clock,
             self._on_task_done, self.held.begin,

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 
-from mpsd.core.delivery import Assignment
-from mpsd.core.offset_map import with_reset
 from mpsd.core.resets import Reset
+from mpsd.pipeline.offset_maps import OffsetMaps
 from mpsd.pipeline.pending_queue import PartitionQueue
 from mpsd.ports import Clock, CommitPoint
 
@@ -19,17 +18,17 @@ class Resets:
 
     def __init__(
         self,
-        applied_id: Callable[[Assignment], str],
+        maps: OffsetMaps,
         move: Callable[[PartitionQueue, CommitPoint], None],
         clock: Clock,
     ) -> None:
         """Begin with none.
 
         Args:
-            applied_id: the reset that the commits of a partition name.
+            maps: write and read what commits say beside their offset.
             move: drains a partition, commits the point and gives it back, so that whoever gets it begins there.
         """
-        self._applied_id = applied_id
+        self._maps = maps
         self._move = move
         self._clock = clock
         self.reset: Reset | None = None
@@ -39,10 +38,10 @@ class Resets:
         reset = self.reset
         if reset is None:
             return
-        tp, applied_id = queue.assignment.tp, self._applied_id(queue.assignment)
+        tp, applied_id = queue.assignment.tp, self._maps.reset_id(queue.assignment)
         target = reset.target(tp, applied_id, int(self._clock.wall_s() * 1000))
         if target is not None:
-            self._move(queue, CommitPoint(target.offset, with_reset(reset.id, "")))
+            self._move(queue, self._maps.reset_point(queue.assignment, target.offset, reset.id))
         elif applied_id == reset.id and tp in reset.targets:
             queue.replay, queue.replay_end = reset.id, reset.targets[tp].end
             for offset, delivery in queue.tracker.unfinished.items():

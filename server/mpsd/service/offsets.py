@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mpsd.config import Config, split_address
-from mpsd.core.offset_map import Ignored, OffsetMap, decode
+from mpsd.core.incarnation import UNKNOWN, Incarnation
+from mpsd.core.offset_map import Ignored, OffsetMap, bound_of, decode
 from mpsd.core.record import TopicPartition
 from mpsd.errors import ConfigError, Problem
 from mpsd.kafka.cluster import Cluster
@@ -22,12 +23,14 @@ class Committed:
 
     Attributes:
         metadata_units: length of the text that came with it.
+        topic_id: of the topic that the text says it is of, in hexadecimal digits; empty where it does not say.
         found: what the text says, or why it says nothing.
     """
 
     tp: TopicPartition
     next_offset: int
     metadata_units: int
+    topic_id: str
     found: OffsetMap | Ignored
 
 
@@ -73,25 +76,39 @@ def plain(bootstrap: str, group: str) -> Groups:
 
 
 async def committed(options: Mapping[str, Any], group: str) -> list[Committed]:
-    """All partitions that the group has committed something of.
+    """Return all partitions that the group has committed something of.
 
     Raises:
         KafkaUnavailable, KafkaRefused: it could not be looked up.
     """
     async with Cluster(options) as cluster:
-        return [decoded(tp, point) for tp, point in sorted((await cluster.committed(group)).items())]
+        points = await cluster.committed(group)
+        known = await cluster.incarnations({tp.topic for tp in points})
+        return [decoded(tp, point, known.get(tp.topic, UNKNOWN)) for tp, point in sorted(points.items())]
 
 
-def decoded(tp: TopicPartition, point: CommitPoint) -> Committed:
-    found = decode(point.metadata, tp, point.next_offset, 0, ANY_END)
-    return Committed(tp=tp, next_offset=point.next_offset, metadata_units=len(point.metadata), found=found)
+def decoded(tp: TopicPartition, point: CommitPoint, incarnation: Incarnation) -> Committed:
+    """Return what a commit says of a partition, as a daemon would read it.
+
+    Args:
+        incarnation: the topic of that name now.
+    """
+    bound = bound_of(point.metadata)
+    return Committed(
+        tp=tp,
+        next_offset=point.next_offset,
+        metadata_units=len(point.metadata),
+        topic_id=bound.topic_id.hex() if bound is not None else "",
+        found=decode(point.metadata, tp, point.next_offset, 0, ANY_END, incarnation),
+    )
 
 
 def lines(group: str, partitions: Sequence[Committed]) -> Iterator[str]:
     """For people."""
     yield f"group {group}" + ("" if partitions else ": nothing is committed")
     for each in partitions:
-        yield f"  {each.tp}: all below {each.next_offset} is finished"
+        of_topic = f" (topic id {each.topic_id})" if each.topic_id else ""
+        yield f"  {each.tp}{of_topic}: all below {each.next_offset} is finished"
         match each.found:
             case Ignored() as why:
                 yield f"    the {each.metadata_units} characters beside it are no map to use ({why.value}): {why.words}"
@@ -115,6 +132,7 @@ def _partition(each: Committed) -> dict[str, object]:
         "partition": each.tp.partition,
         "next_offset": each.next_offset,
         "metadata_units": each.metadata_units,
+        "topic_id": each.topic_id or None,
         "ignored": each.found.value if isinstance(each.found, Ignored) else None,
         "finished": [list(run) for run in known.runs],
         "attempts": [list(spent) for spent in known.attempts],
