@@ -25,7 +25,8 @@ Whatever goes wrong has a code. It stands in the `code` of a log line, and that 
 - **event**: a log line of the running daemon.
 - **outcome**: what one delivery came to. How each is judged says the [contract](contract.md#what-the-answer-means).
 
-No message holds a key, a value or a secret. Of one cause a few lines are written a minute, then a count of those left out.
+No message holds a key, a value or a secret, except what an application writes into its own
+[message](contract.md#the-reason-of-a-failure). Of one cause a few lines are written a minute, then a count of those left out.
 """
 
 
