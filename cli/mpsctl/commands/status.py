@@ -37,8 +37,8 @@ def status(
     r"""The fleet at a glance: what flows, what waits, and why.
 
     LAG is in records between the committed offset and the end of the log, AGE that of the first of them; RATE is what
-    was accepted over the last 10 s; RETRY what waits for its back-off; DEAD what was dead-lettered since the daemons
-    started. Ends with 3 if a daemon does not answer: then its partitions are unknown, sums without them begin with ≥,
+    was accepted over the last 10 s; RETRY what waits for its back-off; DEAD what is in the dead-letter topic and was
+    not replayed. Ends with 3 if a daemon does not answer: then its partitions are unknown, sums without them begin with ≥,
     and their lag comes from Kafka. Live, it also draws how rate and lag went lately.
 
     \b

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from mpsctl.render.page import Column, Page, Piece, Style, Table
+from mpsctl.render.replays import progress_text
 from mpsctl.render.trend import Trends
 from mpsctl.render.words import (
     NONE,
@@ -65,7 +66,8 @@ def _subscriptions(subscriptions: Sequence[Subscription], now: datetime, trends:
         Column("dead", right=True),
     )
     for each in subscriptions:
-        dead = Piece(count(each.dead_letters), Style.WARN if each.dead_letters else Style.PLAIN)
+        unresolved = each.unresolved_dead_letters
+        dead = Piece(NONE if unresolved is None else count(unresolved), Style.WARN if unresolved else Style.PLAIN)
         table.add(
             Piece(printable(each.name), Style.STRONG),
             state_piece(each.state, each.state_severity),
@@ -133,6 +135,8 @@ def _notes(of: Subscription, now: datetime) -> Iterator[Piece]:
         became = "; it is a dead letter" if failed.dead_lettered else ""
         text = f"last failure {ago(failed.failed_at, now)}, {record(failed.record)}: {printable(failed.reason)}{became}"
         yield Piece(text, Style.WARN)
+    for replay in of.replays:
+        yield Piece(f"replay {replay.id} is {replay.state}: {progress_text(replay)}", Style.WARN)
     if of.flow.oldest is not None and of.flow.lag_age_s and of.flow.lag_age_s >= 1:
         yield Piece(f"oldest {record(of.flow.oldest)}, {span(of.flow.lag_age_s)} old", Style.DIM)
 

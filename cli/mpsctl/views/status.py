@@ -6,6 +6,7 @@ from typing import Self
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsctl.views.fleet import Instance, Pause, Provenance, RecordRef
+from mpsctl.views.replays import Replay
 from mpsctl.views.values import UNKNOWN, Severity, optional, seconds_of, time_of, word
 
 
@@ -233,6 +234,10 @@ class Subscription:
     """Deliveries to be repeated in each second, mean of the last 10 s."""
     dead_letters: int
     """Records dead-lettered since the daemons started."""
+    unresolved_dead_letters: int | None
+    """Records in the dead-letter topic that no replay has settled, as of some seconds ago; null: not known."""
+    replays: tuple[Replay, ...]
+    """Replays that are not over, the oldest first."""
     pauses: tuple[Pause, ...]
     """The pauses that hold now."""
     limit: Limit | None
@@ -264,6 +269,8 @@ class Subscription:
             delivered_per_s=message.delivered_per_s,
             retried_per_s=message.retried_per_s,
             dead_letters=message.dead_letters,
+            unresolved_dead_letters=optional(message, "unresolved_dead_letters"),
+            replays=tuple(map(Replay.of, message.replays)),
             pauses=tuple(map(Pause.of, message.pauses)),
             limit=Limit.of(message.limit) if message.HasField("limit") else None,
             partitions=tuple(map(Partition.of, message.partitions)),

@@ -59,6 +59,11 @@ def per_subscription(read: Callable[[SubscriptionStatistics], float | Histogram]
     return lambda snapshot: [((one.name,), read(one)) for one in snapshot.subscriptions]
 
 
+def per_subscription_known(read: Callable[[SubscriptionStatistics], float]) -> Read:
+    """Without those that are not known yet and say -1."""
+    return per_subscription_labelled(lambda one: [((), read(one))] if read(one) >= 0 else [])
+
+
 def per_subscription_labelled(read: Callable[[SubscriptionStatistics], Labelled]) -> Read:
     return lambda snapshot: [((one.name, *rest), value) for one in snapshot.subscriptions for rest, value in read(one)]
 
@@ -84,8 +89,13 @@ def one_of(states: Sequence[str], state: str) -> Labelled:
     return [((each,), float(each == state)) for each in dict.fromkeys((*states, state))]
 
 
-def counted(counts: Mapping[str, int]) -> Labelled:
-    """The first codes that came keep their names, so that no counter ever falls."""
+def counted(counts: Mapping[str, int], known: Iterable[str] = ()) -> Labelled:
+    """Count each label; the first codes that came keep their names, so that no counter ever falls.
+
+    Args:
+        known: labels that are there from the start, at 0: what counts an increase sees the first one then.
+    """
+    counts = {**{str(each): 0 for each in known}, **counts}
     yield from (((code,), count) for code, count in islice(counts.items(), LABEL_VALUES_MAX))
     if len(counts) > LABEL_VALUES_MAX:
         yield ("other",), sum(islice(counts.values(), LABEL_VALUES_MAX, None))

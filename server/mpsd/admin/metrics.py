@@ -11,11 +11,16 @@ from mpsd.admin.metric import (
     per_partition_known,
     per_partition_labelled,
     per_subscription,
+    per_subscription_known,
     per_subscription_labelled,
     stages,
 )
 from mpsd.admin.metrics_daemon import DAEMON_METRICS
 from mpsd.core.breaker import UP
+from mpsd.core.offset_map import Ignored
+from mpsd.core.outcome import OUTCOMES
+from mpsd.core.replay import ReplayState
+from mpsd.core.retry import Disposition
 from mpsd.core.states import DeliveryState
 
 _S = ("subscription",)
@@ -65,7 +70,7 @@ METRICS: Sequence[Metric] = (
         type="counter",
         help="Ended deliveries by outcome: delivered, or the code of what went wrong.",
         labels=(*_S, "outcome"),
-        read=per_subscription_labelled(lambda one: counted(one.deliveries)),
+        read=per_subscription_labelled(lambda one: counted(one.deliveries, OUTCOMES)),
     ),
     Metric(
         name="mps_retries_total",
@@ -93,7 +98,29 @@ METRICS: Sequence[Metric] = (
         type="counter",
         help="Records that every in-sync replica of the dead-letter topic has acknowledged, by disposition.",
         labels=(*_S, "disposition"),
-        read=per_subscription_labelled(lambda one: counted(one.dead_letters)),
+        read=per_subscription_labelled(lambda one: counted(one.dead_letters, Disposition)),
+    ),
+    Metric(
+        name="mps_unresolved_dead_letters",
+        type="gauge",
+        help="Records in the dead-letter topic that no replay has settled: the same at every instance; absent until counted.",
+        labels=_S,
+        read=per_subscription_known(lambda one: one.unresolved_dead_letters),
+    ),
+    Metric(
+        name="mps_replays",
+        type="gauge",
+        help="Replays of dead letters that are remembered, by state: the same at every instance.",
+        labels=(*_S, "state"),
+        read=per_subscription_labelled(lambda one: counted(one.replays, ReplayState)),
+    ),
+    Metric(
+        name="mps_replayed_records_total",
+        type="counter",
+        help="Dead letters that replays of this instance have settled, by result; `failed` is dead again.",
+        labels=(*_S, "result"),
+        unit="records",
+        read=per_subscription_labelled(lambda one: counted(one.replayed, ("succeeded", "failed"))),
     ),
     Metric(
         name="mps_dead_letter_failures_total",
@@ -182,7 +209,7 @@ METRICS: Sequence[Metric] = (
         type="counter",
         help="Offset maps of assigned partitions that were not used, by reason; their records are delivered again.",
         labels=(*_S, "reason"),
-        read=per_subscription_labelled(lambda one: counted(one.offset_maps_ignored)),
+        read=per_subscription_labelled(lambda one: counted(one.offset_maps_ignored, Ignored)),
     ),
     Metric(
         name="mps_offset_map_attempts_left_out",

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from mpsd.admin.metric import Metric
+from mpsd.admin.metric import Metric, counted
+from mpsd.core.control import IGNORED
 
 DAEMON_METRICS: Sequence[Metric] = (
     Metric(
@@ -57,6 +58,6 @@ DAEMON_METRICS: Sequence[Metric] = (
         help="Control records passed over, as they are of another program or of a later version.",
         labels=("reason",),
         unit="records",
-        read=lambda snapshot: [((reason,), count) for reason, count in snapshot.control.ignored.items()],
+        read=lambda snapshot: list(counted(snapshot.control.ignored, IGNORED)) if snapshot.control.is_on else [],
     ),
 )

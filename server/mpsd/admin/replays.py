@@ -4,18 +4,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.changes import Changes, Metadata
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.dead_letter_groups import wire_group
 from mpsd.admin.fleet import MARGIN
-from mpsd.admin.letters import filter_of, letter_of, place_of, wire_filter
+from mpsd.admin.letters import filter_of, letter_of, place_of
 from mpsd.admin.page_tokens import page_size, page_token, parse_token
 from mpsd.admin.refusals import InvalidArgument, unknown
 from mpsd.admin.replay_tasks import make_room, new_task, task_id_of
-from mpsd.admin.times import duration, timestamp
+from mpsd.admin.replay_wire import wire_replay
+from mpsd.admin.times import duration
 from mpsd.admin.validation import RATE_MAX, RATE_MIN, check_change, check_topic, optional_subscription, pipeline_of
 from mpsd.core.record import LogBounds
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget, ReplayTask
@@ -31,9 +30,6 @@ _TARGETS = {
     pb.REPLAY_TARGET_UNSPECIFIED: ReplayTarget.APPLICATION,
     pb.REPLAY_TARGET_APPLICATION: ReplayTarget.APPLICATION,
     pb.REPLAY_TARGET_TOPIC: ReplayTarget.TOPIC,
-}
-_STATES: Mapping[ReplayState, pb.ReplayState.ValueType] = {
-    each: pb.ReplayState.Value(f"REPLAY_STATE_{each.name}") for each in ReplayState
 }
 _TURNS = {
     pb.REPLAY_ACTION_PAUSE: ({ReplayState.RUNNING}, ReplayState.PAUSED),
@@ -78,7 +74,7 @@ async def start(
     await daemon.control.read_to_end()  # it may have been started at another instance
     if (known := replays.book.tasks.get(task_id)) is not None:
         changed = await changes.confirm(group, known.revision, metadata, left_s)
-        return pb.StartReplayResponse(replay=_wire(replays, known), changed=changed)
+        return pb.StartReplayResponse(replay=wire_replay(replays, known), changed=changed)
     await _check(daemon, name, plan)
     await make_room(replays)
     bounds, topic_id = await replays.rules.log.bounds(), replays.rules.log.topic_id
@@ -93,7 +89,7 @@ async def start(
     said = f"replay {task_id} of {name} to the {plan.target.value}"
     left_s = None if left_s is None else left_s - (time.monotonic() - begin_s)
     changed = await changes.write(task.key, task.document(), request.change, "StartReplay", said, metadata, left_s)
-    return pb.StartReplayResponse(replay=_wire(replays, replays.book.tasks.get(task_id, task)), changed=changed)
+    return pb.StartReplayResponse(replay=wire_replay(replays, replays.book.tasks.get(task_id, task)), changed=changed)
 
 
 async def _check(daemon: Steerable, name: str, plan: ReplayPlan) -> None:
@@ -151,12 +147,12 @@ async def _turn(
         changed = await changes.write(
             task.key, turned.document(), request.change, "ControlReplay", said, metadata, left_s, task.revision
         )
-    return pb.ControlReplayResponse(replay=_wire(replays, replays.book.tasks.get(task.id, task)), changed=changed)
+    return pb.ControlReplayResponse(replay=wire_replay(replays, replays.book.tasks.get(task.id, task)), changed=changed)
 
 
 async def get(daemon: Steerable, request: pb.GetReplayRequest) -> pb.GetReplayResponse:
     """Raises NotFound."""
-    return pb.GetReplayResponse(replay=_wire(*_find(daemon, request.id)))
+    return pb.GetReplayResponse(replay=wire_replay(*_find(daemon, request.id)))
 
 
 async def page(daemon: Steerable, request: pb.ListReplaysRequest) -> pb.ListReplaysResponse:
@@ -170,7 +166,7 @@ async def page(daemon: Steerable, request: pb.ListReplaysRequest) -> pb.ListRepl
         found = [each for each in found if (-each[1].started_at_ms, each[1].id) > (-before_ms, last_id)]
     shown = found[:size]
     token = page_token("replays", -shown[-1][1].started_at_ms, shown[-1][1].id) if len(found) > size else ""
-    return pb.ListReplaysResponse(replays=[_wire(*each) for each in shown], next_page_token=token)
+    return pb.ListReplaysResponse(replays=[wire_replay(*each) for each in shown], next_page_token=token)
 
 
 def plan_of(given: pb.ReplayPlan) -> ReplayPlan:
@@ -229,46 +225,3 @@ def _find(daemon: Steerable, task_id: str) -> tuple[Replays, ReplayTask]:
         if task.id == task_id:
             return replays, task
     raise unknown("replay", task_id, [task.id for _, task in _all(daemon)])
-
-
-def _wire(replays: Replays, task: ReplayTask) -> pb.Replay:
-    plan, (counts, left, _) = task.plan, replays.book.total(task)
-    is_running = task.state is ReplayState.RUNNING
-    sent_per_s, left_s = replays.speed(task) if is_running else (0.0, None)
-    reason = task.reason or (replays.waiting(task) if is_running else "")
-    if counts.left_out:
-        reason = f"{reason}; " if reason else ""
-        reason += f"{counts.left_out} have no value in the dead-letter topic and were left out"
-    return pb.Replay(
-        id=task.id,
-        plan=pb.ReplayPlan(
-            subscription=task.subscription,
-            filter=wire_filter(plan.filter),
-            target=pb.REPLAY_TARGET_TOPIC if plan.target is ReplayTarget.TOPIC else pb.REPLAY_TARGET_APPLICATION,
-            rate_max_per_s=plan.rate_max_per_s,
-            records_max=plan.records_max,
-            again=plan.again,
-            include_quarantined=plan.include_quarantined,
-        ),
-        state=_STATES[task.state],
-        state_reason=reason,
-        matched_records=counts.matched,
-        sent_records=counts.sent,
-        succeeded_records=counts.succeeded,
-        failed_records=counts.failed,
-        expired_records=counts.expired,
-        left_records=left if not task.state.is_over else 0,
-        sent_per_s=sent_per_s,
-        left=duration(left_s) if left_s is not None else None,
-        started_at=timestamp(task.started_at_ms),
-        ended_at=timestamp(task.ended_at_ms) if task.ended_at_ms is not None else None,
-        provenance=_provenance(task),
-        started_by=task.started_by,
-        started_reason=task.started_reason,
-    )
-
-
-def _provenance(task: ReplayTask) -> pb.Provenance:
-    who, reason, at_ms, *_ = task.provenance
-    changed_at: Timestamp = timestamp(at_ms)
-    return pb.Provenance(who=who, changed_at=changed_at, reason=reason, revision=task.revision)

@@ -7,6 +7,7 @@ from mps.admin.v1 import admin_pb2 as pb
 from mpsd import __version__
 from mpsd.admin.daemon import ControlStatistics, Steerable
 from mpsd.admin.rates import Rates
+from mpsd.admin.replay_wire import wire_replay
 from mpsd.admin.states import SEVERITIES
 from mpsd.admin.times import duration, timestamp
 from mpsd.core.breaker import EndpointState
@@ -15,6 +16,7 @@ from mpsd.core.pauses import Pause, Scope
 from mpsd.core.states import DeliveryState
 from mpsd.listeners.reach import faults
 from mpsd.pipeline.last_failures import Failure
+from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
 from mpsd.ports import Peer
 
@@ -60,16 +62,19 @@ def status_of(daemon: Steerable, rates: Rates, subscription: str = "", *, partit
     said = [pipeline for pipeline in daemon.pipelines if subscription in {"", pipeline.settings.name}]
     return pb.Status(
         taken_at=timestamp(int(time.time() * 1000)),
-        subscriptions=[
-            subscription_of(
-                daemon.peer.admin, pipeline.settings.sender.group, pipeline.statistics(), rates, partitions=partitions
-            )
-            for pipeline in said
-        ],
+        subscriptions=[_said_of(daemon, pipeline, rates, partitions=partitions) for pipeline in said],
         instances=[instance_of(daemon)],
         departures=departures_of(daemon),
         states=[state.value for state in DeliveryState],
     )
+
+
+def _said_of(daemon: Steerable, pipeline: Pipeline, rates: Rates, *, partitions: bool) -> pb.SubscriptionStatus:
+    group = pipeline.settings.sender.group
+    said = subscription_of(daemon.peer.admin, group, pipeline.statistics(), rates, partitions=partitions)
+    if (replays := pipeline.replays) is not None:
+        said.replays.extend(wire_replay(replays, task) for task in replays.unfinished())
+    return said
 
 
 def departures_of(daemon: Steerable) -> list[pb.Departure]:
@@ -101,6 +106,7 @@ def subscription_of(
         delivered_per_s=per_second.delivered,
         retried_per_s=per_second.retried,
         dead_letters=sum(said.dead_letters.values()),
+        unresolved_dead_letters=said.unresolved_dead_letters if said.unresolved_dead_letters >= 0 else None,
         pauses=[pause_of(pause) for pause in pauses],
         limit=limit_of(said.limit) if said.limit is not None else None,
         partitions=parts if partitions else (),

@@ -20,6 +20,13 @@ from typing import Any, NamedTuple
 from typing_extensions import override
 
 VERSION = 1
+IGNORED = UNREADABLE_KEY, UNREADABLE_VALUE, OTHER_VERSION, TOO_MANY = (
+    "unreadable-key",
+    "unreadable-value",
+    "other-version",
+    "too-many",
+)
+"""Why a record is ignored."""
 ENTITIES_MAX = 200_000
 """Of this daemon's groups; above what `held_keys_max` of some subscriptions allow, and 200 MiB at 1 KiB each."""
 REQUESTS_MAX = 10_000
@@ -98,7 +105,7 @@ class ControlState:
         self.revision = max(self.revision, offset)
         entity_key = parse_key(key)
         if entity_key is None:
-            self.ignored["unreadable-key"] += 1
+            self.ignored[UNREADABLE_KEY] += 1
             return None
         if entity_key[0] not in self._groups:
             return None
@@ -111,7 +118,7 @@ class ControlState:
         if document is None:
             self._count -= entities.pop(entity_key, None) is not None
         elif entity_key not in entities and self._count >= self._entities_max:
-            self.ignored["too-many"] += 1
+            self.ignored[TOO_MANY] += 1
             return None
         else:
             self._count += entity_key not in entities
@@ -217,10 +224,10 @@ def _document(value: bytes) -> Mapping[str, Any] | str:
     try:
         found = json.loads(value)
     except (ValueError, RecursionError):
-        return "unreadable-value"
+        return UNREADABLE_VALUE
     if not isinstance(found, dict) or type(version := found.pop("version", None)) is not int:
-        return "unreadable-value"
-    return found if version == VERSION else "other-version"
+        return UNREADABLE_VALUE
+    return found if version == VERSION else OTHER_VERSION
 
 
 def _provenance(headers: Headers, timestamp_ms: int) -> Provenance:

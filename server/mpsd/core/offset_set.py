@@ -78,6 +78,11 @@ class OffsetSet:
                 runs.append(run)
         return OffsetSet(max(self.base, other.base), runs, self.topic_id or other.topic_id)
 
+    def count(self, start: int, end: int) -> int:
+        """Return how many of the offsets from `start` up to but not including `end` are remembered."""
+        runs = zip(self._starts, self._stops, strict=True)
+        return sum(max(0, min(stop, end) - max(begin, start)) for begin, stop in runs)
+
     def text(self) -> str:
         return b64encode(encode_runs(self.base, self.runs)).decode()
 

@@ -77,6 +77,27 @@ class Withdrawn:
     reason: str
 
 
+OUTCOMES = (
+    "delivered",
+    "withdrawn",
+    "timeout",
+    "connection_lost",
+    "connect_timeout",
+    "refused",
+    "unreachable",
+    "unresolved",
+    "tls",
+    "nonsense",
+    "headers_too_large",
+    "batch_answer",
+    "verdict_retry",
+    "verdict_dead_letter",
+    "lease_expired",
+    "stream_lost",
+    "bad_frame",
+)
+"""Every code but those of HTTP statuses, which are `status_` and a number: what metrics count from the start."""
+
 Outcome = Delivered | Retryable | Rejected | Undeliverable | Unavailable | Withdrawn
 
 

@@ -1,5 +1,6 @@
 """What the control topic says of one subscription's replays: its tasks, and how far the owners have come with each."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ from typing_extensions import override
 
 from mpsd.core.control import Entity, EntityKey
 from mpsd.core.offset_set import OffsetSet, same_topic
-from mpsd.core.record import TopicPartition
+from mpsd.core.record import LogBounds, TopicPartition
 from mpsd.core.replay import KIND, ReplayState, ReplayTask, parse_task
 from mpsd.core.replay_progress import (
     PROGRESS_KIND,
@@ -120,9 +121,25 @@ class ReplayBook:
     def _has_settled(self, place: Place, offset: int) -> bool:
         if place not in self._settled:
             return False
+        return offset in self._decoded(place)
+
+    def _decoded(self, place: Place) -> OffsetSet:
         if place not in self._looked_at:
             self._looked_at[place] = self.settled(place)
-        return offset in self._looked_at[place]
+        return self._looked_at[place]
+
+    def unresolved(self, bounds: Mapping[int, LogBounds]) -> int:
+        """Return how many offsets of the dead-letter topic no replay has settled.
+
+        Args:
+            bounds: of its partitions, by number.
+        """
+        settled = (self._decoded(place).count(*bounds[place[1]]) for place in list(self._settled) if place[1] in bounds)
+        return max(0, sum(end - start for start, end in bounds.values()) - sum(settled))
+
+    def counts(self) -> Counter[str]:
+        """Return how many tasks are in each state."""
+        return Counter(task.state.value for task in self.tasks.values())
 
     def see_settled(self, place: Place, document: Mapping[str, Any]) -> None:
         """It was written; what cannot be decoded counts as nothing settled, and so is offered again."""

@@ -10,7 +10,7 @@ from mpsd.core.breaker import EndpointState
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.departures import Departures
 from mpsd.core.rate import TokenBucket
-from mpsd.core.record import TopicPartition
+from mpsd.core.record import LogBounds, TopicPartition
 from mpsd.core.retry_policy import RetryPolicy
 from mpsd.core.states import ALL_WELL, DeliveryState, Situation
 from mpsd.errors import MpsError
@@ -125,6 +125,7 @@ class Pipeline:
         self.peers: Sequence[Peer] = ()
         self.on_members: Callable[[], None] = lambda: None
         self._departures = Departures()
+        self._unresolved = -1
         self.state = DeliveryState.STARTING
         self.reason = ""
 
@@ -272,6 +273,19 @@ class Pipeline:
         """Return who left the group lately, and when, in ms since the epoch, the earliest first."""
         return self._departures.since(int(self._clock.wall_s() * 1000))
 
+    def see_dead_letters(self, bounds: Mapping[int, LogBounds], topic_id: str) -> None:
+        """Count the dead letters that wait for somebody.
+
+        Args:
+            bounds: of the dead-letter topic's partitions, by number, as of now; empty: there is no such topic.
+            topic_id: empty where it is not known.
+        """
+        if self.replays is None:
+            self._unresolved = sum(end - start for start, end in bounds.values())
+            return
+        self.replays.book.see_topic(topic_id)
+        self._unresolved = self.replays.book.unresolved(bounds)
+
     def topics(self) -> Mapping[str, int]:
         """Return how many partitions each topic has, as last heard; without those that are not known."""
         return self._source.topics()
@@ -357,6 +371,9 @@ class Pipeline:
             held_keys=len(self.held.book),
             last_failure=self.writer.last_failures.latest,
             last_dead_letter=self.writer.last_failures.dead_letter,
+            unresolved_dead_letters=self._unresolved,
+            replays=self.replays.book.counts() if self.replays is not None else {},
+            replayed=self.replays.finished if self.replays is not None else {},
             in_flight=self.writer.in_flight,
             backing_off=int(self.writer.statistics()["backing_off"]),
             suspects=int(self.writer.statistics()["suspects"]),

@@ -1,9 +1,10 @@
 """What replays send with: into the lanes of a partition, at the rate of their task."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mpsd.core.dead_letter_record import DeadLetterRecord
@@ -78,6 +79,7 @@ class Means:
         replays_max: what came back so often is quarantined.
         may_write: whether the membership is confirmed, so that nobody else has the partition.
         held: keys that are held behind dead letters.
+        finished: dead letters that replays of this daemon have settled since its start, by result.
     """
 
     topic: str
@@ -89,6 +91,7 @@ class Means:
     may_write: Callable[[], bool]
     monotonic_s: Callable[[], float]
     held: HeldKeys
+    finished: Counter[str] = field(default_factory=Counter)
 
     async def bounds(self, number: int) -> LogBounds:
         """What a partition of the dead-letter topic has, as of now.
@@ -211,6 +214,7 @@ class ReplaySender:
     def finished(self, delivery: ReplayedDelivery) -> None:
         """It is accepted, written, or durably dead again."""
         self.settled.add(delivery.letter_offset)
+        self.means.finished["failed" if delivery.is_dead_again else "succeeded"] += 1
         if delivery.is_dead_again:
             self.counts.failed += 1
         else:

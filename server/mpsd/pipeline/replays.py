@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -310,6 +311,16 @@ class Replays:
             counts, left, _ = self.book.total(task)
             self._speeds.add(task.id, Sample(now_s, counts.sent, left))
         self._speeds.keep(task.id for task in running)
+
+    @property
+    def finished(self) -> Counter[str]:
+        """Dead letters that replays of this daemon have settled since its start, by result."""
+        return self._means.finished
+
+    def unfinished(self) -> Sequence[ReplayTask]:
+        """Return the tasks that are not over, the oldest first."""
+        tasks = (task for task in self.book.tasks.values() if not task.state.is_over)
+        return sorted(tasks, key=lambda task: (task.started_at_ms, task.id))
 
     def statistics(self) -> dict[str, int | float | str]:
         return {

@@ -1,7 +1,7 @@
 """What a subscription says of itself: plain values, taken in one step, for metrics, admin and tests."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mpsd.core.delivery import Delivery
 from mpsd.core.histogram import Histogram
@@ -85,6 +85,9 @@ class SubscriptionStatistics:
         receiver_gap_s: since an application last came for records; None where it does not have to come.
         last_failure: of a delivery; None: none since the start.
         last_dead_letter: the last failure that made a dead letter; None: none since the start.
+        unresolved_dead_letters: in the dead-letter topic, and not settled by a replay, as last looked; -1: not known yet.
+        replays: tasks that are known, by state.
+        replayed: dead letters that replays of this daemon have settled since its start, by result.
     """
 
     name: str
@@ -113,6 +116,9 @@ class SubscriptionStatistics:
     held_keys: int = 0
     last_failure: Failure | None = None
     last_dead_letter: Failure | None = None
+    unresolved_dead_letters: int = -1
+    replays: Mapping[str, int] = field(default_factory=dict)
+    replayed: Mapping[str, int] = field(default_factory=dict)
     delivery: Situation = ALL_WELL
     receiver_gap_s: float | None = None
 

@@ -5,7 +5,7 @@ import gc
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from mpsd.admin.daemon import ControlStatistics, WatchedFiles
 from mpsd.config import Admin, Config, Http, Stream, StreamDelivery
 from mpsd.core.states import DeliveryState
 from mpsd.kafka.connection import client_options
+from mpsd.kafka.dead_letter_ends import DeadLetterEnds
 from mpsd.listeners.address import address_of, advertised, bind
 from mpsd.listeners.identity import new_identity
 from mpsd.pipeline.pipeline import Pipeline
@@ -27,6 +28,7 @@ from mpsd.service.neighbours import Neighbours
 from mpsd.service.reconfigure import Reconfiguration
 from mpsd.service.reloads import Reloads
 from mpsd.service.steering import asked_of, steer
+from mpsd.service.unresolved import count_unresolved
 from mpsd.service.watched import watch_security
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ class Service:
         for pipeline in self.pipelines:
             await pipeline.start()
         async with AsyncExitStack() as listeners:
+            listeners.push_async_callback(self._begin_counting())
             await self._listen(listeners)
             await listeners.enter_async_context(self.reloads.running())
             if reconfiguration is not None:
@@ -106,6 +109,19 @@ class Service:
             gc.set_threshold(GC_THRESHOLD, 20, 20)
             await stop.wait()
             await self._stop()
+
+    def _begin_counting(self) -> Callable[[], Awaitable[None]]:
+        """Count dead letters from now on; returns what ends it."""
+        ends = DeadLetterEnds(self._options)
+        topics = {each.name: each.dead_letter.topic for each in self._config.subscriptions}
+        counting = asyncio.create_task(count_unresolved(ends.look, topics, self.pipelines), name="dead letters counted")
+
+        async def end() -> None:
+            counting.cancel()
+            await asyncio.gather(counting, return_exceptions=True)
+            await ends.close()
+
+        return end
 
     async def _listen(self, listeners: AsyncExitStack) -> None:
         """Open the listeners; imported here, as the libraries take longer to load than the groups to join."""

@@ -1,7 +1,9 @@
 """Metrics as Prometheus reads them, judged as its own linter would."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from prometheus_client.exposition import choose_encoder
@@ -15,9 +17,13 @@ from mpsd.admin.metric import LABEL_VALUES_MAX, Metric
 from mpsd.admin.metrics import METRICS, STANDARD_METRICS
 from mpsd.core.breaker import EndpointState
 from mpsd.core.histogram import Histogram
+from mpsd.core.outcome import OUTCOMES
+from mpsd.core.retry import Disposition
 from mpsd.core.states import DeliveryState, Situation
 from mpsd.pipeline.endpoint import EndpointStatistics
 from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
+
+ROOT = Path(__file__).parents[3]
 
 PARTITION = PartitionStatistics(
     topic="orders", partition=3, epoch=7, state=DeliveryState.RUNNING, lag_records=12, lag_s=1.5, pending_records=10,
@@ -46,7 +52,7 @@ def subscription() -> SubscriptionStatistics:
         dead_letters={"rejected": 8}, dead_letter_failures=9, endpoint=ENDPOINT, commits=11, commit_failures=13,
         offset_maps_ignored={"foreign": 2}, attempts_left_out=14,
         endpoint_latency=latency, end_to_end_latency=Histogram(), stages={"reader": {"fetches": 17, "state": "reading"}},
-        held_keys=21,
+        held_keys=21, unresolved_dead_letters=31, replays={"running": 1}, replayed={"succeeded": 32},
     )  # fmt: skip
 
 
@@ -96,6 +102,12 @@ def value(families: Iterable[Family], name: str, **labels: str) -> float | None:
         ("mps_withdrawn_deliveries_total", {}, 5),
         ("mps_late_outcomes_total", {}, 6),
         ("mps_dead_letters_total", {"disposition": "rejected"}, 8),
+        ("mps_dead_letters_total", {"disposition": "expired"}, 0),
+        ("mps_unresolved_dead_letters", {}, 31),
+        ("mps_replays", {"state": "running"}, 1),
+        ("mps_replays", {"state": "failed"}, 0),
+        ("mps_replayed_records_total", {"result": "succeeded"}, 32),
+        ("mps_replayed_records_total", {"result": "failed"}, 0),
         ("mps_dead_letter_failures_total", {}, 9),
         ("mps_breaker_open", {}, 1),
         ("mps_held_keys", {}, 21),
@@ -156,7 +168,32 @@ def test_the_daemon_says_its_version_and_what_it_left_out_of_the_log() -> None:
     assert value(families, "mps_log_lines_suppressed_total") == 42
 
 
+def test_every_counter_has_a_series_for_each_label_before_the_first_event() -> None:
+    """`increase()` sees nothing of a series that begins at 1: the first burst would be missed."""
+    fresh = replace(subscription(), deliveries={}, dead_letters={}, offset_maps_ignored={}, replays={}, replayed={})
+    families = {family.name: family for family in scrape(fresh)}
+    counters = [metric for metric in METRICS if metric.type == "counter"]
+    for metric in counters:
+        samples = families[metric.name.removesuffix("_total")].samples
+        assert samples, f"{metric.name} has no series until something happens"
+    labels = {
+        label: {s.labels[label] for s in families[name].samples}
+        for name, label in (("mps_dead_letters", "disposition"), ("mps_deliveries", "outcome"))
+    }
+    assert labels["disposition"] == {each.value for each in Disposition}
+    assert labels["outcome"] == set(OUTCOMES)
+
+
+def test_every_code_of_an_outcome_is_counted_from_the_start() -> None:
+    sources = [each for each in (ROOT / "server/mpsd").rglob("*.py") if "demo" not in each.parts]
+    outcomes = re.compile(r"(?:Retryable|Rejected|Unavailable|Undeliverable)\(\s*(?:code=)?\"([a-z_]+)\"")
+    codes = {code for source in sources for code in outcomes.findall(source.read_text())}
+    assert {"timeout", "refused", "verdict_retry"} <= codes
+    assert codes <= set(OUTCOMES)
+
+
 def test_what_is_unknown_is_absent() -> None:
+    assert value(scrape(replace(subscription(), unresolved_dead_letters=-1)), "mps_unresolved_dead_letters") is None
     unknown = replace(PARTITION, lag_records=-1, committed=-1)
     families = scrape(replace(subscription(), partitions=[unknown]))
     assert value(families, "mps_partition_lag_records") is None
@@ -168,7 +205,7 @@ def test_codes_beyond_the_bound_are_counted_together() -> None:
     families = scrape(replace(subscription(), deliveries=codes))
     samples = [sample for family in families for sample in family.samples if sample.name == "mps_deliveries_total"]
     assert len(samples) == LABEL_VALUES_MAX + 1
-    assert value(families, "mps_deliveries_total", outcome="other") == 5
+    assert value(families, "mps_deliveries_total", outcome="other") == 5 + len(OUTCOMES)
 
 
 def test_a_subscription_is_in_the_worst_state_that_holds_for_any_part_of_it() -> None:

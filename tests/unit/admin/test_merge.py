@@ -76,6 +76,14 @@ def test_held_keys_are_of_all_partitions_whoever_says_so() -> None:
     assert merged(answer("a", late), answer("b", early)).subscriptions[0].held_keys == 3
 
 
+def test_unresolved_dead_letters_are_of_the_whole_subscription_whoever_says_so() -> None:
+    late, early, unknown = billing(), billing(), billing()
+    late.unresolved_dead_letters, early.unresolved_dead_letters = 0, 2
+    found = merged(answer("a", late), answer("b", early), answer("c", unknown)).subscriptions[0]
+    assert found.unresolved_dead_letters == 2
+    assert not merged(answer("c", unknown)).subscriptions[0].HasField("unresolved_dead_letters")
+
+
 @pytest.mark.parametrize("ages", [(1.0, 9.0), (9.0, 1.0)])
 def test_the_oldest_record_of_all_is_the_oldest(ages: tuple[float, float]) -> None:
     one, other = (billing(flow=flow(age_s=age_s, oldest=int(age_s))) for age_s in ages)

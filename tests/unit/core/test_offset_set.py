@@ -47,6 +47,13 @@ def test_what_is_in_either_of_two_is_in_both_joined() -> None:
     assert OffsetSet(0, [Run(0, 9)]).joined(OffsetSet(0, [Run(2, 3)])).runs == [Run(0, 9)]
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "count"), [(0, 30, 5), (4, 30, 4), (4, 21, 3), (5, 8, 0), (8, 9, 1), (21, 21, 0), (30, 40, 0)]
+)
+def test_what_is_within_bounds_is_counted(start: int, end: int, count: int) -> None:
+    assert OffsetSet(0, [Run(3, 5), Run(8, 9), Run(20, 22)]).count(start, end) == count
+
+
 def test_of_two_topics_only_its_own_count() -> None:
     one = OffsetSet(2, [Run(3, 5)], "a")
     assert one.joined(OffsetSet(0, [Run(8, 9)], "b")).runs == [Run(3, 5)]

@@ -3,7 +3,7 @@ from dataclasses import replace
 from mpsd.core.control import Entity, EntityKey, Provenance
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.offset_tracker import Run
-from mpsd.core.record import TopicPartition
+from mpsd.core.record import LogBounds, TopicPartition
 from mpsd.core.replay import ReplayState
 from mpsd.core.replay_book import ReplayBook
 from mpsd.core.replay_progress import Counts, Progress, progress_key, replayed_document, replayed_key
@@ -141,3 +141,26 @@ def test_what_a_former_owner_settled_late_undoes_nothing_and_is_not_lost() -> No
     made.on_entity(key, entity({"epoch": 3}))
     made.on_entity(key, entity(replayed_document(OffsetSet(0, [Run(1, 2)]), 1)))
     assert made.settled(place).runs == [Run(1, 2)], "better than nothing that can be read"
+
+
+def test_what_no_replay_has_settled_is_unresolved() -> None:
+    made = book()
+    bounds = {0: LogBounds(10, 20), 1: LogBounds(0, 5)}
+    assert made.unresolved({}) == 0
+    assert made.unresolved(bounds) == 15
+    for partition, runs in ((2, [Run(8, 12)]), (5, [Run(15, 16), Run(18, 25)])):
+        settled = OffsetSet(0, runs, "a")
+        key = replayed_key("g", "billing", TopicPartition("orders", partition), 0)
+        made.on_entity(key, entity(replayed_document(settled, 1)))
+    made.on_entity(replayed_key("g", "billing", SOURCE, 7), entity(replayed_document(OffsetSet(0, [Run(0, 9)]), 1)))
+    made.see_topic("a")
+    assert made.unresolved(bounds) == 15 - 2 - 3
+    made.see_topic("b")
+    assert made.unresolved(bounds) == 15, "what was settled of another topic means nothing"
+
+
+def test_tasks_are_counted_by_state() -> None:
+    made = book()
+    task = replace(TASK, id="b", state=ReplayState.RUNNING)
+    made.on_entity(task.key, entity(task.document()))
+    assert made.counts() == {"paused": 1, "running": 1}

@@ -88,6 +88,7 @@ def status(
                 flow=flow(1_204, 3, pending_records=4_210, in_flight_records=64, backing_off_records=12),
                 delivered_per_s=812.4,
                 dead_letters=3,
+                unresolved_dead_letters=2,
                 limit=pb.LimitState(rate_max_per_s=200, provenance=provenance("the database is slow")),
                 partitions=[partition(), partition(partition=4, instance="", next_offset=-1)],
             ),
