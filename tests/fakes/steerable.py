@@ -183,6 +183,9 @@ class FakeDaemon:
         self.assigned: list[tuple[Peer, list[TopicPartition]]] = []
         self.cluster_error: KafkaUnavailable | None = None
         self.findings: Sequence[Finding] = ()
+        self.diagnosed_within_s: list[float] = []
+        self.settings: Mapping[str, str] = {}
+        self.config_hash = "a1b2c3"
         self.not_ready_for: list[str] = []
         self.watched: Sequence[WatchedFiles] = ()
         self.letters: Sequence[Record] = ()
@@ -208,7 +211,8 @@ class FakeDaemon:
     def not_ready(self) -> Sequence[str]:
         return self.not_ready_for
 
-    async def diagnose(self) -> Sequence[Finding]:
+    async def diagnose(self, within_s: float) -> Sequence[Finding]:
+        self.diagnosed_within_s.append(within_s)
         return self.findings
 
     async def members(self, group: str) -> Members:

@@ -1,7 +1,9 @@
 """Who changed what, what a check-up found, and versions."""
 
+from collections.abc import Sequence
+
 from mpsctl.render.page import Column, Page, Piece, Style, Table
-from mpsctl.render.words import NONE, clock, number, printable, utc_now
+from mpsctl.render.words import NONE, clock, listed, number, printable, utc_now
 from mpsctl.views.history import CheckUp, History, Versions
 
 MARKS = {"ok": Piece("✓", Style.GOOD), "warning": Piece("!", Style.WARN), "error": Piece("✗", Style.BAD)}
@@ -39,9 +41,9 @@ def history_page(history: History) -> Page:
 def check_up_page(check: CheckUp) -> Page:
     """The worst first, with what to do."""
     page = Page()
-    many = len({finding.instance for finding in check.findings}) > 1
+    asked = sum(each.answered for each in check.instances)
     for finding in check.findings:
-        where = f" ({finding.instance})" if many and finding.instance else ""
+        where = f" ({_finders(finding.instances, asked)})" if asked > 1 else ""
         page.say(
             MARKS.get(finding.severity, UNKNOWN),
             Piece(" "),
@@ -68,6 +70,11 @@ def check_up_page(check: CheckUp) -> Page:
         Piece(f"{_none(warnings, 'warning')}.", Style.WARN if warnings else Style.PLAIN),
     )
     return page
+
+
+def _finders(instances: Sequence[str], asked: int) -> str:
+    """Name the daemons that found something: `all 3 daemons`, or their addresses."""
+    return f"all {asked} daemons" if len(instances) == asked else listed(list(instances))
 
 
 def _none(of: int, what: str) -> str:

@@ -61,8 +61,8 @@ class Finding:
     """What was found, for people to read."""
     advice: str
     """What to do; empty: nothing."""
-    instance: str
-    """The daemon that found it."""
+    instances: tuple[str, ...]
+    """The daemons that found it."""
 
     @classmethod
     def of(cls, message: pb.Finding) -> Self:
@@ -72,7 +72,7 @@ class Finding:
             subject=message.subject,
             message=message.message,
             advice=message.advice,
-            instance=message.instance,
+            instances=tuple(message.instances),
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.daemon import Finding, Steerable, WatchedFiles
 from mpsd.admin.failing import failing_findings
+from mpsd.admin.fleet import MARGIN
 from mpsd.admin.page_tokens import page_size, page_token, parse_token
 from mpsd.admin.rates import Rates
 from mpsd.admin.status import members_of
@@ -20,16 +21,24 @@ UNCONFIRMED = "until then no change is confirmed, and status lacks what it has"
 UNSETTLED = "until then other daemons pass no settlement on to it"
 UNTOLD = "until then clients are not told of it"
 _KIND = "audit"
+DIAGNOSE_S_MAX = 8.0
+"""How long a daemon looks at brokers and endpoints: less than it is waited for by another."""
 HELD_SHARE = 0.8
 """Of `ordering.held_keys_max`: from here on somebody should see to it."""
 IGNORED = "bring this daemon to the newest version of the fleet, and keep other programs out of the topic"
 _ORDER = (pb.SEVERITY_ERROR, pb.SEVERITY_WARNING, pb.SEVERITY_OK, pb.SEVERITY_UNSPECIFIED)
 
 
-async def findings_of(daemon: Steerable, rates: Rates) -> list[pb.Finding]:
-    """What this daemon finds, by itself and of itself."""
+async def findings_of(daemon: Steerable, rates: Rates, left_s: float | None) -> list[pb.Finding]:
+    """Return what this daemon finds, by itself and of itself.
+
+    Args:
+        left_s: how long the caller will wait; None: for ever. The look at brokers and endpoints ends before, so that a
+            daemon that has found nothing but silence says so, and is not taken for silent itself.
+    """
+    within_s = DIAGNOSE_S_MAX if left_s is None else min(DIAGNOSE_S_MAX, left_s * (1 - MARGIN))
     own = [Finding(ok=False, about="this daemon", text=text, advice="restart it") for text in daemon.not_alive()]
-    own += [Finding(ok=False, works=True, about="this daemon", text=text) for text in daemon.not_ready()]
+    own += [Finding(ok=False, works=True, about="readiness", text=text) for text in daemon.not_ready()]
     if waiting := daemon.control.waiting_for():
         own.append(Finding(ok=False, works=True, about="control", text=waiting, code="control.unavailable"))
     own += unreachable(daemon)
@@ -44,7 +53,7 @@ async def findings_of(daemon: Steerable, rates: Rates) -> list[pb.Finding]:
         own.append(
             Finding(ok=False, works=True, about="control", text=text, code="control.record_ignored", advice=IGNORED)
         )
-    return sort_findings(_finding(each, daemon.peer.admin) for each in (*own, *await daemon.diagnose()))
+    return sort_findings(_finding(each, daemon.peer.admin) for each in (*own, *await daemon.diagnose(within_s)))
 
 
 def _unreceived(pipeline: Pipeline) -> Finding | None:
@@ -118,7 +127,7 @@ def _held_keys(pipeline: Pipeline) -> Finding | None:
 
 def sort_findings(findings: Iterable[pb.Finding]) -> list[pb.Finding]:
     """The worst first."""
-    return sorted(findings, key=lambda each: (_ORDER.index(each.severity), each.subject, each.instance))
+    return sorted(findings, key=lambda each: (_ORDER.index(each.severity), each.subject, *each.instances))
 
 
 def _finding(said: Finding, address: str) -> pb.Finding:
@@ -129,7 +138,7 @@ def _finding(said: Finding, address: str) -> pb.Finding:
         subject=said.about,
         message=said.text,
         advice=said.advice,
-        instance=address,
+        instances=[address],
     )
 
 

@@ -33,6 +33,7 @@ class DaemonCollector(Collector):
             python=platform.python_version(),
             log_lines_suppressed=self._log_lines_suppressed(),
             control=self._daemon.control_statistics(),
+            config_hash=self._daemon.config_hash,
             watched_files=self._daemon.watched_files(),
         )
         for metric in METRICS:

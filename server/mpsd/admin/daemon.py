@@ -58,6 +58,10 @@ class WatchedFiles(NamedTuple):
 class Daemon(Protocol):
     """The running service. Everything returns at once, from one snapshot."""
 
+    @property
+    def config_hash(self) -> str:
+        """A hash of the settings that all daemons should share."""
+
     def statistics(self) -> Sequence[SubscriptionStatistics]: ...
 
     def control_statistics(self) -> ControlStatistics: ...
@@ -195,8 +199,12 @@ class Steerable(Daemon, Protocol):
     @property
     def control(self) -> ControlState: ...
 
-    async def diagnose(self) -> Sequence[Finding]:
-        """Look at broker, topics and endpoints; bounded by time-outs throughout."""
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The settings in effect that all daemons should share, by path, without secrets."""
+
+    async def diagnose(self, within_s: float) -> Sequence[Finding]:
+        """Look at broker, topics and endpoints; what does not answer within the time is a finding."""
 
     async def members(self, group: str) -> Members:
         """Raises KafkaUnavailable, KafkaRefused."""

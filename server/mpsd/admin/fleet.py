@@ -112,6 +112,7 @@ class Fleet:
         metadata: Sequence[tuple[str, str]] = (),
         left_s: float | None = None,
         given_s: float | None = None,
+        patience_s: float | None = None,
     ) -> Answers[Response]:
         """Ask all at once.
 
@@ -120,8 +121,10 @@ class Fleet:
             left_s: how long the caller will wait; None: for ever.
             given_s: how long they were asked for an answer in all, where this call is one of several; None: it is the
                 first. Who is silent is said to have been so for this long.
+            patience_s: how long one may take, up to `TIMEOUT_S_MAX`; None: as long as is configured.
         """
-        timeout_s = min(self._timeout_s, left_s * (1 - MARGIN) if left_s is not None else TIMEOUT_S_MAX)
+        bound_s = self._timeout_s if patience_s is None else max(self._timeout_s, min(patience_s, TIMEOUT_S_MAX))
+        timeout_s = min(bound_s, left_s * (1 - MARGIN) if left_s is not None else TIMEOUT_S_MAX)
         peers = list(peers)
         wrong = faults({self._daemon.peer, *peers})
         found = await asyncio.gather(

@@ -27,6 +27,7 @@ class Snapshot:
     python: str
     log_lines_suppressed: int
     control: ControlStatistics
+    config_hash: str = ""
     watched_files: Sequence[WatchedFiles] = ()
 
 

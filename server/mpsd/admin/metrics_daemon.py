@@ -14,6 +14,13 @@ DAEMON_METRICS: Sequence[Metric] = (
         read=lambda snapshot: [((snapshot.version, snapshot.python), 1)],
     ),
     Metric(
+        name="mps_config_info",
+        type="gauge",
+        help="Always 1; the hash is of the settings that all daemons should share, without secrets: one hash in a fleet.",
+        labels=("hash",),
+        read=lambda snapshot: [((snapshot.config_hash,), 1)],
+    ),
+    Metric(
         name="mps_log_lines_suppressed_total",
         type="counter",
         help="Log lines left out because their cause had been named often enough, or because nobody read them.",

@@ -19,8 +19,9 @@ from mpsd.admin.changes import Changes
 from mpsd.admin.checkup import audit_page, findings_of, sort_findings
 from mpsd.admin.daemon import AdminSettings, Steerable
 from mpsd.admin.dead_letters import get_dead_letter, list_dead_letters, summarize_dead_letters
+from mpsd.admin.drift import drift, group_findings
 from mpsd.admin.failing import DIED
-from mpsd.admin.fleet import Ask, Fleet
+from mpsd.admin.fleet import TIMEOUT_S_MAX, Ask, Fleet
 from mpsd.admin.lanes import Lanes, next_page, place_after
 from mpsd.admin.merge import merge_lanes, merge_partitions, merge_status, sort_instances
 from mpsd.admin.missing import Missing, MissingPartitions, add_missing, count_states, heard_of, listed, within
@@ -243,22 +244,34 @@ class AdminServicer(pb_grpc.AdminServicer):
             return answer
 
         (given, silent), own = await asyncio.gather(
-            self._others(request.scope, "", ask, context), findings_of(self._daemon, self.rates)
+            self._others(request.scope, "", ask, context, TIMEOUT_S_MAX),
+            findings_of(self._daemon, self.rates, context.time_remaining()),
         )
         instances = [instance_of(self._daemon), *(each for answer in given for each in answer.instances), *silent]
-        return pb.DiagnoseResponse(
-            findings=sort_findings([*own, *(finding for answer in given for finding in answer.findings)]),
-            instances=sort_instances(instances),
-        )
+        if request.scope == pb.SCOPE_INSTANCE:
+            return pb.DiagnoseResponse(findings=own, instances=instances, settings=self._daemon.settings)
+        settings = {
+            self._daemon.peer.admin: self._daemon.settings,
+            **{each.address: answer.settings for answer in given for each in answer.instances},
+        }
+        found = [*own, *(finding for answer in given for finding in answer.findings), *drift(settings)]
+        return pb.DiagnoseResponse(findings=sort_findings(group_findings(found)), instances=sort_instances(instances))
 
     async def _others(
-        self, scope: pb.Scope.ValueType, subscription: str, ask: Ask[Answer], context: Context
+        self,
+        scope: pb.Scope.ValueType,
+        subscription: str,
+        ask: Ask[Answer],
+        context: Context,
+        patience_s: float | None = None,
     ) -> tuple[list[Answer], Sequence[pb.Instance]]:
-        """What the other instances say, if they are to be asked."""
+        """Return what the other instances say, if they are to be asked; see `Fleet.ask`."""
         if scope == pb.SCOPE_INSTANCE:
             return [], ()
         group = pipeline_of(self._daemon.pipelines, subscription).settings.sender.group if subscription else ""
-        answers = await self._fleet.ask(self._fleet.others(group), ask, _credentials(context), context.time_remaining())
+        answers = await self._fleet.ask(
+            self._fleet.others(group), ask, _credentials(context), context.time_remaining(), patience_s=patience_s
+        )
         return [said for _, said in answers.given], answers.silent
 
     async def _dead_letter(self, request: pb.GetDeadLetterRequest) -> pb.GetDeadLetterResponse:

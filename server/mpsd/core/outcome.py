@@ -89,6 +89,7 @@ OUTCOMES = (
     "tls",
     "nonsense",
     "headers_too_large",
+    "url_unfilled",
     "batch_answer",
     "verdict_retry",
     "verdict_dead_letter",

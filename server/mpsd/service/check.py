@@ -20,6 +20,7 @@ from mpsd.service.callers import token_findings
 from mpsd.service.check_topics import topic_findings
 
 CONNECT_TIMEOUT_S = 5.0
+CHECK_S_MAX = 60.0
 CERTIFICATE_DAYS_MIN = 7
 """A certificate that is renewed by a machine is younger; one that is renewed by people needs the time."""
 DAY_S = 86_400
@@ -28,27 +29,34 @@ CODES = "docs/reference/errors.md says what the code means and what to do"
 ENDPOINT = "start the application, or correct delivery.url; records wait, and go on by themselves"
 
 
-async def check(config: Config, options: Mapping[str, Any] | None = None) -> list[Finding]:
-    """Look at the broker, the topics and the endpoints; bounded by time-outs throughout.
+async def check(
+    config: Config, options: Mapping[str, Any] | None = None, within_s: float = CHECK_S_MAX
+) -> list[Finding]:
+    """Look at the broker, the topics and the endpoints, all at once.
 
     Args:
         options: of every Kafka client; None: those of the configuration.
+        within_s: a broker that does not answer until then is a finding; endpoints have `CONNECT_TIMEOUT_S`.
     """
-    findings = []
+    kafka, endpoints = await asyncio.gather(
+        _kafka(config, options, within_s),
+        asyncio.gather(*(check_endpoint(subscription) for subscription in config.subscriptions)),
+    )
+    return [*kafka, *endpoints, *token_findings(config), *open_files.findings(config)]
+
+
+async def _kafka(config: Config, options: Mapping[str, Any] | None, within_s: float) -> list[Finding]:
+    servers, findings = ", ".join(config.kafka.bootstrap_servers), []
     try:
-        async with Cluster(options or client_options(config.kafka)) as cluster:
-            findings.append(
-                Finding(
-                    ok=True,
-                    about="kafka",
-                    text=f"{cluster.brokers} broker(s) at {', '.join(config.kafka.bootstrap_servers)}",
-                )
-            )
+        async with asyncio.timeout(within_s), Cluster(options or client_options(config.kafka)) as cluster:
+            findings.append(Finding(ok=True, about="kafka", text=f"{cluster.brokers} broker(s) at {servers}"))
             findings += await topic_findings(cluster, config)
     except MpsError as error:
         findings.append(Finding(ok=False, about="kafka", text=str(error), code=error.code, advice=CODES))
-    endpoints = await asyncio.gather(*(check_endpoint(subscription) for subscription in config.subscriptions))
-    return findings + endpoints + token_findings(config) + open_files.findings(config)
+    except TimeoutError:
+        text = f"{servers}: no answer in time; nothing is delivered or committed until Kafka is back"
+        findings.append(Finding(ok=False, about="kafka", text=text, code="kafka.unavailable", advice=CODES))
+    return findings
 
 
 async def check_endpoint(subscription: Subscription) -> Finding:

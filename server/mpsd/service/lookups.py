@@ -1,7 +1,8 @@
 """The cluster as the admin service asks for it: looked at when somebody asks."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from mpsd.admin.daemon import Finding, GroupPosition, Members
@@ -25,10 +26,19 @@ class Lookups:
         self._config = config
         self._options = options
 
-    async def diagnose(self) -> Sequence[Finding]:
+    async def diagnose(self, within_s: float) -> Sequence[Finding]:
         """See `admin.daemon.Steerable`."""
-        found = await check(self._config, self._options)
-        return [*found, *await transaction_findings(self._config, self._options)]
+        found, transactions = await asyncio.gather(
+            check(self._config, self._options, within_s), self._transactions(within_s)
+        )
+        return [*found, *transactions]
+
+    async def _transactions(self, within_s: float) -> Sequence[Finding]:
+        """Return the findings about open transactions; none of a silent broker, which is a finding already."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                return await transaction_findings(self._config, self._options)
+        return []
 
     async def members(self, group: str) -> Members:
         """See `admin.daemon.Steerable`."""

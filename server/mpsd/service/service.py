@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mpsd import __version__
 from mpsd.admin.daemon import ControlStatistics, WatchedFiles
 from mpsd.config import Admin, Config, Http, Stream, StreamDelivery
+from mpsd.config.effective import effective_settings, settings_hash
 from mpsd.core.states import DeliveryState
 from mpsd.kafka.connection import client_options
 from mpsd.kafka.dead_letter_ends import DeadLetterEnds
@@ -78,6 +79,8 @@ class Service:
         watch_security(self.reloads, config, self._options)
         self.control = control_plane(config, self._options, self.peer.admin or socket.gethostname())
         self.started_at_s = time.time()
+        self.settings = effective_settings(config)
+        self.config_hash = settings_hash(self.settings)
         lookups = Lookups(config, self._options)
         self.diagnose, self.members = lookups.diagnose, lookups.members
         self.partitions, self.moves, self.positions = lookups.partitions, lookups.moves, lookups.positions

@@ -59,6 +59,7 @@ def subscription() -> SubscriptionStatistics:
 @dataclass
 class FakeDaemon:
     subscriptions: Sequence[SubscriptionStatistics] = field(default_factory=lambda: [subscription()])
+    config_hash: str = "a1b2c3"
 
     def statistics(self) -> Sequence[SubscriptionStatistics]:
         return self.subscriptions
@@ -67,7 +68,7 @@ class FakeDaemon:
         return []
 
     def watched_files(self) -> Sequence[WatchedFiles]:
-        return []
+        return [WatchedFiles("kafka.security", "", ["ca.pem"], "", 0, 0, 0.0)]
 
     def control_statistics(self) -> ControlStatistics:
         return CONTROL
@@ -165,6 +166,7 @@ def test_histograms_are_cumulative() -> None:
 def test_the_daemon_says_its_version_and_what_it_left_out_of_the_log() -> None:
     families = scrape()
     assert value(families, "mps_build_info", version="1.2.3") == 1
+    assert value(families, "mps_config_info", hash="a1b2c3") == 1
     assert value(families, "mps_log_lines_suppressed_total") == 42
 
 

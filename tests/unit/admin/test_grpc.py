@@ -31,6 +31,7 @@ REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 @dataclass
 class FakeDaemon:
     waiting: list[str] = field(default_factory=list)
+    config_hash: str = "a1b2c3"
 
     def statistics(self) -> Sequence[SubscriptionStatistics]:
         return []

@@ -27,6 +27,7 @@ class FakeDaemon:
     dead: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
     broken: bool = False
+    config_hash: str = "a1b2c3"
 
     def statistics(self) -> Sequence[SubscriptionStatistics]:
         if self.broken:

@@ -500,11 +500,42 @@ async def test_findings_come_from_all_the_worst_first() -> None:
             Finding(ok=False, works=True, about="dlq", text="weak"),
         ]
         answer = await one.stub.Diagnose(pb.DiagnoseRequest())
-        assert [(each.severity, each.instance) for each in answer.findings] == [
-            (pb.SEVERITY_ERROR, other.address),
-            (pb.SEVERITY_WARNING, one.address),
-            (pb.SEVERITY_OK, one.address),
+        assert [(each.severity, list(each.instances)) for each in answer.findings] == [
+            (pb.SEVERITY_ERROR, [other.address]),
+            (pb.SEVERITY_WARNING, [one.address]),
+            (pb.SEVERITY_OK, [one.address]),
         ]
+
+
+async def test_what_all_find_alike_is_said_once() -> None:
+    async with served(3) as daemons:
+        for each in daemons:
+            each.daemon.findings = [Finding(ok=False, about="kafka", text="no answer in time")]
+        daemons[0].daemon.findings = [*daemons[0].daemon.findings, Finding(ok=True, about="files", text="enough")]
+        answer = await daemons[0].stub.Diagnose(pb.DiagnoseRequest())
+        assert [(each.subject, list(each.instances)) for each in answer.findings] == [
+            ("kafka", sorted(each.address for each in daemons)),
+            ("files", [daemons[0].address]),
+        ]
+
+
+async def test_a_look_at_brokers_ends_before_others_take_the_daemon_for_silent() -> None:
+    async with served(2, peer_timeout_s=0.5) as (one, other):
+        await one.stub.Diagnose(pb.DiagnoseRequest(), timeout=5)
+        (own_s,), (others_s,) = one.daemon.diagnosed_within_s, other.daemon.diagnosed_within_s
+        assert 0.5 < others_s < own_s < 5
+
+
+async def test_settings_that_differ_are_named_with_who_has_which() -> None:
+    async with served(2) as (one, other):
+        one.daemon.settings = {"kafka.session_timeout_ms": "20000", "subscriptions.billing.name": '"billing"'}
+        other.daemon.settings = {**one.daemon.settings, "kafka.session_timeout_ms": "45000"}
+        (found,) = (await one.stub.Diagnose(pb.DiagnoseRequest())).findings
+        assert (found.code, found.severity) == ("fleet.config_drift", pb.SEVERITY_WARNING)
+        assert f"20000 at {one.address}" in found.message
+        assert f"45000 at {other.address}" in found.message
+        alone = await one.stub.Diagnose(pb.DiagnoseRequest(scope=INSTANCE))
+        assert dict(alone.settings) == one.daemon.settings
 
 
 async def test_the_version_says_where_it_is() -> None:

@@ -360,6 +360,8 @@ def test_a_check_up_that_found_an_error_fails_and_says_what_to_do(troubled: Daem
     ran = mpsctl("doctor")
     assert ran.code == 1
     assert "grant Write to mps" in ran.out
+    assert "✗ topic orders.billing.dlq: cannot be written: not authorized (all 2 daemons)\n" in ran.out
+    assert "✓ broker: answers (10.0.0.1:7070)\n" in ran.out
     assert mpsctl("doctor", "--json").json["ok"] is False
 
 
