@@ -42,7 +42,10 @@ async def test_a_running_daemon_can_be_asked(world: World) -> None:
         make_stub: Any = reflection_pb2_grpc.ServerReflectionStub
         services = [answer async for answer in make_stub(channel).ServerReflectionInfo(iter([asked]))]
         assert "grpc.health.v1.Health" in str(services)
-    assert all({"time", "level", "logger", "message"} <= line.keys() for line in daemon.log())
+    assert all({"time", "level", "logger", "message", "instance"} <= line.keys() for line in daemon.log())
+    assert {line["instance"] for line in daemon.log()} == {daemon.admin_address}
+    assert [line for line in daemon.log() if line["level"] == "error"] == [], "a clean start"
+    assert not [line for line in daemon.log() if "aiokafka" in line["logger"] and line["level"] != "warning"]
     assert await daemon.stop() == 0
 
 

@@ -79,6 +79,7 @@ def _serve(config: "Config", load: "Callable[[], Config]") -> int:
         if HANGUP is not None:
             asyncio.get_running_loop().add_signal_handler(HANGUP, reconfiguration.ask)
         service, stop = Service(config, suppressed), asyncio.Event()
+        logs.name_instance(service.peer.admin)
 
         def on_signal() -> None:
             if stop.is_set():

@@ -142,6 +142,12 @@ class Delivery:
         return f"<Delivery {self} attempt={self.attempt}>"
 
 
+def log_fields(delivery: Delivery) -> dict[str, object]:
+    """Return what a log line of a delivery says of its record, for programs."""
+    record = delivery.record
+    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+
+
 class ReplayedDelivery(Delivery):
     """A record that a replay brought back: in a lane like any other, but of no offset that is to be committed.
 

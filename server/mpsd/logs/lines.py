@@ -14,6 +14,9 @@ _NOT_FIELDS = frozenset({*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "
 _DROPPED = frozenset({"color_message", "key", "value", "headers", "body"})
 """uvicorn's second message; and what is never logged, should it slip in."""
 
+_IN_WORDS = frozenset({"topic", "partition", "offset", "status", "attempt"})
+"""Fields for programs, which the message says in words."""
+
 _COLOURS = {
     logging.DEBUG: "2",
     logging.INFO: "32",
@@ -44,7 +47,15 @@ def _time(record: logging.LogRecord) -> str:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, then the event's own fields."""
+    """One JSON object a line: time, level, logger, message, the daemon, then the event's own fields.
+
+    Attributes:
+        instance: address of the daemon's admin listener; empty, and absent from lines, until it is known.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.instance = ""
 
     @override
     def format(self, record: logging.LogRecord) -> str:
@@ -54,6 +65,8 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": message(record),
         }
+        if self.instance:
+            entry["instance"] = self.instance
         for name, value in fields(record).items():
             entry.setdefault(name, value)
         if record.exc_info:
@@ -74,7 +87,7 @@ class HumanLines(logging.Formatter):
         if self.colour:
             level = f"\x1b[{_COLOURS.get(record.levelno, '0')}m{level}\x1b[0m"
         line = f"{_time(record)} {level} {message(record).translate(_ESCAPES)}"
-        if given := " ".join(f"{name}={value}" for name, value in fields(record).items()):
+        if given := " ".join(f"{name}={value}" for name, value in fields(record).items() if name not in _IN_WORDS):
             line += f" ({given.translate(_ESCAPES)})"
         if record.exc_info:
             trace = self.formatException(record.exc_info)[-LINE_CHARS_MAX:]

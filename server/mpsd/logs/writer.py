@@ -10,6 +10,8 @@ from contextlib import suppress
 
 from typing_extensions import override
 
+from mpsd.logs.kafka_client import in_our_words
+from mpsd.logs.lines import JsonLines
 from mpsd.logs.rate_limit import RateLimit
 
 QUEUE_LINES_MAX = 1000
@@ -55,6 +57,11 @@ class LogWriter(logging.Handler):
         """Lines left out since the start, for whatever reason."""
         return self._limit.suppressed + self._lost
 
+    def name_instance(self, address: str) -> None:
+        """Let every line for programs say which daemon it is of."""
+        if isinstance(self.formatter, JsonLines):
+            self.formatter.instance = address
+
     @override
     def __repr__(self) -> str:
         return f"<LogWriter queued={self._queue.qsize()} suppressed={self.suppressed}>"
@@ -62,7 +69,8 @@ class LogWriter(logging.Handler):
     @override
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._hand_over(self._limit.admit(record, self._clock()))
+            if (line := in_our_words(record)) is not None:
+                self._hand_over(self._limit.admit(line, self._clock()))
         except Exception:  # noqa: BLE001 - the boundary: a line that cannot be made must not harm what it tells of
             self.handleError(record)
 

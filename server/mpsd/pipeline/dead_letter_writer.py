@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from mpsd.core.dead_letter import Sender, headers
-from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
+from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery, log_fields
 from mpsd.core.retry import Bury, RetryRules, backoff_s
 from mpsd.core.states import DeliveryState
 from mpsd.errors import KafkaRefused, KafkaUnavailable, RecordNotHere
@@ -212,7 +212,11 @@ class DeadLetterWriter:
                     buried.failed = False
                     queue.crowded += 1
                     self._acknowledged.set()
-                    extra = {"code": "held.full", "subscription": self._sender.subscription}
+                    extra = {
+                        "code": "held.full",
+                        "subscription": self._sender.subscription,
+                        **log_fields(letter.delivery),
+                    }
                     log.error("%s waits: ordering.held_keys_max keys are held", letter.delivery, extra=extra)
                     continue
                 room -= 1
@@ -269,7 +273,11 @@ class DeadLetterWriter:
             delivery,
             error,
             queue.assignment.tp,
-            extra={"code": "dead_letter.write_failed", "subscription": self._sender.subscription},
+            extra={
+                "code": "dead_letter.write_failed",
+                "subscription": self._sender.subscription,
+                **log_fields(delivery),
+            },
         )
 
     def _release(self, buried: Buried) -> None:

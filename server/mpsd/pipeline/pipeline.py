@@ -204,7 +204,7 @@ class Pipeline:
             position.next_offset,
             position.log_start,
             position.log_end,
-            extra={"code": "partition.assigned", "subscription": self.settings.name},
+            extra={"code": "partition.assigned", "subscription": self.settings.name, **assignment.tp._asdict()},
         )
         self.reader.on_room()
 
@@ -262,7 +262,7 @@ class Pipeline:
     def on_lost(self, assignment: Assignment) -> None:
         """See `AssignmentListener`."""
         if assignment in self.pending.queues:
-            extra = {"code": "partition.lost", "subscription": self.settings.name}
+            extra = {"code": "partition.lost", "subscription": self.settings.name, **assignment.tp._asdict()}
             log.warning("%s: lost; deliveries of it that are in flight are aborted", assignment.tp, extra=extra)
         self._handover.cancel(assignment)
         self._forget(assignment)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mpsd.core.delivery import Assignment
+from mpsd.core.delivery import Assignment, log_fields
 from mpsd.core.retry import Bury
 from mpsd.errors import ControlOff, ControlUnavailable
 from mpsd.pipeline.held_keys import UNWRITABLE, HeldKeys
@@ -75,7 +75,8 @@ class Unheld:
 
     def tell_if_too_large(self, buried: Buried) -> None:
         """It is written, and its key is not held though it should be."""
-        delivery, extra = buried.letter.delivery, {"code": "held.key_too_large", "subscription": self._subscription}
+        delivery = buried.letter.delivery
+        extra = {"code": "held.key_too_large", "subscription": self._subscription, **log_fields(delivery)}
         if self._held.wants(buried.queue, delivery, buried.letter.disposition):
             log.error(
                 "%s: its key of %d bytes is too large to be held",

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from math import inf
 
-from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.delivery import Assignment, Delivery, log_fields
 from mpsd.core.histogram import Histogram
 from mpsd.core.outcome import Delivered, Moment, Outcome, Withdrawn, code_of
 from mpsd.core.rate import TokenBucket
@@ -323,7 +323,10 @@ class Writer:
     def _tell(self, delivery: Delivery, outcome: Outcome, verdict: Verdict) -> None:
         """Write one line, limited per cause by the logger, and remember the failure."""
         self.last_failures.note(delivery, outcome, int(self._wall_s() * 1000), dead_lettered=isinstance(verdict, Bury))
-        extra = {"code": f"delivery.{code_of(outcome)}", "subscription": self._subscription}
+        extra = {"code": f"delivery.{code_of(outcome)}", "subscription": self._subscription, **log_fields(delivery)}
+        extra["attempt"] = max(1, delivery.attempt - 1)
+        if (status := getattr(outcome, "status", None)) is not None:
+            extra["status"] = status
         then = in_words(verdict, delivery.attempt - 1)
         log.warning("%s: %s (%s)", delivery, getattr(outcome, "reason", ""), then, extra=extra)
 

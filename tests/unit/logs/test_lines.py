@@ -77,3 +77,17 @@ def test_a_traceback_is_a_field_and_for_people_an_indented_block() -> None:
 
 def test_an_endless_message_is_cut() -> None:
     assert len(as_json(event("x" * 1_000_000))["message"]) < LINE_CHARS_MAX + 100
+
+
+def test_a_line_for_programs_names_the_daemon_once_it_is_known() -> None:
+    lines = JsonLines()
+    assert "instance" not in json.loads(lines.format(event("x")))
+    lines.instance = "10.0.0.5:7070"
+    assert json.loads(lines.format(event("x")))["instance"] == "10.0.0.5:7070"
+
+
+def test_what_the_words_say_is_a_field_for_programs_alone() -> None:
+    record = event("orders/3@7: answered 500", topic="orders", partition=3, offset=7, status=500, attempt=2, code="c")
+    said = json.loads(JsonLines().format(record))
+    assert [said[name] for name in ("topic", "partition", "offset", "status", "attempt")] == ["orders", 3, 7, 500, 2]
+    assert HumanLines(colour=False).format(record).endswith("orders/3@7: answered 500 (code=c)")

@@ -585,6 +585,14 @@ async def test_a_failure_is_told_without_key_or_value(caplog: pytest.LogCaptureF
         "orders/0@0: failed (to the dead-letter topic as attempts-exhausted)",
         "orders/0@2: nobody listens (not counted as an attempt, the next delivery in 2.0 s or once deliveries succeed)",
     ]
+    fields = [{name: vars(record).get(name) for name in ("offset", "attempt", "status")} for record in caplog.records]
+    assert fields[:3] == [
+        {"offset": 0, "attempt": 1, "status": 500},
+        {"offset": 1, "attempt": 1, "status": 422},
+        {"offset": 2, "attempt": 1, "status": None},
+    ]
+    assert fields[3] == {"offset": 0, "attempt": 2, "status": 500}
+    assert {(vars(record)["topic"], vars(record)["partition"]) for record in caplog.records} == {("orders", 0)}
 
 
 @in_virtual_time
