@@ -4,6 +4,7 @@ A section is a situation; its `sh` blocks are the commands, each with the `text 
 what the situation's function here does.
 """
 
+import json
 import re
 import shlex
 from collections.abc import Awaitable, Callable
@@ -21,6 +22,8 @@ PAGE = ROOT / "docs/how-to/runbook.md"
 LOOKING = {"status", "inspect", "doctor", "audit", "replay ls", "dlq ls"}
 """Commands that may be run until they show what is to come; a change is made once."""
 DAEMONS = ("10.0.0.5:7070", "10.0.0.6:7070")
+NOBODY = 4
+"""Exit code where no daemon answers."""
 APPLICATION = "http://billing:8000/orders"
 
 
@@ -97,6 +100,23 @@ class Operator:
                 self._check(step, ran[-1], code)
         elif not await as_shown():
             self._check(step, ran[-1], code)
+        if step.command[0] == "status" and code != NOBODY:
+            await until(self._all_agree, "status, doctor and metrics say the same", every_s=0.2)
+
+    async def _all_agree(self) -> bool:
+        """Return True if all that an operator may ask have the same words for the state."""
+        status = json.loads((await mpsctl(self.address, "status", "--json")).out)
+        doctor = json.loads((await mpsctl(self.address, "doctor", "--json")).out)
+        answered = {each["address"] for each in status["instances"] if each["answered"]}
+        asked = [await each.metrics() for each in self.world.daemons if each.admin_address in answered]
+        (said,) = status["subscriptions"]
+        state, words = said["state"], _plain(f"{said['state']}: {said['state_reason']}")
+        found = [each for each in doctor["findings"] if each["subject"] == "billing"]
+        in_words = any(_plain(each["message"]) == words or _is_of(each["code"], state) for each in found)
+        in_metrics = any(each.sum("mps_subscription_state", state=state) for each in asked)
+        if state == "running":
+            return in_metrics and not any(_plain(each["message"]).startswith("running") for each in found)
+        return in_words and (in_metrics or state == "unknown")
 
     def _check(self, step: Step, ran: Ran, code: int) -> None:
         lacking = self._lacking(step, ran)
@@ -112,6 +132,16 @@ class Operator:
         for name, shown in self._names.items():
             said = said.replace(name, shown)
         return said
+
+
+def _plain(text: str) -> str:
+    """Without what differs from one moment to the next."""
+    return re.sub(r"\d+(\.\d+)?", "N", text)
+
+
+def _is_of(code: str, state: str) -> bool:
+    """Return True for the code of a finding that says more of the state, such as `endpoint.out` of `endpoint-out`."""
+    return bool(code) and code.replace(".", "-").replace("_", "-").endswith(state)
 
 
 def _narrow(text: str) -> str:

@@ -80,7 +80,8 @@ def audit(session: Session, subscription: AnySub = "", since: Since = None, limi
 def doctor(session: Session) -> Exit:
     r"""Check configuration, brokers, topics, permissions and endpoints, and say what to do.
 
-    Each daemon checks for itself. Ends with 1 if something does not work, with 3 if a daemon does not answer.
+    Each daemon checks for itself; what several find alike is said once. States are in the words of `mpsctl status`.
+    Ends with 1 if something does not work, else with 3 if a daemon does not answer.
 
     \b
     Example:

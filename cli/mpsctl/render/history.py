@@ -43,7 +43,7 @@ def check_up_page(check: CheckUp) -> Page:
     page = Page()
     asked = sum(each.answered for each in check.instances)
     for finding in check.findings:
-        where = f" ({_finders(finding.instances, asked)})" if asked > 1 else ""
+        where = f" ({_finders(finding.instances, asked)})" if asked > 1 and finding.instances else ""
         page.say(
             MARKS.get(finding.severity, UNKNOWN),
             Piece(" "),

@@ -38,7 +38,6 @@ async def findings_of(daemon: Steerable, rates: Rates, left_s: float | None) -> 
     """
     within_s = DIAGNOSE_S_MAX if left_s is None else min(DIAGNOSE_S_MAX, left_s * (1 - MARGIN))
     own = [Finding(ok=False, about="this daemon", text=text, advice="restart it") for text in daemon.not_alive()]
-    own += [Finding(ok=False, works=True, about="readiness", text=text) for text in daemon.not_ready()]
     if waiting := daemon.control.waiting_for():
         own.append(Finding(ok=False, works=True, about="control", text=waiting, code="control.unavailable"))
     own += unreachable(daemon)

@@ -29,6 +29,7 @@ from mpsd.admin.page_tokens import page_size
 from mpsd.admin.rates import Counts, Rates
 from mpsd.admin.refusals import PermissionDenied, TooManyWatchers, refuse
 from mpsd.admin.skips import FORWARDED, Skips
+from mpsd.admin.state_findings import explained_by, state_findings
 from mpsd.admin.status import instance_of, status_of
 from mpsd.admin.validation import check_topic, interval_s, optional_subscription, pipeline_of, scope_of
 from mpsd.errors import MpsError
@@ -243,18 +244,20 @@ class AdminServicer(pb_grpc.AdminServicer):
             answer: pb.DiagnoseResponse = await stub.Diagnose(alone, timeout=timeout_s, metadata=metadata)
             return answer
 
-        (given, silent), own = await asyncio.gather(
+        (given, silent), answer, own = await asyncio.gather(
             self._others(request.scope, "", ask, context, TIMEOUT_S_MAX),
+            self._status(pb.GetStatusRequest(scope=request.scope), context),
             findings_of(self._daemon, self.rates, context.time_remaining()),
         )
-        instances = [instance_of(self._daemon), *(each for answer in given for each in answer.instances), *silent]
+        instances = [instance_of(self._daemon), *(each for said in given for each in said.instances), *silent]
         if request.scope == pb.SCOPE_INSTANCE:
             return pb.DiagnoseResponse(findings=own, instances=instances, settings=self._daemon.settings)
         settings = {
             self._daemon.peer.admin: self._daemon.settings,
-            **{each.address: answer.settings for answer in given for each in answer.instances},
+            **{each.address: said.settings for said in given for each in said.instances},
         }
-        found = [*own, *(finding for answer in given for finding in answer.findings), *drift(settings)]
+        found = [*own, *(finding for each in given for finding in each.findings), *drift(settings)]
+        found += state_findings(answer.status, explained_by(found))
         return pb.DiagnoseResponse(findings=sort_findings(group_findings(found)), instances=sort_instances(instances))
 
     async def _others(
