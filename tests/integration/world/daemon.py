@@ -40,6 +40,10 @@ class Metrics:
             if sample.name == name and labels.items() <= dict(sample.labels).items()
         ]
 
+    def labels(self, name: str, label: str) -> list[str]:
+        """Return the values that a label has."""
+        return [sample.labels[label] for sample in self._samples if sample.name == name]
+
 
 class Daemon:
     """Started at once; `ready` waits until it serves.
