@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from mpsd.core.brake import BrakeRecord
 from mpsd.core.breaker import EndpointState
-from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.delivery import Assignment
 from mpsd.core.departures import Departures
 from mpsd.core.rate import TokenBucket
 from mpsd.core.record import LogBounds, TopicPartition
+from mpsd.core.replay_book import ReplayBook
 from mpsd.core.retry_policy import RetryPolicy
 from mpsd.core.states import ALL_WELL, DeliveryState, Situation
 from mpsd.errors import MpsError
@@ -125,6 +126,7 @@ class Pipeline:
         self.peers: Sequence[Peer] = ()
         self.on_members: Callable[[], None] = lambda: None
         self._departures = Departures()
+        self.topics, self.crowded = source.topics, self._dead_letters.crowded
         self._unresolved = -1
         self.state = DeliveryState.STARTING
         self.reason = ""
@@ -180,10 +182,6 @@ class Pipeline:
     async def skip(self, topic: str, partition: int, offset: int, reason: str) -> Landed:
         """Send a record to the dead-letter topic now, wherever it stands: see `Skips.skip`."""
         return await self._skips.skip(TopicPartition(topic, partition), offset, reason)
-
-    def crowded(self) -> frozenset[Delivery]:
-        """Return the records that wait until there is room to hold their keys."""
-        return self._dead_letters.crowded()
 
     def on_assigned(self, assignment: Assignment, position: Position) -> None:
         """See `AssignmentListener`."""
@@ -280,15 +278,9 @@ class Pipeline:
             bounds: of the dead-letter topic's partitions, by number, as of now; empty: there is no such topic.
             topic_id: empty where it is not known.
         """
-        if self.replays is None:
-            self._unresolved = sum(end - start for start, end in bounds.values())
-            return
-        self.replays.book.see_topic(topic_id)
-        self._unresolved = self.replays.book.unresolved(bounds)
-
-    def topics(self) -> Mapping[str, int]:
-        """Return how many partitions each topic has, as last heard; without those that are not known."""
-        return self._source.topics()
+        book = self.replays.book if self.replays is not None else ReplayBook("", "")
+        book.see_topic(topic_id)
+        self._unresolved = book.unresolved(bounds)
 
     async def _join_and_read(self) -> None:
         await self._source.start(self)

@@ -31,7 +31,8 @@ class Lookups:
         found, transactions = await asyncio.gather(
             check(self._config, self._options, within_s), self._transactions(within_s)
         )
-        return [*found, *transactions]
+        is_blamed = any(each.about == "kafka" and not each.ok for each in found)
+        return found if is_blamed else [*found, *transactions]
 
     async def _transactions(self, within_s: float) -> Sequence[Finding]:
         """Return the findings about open transactions; none of a silent broker, which is a finding already."""
