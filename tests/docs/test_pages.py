@@ -14,7 +14,7 @@ from mpsd.config.load import validate
 from tests.docs.blocks import PAGES, ROOT, Block, blocks, missing
 
 FOLDERS = ("/etc/mps/", "/run/secrets/")
-SECRETS = {"WEBHOOK_SECRET": "whsec_" + "c2VjcmV0" * 4}
+SECRETS = {"APP_URL": "https://app.example.com/hooks/0", "WEBHOOK_SECRET": "whsec_" + "c2VjcmV0" * 4}
 SMALLEST = """
 [kafka]
 bootstrap_servers = ["127.0.0.1:9092"]

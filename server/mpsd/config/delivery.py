@@ -1,12 +1,22 @@
 """How records reach the application: a union of tables, told apart by `protocol`."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mpsd.config.secret import FilePath, SecretValue, TextValue
-from mpsd.config.values import BearerToken, ContentType, Headers, IdempotencyKey, Status, Table, Url, WebhookSecret
+from mpsd.config.secret import FilePath, SecretValue, TextValue, refuse, reveal
+from mpsd.config.values import (
+    BearerToken,
+    ContentType,
+    Headers,
+    IdempotencyKey,
+    Status,
+    Table,
+    Url,
+    WebhookSecret,
+    split_user,
+)
 from mpsd.config.words import Allowed
 from mpsd.core.content_type import AUTO
 
@@ -85,7 +95,9 @@ class RestDelivery(Table):
     protocol: Literal["rest"] = Field(description="How records reach the application.", examples=["rest"])
     url: Url = Field(
         description="Where records are posted. {topic} and {header:NAME} in its path or query stand for each record's topic"
-        " and header, percent-encoded; a record whose header is missing, empty or over 255 bytes is dead-lettered.",
+        " and header, percent-encoded; a record whose header is missing, empty or over 255 bytes is dead-lettered."
+        " As a secret it may hold a user name and password, sent as basic authentication; its path, or the query of a URL"
+        " that is written down, is shown nowhere.",
         examples=["http://127.0.0.1:8000/orders"],
     )
     method: Literal["POST", "PUT"] = Field(
@@ -188,6 +200,15 @@ class RestDelivery(Table):
         description="Answers that mean something else than the contract's table says; none, as the table fits most.",
         examples=[{"404": "dead-letter"}],
     )
+
+    @model_validator(mode="after")
+    def _one_user(self) -> Self:
+        """Refuse a user name in a secret URL beside another way to prove who the daemon is."""
+        named = {name.lower() for name in self.headers}
+        if split_user(reveal(self.url))[1] is not None and (self.auth is not None or "authorization" in named):
+            refuse("url holds a user name, and auth or headers set the header Authorization, too")
+        return self
+
     reason: Literal["body", "header"] = Field(
         default="body",
         description="Where the reason of a failure comes from that log, status, doctor and dead letters show: `Mps-Reason`,"

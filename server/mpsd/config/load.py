@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from mpsd.config.checks import contradictions
 from mpsd.config.overrides import override
 from mpsd.config.problems import problems_of
+from mpsd.config.references import resolve
 from mpsd.config.root import Config
 from mpsd.config.secret import Surroundings
 from mpsd.errors import ConfigError, Problem
@@ -42,12 +43,16 @@ def validate(
     """
     around = Surroundings(environ=environ or {}, directory=directory or Path())
     merged, origins, problems = override(tree, Config, around.environ, flags or {})
-    bad = set()
+    merged, unresolved = resolve(merged, around.environ)
+    problems.extend(unresolved.values())
+    bad = set(unresolved)
     config = None
     try:
         config = Config.model_validate(merged, context=around)
     except ValidationError as error:
         for path, problem in problems_of(error, Config, merged):
+            if any(path[: len(each)] == each for each in unresolved):
+                continue
             bad.add(path)
             origin = origins.get(path[:2])
             hint = "; ".join(part for part in (problem.hint, f"set by {origin}" if origin else "") if part)

@@ -123,7 +123,8 @@ def readable_path(given: object, info: ValidationInfo) -> object:
     return str(Path(path).absolute())
 
 
-def _read_secret(given: object, info: ValidationInfo) -> Secret:
+def read_secret(given: object, info: ValidationInfo) -> Secret:
+    """Read what a configuration refers to; a value that stands in the file itself is refused."""
     if isinstance(given, Secret):
         return given
     match given:
@@ -182,11 +183,11 @@ def _read_text(given: object, info: ValidationInfo) -> str | Secret:
     if isinstance(given, str) and given:
         return given
     if isinstance(given, Secret | dict):
-        return _read_secret(given, info)
+        return read_secret(given, info)
     refuse('must be a string, { env = "NAME" } or { file = "path" }')
 
 
-_SECRET_SCHEMA: dict[str, Any] = {
+SECRET_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"env": {"type": "string"}, "file": {"type": "string"}},
     "additionalProperties": False,
@@ -196,9 +197,9 @@ _SECRET_SCHEMA: dict[str, Any] = {
 
 SecretValue = Annotated[
     Secret,
-    PlainValidator(_read_secret),
+    PlainValidator(read_secret),
     Allowed('a secret: { env = "NAME" } or { file = "path" }'),
-    WithJsonSchema(_SECRET_SCHEMA),
+    WithJsonSchema(SECRET_SCHEMA),
 ]
 """A field that takes nothing but a reference to a secret."""
 
@@ -206,7 +207,7 @@ TextValue = Annotated[
     str | Secret,
     PlainValidator(_read_text),
     Allowed('a text, or a secret: { env = "NAME" } or { file = "path" }'),
-    WithJsonSchema({"anyOf": [{"type": "string"}, _SECRET_SCHEMA]}),
+    WithJsonSchema({"anyOf": [{"type": "string"}, SECRET_SCHEMA]}),
 ]
 """A field that takes plain text or a reference to a secret."""
 

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
 
 from mpsd.config.delivery import Delivery
-from mpsd.config.values import TOPIC, OwnTopic, Start, Table, Topic
+from mpsd.config.values import ENV_SCHEMA, TEXT_SCHEMA, TOPIC, DeadLetterTopic, Group, Start, Table, Topic
 from mpsd.config.words import Allowed
 
 DELIVERY_BOUND = {"rest": "timeout_s", "stream": "lease_s", "pull": "lease_s"}
@@ -162,7 +162,7 @@ class Breaker(Table):
 class DeadLetter(Table):
     """Where records go that the application cannot take."""
 
-    topic: OwnTopic = Field(
+    topic: DeadLetterTopic = Field(
         default="",
         description="The topic, created if absent, of this subscription alone and never a source; empty:"
         " `<first topic>.<name>.dlq`, which says whose it is.",
@@ -251,12 +251,17 @@ class Subscription(Table):
         description="Its name in logs, metrics and headers; no default, as it is public.",
         examples=["billing"],
     )
-    topics: Annotated[tuple[Topic, ...], Field(strict=False, min_length=1, max_length=1_000)] = Field(
-        description="Topics to read.", examples=[["orders"]]
+    topics: Annotated[
+        tuple[Topic, ...],
+        Field(strict=False, min_length=1, max_length=1_000),
+        WithJsonSchema(
+            {"anyOf": [{"type": "array", "items": TEXT_SCHEMA, "minItems": 1, "maxItems": 1_000}, ENV_SCHEMA]}
+        ),
+    ] = Field(
+        description='Topics to read; `{ env = "NAME" }` stands for one of them, or for all of them with commas between.',
+        examples=[["orders"]],
     )
-    group: str = Field(
-        min_length=1,
-        max_length=255,
+    group: Group = Field(
         description="Consumer group; no default, as another name means to start over.",
         examples=["billing"],
     )

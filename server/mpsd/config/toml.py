@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from mpsd.config.root import Config
 from mpsd.config.secret import Secret
+from mpsd.config.values import masked_url
 
 BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
@@ -44,7 +45,8 @@ def _table(table: BaseModel, path: tuple[str, ...]) -> Iterator[str]:
     values = {name: getattr(table, name) for name in type(table).model_fields}
     for name, value in values.items():
         if value is not None and not _is_nested(value):
-            yield f"{name} = {toml_value(value)}"
+            shown = masked_url(value) if name == "url" and isinstance(value, str) else value
+            yield f"{name} = {toml_value(shown)}"
     for name, value in values.items():
         header = ".".join((*path, name))
         if isinstance(value, BaseModel):

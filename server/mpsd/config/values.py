@@ -7,11 +7,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
-from mpsd.config.secret import Secret, SecretValue, TextValue, refuse
+from mpsd.config.secret import SECRET_SCHEMA, Secret, SecretValue, TextValue, read_secret, refuse, reveal
 from mpsd.config.words import Allowed, shown
 from mpsd.core.content_type import AUTO, is_media_type
 from mpsd.core.target_template import TargetTemplate
@@ -23,6 +32,16 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
+MASK = "***"
+"""What stands where something is not shown."""
+ENV_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"env": {"type": "string"}},
+    "required": ["env"],
+    "additionalProperties": False,
+}
+TEXT_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string"}, ENV_SCHEMA]}
+"""A text, or the environment variable that holds it; see `references`."""
 TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HEADER_TEXT = re.compile(r"[\x20-\x7e\x80-\xff\t]+")
@@ -37,25 +56,50 @@ WEBHOOK_SECRET_BYTES = range(24, 65)
 """Source: Standard Webhooks 1.0, "Signature scheme": 24 to 64 bytes of key."""
 
 
-def _check_url(url: str) -> str:
+def _read_url(given: object, info: ValidationInfo) -> str | Secret:
+    if isinstance(given, str):
+        if "@" in urlsplit_or_refuse(given).netloc:
+            refuse("holds a user name or password: use delivery.auth.basic, or write the whole URL as a secret")
+        _check_url(given)
+        return given
+    if not isinstance(given, Secret | dict):
+        refuse('must be an http:// or https:// URL, { env = "NAME" } or { file = "path" }')
+    secret = read_secret(given, info)
+    secret.must(partial(_check_secret_url, f"the secret in {secret.kind} {secret.name}"))
+    return secret
+
+
+def _check_secret_url(what: str, url: str) -> None:
+    """As for a URL that is written down, with a user name if need be; and no message has any part of it."""
+    try:
+        _check_url(url)
+    except ValueError:
+        refuse(f"{what} is not an http:// or https:// URL without blanks and fragment")
+
+
+def urlsplit_or_refuse(url: str) -> SplitResult:
+    """Return the parts of a URL."""
     if not re.fullmatch(r"[!-~]+", url):
         refuse("has a blank, a control character or one beyond ASCII: percent-encode it")
     if re.match(r"(?:[^/?#]*//)?[^/?#]*[{}]", url):
         refuse("{topic} and {header:NAME} may stand in its path and query only")
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        _ = parts.hostname, parts.port
     except ValueError as error:
         refuse(f"is not a URL: {str(error).split(':', maxsplit=1)[0]}")
-    if "@" in parts.netloc:
-        refuse("holds a user name or password: use delivery.auth.basic, with the password as a secret")
+    return parts
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit_or_refuse(url)
     if not parts.scheme or (not parts.netloc and "//" not in url):
         refuse(f"has no scheme: write http:// or https:// before {shown(url.partition('?')[0])}")
     if parts.scheme not in {"http", "https"}:
         refuse(f"the scheme must be http or https, not {shown(parts.scheme)}")
-    if not host:
+    if not parts.hostname:
         refuse("names no host")
-    if port == 0:
+    if parts.port == 0:
         refuse("the port must be 1 to 65535")
     if parts.fragment:
         refuse("has a fragment (#…), which is never sent")
@@ -63,7 +107,25 @@ def _check_url(url: str) -> str:
         TargetTemplate.of(url.partition("//")[2].partition(parts.netloc)[2])
     except ValueError as error:
         refuse(str(error))
-    return url
+
+
+def split_user(url: str) -> tuple[str, tuple[str, str] | None]:
+    """Return a URL without the user name and password that stand in it, and those."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, None
+    name, _, password = user.partition(":")
+    return urlunsplit(parts._replace(netloc=host)), (unquote(name), unquote(password))
+
+
+def masked_url(url: str | Secret) -> str:
+    """Return a URL for people: without user name, password and query, which may be secrets; of a secret only the host."""
+    parts = urlsplit(reveal(url))
+    host = parts.netloc.rpartition("@")[2]
+    if isinstance(url, Secret):
+        return f"{parts.scheme}://{host}/{MASK}"
+    return f"{parts.scheme}://{host}{parts.path}" + (f"?{MASK}" if parts.query else "")
 
 
 EVERYWHERE = ("0.0.0.0", "::")
@@ -198,13 +260,35 @@ def _read_status(given: object) -> object:
     return int(given) if isinstance(given, str) and re.fullmatch(r"[1-5][0-9][0-9]", given) else given
 
 
-Url = Annotated[str, AfterValidator(_check_url), Allowed("an http:// or https:// URL")]
+Url = Annotated[
+    str | Secret,
+    PlainValidator(_read_url),
+    Allowed('an http:// or https:// URL, or a secret: { env = "NAME" } or { file = "path" }'),
+    WithJsonSchema({"anyOf": [{"type": "string"}, SECRET_SCHEMA]}),
+]
 IdempotencyKey = Annotated[str, AfterValidator(_check_idempotency_key), Allowed('"record" or "header:NAME"')]
 Address = Annotated[str, AfterValidator(_check_address), Allowed("host:port")]
 PeerAddress = Annotated[str, AfterValidator(_check_peer), Allowed("host:port or empty")]
-Topic = Annotated[str, AfterValidator(_check_topic), Allowed("a topic's name (1 to 249 of a-z A-Z 0-9 . _ -)")]
+Topic = Annotated[
+    str,
+    AfterValidator(_check_topic),
+    Allowed('a topic\'s name (1 to 249 of a-z A-Z 0-9 . _ -) or { env = "NAME" }'),
+    WithJsonSchema(TEXT_SCHEMA),
+]
+Group = Annotated[
+    str,
+    Field(min_length=1, max_length=255),
+    Allowed('a text of 1 to 255 characters or { env = "NAME" }'),
+    WithJsonSchema(TEXT_SCHEMA),
+]
 OwnTopic = Annotated[
     str, AfterValidator(lambda topic: topic and _check_topic(topic)), Allowed("a topic's name or empty")
+]
+DeadLetterTopic = Annotated[
+    str,
+    AfterValidator(lambda topic: topic and _check_topic(topic)),
+    Allowed('a topic\'s name, { env = "NAME" } or empty'),
+    WithJsonSchema(TEXT_SCHEMA),
 ]
 Start = Annotated[
     Literal["earliest", "latest"] | datetime,

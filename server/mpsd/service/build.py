@@ -13,6 +13,7 @@ from mpsd.config import (
     idempotency_header,
     reveal,
 )
+from mpsd.config.values import masked_url, split_user
 from mpsd.core.breaker import BreakerRules
 from mpsd.core.dead_letter import Sender
 from mpsd.core.metadata_text import Packing
@@ -23,7 +24,9 @@ from mpsd.core.status_table import Meaning
 from mpsd.delivery.pull.adapter import PullAdapter
 from mpsd.delivery.pull.settings import PullSettings
 from mpsd.delivery.rest import BatchAdapter, BatchSettings, ClientTls, RestAdapter, RestSettings
+from mpsd.delivery.rest.settings import Endpoint
 from mpsd.delivery.stream.settings import StreamSettings
+from mpsd.errors import ConfigError, Problem
 from mpsd.kafka.batches import end_at_unreadable_batches
 from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.dead_letter_topic import DeadLetterSettings
@@ -100,7 +103,7 @@ def _adapter(
     delivery = subscription.delivery
     match delivery:
         case RestDelivery():
-            return _rest_adapter(subscription, watch_delivery(reloads, config, subscription), may_start)
+            return rest_adapter(subscription, watch_delivery(reloads, config, subscription), may_start)
         case StreamDelivery():
             from mpsd.delivery.stream.adapter import StreamAdapter  # noqa: PLC0415 - gRPC takes long to load, and others do without
 
@@ -113,7 +116,7 @@ def _adapter(
             assert_never(delivery)
 
 
-def _rest_adapter(
+def rest_adapter(
     subscription: Subscription, kept: WatchedPart[RestDelivery], may_start: Callable[[], bool]
 ) -> RestAdapter | BatchAdapter:
     """Return an adapter whose secrets and certificates follow their files."""
@@ -123,14 +126,22 @@ def _rest_adapter(
         if settings.batch is None
         else BatchAdapter(settings, settings.batch, may_start=may_start, look_again=kept.look_soon)
     )
-    kept.use = lambda delivery: adapter.renew(rest_settings(subscription, delivery))
+
+    def renew(delivery: RestDelivery) -> None:
+        fresh = rest_settings(subscription, delivery)
+        if Endpoint.of(fresh.url).origin != Endpoint.of(settings.url).origin:
+            message = "the URL leads to another host by now, which needs a restart"
+            raise ConfigError([Problem(path="url", message=message, subscription=subscription.name)])
+        adapter.renew(fresh)
+
+    kept.use = renew
     return adapter
 
 
 def endpoint(subscription: Subscription) -> str:
     """Where records go, as dead letters say it: the URL, or the protocol of applications that come by themselves."""
     delivery = subscription.delivery
-    return delivery.url if isinstance(delivery, RestDelivery) else delivery.protocol
+    return masked_url(delivery.url) if isinstance(delivery, RestDelivery) else delivery.protocol
 
 
 def pipeline_settings(subscription: Subscription) -> Settings:
@@ -235,9 +246,10 @@ def rest_settings(subscription: Subscription, delivery: RestDelivery) -> RestSet
     """What the REST adapters are told, secrets in the clear."""
     auth, batch = delivery.auth, delivery.batch
     basic = auth.basic if auth is not None else None
+    url, user = split_user(reveal(delivery.url))
     return RestSettings(
         subscription=subscription.name,
-        url=delivery.url,
+        url=url,
         method=delivery.method,
         concurrency_max=delivery.concurrency_max,
         timeout_s=delivery.timeout_s,
@@ -253,7 +265,7 @@ def rest_settings(subscription: Subscription, delivery: RestDelivery) -> RestSet
         record_headers=delivery.record_headers,
         idempotency_header=idempotency_header(delivery.idempotency_key),
         headers={name: reveal(value) for name, value in delivery.headers.items()},
-        basic=(reveal(basic.username), reveal(basic.password)) if basic is not None else None,
+        basic=(reveal(basic.username), reveal(basic.password)) if basic is not None else user if auth is None else None,
         bearer=reveal(auth.bearer) if auth is not None and auth.bearer is not None else None,
         webhook_secrets=tuple(reveal(secret) for secret in delivery.webhook_secrets),
         tls=client_tls(delivery),

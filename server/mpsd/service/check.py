@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mpsd.admin.daemon import Finding
-from mpsd.config import Config, RestDelivery, Subscription
+from mpsd.config import Config, RestDelivery, Subscription, reveal
+from mpsd.config.values import masked_url, split_user
 from mpsd.delivery.rest.connector import tls_context
 from mpsd.delivery.rest.handshake import Handshake, describe_failure, shake_hands
 from mpsd.delivery.rest.settings import Endpoint
@@ -64,8 +65,8 @@ async def check_endpoint(subscription: Subscription) -> Finding:
     delivery, name = subscription.delivery, subscription.name
     if not isinstance(delivery, RestDelivery):
         return Finding(ok=True, about=name, text=f"waits for applications to come by {delivery.protocol}")
-    url = delivery.url
-    endpoint, tls = Endpoint.of(url), client_tls(delivery)
+    url = masked_url(delivery.url)
+    endpoint, tls = Endpoint.of(split_user(reveal(delivery.url))[0]), client_tls(delivery)
     try:
         if endpoint.is_tls:
             return _certificate(name, url, await shake_hands(endpoint, tls_context(tls), CONNECT_TIMEOUT_S))

@@ -1,6 +1,8 @@
 """How deliveries and Kafka clients follow the files of their secrets and certificates."""
 
-from mpsd.config import Config, RestDelivery, Security, Subscription
+from collections.abc import Sequence
+
+from mpsd.config import Config, RestDelivery, Secret, Security, Subscription
 from mpsd.kafka.connection import ClientOptions
 from mpsd.service.reloads import Reloads, Watched
 
@@ -15,10 +17,21 @@ def watch_delivery(reloads: Reloads, config: Config, subscription: Subscription)
     delivery = subscription.delivery
     assert isinstance(delivery, RestDelivery)
 
+    def keys(loaded: RestDelivery) -> Sequence[str]:
+        """The URL among them where it is the same secret, whose file may hold another path or query by now."""
+        match delivery.url, loaded.url:
+            case Secret(kind=kind, file=file), Secret(kind=other_kind, file=other) if (kind, file) == (
+                other_kind,
+                other,
+            ):
+                return (*DELIVERY_KEYS, "url")
+            case _:
+                return DELIVERY_KEYS
+
     def of(loaded: Config) -> RestDelivery:
         for each in loaded.subscriptions:
             if each.name == subscription.name and isinstance(each.delivery, RestDelivery):
-                return delivery.model_copy(update={key: getattr(each.delivery, key) for key in DELIVERY_KEYS})
+                return delivery.model_copy(update={key: getattr(each.delivery, key) for key in keys(each.delivery)})
         raise LookupError(subscription.name)
 
     path = ("subscriptions", config.subscriptions.index(subscription), "delivery")

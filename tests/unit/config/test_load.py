@@ -178,7 +178,7 @@ def test_a_list_that_is_no_list(tmp_path: Path) -> None:
     assert problems(tmp_path, MINIMAL.replace('["orders"]', '"orders"')) == [
         (
             "subscriptions[0].topics (billing): must be a list of 1 to 1000,"
-            " each a topic's name (1 to 249 of a-z A-Z 0-9 . _ -), not a text"
+            ' each a topic\'s name (1 to 249 of a-z A-Z 0-9 . _ -) or { env = "NAME" }, not a text'
         )
     ]
 
@@ -190,7 +190,7 @@ def test_an_empty_list(tmp_path: Path) -> None:
 
 def test_problems_within_a_list_do_not_make_it_empty(tmp_path: Path) -> None:
     assert problems(tmp_path, MINIMAL.replace('["orders"]', "[3]")) == [
-        "subscriptions[0].topics[0] (billing): must be a topic's name (1 to 249 of a-z A-Z 0-9 . _ -), not 3"
+        'subscriptions[0].topics[0] (billing): must be a topic\'s name (1 to 249 of a-z A-Z 0-9 . _ -) or { env = "NAME" }, not 3'
     ]
 
 

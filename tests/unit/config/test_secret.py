@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 
 from mpsd.config import Config, RestDelivery, Secret, print_config, reveal, validate
+from mpsd.config.files import files_of, read_again
 from mpsd.errors import ConfigError
+from mpsd.service.build import endpoint, rest_settings
 
 HIDDEN = "hunter2-hunter2-hunter2-hunter2"
 WEBHOOK = "whsec_" + base64.b64encode(HIDDEN.encode()).decode()
@@ -170,3 +173,88 @@ def test_webhook_secrets_change_in_pairs() -> None:
     both = validate(tree(webhook_secrets=[{"env": "W"}, {"env": "W"}]), environ={"W": WEBHOOK})
     assert [reveal(secret) for secret in rest(both).webhook_secrets] == [WEBHOOK, WEBHOOK]
     assert "0 to 2" in problem(tree(webhook_secrets=[{"env": "W"}] * 3), W=WEBHOOK)
+
+
+URL = f"https://me:{HIDDEN}@hooks.example:8443/services/{HIDDEN}?token={HIDDEN}"
+
+
+def with_url(url: object, **delivery: Any) -> dict[str, Any]:
+    return tree(url=url, **delivery)
+
+
+def test_a_url_may_be_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text(URL + "\n")
+    for config in (
+        validate(with_url({"env": "URL"}), environ={"URL": URL}),
+        validate(with_url({"file": "url"}), directory=tmp_path),
+    ):
+        delivery = rest(config)
+        assert reveal(delivery.url) == URL
+        settings = rest_settings(config.subscriptions[0], delivery)
+        assert settings.url == f"https://hooks.example:8443/services/{HIDDEN}?token={HIDDEN}"
+        assert settings.basic == ("me", HIDDEN)
+        for shown in (print_config(config), repr(config), repr(settings), endpoint(config.subscriptions[0])):
+            assert HIDDEN not in shown
+        assert endpoint(config.subscriptions[0]) == "https://hooks.example:8443/***"
+
+
+@pytest.mark.parametrize(
+    "bad", ["hunter2", "hunter2://app", "http://", "http://a b/hunter2", "http://a:hunter2", "http://a/#hunter2", "ä"]
+)
+def test_a_secret_that_is_no_url_is_refused_without_being_shown(bad: str) -> None:
+    said = problem(with_url({"env": "URL"}), URL=bad)
+    assert said.endswith("the secret in env URL is not an http:// or https:// URL without blanks and fragment")
+
+
+def test_a_url_that_is_neither_is_refused() -> None:
+    assert '{ env = "NAME" } or { file = "path" }' in problem(with_url(3))
+
+
+@pytest.mark.parametrize("other", [{"auth": {"bearer": {"env": "A"}}}, {"headers": {"authorization": {"env": "A"}}}])
+def test_one_user_at_a_time(other: dict[str, Any]) -> None:
+    assert "url holds a user name" in problem(with_url({"env": "URL"}, **other), URL=URL, A="a")
+
+
+def test_the_query_of_a_url_is_masked() -> None:
+    config = validate(with_url(f"http://app:8000/orders?token={HIDDEN}"))
+    assert 'url = "http://app:8000/orders?***"' in print_config(config)
+    assert endpoint(config.subscriptions[0]) == "http://app:8000/orders?***"
+    assert endpoint(validate(with_url("http://[::1]:8000/")).subscriptions[0]) == "http://[::1]:8000/"
+
+
+def test_a_secret_is_read_again_and_held_to_the_same_rules(tmp_path: Path) -> None:
+    for name, text in (("url", "http://app/a"), ("hook", WEBHOOK), ("header", "a"), ("bearer", "a"), ("user", "me")):
+        (tmp_path / name).write_text(text)
+    given = with_url(
+        {"file": "url"},
+        webhook_secrets=[{"file": "hook"}],
+        headers={"X-A": {"file": "header"}},
+        auth={"bearer": {"file": "bearer"}},
+    )
+    delivery = rest(validate(given, directory=tmp_path))
+    assert files_of(delivery) == [str(tmp_path / name) for name in ("url", "header", "bearer", "hook")]
+    assert read_again(delivery, ("d",)) == delivery
+    (tmp_path / "url").write_text("http://app/b")
+    assert reveal(read_again(delivery, ("d",)).url) == "http://app/b"
+    for name in ("url", "hook", "header", "bearer"):
+        (tmp_path / name).write_text(f"{HIDDEN}\nX: 1")
+    with pytest.raises(ConfigError) as raised:
+        read_again(delivery, ("d",))
+    assert {each.path for each in raised.value.problems} == {
+        "d.url",
+        "d.webhook_secrets[0]",
+        "d.headers.X-A",
+        "d.auth.bearer",
+    }
+    assert HIDDEN not in str(raised.value)
+
+
+def test_a_secret_from_the_environment_is_never_read_again() -> None:
+    delivery = rest(validate(bearer(env="A"), environ={"A": HIDDEN}))
+    assert read_again(delivery, ()) == delivery
+    assert not files_of(delivery)
+
+
+def test_a_pipe_is_no_secret(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "token")
+    assert "is not a regular file" in problem(bearer(file="token"), tmp_path)

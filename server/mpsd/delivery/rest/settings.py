@@ -60,7 +60,7 @@ class RestSettings:
     """
 
     subscription: str
-    url: str
+    url: str = field(repr=False)
     method: Literal["POST", "PUT"] = "POST"
     concurrency_max: int = 64
     timeout_s: float = 30.0
@@ -100,6 +100,11 @@ class Endpoint:
     authority: str
     target: str
     is_tls: bool
+
+    @property
+    def origin(self) -> tuple[bool, str, int]:
+        """Return what tells one server from another."""
+        return self.is_tls, self.host, self.port
 
     @classmethod
     def of(cls, url: str) -> Self:
