@@ -13,7 +13,7 @@ class SubscriptionRefused(ClientError):  # noqa: N818 - as requests are refused,
     """
 
     def __init__(self, subscription: str, address: str, code: str, detail: str) -> None:
-        super().__init__(f"{address} refused a stream of subscription {subscription!r}: {code}: {detail}")
+        super().__init__(f"{subscription}: nothing can be received from {address}: {detail}")
         self.code = code
 
 

@@ -60,6 +60,10 @@ class Fleet:
             link.leave()
         self._news.set()
 
+    def open_addresses(self) -> str:
+        """Return where streams are not over yet, for a message."""
+        return ", ".join(link.address for link in self._links.values() if link.stream is not None) or "a daemon"
+
     def release(self) -> None:
         """Nobody settles what is held."""
         for link in self._links.values():
@@ -71,6 +75,8 @@ class Fleet:
         return tuple(link.statistics() for link in self._links.values())
 
     def _adjust(self, links: asyncio.TaskGroup) -> None:
+        if self._inbox.failure is not None:
+            return
         open_peers = {
             link.address: tuple(filter(None, link.stream.peers))[:DAEMONS_MAX]
             for link in self._links.values()
@@ -81,11 +87,18 @@ class Fleet:
             self._last = tuple({address for peers in open_peers.values() for address in peers})[:DAEMONS_MAX]
         targets = wanted(self._settings.addresses, open_peers, self._last)
         for address in targets - self._links.keys():
-            self._links[address] = link = Link(address, self._settings, self._inbox, self._counters, self._news.set)
+            self._links[address] = link = Link(address, self._settings, self._inbox, self._counters, self._on_news)
             links.create_task(self._follow(link))
         for address in self._links.keys() - targets:
             self._links[address].leave()
         self._refuse_all_or_none()
+
+    def _on_news(self) -> bool:
+        """Look again, soon; return False if every daemon refuses, so that nobody connects again."""
+        self._has_worked = self._has_worked or any(link.is_open for link in self._links.values())
+        self._refuse_all_or_none()
+        self._news.set()
+        return self._inbox.failure is None
 
     async def _follow(self, link: Link) -> None:
         await link.run()

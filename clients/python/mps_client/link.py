@@ -14,6 +14,7 @@ from mps_client._stubs import delivery_pb2 as pb
 from mps_client.backoff import backoff_s
 from mps_client.errors import BadFrameError, SubscriptionRefused
 from mps_client.inbox import Inbox
+from mps_client.sentences import sentence
 from mps_client.settings import Settings
 from mps_client.statistics import Counters, DaemonStatistics
 from mps_client.stream import Stream
@@ -46,12 +47,16 @@ _logger = logging.getLogger("mps_client")
 class Link:
     """Run it in a task.
 
+    Args:
+        on_news: told when the stream opened or ended, and when the daemon named others; returns False where it is of no use
+            to connect again, as every daemon refuses.
+
     Attributes:
         refusal: why the last stream was refused, if waiting does not cure it.
     """
 
     def __init__(
-        self, address: str, settings: Settings, inbox: Inbox, counters: Counters, on_news: Callable[[], None]
+        self, address: str, settings: Settings, inbox: Inbox, counters: Counters, on_news: Callable[[], bool]
     ) -> None:
         self.address = address
         self.stream: Stream | None = None
@@ -63,6 +68,7 @@ class Link:
         self._left = asyncio.Event()
         self._connects = self._failures = 0
         self._last_error = ""
+        self._is_said_open = False
 
     def __repr__(self) -> str:
         return f"<Link {self.address} {self.stream} connects={self._connects} failures={self._failures}>"
@@ -96,36 +102,52 @@ class Link:
         )
 
     async def run(self) -> None:
-        """Until it is left and its stream is over. A failure is logged, counted and tried again."""
+        """Until it is left and its stream is over, or every daemon refuses. A failure is logged, counted and tried again."""
         loop, failures = asyncio.get_running_loop(), 0
         while not self._left.is_set():
             began_s = loop.time()
             error = await self._stream()
-            failures = 1 if self._was_open(began_s) else failures + 1
-            if self._left.is_set():
+            opened, is_of_use = self._close()
+            failures = 1 if opened and loop.time() - began_s >= STABLE_S else failures + 1
+            if self._left.is_set() or not is_of_use:
                 return
             pause_s = backoff_s(failures, random.random())
-            if error:
-                self._failures += 1
-                said = _logger.debug if error == self._last_error else _logger.warning
-                said("%s: %s; dialled again in %.1f s", self.address, error, pause_s)
-            self._last_error = error
+            self._note(error, pause_s, opened=opened)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._left.wait(), pause_s)
 
-    def _was_open(self, began_s: float) -> bool:
+    def _close(self) -> tuple[bool, bool]:
+        """The stream is over; return whether it had been open, and whether it is of use to open another."""
         opened = self.stream is not None and bool(self.stream.session)
         self._connects += opened
         self.stream = None
+        return opened, self._on_news()
+
+    def _note(self, error: str, pause_s: float, *, opened: bool) -> None:
+        """Say what happened, and what happens next; what is only repeated is for who looks closely."""
+        who = self._settings.subscription
+        if not error:
+            _logger.info("%s: %s closed the stream; reconnecting in %.1f s", who, self.address, pause_s)
+        else:
+            self._failures += 1
+            log = _logger.debug if error == self._last_error else _logger.warning
+            what = "lost the connection to" if opened else "cannot receive from"
+            log("%s: %s %s: %s; reconnecting in %.1f s", who, what, self.address, error, pause_s)
+        self._last_error = error
+
+    def _on_stream_news(self) -> None:
+        """Say once of each stream that it is open."""
+        if self.stream is not None and self.stream.session and not self._is_said_open:
+            self._is_said_open = True
+            _logger.info("%s: connected to %s", self._settings.subscription, self.address)
         self._on_news()
-        return opened and asyncio.get_running_loop().time() - began_s >= STABLE_S
 
     async def _stream(self) -> str:
         """One stream; why it ended, and nothing if it ended as it should."""
         try:
             metadata = self._settings.metadata
         except Exception as error:  # noqa: BLE001 - the boundary: the application's own function, which may work the next time
-            return f"there is no token: {error!r}"
+            return f"the function that returns the token failed: {type(error).__name__}: {error}"
         channel = self._channel()
         try:
             call: Any = channel.stream_stream(
@@ -133,13 +155,15 @@ class Link:
                 request_serializer=pb.SubscribeRequest.SerializeToString,
                 response_deserializer=pb.SubscribeResponse.FromString,
             )(metadata=metadata)
-            self.stream = Stream(self._settings, call, self._inbox, self._counters, self._on_news)
+            self._is_said_open = False
+            self.stream = Stream(self._settings, call, self._inbox, self._counters, self._on_stream_news)
             await self.stream.run()
         except grpc.aio.AioRpcError as error:
-            code, detail = error.code(), error.details() or "no details"
-            refused = SubscriptionRefused(self._settings.subscription, self.address, code.name, detail)
+            code = error.code()
+            words = sentence(code, error.details() or "", self._settings.subscription)
+            refused = SubscriptionRefused(self._settings.subscription, self.address, code.name, words)
             self.refusal = refused if code in REFUSALS else None
-            return f"{code.name}: {detail}"
+            return words
         except BadFrameError as error:
             return str(error)
         finally:

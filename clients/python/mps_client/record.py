@@ -148,7 +148,8 @@ class Record:
     def reject(self, error: Exception) -> None:
         """What the exception says of it."""
         if not isinstance(error, (Retry, DeadLetter)):
-            _logger.warning("%r: its handler failed; it will be delivered again", self, exc_info=error)
+            where = f"{self.topic}/{self.partition}@{self.offset}"
+            _logger.warning("%s: the handler failed; the record will be delivered again", where, exc_info=error)
         holder = self._holder
         if holder is not None:
             self._holder = None

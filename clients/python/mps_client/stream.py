@@ -167,7 +167,8 @@ class Stream:
 
     def _opened(self, opened: pb.Opened) -> None:
         if self.session or not opened.lease_ms or not opened.keep_alive_ms:
-            raise BadFrameError(f"opened again, or without lease or keep-alive: {opened}")
+            fault = "was opened again" if self.session else "was opened without a lease or a keep-alive"
+            raise BadFrameError(f"the stream {fault}, which breaks the contract")
         self.session = opened.session or "unnamed"
         self.is_open = not self._is_left
         self._lease_s = opened.lease_ms / 1_000
@@ -178,12 +179,12 @@ class Stream:
 
     def _receive(self, records: pb.Records) -> None:
         if not self.session:
-            raise BadFrameError("records before `opened`")
+            raise BadFrameError("records came before the stream was opened, which breaks the contract")
         if self._is_left:
             return  # they come again, to others, when the stream is closed
         self._granted -= len(records.records)
         if self._granted < 0:
-            raise BadFrameError(f"{-self._granted} records more than there was credit for")
+            raise BadFrameError(f"{-self._granted} records came beyond the credit, which breaks the contract")
         arrived = decoded(records, self.held, self)
         self.held.update(arrived)
         self._counters.received += len(arrived)
@@ -218,7 +219,7 @@ class Stream:
                     await self._call.write(frame)
             await self._call.done_writing()
             await asyncio.sleep(CLOSE_TIMEOUT_S)
-            self._give_up("it did not end a stream that was closed")
+            self._give_up(f"the daemon did not end a closed stream within {CLOSE_TIMEOUT_S:g} s")
         except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
             pass  # the call is over, and the reader says why
 
@@ -243,7 +244,7 @@ class Stream:
         """Extend leases, and see whether the daemon is still there."""
         silence_s = self._loop.time() - self._heard_s
         if silence_s >= self._silence_max_s:
-            self._give_up(f"silent for {silence_s:.1f} s")
+            self._give_up(f"the daemon was silent for {silence_s:.1f} s")
             return
         if self.held:
             self._extend_due = True

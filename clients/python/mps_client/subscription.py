@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
+from mps_client.errors import SubscriptionRefused
 from mps_client.fleet import Fleet
 from mps_client.handlers import Calls, Handler
 from mps_client.inbox import Inbox
@@ -73,6 +74,7 @@ class Subscription(AsyncIterator[Record]):
             token=token,
             drain_timeout_s=drain_timeout_s,
         )
+        self._name = self._settings.subscription
         self._inbox = Inbox()
         self._counters = Counters()
         self._fleet = Fleet(self._settings, self._inbox, self._counters)
@@ -104,7 +106,8 @@ class Subscription(AsyncIterator[Record]):
         try:
             done, _ = await asyncio.wait([self._task], timeout=patience_s)
             if not done:
-                _logger.warning("%r: a daemon did not close its stream in time", self)
+                words = "%s: %s did not close the stream within %.0f s; cutting it off"
+                _logger.warning(words, self._name, self._fleet.open_addresses(), patience_s)
         finally:
             self._timer.cancel()
             self._task.cancel()  # of a task that is done: nothing
@@ -198,8 +201,9 @@ class Subscription(AsyncIterator[Record]):
 
     def _end_waiting(self) -> None:
         """What was not settled by now is given back."""
-        if self.statistics().running:
-            _logger.warning("%r: not settled in time, given back", self)
+        if running := self.statistics().running:
+            words = "%s: records not settled within %g s: %d; giving them back, they are delivered again"
+            _logger.warning(words, self._name, self._settings.drain_timeout_s, running)
         if self._workers:
             self._cancel_workers()
         else:
@@ -207,7 +211,11 @@ class Subscription(AsyncIterator[Record]):
 
     def _on_signal(self) -> None:
         if self._stopped_s is None:
-            _logger.info("%r: stops", self)
+            _logger.info(
+                "%s: stopping, as a signal asks; records that are still worked on: %d",
+                self._name,
+                self.statistics().running,
+            )
             self.stop()
         else:
             self._cancel_workers()
@@ -219,10 +227,21 @@ class Subscription(AsyncIterator[Record]):
     def _on_fleet_ended(self, task: "asyncio.Task[None]") -> None:
         """A fault of the library must not look like silence."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            failure = error if isinstance(error, Exception) else RuntimeError(f"the streams failed: {error!r}")
+            failure = (
+                error
+                if isinstance(error, Exception)
+                else RuntimeError(f"the streams failed: {type(error).__name__}: {error}")
+            )
             self._inbox.close(failure)
 
 
 def run(handler: Handler, subscription: str, addresses: str | Sequence[str], **options: Any) -> None:
-    """A whole program: call the handler with every record until SIGTERM or SIGINT; see `Subscription`."""
-    asyncio.run(Subscription(subscription, addresses, **options).run(handler))
+    """A whole program: call the handler with every record until SIGTERM or SIGINT; see `Subscription`.
+
+    Raises:
+        SystemExit: every daemon refuses; the words are printed, and the exit code is 1.
+    """
+    try:
+        asyncio.run(Subscription(subscription, addresses, **options).run(handler))
+    except SubscriptionRefused as error:
+        raise SystemExit(str(error)) from None
