@@ -14,6 +14,7 @@ import trustme
 from mpsd.config import split_address
 from tests.integration.world import Answer, Message, Request, World, until
 from tests.integration.world.daemon import Daemon
+from tests.integration.world.guarded import ROOT, USERS, guarded_cluster, guarded_world
 
 pytestmark = pytest.mark.integration
 
@@ -199,3 +200,38 @@ async def test_a_day_of_rotations_loses_nothing_and_needs_no_restart(day: Day, w
     assert day.daemon.pid == pid
     assert "token-" not in day.daemon.log_text()
     await world.judge(day.topic)
+
+
+async def test_a_password_of_kafka_is_taken_by_clients_that_run() -> None:
+    """A wrong one is noticed when the broker comes back, and the right one then needs no restart."""
+    async with guarded_cluster() as cluster, guarded_world(cluster, ROOT) as world:
+        secret = Path(world.clients["security"]["password"]["file"])
+        topic = await world.create_topic()
+        daemon = await world.start_daemon(world.subscription(topic), reload={"interval_s": INTERVAL_S})
+        await world.produce(topic, [Message(b"k", b"1")])
+        await world.settled(topic)
+
+        async def renewed(times: int) -> None:
+            async def look() -> bool:
+                found = (await daemon.metrics()).sum("mps_reloads_total", part="kafka.security", result="renewed")
+                return found == times
+
+            await until(look, f"the password was read again {times} times")
+
+        right = USERS[ROOT]
+        write(secret, "not the password")
+        await renewed(1)
+        await asyncio.to_thread(cluster.stop_node, 1)
+        await asyncio.to_thread(cluster.start_node, 1)
+        await until(lambda: daemon.said("AuthenticationFailed"), "the daemon says that its password is refused")
+        write(secret, right)
+        await renewed(2)
+        await world.produce(topic, [Message(b"k", b"2")])
+        await world.settled(topic)
+        assert await daemon.stop() == 0
+        assert right not in daemon.log_text()
+        await world.judge(topic)
+
+
+def write(file: Path, text: str) -> None:
+    file.write_text(text)

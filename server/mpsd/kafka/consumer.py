@@ -18,7 +18,7 @@ from aiokafka.errors import (
 
 from mpsd.errors import KafkaUnavailable, MpsError
 from mpsd.kafka.assignor import CooperativeAssignor
-from mpsd.kafka.connection import asking, existing_topics, follow, start
+from mpsd.kafka.connection import asking, existing_topics, start
 from mpsd.kafka.protocol import NewProtocolGroup
 from mpsd.kafka.silence import SilenceBound
 from mpsd.ports import NOWHERE, Peer
@@ -100,7 +100,7 @@ async def connected(
             with asking(f"read the topics of subscription {settings.subscription}"):
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     await _find_topics(settings, options)
-                    await follow(consumer, options).start()
+                    await start(consumer, options)
         except MpsError as error:
             await stop(consumer)
             waits(str(error))

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from mpsd.core.control import REQUEST_AGE_MAX_MS
 from mpsd.errors import ControlUnavailable, KafkaRefused, KafkaUnavailable, MpsError
-from mpsd.kafka.connection import asking, follow, start
+from mpsd.kafka.connection import asking, start
 from mpsd.kafka.consumer import stop
 from mpsd.kafka.journal import Journal
 from mpsd.kafka.own_topics import OwnTopic
@@ -186,8 +186,8 @@ class KafkaControlLog:
             if not known:
                 await self._ensure_topic()
             # One after the other: of several at once, one that fails leaves the others behind.
-            await follow(clients.tail, self._options).start()
-            await follow(clients.looker, self._options).start()
+            await start(clients.tail, self._options)
+            await start(clients.looker, self._options)
             clients.topic_id = await self._id(clients)
             if known and not clients.topic_id:  # it is gone, or this broker knows no id of it
                 await self._ensure_topic()

@@ -14,7 +14,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from mpsd.core.offset_tracker import next_offset_after
 from mpsd.core.record import LogBounds, LogPart, Record
 from mpsd.errors import DeadLetterTopicGone, KafkaUnavailable
-from mpsd.kafka.connection import asking, existing_topics, follow, start
+from mpsd.kafka.connection import asking, existing_topics, start
 from mpsd.kafka.consumer import stop
 from mpsd.kafka.topic_ids import topic_ids
 
@@ -126,7 +126,7 @@ class KafkaDeadLetterLog:
                 request_timeout_ms=REQUEST_TIMEOUT_MS,
             )
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await follow(self._consumer, self._options).start()
+                await start(self._consumer, self._options)
         return self._consumer
 
     async def _must_exist(self) -> int:

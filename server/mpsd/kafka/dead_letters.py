@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooL
 from mpsd.core.delivery import Delivery
 from mpsd.core.record import Record
 from mpsd.errors import KafkaUnavailable, MpsError
-from mpsd.kafka.connection import asking, follow
+from mpsd.kafka.connection import asking, start
 from mpsd.kafka.dead_letter_topic import DeadLetterSettings, DeadLetterTopic
 from mpsd.ports import DeadLetter, Landed
 
@@ -102,7 +102,7 @@ class KafkaDeadLetters:
             request_timeout_ms=int(self._settings.write_timeout_s * 1000),
         )
         self._producer = producer
-        await follow(producer, self._options).start()
+        await start(producer, self._options)
         self._partitions = len(await producer.partitions_for(self._settings.topic))
         if not self._partitions:
             raise KafkaUnavailable(f"topic {self._settings.topic} has no partitions yet")

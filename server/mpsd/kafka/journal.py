@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from mpsd.errors import ControlUnavailable, MpsError
-from mpsd.kafka.connection import asking, follow
+from mpsd.kafka.connection import asking, start
 from mpsd.ports.control import ControlRecord
 
 CLOSE_TIMEOUT_S = 3.0
@@ -59,7 +59,7 @@ class Journal:
                     **self._options, acks="all", enable_idempotence=True, request_timeout_ms=int(self._timeout_s * 1000)
                 )
                 try:
-                    await follow(producer, self._options).start()
+                    await start(producer, self._options)
                 except BaseException:
                     await _abandon(producer)
                     raise
