@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -72,12 +73,17 @@ class Operator:
             return self.world.subscription(self.topic, name="billing", **tables)
         return {**self.world.subscription(self.topic, name="billing"), "delivery": delivery}
 
+    def called(self, name: str, shown: str) -> None:
+        """The page has another name for it."""
+        self._names[name] = shown
+
     async def daemon(self, *, advertise: str = "", **tables: object) -> Daemon:
         """The page's `billing`, and the first that is started is the one called."""
         daemon = await self.world.start_daemon(
             self.subscription(**tables),
             admin={"peer_timeout_s": 1.0, "advertise": advertise},
             control={"confirm_timeout_s": 2.0},
+            reload={"interval_s": 0.2},
         )
         self._names[daemon.admin_address] = DAEMONS[len(self.world.daemons) - 1]
         self.address = self.address or daemon.admin_address
@@ -351,6 +357,24 @@ async def audit(at: Operator) -> None:
     assert paused.code == 0
     for _ in range(4):
         await at.step()
+
+
+@situation("A secret is broken")
+async def broken_secret(at: Operator) -> None:
+    token = at.world.directory / "token"
+    at.called(str(token), "/run/secrets/token")
+    write(token, "one")
+    await at.daemon(delivery={"auth": {"bearer": {"file": str(token)}}})
+    write(token, "")
+    await at.step()
+    write(token, "two")
+    await at.step()
+    await at.world.produce(at.topic, [keyed(n, 20) for n in range(40)])
+    await at.world.settled(at.topic)
+
+
+def write(file: Path, text: str) -> None:
+    file.write_text(text)
 
 
 @situation("No daemon answers")

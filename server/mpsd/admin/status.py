@@ -33,7 +33,14 @@ def instance_of(daemon: Steerable, fault: str | None = None) -> pb.Instance:
     control = daemon.control_statistics()
     if fault is None:
         fault = faults(members_of(daemon)).get(daemon.peer, "")
-    trouble = [*daemon.not_alive(), *daemon.not_ready(), *_control_trouble(control), *([fault] if fault else [])]
+    broken = [f"{each.name} cannot be read again: {each.broken}" for each in daemon.watched_files() if each.broken]
+    trouble = [
+        *daemon.not_alive(),
+        *daemon.not_ready(),
+        *_control_trouble(control),
+        *([fault] if fault else []),
+        *broken,
+    ]
     return pb.Instance(
         address=daemon.peer.admin,
         answered=True,

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 from mpsd.core.record import Record, TopicPartition
@@ -143,6 +144,11 @@ class World:
             given[key] = {**given.get(key, {}), **value} if isinstance(value, Mapping) else value
         self._groups.setdefault(given["group"], {})
         return given
+
+    @property
+    def directory(self) -> Path:
+        """Where the daemons' files are; it is gone with this world."""
+        return self._processes.directory
 
     def configuration(self, *subscriptions: Mapping[str, Any], **tables: Any) -> str:
         kafka = {**self.clients, **tables.pop("kafka", {})}
