@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from mpsd.admin.daemon import Finding
 from mpsd.config import Config, Secret, Subscription
 from mpsd.config.problems import Path, dotted
 from mpsd.errors import ConfigError, Problem
@@ -32,8 +33,17 @@ class Reconfiguration:
         self._load = load
         self._set_level = set_level
         self._asked = asyncio.Event()
-        self.pending: Sequence[str] = ()
-        """Paths of keys that differ in the file from what runs, and need a restart."""
+        self._pending: Sequence[str] = ()
+
+    def findings(self) -> Sequence[Finding]:
+        """Return what a check-up should say: keys that were changed in the file, and wait for a restart."""
+        if not self._pending:
+            return ()
+        text = f"{', '.join(self._pending)}: {NEEDS_RESTART}"
+        advice = "restart the daemon when it suits you"
+        return [
+            Finding(ok=False, works=True, about="this daemon", text=text, code="reload.needs_restart", advice=advice)
+        ]
 
     def ask(self) -> None:
         """Read the configuration again, soon; several requests at once are one."""
@@ -75,7 +85,7 @@ class Reconfiguration:
         found = [watched for watched in reloads.watched if has_part(watched, loaded)]
         refused = [problem for watched in found for problem in renewed(watched, loaded)]
         covered = {path for watched in found for path in watched.covers} | {LEVEL}
-        self.pending = [
+        self._pending = [
             f"{dotted(path)}{whose}"
             for path, whose in differences(started_with, loaded)
             if not any(path[: len(each)] == each for each in covered)
@@ -83,16 +93,16 @@ class Reconfiguration:
         for problem in refused:
             extra = {"code": "reload.kept"}
             log.error("%s; what was read before stays in use", problem, extra=extra)
-        if self.pending:
+        if self._pending:
             log.warning(
                 "%s: %s; what runs is kept until then",
-                ", ".join(self.pending),
+                ", ".join(self._pending),
                 NEEDS_RESTART,
                 extra={"code": "reload.needs_restart"},
             )
         log.info(
             "the configuration was read again: secrets, tokens, certificates and logging.level are as it says%s",
-            ", but for what is named above" if refused or self.pending else "",
+            ", but for what is named above" if refused or self._pending else "",
             extra={"code": "reload.done"},
         )
 

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from mpsd import __version__
-from mpsd.admin.daemon import ControlStatistics, WatchedFiles
+from mpsd.admin.daemon import ControlStatistics, Finding, WatchedFiles
 from mpsd.config import Admin, Config, Http, Stream, StreamDelivery
 from mpsd.config.effective import effective_settings, settings_hash
 from mpsd.core.states import DeliveryState
@@ -82,7 +82,8 @@ class Service:
         self.settings = effective_settings(config)
         self.config_hash = settings_hash(self.settings)
         lookups = Lookups(config, self._options)
-        self.diagnose, self.members = lookups.diagnose, lookups.members
+        self._look_at_all, self.members = lookups.diagnose, lookups.members
+        self._reconfiguration: Reconfiguration | None = None
         self.partitions, self.moves, self.positions = lookups.partitions, lookups.moves, lookups.positions
         self.dead_letters = lookups.dead_letters
 
@@ -92,6 +93,7 @@ class Service:
         Args:
             reconfiguration: reads the configuration again when it is asked to.
         """
+        self._reconfiguration = reconfiguration
         control = self.control
         asked = asked_of(control)
         self.pipelines = pipelines(self._config, self._options, self.peer, asked, self._watched, self.reloads)
@@ -200,6 +202,11 @@ class Service:
         """See `admin.daemon.Daemon`."""
         control = self.control
         return ControlStatistics(control.is_on, control.waiting_for(), control.revision, control.state.ignored)
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """See `admin.daemon.Steerable`."""
+        waiting = self._reconfiguration.findings() if self._reconfiguration is not None else ()
+        return [*await self._look_at_all(), *waiting]
 
     def watched_files(self) -> Sequence[WatchedFiles]:
         """See `admin.daemon.Daemon`."""

@@ -53,7 +53,7 @@ def watch_http_peers(reloads: Reloads, config: Config) -> LiveContext | None:
 
     if config.http.tls is None:
         return None
-    watched = reloads.watch(("http", "peers_ca"), of, config)
+    watched = reloads.watch(("http", "peers"), of, config, covers=[("http", "peers_ca")])
     context = LiveContext(peer_context("http", *watched.part))
     watched.use = lambda part: context.exchange(peer_context("http", *part))
     return context
@@ -82,7 +82,7 @@ def watch_admin_peers(reloads: Reloads, config: Config, fleet: Fleet) -> None:
         )
 
     if config.admin.tls is not None or config.admin.peers_ca is not None:
-        watched = reloads.watch(("admin", "peers_ca"), of, config)
+        watched = reloads.watch(("admin", "peers"), of, config, covers=[("admin", "peers_ca")])
         watched.use = lambda admin: fleet.renew(peer_credentials(admin))
 
 

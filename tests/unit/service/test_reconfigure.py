@@ -130,6 +130,12 @@ async def test_what_needs_a_restart_is_said_by_its_path_and_kept(
         " changed, and needs a restart; what runs is kept until then"
     )
     assert stage.tokens.caller(f"Bearer {OLD}") is not None
+    (finding,) = stage.reconfiguration.findings()
+    assert (finding.ok, finding.works, finding.code) == (False, True, "reload.needs_restart")
+    assert "kafka.bootstrap_servers" in finding.text
+    stage.write(TEXT)
+    await stage.hang_up()
+    assert not stage.reconfiguration.findings()
 
 
 async def test_a_secret_that_was_not_there_is_used_where_the_delivery_can(stage: Stage) -> None:
