@@ -58,8 +58,9 @@ class Authority:
 class Secured:
     """A daemon of a fleet, and a stub that calls it as somebody with a certificate."""
 
-    def __init__(self, daemon: FakeDaemon, control: FollowingControl, stub: Any) -> None:
+    def __init__(self, daemon: FakeDaemon, control: FollowingControl, stub: Any, reloads: Reloads) -> None:
         self.daemon = daemon
+        self.reloads = reloads
         self.control = control
         self.stub = stub
         self.address = daemon.peer.admin
@@ -103,10 +104,11 @@ async def fleet(
             pipe = await stack.enter_async_context(following_pipe(control))
             daemon = FakeDaemon([pipe], control)
             daemon.peer = Peer(address, "", "")
-            await stack.enter_async_context(serving_admin(daemon, config, listener, Health(daemon), Reloads(60.0)))
+            reloads = Reloads(60.0)
+            await stack.enter_async_context(serving_admin(daemon, config, listener, Health(daemon), reloads))
             credentials = grpc.ssl_channel_credentials(authority.root, *trusts[0].client("anna"))
             channel = await stack.enter_async_context(aio.secure_channel(address, credentials))
-            made.append(Secured(daemon, control, admin_pb2_grpc.AdminStub(channel)))
+            made.append(Secured(daemon, control, admin_pb2_grpc.AdminStub(channel), reloads))
         peers = [each.daemon.peer for each in made]
         for each in made:
             each.daemon.group_peers = peers
@@ -227,6 +229,42 @@ async def test_whose_certificates_peers_may_show_is_configured(
         answer = await one.stub.GetStatus(pb.GetStatusRequest(), metadata=bearer("viewer"))
         found = {each.address: each.answered for each in answer.status.instances}
         assert found == {one.address: True, other.address: right}
+
+
+async def test_another_authority_takes_over_while_they_ask_each_other(
+    tmp_path: Path, ours: Authority, theirs: Authority
+) -> None:
+    """Certificates, those who sign them, and tokens are replaced in their files; then only the new ones are good."""
+    async with fleet(tmp_path, [ours] * 2, [ours]) as all_of_them:
+        for number in range(2):
+            cert, key = theirs.certified(f"mps-{number}")
+            replace(cert, tmp_path / "ours" / f"mps-{number}.pem")
+            replace(key, tmp_path / "ours" / f"mps-{number}.key")
+            (tmp_path / f"tokens-{number}.toml").write_text(ENTRY.format("viewer", "w" * 20))
+        replace(theirs.ca, ours.ca)
+        replace(theirs.ca, tmp_path / "client_ca.pem")
+        for one in all_of_them:
+            await one.reloads.look()
+            assert [each.renewals for each in one.reloads.statistics()] == [1, 1, 1]
+        for one in all_of_them:
+            credentials = grpc.ssl_channel_credentials(theirs.root, *theirs.client("anna"))
+            async with aio.secure_channel(one.address, credentials) as channel:
+                stub = admin_pb2_grpc.AdminStub(channel)
+                metadata = [("authorization", f"Bearer {'w' * 20}")]
+                answer = await stub.GetStatus(pb.GetStatusRequest(), metadata=metadata)
+                assert [each.answered for each in answer.status.instances] == [True] * 2
+                with pytest.raises(aio.AioRpcError) as caught:
+                    await stub.GetStatus(pb.GetStatusRequest(), metadata=bearer("viewer"))
+                assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+            old = grpc.ssl_channel_credentials(theirs.root, *ours.client("bert"))
+            async with aio.secure_channel(one.address, old) as channel:
+                with pytest.raises(aio.AioRpcError) as caught:
+                    await admin_pb2_grpc.AdminStub(channel).GetStatus(pb.GetStatusRequest(), metadata=metadata)
+            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def replace(new: Path, old: Path) -> None:
+    old.write_bytes(new.read_bytes())
 
 
 @pytest.mark.parametrize("what", ["cert", "peers_ca"])
