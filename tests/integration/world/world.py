@@ -148,7 +148,7 @@ class World:
     @property
     def directory(self) -> Path:
         """Where the daemons' files are; it is gone with this world."""
-        return self._processes.directory
+        return self.processes.directory
 
     def configuration(self, *subscriptions: Mapping[str, Any], **tables: Any) -> str:
         kafka = {**self.clients, **tables.pop("kafka", {})}
