@@ -33,8 +33,10 @@ The configuration is a TOML file: `mpsd init` writes an example with every key, 
 one, `mpsd --config FILE --print-config` shows what is in effect. An unknown key is an error, and all errors are listed
 at once. Editors find the schema in [mps.schema.json](mps.schema.json): `#:schema mps.schema.json` in the first line.
 
-- **Secrets** are `{ env = "NAME" }` or `{ file = "path" }`, read when the daemon starts (a line break at the end of a
-  file is dropped) and shown nowhere. A secret that stands in the file itself is an error.
+- **Secrets** are `{ env = "NAME" }` or `{ file = "path" }` (a line break at the end of a file is dropped), shown nowhere.
+  Files are [read again when they change](../how-to/rotate-secrets.md). A secret that stands in the file itself is an error.
+- **Other values from the environment**: `{ env = "NAME" }` stands for `group`, `topics` and `dead_letter.topic` too. Nothing
+  is expanded within a text: `${NAME}` is an error.
 - **Paths** that are relative begin at the directory of the configuration file.
 - **Overrides**: an environment variable `MPS_<TABLE>_<KEY>` takes precedence over the file, a flag over both. That goes
   for the keys of the tables that list a variable below; a list is written with commas.
