@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from mpsd.admin.daemon import Finding
 from mpsd.config import Config, Secret, Subscription
 from mpsd.config.problems import Path, dotted
-from mpsd.errors import ConfigError, Problem
+from mpsd.errors import ConfigError
 from mpsd.logs import Level
-from mpsd.service.reloads import Reloads, Watched
+from mpsd.service.reloads import Reloads, Watched, words
 
 log = logging.getLogger("mpsd.reload")
 
@@ -83,16 +83,13 @@ class Reconfiguration:
             return
         self._set_level(loaded.logging.level)
         found = [watched for watched in reloads.watched if has_part(watched, loaded)]
-        refused = [problem for watched in found for problem in renewed(watched, loaded)]
+        kept = [watched for watched in found if is_kept(watched, loaded)]
         covered = {path for watched in found for path in watched.covers} | {LEVEL}
         self._pending = [
             f"{dotted(path)}{whose}"
             for path, whose in differences(started_with, loaded)
             if not any(path[: len(each)] == each for each in covered)
         ]
-        for problem in refused:
-            extra = {"code": "reload.kept"}
-            log.error("%s; what was read before stays in use", problem, extra=extra)
         if self._pending:
             log.warning(
                 "%s: %s; what runs is kept until then",
@@ -102,7 +99,7 @@ class Reconfiguration:
             )
         log.info(
             "the configuration was read again: secrets, tokens, certificates and logging.level are as it says%s",
-            ", but for what is named above" if refused or self._pending else "",
+            ", but for what is named above" if kept or self._pending else "",
             extra={"code": "reload.done"},
         )
 
@@ -116,17 +113,19 @@ def has_part(watched: Watched[Any], loaded: Config) -> bool:
     return True
 
 
-def renewed(watched: Watched[Any], loaded: Config) -> Sequence[Problem]:
-    """Put a part of a configuration that was loaded again into use, where it or its files differ; return what hinders."""
+def is_kept(watched: Watched[Any], loaded: Config) -> bool:
+    """Put a part of a configuration that was loaded again into use; return True if that failed, which is logged then."""
     part = watched.of(loaded)
+    if part == watched.part:
+        watched.look()
+        return watched.complain(at_once=True)
     try:
-        if part != watched.part or watched.differs():
-            watched.replace(part)
-    except ConfigError as error:
-        return error.problems
-    except OSError as error:
-        return [Problem(path=str(watched), message=str(error))]
-    return ()
+        watched.replace(part)
+    except (ConfigError, OSError) as error:
+        extra = {"code": "reload.kept"}
+        log.error("%s cannot be read again: %s; what was read before stays in use", watched, words(error), extra=extra)
+        return True
+    return False
 
 
 def differences(one: Config, other: Config) -> Iterator[tuple[Path, str]]:

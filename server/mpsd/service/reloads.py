@@ -95,16 +95,12 @@ class Watched(Generic[Part]):
         try:
             self._take(read_again(self.part, self.path))
         except (ConfigError, OSError) as error:
-            self._refused, self._problem = seen, _words(error)
+            self._refused, self._problem = seen, words(error)
             return False
         changed = [file for file, old, new in zip(self.files, self._in_use or seen, seen, strict=True) if old != new]
         self._in_use = seen
         self._note_renewal(changed)
         return True
-
-    def differs(self) -> bool:
-        """Return True if the files differ from what is in use."""
-        return fingerprints(self.files) != self._in_use
 
     def replace(self, part: Part) -> None:
         """Use another part, from a configuration that was loaded again.
@@ -118,14 +114,22 @@ class Watched(Generic[Part]):
         self.files, self._in_use = files, seen
         self._note_renewal([])
 
-    def complain(self) -> None:
-        """Say once that the files are broken, where two looks have found them so: they may be written at this moment."""
-        if self._refused and self._refused == self._suspected and self.broken != self._problem:
+    def complain(self, *, at_once: bool = False) -> bool:
+        """Say once that the files are broken, where two looks have found them so: they may be written at this moment.
+
+        Args:
+            at_once: one look is enough, as somebody has said that they are complete.
+
+        Returns:
+            True if they are broken.
+        """
+        if self._refused and (at_once or self._refused == self._suspected) and self.broken != self._problem:
             self.broken = self._problem
             self.failures += 1
             extra = {"code": "reload.kept", **self._whose}
             log.error("%s cannot be read again: %s; what was read before stays in use", self, self.broken, extra=extra)
         self._suspected = self._refused
+        return bool(self.broken)
 
     def statistics(self) -> WatchedFiles:
         """Return what operators see of it."""
@@ -172,7 +176,7 @@ class Watched(Generic[Part]):
         self._problem = self.broken = ""
 
 
-def _words(error: ConfigError | OSError) -> str:
+def words(error: ConfigError | OSError) -> str:
     """Return what is wrong, without the path of the part, which the one who says it names."""
     if isinstance(error, ConfigError):
         return "; ".join(problem.message for problem in error.problems)

@@ -179,8 +179,12 @@ async def test_a_broken_tokens_file_keeps_the_tokens_and_the_rest_is_exchanged(
     stage.tokens_file.write_text("nonsense")
     stage.token.write_text("second")
     await stage.hang_up()
+    await stage.reloads.look()
+    await stage.reloads.look()
     (line,) = said(caplog, "reload.kept")
     assert "tokens_file" in line
+    (done,) = said(caplog, "reload.done")
+    assert done.endswith("but for what is named above")
     assert len(stage.used) == 1
     assert stage.tokens.caller(f"Bearer {OLD}") is not None
 
