@@ -11,7 +11,7 @@ from typing import Literal
 
 from mpsd.admin.daemon import ControlStatistics, WatchedFiles
 from mpsd.core.histogram import Histogram
-from mpsd.core.idempotency import STATISTICS_PREFIX
+from mpsd.core.idempotency import STATISTICS_PREFIX, Unusable
 from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
 
 LABEL_VALUES_MAX = 100
@@ -103,10 +103,14 @@ def counted(counts: Mapping[str, int], known: Iterable[str] = ()) -> Labelled:
 
 
 def key_fallbacks(one: SubscriptionStatistics) -> Labelled:
-    """Yield how many records have no usable idempotency key of their producer's, by reason."""
-    for name, count in one.stages.get("adapter", {}).items():
-        if name.startswith(STATISTICS_PREFIX) and not isinstance(count, str):
-            yield (name.removeprefix(STATISTICS_PREFIX),), count
+    """Count the records that have no usable idempotency key of their producer's, by reason."""
+    told = one.stages.get("adapter", {})
+    counts = {
+        name.removeprefix(STATISTICS_PREFIX): int(count)
+        for name, count in told.items()
+        if name.startswith(STATISTICS_PREFIX) and not isinstance(count, str)
+    }
+    return counted(counts, Unusable)
 
 
 def stages(one: SubscriptionStatistics) -> Labelled:

@@ -203,10 +203,10 @@ class Service:
         control = self.control
         return ControlStatistics(control.is_on, control.waiting_for(), control.revision, control.state.ignored)
 
-    async def diagnose(self) -> Sequence[Finding]:
+    async def diagnose(self, within_s: float) -> Sequence[Finding]:
         """See `admin.daemon.Steerable`."""
         waiting = self._reconfiguration.findings() if self._reconfiguration is not None else ()
-        return [*await self._look_at_all(), *waiting]
+        return [*await self._look_at_all(within_s), *waiting]
 
     def watched_files(self) -> Sequence[WatchedFiles]:
         """See `admin.daemon.Daemon`."""
