@@ -67,6 +67,7 @@ class Driver:
         self.charged: Counter[int] = Counter()
         self.buried: dict[int, Disposition] = {}
         self.accepted: list[Delivery] = []
+        self.probes = 0
 
     def run(self, endpoint: Endpoint) -> None:
         """Until everything is settled."""
@@ -99,7 +100,9 @@ class Driver:
         if self.policy.breaker.is_open:
             if not self.policy.breaker.may_probe(self.now_s):
                 return []
-            probes = [self.ready.popleft()] if self.ready else self._next_suspects(1)
+            self.probes += 1
+            take = self.ready.popleft if self.probes % 2 else self.ready.pop
+            probes = [take()] if self.ready else self._next_suspects(1)
             for probe in probes:
                 self.policy.probe(probe)
             return probes
