@@ -108,13 +108,13 @@ def record(
     )
 
 
-def rehearse(handler: Handler, records: Iterable[Record], *, attempts_max: int = 5, concurrency: int = 64) -> Rehearsal:
+def rehearse(handler: Handler, records: Iterable[Record], *, attempts_max: int = 13, concurrency: int = 64) -> Rehearsal:
     """`deliver`, where no loop runs."""
     return asyncio.run(deliver(handler, records, attempts_max=attempts_max, concurrency=concurrency))
 
 
 async def deliver(
-    handler: Handler, records: Iterable[Record], *, attempts_max: int = 5, concurrency: int = 64
+    handler: Handler, records: Iterable[Record], *, attempts_max: int = 13, concurrency: int = 64
 ) -> Rehearsal:
     """Give the records to the handler until each is processed or a dead letter.
 
