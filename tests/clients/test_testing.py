@@ -79,3 +79,17 @@ async def test_it_runs_in_a_loop_too() -> None:
 def test_a_delay_out_of_range_is_an_error_where_it_is_made(after_s: float) -> None:
     with pytest.raises(ValueError, match="after_s"):
         Retry(after_s=after_s)
+
+
+def test_a_record_has_a_media_type_at_each_attempt() -> None:
+    seen: list[str] = []
+
+    async def handler(given: Record) -> None:
+        seen.append(given.content_type)
+        if given.attempt == 1:
+            raise Retry("once more")
+
+    rehearse(
+        handler, [record(b"{}", key=b"a"), record(b"x", key=b"a"), record(b"x", key=b"a", content_type="text/css")]
+    )
+    assert seen == [kind for kind in ("application/json", "application/octet-stream", "text/css") for _ in range(2)]

@@ -18,9 +18,10 @@ from itertools import count
 
 from mps_client.handlers import Calls, Handler
 from mps_client.http_records import lanes
-from mps_client.record import Record
+from mps_client.record import OCTET_STREAM, Record
 from mps_client.verdicts import Retry, Verdict
 
+JSON = "application/json"
 _offsets = count()
 
 
@@ -88,12 +89,13 @@ def record(
     attempt: int = 1,
     epoch: int = 0,
     replay: str = "",
+    content_type: str = "",
     idempotency_key: str = "",
 ) -> Record:
     """Return a record; its offset is one more than that of the one before, if not given, and its key is its place."""
     place = next(_offsets) if offset is None else offset
     made_key = f"{topic}/{partition}/{place}" + (f"#{replay}" if replay else "")
-    return Record(
+    made = Record(
         topic,
         partition,
         place,
@@ -106,6 +108,8 @@ def record(
         replay,
         idempotency_key=idempotency_key or made_key,
     )
+    made.content_type = content_type or (JSON if (value or b"")[:1] in (b"{", b"[") else OCTET_STREAM)
+    return made
 
 
 def rehearse(handler: Handler, records: Iterable[Record], *, attempts_max: int = 13, concurrency: int = 64) -> Rehearsal:
@@ -170,7 +174,7 @@ class _Said:
 
 
 def _again(record: Record) -> Record:
-    return Record(
+    made = Record(
         record.topic,
         record.partition,
         record.offset,
@@ -183,3 +187,5 @@ def _again(record: Record) -> Record:
         record.replay,
         idempotency_key=record.idempotency_key,
     )
+    made.content_type = record.content_type
+    return made
