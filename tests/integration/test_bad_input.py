@@ -242,3 +242,26 @@ async def test_records_before_a_batch_that_becomes_too_large_are_delivered(world
     assert await daemon.stop() == 0
     await world.start_daemon(world.subscription(topic), kafka={"batch_bytes_max": 64 << 20})
     await world.settled(topic)
+
+
+async def test_a_misspelt_header_in_the_url_does_not_bury_the_topic(world: World) -> None:
+    """No record can fill the URL, which counts as a refusal, so the brake of the subscription holds."""
+    topic = await world.create_topic(2)
+    subscription = world.subscription(topic, delivery={"url": f"{world.application.url}/{{header:tennant}}"})
+    del subscription["retry"], subscription["breaker"]
+    await world.start_daemon(subscription)
+    tenant = [("tenant", b"a")]
+    await world.produce(topic, [Message(b"k%d" % (number % 50), b"v", headers=tenant) for number in range(1_000)])
+
+    async def dead() -> int:
+        return len(await world.dead_letters(topic))
+
+    await until(lambda: said_all_rejected(world), "the subscription says that all is rejected")
+    assert 100 <= await dead() <= 110
+    assert world.application.requests == 0
+    reasons = {(dict(letter.headers)["mps-dlq-reason"] or b"").decode() for letter in await world.dead_letters(topic)}
+    assert reasons == {"delivery.url cannot be filled: its header tennant is missing or empty"}
+
+
+def said_all_rejected(world: World) -> bool:
+    return world.daemons[0].said("its header tennant is missing or empty", "rejects everything")
