@@ -235,6 +235,7 @@ class Faults:
         """It answers, and accepts nothing, or half of what it is given."""
         application = self._story.application
         if self._outages or application.health is not Health.WELL:
+            await self.join()
             return
         health = self._dice.choice((Health.FAILING, Health.REJECTING, Health.BROWN))
         self._happens(f"application {health}")

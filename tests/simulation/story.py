@@ -242,7 +242,8 @@ class Story:
         deadline_s = self.loop.time() + HEALING_S
         bounds = {tp: log.end for tp, log in self.broker.logs.items()}
         while not self._is_settled and self.loop.time() < deadline_s and not self._failures():
-            if any(self.broker.committed.get(tp, Stored(-1, "")).offset < end for tp, end in bounds.items()):
+            is_behind = any(self.broker.committed.get(tp, Stored(-1, "")).offset < end for tp, end in bounds.items())
+            if is_behind or (self.operators is not None and not self.operators.is_over):
                 self._trickle()
             await asyncio.sleep(0.1)
         if letting_go is not None:
