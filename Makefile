@@ -22,8 +22,8 @@ help: ## list the targets
 demo: $(STUBS) ## 20,000 records from a real Kafka through mpsd to an application, checked (KEEP=1 leaves it running)
 	@$(BIN)/mpsd demo $(if $(KEEP),--keep)
 
-test: $(STUBS) ## every test, on WORKERS=4 processes as most of them wait, with coverage of the server
-	@$(BIN)/python -m pytest -p tests.progress --cov --numprocesses $(or $(WORKERS),4) --dist loadgroup --no-loadscope-reorder $(ARGS)
+test: $(STUBS) ## every test, on WORKERS=2 processes as most of them wait, with coverage of the server
+	@$(BIN)/python -m pytest -p tests.progress --cov --numprocesses $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder $(ARGS)
 	@$(BIN)/coverage report --include 'server/mpsd/core/*' --fail-under 100 >/dev/null || { echo "The core is not covered to the last branch."; exit 1; }
 
 check: $(STUBS) ## what CI runs: format, lint, types, layers, protos, generated pages, fast tests

@@ -135,6 +135,17 @@ class Fleet:
 
         await until(is_full, f"{name} has {count} in flight")
 
+    async def has_committed(self, name: str) -> None:
+        """Wait until a member of which nothing more finishes has nothing more to commit, as far as a second shows."""
+        latest = -1.0
+
+        async def is_quiet() -> bool:
+            nonlocal latest
+            before, latest = latest, (await self[name].metrics()).sum("mps_commits_total")
+            return latest == before
+
+        await until(is_quiet, f"{name} has committed what it finished", every_s=1.0)
+
     async def kill(self, name: str) -> None:
         await self.world.kill(self[name])
 

@@ -58,6 +58,7 @@ async def test_a_frozen_member_starts_nothing_before_it_is_confirmed(fleet: Flee
         usual = fleet.behaviour
         fleet.behaviour = lambda request: HELD if request.headers["x-daemon"] == "a" else usual(request)
         await fleet.holds("a", at_once)
+        await fleet.has_committed("a")
         fleet.freeze("a")
         fleet.behaviour = usual
         fleet.world.application.let_go()

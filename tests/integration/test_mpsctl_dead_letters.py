@@ -70,7 +70,7 @@ async def test_dead_in_status_is_what_waits_for_somebody_and_survives_restarts(w
     world.application.heal()
     daemon = await world.start_daemon(subscription)
     await unresolved(daemon, 40)
-    words = ("replay-dlq", "orders", "--key", "k3", "--rate", "1/s", "--reason", "repaired", "--yes")
+    words = ("replay-dlq", "orders", "--key", "k3", "--rate", "12/m", "--reason", "repaired", "--yes")
     assert (await mpsctl(daemon, *words)).code == 0
     shown = (await mpsctl(daemon, "status")).out
     assert re.search(r"^  replay r\w+ is running: \d matched, \d sent, ", shown, re.MULTILINE), shown

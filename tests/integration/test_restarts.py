@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.integration.world import HELD, Answer, Daemon, Message, World, keyed, until
-from tests.integration.world.world import COMMIT_INTERVAL_S
+from tests.integration.world import HELD, Answer, Message, World, keyed, until
+from tests.integration.world.maps import until_map_says
 
 pytestmark = pytest.mark.integration
 
@@ -170,7 +170,7 @@ async def test_what_is_finished_behind_a_stuck_record_does_not_come_again(world:
     daemon = await world.start_daemon(world.subscription(topic), kafka=QUICK, shutdown={"grace_s": 0.5})
     await world.produce(topic, [Message(b"stuck", b"one"), *others, Message(b"stuck", b"two")])
     await world.application.accepts(len(others))
-    await until_committed(daemon, in_flight=1)
+    await until_map_says(world, topic, len(others))
     if end == "SIGTERM":
         assert await daemon.stop() == 0
     else:
@@ -180,20 +180,3 @@ async def test_what_is_finished_behind_a_stuck_record_does_not_come_again(world:
     await world.settled(topic)
     assert set(world.application.accepted.values()) == {1}
     await world.judge(topic)
-
-
-async def until_committed(daemon: Daemon, in_flight: int) -> None:
-    """Wait until nothing more is finished, as so many do not end, and it says that there is nothing more to commit."""
-
-    async def is_over() -> bool:
-        return (await daemon.metrics()).sum("mps_in_flight_records") == in_flight
-
-    await until(is_over, f"{in_flight} are left in flight")
-    latest = -1.0
-
-    async def is_quiet() -> bool:
-        nonlocal latest
-        before, latest = latest, (await daemon.metrics()).sum("mps_commits_total")
-        return latest == before
-
-    await until(is_quiet, "what is finished is committed", every_s=3 * COMMIT_INTERVAL_S)

@@ -67,7 +67,7 @@ async def test_an_application_that_cannot_be_trusted_gets_nothing_and_costs_no_a
             return (await daemon.metrics()).sum("mps_breaker_open") == 1
 
         await until(is_open, "deliveries pause")
-        assert daemon.said("CERTIFICATE_VERIFY_FAILED") or daemon.said("certificate verify failed")
+        assert daemon.said("the endpoint's certificate is signed by itself")
         assert await daemon.stop() == 0
         assert not application.requests
         await world.start_daemon(world.subscription(topic, delivery={"url": application.url, "tls": made.client()}))

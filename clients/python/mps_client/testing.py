@@ -112,7 +112,9 @@ def record(
     return made
 
 
-def rehearse(handler: Handler, records: Iterable[Record], *, attempts_max: int = 13, concurrency: int = 64) -> Rehearsal:
+def rehearse(
+    handler: Handler, records: Iterable[Record], *, attempts_max: int = 13, concurrency: int = 64
+) -> Rehearsal:
     """`deliver`, where no loop runs."""
     return asyncio.run(deliver(handler, records, attempts_max=attempts_max, concurrency=concurrency))
 
