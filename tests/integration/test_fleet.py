@@ -18,7 +18,7 @@ DAEMONS = 3
 PARTITIONS = 6
 KEYS = 30
 TABLES: dict[str, Any] = {
-    "kafka": {"session_timeout_ms": 4_000, "rebalance_timeout_ms": 2_500},
+    "kafka": {"session_timeout_ms": 10_000, "rebalance_timeout_ms": 2_500},
     "admin": {"peer_timeout_s": 2.0},
 }
 

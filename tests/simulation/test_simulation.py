@@ -21,7 +21,7 @@ def complaints(result: Result) -> list[str]:
     """What is wrong with a run, be it that it was no trial."""
     small = {
         "settled": result.settled < 2_000,
-        "faults": result.faults.total() < 5,
+        "faults": result.faults.total() < 4,
         "rebalances": result.generations < 3,
     }
     return [f"{name}: {words}" for name, words in result.broken.items()] + [
