@@ -175,6 +175,7 @@ async def test_what_is_finished_behind_a_stuck_record_does_not_come_again(world:
         assert await daemon.stop() == 0
     else:
         await world.kill(daemon)
+    await until(lambda: not world.application.held, "the application has seen that whom it would answer is gone")
     world.application.heal()
     await world.start_daemon(world.subscription(topic), kafka=QUICK)
     await world.settled(topic)
