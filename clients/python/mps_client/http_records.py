@@ -14,7 +14,7 @@ REASON_CHARS_MAX = 256
 _COMBINED = "mps-headers"
 _SEPARATE = "mps-header-"
 _BETWEEN_LINES = str.maketrans("", "", ", \t")
-"""What HTTP puts between lines of one name; the text itself has none of it."""
+"""Separators that HTTP puts between lines of one name; the text itself has none of them."""
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 Headers = list[tuple[bytes, bytes]]

@@ -1,4 +1,4 @@
-"""What went wrong with a stream, in a sentence for whoever reads the log."""
+"""Failures of a stream, in sentences for whoever reads the log."""
 
 import re
 
