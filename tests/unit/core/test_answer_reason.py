@@ -140,3 +140,7 @@ def test_any_body_gives_one_printable_line(body: bytes) -> None:
     reason = reason_of(body)
     assert reason.isprintable()
     assert len(reason) <= REASON_CHARACTERS_MAX
+
+
+def test_a_closing_bracket_without_an_opening_one_is_passed_over() -> None:
+    assert reason_of(b'{"message": "no such customer"}] {') == ""

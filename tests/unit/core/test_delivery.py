@@ -1,4 +1,4 @@
-from mpsd.core.delivery import Trouble
+from mpsd.core.delivery import Trouble, log_fields
 from tests.fakes.records import assigned, delivery
 
 
@@ -26,3 +26,7 @@ def test_a_delivery_says_where_its_record_stands_but_never_its_key() -> None:
 def test_a_partition_gained_again_is_another_assignment() -> None:
     assert assigned(3, epoch=7) != assigned(3, epoch=7)
     assert repr(assigned(3, epoch=7)) == "<Assignment orders/3 epoch=7>"
+
+
+def test_a_log_line_names_topic_partition_and_offset() -> None:
+    assert log_fields(delivery(1842, b"secret", assigned(3))) == {"topic": "orders", "partition": 3, "offset": 1842}

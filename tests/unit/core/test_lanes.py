@@ -199,3 +199,9 @@ def test_one_that_was_handed_out_stays_in_its_lane() -> None:
     lanes.add(second)
     assert lanes.take_run(lanes.take(), 1) == [second]
     assert not lanes.detach(first, second)
+
+
+def test_the_newest_is_the_head_that_became_ready_last() -> None:
+    first, second, third = delivery(0, b"a"), delivery(1, b"b"), delivery(2, b"c")
+    lanes = lanes_of(first, second, third)
+    assert [lanes.take_newest(), lanes.take(), lanes.take()] == [third, first, second]

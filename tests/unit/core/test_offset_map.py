@@ -26,6 +26,7 @@ from mpsd.core.offset_map import (
     decode,
     encode,
     is_of_former_topic,
+    padded,
     split_reset,
     with_reset,
 )
@@ -359,3 +360,9 @@ def test_a_commit_without_a_reset_is_as_ever() -> None:
     assert with_reset("", "text") == "text"
     for text in ("", "mpsr0123abcd", "mpsr0123ABCD;", "xmpsr0123abcd;"):
         assert split_reset(text) == ("", text)
+
+
+def test_a_padded_text_is_as_long_as_a_broker_may_take_and_reads_the_same() -> None:
+    text = with_reset("0123abcd", text_of(SMALL))
+    assert len(padded(text, 4096)) == 4096
+    assert split_reset(padded(text, 4096)) == split_reset(text)

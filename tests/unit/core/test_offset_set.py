@@ -59,3 +59,9 @@ def test_of_two_topics_only_its_own_count() -> None:
     assert one.joined(OffsetSet(0, [Run(8, 9)], "b")).runs == [Run(3, 5)]
     assert one.joined(OffsetSet(0, [Run(8, 9)], "a")).runs == [Run(3, 5), Run(8, 9)]
     assert one.joined(OffsetSet(0, [Run(8, 9)])).topic_id == OffsetSet().joined(one).topic_id == "a"
+
+
+def test_an_offset_between_two_runs_joins_them() -> None:
+    made = OffsetSet(0, [Run(3, 5), Run(6, 9)])
+    made.add(5)
+    assert made.runs == [Run(3, 9)]

@@ -293,6 +293,16 @@ def test_attempts_charged_since_the_last_success_are_given_back_when_an_outage_i
     assert (trouble_of(a)[0], trouble_of(b)[0], trouble_of(c)[0]) == (1, 0, 0)
 
 
+def test_a_record_that_went_to_the_dead_letter_topic_gets_no_attempt_back() -> None:
+    policy, (a, b, c, _) = policy_of(attempts_max=9), several()
+    judge(policy, a, FAILED)
+    policy.left(a)
+    judge(policy, b, FAILED)
+    judge(policy, c, FAILED)
+    assert policy.breaker.state is OUT
+    assert (trouble_of(a)[0], trouble_of(b)[0], trouble_of(c)[0]) == (1, 0, 0)
+
+
 def test_the_last_attempt_of_a_record_is_not_taken_while_many_lanes_fail() -> None:
     policy, (a, b, c, _) = RetryPolicy(policy_rules(failures_min=99, attempts_max=2)), several()
     assert [judge(policy, each, FAILED) for each in (a, b, c)] == [Retry(after_s=1.0)] * 3

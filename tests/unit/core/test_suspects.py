@@ -77,6 +77,23 @@ def test_after_a_loss_the_group_goes_first_and_one_by_one() -> None:
     assert groups == [[6], [5, 4], [3], [7]]
 
 
+def test_after_a_second_loss_its_group_goes_before_what_is_left_of_the_first() -> None:
+    suspects = suspects_of(8)
+    for _ in range(2):
+        end(suspects, take(suspects), DELIVERED)
+    lost = take(suspects)
+    end(suspects, lost, LOST)
+    for each in lost:
+        suspects.lost(each)
+    end(suspects, take(suspects), DELIVERED)
+    again = take(suspects)
+    assert offsets(again) == [5, 4]
+    end(suspects, again, LOST)
+    for each in again:
+        suspects.lost(each)
+    assert [each.record.offset for each in suspects] == [4, 5, 3, 7]
+
+
 def test_one_that_was_charged_goes_alone() -> None:
     suspects = suspects_of(1)
     end(suspects, take(suspects), DELIVERED)
