@@ -14,10 +14,11 @@ RESOLVE = build/lock/bin/uv pip compile pyproject.toml --group dev --extra demo 
 PLATFORMS := x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin
 SYNC   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help demo test check soak replay bench proto broker fix docs lock floors clean lint types layers protos pages fast simulate mutants
+.PHONY: help demo test check soak replay bench proto broker fix docs lock floors clean lint types layers protos breaking pages fast \
+    simulate mutants
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 11
 
 demo: $(STUBS) ## 20,000 records from a real Kafka through mpsd to an application, checked (KEEP=1 leaves it running)
 	@$(BIN)/mpsd demo $(if $(KEEP),--keep)
@@ -25,8 +26,8 @@ demo: $(STUBS) ## 20,000 records from a real Kafka through mpsd to an applicatio
 test: $(STUBS) ## every test, on WORKERS=2 processes as most of them wait, with coverage of the server
 	@$(BIN)/python -m pytest -p tests.progress --cov --numprocesses $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
-check: $(STUBS) ## what CI runs: format, lint, types, layers, protos, generated pages, fast tests
-	@$(MAKE) --no-print-directory --keep-going -j2 $(SYNC) types fast lint layers protos pages
+check: $(STUBS) ## what CI runs before the slow tests: lint, types, layers, protos, breaking, pages and fast, two at a time
+	@$(MAKE) --no-print-directory --keep-going -j2 $(SYNC) types fast lint layers protos breaking pages
 
 soak: $(STUBS) ## faults at random on real brokers and daemons, for MINUTES=60; SEED=… repeats the order of a run
 	@MINUTES=$(or $(MINUTES),60) SEED=$(SEED) $(BIN)/python -m pytest tests/faults -o faulthandler_timeout=0 $(ARGS)
@@ -73,18 +74,23 @@ clean: ## remove the environment and all that is generated
 	@find . -name __pycache__ -prune -exec rm -rf {} + ; find proto clients -name '*_pb2*.py*' -delete
 
 # The parts of `check`, each of which can be called alone.
-lint: $(STUBS)
+lint: $(STUBS) ## part of check: the rules of ruff and its format
 	@$(BIN)/ruff check; checked=$$?; $(BIN)/ruff format --check && exit $$checked
-types: $(STUBS)
+types: $(STUBS) ## part of check: mypy, strict
 	@$(BIN)/mypy
-layers: $(STUBS)
+layers: $(STUBS) ## part of check: which package may import which
 	@$(BIN)/lint-imports --no-logo
-protos: $(STUBS)
+protos: $(STUBS) ## part of check: the rules of buf and its format
 	@$(BIN)/buf lint proto && $(BIN)/buf format --diff --exit-code proto && echo "Protos ok"
-pages: $(STUBS)
+breaking: $(STUBS) ## part of check: the protos against those of the last release (a tag v…)
+	@release=$$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null); \
+	if [ -z "$$release" ]; then echo "Protos are not compared: there is no release yet"; \
+	else $(BIN)/buf breaking proto --against "$$(git rev-parse --git-common-dir)#tag=$$release,subdir=proto" \
+	    && echo "Protos are compatible with $$release"; fi
+pages: $(STUBS) ## part of check: the generated pages are what the code says
 	@$(BIN)/python -m docs.generate --check
 # The core is covered to the last branch by its own tests.
-fast: $(STUBS)
+fast: $(STUBS) ## part of check: the tests that need neither a broker nor the simulation
 	@COVERAGE_FILE=$(VENV)/.coverage-core $(BIN)/python -m pytest --quiet tests/unit/core --cov=server/mpsd/core --cov-fail-under=100 $(ARGS)
 	@$(BIN)/python -m pytest --quiet $(FAST) --ignore=tests/unit/core $(ARGS)
 
