@@ -7,10 +7,12 @@ from pathlib import Path
 
 from docs.codes import codes_page
 from docs.commands import commands_page
+from docs.configuration import configuration_page
+from docs.metrics import metrics_page
 from docs.mpsctl_json import json_page
 from docs.protos import admin_page, delivery_page
-from mpsd.admin.reference import metrics_page, states_page
-from mpsd.config.reference import configuration_page, json_schema
+from docs.states import states_page
+from mpsd.config.example import json_schema
 from mpsd.delivery.openapi import document
 
 DOCS = Path(__file__).parent

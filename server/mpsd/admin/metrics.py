@@ -1,6 +1,6 @@
 """Every metric in one table: the collector and the reference page are made of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mpsd.admin.metric import (
     Metric,
@@ -339,16 +339,3 @@ METRICS: Sequence[Metric] = (
         read=per_partition(lambda part: part.epoch),
     ),
 )
-
-STANDARD_METRICS: Mapping[str, tuple[str, str]] = {
-    "process_cpu_seconds_total": ("counter", "CPU time of the process."),
-    "process_resident_memory_bytes": ("gauge", "Memory in use."),
-    "process_virtual_memory_bytes": ("gauge", "Address space in use."),
-    "process_start_time_seconds": ("gauge", "When the process started, in seconds since the epoch."),
-    "process_open_fds": ("gauge", "File descriptors in use."),
-    "process_max_fds": ("gauge", "File descriptors allowed."),
-    "python_gc_objects_collected_total": ("counter", "Objects that the garbage collector freed, by `generation`."),
-    "python_gc_objects_uncollectable_total": ("counter", "Objects that it could not free, by `generation`."),
-    "python_gc_collections_total": ("counter", "How often it ran, by `generation`."),
-}
-"""What the Prometheus client adds under the names it has everywhere; of the process only on Linux."""

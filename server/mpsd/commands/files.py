@@ -23,7 +23,7 @@ def init(
 
     A file that exists is left alone.
     """
-    from mpsd.config.reference import example
+    from mpsd.config.example import example
 
     if str(path) == "-":
         typer.echo(example(), nl=False)
@@ -41,7 +41,7 @@ def init(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration, for editors."""
-    from mpsd.config.reference import json_schema
+    from mpsd.config.example import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpsd.config import Config, RestDelivery, load, validate
-from mpsd.config.reference import example
+from mpsd.config.example import example
 from mpsd.errors import ConfigError
 
 MINIMAL = """

@@ -1,7 +1,7 @@
 """The reference page names every metric."""
 
-from mpsd.admin.metrics import METRICS, STANDARD_METRICS
-from mpsd.admin.reference import metrics_page
+from docs.metrics import STANDARD_METRICS, metrics_page
+from mpsd.admin.metrics import METRICS
 
 
 def test_every_metric_has_its_row() -> None:

@@ -1,18 +1,16 @@
-"""What is generated: the example, the printed configuration, the reference page, the schema."""
+"""The example, the printed configuration and the schema say what the models say."""
 
 import json
 import re
 import tomllib
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docs.generate import stale
 from mpsd.config import load, print_config, validate
+from mpsd.config.example import example, json_schema
 from mpsd.config.problems import tables
-from mpsd.config.reference import configuration_page, example, json_schema
 from mpsd.config.root import Config
 from mpsd.config.toml import toml_key, toml_value
 from mpsd.config.words import shape_of, table_of, words
@@ -103,12 +101,3 @@ def test_the_schema_admits_the_example_and_refuses_unknown_keys() -> None:
     assert schema["additionalProperties"] is False
     assert schema["required"] == ["kafka", "subscriptions"]
     assert json.loads(json.dumps(schema)) == schema
-
-
-def test_generated_pages_have_not_drifted() -> None:
-    assert stale() == [], "run: python docs/generate.py"
-
-
-@pytest.mark.parametrize("key", ["session_timeout_ms", "## subscriptions.retry", "MPS_KAFKA_<KEY>", "**required**"])
-def test_the_page_has_what_one_looks_for(key: str) -> None:
-    assert key in configuration_page()
