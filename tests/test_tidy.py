@@ -12,6 +12,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 from packaging.requirements import Requirement
 
+from tests import commit_subjects
+
 ROOT = Path(__file__).parent.parent
 LINES_MAX = 400
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
@@ -174,6 +176,11 @@ def test_nothing_is_left_unfinished_or_belongs_to_one_machine() -> None:
         bad = (number for number, line in enumerate(lines, 1) if UNFINISHED.search(line) or MACHINE_PATH.search(line))
         found += [f"{named(file)}:{number}" for number in bad]
     assert found == []
+
+
+def test_every_commit_has_a_subject_in_form() -> None:
+    complaints = {subject: commit_subjects.wrong(subject) for subject in commit_subjects.subjects()}
+    assert {subject: complaint for subject, complaint in complaints.items() if complaint} == {}
 
 
 def test_no_generated_stub_is_committed() -> None:
