@@ -9,12 +9,14 @@ PROTOS := $(shell find proto -name '*.proto')
 GENERATE := $(BIN)/python hatch_build.py && $(BIN)/python clients/python/generate_stubs.py
 FAST   := -m "not integration" --ignore=tests/integration --ignore=tests/conformance --ignore=tests/faults --ignore=tests/simulation
 UV     := uv==0.13.9
-RESOLVE = build/lock/bin/uv pip compile pyproject.toml --group dev --extra demo --universal --python-version 3.11 \
-    --generate-hashes --quiet --custom-compile-command "make lock"
+RESOLVE = build/lock/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
+    --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+RESOLVE_ALL = $(RESOLVE) pyproject.toml --group dev --extra demo
+SITE_LOCK := docs/site/requirements.lock
 PLATFORMS := x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin
 SYNC   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help demo test check soak replay bench proto broker fix docs lock floors clean lint types layers protos breaking pages fast \
+.PHONY: help demo test check soak replay bench proto broker fix docs docs-site lock floors clean lint types layers protos breaking pages fast \
     simulate mutants
 
 help: ## list the targets
@@ -57,17 +59,24 @@ fix: $(STUBS) ## format, correct what can be corrected, write the generated page
 docs: $(STUBS) ## write the pages of docs/reference that are generated from the code
 	@$(BIN)/python -m docs.generate
 
+docs-site: build/docs/.ready ## build the documentation as a site in build/site, and check its links and anchors
+	@build/docs/bin/python -m docs.site.source build/docs/source
+	@build/docs/bin/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going --jobs auto \
+	    -c docs/site -d build/docs/doctrees build/docs/source build/site
+	@echo "The site begins with build/site/index.html"
+
 floors: ## the fast tests with the lowest versions that pyproject.toml allows, in build/floors
 	@$(MAKE) --no-print-directory VENV=build/floors LOCK=floors.lock fast
 
-lock: ## resolve pyproject.toml into requirements.lock and floors.lock (UPGRADE=1: the newest of everything)
+lock: ## resolve the dependencies into the three lock files (UPGRADE=1: the newest of everything)
 	@$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
-	@$(RESOLVE) $(if $(UPGRADE),--upgrade) --output-file requirements.lock
-	@$(RESOLVE) $(if $(UPGRADE),--upgrade) --output-file floors.lock --resolution lowest-direct
-	@for python in 3.11 3.12 3.13 3.14; do for platform in $(PLATFORMS); do \
+	@$(RESOLVE_ALL) --output-file requirements.lock
+	@$(RESOLVE_ALL) --output-file floors.lock --resolution lowest-direct
+	@$(RESOLVE) docs/site/requirements.in --output-file $(SITE_LOCK)
+	@for python in 3.11 3.12 3.13 3.14; do for platform in $(PLATFORMS); do for lock in requirements.lock $(SITE_LOCK); do \
 	    build/lock/bin/uv pip install --quiet --dry-run --target build/none --no-deps --only-binary :all: --require-hashes \
-	    --python-version $$python --python-platform $$platform -r requirements.lock \
-	    || { echo "Python $$python on $$platform has to compile one of these."; exit 1; }; done; done
+	    --python-version $$python --python-platform $$platform -r $$lock \
+	    || { echo "Python $$python on $$platform has to compile one of $$lock."; exit 1; }; done; done; done
 
 clean: ## remove the environment and all that is generated
 	@rm -rf .venv build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -105,3 +114,9 @@ $(READY): $(LOCK) pyproject.toml hatch_build.py
 
 $(STUBS): $(READY) $(PROTOS) clients/python/generate_stubs.py
 	@$(GENERATE) && touch $@
+
+# Sphinx has an environment of its own, so that nobody who works on the code waits for it: see docs/decisions/site.md.
+build/docs/.ready: $(SITE_LOCK)
+	@$(PYTHON) -m venv build/docs
+	@build/docs/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(SITE_LOCK)
+	@build/docs/bin/python -m pip check --quiet --disable-pip-version-check && touch $@

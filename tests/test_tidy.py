@@ -187,9 +187,10 @@ def test_no_generated_stub_is_committed() -> None:
     assert [named(file) for file in listed("--cached") if re.search(r"_pb2(_grpc)?\.pyi?$", file.name)] == []
 
 
-def test_the_lock_names_packages_and_hashes_only() -> None:
+@pytest.mark.parametrize("lock", ["requirements.lock", "floors.lock", "docs/site/requirements.lock"])
+def test_a_lock_names_packages_and_hashes_only(lock: str) -> None:
     """Whose mirror they come from is everybody's own affair."""
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    lines = (ROOT / lock).read_text().splitlines()
     assert [
         line for line in lines if not re.match(r"#|    #|    --hash=sha256:[0-9a-f]{64}( \\)?$|[\w.-]+==\S+", line)
     ] == []
