@@ -205,7 +205,7 @@ async def test_a_batch_is_records() -> None:
     assert (third.value, third.idempotency_key) == (None, "orders/0/3")
 
 
-@pytest.mark.parametrize(("after_dead_letter", "reached"), [("continue", {1, 2, 4, 5, 6}), ("hold", {1, 2, 4, 6})])
+@pytest.mark.parametrize(("after_dead_letter", "reached"), [("continue", {1, 2, 4, 5, 6}), ("block", {1, 2, 4, 6})])
 async def test_a_key_stops_at_its_first_failure(after_dead_letter: Any, reached: set[int]) -> None:
     done: list[int] = []
 

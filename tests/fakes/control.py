@@ -48,10 +48,10 @@ class FakeControlLog:
         self.topic.records += items
         return len(self.topic.records)
 
-    def made_anew(self) -> None:
+    def recreated(self) -> None:
         self.topic.records.clear()
         self.position = 1
-        self.listener.on_made_anew()
+        self.listener.on_recreated()
 
     def _raise(self) -> None:
         if self.error is not None:

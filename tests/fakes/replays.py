@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mpsd.core import held_keys
+from mpsd.core import blocked_keys
 from mpsd.core.control import ControlState, Entity, EntityKey, key_bytes, value_bytes
 from mpsd.core.dead_letter import Sender, headers
 from mpsd.core.delivery import ReplayedDelivery, Trouble
@@ -119,15 +119,15 @@ class FakeControlTopic:
 
     def follow(self, pipeline: Pipeline) -> None:
         """Read all that is there, and go on reading."""
-        replays, held = pipeline.replays, pipeline.held
+        replays, blocked = pipeline.replays, pipeline.blocked
 
         def listener(key: EntityKey, entity: Entity | None, revision: int) -> None:
             if replays is not None:
                 replays.book.on_entity(key, entity)
-            held.on_entity(key, entity, revision)
+            blocked.on_entity(key, entity, revision)
 
         self._listeners.append(listener)
-        for kind in (*KINDS, held_keys.KIND):
+        for kind in (*KINDS, blocked_keys.KIND):
             for key, entity in self.state.of_kind("billing", kind).items():
                 listener(key, entity, entity.revision)
 

@@ -26,7 +26,7 @@ def policy_rules(
     lanes_min: int = 3,
     successes_between: int = 5,
     concurrency_max: int = 64,
-    sick_key_after: int = 3,
+    failing_key_after: int = 3,
 ) -> PolicyRules:
     return PolicyRules(
         retry=RetryRules(
@@ -39,8 +39,8 @@ def policy_rules(
             lanes_min=lanes_min, failures_min=lanes_min, successes_between=successes_between, probe_interval_s=1.0
         ),
         crowding_attempts_max=attempts_max,
-        sick_key_after=sick_key_after,
-        sick_keys_max=100,
+        failing_key_after=failing_key_after,
+        failing_keys_max=100,
         lost_window_s=1.0,
         concurrency_max=concurrency_max,
     )
@@ -100,8 +100,8 @@ class Stage:
         self.order.ready(queue)
         self.writer.wake()
 
-    def hold(self, queue: PartitionQueue, *, leaves: bool) -> None:
-        """Hold the partition because it leaves, or let it go because it stays."""
+    def stop(self, queue: PartitionQueue, *, leaves: bool) -> None:
+        """Hold the partition because it leaves, or release it because it stays."""
         if leaves:
             queue.stop(DeliveryState.DRAINING)
         elif queue.go_on(DeliveryState.DRAINING):

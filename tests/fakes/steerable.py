@@ -285,7 +285,7 @@ async def served(
     topic: FakeControlTopic | None = None,
     letters: FakeDeadLetterLog | None = None,
     sink: FakeDeadLetters | None = None,
-    held_keys_max: int = 0,
+    blocked_keys_max: int = 0,
 ) -> AsyncIterator[list[Served]]:
     """Daemons that share a group.
 
@@ -306,7 +306,7 @@ async def served(
                 control: FakeControl = FollowingControl(shared, topic, address)
             else:
                 control = FakeControl(shared)
-            pipe = await stack.enter_async_context(_piped(control, letters, replaying, sink, held_keys_max))
+            pipe = await stack.enter_async_context(_piped(control, letters, replaying, sink, blocked_keys_max))
             daemon = FakeDaemon([pipe], control)
             port = next(ports)
             daemon.peer = Peer(address, f"127.0.0.1:{port}", "", f"instance{port}")
@@ -335,10 +335,10 @@ def _piped(
     letters: FakeDeadLetterLog | None,
     replaying: Replaying | None,
     sink: FakeDeadLetters | None,
-    held_keys_max: int,
+    blocked_keys_max: int,
 ) -> AbstractAsyncContextManager[Piped]:
     if isinstance(control, FollowingControl):
-        return following_pipe(control, letters, sink, held_keys_max)
+        return following_pipe(control, letters, sink, blocked_keys_max)
     return piped(replaying=replaying)
 
 
@@ -347,7 +347,7 @@ async def following_pipe(
     control: FollowingControl,
     letters: FakeDeadLetterLog | None = None,
     sink: FakeDeadLetters | None = None,
-    held_keys_max: int = 0,
+    blocked_keys_max: int = 0,
 ) -> AsyncIterator[Piped]:
     """A pipeline that is steered by the control topic."""
     asked = asked_of(control.plane)
@@ -361,7 +361,7 @@ async def following_pipe(
         record=asked.record,
     )
     await control.plane.start()
-    async with piped(asked, replaying, sink, commit_interval_s=0.02, held_keys_max=held_keys_max) as pipe:
+    async with piped(asked, replaying, sink, commit_interval_s=0.02, blocked_keys_max=blocked_keys_max) as pipe:
         steer(control.plane, [pipe.pipeline])
         reading = asyncio.create_task(control.follow())
         try:

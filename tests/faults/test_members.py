@@ -9,7 +9,7 @@ from mpsd.core.record import TopicPartition
 from mpsd.kafka.cluster import Cluster
 from tests.faults.figures import Figures
 from tests.faults.fleet import KEYS, REBALANCE_S, REPEATED_S, SOAK_MINUTES, Fleet
-from tests.integration.world import HELD, Answer, Message, keyed, until
+from tests.integration.world import NO_ANSWER, Answer, Message, keyed, until
 
 pytestmark = pytest.mark.integration
 
@@ -56,7 +56,7 @@ async def test_a_frozen_member_starts_nothing_before_it_is_confirmed(fleet: Flee
     await fleet.balanced()
     async with fleet.load():
         usual = fleet.behaviour
-        fleet.behaviour = lambda request: HELD if request.headers["x-daemon"] == "a" else usual(request)
+        fleet.behaviour = lambda request: NO_ANSWER if request.headers["x-daemon"] == "a" else usual(request)
         await fleet.holds("a", at_once)
         await fleet.has_committed("a")
         fleet.freeze("a")
@@ -96,7 +96,7 @@ async def test_what_is_finished_behind_a_stuck_record_survives_a_kill(
     """Once the last commit is over, nothing but the stuck record is delivered again."""
     world = fleet.world
     await fleet.create_topic(1)
-    fleet.behaviour = lambda request: HELD if request.record.key == b"stuck" else Answer()
+    fleet.behaviour = lambda request: NO_ANSWER if request.record.key == b"stuck" else Answer()
     room = {"records_max": finished + 10}
     await fleet.start("a", pending=room)
     others = [keyed(number, KEYS) for number in range(finished)]

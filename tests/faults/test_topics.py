@@ -1,4 +1,4 @@
-"""Topics that change underneath a running daemon: deleted, made anew, enlarged, cut by retention."""
+"""Topics that change underneath a running daemon: deleted, recreated, enlarged, cut by retention."""
 
 import signal
 import time
@@ -35,7 +35,7 @@ def taken(fleet: Fleet) -> list[int]:
 
 
 @pytest.mark.parametrize("gone_s", [GONE_S, 0.0], ids=["after a while", "at once"])
-async def test_a_topic_is_deleted_and_made_anew(fleet: Fleet, figures: Figures, gone_s: float) -> None:
+async def test_a_topic_is_deleted_and_recreated(fleet: Fleet, figures: Figures, gone_s: float) -> None:
     """With `start = "latest"`, as records of a topic that appears must not be taken for old ones."""
     await fleet.create_topic()
     await fleet.start("a", "b", kafka=METADATA_AGE, start="latest")
@@ -62,11 +62,11 @@ async def test_a_topic_is_deleted_and_made_anew(fleet: Fleet, figures: Figures, 
     await fleet.balanced()
     await fleet.world.settled(fleet.topic)
     assert sorted(numbers) == list(range(10_000, 10_400))
-    how = f"deleted and made anew {'after a while' if gone_s else 'at once'}, start = latest"
+    how = f"deleted and recreated {'after a while' if gone_s else 'at once'}, start = latest"
     figures.note(f"topic {how}", records=400, lost=0, again=0, all_delivered_after_s=after_s, **quiet.figures)
 
 
-async def test_a_topic_made_anew_outgrows_the_old_one_unnoticed(fleet: Fleet, figures: Figures) -> None:
+async def test_a_topic_recreated_outgrows_the_old_one_unnoticed(fleet: Fleet, figures: Figures) -> None:
     """Its log reaches beyond the offsets that were read of the old one before the daemon looks again."""
     await fleet.create_topic(1)
     await fleet.start("a")
@@ -83,7 +83,7 @@ async def test_a_topic_made_anew_outgrows_the_old_one_unnoticed(fleet: Fleet, fi
     await fleet.world.settled(fleet.topic)
     assert fleet["a"].said("was recreated; reading it from its first record")
     again = len(numbers) - len(set(numbers))
-    figures.note("topic made anew, and longer than the old one was", records=300, lost=0, again=again)
+    figures.note("topic recreated, and longer than the old one was", records=300, lost=0, again=again)
 
 
 async def recreated(fleet: Fleet, partitions: int = PARTITIONS) -> bool:

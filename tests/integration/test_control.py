@@ -154,7 +154,7 @@ async def test_what_others_wrote_into_the_topic_changes_nothing(world: World) ->
     await world.judge(topic)
 
 
-async def test_a_topic_that_is_deleted_is_made_anew_with_what_was_decided(world: World) -> None:
+async def test_a_topic_that_is_deleted_is_recreated_with_what_was_decided(world: World) -> None:
     topic, control = await world.create_topic(), name("control")
     tables = {"control": {"topic": control, "audit_topic": ""}}
     daemon = await world.start_daemon(world.subscription(topic), **tables)

@@ -71,7 +71,7 @@ async def test_what_retention_has_taken_is_passed_over(world: World) -> None:
     await log.close()
 
 
-async def test_a_topic_that_is_gone_or_made_anew_is_said_to_be(world: World) -> None:
+async def test_a_topic_that_is_gone_or_recreated_is_said_to_be(world: World) -> None:
     with pytest.raises(DeadLetterTopicGone, match="is not there"):
         await log_of(world, name("never")).bounds()
     topic = await world.create_topic()
@@ -82,7 +82,7 @@ async def test_a_topic_that_is_gone_or_made_anew_is_said_to_be(world: World) -> 
     with pytest.raises(DeadLetterTopicGone):
         await offsets(log, 0, 10, 20)
     await world.create_topic(topic=topic)
-    with pytest.raises(DeadLetterTopicGone, match="made anew"):
+    with pytest.raises(DeadLetterTopicGone, match="recreated"):
         await offsets(log, 0, 5, 10)
     await log.close()
 

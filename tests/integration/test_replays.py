@@ -55,7 +55,7 @@ async def test_the_topic_is_deleted_meanwhile(world: World) -> None:
     assert await daemon.stop() == 0
 
 
-async def test_the_topic_is_deleted_meanwhile_and_made_anew_by_what_fails_again(world: World) -> None:
+async def test_the_topic_is_deleted_meanwhile_and_recreated_by_what_fails_again(world: World) -> None:
     """The new one has other letters at the offsets of the old: they are not meant, and not one of them was replayed."""
     topic, control = await world.create_topic(2), name("control")
     await dead_letters(world, topic, 1_500, 50, control)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.integration.world import HELD, Answer, Message, World, keyed, until
+from tests.integration.world import NO_ANSWER, Answer, Message, World, keyed, until
 from tests.integration.world.maps import until_map_says
 
 pytestmark = pytest.mark.integration
@@ -165,7 +165,7 @@ async def test_a_stop_while_it_starts_is_a_clean_one(world: World) -> None:
 @pytest.mark.parametrize("end", ["SIGTERM", "SIGKILL"])
 async def test_what_is_finished_behind_a_stuck_record_does_not_come_again(world: World, end: str) -> None:
     topic = await world.create_topic()
-    world.application.behaviour = lambda request: HELD if request.record.key == b"stuck" else Answer()
+    world.application.behaviour = lambda request: NO_ANSWER if request.record.key == b"stuck" else Answer()
     others = [keyed(number, KEYS) for number in range(1_000)]
     daemon = await world.start_daemon(world.subscription(topic), kafka=QUICK, shutdown={"grace_s": 0.5})
     await world.produce(topic, [Message(b"stuck", b"one"), *others, Message(b"stuck", b"two")])

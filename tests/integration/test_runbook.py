@@ -320,11 +320,11 @@ async def replay(at: Operator) -> None:
 
 
 async def holding(at: Operator, key: bytes) -> None:
-    """The first record of the key has died, and four are held behind it; of the partition 0."""
+    """The first record of the key has died, and four are blocked behind it; of the partition 0."""
     at.world.application.behaviour = lambda request: (
         Answer(422, "no such customer") if request.record.key == key else Answer()
     )
-    await at.daemon(ordering={"after_dead_letter": "hold"})
+    await at.daemon(ordering={"after_dead_letter": "block"})
     await at.world.produce(at.topic, [Message(key, b"a") for _ in range(5)])
     await at.world.settled(at.topic)
 
@@ -340,7 +340,7 @@ async def held(at: Operator) -> None:
     assert len(at.world.application.accepted) == 5
 
 
-@situation("A held key, and its record will never be taken")
+@situation("A blocked key, and its record will never be taken")
 async def given_up(at: Operator) -> None:
     await holding(at, b"customer-18")
     await at.step()

@@ -24,7 +24,7 @@ Out = tuple[PartitionQueue, Delivery]
 
 
 class OrderMachine(RuleBasedStateMachine):
-    """Records are read, taken, finished and put back in any order; partitions are held and let go."""
+    """Records are read, taken, finished and put back in any order; partitions are blocked and let go."""
 
     @initialize(by=st.sampled_from(["key", "partition", "none"]), null_key=st.sampled_from(["none", "partition"]))
     def begin(self, by: str, null_key: str) -> None:
@@ -75,7 +75,7 @@ class OrderMachine(RuleBasedStateMachine):
 
     @rule(records_max=st.integers(0, 12))
     def take(self, records_max: int) -> None:
-        free = {at: self.ready(at) for at, queue in enumerate(self.queues) if not queue.hold}
+        free = {at: self.ready(at) for at, queue in enumerate(self.queues) if not queue.stopped_by}
         taken = self.order.take(records_max, 1 << 40)
         assert len(taken) == min(records_max, sum(map(len, free.values())))
         shares = Counter(queue.assignment.tp.partition for queue, _ in taken)
@@ -118,11 +118,11 @@ class OrderMachine(RuleBasedStateMachine):
 
     @rule(partition=PARTITION)
     def hold(self, partition: int) -> None:
-        self.queues[partition].hold = "draining"
+        self.queues[partition].stopped_by = "draining"
 
     @rule(partition=PARTITION)
     def let_go(self, partition: int) -> None:
-        self.queues[partition].hold = ""
+        self.queues[partition].stopped_by = ""
         self.order.ready(self.queues[partition])
 
     @invariant()

@@ -20,7 +20,7 @@ from tests.fakes.records import BUSY, FAILED, LOST, POISON, REFUSED, TAKEN_BACK,
 
 ATTEMPTS_MAX = 4
 LANES_MIN = 3
-SICK_KEY_AFTER = 2
+FAILING_KEY_AFTER = 2
 STEP_S = 0.1
 STEPS_MAX = 30_000
 """Fifty minutes: whatever ends at all has ended by then."""
@@ -48,8 +48,8 @@ class Driver:
                     rejection_lanes_min=LANES_MIN,
                 ),
                 crowding_attempts_max=ATTEMPTS_MAX,
-                sick_key_after=SICK_KEY_AFTER,
-                sick_keys_max=100,
+                failing_key_after=FAILING_KEY_AFTER,
+                failing_keys_max=100,
                 lost_window_s=1.0,
                 concurrency_max=concurrency_max,
             )
@@ -259,16 +259,16 @@ def test_whatever_happens_ends_once_it_is_over_and_spends_no_more_than_there_is(
     exhausted = [offset for offset, why in driver.buried.items() if why is Disposition.ATTEMPTS_EXHAUSTED]
     for offset in exhausted:
         before = [other for other in exhausted if other // 1000 == offset // 1000 and other < offset]
-        assert driver.charged[offset] == ATTEMPTS_MAX or len(before) >= SICK_KEY_AFTER
+        assert driver.charged[offset] == ATTEMPTS_MAX or len(before) >= FAILING_KEY_AFTER
 
 
-@given(st.integers(SICK_KEY_AFTER + 1, 20), CONCURRENCY, SEED)
+@given(st.integers(FAILING_KEY_AFTER + 1, 20), CONCURRENCY, SEED)
 def test_a_key_that_always_fails_while_others_succeed_costs_little_once_that_is_known(
     records: int, concurrency_max: int, seed: int
 ) -> None:
     driver = Driver([records, 200, 200], concurrency_max, seed)
     driver.run(lambda batch, now_s: [FAILED if each.record.offset < 1000 else DELIVERED for each in batch])
-    sick, known = driver.delivered, SICK_KEY_AFTER
+    sick, known = driver.delivered, FAILING_KEY_AFTER
     assert [sick[offset] for offset in range(known)] == [ATTEMPTS_MAX] * known
     assert [sick[offset] for offset in range(known, records)] == [1] * (records - known)
     assert set(driver.buried) == set(range(records))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FAULTS_MIN, FAULTS_MAX = 6, 10
 RELEASED_S = 5.0
-"""How long a killer waits for somebody to let a key go."""
+"""How long a killer waits for somebody to release a key."""
 FORGOTTEN_S = 2.0
 """Within this time a member that was forgotten has noticed."""
 
@@ -49,9 +49,9 @@ class Faults:
         return self._dice.randint(FAULTS_MIN, FAULTS_MAX)
 
     def _kinds(self) -> list[tuple[Callable[[], Awaitable[None]], int]]:
-        held = [(self.trouble_control, 4), (self.kill_at_release, 4)] if self._story.plan.holds else []
+        blocked = [(self.trouble_control, 4), (self.kill_at_release, 4)] if self._story.plan.holds else []
         return [
-            *held,
+            *blocked,
             (self.kill, 4),
             (self.restart, 4),
             (self.join, 3),
@@ -92,12 +92,12 @@ class Faults:
 
     async def kill_at_release(self) -> None:
         """In the moment in which it lets a key go."""
-        held = self._story.witness.held
-        before, until_s = held.let_go, self._loop.time() + RELEASED_S
-        while held.let_go == before and self._loop.time() < until_s:  # noqa: ASYNC110
+        blocked = self._story.witness.blocked
+        before, until_s = blocked.released, self._loop.time() + RELEASED_S
+        while blocked.released == before and self._loop.time() < until_s:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
-        daemon = self._story.daemons.get(held.let_go_by)
-        if held.let_go != before and daemon is not None and daemon.process.runs and not daemon.is_gone:
+        daemon = self._story.daemons.get(blocked.released_by)
+        if blocked.released != before and daemon is not None and daemon.process.runs and not daemon.is_gone:
             await self._kill(daemon, "kill at release")
 
     async def _kill(self, daemon: Daemon, what: str) -> None:

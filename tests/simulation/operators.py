@@ -16,7 +16,7 @@ from mpsd.admin.confirm import confirm
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import Answers, Fleet
 from mpsd.admin.status import instance_of
-from mpsd.core import held_keys, limits, pauses, resets
+from mpsd.core import blocked_keys, limits, pauses, resets
 from mpsd.core.control import EntityKey
 from mpsd.core.dead_letter_record import EVERY_DEAD_LETTER, DeadLetterFilter
 from mpsd.core.pauses import Scope
@@ -166,11 +166,11 @@ class Operators:
             await asyncio.sleep(dice.choice((0.3, 2.0)))
             await self._turn(task.id, ReplayState.CANCELLED if drawn < 0.1 else ReplayState.RUNNING)
 
-    async def let_go(self) -> None:
-        """Replay what is held as long as something is; again beside one that waits, as for room that another must make."""
+    async def released(self) -> None:
+        """Replay what is blocked as long as something is; again beside one that waits, as for room that another must make."""
         begun_s = 0.0
         while True:
-            if self._are_held and (self._are_tasks_over or self._loop.time() - begun_s > PATIENCE_S):
+            if self._are_blocked and (self._are_tasks_over or self._loop.time() - begun_s > PATIENCE_S):
                 begun_s = self._loop.time()
                 for _, temper in self._story.troubled():
                     temper.manner = Manner.ACCEPTS
@@ -195,7 +195,7 @@ class Operators:
         )
         self._tasks.append(task.id)
         story.witness.lives.replay(task.id)
-        story.witness.held.replay(task.id, plan.again)
+        story.witness.blocked.replay(task.id, plan.again)
         self._happens("replay", f"{task.id} to the {plan.target} of {sum(each.end for each in task.bounds)}")
         await self._change(task.key, task.document())
         return task
@@ -266,11 +266,11 @@ class Operators:
 
     @property
     def is_over(self) -> bool:
-        return self._are_tasks_over and not self._are_held
+        return self._are_tasks_over and not self._are_blocked
 
     @property
-    def _are_held(self) -> bool:
-        return bool(self._story.witness.state.of_kind(GROUP, held_keys.KIND))
+    def _are_blocked(self) -> bool:
+        return bool(self._story.witness.state.of_kind(GROUP, blocked_keys.KIND))
 
     @property
     def _are_tasks_over(self) -> bool:

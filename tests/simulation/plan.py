@@ -36,7 +36,7 @@ class Plan:
         keys: of records, in the order of how many there are.
         operated: there is a control topic, and somebody who uses it.
         letter_partitions: of the dead-letter topic.
-        holds: keys are held behind dead letters.
+        holds: keys are blocked behind dead letters.
     """
 
     config: Config
@@ -164,7 +164,7 @@ def _holding(seed: int) -> dict[str, Any]:
     dice = random.Random(f"{seed}/hold")
     if dice.random() < 0.5:
         return {}
-    return {"after_dead_letter": "hold", "held_keys_max": dice.choice((3, 8, 10_000, 10_000))}
+    return {"after_dead_letter": "block", "blocked_keys_max": dice.choice((3, 8, 10_000, 10_000))}
 
 
 def _config(
@@ -187,7 +187,7 @@ def _config(
             "attempts_max": dice.choice((4, 5, 6)),
             "backoff_initial_s": 0.05,
             "backoff_max_s": 0.4,
-            "sick_key_after": 3,
+            "failing_key_after": 3,
             "lost_window_s": 0.2,
         },
         "breaker": {

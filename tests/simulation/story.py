@@ -76,7 +76,7 @@ class Story:
         self.trouble = Trouble()
         self.letters = DeadLetterTopic(self.plan.letter_partitions)
         self.control = ControlTopic(self.wall_s, self._decided)
-        self.control.on_acknowledged = self.witness.held.acknowledged
+        self.control.on_acknowledged = self.witness.blocked.acknowledged
         self._world = World(
             self.control,
             self.letters,
@@ -237,7 +237,7 @@ class Story:
         if self.operators is not None and operated is not None:
             await operated
             await self.operators.heal()
-            letting_go = asyncio.create_task(self.operators.let_go())
+            letting_go = asyncio.create_task(self.operators.released())
         self.tell("healed")
         deadline_s = self.loop.time() + HEALING_S
         bounds = {tp: log.end for tp, log in self.broker.logs.items()}
@@ -287,7 +287,9 @@ class Story:
         result.generations = self.broker.group.generation
         result.faults = self.faults.happened
         result.acts = self.operators.happened if self.operators is not None else Counter()
-        result.acts |= Counter({"key held": self.witness.held.held, "key let go": self.witness.held.let_go})
+        result.acts |= Counter(
+            {"key blocked": self.witness.blocked.blocked, "key released": self.witness.blocked.released}
+        )
         result.virtual_s = self.loop.time()
         return result
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from mpsd.core import held_keys, pauses, resets
+from mpsd.core import blocked_keys, pauses, resets
 from mpsd.core.control import ControlState, EntityKey, parse_key
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
@@ -43,9 +43,9 @@ from mpsd.demo.guarantees.events import (
 from mpsd.ports import DeadLetter, Landed
 from mpsd.ports.control import ControlRecord
 from tests.simulation.application import REFUSED, Exchange
+from tests.simulation.block_promises import KeyOf
+from tests.simulation.block_witness import BlockWitness
 from tests.simulation.endpoint_promises import EndpointPromises
-from tests.simulation.held_promises import KeyOf
-from tests.simulation.held_witness import HeldWitness
 from tests.simulation.lives import Lives
 from tests.simulation.log import PartitionLog, SimulatedRecord
 from tests.simulation.plan import Plan
@@ -87,14 +87,14 @@ class Witness:
             each for each in every_guarantee(interval_s) if not isinstance(each, OneInFlightPerKey)
         ]
         self.endpoint = EndpointPromises(plan.config.subscriptions[0], self._spared)
-        self.held = HeldWitness(plan.config.subscriptions[0].group, plan.config.subscriptions[0].name)
+        self.blocked = BlockWitness(plan.config.subscriptions[0].group, plan.config.subscriptions[0].name)
         free: list[Guarantee] = [NullKeysAreFree()] if plan.null_keys_free else []
         self._judge = Judge([*lived, CommitNeverGoesBack(), *free])
         self._present = Judge(
             [
                 *(OneInFlightPerKey(), EpochRises(), self.pauses, self.reads, self.resets, self.replays),
                 self.endpoint,
-                *(self.held.guarantees if plan.holds else ()),
+                *(self.blocked.guarantees if plan.holds else ()),
             ]
         )  # whatever life a record is in
         self._replayed = Judge(
@@ -140,7 +140,7 @@ class Witness:
 
     def removed(self, made: SimulatedRecord) -> None:
         """By retention."""
-        self.held.removed(made)
+        self.blocked.removed(made)
         seen = self.lives.now(made)
         if Place.of(seen) not in self.settled:
             self._judge.see(Removed(seen))
@@ -154,7 +154,7 @@ class Witness:
     def assigned(self, assignment: Assignment) -> None:
         self.reads.assigned(assignment, self.state.revision)
         self.lives.assigned(assignment)
-        if (since_s := self.held.assigned(assignment, self.state.revision)) is not None:
+        if (since_s := self.blocked.assigned(assignment, self.state.revision)) is not None:
             self.forgotten({assignment.tp}, since_s)
 
     def sent(self, delivery: Delivery, by: str, revision: int) -> None:
@@ -164,7 +164,7 @@ class Witness:
         self.resets.time_is(now_ms)
         self.pauses.on_sent(delivery.record, by, self._now_s())
         self.reads.on_sent(delivery.record, delivery.assignment, by, revision)
-        self.held.sent(delivery, by, self._now_s())
+        self.blocked.sent(delivery, by, self._now_s())
 
     def delivery_started(self, exchange: Exchange) -> None:
         delivery, at_s, name = exchange.delivery, self._now_s(), exchange.adapter.process.name
@@ -180,10 +180,10 @@ class Witness:
         delivery, code, at_s = exchange.delivery, code_of(outcome), self._now_s()
         seen = self.lives.of(delivery)
         if code == "delivered":
-            self.held.accepted(delivery)
+            self.blocked.accepted(delivery)
             self._is_over(delivery, seen)
         elif code == "withdrawn" and not exchange.is_aborted:
-            self.held.unanswered(delivery)
+            self.blocked.unanswered(delivery)
         self.tell(f"{exchange.adapter.process.name} ends {_place(seen)} {code}")
         self._present.see(DeliveryEnded(delivery.record, at_s, outcome))
         self._of(delivery).see(DeliveryEnded(seen, at_s, outcome))
@@ -217,7 +217,7 @@ class Witness:
         seen = self.lives.of(delivery)
         self.endpoint.dead_lettered(delivery, letter.disposition)
         if is_ours:
-            self.held.died(letter, landed.offset, at_s)
+            self.blocked.died(letter, landed.offset, at_s)
         elif not isinstance(delivery, ReplayedDelivery) and Place.of(seen) in self.settled:
             self.forgotten({delivery.assignment.tp}, at_s)
             return
@@ -250,7 +250,7 @@ class Witness:
         if reset_id != self.lives.reset_id(tp):
             self._begin_life(tp, reset_id, generation, next_offset)
         self.tell(f"committed {tp} {next_offset} {reset_id}".rstrip())
-        self.held.committed(tp, next_offset)
+        self.blocked.committed(tp, next_offset)
         self._judge.see(Committed(self.lives.partition_now(tp), next_offset, self._now_s()))
 
     def _begin_life(self, tp: TopicPartition, reset_id: str, generation: int, offset: int) -> None:
@@ -260,7 +260,7 @@ class Witness:
                 self._judge.see(Removed(self.lives.now(made)))
                 if made.offset < offset:
                     self.skipped.add(Place.of(made))
-        self.held.begun_anew(tp)
+        self.blocked.recreated(tp)
         self.resets.applied(tp, reset_id, offset)
         self.lives.begin(tp, reset_id, offset, generation)
         for made in records:
@@ -283,8 +283,8 @@ class Witness:
         entity = self.state.get(key)
         if key[1] == pauses.KIND:
             self.pauses.decided(key)
-        elif key[1] == held_keys.KIND:
-            self.tell(f"control {offset} {self.held.decided(key, entity, owned, by)}")
+        elif key[1] == blocked_keys.KIND:
+            self.tell(f"control {offset} {self.blocked.decided(key, entity, owned, by)}")
         elif key[1] == resets.KIND and entity is not None and (reset := resets.parse(entity)) is not None:
             self.resets.written(reset.id, offset, reset.targets, reset.provenance.at_ms)
 
@@ -302,7 +302,7 @@ class Witness:
             for record in kept[bounds.start : bounds.end]:
                 letter = parse(record)
                 assert isinstance(letter, DeadLetterRecord)
-                if letter.key is not None and KeyOf(letter.source, letter.key) in self.held.ever:
+                if letter.key is not None and KeyOf(letter.source, letter.key) in self.blocked.ever:
                     continue  # with it comes all of its key, or nothing
                 if task.plan.wants(letter) and not task.plan.quarantines(letter, replays_max):
                     matched.append(Letter(letter.source, letter.offset))

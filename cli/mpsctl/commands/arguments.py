@@ -26,7 +26,7 @@ class Disposition(StrEnum):
     EXPIRED = "expired"
     UNDELIVERABLE = "undeliverable"
     SKIPPED = "skipped"
-    HELD = "held"
+    BLOCKED = "blocked"
 
 
 def names(context: typer.Context, incomplete: str) -> list[str]:

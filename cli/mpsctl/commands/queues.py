@@ -91,7 +91,7 @@ def skip(session: Session, subscription: Sub, record: RecordArgument, reason: Re
     r"""Send the record that blocks to the dead-letter topic, now.
 
     It gets the disposition `skipped`, with the reason, and can be replayed from there. A delivery of it that is under
-    way is not waited for. A dead letter that holds its key may be skipped, too: what is held behind it is delivered.
+    way is not waited for. A dead letter that blocks its key may be skipped, too: what is blocked behind it is delivered.
     Asks first; `mpsctl inspect SUB --blocked` says which record it is.
 
     \b
@@ -114,6 +114,6 @@ def skip(session: Session, subscription: Sub, record: RecordArgument, reason: Re
         record=RecordRef.of(ref),
         dead_letter=RecordRef.of(answer.dead_letter),
         replay_id=answer.replay_id,
-        held_records=optional(answer, "held_records"),
+        blocked_records=optional(answer, "blocked_records"),
     )
     session.screen.show(view, lambda: skipped_page(view))

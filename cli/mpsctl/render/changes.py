@@ -57,8 +57,10 @@ def skipped_page(skipped: Skipped) -> Page:
     page = Page()
     if not skipped.replay_id:
         return page.say(Piece("✓ ", Style.GOOD), Piece(f"skipped {record}; it is dead letter {letter} now"))
-    behind = "what was held" if skipped.held_records is None else f"the {records(skipped.held_records)} held"
-    does = "lets its key go" if skipped.held_records == 0 else f"delivers {behind} behind it, and lets its key go"
+    behind = (
+        "what was blocked" if skipped.blocked_records is None else f"the {records(skipped.blocked_records)} blocked"
+    )
+    does = "releases its key" if skipped.blocked_records == 0 else f"delivers {behind} behind it, and releases its key"
     page.say(
         Piece("✓ ", Style.GOOD), Piece(f"skipped {record}, dead letter {letter}; replay {skipped.replay_id} {does}")
     )

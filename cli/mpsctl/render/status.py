@@ -126,9 +126,11 @@ def _notes(of: Subscription, now: datetime) -> Iterator[Piece]:
         yield Piece(f"{part.topic}/{part.partition} has room for {room} more, then all its keys wait", Style.WARN)
     if of.limit is not None:
         yield Piece(f"limited to {limit_text(of.limit)}, {by_whom(of.limit.provenance, now)}", Style.WARN)
-    if of.held_keys:
-        yield Piece(f"{number(of.held_keys, 'key')} held behind dead letters; they wait for a replay:", Style.WARN)
-        yield Piece(f"mpsctl dlq ls {of.name} --disposition held --group-by key", Style.DIM)
+    if of.blocked_keys:
+        yield Piece(
+            f"{number(of.blocked_keys, 'key')} blocked behind dead letters; they wait for a replay:", Style.WARN
+        )
+        yield Piece(f"mpsctl dlq ls {of.name} --disposition blocked --group-by key", Style.DIM)
         yield Piece(f"mpsctl replay-dlq {of.name} --key KEY", Style.DIM)
     is_said = bool(of.endpoint is not None and of.endpoint.reason)  # the state's reason has the last failure then
     if not is_said and (failed := of.last_failure) is not None and _is_recent(failed, now):
@@ -204,8 +206,8 @@ def _partition_cells(of: Partition) -> list[Piece]:
 def _partition_notes(of: Partition) -> Iterator[Piece]:
     if of.state_reason:
         yield Piece(printable(of.state_reason), style_of(of.state_severity))
-    if of.held_keys:
-        yield Piece(f"{number(of.held_keys, 'key')} held behind dead letters", Style.WARN)
+    if of.blocked_keys:
+        yield Piece(f"{number(of.blocked_keys, 'key')} blocked behind dead letters", Style.WARN)
 
 
 def instances_table(instances: Sequence[Instance], now: datetime) -> Table:

@@ -8,7 +8,7 @@ from mps.admin.v1 import admin_pb2 as pb
 from mpsctl.views.fleet import RecordRef
 from mpsctl.views.values import base64_of, optional, text_of, time_of, word
 
-Disposition = Literal["attempts-exhausted", "rejected", "expired", "undeliverable", "skipped", "held", "unknown"]
+Disposition = Literal["attempts-exhausted", "rejected", "expired", "undeliverable", "skipped", "blocked", "unknown"]
 """In the words of the delivery contract, as the header `mps-dlq-disposition` has them."""
 
 

@@ -89,6 +89,6 @@ class Skipped:
     dead_letter: RecordRef
     """Where it is now, in the dead-letter topic."""
     replay_id: str
-    """It was dead already and held its key: the replay that delivers the rest of the key; else empty."""
-    held_records: int | None
-    """How many records of the key were held behind it; null: nobody counted."""
+    """It was dead already and blocked its key: the replay that delivers the rest of the key; else empty."""
+    blocked_records: int | None
+    """How many records of the key were blocked behind it; null: nobody counted."""

@@ -102,8 +102,8 @@ class Partition:
     """Committed offset: the next record to be settled; null: none yet, or not known."""
     log_end: int | None
     """The log's end, as last heard; null: not known."""
-    held_keys: int | None
-    """Keys held behind dead letters: what comes of them goes to the dead-letter topic undelivered; null: not known."""
+    blocked_keys: int | None
+    """Keys blocked behind dead letters: what comes of them goes to the dead-letter topic undelivered; null: not known."""
     paused_lanes: int | None
     """Lanes that wait for a key that is paused; null: not known."""
     room_records: int | None
@@ -125,7 +125,7 @@ class Partition:
             lag_records=message.flow.lag_records if message.HasField("flow") else optional(message, "lag_records"),
             next_offset=None if message.next_offset < 0 else message.next_offset,
             log_end=None if message.log_end < 0 else message.log_end,
-            held_keys=message.held_keys if message.HasField("flow") else None,
+            blocked_keys=message.blocked_keys if message.HasField("flow") else None,
             paused_lanes=message.paused_lanes if message.HasField("flow") else None,
             room_records=message.room_records if message.HasField("flow") else None,
             room_bytes=message.room_bytes if message.HasField("flow") else None,
@@ -244,8 +244,8 @@ class Subscription:
     """The limits that hold now; null: none but the configured."""
     partitions: tuple[Partition, ...]
     """Its partitions, with `--partitions`."""
-    held_keys: int
-    """Keys held behind dead letters, of all its partitions."""
+    blocked_keys: int
+    """Keys blocked behind dead letters, of all its partitions."""
     tightest: Partition | None
     """Of the partitions in which records of paused keys wait, the one with the least room left; null: there is none."""
     endpoint: Endpoint | None
@@ -274,7 +274,7 @@ class Subscription:
             pauses=tuple(map(Pause.of, message.pauses)),
             limit=Limit.of(message.limit) if message.HasField("limit") else None,
             partitions=tuple(map(Partition.of, message.partitions)),
-            held_keys=message.held_keys,
+            blocked_keys=message.blocked_keys,
             tightest=Partition.of(message.tightest) if message.HasField("tightest") else None,
             endpoint=Endpoint.of(message.endpoint) if message.HasField("endpoint") else None,
             last_failure=Failure.of(message.last_failure) if message.HasField("last_failure") else None,

@@ -51,7 +51,7 @@ def asgi(
     handler: Handler,
     *,
     concurrency: int = 64,
-    after_dead_letter: Literal["continue", "hold"] = "continue",
+    after_dead_letter: Literal["continue", "block"] = "continue",
     body_bytes_max: int = BODY_BYTES_MAX,
 ) -> Application:
     """The application; it answers POST and PUT at every path.
@@ -71,7 +71,7 @@ class _Application:
     def __init__(self, calls: Calls, concurrency: int, after_dead_letter: str, body_bytes_max: int) -> None:
         self._calls = calls
         self._concurrency = concurrency
-        self._stops_at_dead_letter = after_dead_letter == "hold"
+        self._stops_at_dead_letter = after_dead_letter == "block"
         self._body_bytes_max = body_bytes_max
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

@@ -23,8 +23,8 @@ UNTOLD = "until then clients are not told of it"
 _KIND = "audit"
 DIAGNOSE_S_MAX = 8.0
 """How long a daemon looks at brokers and endpoints: less than it is waited for by another."""
-HELD_SHARE = 0.8
-"""Of `ordering.held_keys_max`: from here on somebody should see to it."""
+BLOCKED_SHARE = 0.8
+"""Of `ordering.blocked_keys_max`: from here on somebody should see to it."""
 IGNORED = "bring this daemon to the newest version of the fleet, and keep other programs out of the topic"
 _ORDER = (pb.SEVERITY_ERROR, pb.SEVERITY_WARNING, pb.SEVERITY_OK, pb.SEVERITY_UNSPECIFIED)
 
@@ -42,7 +42,7 @@ async def findings_of(daemon: Steerable, rates: Rates, left_s: float | None) -> 
         own.append(Finding(ok=False, works=True, about="control", text=waiting, code="control.unavailable"))
     own += unreachable(daemon)
     own += [finding for pipeline in daemon.pipelines if (finding := _unreceived(pipeline)) is not None]
-    own += [finding for pipeline in daemon.pipelines if (finding := _held_keys(pipeline)) is not None]
+    own += [finding for pipeline in daemon.pipelines if (finding := _blocked_keys(pipeline)) is not None]
     own += [finding for pipeline in daemon.pipelines if (finding := _metadata_limit(pipeline)) is not None]
     own += [_broken_files(each) for each in daemon.watched_files() if each.broken]
     own += [finding for pipeline in daemon.pipelines for finding in failing_findings(pipeline, rates)]
@@ -106,21 +106,26 @@ def _broken_files(watched: WatchedFiles) -> Finding:
     )
 
 
-def _held_keys(pipeline: Pipeline) -> Finding | None:
-    """Keys are held behind dead letters until somebody replays them, and there is a bound."""
-    name, keys_max = pipeline.settings.name, pipeline.settings.held_keys_max
-    held = len(pipeline.held.book)
-    if not held or not keys_max:
+def _blocked_keys(pipeline: Pipeline) -> Finding | None:
+    """Keys are blocked behind dead letters until somebody replays them, and there is a bound."""
+    name, keys_max = pipeline.settings.name, pipeline.settings.blocked_keys_max
+    blocked = len(pipeline.blocked.book)
+    if not blocked or not keys_max:
         return None
-    is_near = held >= keys_max * HELD_SHARE
-    text = f"{held} keys are held behind dead letters, and ordering.held_keys_max is {keys_max}"
-    if held >= keys_max:
-        text += ": the records of a key that should be held wait, and what is behind them in their partitions is not committed"
+    is_near = blocked >= keys_max * BLOCKED_SHARE
+    text = f"{blocked} keys are blocked behind dead letters, and ordering.blocked_keys_max is {keys_max}"
+    if blocked >= keys_max:
+        text += ": the records of a key that should be blocked wait, and what is behind them in their partitions is not committed"
     advice = f"repair the application, then mpsctl replay-dlq {name}; or skip the records that hold them"
     if not is_near:
         return Finding(ok=True, about=name, text=text)
     return Finding(
-        ok=False, works=True, about=name, text=text, code="held.full" if held >= keys_max else "", advice=advice
+        ok=False,
+        works=True,
+        about=name,
+        text=text,
+        code="blocked_key.full" if blocked >= keys_max else "",
+        advice=advice,
     )
 
 

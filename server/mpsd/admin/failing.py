@@ -18,7 +18,7 @@ DIED = frozenset(
         Disposition.UNDELIVERABLE.value,
     }
 )
-"""Dispositions of records that failed for themselves: not skipped by an operator, not held behind another."""
+"""Dispositions of records that failed for themselves: not skipped by an operator, not blocked behind another."""
 MANY_RECORDS = 10
 """Fewer dead letters are no pattern."""
 MANY_SHARE = 0.01

@@ -112,7 +112,7 @@ def _add(total: pb.SubscriptionStatus, said: pb.SubscriptionStatus) -> None:
     total.dead_letters += said.dead_letters
     if said.HasField("unresolved_dead_letters"):  # each says it of the whole subscription
         total.unresolved_dead_letters = max(total.unresolved_dead_letters, said.unresolved_dead_letters)
-    total.held_keys = max(total.held_keys, said.held_keys)  # each says it of the whole subscription
+    total.blocked_keys = max(total.blocked_keys, said.blocked_keys)  # each says it of the whole subscription
     if said.HasField("tightest") and (
         not total.HasField("tightest") or said.tightest.room_records < total.tightest.room_records
     ):

@@ -87,11 +87,11 @@ METRICS: Sequence[Metric] = (
         read=per_subscription(lambda one: one.withdrawn),
     ),
     Metric(
-        name="mps_late_outcomes_total",
+        name="mps_stale_outcomes_total",
         type="counter",
         help="Outcomes that came after their partition had moved on, and were dropped.",
         labels=_S,
-        read=per_subscription(lambda one: one.late_outcomes),
+        read=per_subscription(lambda one: one.stale_outcomes),
     ),
     Metric(
         name="mps_dead_letters_total",
@@ -130,11 +130,11 @@ METRICS: Sequence[Metric] = (
         read=per_subscription(lambda one: one.dead_letter_failures),
     ),
     Metric(
-        name="mps_held_keys",
+        name="mps_blocked_keys",
         type="gauge",
-        help="Keys held behind dead letters, of all partitions, whoever has them: the same at every instance.",
+        help="Keys blocked behind dead letters, of all partitions, whoever has them: the same at every instance.",
         labels=_S,
-        read=per_subscription(lambda one: one.held_keys),
+        read=per_subscription(lambda one: one.blocked_keys),
     ),
     Metric(
         name="mps_breaker_open",

@@ -98,9 +98,9 @@ async def _check(daemon: Steerable, name: str, plan: ReplayPlan) -> None:
     Raises:
         NotFound, InvalidArgument, ReplayRefused.
     """
-    if plan.target is ReplayTarget.TOPIC and pipeline_of(daemon.pipelines, name).held.is_on:
+    if plan.target is ReplayTarget.TOPIC and pipeline_of(daemon.pipelines, name).blocked.is_on:
         raise ReplayRefused(
-            'ordering.after_dead_letter is "hold": records of held keys that come by the topic would only be held again;'
+            'ordering.after_dead_letter is "block": records of blocked keys that come by the topic would only be blocked again;'
             " replay to the application"
         )
     if plan.filter.topic:

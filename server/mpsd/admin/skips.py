@@ -12,9 +12,9 @@ from grpc import aio
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.access import CALLER, CALLER_KEY
+from mpsd.admin.blocked_key_skips import replay_of, skip_blocked
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import Fleet
-from mpsd.admin.held_skips import replay_of, skip_held
 from mpsd.admin.validation import check_change, check_topic, pipeline_of
 from mpsd.core.audit import AuditEntry
 from mpsd.core.control import Provenance
@@ -52,7 +52,7 @@ class Skips:
     async def skip(
         self, request: pb.SkipRequest, metadata: Sequence[tuple[str, str]], left_s: float | None, *, is_forwarded: bool
     ) -> pb.SkipResponse:
-        """Raises InvalidArgument, NotFound, RecordNotHere, RequestIdReused, and what `skip_held` raises."""
+        """Raises InvalidArgument, NotFound, RecordNotHere, RequestIdReused, and what `skip_blocked` raises."""
         check_change(request.change)
         pipeline = pipeline_of(self._daemon.pipelines, request.subscription)
         record = request.record
@@ -102,7 +102,7 @@ class Skips:
         try:
             landed = await pipeline.skip(record.topic, record.partition, record.offset, request.change.reason)
         except RecordNotHere as error:
-            answer = await skip_held(self._daemon, pipeline, request, error)
+            answer = await skip_blocked(self._daemon, pipeline, request, error)
             letter = TopicPartition(answer.dead_letter.topic, answer.dead_letter.partition), answer.dead_letter.offset
         else:
             letter = TopicPartition(landed.topic, landed.partition), landed.offset

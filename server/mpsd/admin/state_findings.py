@@ -8,8 +8,8 @@ from mpsd.core.states import DeliveryState
 ADVICE: Mapping[str, str] = {
     DeliveryState.UNKNOWN: "bring the daemon that has it back, or end it: the others take over from its last commit",
     DeliveryState.DLQ_BLOCKED: "repair the dead-letter topic; the write is tried again by itself",
-    DeliveryState.HELD_KEYS_FULL: "replay or skip some held keys: mpsctl dlq ls NAME --disposition held --group-by key",
-    DeliveryState.HELD_KEYS_UNWRITABLE: "repair the control topic; the write is tried again by itself",
+    DeliveryState.BLOCKED_KEYS_FULL: "replay or skip some blocked keys: mpsctl dlq ls NAME --disposition blocked --group-by key",
+    DeliveryState.BLOCKED_KEYS_UNWRITABLE: "repair the control topic; the write is tried again by itself",
     DeliveryState.FAILED: "repair what the reason names, then restart the daemon",
 }
 """What to do; of the other states the reason says it, or there is nothing to be done."""

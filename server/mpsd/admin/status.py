@@ -117,7 +117,7 @@ def subscription_of(
         pauses=[pause_of(pause) for pause in pauses],
         limit=limit_of(said.limit) if said.limit is not None else None,
         partitions=parts if partitions else (),
-        held_keys=said.held_keys,
+        blocked_keys=said.blocked_keys,
         endpoint=endpoint_of(said),
         last_failure=failure_of(said.last_failure) if said.last_failure is not None else None,
         tightest=min((part for part in parts if part.paused_lanes), key=lambda part: part.room_records, default=None),
@@ -162,7 +162,7 @@ def partition_of(address: str, part: PartitionStatistics) -> pb.PartitionStatus:
         paused_lanes=part.parked,
         room_records=part.room_records,
         room_bytes=part.room_bytes,
-        held_keys=part.held_keys,
+        blocked_keys=part.blocked_keys,
     )
 
 

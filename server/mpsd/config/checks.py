@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from mpsd.config.held_keys import held_keys
+from mpsd.config.blocked_keys import blocked_keys
 from mpsd.config.problems import Path, dotted
 from mpsd.config.subscription import DELIVERY_BOUND
 from mpsd.config.values import split_address
@@ -304,6 +304,6 @@ CHECKS: Sequence[Callable[[Written], Iterator[Problem]]] = (
     _backoffs,
     _endpoints,
     _authentication,
-    held_keys,
+    blocked_keys,
 )
 """Each with the rule that it holds as its docstring, which the reference page lists."""

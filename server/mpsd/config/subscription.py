@@ -26,17 +26,17 @@ class Ordering(Table):
         default="none",
         description="Records without a key: free, or all of a partition in one lane; free, as who wants order sets a key.",
     )
-    after_dead_letter: Literal["continue", "hold"] = Field(
+    after_dead_letter: Literal["continue", "block"] = Field(
         default="continue",
         description="What becomes of a key after one of its records was dead-lettered: it goes on, or its later records"
         " follow into the dead-letter topic until somebody replays or skips them; it goes on, so that nobody needs to be"
         " awake.",
     )
-    held_keys_max: int = Field(
+    blocked_keys_max: int = Field(
         default=10_000,
         ge=1,
         le=100_000,
-        description="Keys of the subscription held at a time under hold, beyond which a partition waits; 10,000 are no"
+        description="Keys of the subscription blocked at a time under `block`, beyond which a partition waits; 10,000 are no"
         " accident any more.",
     )
 
@@ -89,14 +89,14 @@ class Retry(Table):
         le=86_400.0,
         description="Longest pause; 24 s, so that a record whose endpoint works again is delivered within half a minute.",
     )
-    sick_key_after: int = Field(
+    failing_key_after: int = Field(
         default=3,
         ge=0,
         le=1_000,
         description="Records of one key that must exhaust their attempts in a row until later ones get a single"
         " attempt; 0: never. Three tell a broken key from bad luck.",
     )
-    sick_keys_max: int = Field(
+    failing_keys_max: int = Field(
         default=10_000,
         ge=1,
         le=1_000_000,

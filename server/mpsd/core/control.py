@@ -28,7 +28,7 @@ IGNORED = UNREADABLE_KEY, UNREADABLE_VALUE, OTHER_VERSION, TOO_MANY = (
 )
 """Why a record is ignored."""
 ENTITIES_MAX = 200_000
-"""Of this daemon's groups; above what `held_keys_max` of some subscriptions allow, and 200 MiB at 1 KiB each."""
+"""Of this daemon's groups; above what `blocked_keys_max` of some subscriptions allow, and 200 MiB at 1 KiB each."""
 REQUESTS_MAX = 10_000
 """Request ids that are remembered: one every ten seconds for a day."""
 REQUEST_AGE_MAX_MS = 24 * 3_600_000

@@ -61,7 +61,7 @@ REPLAYS_DIGITS_MAX = 9
 
 def _is_held_back(delivery: Delivery, bury: Bury) -> bool:
     """Whether a replay brought it, and it was not delivered: that does not count as brought back."""
-    return bury.disposition is Disposition.HELD and isinstance(delivery, ReplayedDelivery)
+    return bury.disposition is Disposition.BLOCKED and isinstance(delivery, ReplayedDelivery)
 
 
 def replays_of(delivery: Delivery) -> int:

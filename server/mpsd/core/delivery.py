@@ -94,7 +94,7 @@ class Delivery:
         started_s: when the delivery in flight began, on the monotonic clock; 0.0 if none is in flight.
         trouble: how it failed so far; None if it did not.
         replay: id of the replay or reset that brought it back.
-        releases: it is of a held key, and goes all the same: this is what lets the key go.
+        releases: it is of a blocked key, and goes all the same: this is what lets the key go.
         letter_record_id: the record's id as its dead letter names it; empty for a record that is read from its topic.
     """
 

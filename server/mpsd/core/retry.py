@@ -15,7 +15,7 @@ class Disposition(StrEnum):
     EXPIRED = "expired"
     UNDELIVERABLE = "undeliverable"
     SKIPPED = "skipped"
-    HELD = "held"
+    BLOCKED = "blocked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """From the outcome of a delivery to its verdict, with all that is remembered of an endpoint and of troubled records.
 
 The table of cases is `retry.decide`; what it cannot see is kept here: is the endpoint out (`breaker`), was this one of
-many lost at once (`lost`), does its key always fail (`sick_keys`), does the endpoint ask for less (`throttle`).
+many lost at once (`lost`), does its key always fail (`failing_keys`), does the endpoint ask for less (`throttle`).
 
 An attempt is charged on probation: if the next thing that happens is an outage and not a success, it is given back.
 Synchronous and deterministic: time and jitter are arguments.
@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from mpsd.core.breaker import Breaker, BreakerRules
 from mpsd.core.delivery import Delivery, ReplayedDelivery, Trouble
+from mpsd.core.failing_keys import FailingKeys
 from mpsd.core.lost import LostDeliveries, was_suspect_alone
 from mpsd.core.outcome import Moment, Outcome, Rejected, Retryable, Unavailable, Undeliverable, Withdrawn
 from mpsd.core.probation import Probation
 from mpsd.core.record import TopicPartition
 from mpsd.core.retry import Bury, Disposition, Hold, RetryRules, Verdict, backoff_s, decide
-from mpsd.core.sick_keys import SickKeys
 from mpsd.core.throttle import Throttle
 
 
@@ -50,8 +50,8 @@ class PolicyRules:
 
     Attributes:
         crowding_attempts_max: deliveries that count while those behind the record fill its partition, 1 or more.
-        sick_key_after: records of a key that exhaust their attempts in a row before later ones get one; 0: off.
-        sick_keys_max: keys of which that is remembered.
+        failing_key_after: records of a key that exhaust their attempts in a row before later ones get one; 0: off.
+        failing_keys_max: keys of which that is remembered.
         lost_window_s: how near in time lost deliveries are one event.
         concurrency_max: deliveries in flight at most.
     """
@@ -59,8 +59,8 @@ class PolicyRules:
     retry: RetryRules
     breaker: BreakerRules
     crowding_attempts_max: int
-    sick_key_after: int
-    sick_keys_max: int
+    failing_key_after: int
+    failing_keys_max: int
     lost_window_s: float
     concurrency_max: int
 
@@ -70,7 +70,7 @@ class RetryPolicy:
 
     Takes: outcomes.
     Gives: verdicts; for lost deliveries later, by `judge_lost`.
-    Holds at most: the lost deliveries of one window (`concurrency_max`), `sick_keys_max` keys, what the breaker holds, and
+    Holds at most: the lost deliveries of one window (`concurrency_max`), `failing_keys_max` keys, what the breaker holds, and
         the heads of lanes that were charged since the last success.
     """
 
@@ -81,7 +81,7 @@ class RetryPolicy:
         self.breaker = Breaker(rules.breaker)
         self.throttle = Throttle(rules.concurrency_max)
         self._lost = LostDeliveries(rules.lost_window_s)
-        self._sick_keys = SickKeys(rules.sick_key_after, rules.sick_keys_max)
+        self._failing_keys = FailingKeys(rules.failing_key_after, rules.failing_keys_max)
         self._answer = _Answer(0, 0.0, 0.0)
         self._probation = Probation()
 
@@ -92,7 +92,7 @@ class RetryPolicy:
             self._probation.succeeded()
         if not self.throttle.is_wide_open:
             self.throttle.succeeded()
-        self._sick_keys.succeeded(delivery.assignment.tp, delivery.lane)
+        self._failing_keys.succeeded(delivery.assignment.tp, delivery.lane)
 
     def judge(self, delivery: Delivery, outcome: Outcome, moment: Moment) -> Verdict | Undecided:
         """Decide what becomes of a delivery that was not accepted."""
@@ -156,7 +156,7 @@ class RetryPolicy:
 
     def forget(self, tp: TopicPartition) -> None:
         """Forget a partition that is no longer ours."""
-        self._sick_keys.forget(tp)
+        self._failing_keys.forget(tp)
         self._probation.forget(tp)
         self._lost.forget(tp)
 
@@ -265,11 +265,11 @@ class RetryPolicy:
                 self._probation.give_back()
                 return self._defer(trouble, None, moment)
             if self.breaker.successes > trouble.first_mark:  # else it may be everybody's fault, and not its key's
-                self._sick_keys.exhausted(tp, lane)
+                self._failing_keys.exhausted(tp, lane)
         return verdict
 
     def _rules_of(self, delivery: Delivery, moment: Moment) -> RetryRules:
-        if self._sick_keys.is_sick(delivery.assignment.tp, delivery.lane):
+        if self._failing_keys.is_failing(delivery.assignment.tp, delivery.lane):
             return self._single
         return self._crowding if moment.is_crowding else self._rules.retry
 
@@ -280,7 +280,7 @@ class RetryPolicy:
             "breaker_rejections": self.breaker.rejections,
             "concurrency_limit": self.throttle.limit,
             "lost_undecided": len(self._lost),
-            "sick_keys": len(self._sick_keys),
+            "failing_keys": len(self._failing_keys),
         }
 
 

@@ -93,17 +93,17 @@ class DeliveryState(StrEnum):
         "the endpoint rejects everything: dead-lettering has stopped, records wait, and probes go on",
         "Too many records in a row were rejected: dead-lettering goes on after a success or `mpsctl accept-rejections`.",
     )
-    HELD_KEYS_FULL = (
-        "held-keys-full",
+    BLOCKED_KEYS_FULL = (
+        "blocked-keys-full",
         Severity.ERROR,
-        "ordering.held_keys_max keys are held: a key that should be waits; replay or skip some",
-        "What was read is delivered, except for a key that should be held, because `ordering.held_keys_max` are.",
+        "ordering.blocked_keys_max keys are blocked: a key that should be waits; replay or skip some",
+        "What was read is delivered, except for a key that should be blocked, because `ordering.blocked_keys_max` are.",
     )
-    HELD_KEYS_UNWRITABLE = (
-        "held-keys-unwritable",
+    BLOCKED_KEYS_UNWRITABLE = (
+        "blocked-keys-unwritable",
         Severity.ERROR,
-        "a key cannot be held: the control topic cannot be written",
-        "A key should be held, and the control topic cannot be written: the partition waits.",
+        "a key cannot be blocked: the control topic cannot be written",
+        "A key should be blocked, and the control topic cannot be written: the partition waits.",
     )
     UNREADABLE = (
         "unreadable",
@@ -157,12 +157,16 @@ class LaneState(StrEnum):
     PAUSED = "paused", Severity.WARNING, "An operator paused its key, its partition or its subscription."
     SUSPECT = "suspect", Severity.WARNING, "It was lost together with others: it is delivered apart from them."
     DEAD_LETTERING = "dead-lettering", Severity.WARNING, "It is on its way into the dead-letter topic."
-    HELD = "held", Severity.WARNING, "It is behind a dead letter of its key, and follows it into the dead-letter topic."
+    BLOCKED = (
+        "blocked",
+        Severity.WARNING,
+        "It is behind a dead letter of its key, and follows it into the dead-letter topic.",
+    )
     ENDPOINT_OUT = "endpoint-out", Severity.ERROR, "It waits until a delivery to the application succeeds."
-    HELD_KEYS_FULL = (
-        "held-keys-full",
+    BLOCKED_KEYS_FULL = (
+        "blocked-keys-full",
         Severity.ERROR,
-        "Its key should be held, and `ordering.held_keys_max` keys are: replay or skip some.",
+        "Its key should be blocked, and `ordering.blocked_keys_max` keys are: replay or skip some.",
     )
 
 

@@ -68,7 +68,7 @@ class Suspects:
         self,
         records_max: int,
         bytes_max: int,
-        is_held: Callable[[Assignment], bool],
+        is_stopped: Callable[[Assignment], bool],
         may_go: Callable[[Delivery], bool],
     ) -> list[Delivery]:
         """The next group; nothing before the last one has ended.
@@ -76,13 +76,13 @@ class Suspects:
         Args:
             records_max: 1 or more.
             bytes_max: passed by one record at most.
-            is_held: whether nothing of a partition may be delivered now; asked once of each, however many wait there.
+            is_stopped: whether nothing of a partition may be delivered now; asked once of each, however many wait there.
             may_go: whether it may be delivered now. All others keep their place.
         """
         if self.out:
             return []
         for line in (self._again, self._once):
-            group = _group(filter(may_go, line.where_not(is_held)), min(self._size, records_max), bytes_max)
+            group = _group(filter(may_go, line.where_not(is_stopped)), min(self._size, records_max), bytes_max)
             if group:
                 self._goes_out(line, group)
                 return group
@@ -158,9 +158,9 @@ class _Line:
         self._of.setdefault(delivery.assignment, deque()).appendleft((self._first, delivery))
         self._first -= 1
 
-    def where_not(self, is_held: Callable[[Assignment], bool]) -> Iterator[Delivery]:
+    def where_not(self, is_stopped: Callable[[Assignment], bool]) -> Iterator[Delivery]:
         """Those of all other partitions, the next first."""
-        for _, delivery in merge(*(line for assignment, line in self._of.items() if not is_held(assignment))):
+        for _, delivery in merge(*(line for assignment, line in self._of.items() if not is_stopped(assignment))):
             yield delivery
 
     def remove(self, delivery: Delivery) -> bool:

@@ -197,10 +197,10 @@ class KafkaControlLog:
             if not end:
                 await self._journal.write([BEGIN])
         if self.position >= 0 and (self.position > end or _differ(clients.topic_id, self._topic_id)):
-            extra = {"code": "control.topic_made_anew"}
+            extra = {"code": "control.topic_recreated"}
             log.error("control topic %s is another one than before", self._settings.topic, extra=extra)
             self.position = -1
-            self._listener.on_made_anew()
+            self._listener.on_recreated()
         self._topic_id = clients.topic_id or self._topic_id
         self.position = max(self.position, begin)
         clients.tail.assign([self._key])

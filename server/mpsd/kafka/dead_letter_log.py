@@ -160,7 +160,7 @@ class KafkaDeadLetterLog:
         bounds = (await self._bounds()).get(partition)
         if bounds is None or offset > bounds.end:
             raise DeadLetterTopicGone(
-                f"dead-letter topic {self._topic} ends before {partition}@{offset}: it was deleted and made anew"
+                f"dead-letter topic {self._topic} ends before {partition}@{offset}: it was deleted and recreated"
             )
         return LogPart((), max(offset, bounds.start))
 

@@ -114,7 +114,7 @@ class Positions:
 
     def _pass_over(self, tp: TopicPartition, committed: CommitPoint, log_start: int) -> int:
         """Return where the new topic begins: the commit is of a topic of the same name that was deleted."""
-        extra = {"code": "kafka.topic_made_anew", "subscription": self._subscription}
+        extra = {"code": "kafka.topic_recreated", "subscription": self._subscription}
         words = "%s: topic was recreated after the commit of offset %d; reading it from its first record, %d"
         log.error(words, tp, committed.next_offset, log_start, extra=extra)
         return log_start

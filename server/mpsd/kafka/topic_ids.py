@@ -21,12 +21,12 @@ LOOK_INTERVAL_S = 1.0
 
 
 class TopicIds:
-    """Notices that a topic was deleted and made anew between two looks.
+    """Notices that a topic was deleted and recreated between two looks.
 
     Args:
         consumer: the present one.
         owned: the partitions that are ours now.
-        made_anew: told those of them that belong to a topic that is gone; called again while it fails.
+        recreated: told those of them that belong to a topic that is gone; called again while it fails.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class TopicIds:
         subscription: str,
         consumer: Callable[[], Any],
         owned: Callable[[], Collection[Owned]],
-        made_anew: Callable[[Sequence[Owned]], Awaitable[None]],
+        recreated: Callable[[Sequence[Owned]], Awaitable[None]],
     ) -> None:
         self._subscription = subscription
         self._consumer = consumer
         self._owned = owned
-        self._made_anew = made_anew
+        self._recreated = recreated
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -53,10 +53,10 @@ class TopicIds:
             ids = await topic_ids(self._consumer(), {each.assignment.tp.topic for each in self._owned()})
         old = [each for each in self._owned() if self._is_of_former(each, ids)]
         for topic in sorted({each.assignment.tp.topic for each in old}):
-            extra = {"code": "kafka.topic_made_anew", "subscription": self._subscription}
+            extra = {"code": "kafka.topic_recreated", "subscription": self._subscription}
             log.error("topic %s was recreated; reading it from its first record", topic, extra=extra)
         if old:
-            await self._made_anew(old)
+            await self._recreated(old)
 
     @staticmethod
     def _is_of_former(owned: Owned, ids: Mapping[str, bytes]) -> bool:

@@ -29,7 +29,7 @@ class Vigil:
         consumer: the present one.
         owned: the partitions that are ours now.
         on_log_end: told where one ends, and where what can be read of it ends.
-        made_anew: see `TopicIds`.
+        recreated: see `TopicIds`.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Vigil:
         consumer: Callable[[], Any],
         owned: Callable[[], Collection[Owned]],
         on_log_end: Callable[[Assignment, int, int], None],
-        made_anew: Callable[[Sequence[Owned]], Awaitable[None]],
+        recreated: Callable[[Sequence[Owned]], Awaitable[None]],
     ) -> None:
         self._subscription = settings.subscription
         self._topics = settings.topics
@@ -49,7 +49,7 @@ class Vigil:
         self._consumer = consumer
         self._owned = owned
         self._on_log_end = on_log_end
-        self._ids = TopicIds(settings.subscription, consumer, owned, made_anew)
+        self._ids = TopicIds(settings.subscription, consumer, owned, recreated)
         self._was_confirmed = False
         self.missing: list[str] = []
 

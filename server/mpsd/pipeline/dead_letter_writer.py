@@ -12,9 +12,9 @@ from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery, log_field
 from mpsd.core.retry import Bury, RetryRules, backoff_s
 from mpsd.core.states import DeliveryState
 from mpsd.errors import KafkaRefused, KafkaUnavailable, RecordNotHere
-from mpsd.pipeline.held_keys import HeldKeys
+from mpsd.pipeline.blocked_keys import BlockedKeys
+from mpsd.pipeline.pending_blocks import Buried, PendingBlocks
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-from mpsd.pipeline.unheld import Buried, Unheld
 from mpsd.ports import DeadLetter, DeadLetterSink, Landed
 
 log = logging.getLogger("mpsd.dead_letters")
@@ -43,7 +43,7 @@ class DeadLetterWriter:
         sender: Sender,
         rules: RetryRules,
         pending: PendingQueue,
-        held: HeldKeys,
+        blocked: BlockedKeys,
         on_released: Callable[[PartitionQueue], None],
         draw: Callable[[], float] = random.random,
         lease_left_s: Callable[[], float] = lambda: 1.0,
@@ -52,14 +52,14 @@ class DeadLetterWriter:
 
         Args:
             rules: back-off between failed writes; attempts have no bound, as losing the record is no choice.
-            on_released: a partition was held and is not any more.
+            on_released: a partition was blocked and is not any more.
             draw: jitter, 0 up to 1.
-            held: holds the keys of what is written.
+            blocked: holds the keys of what is written.
             lease_left_s: 0 or less: the next owner may have the record by now, and succeed with it.
         """
-        self._held = held
-        held.on_room = self.on_room
-        self._unheld = Unheld(held, sender.subscription, pending, self._finish, on_released)
+        self._blocked = blocked
+        blocked.on_room = self.on_room
+        self._pending_blocks = PendingBlocks(blocked, sender.subscription, pending, self._finish, on_released)
         self._crowded: list[Buried] = []
         self._writing: list[Buried] = []
         self._sink = sink
@@ -85,7 +85,7 @@ class DeadLetterWriter:
 
     def divert(self, delivery: Delivery, verdict: Bury) -> None:
         """It is to be written with another verdict, which holds no key; where it is written already, see `landing`."""
-        if not self._held.is_on:
+        if not self._blocked.is_on:
             return  # it goes there all the same, and why it died says more
         for buried in self._writing:
             if buried.letter.delivery is delivery:
@@ -105,7 +105,7 @@ class DeadLetterWriter:
         )
 
     def on_room(self) -> None:
-        """More keys may be held."""
+        """More keys may be blocked."""
         crowded, self._crowded = self._crowded, []
         for buried in crowded:
             buried.queue.crowded -= 1
@@ -120,7 +120,7 @@ class DeadLetterWriter:
     def landing(self, delivery: Delivery) -> asyncio.Future[Landed]:
         """Where it lands once it is written, now or some time; the same for all who ask.
 
-        RecordNotHere if it never is, or where keys are held was written with another verdict before this was asked.
+        RecordNotHere if it never is, or where keys are blocked was written with another verdict before this was asked.
         """
         return self._landing.setdefault(delivery, asyncio.get_running_loop().create_future())
 
@@ -136,7 +136,7 @@ class DeadLetterWriter:
             self.lands_not(delivery, "its partition has moved to another daemon; ask that one")
         self._waiting = deque(buried for buried in self._waiting if buried.queue.assignment is not assignment)
         self._crowded = [buried for buried in self._crowded if buried.queue.assignment is not assignment]
-        self._unheld.forget(assignment)
+        self._pending_blocks.forget(assignment)
         self._acknowledged.set()
         self.on_room()
 
@@ -175,10 +175,10 @@ class DeadLetterWriter:
             batch = self._next()
             retry = await self._write(batch) if batch else []
             self._waiting.extendleft(reversed(retry))
-            are_held = not self._unheld or (self._lease_left_s() > 0 and await self._unheld.hold())
-            if not self._waiting and not self._unheld:
+            are_blocked = not self._pending_blocks or (self._lease_left_s() > 0 and await self._pending_blocks.block())
+            if not self._waiting and not self._pending_blocks:
                 self._arrived.clear()
-            if retry or not are_held:
+            if retry or not are_blocked:
                 failed += 1
                 await asyncio.sleep(
                     max(self._rules.backoff_initial_s / 2, backoff_s(failed, self._rules, self._draw()))
@@ -199,11 +199,11 @@ class DeadLetterWriter:
     def _next(self) -> list[Buried]:
         """As many as go into one write; those whose keys there is no room to hold wait, and their lanes with them."""
         batch: list[Buried] = []
-        room = self._held.room() - len(self._unheld)
+        room = self._blocked.room() - len(self._pending_blocks)
         while self._waiting and len(batch) < LETTERS_PER_WRITE_MAX:
             buried = self._waiting.popleft()
             queue, letter = buried.queue, buried.letter
-            if self._unheld.wants(buried):
+            if self._pending_blocks.wants(buried):
                 if room <= 0:
                     self._crowded.append(buried)
                     self._release(
@@ -213,11 +213,11 @@ class DeadLetterWriter:
                     queue.crowded += 1
                     self._acknowledged.set()
                     extra = {
-                        "code": "held.full",
+                        "code": "blocked_key.full",
                         "subscription": self._sender.subscription,
                         **log_fields(letter.delivery),
                     }
-                    log.error("%s waits: ordering.held_keys_max keys are held", letter.delivery, extra=extra)
+                    log.error("%s waits: ordering.blocked_keys_max keys are blocked", letter.delivery, extra=extra)
                     continue
                 room -= 1
             batch.append(buried)
@@ -247,10 +247,10 @@ class DeadLetterWriter:
             landing = self._landing.pop(delivery, None)
             if landing is not None and not landing.done():
                 landing.set_result(answer)
-            if self._unheld.wants(buried):
-                self._unheld.add(buried, answer)
+            if self._pending_blocks.wants(buried):
+                self._pending_blocks.add(buried, answer)
             else:
-                self._unheld.tell_if_too_large(buried)
+                self._pending_blocks.tell_if_too_large(buried)
                 self._finish(buried)
         return retry
 

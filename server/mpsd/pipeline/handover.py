@@ -111,7 +111,7 @@ class Handover:
             return
         self._tasks.pop(assignment, None)
         self._forget(assignment)
-        extra = {"code": "partition.released", "subscription": self._subscription, **assignment.tp._asdict()}
+        extra = {"code": "partition.revoked", "subscription": self._subscription, **assignment.tp._asdict()}
         log.info("%s: drained, committed and handed on", assignment.tp, extra=extra)
         self._source.release([assignment])
 

@@ -135,10 +135,10 @@ def _view(
 def _state(queue: PartitionQueue, head: Delivery, waiting: Waiting, now_s: float) -> LaneState:
     if head.started_s:
         return LaneState.IN_FLIGHT
-    if head.record.key in queue.held:
-        return LaneState.HELD
+    if head.record.key in queue.blocked:
+        return LaneState.BLOCKED
     if head in waiting.crowded:
-        return LaneState.HELD_KEYS_FULL
+        return LaneState.BLOCKED_KEYS_FULL
     is_ready, is_backing_off = head in waiting.ready, head.trouble is not None and head.trouble.due_s > now_s
     is_paused = PAUSED in queue.causes or head.record.key in queue.paused_keys
     if head in waiting.parked or (is_paused and (is_ready or is_backing_off)):

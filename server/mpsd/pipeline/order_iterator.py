@@ -29,8 +29,8 @@ class OrderIterator:
         self._taken = 0
 
     def ready(self, queue: PartitionQueue) -> None:
-        """The partition has something ready. It joins the round unless it is in it, or held."""
-        if not queue.in_turn and not queue.hold:
+        """The partition has something ready. It joins the round unless it is in it, or blocked."""
+        if not queue.in_turn and not queue.stopped_by:
             queue.in_turn = True
             self._turns.append(queue)
 
@@ -41,7 +41,7 @@ class OrderIterator:
         while turns and len(taken) < records_max and bytes_max > 0:
             queue = turns.popleft()
             ready = queue.lanes.ready
-            if queue.hold or not ready:
+            if queue.stopped_by or not ready:
                 queue.in_turn = False
                 continue
             delivery = queue.lanes.take()
@@ -68,13 +68,13 @@ class OrderIterator:
             queue = self._turns.popleft()
             ready = queue.lanes.ready
             taken: list[Turn] = []
-            while ready and not queue.hold and not taken:
+            while ready and not queue.stopped_by and not taken:
                 delivery = queue.lanes.take_newest()
                 if queue.paused_keys and delivery.record.key in queue.paused_keys:
                     queue.parked.append(delivery)
                 else:
                     taken.append((queue, delivery))
-            if ready and not queue.hold:
+            if ready and not queue.stopped_by:
                 self._turns.append(queue)
             else:
                 queue.in_turn = False

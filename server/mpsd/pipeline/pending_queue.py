@@ -5,8 +5,8 @@ from typing import Literal
 
 from typing_extensions import override
 
+from mpsd.core.blocked_keys import BlockedKey
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery, Trouble
-from mpsd.core.held_keys import HeldKey
 from mpsd.core.lanes import Lanes
 from mpsd.core.map_room import has_map_room, mappable
 from mpsd.core.offset_map import NO_BOUND
@@ -39,7 +39,7 @@ class PendingBudget:
 
 
 class PartitionQueue:
-    """One assigned partition: its lanes, its offsets, and why it is held, if it is.
+    """One assigned partition: its lanes, its offsets, and why it is blocked, if it is.
 
     Attributes:
         hold: why nothing of it may be delivered now, the first of the causes; empty if it may: see `stop`.
@@ -51,8 +51,8 @@ class PartitionQueue:
         charges: attempts charged, ever: with the tracker's state it says whether a commit would say anything new.
         paused_keys: keys of which nothing is delivered.
         parked: heads of lanes that were their turn, but are of a paused key.
-        held: keys of which nothing is delivered, but what their replay brings; read here, and changed by HeldKeys.
-        aside: records of held keys that are about to be let go: see `PendingQueue.set_aside`.
+        blocked: keys of which nothing is delivered, but what their replay brings; read here, and changed by BlockedKeys.
+        aside: records of blocked keys that are about to be released: see `PendingQueue.set_aside`.
         crowded: dead records whose keys there is no room to hold.
         replay, replay_end: records below this offset are brought back by this reset.
         burying: records on their way to the dead-letter topic.
@@ -63,14 +63,13 @@ class PartitionQueue:
         "_causes",
         "aside",
         "assignment",
+        "blocked",
         "burying",
         "bytes",
         "charges",
         "committed",
         "crowded",
-        "held",
         "high_watermark",
-        "hold",
         "in_flight",
         "in_turn",
         "is_leaving",
@@ -82,6 +81,7 @@ class PartitionQueue:
         "replay",
         "replay_end",
         "stable_end",
+        "stopped_by",
         "tracker",
         "unwritable",
         "waits_for_transaction",
@@ -99,12 +99,12 @@ class PartitionQueue:
         self.charges = 0
         self.paused_keys: frozenset[bytes] = frozenset()
         self.parked: list[Delivery] = []
-        self.held: dict[bytes, HeldKey] = {}
+        self.blocked: dict[bytes, BlockedKey] = {}
         self.aside: dict[bytes, list[Delivery]] = {}
         self.crowded = 0
         self.replay, self.replay_end = "", -1
         self._causes: dict[Cause, None] = {}
-        self.hold: str = ""
+        self.stopped_by: str = ""
         self.in_turn = False
         self.is_leaving = False
         self.is_unreadable = False
@@ -135,17 +135,19 @@ class PartitionQueue:
     def stop(self, cause: Cause) -> None:
         """Deliver nothing of it until each cause that was given is taken back."""
         self._causes[cause] = None
-        self.hold = next(iter(self._causes))
+        self.stopped_by = next(iter(self._causes))
 
     def go_on(self, cause: Cause) -> bool:
         """Take back a cause, given or not; whether nothing holds it now, and then tell whoever orders its lanes."""
         self._causes.pop(cause, None)
-        self.hold = next(iter(self._causes), "")
-        return not self.hold
+        self.stopped_by = next(iter(self._causes), "")
+        return not self.stopped_by
 
     @override
     def __repr__(self) -> str:
-        return f"<PartitionQueue {self.assignment} pending={len(self.tracker.unfinished)} hold={self.hold!r}>"
+        return (
+            f"<PartitionQueue {self.assignment} pending={len(self.tracker.unfinished)} stopped_by={self.stopped_by!r}>"
+        )
 
 
 class PendingQueue:
@@ -155,7 +157,7 @@ class PendingQueue:
     Gives: the lanes that may deliver now, by way of `on_ready`.
     Holds at most: `records_max` and `bytes_max` of each assigned partition, and its share of the budget; a record larger
         than a bound passes alone. And no more than an offset map has room for, whatever of it is finished first: the
-        further the finished ones spread, the fewer are held.
+        further the finished ones spread, the fewer are blocked.
 
     Attributes:
         records_max: of each partition.

@@ -15,12 +15,12 @@ from mpsd.core.replay_book import ReplayBook
 from mpsd.core.retry_policy import RetryPolicy
 from mpsd.core.states import ALL_WELL, DeliveryState, Situation
 from mpsd.errors import MpsError
+from mpsd.pipeline.blocked_keys import BlockedKeys
 from mpsd.pipeline.committer import Committer
 from mpsd.pipeline.controls import NO_CONTROL, Control, Controls
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.endpoint import Endpoint
 from mpsd.pipeline.handover import Handover
-from mpsd.pipeline.held_keys import HeldKeys
 from mpsd.pipeline.lease_guard import guard_lease
 from mpsd.pipeline.offset_maps import OffsetMaps
 from mpsd.pipeline.order_iterator import OrderIterator
@@ -77,10 +77,17 @@ class Pipeline:
         )  # fmt: skip
         self.reader = Reader(source, self.pending, settings.name, clock)
         bucket = TokenBucket(settings.rate_max_per_s or None, clock.monotonic_s())
-        group, keys_max = settings.sender.group, settings.held_keys_max
-        self.held = HeldKeys(group, settings.name, keys_max, control, self.pending, source.lease_left_s)
+        group, keys_max = settings.sender.group, settings.blocked_keys_max
+        self.blocked = BlockedKeys(group, settings.name, keys_max, control, self.pending, source.lease_left_s)
         self._dead_letters = DeadLetterWriter(
-            sink, settings.sender, settings.burial, self.pending, self.held, self._on_ready, draw, source.lease_left_s
+            sink,
+            settings.sender,
+            settings.burial,
+            self.pending,
+            self.blocked,
+            self._on_ready,
+            draw,
+            source.lease_left_s,
         )
         self.writer = Writer(
             settings.name, self.pending, self._order, self.policy, adapter, source, bucket, self._dead_letters.bury, clock,
@@ -93,7 +100,7 @@ class Pipeline:
         self.committer = Committer(settings.name, source, self.pending, self.maps, settings.commit_interval_s)
         self._skips = Skips(self.pending, self.writer, self._dead_letters)
         self.replays = (
-            Replays(settings, replaying, self.pending, self.held, source.lease_left_s, clock) if replaying else None
+            Replays(settings, replaying, self.pending, self.blocked, source.lease_left_s, clock) if replaying else None
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._handover = Handover(
@@ -112,7 +119,7 @@ class Pipeline:
         resets = Resets(self.maps, self._handover.reset, clock)
         self.controls = Controls(
             control, settings.rate_max_per_s, self.pending, self.writer, bucket, self._on_ready, resets, clock,
-            self._on_task_done, self.held.begin,
+            self._on_task_done, self.blocked.begin,
         )  # fmt: skip
         self.receivers = (
             Receivers(
@@ -168,7 +175,7 @@ class Pipeline:
             await self.replays.stop(max(COMMIT_S_MIN, deadline_s - self._clock.monotonic_s()))
         await self._handover.stop()
         await self.controls.stop()
-        await self.held.stop()
+        await self.blocked.stop()
         await self.endpoint.stop()
         for task in self._tasks:
             task.cancel()
@@ -360,7 +367,7 @@ class Pipeline:
             ],
             pauses=self.controls.pauses,
             limit=self.controls.limit,
-            held_keys=len(self.held.book),
+            blocked_keys=len(self.blocked.book),
             last_failure=self.writer.last_failures.latest,
             last_dead_letter=self.writer.last_failures.dead_letter,
             unresolved_dead_letters=self._unresolved,
@@ -372,7 +379,7 @@ class Pipeline:
             deliveries=self.writer.outcomes,
             retries=self.writer.retries,
             withdrawn=self.writer.withdrawn,
-            late_outcomes=self.writer.late,
+            stale_outcomes=self.writer.late,
             dead_letters=self._dead_letters.written,
             dead_letter_failures=self._dead_letters.failures,
             endpoint=self.endpoint.statistics(),

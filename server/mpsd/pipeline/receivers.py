@@ -22,14 +22,14 @@ WORDS = {
 class Receivers:
     """Watches whether anybody receives the records of one subscription.
 
-    Somebody does while there is demand, while records are held, or where somebody has asked since the last look. Nobody
+    Somebody does while there is demand, while records are blocked, or where somebody has asked since the last look. Nobody
     needs to as long as this daemon has no partition.
 
     Args:
         protocol: `stream` or `pull`.
         bound_s: how long nobody may receive until it is said; 0: it never is.
         owned: the partitions that this daemon has.
-        in_flight: how many records are held.
+        in_flight: how many records are blocked.
     """
 
     def __init__(

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from mpsd.core.blocked_keys import BlockedKey, first_letter
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse, source_of
 from mpsd.core.delivery import ReplayedDelivery, Trouble
-from mpsd.core.held_keys import HeldKey, first_letter
 from mpsd.core.offset_set import OffsetSet, same_topic
 from mpsd.core.offset_tracker import next_offset_after
 from mpsd.core.rate import TokenBucket
@@ -16,7 +16,7 @@ from mpsd.core.record import LogBounds, LogPart, Record, TopicPartition
 from mpsd.core.replay import ReplayPart, ReplayTarget, ReplayTask
 from mpsd.core.replay_progress import Progress, restored, snapshot
 from mpsd.errors import DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
-from mpsd.pipeline.held_replay import replay_held
+from mpsd.pipeline.blocked_key_replay import replay_blocked
 from mpsd.pipeline.pending_queue import PartitionQueue
 from mpsd.pipeline.replay_sender import ERROR_REST_S, LOOK_S, RECORDS_PER_FETCH_MAX, Means, ReplaySender
 
@@ -24,12 +24,12 @@ log = logging.getLogger("mpsd.replay")
 
 
 class ReplayRun:
-    """Replays what matches, in the order of the dead-letter topic; and then the held keys that are meant, each whole.
+    """Replays what matches, in the order of the dead-letter topic; and then the blocked keys that are meant, each whole.
 
     Takes: dead letters of its source partition.
     Gives: their records to the lanes of the partition; progress.
     Holds at most: `OUTSTANDING_MAX` records that are not settled, one fetch, what it remembers as settled, and an offset
-        for each held key.
+        for each blocked key.
 
     Attributes:
         is_dirty: there is progress to be reported.
@@ -69,7 +69,7 @@ class ReplayRun:
         self._means = means
         self._sender = ReplaySender(task, part, queue, settled, self._counts, bucket, means, self._touch)
         self._log = LogBounds(0, 0)
-        self._begins: dict[HeldKey, int] = {}
+        self._begins: dict[BlockedKey, int] = {}
         self._are_keys_done = False
         self._charges = queue.charges
         self._chunk: list[ReplayedDelivery] = []
@@ -125,7 +125,7 @@ class ReplayRun:
                 if self._tracker.end < self._bounds.end:
                     part = await self._means.log.fetch(self.number, self._tracker.end, RECORDS_PER_FETCH_MAX)
                     if not same_topic(self.task.topic_id, self._means.log.topic_id):
-                        raise DeadLetterTopicGone(f"dead-letter topic {self._means.topic} was deleted and made anew")
+                        raise DeadLetterTopicGone(f"dead-letter topic {self._means.topic} was deleted and recreated")
                     await self._take_all(part)
                 else:
                     await self._release_keys()
@@ -141,19 +141,19 @@ class ReplayRun:
 
     async def _release_keys(self) -> None:
         while self._sender.outstanding and not self._sender.is_ending:
-            # one that dies again may be of a key that is held now
+            # one that dies again may be of a key that is blocked now
             await self._sender.rest(LOOK_S)
         if (
             not self._may_hold
             or self.task.plan.target is ReplayTarget.TOPIC
-            or await replay_held(self._sender, self._report)
+            or await replay_blocked(self._sender, self._report)
         ):
             self._are_keys_done = True
             self._touch()
 
     @property
     def _may_hold(self) -> bool:
-        """Return True if keys of the dead letters can be held: those of the owner's own partition."""
+        """Return True if keys of the dead letters can be blocked: those of the owner's own partition."""
         return self.source == self.queue.assignment.tp
 
     def _is_meant(self, source: TopicPartition | None) -> bool:
@@ -192,7 +192,7 @@ class ReplayRun:
             or not plan.wants(letter)
             or plan.quarantines(letter, self._means.replays_max)
             or (not plan.again and self._was_settled(letter))
-            or (source == self.queue.assignment.tp and await self._is_held(letter))
+            or (source == self.queue.assignment.tp and await self._is_blocked(letter))
         ):
             return
         if plan.target is ReplayTarget.TOPIC and letter.source.topic not in self.task.sources:
@@ -227,16 +227,16 @@ class ReplayRun:
             return True
         return letter.source != self.source and self._is_settled(letter.source, letter.offset)
 
-    async def _is_held(self, letter: DeadLetterRecord) -> bool:
-        """Whether it is of a key that is held, and dead since then: such a key is replayed whole, or not at all."""
-        held = self.queue.held.get(letter.key) if letter.key is not None else None
-        if held is None:
+    async def _is_blocked(self, letter: DeadLetterRecord) -> bool:
+        """Whether it is of a key that is blocked, and dead since then: such a key is replayed whole, or not at all."""
+        blocked = self.queue.blocked.get(letter.key) if letter.key is not None else None
+        if blocked is None:
             return False
-        if held not in self._begins:
-            if held.letter >= self._log.end:  # it may be held since that was asked
+        if blocked not in self._begins:
+            if blocked.letter >= self._log.end:  # it may be blocked since that was asked
                 self._log = await self._means.bounds(self.number)
-            self._begins[held] = first_letter(held, self.number, self._log)
-        return letter.offset >= self._begins[held]
+            self._begins[blocked] = first_letter(blocked, self.number, self._log)
+        return letter.offset >= self._begins[blocked]
 
     def _finished(self, delivery: ReplayedDelivery) -> None:
         """It is accepted, written, or durably dead again."""

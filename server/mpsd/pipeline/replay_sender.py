@@ -15,7 +15,7 @@ from mpsd.core.record import LogBounds, LogPart, TopicPartition, record_bytes
 from mpsd.core.replay import ReplayPart, ReplayTask
 from mpsd.core.replay_progress import Counts
 from mpsd.errors import DeadLetterTopicGone
-from mpsd.pipeline.held_keys import HeldKeys
+from mpsd.pipeline.blocked_keys import BlockedKeys
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 
 RECORDS_PER_FETCH_MAX = 500
@@ -78,7 +78,7 @@ class Means:
         topic: the dead-letter topic.
         replays_max: what came back so often is quarantined.
         may_write: whether the membership is confirmed, so that nobody else has the partition.
-        held: keys that are held behind dead letters.
+        blocked: keys that are blocked behind dead letters.
         finished: dead letters that replays of this daemon have settled since its start, by result.
     """
 
@@ -90,7 +90,7 @@ class Means:
     pending: PendingQueue
     may_write: Callable[[], bool]
     monotonic_s: Callable[[], float]
-    held: HeldKeys
+    blocked: BlockedKeys
     finished: Counter[str] = field(default_factory=Counter)
 
     async def bounds(self, number: int) -> LogBounds:

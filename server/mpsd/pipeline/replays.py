@@ -17,8 +17,8 @@ from mpsd.core.replay import ReplayPart, ReplayState, ReplayTask
 from mpsd.core.replay_book import ReplayBook
 from mpsd.core.replay_progress import progress_key, replayed_document, replayed_key
 from mpsd.errors import ControlOff, ControlUnavailable
+from mpsd.pipeline.blocked_keys import BlockedKeys
 from mpsd.pipeline.controls import UNREAD, Items
-from mpsd.pipeline.held_keys import HeldKeys
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.pipeline.replay_run import ReplayRun
 from mpsd.pipeline.replay_sender import DeadLetterLog, Means, Republisher
@@ -68,7 +68,7 @@ class Replays:
         settings: Settings,
         replaying: Replaying,
         pending: PendingQueue,
-        held: HeldKeys,
+        blocked: BlockedKeys,
         lease_left_s: Callable[[], float],
         clock: Clock,
     ) -> None:
@@ -86,7 +86,7 @@ class Replays:
             pending=pending,
             may_write=lambda: lease_left_s() > 0,
             monotonic_s=clock.monotonic_s,
-            held=held,
+            blocked=blocked,
         )
         self._monotonic_s, self._wall_s = clock.monotonic_s, clock.wall_s
         self._runs: dict[Assignment, ReplayRun] = {}

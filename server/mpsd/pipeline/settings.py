@@ -14,7 +14,7 @@ class Settings:
     """Of one subscription; ranges, defaults and reasons are the configuration's. For `runs_max` see OrderIterator.
 
     Attributes:
-        held_keys_max: keys that are held behind dead letters; 0: keys go on.
+        blocked_keys_max: keys that are blocked behind dead letters; 0: keys go on.
         receiver_timeout_s: how long nobody may come for records; None where they are delivered without.
     """
 
@@ -30,5 +30,5 @@ class Settings:
     map_space: MapSpace
     drain_timeout_s: float
     runs_max: int = 1
-    held_keys_max: int = 0
+    blocked_keys_max: int = 0
     receiver_timeout_s: float | None = None

@@ -33,7 +33,7 @@ class Skips:
 
         Raises:
             RecordNotHere: it is settled, was not read yet, its partition is another's, or meanwhile it was accepted, or
-                became a dead letter that holds its key or is held: ask again, there it is settled in another way.
+                became a dead letter that holds its key or is blocked: ask again, there it is settled in another way.
         """
         queue, delivery = self._find(tp, offset)
         is_asked = delivery in self._writer.skips

@@ -27,7 +27,7 @@ class PartitionStatistics:
         fetched_to: the offset that is read next.
         committed: what was last committed, -1 if nothing yet.
         paused_keys: of which nothing is delivered.
-        held_keys: likewise, how many: those behind dead letters.
+        blocked_keys: likewise, how many: those behind dead letters.
         parked: lanes that wait for one of them.
         room_records: how many more are read until the partition's bound; the others of it wait then, too.
         room_bytes: likewise.
@@ -48,7 +48,7 @@ class PartitionStatistics:
     next_offset: int
     fetched_to: int
     committed: int
-    held_keys: int
+    blocked_keys: int
     paused_keys: Collection[bytes] = ()
     parked: int = 0
     room_records: int = 0
@@ -68,7 +68,7 @@ class SubscriptionStatistics:
         deliveries: ended deliveries by outcome code, `delivered` among them; codes are a bounded set.
         retries: deliveries to be made again, at the cost of an attempt.
         withdrawn: deliveries to be made again at no cost.
-        late_outcomes: outcomes of deliveries whose partition had moved on; dropped.
+        stale_outcomes: outcomes of deliveries whose partition had moved on; dropped.
         dead_letters: by disposition, acknowledged ones.
         dead_letter_failures: writes to the dead-letter topic that failed and are tried again.
         endpoint: whether deliveries go on, and why not.
@@ -81,7 +81,7 @@ class SubscriptionStatistics:
         stages: each stage's own snapshot.
         pauses: what operators stopped; some may have ended by themselves.
         limit: what operators set in the place of the configured limits; None: nothing.
-        held_keys: of all partitions, whoever has them, as the control topic says.
+        blocked_keys: of all partitions, whoever has them, as the control topic says.
         receiver_gap_s: since an application last came for records; None where it does not have to come.
         last_failure: of a delivery; None: none since the start.
         last_dead_letter: the last failure that made a dead letter; None: none since the start.
@@ -100,7 +100,7 @@ class SubscriptionStatistics:
     deliveries: Mapping[str, int]
     retries: int
     withdrawn: int
-    late_outcomes: int
+    stale_outcomes: int
     dead_letters: Mapping[str, int]
     dead_letter_failures: int
     endpoint: EndpointStatistics
@@ -113,7 +113,7 @@ class SubscriptionStatistics:
     stages: Mapping[str, Mapping[str, int | float | str]]
     pauses: Sequence[Pause] = ()
     limit: Limit | None = None
-    held_keys: int = 0
+    blocked_keys: int = 0
     last_failure: Failure | None = None
     last_dead_letter: Failure | None = None
     unresolved_dead_letters: int = -1
@@ -140,7 +140,7 @@ def _states(queue: PartitionQueue) -> Iterator[DeliveryState]:
     """Yield what holds for a partition."""
     yield from (cause for cause in queue.causes if isinstance(cause, DeliveryState))
     if queue.crowded:
-        yield DeliveryState.HELD_KEYS_FULL
+        yield DeliveryState.BLOCKED_KEYS_FULL
     if queue.is_unreadable:
         yield DeliveryState.UNREADABLE
     if queue.map_full:
@@ -174,7 +174,7 @@ def partition_statistics(
         fetched_to=tracker.end,
         committed=queue.committed,
         paused_keys=queue.paused_keys,
-        held_keys=len(queue.held),
+        blocked_keys=len(queue.blocked),
         parked=len(queue.parked),
         room_records=max(0, pending.records_max - len(tracker.unfinished)),
         room_bytes=max(0, pending.bytes_max - queue.bytes),

@@ -7,14 +7,14 @@ from mpsd.core.retry import Bury, Disposition
 from mpsd.pipeline.pending_queue import PartitionQueue
 
 EXPIRED = Bury(disposition=Disposition.EXPIRED, reason="older than retry.record_age_max_s before it was accepted")
-HELD = Bury(disposition=Disposition.HELD, reason="an earlier record of its key is in the dead-letter topic")
-HELD_RUN_MAX = 500
+BLOCKED = Bury(disposition=Disposition.BLOCKED, reason="an earlier record of its key is in the dead-letter topic")
+BLOCKED_RUN_MAX = 500
 """Records of a lane that follow its dead letter in one go: as many as one write takes. One at a time is slower than they come."""
 
 
-def behind_held(queue: PartitionQueue, head: Delivery) -> Sequence[Delivery]:
-    """What stands behind the head of a held key's lane and goes with it: all but what is to let the key go."""
-    run = queue.lanes.take_run(head, HELD_RUN_MAX)
+def behind_blocked(queue: PartitionQueue, head: Delivery) -> Sequence[Delivery]:
+    """What stands behind the head of a blocked key's lane and goes with it: all but what is to release the key."""
+    run = queue.lanes.take_run(head, BLOCKED_RUN_MAX)
     for delivery in run:
         if delivery.releases:
             queue.lanes.put_back(delivery)

@@ -17,7 +17,7 @@ from mpsd.pipeline.crowding import is_crowding
 from mpsd.pipeline.last_failures import LastFailures
 from mpsd.pipeline.order_iterator import OrderIterator, Turn
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-from mpsd.pipeline.undelivered import EXPIRED, HELD, behind_held
+from mpsd.pipeline.undelivered import BLOCKED, EXPIRED, behind_blocked
 from mpsd.pipeline.waiting import Skip, Waiting
 from mpsd.ports import SYSTEM_CLOCK, Clock, DeliveryAdapter, RecordSource
 
@@ -203,15 +203,15 @@ class Writer:
         return turns
 
     def _next_suspects(self, records_max: int, bytes_max: int) -> list[Turn]:
-        """A group of suspects; those of partitions that are held, or of paused keys, keep their place."""
+        """A group of suspects; those of partitions that are blocked, or of paused keys, keep their place."""
         queues = self._pending.queues
 
-        def is_held(assignment: Assignment) -> bool:
+        def is_blocked(assignment: Assignment) -> bool:
             queue = queues.get(assignment)
-            return queue is None or bool(queue.hold)
+            return queue is None or bool(queue.stopped_by)
 
         group = self._suspects.take(
-            records_max, bytes_max, is_held, lambda each: each.record.key not in queues[each.assignment].paused_keys
+            records_max, bytes_max, is_blocked, lambda each: each.record.key not in queues[each.assignment].paused_keys
         )
         return [(queues[each.assignment], each) for each in group]
 
@@ -219,13 +219,13 @@ class Writer:
         policy, batch = self._policy, []
         wall_ms = int(self._wall_s() * 1000)
         for queue, delivery in turns:
-            is_held = queue.held and delivery.record.key in queue.held and not delivery.releases
-            if is_held or delivery in self.skips or policy.is_expired(delivery, wall_ms):
+            is_blocked = queue.blocked and delivery.record.key in queue.blocked and not delivery.releases
+            if is_blocked or delivery in self.skips or policy.is_expired(delivery, wall_ms):
                 self._suspects.ended(delivery, None)
                 policy.withdrawn(delivery)
-                self.bury(queue, delivery, HELD if is_held else EXPIRED)
-                for each in behind_held(queue, delivery) if is_held else ():
-                    self.bury(queue, each, HELD)
+                self.bury(queue, delivery, BLOCKED if is_blocked else EXPIRED)
+                for each in behind_blocked(queue, delivery) if is_blocked else ():
+                    self.bury(queue, each, BLOCKED)
                 self.wake()
                 continue
             delivery.started_s = now_s
@@ -335,5 +335,5 @@ class Writer:
             "in_flight": self.in_flight,
             "backing_off": self.waiting.backing_off,
             "suspects": len(self._suspects) + len(self._suspects.out),
-            "late_outcomes": self.late,
+            "stale_outcomes": self.late,
         }

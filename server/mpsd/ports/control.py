@@ -34,7 +34,7 @@ class ControlListener(Protocol):
     ) -> None:
         """The next record, whosever it is."""
 
-    def on_made_anew(self) -> None:
+    def on_recreated(self) -> None:
         """The topic is another one than before: offsets begin anew, and what the old one said is not in it."""
 
 

@@ -171,8 +171,8 @@ def pipeline_settings(subscription: Subscription) -> Settings:
                 rejection_lanes_min=1 if ordering.by == "partition" else breaker.lanes_min,
             ),
             crowding_attempts_max=retry.crowding_attempts_max,
-            sick_key_after=retry.sick_key_after,
-            sick_keys_max=retry.sick_keys_max,
+            failing_key_after=retry.failing_key_after,
+            failing_keys_max=retry.failing_keys_max,
             lost_window_s=retry.lost_window_s,
             concurrency_max=delivery.concurrency_max * (batch.records_max if batch is not None else 1),
         ),
@@ -186,7 +186,7 @@ def pipeline_settings(subscription: Subscription) -> Settings:
         map_space=MapSpace(Packing(subscription.commit.metadata), subscription.commit.metadata_units_max),
         drain_timeout_s=subscription.rebalance.drain_timeout_s,
         runs_max=batch.records_max if batch is not None and batch.keys == "runs" else 1,
-        held_keys_max=ordering.held_keys_max if ordering.after_dead_letter == "hold" else 0,
+        blocked_keys_max=ordering.blocked_keys_max if ordering.after_dead_letter == "block" else 0,
         receiver_timeout_s=None if isinstance(delivery, RestDelivery) else delivery.receiver_timeout_s,
     )
 
@@ -272,7 +272,7 @@ def rest_settings(subscription: Subscription, delivery: RestDelivery) -> RestSet
         batch=BatchSettings(
             records_max=batch.records_max,
             bytes_max=batch.bytes_max,
-            dead_letter_stops_key=subscription.ordering.after_dead_letter == "hold",
+            dead_letter_stops_key=subscription.ordering.after_dead_letter == "block",
         )
         if batch.records_max > 1
         else None,

@@ -252,7 +252,7 @@ class ControlPlane:
         for listener in self._listeners[changed[1]]:
             listener(changed, entity)
 
-    def on_made_anew(self) -> None:
+    def on_recreated(self) -> None:
         """See `ControlListener`. What was decided holds on, and is written to the new topic."""
         for told in self.on_anew:
             told()

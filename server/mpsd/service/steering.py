@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from functools import partial
 
-from mpsd.core import brake, held_keys, limits, pauses, replay_book, resets
+from mpsd.core import blocked_keys, brake, limits, pauses, replay_book, resets
 from mpsd.core.control import Entity, EntityKey
 from mpsd.pipeline.controls import Control
 from mpsd.pipeline.pipeline import Pipeline
@@ -22,14 +22,14 @@ def asked_of(plane: ControlPlane) -> Control:
 
 
 def steer(plane: ControlPlane, pipelines: Iterable[Pipeline]) -> None:
-    """Tell each pipeline of the pauses, limits, brake, resets, held keys and replays of its subscription from now on."""
+    """Tell each pipeline of the pauses, limits, brake, resets, blocked keys and replays of its subscription from now on."""
     for pipeline in pipelines:
         plane.listen(pauses.KIND, partial(_on_pause, plane, pipeline))
         plane.listen(limits.KIND, partial(_on_limit, pipeline))
         plane.listen(brake.KIND, partial(_on_brake, pipeline))
         plane.listen(resets.KIND, partial(_on_reset, pipeline))
-        plane.listen(held_keys.KIND, partial(_on_held, plane, pipeline))
-        plane.on_anew.append(pipeline.held.on_made_anew)
+        plane.listen(blocked_keys.KIND, partial(_on_held, plane, pipeline))
+        plane.on_anew.append(pipeline.blocked.on_recreated)
         for kind in replay_book.KINDS:
             plane.listen(kind, partial(_on_replay, pipeline))
 
@@ -63,7 +63,7 @@ def _on_reset(pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None
 
 
 def _on_held(plane: ControlPlane, pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None:
-    pipeline.held.on_entity(key, entity, plane.revision)
+    pipeline.blocked.on_entity(key, entity, plane.revision)
 
 
 def _on_replay(pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None:

@@ -12,7 +12,7 @@ What is judged was seen from outside: by the application, or in Kafka. Everythin
 is killed.
 """
 
-from tests.integration.world.application import HELD, Answer, Application, Behaviour, Request
+from tests.integration.world.application import NO_ANSWER, Answer, Application, Behaviour, Request
 from tests.integration.world.configuration import configuration
 from tests.integration.world.daemon import Daemon, Metrics, run_mpsd
 from tests.integration.world.kafka import Message
@@ -20,7 +20,7 @@ from tests.integration.world.patience import until
 from tests.integration.world.world import World, keyed
 
 __all__ = [
-    "HELD",
+    "NO_ANSWER",
     "Answer",
     "Application",
     "Behaviour",

@@ -30,7 +30,7 @@ class Answer(NamedTuple):
 
 
 OK = Answer()
-HELD: Final = None
+NO_ANSWER: Final = None
 """No answer for now: until `Application.let_go`."""
 
 
@@ -112,7 +112,7 @@ class Application:
 
     def hold_all(self) -> None:
         """Take requests, and answer none."""
-        self.behaviour = lambda _: HELD
+        self.behaviour = lambda _: NO_ANSWER
 
     def heal(self) -> None:
         """Accept everything, that which is held first."""

@@ -17,7 +17,7 @@ from mpsd.kafka.protocol import _Uuid
 from tests.integration.world.kafka import Kafka
 
 _TEXT = CompactString("utf-8")
-_HELD = CompactArray(("topic_id", _Uuid), ("partitions", CompactArray(Int32)), ("tags", TaggedFields))
+_BLOCKED = CompactArray(("topic_id", _Uuid), ("partitions", CompactArray(Int32)), ("tags", TaggedFields))
 _HEARTBEAT_S = 0.3
 _LEAVE = -1
 _NOT_YET = {14, 16}
@@ -29,7 +29,7 @@ class _Given:
 
     @staticmethod
     def decode(data: BytesIO) -> Any:
-        return None if Int8.decode(data) < 0 else _HELD.decode(data)
+        return None if Int8.decode(data) < 0 else _BLOCKED.decode(data)
 
     @staticmethod
     def repr(value: Any) -> str:
@@ -64,7 +64,7 @@ class _HeartbeatRequest(RequestStruct):  # type: ignore[misc]
         ("rebalance_timeout_ms", Int32),
         ("topics", CompactArray(_TEXT)),
         ("assignor", _TEXT),
-        ("held", _HELD),
+        ("held", _BLOCKED),
         ("tags", TaggedFields),
     )
 

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[3]
 PARTITION = PartitionStatistics(
     topic="orders", partition=3, epoch=7, state=DeliveryState.RUNNING, lag_records=12, lag_s=1.5, pending_records=10,
     pending_bytes=7000, in_flight=4, oldest_unfinished_age_s=0.25, next_offset=100, fetched_to=112, committed=99,
-    held_keys=2,
+    blocked_keys=2,
 )  # fmt: skip
 
 
@@ -49,11 +49,11 @@ def subscription() -> SubscriptionStatistics:
         latency.observe(seconds)
     return SubscriptionStatistics(
         name="billing", state=DeliveryState.RUNNING, reason="", partitions=[PARTITION], in_flight=4, backing_off=2, suspects=1,
-        deliveries={"delivered": 1000, "timeout": 3}, retries=3, withdrawn=5, late_outcomes=6,
+        deliveries={"delivered": 1000, "timeout": 3}, retries=3, withdrawn=5, stale_outcomes=6,
         dead_letters={"rejected": 8}, dead_letter_failures=9, endpoint=ENDPOINT, commits=11, commit_failures=13,
         offset_maps_ignored={"foreign": 2}, attempts_left_out=14,
         endpoint_latency=latency, end_to_end_latency=Histogram(), stages={"reader": {"fetches": 17, "state": "reading"}},
-        held_keys=21, unresolved_dead_letters=31, replays={"running": 1}, replayed={"succeeded": 32},
+        blocked_keys=21, unresolved_dead_letters=31, replays={"running": 1}, replayed={"succeeded": 32},
     )  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def value(families: Iterable[Family], name: str, **labels: str) -> float | None:
         ("mps_deliveries_total", {"outcome": "timeout"}, 3),
         ("mps_retries_total", {}, 3),
         ("mps_withdrawn_deliveries_total", {}, 5),
-        ("mps_late_outcomes_total", {}, 6),
+        ("mps_stale_outcomes_total", {}, 6),
         ("mps_dead_letters_total", {"disposition": "rejected"}, 8),
         ("mps_dead_letters_total", {"disposition": "expired"}, 0),
         ("mps_unresolved_dead_letters", {}, 31),
@@ -112,7 +112,7 @@ def value(families: Iterable[Family], name: str, **labels: str) -> float | None:
         ("mps_replayed_records_total", {"result": "failed"}, 0),
         ("mps_dead_letter_failures_total", {}, 9),
         ("mps_breaker_open", {}, 1),
-        ("mps_held_keys", {}, 21),
+        ("mps_blocked_keys", {}, 21),
         ("mps_commits_total", {}, 11),
         ("mps_commit_failures_total", {}, 13),
         ("mps_offset_maps_ignored_total", {"reason": "foreign"}, 2),

@@ -9,7 +9,7 @@ from mpsd.admin.times import timestamp
 from mpsd.core.breaker import EndpointState as BreakerState
 from mpsd.core.outcome import DELIVERED, Moment, Outcome, Rejected, Unavailable
 from tests.fakes.steerable import Served, served
-from tests.unit.admin.test_held import until
+from tests.unit.admin.test_blocked_keys import until
 
 REASON = "answered 422: body.order: Field required (missing)"
 REFUSED = Rejected(code="status_422", reason=REASON, status=422)

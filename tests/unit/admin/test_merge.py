@@ -70,10 +70,10 @@ def test_what_can_be_added_is_added() -> None:
     assert (said.delivered_per_s, said.retried_per_s, said.dead_letters) == (10.0, 1.0, 14)
 
 
-def test_held_keys_are_of_all_partitions_whoever_says_so() -> None:
+def test_blocked_keys_are_of_all_partitions_whoever_says_so() -> None:
     late, early = billing(), billing()
-    late.held_keys, early.held_keys = 3, 2
-    assert merged(answer("a", late), answer("b", early)).subscriptions[0].held_keys == 3
+    late.blocked_keys, early.blocked_keys = 3, 2
+    assert merged(answer("a", late), answer("b", early)).subscriptions[0].blocked_keys == 3
 
 
 def test_unresolved_dead_letters_are_of_the_whole_subscription_whoever_says_so() -> None:

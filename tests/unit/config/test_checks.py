@@ -229,21 +229,21 @@ def test_two_listeners_on_one_address() -> None:
     assert problems(tree(http={"listen": "127.0.0.1:0"}, admin={"listen": "127.0.0.1:0"})) == []
 
 
-def test_held_keys_need_keys_and_a_control_topic_with_room() -> None:
-    assert problems(tree({"ordering": {"after_dead_letter": "hold"}})) == []
-    [said] = problems(tree({"ordering": {"after_dead_letter": "hold", "by": "partition"}}))
+def test_blocked_keys_need_keys_and_a_control_topic_with_room() -> None:
+    assert problems(tree({"ordering": {"after_dead_letter": "block"}})) == []
+    [said] = problems(tree({"ordering": {"after_dead_letter": "block", "by": "partition"}}))
     assert said.startswith(
-        'subscriptions[0].ordering.after_dead_letter (billing): holds keys, and ordering.by is not "key"'
+        'subscriptions[0].ordering.after_dead_letter (billing): blocks keys, and ordering.by is not "key"'
     )
-    [said] = problems(tree({"ordering": {"after_dead_letter": "hold"}}, control={"topic": ""}))
+    [said] = problems(tree({"ordering": {"after_dead_letter": "block"}}, control={"topic": ""}))
     assert said.startswith(
-        "subscriptions[0].ordering.after_dead_letter (billing): keeps held keys in the control topic"
+        "subscriptions[0].ordering.after_dead_letter (billing): keeps blocked keys in the control topic"
     )
-    holding: list[dict[str, Any]] = [
-        {"ordering": {"after_dead_letter": "hold", "held_keys_max": 100_000}},
+    blocking: list[dict[str, Any]] = [
+        {"ordering": {"after_dead_letter": "block", "blocked_keys_max": 100_000}},
         {"name": "b", "topics": ["b"]},
     ]
-    assert problems(tree(*holding)) == []
-    holding[1] |= holding[0]
-    [said] = problems(tree(*holding))
-    assert "(b): all subscriptions may hold 200000 keys, which is more than 150000" in said
+    assert problems(tree(*blocking)) == []
+    blocking[1] |= blocking[0]
+    [said] = problems(tree(*blocking))
+    assert "(b): all subscriptions may block 200000 keys, which is more than 150000" in said

@@ -72,17 +72,17 @@ def test_any_value_survives_as_toml(value: object) -> None:
 
 def test_every_key_has_a_reason_a_range_and_a_unit() -> None:
     """A default that differs from nothing says why; a number says its unit in its name or counts things."""
-    counts = {"sick_key_after", "successes_between", "replication_factor", "concurrency_max", "records_max"}
+    counts = {"failing_key_after", "successes_between", "replication_factor", "concurrency_max", "records_max"}
     counts |= {
         "attempts_max",
         "crowding_attempts_max",
         "failures_min",
         "rejections_max",
-        "sick_keys_max",
+        "failing_keys_max",
         "lanes_min",
         "metadata_units_max",
     }
-    counts |= {"held_keys_max", "replays_max", "streams_max", "waiters_max"}
+    counts |= {"blocked_keys_max", "replays_max", "streams_max", "waiters_max"}
     for path, table in tables(Config):
         assert (table.__doc__ or "").strip().endswith(".")
         for name, field in table.model_fields.items():

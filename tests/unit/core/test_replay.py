@@ -13,7 +13,7 @@ from mpsd.core.retry import Disposition
 from tests.fakes.replays import letter
 
 WANTED = DeadLetterFilter(
-    since_ms=1, until_ms=2, dispositions=frozenset({Disposition.HELD}), statuses=frozenset({422}), reason_contains="x",
+    since_ms=1, until_ms=2, dispositions=frozenset({Disposition.BLOCKED}), statuses=frozenset({422}), reason_contains="x",
     topic="orders", partition=0, key=b"\xff",
 )  # fmt: skip
 PLAN = ReplayPlan(
@@ -56,7 +56,7 @@ def test_a_task_of_a_version_that_did_not_say_who_started_it_is_read() -> None:
         {"state": "asleep"},
         {"target": "elsewhere"},
         {"filter": None},
-        {"filter": {"dispositions": "held"}},
+        {"filter": {"dispositions": "blocked"}},
         {"filter": {"dispositions": ["eaten"]}},
         {"starts": [1]},
         {"starts": [], "ends": []},

@@ -94,7 +94,7 @@ def test_whoever_goes_on_takes_up_exactly_what_is_not_known_to_be_settled(data: 
         assert set(matching) <= known
 
 
-def test_a_report_that_cannot_be_is_begun_anew() -> None:
+def test_a_report_that_cannot_be_is_recreated() -> None:
     for before in (None, reported(next_offset=2), reported(next_offset=10)):
         tracker, counts = restored(before, DEAD, BOUNDS)
         assert (tracker.end, counts) == (3, Counts())

@@ -26,7 +26,7 @@ EXHAUSTED = Bury(disposition=Disposition.ATTEMPTS_EXHAUSTED, reason="failed")
 
 def policy_rules(
     *,
-    sick_key_after: int = 3,
+    failing_key_after: int = 3,
     lanes_min: int = 3,
     failures_min: int = 3,
     attempts_max: int = 3,
@@ -45,19 +45,19 @@ def policy_rules(
             rejection_lanes_min=1,
         ),
         crowding_attempts_max=2,
-        sick_key_after=sick_key_after,
-        sick_keys_max=10,
+        failing_key_after=failing_key_after,
+        failing_keys_max=10,
         lost_window_s=1.0,
         concurrency_max=8,
     )
 
 
 def policy_of(
-    *, sick_key_after: int = 3, lanes_min: int = 3, attempts_max: int = 3, record_age_max_s: float = 0.0
+    *, failing_key_after: int = 3, lanes_min: int = 3, attempts_max: int = 3, record_age_max_s: float = 0.0
 ) -> RetryPolicy:
     return RetryPolicy(
         policy_rules(
-            sick_key_after=sick_key_after,
+            failing_key_after=failing_key_after,
             lanes_min=lanes_min,
             failures_min=lanes_min,
             attempts_max=attempts_max,
@@ -497,12 +497,12 @@ def test_records_without_a_lane_are_never_sick() -> None:
 
 
 def test_a_poison_pill_does_not_make_its_key_sick() -> None:
-    policy = policy_of(sick_key_after=1)
+    policy = policy_of(failing_key_after=1)
     judge(policy, delivery(0), POISON)
     assert judge(policy, delivery(1), FAILED) == Retry(after_s=1.0)
 
 
-def test_a_partition_that_leaves_takes_its_sick_keys_along() -> None:
+def test_a_partition_that_leaves_takes_its_failing_keys_along() -> None:
     policy = policy_of()
     exhaust(policy, b"a", 3)
     policy.forget(assigned(0).tp)
@@ -532,12 +532,12 @@ def test_a_policy_shows_what_it_thinks() -> None:
     policy = policy_of(lanes_min=1)
     assert policy.statistics() == {
         "breaker": "up", "breaker_opened": 0, "breaker_rejections": 0, "concurrency_limit": 8, "lost_undecided": 0,
-        "sick_keys": 0,
+        "failing_keys": 0,
     }  # fmt: skip
     judge(policy, delivery(), LOST)
     assert policy.statistics() == {
         "breaker": "endpoint-out", "breaker_opened": 1, "breaker_rejections": 0, "concurrency_limit": 8, "lost_undecided": 1,
-        "sick_keys": 0,
+        "failing_keys": 0,
     }  # fmt: skip
 
 

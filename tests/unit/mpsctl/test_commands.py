@@ -249,40 +249,40 @@ def test_to_take_back_what_is_not_there_is_done_and_said(troubled: Daemon, mpsct
     assert mpsctl("resume", "billing", "--json").json["unchanged"] is True
 
 
-def test_held_keys_are_shown_where_there_are_any_with_what_to_do(troubled: Daemon, mpsctl: Run) -> None:
-    assert "held" not in mpsctl("status", "--partitions").out
+def test_blocked_keys_are_shown_where_there_are_any_with_what_to_do(troubled: Daemon, mpsctl: Run) -> None:
+    assert "blocked" not in mpsctl("status", "--partitions").out
     said = fleet.status()
-    said.subscriptions[0].held_keys = 3
-    said.subscriptions[0].partitions[0].held_keys = 1
+    said.subscriptions[0].blocked_keys = 3
+    said.subscriptions[0].partitions[0].blocked_keys = 1
     troubled.answers["GetStatus"] = pb.GetStatusResponse(status=said)
     ran = mpsctl("status", "--partitions")
-    assert "3 keys held behind dead letters" in ran.out
-    assert "mpsctl dlq ls billing --disposition held --group-by key" in ran.out
+    assert "3 keys blocked behind dead letters" in ran.out
+    assert "mpsctl dlq ls billing --disposition blocked --group-by key" in ran.out
     assert "mpsctl replay-dlq billing --key KEY" in ran.out
-    assert "1 key held behind dead letters" in ran.out
+    assert "1 key blocked behind dead letters" in ran.out
     shown = mpsctl("status", "--json").json["subscriptions"][0]
-    assert (shown["held_keys"], shown["partitions"][0]["held_keys"]) == (3, 1)
+    assert (shown["blocked_keys"], shown["partitions"][0]["blocked_keys"]) == (3, 1)
 
 
 @pytest.mark.parametrize(
-    ("held", "words"),
+    ("blocked", "words"),
     [
-        (2, "delivers the 2 records held behind it, and lets its key go"),
-        (1, "delivers the 1 record held behind it"),
-        (0, "replay r12 lets its key go"),
-        (None, "delivers what was held behind it"),
+        (2, "delivers the 2 records blocked behind it, and releases its key"),
+        (1, "delivers the 1 record blocked behind it"),
+        (0, "replay r12 releases its key"),
+        (None, "delivers what was blocked behind it"),
     ],
 )
 def test_a_skip_that_lets_a_key_go_names_its_replay(
-    troubled: Daemon, mpsctl: Run, held: int | None, words: str
+    troubled: Daemon, mpsctl: Run, blocked: int | None, words: str
 ) -> None:
     letter = fleet.ref(9, "orders.billing.dlq")
-    troubled.answers["Skip"] = pb.SkipResponse(dead_letter=letter, replay_id="r12", held_records=held)
+    troubled.answers["Skip"] = pb.SkipResponse(dead_letter=letter, replay_id="r12", blocked_records=blocked)
     ran = mpsctl("skip", "billing", "orders/3@1842", "--reason", "why", "--yes")
     assert words in " ".join(ran.out.split())
     assert "mpsctl replay show r12" in ran.out
     shown = mpsctl("skip", "billing", "orders/3@1842", "--reason", "why", "--yes", "--json").json
-    assert (shown["replay_id"], shown["held_records"]) == ("r12", held)
+    assert (shown["replay_id"], shown["blocked_records"]) == ("r12", blocked)
 
 
 @pytest.mark.parametrize("command", ["replay-dlq billing --yes", "replay pause 01JD6Z", "replay cancel 01JD6Z --yes"])

@@ -10,7 +10,7 @@ from tests.fakes.stage import Stage, policy_rules
 from tests.virtual_time import in_virtual_time
 
 PATIENT = replace(
-    policy_rules(attempts_max=9, backoff_initial_s=10.0, backoff_max_s=1_000.0, sick_key_after=0),
+    policy_rules(attempts_max=9, backoff_initial_s=10.0, backoff_max_s=1_000.0, failing_key_after=0),
     crowding_attempts_max=2,
 )
 

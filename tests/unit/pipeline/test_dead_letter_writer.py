@@ -10,9 +10,9 @@ from mpsd.core.dead_letter import Sender
 from mpsd.core.retry import Bury, Disposition, RetryRules
 from mpsd.core.states import DeliveryState
 from mpsd.errors import KafkaRefused, KafkaUnavailable
+from mpsd.pipeline.blocked_keys import BlockedKeys
 from mpsd.pipeline.controls import NO_CONTROL
 from mpsd.pipeline.dead_letter_writer import HOLD, LETTERS_PER_WRITE_MAX, DeadLetterWriter
-from mpsd.pipeline.held_keys import HeldKeys
 from mpsd.pipeline.pending_queue import PartitionQueue
 from mpsd.ports import DeadLetter
 from tests.fakes.dead_letters import FakeDeadLetters
@@ -32,9 +32,9 @@ class Burying:
         self.stage = Stage()
         self.sink = FakeDeadLetters()
         self.released: list[PartitionQueue] = []
-        held = HeldKeys(SENDER.group, SENDER.subscription, 0, NO_CONTROL, self.stage.pending)
+        blocked = BlockedKeys(SENDER.group, SENDER.subscription, 0, NO_CONTROL, self.stage.pending)
         self.writer = DeadLetterWriter(
-            self.sink, SENDER, RULES, self.stage.pending, held, self.released.append, lambda: 1.0
+            self.sink, SENDER, RULES, self.stage.pending, blocked, self.released.append, lambda: 1.0
         )
 
     def read(self, queue: PartitionQueue, records: int) -> None:
@@ -100,13 +100,13 @@ async def test_while_the_topic_is_down_its_partition_waits_and_goes_on_by_itself
         at.sink.refuse = lambda _: DOWN
         at.bury(queue, 0)
         await asyncio.sleep(60.0)
-        assert (queue.hold, other.hold) == (HOLD, "")
+        assert (queue.stopped_by, other.stopped_by) == (HOLD, "")
         assert queue.tracker.next_offset == 0
         assert at.writer.failures == len(at.sink.writes)
         assert 8 <= len(at.sink.writes) <= 12
         at.sink.refuse = lambda _: None
         await asyncio.sleep(8.0)
-        assert (queue.hold, queue.tracker.next_offset, at.released) == ("", 1, [queue])
+        assert (queue.stopped_by, queue.tracker.next_offset, at.released) == ("", 1, [queue])
 
 
 @in_virtual_time
@@ -118,17 +118,17 @@ async def test_a_letter_that_cannot_be_written_holds_its_partition_though_others
             at.bury(queue, refused)
             at.bury(queue, *([1, 2, 3] if refused == 0 else [4, 5, 6]))
             await asyncio.sleep(0.1)
-            assert queue.hold == HOLD
+            assert queue.stopped_by == HOLD
             assert at.released == []
             await asyncio.sleep(30.0)
-            assert queue.hold == HOLD
+            assert queue.stopped_by == HOLD
             at.bury(queue, 7 if refused == 0 else 8)
             await asyncio.sleep(30.0)
-            assert queue.hold == HOLD
+            assert queue.stopped_by == HOLD
             assert refused in queue.tracker.unfinished
             at.sink.refuse = lambda _: None
             await asyncio.sleep(10.0)
-            assert (queue.hold, at.released) == ("", [queue])
+            assert (queue.stopped_by, at.released) == ("", [queue])
             at.released.clear()
         assert not queue.tracker.unfinished
 
@@ -142,10 +142,10 @@ async def test_two_letters_that_cannot_be_written_hold_until_both_are() -> None:
         await asyncio.sleep(10.0)
         at.sink.refuse = refusing(0)
         await asyncio.sleep(30.0)
-        assert (queue.hold, at.released) == (HOLD, [])
+        assert (queue.stopped_by, at.released) == (HOLD, [])
         at.sink.refuse = lambda _: None
         await asyncio.sleep(10.0)
-        assert (queue.hold, at.released) == ("", [queue])
+        assert (queue.stopped_by, at.released) == ("", [queue])
 
 
 @in_virtual_time
@@ -156,10 +156,10 @@ async def test_the_reason_of_another_hold_is_left_alone() -> None:
         at.sink.refuse = lambda _: DOWN
         at.bury(queue, 0)
         await asyncio.sleep(10.0)
-        assert queue.hold == "draining"
+        assert queue.stopped_by == "draining"
         at.sink.refuse = lambda _: None
         await asyncio.sleep(10.0)
-        assert (queue.hold, at.released, queue.tracker.next_offset) == ("draining", [], 1)
+        assert (queue.stopped_by, at.released, queue.tracker.next_offset) == ("draining", [], 1)
 
 
 @in_virtual_time

@@ -59,7 +59,7 @@ def test_one_that_is_held_does_not_enter_and_one_that_came_to_be_held_leaves() -
     later.stop(DeliveryState.DRAINING)
     assert taken(order) == []
     assert not order
-    held.hold = later.hold = ""
+    held.stopped_by = later.stopped_by = ""
     order.ready(held)
     order.ready(later)
     assert taken(order) == ["0@0", "1@0"]
@@ -68,8 +68,8 @@ def test_one_that_is_held_does_not_enter_and_one_that_came_to_be_held_leaves() -
 def test_one_that_was_held_for_a_moment_keeps_its_turn() -> None:
     queue = partition(0, 1)
     order = ordered(queue)
-    queue.hold = "draining"
-    queue.hold = ""
+    queue.stopped_by = "draining"
+    queue.stopped_by = ""
     order.ready(queue)
     assert taken(order) == ["0@0"]
 

@@ -125,7 +125,7 @@ async def test_a_partition_that_leaves_gives_its_share_back_and_is_held() -> Non
     queue, _ = stage.open(0), stage.open(1)
     share = stage.budget.share_bytes
     assert stage.pending.discard(queue.assignment) is queue
-    assert queue.hold
+    assert queue.stopped_by
     assert stage.budget.share_bytes == 2 * share
     assert stage.pending.discard(queue.assignment) is None
     assert stage.budget.share_bytes == 2 * share
@@ -136,4 +136,4 @@ async def test_a_partition_shows_what_it_holds() -> None:
     stage = Stage()
     queue = stage.open(3)
     stage.read(queue, b"a")
-    assert repr(queue) == "<PartitionQueue <Assignment orders/3 epoch=1> pending=1 hold=''>"
+    assert repr(queue) == "<PartitionQueue <Assignment orders/3 epoch=1> pending=1 stopped_by=''>"

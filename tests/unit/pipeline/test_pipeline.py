@@ -235,7 +235,7 @@ async def test_a_partition_that_may_stay_after_all_goes_on() -> None:
         for delivery in list(at.adapter.in_flight):
             at.adapter.end(delivery, DELIVERED)
         await asyncio.sleep(2.0)
-        assert (at.committed(), at.source.released, queue.hold) == (11, [], "")
+        assert (at.committed(), at.source.released, queue.stopped_by) == (11, [], "")
 
 
 @in_virtual_time
@@ -265,7 +265,7 @@ async def test_one_that_stays_while_the_dead_letter_topic_is_down_goes_on_waitin
         at.source.listener.on_leaving(assignment)
         await asyncio.sleep(1.0)
         at.source.listener.on_stays(assignment)
-        assert at.queues[0].hold == "dlq-blocked"
+        assert at.queues[0].stopped_by == "dlq-blocked"
         at.sink.refuse = lambda _: None
         await asyncio.sleep(10.0)
         assert at.committed() == 2
@@ -292,7 +292,7 @@ async def test_a_partition_that_is_lost_is_forgotten_with_all_its_deliveries() -
         at.source.lose(assignment)
         await asyncio.sleep(1.0)
         assert not at.adapter.in_flight
-        assert at.pipeline.statistics().late_outcomes == 20
+        assert at.pipeline.statistics().stale_outcomes == 20
         assert not at.queues
         at.adapter.answer = lambda _: DELIVERED
         at.source.assign(epoch=2)

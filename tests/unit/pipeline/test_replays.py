@@ -379,7 +379,7 @@ async def test_a_topic_that_is_gone_fails_the_replay_and_nothing_else() -> None:
 
 
 @in_virtual_time
-async def test_a_topic_that_was_made_anew_meanwhile_fails_the_replay() -> None:
+async def test_a_topic_that_was_recreated_meanwhile_fails_the_replay() -> None:
     """It may have as many letters as the old one had; those of the new one are not meant, and none was replayed."""
     fleet = Fleet(*letters(40))
     fleet.log.topic_id, fleet.log.records_max = "old", 5
@@ -395,7 +395,7 @@ async def test_a_topic_that_was_made_anew_meanwhile_fails_the_replay() -> None:
         await asyncio.sleep(10.0)
         assert state(at) is ReplayState.FAILED
         assert at.pipeline.replays is not None
-        assert "made anew" in at.pipeline.replays.book.tasks[task.id].reason
+        assert "recreated" in at.pipeline.replays.book.tasks[task.id].reason
         fleet.seen.clear()
         assert sent < 40
         await fleet.start("r2")

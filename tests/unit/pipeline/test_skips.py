@@ -9,7 +9,7 @@ from mpsd.core.outcome import DELIVERED
 from mpsd.core.pauses import Scope
 from mpsd.errors import KafkaUnavailable, RecordNotHere
 from mpsd.ports import Landed
-from tests.fakes.held import pause_of
+from tests.fakes.blocked_keys import pause_of
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, LOST, POISON
 from tests.fakes.replays import letter

@@ -3,7 +3,7 @@
 from mpsd.core.delivery import ReplayedDelivery
 from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.pipeline.pending_queue import PartitionQueue
-from mpsd.pipeline.undelivered import behind_held
+from mpsd.pipeline.undelivered import behind_blocked
 from tests.fakes.records import Row, assigned, delivery
 
 
@@ -18,7 +18,7 @@ def test_all_of_the_lane_but_what_is_to_let_the_key_go() -> None:
     for each in (first, second, releasing, last):
         queue.lanes.add(each)
     head = queue.lanes.take()
-    assert behind_held(queue, head) == [second, last]
+    assert behind_blocked(queue, head) == [second, last]
     queue.lanes.settled(second)
     queue.lanes.settled(last)
     queue.lanes.settled(head)

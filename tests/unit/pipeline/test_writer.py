@@ -341,14 +341,14 @@ async def test_suspects_of_a_partition_that_is_held_wait_for_it_and_hinder_nobod
     stage = await three_suspects()
     (queue,) = stage.pending.queues.values()
     other = stage.open(1)
-    stage.hold(queue, leaves=True)
+    stage.stop(queue, leaves=True)
     stage.adapter.answer = lambda _: DELIVERED
     stage.read(other, *KEYS)
     await asyncio.sleep(60.0)
     assert len(stage.adapter.started) == 3 + 20
     assert not other.tracker.unfinished
     assert stage.writer.statistics()["suspects"] == 3
-    stage.hold(queue, leaves=False)
+    stage.stop(queue, leaves=False)
     await stage.done(queue)
 
 
@@ -361,10 +361,10 @@ async def test_suspects_behind_a_held_one_go_first() -> None:
     stage.read(free, b"b")
     await stage.adapter.until(lambda: len(stage.adapter.in_flight) == 2)
     stage.adapter.crash()
-    stage.hold(held, leaves=True)
+    stage.stop(held, leaves=True)
     stage.adapter.answer = lambda _: DELIVERED
     await stage.done(free)
-    stage.hold(held, leaves=False)
+    stage.stop(held, leaves=False)
     await stage.done(held)
 
 
@@ -404,7 +404,7 @@ async def test_nothing_ready_of_a_partition_that_is_gone_is_delivered() -> None:
 
 
 @in_virtual_time
-async def test_late_outcomes_are_counted_and_mean_nothing() -> None:
+async def test_stale_outcomes_are_counted_and_mean_nothing() -> None:
     stage = await started(Stage())
     queue = stage.open()
     stage.read(queue, *KEYS)
@@ -603,7 +603,7 @@ async def test_a_writer_with_nothing_to_do_rests() -> None:
     await stage.done(queue)
     stage.source.lease_s = 0.0
     held = stage.open(1)
-    stage.hold(held, leaves=True)
+    stage.stop(held, leaves=True)
     stage.read(held, *KEYS)
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
@@ -636,12 +636,12 @@ async def test_a_probe_that_is_due_and_finds_no_demand_is_not_asked_for_again_an
 
 
 @in_virtual_time
-async def test_a_partition_that_left_takes_its_sick_keys_along() -> None:
-    stage = await started(Stage(policy_rules(sick_key_after=1)))
+async def test_a_partition_that_left_takes_its_failing_keys_along() -> None:
+    stage = await started(Stage(policy_rules(failing_key_after=1)))
     stage.adapter.answer = only(0, outcome=FAILED)
     queue = stage.open()
     stage.read(queue, b"a", *[b"good"] * 20)
     await stage.done(queue)
-    assert stage.policy.statistics()["sick_keys"] == 1
+    assert stage.policy.statistics()["failing_keys"] == 1
     stage.writer.forget(queue.assignment)
-    assert stage.policy.statistics()["sick_keys"] == 0
+    assert stage.policy.statistics()["failing_keys"] == 0

@@ -172,11 +172,11 @@ async def test_without_a_topic_nothing_waits_and_nothing_can_be_changed() -> Non
 
 
 @in_virtual_time
-async def test_a_topic_that_is_made_anew_gets_what_it_lacks(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_topic_that_is_recreated_gets_what_it_lacks(caplog: pytest.LogCaptureFixture) -> None:
     at = await steered()
     await at.change(document={"n": 1})
     await at.change(OTHER, document={"n": 2})
-    at.log.made_anew()
+    at.log.recreated()
     at.log.topic.records.append(ControlRecord(key_bytes(OTHER), value_bytes({"n": 3})))
     at.log.error = DOWN
     await asyncio.sleep(2.0)

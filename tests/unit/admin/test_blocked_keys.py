@@ -1,4 +1,4 @@
-"""Held keys over the admin service: how many there are, what is refused of them, and a skip that lets one go."""
+"""Blocked keys over the admin service: how many there are, what is refused of them, and a skip that lets one go."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,13 +9,13 @@ import pytest
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.access import CALLER
-from mpsd.admin.held_skips import skip_held
+from mpsd.admin.blocked_key_skips import skip_blocked
 from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.errors import RecordNotHere
 from mpsd.listeners.rights import Caller, Role
+from tests.fakes.blocked_keys import LettersThatCanBeRead
 from tests.fakes.control import FakeControlTopic
-from tests.fakes.held import LettersThatCanBeRead
 from tests.fakes.records import POISON
 from tests.fakes.replays import FakeDeadLetterLog
 from tests.fakes.steerable import Served, served
@@ -27,10 +27,10 @@ SUBSCRIPTION = pb.GetStatusRequest(subscription="billing", partitions=True)
 
 @asynccontextmanager
 async def holding(keys_max: int = 100) -> AsyncIterator[tuple[Served, Served]]:
-    """Two daemons; the first has the partition. Its second record has died, and two are held behind it."""
+    """Two daemons; the first has the partition. Its second record has died, and two are blocked behind it."""
     log = FakeDeadLetterLog()
     sink = LettersThatCanBeRead(log)
-    async with served(2, topic=FakeControlTopic(), letters=log, sink=sink, held_keys_max=keys_max) as (one, other):
+    async with served(2, topic=FakeControlTopic(), letters=log, sink=sink, blocked_keys_max=keys_max) as (one, other):
 
         def answer(delivery: Delivery) -> Outcome:
             return POISON if delivery.record.offset == 1 else DELIVERED
@@ -40,7 +40,7 @@ async def holding(keys_max: int = 100) -> AsyncIterator[tuple[Served, Served]]:
         one.pipe.source.assign()
         await until_offsets(one, [0, 1, 4])
         await until(lambda: len(sink.letters) == 3)
-        await until(lambda: held_keys(one) == held_keys(other) == 1)
+        await until(lambda: blocked_keys(one) == blocked_keys(other) == 1)
         yield one, other
 
 
@@ -55,8 +55,8 @@ async def until_offsets(one: Served, offsets: list[int]) -> None:
     await until(lambda: sorted(one.pipe.adapter.offsets) == offsets)
 
 
-def held_keys(one: Served) -> int:
-    return one.pipe.pipeline.statistics().held_keys
+def blocked_keys(one: Served) -> int:
+    return one.pipe.pipeline.statistics().blocked_keys
 
 
 def succeeded(one: Served, replay: str) -> int:
@@ -74,19 +74,19 @@ async def test_every_instance_says_how_many_keys_are_held_and_they_are_not_added
     async with holding() as (one, other):
         for asked in (one, other):
             (said,) = (await asked.stub.GetStatus(SUBSCRIPTION)).status.subscriptions
-            assert (said.held_keys, [part.held_keys for part in said.partitions]) == (1, [1])
+            assert (said.blocked_keys, [part.blocked_keys for part in said.partitions]) == (1, [1])
 
 
 @pytest.mark.parametrize(
     ("keys_max", "severity", "code"),
-    [(100, pb.SEVERITY_OK, ""), (1, pb.SEVERITY_WARNING, "held.full")],
+    [(100, pb.SEVERITY_OK, ""), (1, pb.SEVERITY_WARNING, "blocked_key.full")],
 )
 async def test_a_check_up_says_when_there_is_little_room_left(keys_max: int, severity: int, code: str) -> None:
     async with holding(keys_max) as (one, _):
         findings = (await one.stub.Diagnose(pb.DiagnoseRequest(scope=pb.SCOPE_INSTANCE))).findings
-        (found,) = [each for each in findings if "held" in each.message]
+        (found,) = [each for each in findings if "blocked" in each.message]
         assert (found.severity, found.code, found.subject) == (severity, code, "billing")
-        assert f"1 keys are held behind dead letters, and ordering.held_keys_max is {keys_max}" in found.message
+        assert f"1 keys are blocked behind dead letters, and ordering.blocked_keys_max is {keys_max}" in found.message
         assert bool(found.advice) is bool(code)
 
 
@@ -105,11 +105,11 @@ async def test_back_into_the_topic_they_would_only_be_held_again() -> None:
 async def test_the_dead_letter_is_skipped_and_the_rest_of_its_key_delivered_whoever_is_asked() -> None:
     async with holding() as (one, other):
         answer = await other.stub.Skip(skip(1))
-        assert (answer.dead_letter, answer.held_records) == (pb.RecordRef(topic="letters", partition=0, offset=0), 2)
+        assert (answer.dead_letter, answer.blocked_records) == (pb.RecordRef(topic="letters", partition=0, offset=0), 2)
         await until_offsets(one, [0, 1, 2, 3, 4])
         again = [await each.stub.Skip(skip(1)) for each in (one, other)]
         assert {(each.dead_letter.offset, each.replay_id) for each in again} == {(0, answer.replay_id)}
-        await until(lambda: held_keys(one) == held_keys(other) == 0)
+        await until(lambda: blocked_keys(one) == blocked_keys(other) == 0)
         one.pipe.source.produce(b"k")
         await until_offsets(one, [0, 1, 2, 3, 4, 5])
         await until(lambda: succeeded(other, answer.replay_id) == 2)
@@ -121,11 +121,11 @@ async def test_the_answer_is_the_same_where_the_first_was_lost_before_it_was_kep
     CALLER.set(Caller("anna", Role.OPERATOR))
     async with holding() as (one, _):
         first, again = [
-            await skip_held(one.daemon, one.pipe.pipeline, skip(1), RecordNotHere("it is in no queue"))
+            await skip_blocked(one.daemon, one.pipe.pipeline, skip(1), RecordNotHere("it is in no queue"))
             for _ in range(2)
         ]
         assert (again.dead_letter, again.replay_id) == (first.dead_letter, first.replay_id)
-        assert (first.held_records, again.HasField("held_records")) == (2, False)
+        assert (first.blocked_records, again.HasField("blocked_records")) == (2, False)
 
 
 async def test_what_holds_nothing_is_refused_with_what_does() -> None:

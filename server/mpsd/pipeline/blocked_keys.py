@@ -1,12 +1,12 @@
-"""Keys that are held behind a dead letter: the way in, and the way out."""
+"""Keys that are blocked behind a dead letter: the way in, and the way out."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
+from mpsd.core.blocked_keys import BlockedKey, BlockedKeyBook, entity_key
 from mpsd.core.control import Entity, EntityKey
 from mpsd.core.delivery import Delivery
-from mpsd.core.held_keys import HeldBook, HeldKey, entity_key
 from mpsd.core.retry import Disposition
 from mpsd.core.states import DeliveryState
 from mpsd.errors import ControlUnavailable
@@ -14,10 +14,10 @@ from mpsd.pipeline.controls import UNREAD, Control
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.ports import Landed
 
-log = logging.getLogger("mpsd.held_keys")
+log = logging.getLogger("mpsd.blocked_keys")
 
-FULL, UNWRITABLE = DeliveryState.HELD_KEYS_FULL, DeliveryState.HELD_KEYS_UNWRITABLE
-HOLDING = frozenset(Disposition) - {Disposition.SKIPPED, Disposition.HELD}
+FULL, UNWRITABLE = DeliveryState.BLOCKED_KEYS_FULL, DeliveryState.BLOCKED_KEYS_UNWRITABLE
+BLOCKING = frozenset(Disposition) - {Disposition.SKIPPED, Disposition.BLOCKED}
 """A dead letter of these holds its key. What an operator skips does not: it is decided."""
 REST_S = 0.5
 
@@ -27,15 +27,15 @@ Dead = tuple[PartitionQueue, Delivery, Landed]
 """A record, and where its dead letter is."""
 
 
-class HeldKeys:
+class BlockedKeys:
     """Holds the keys of a subscription, while this member owns their partitions.
 
     The owner alone decides, and what it says is in the control topic before it acts on it; what somebody who was the owner
     writes late is written over.
 
     Takes: dead letters; what the control topic says.
-    Gives: held keys to the PartitionQueues.
-    Holds at most: `keys_max` keys of the subscription, and what other members held in the same moment; of what was written
+    Gives: blocked keys to the PartitionQueues.
+    Holds at most: `keys_max` keys of the subscription, and what other members blocked in the same moment; of what was written
         and not read back the revision.
 
     Attributes:
@@ -55,7 +55,7 @@ class HeldKeys:
         """Begin with none.
 
         Args:
-            keys_max: 0: none is ever held.
+            keys_max: 0: none is ever blocked.
             lease_left_s: 0 or less: what others wrote may hold, and is left alone until the membership is confirmed.
         """
         self._lease_left_s = lease_left_s
@@ -69,59 +69,59 @@ class HeldKeys:
         self._one = asyncio.Lock()
         self._writing: set[Place] = set()
         self._said: dict[Place, int] = {}
-        self.book = HeldBook(group, subscription)
+        self.book = BlockedKeyBook(group, subscription)
         self.on_room: Callable[[], None] = lambda: None
 
     @property
     def is_on(self) -> bool:
-        """Whether keys are held at all."""
+        """Whether keys are blocked at all."""
         return self._keys_max > 0
 
     def begin(self, queue: PartitionQueue) -> None:
         """What was decided until its assignment is known."""
         if self.is_on:
-            queue.held = dict(self.book.of(queue.assignment.tp))
+            queue.blocked = dict(self.book.of(queue.assignment.tp))
 
     def wants(self, queue: PartitionQueue, delivery: Delivery, disposition: str) -> bool:
-        """Whether the key must be held before the record counts as done."""
+        """Whether the key must be blocked before the record counts as done."""
         key = delivery.record.key
-        return self.is_on and key is not None and disposition in HOLDING and key not in queue.held
+        return self.is_on and key is not None and disposition in BLOCKING and key not in queue.blocked
 
     def room(self) -> int:
-        """How many more may be held now."""
-        unread = sum(key in queue.held and key not in self.book.of(queue.assignment.tp) for queue, key in self._said)
+        """How many more may be blocked now."""
+        unread = sum(key in queue.blocked and key not in self.book.of(queue.assignment.tp) for queue, key in self._said)
         return max(0, self._keys_max - len(self.book) - unread)
 
-    async def hold(self, dead: Sequence[Dead]) -> None:
+    async def block(self, dead: Sequence[Dead]) -> None:
         """From now on nothing of their keys is delivered.
 
         Raises:
-            ControlUnavailable, ControlOff: they may be held or not; ask again.
+            ControlUnavailable, ControlOff: they may be blocked or not; ask again.
         """
         async with self._one:
-            found: dict[Place, HeldKey | None] = {}
+            found: dict[Place, BlockedKey | None] = {}
             for queue, delivery, landed in dead:
                 key, record = delivery.record.key, delivery.record
-                if key is not None and key not in queue.held:
-                    found.setdefault((queue, key), HeldKey(record.offset, landed.partition, landed.offset))
+                if key is not None and key not in queue.blocked:
+                    found.setdefault((queue, key), BlockedKey(record.offset, landed.partition, landed.offset))
             await self._write(found)
-        for (queue, _), held in found.items():
-            extra = {"code": "held.held", "subscription": self._subscription}
-            offset = held.offset if held is not None else -1
-            log.warning("%s: the key of the record at %d is held", queue.assignment.tp, offset, extra=extra)
+        for (queue, _), blocked in found.items():
+            extra = {"code": "blocked_key.blocked", "subscription": self._subscription}
+            offset = blocked.offset if blocked is not None else -1
+            log.warning("%s: the key of the record at %d is blocked", queue.assignment.tp, offset, extra=extra)
 
     async def release(self, queue: PartitionQueue, key: bytes) -> None:
         """It is delivered again: what was set aside first.
 
         Raises:
-            ControlUnavailable, ControlOff: it may be held or not; ask again.
+            ControlUnavailable, ControlOff: it may be blocked or not; ask again.
         """
         async with self._one:
             await self._write({(queue, key): None})
         if self._is_ours(queue):
             self._pending.take_in(queue, key)
-        extra = {"code": "held.released", "subscription": self._subscription}
-        log.info("%s: a key is held no longer", queue.assignment.tp, extra=extra)
+        extra = {"code": "blocked_key.released", "subscription": self._subscription}
+        log.info("%s: a key is blocked no longer", queue.assignment.tp, extra=extra)
         self.on_room()
 
     def on_entity(self, entity_key: EntityKey, entity: Entity | None, revision: int) -> None:
@@ -142,11 +142,11 @@ class HeldKeys:
                 self._compare(known)
         self.on_room()
 
-    def on_made_anew(self) -> None:
+    def on_recreated(self) -> None:
         """The control topic is another one: its offsets begin anew, and what was not read of the old one is not in it."""
         self._said.clear()
         for queue in self._pending.queues.values():
-            for key in queue.held:
+            for key in queue.blocked:
                 self._compare((queue, key))
 
     async def stop(self) -> None:
@@ -155,12 +155,12 @@ class HeldKeys:
             self._mending.cancel()
             await asyncio.gather(self._mending, return_exceptions=True)
 
-    async def _write(self, said: Mapping[Place, HeldKey | None]) -> None:
+    async def _write(self, said: Mapping[Place, BlockedKey | None]) -> None:
         """First to the control topic, then to the partitions; what is not ours any more is left alone."""
-        ours = {place: held for place, held in said.items() if self._is_ours(place[0])}
+        ours = {place: blocked for place, blocked in said.items() if self._is_ours(place[0])}
         items = [
-            (self._entity_key(queue, key), None if held is None else held.document(queue.assignment.epoch))
-            for (queue, key), held in ours.items()
+            (self._entity_key(queue, key), None if blocked is None else blocked.document(queue.assignment.epoch))
+            for (queue, key), blocked in ours.items()
         ]
         if not items:
             return
@@ -173,29 +173,29 @@ class HeldKeys:
                 self._compare(place)
             raise
         self._writing = set()
-        for place, held in ours.items():
-            self._keep(place, held)
+        for place, blocked in ours.items():
+            self._keep(place, blocked)
             self._said[place] = revision
         if self._control.revision() >= revision:  # it was read before it was known to be written
             for place in ours:
                 self._said.pop(place, None)
                 self._compare(place)
 
-    def _keep(self, place: Place, held: HeldKey | None) -> None:
+    def _keep(self, place: Place, blocked: BlockedKey | None) -> None:
         queue, key = place
-        if held is None:
-            queue.held.pop(key, None)
+        if blocked is None:
+            queue.blocked.pop(key, None)
         else:
-            queue.held[key] = held
+            queue.blocked[key] = blocked
 
     def _compare(self, place: Place) -> None:
         """Somebody else may have written: then what holds is said again."""
         queue, key = place
-        if not self._is_ours(queue) or (key in self.book.of(queue.assignment.tp)) == (key in queue.held):
+        if not self._is_ours(queue) or (key in self.book.of(queue.assignment.tp)) == (key in queue.blocked):
             return
         self._wrong.add(place)
         if self._mending is None or self._mending.done():
-            self._mending = asyncio.create_task(self._mend(), name=f"{self._subscription} held keys")
+            self._mending = asyncio.create_task(self._mend(), name=f"{self._subscription} blocked keys")
 
     async def _mend(self) -> None:
         while self._wrong:
@@ -206,7 +206,7 @@ class HeldKeys:
             queue, key = place
             try:
                 async with self._one:
-                    await self._write({place: queue.held.get(key)})
+                    await self._write({place: queue.blocked.get(key)})
             except ControlUnavailable:  # the log says so itself
                 self._wrong.add(place)
                 await asyncio.sleep(REST_S)

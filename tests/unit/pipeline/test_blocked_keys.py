@@ -1,4 +1,4 @@
-"""Keys held behind dead letters, over whole pipelines between doubles, in virtual time."""
+"""Keys blocked behind dead letters, over whole pipelines between doubles, in virtual time."""
 
 import asyncio
 from dataclasses import replace
@@ -10,10 +10,10 @@ from mpsd.core.replay import ReplayState
 from mpsd.core.retry import Disposition
 from mpsd.core.states import LaneState
 from mpsd.errors import ControlUnavailable, KafkaUnavailable
-from mpsd.pipeline import held_replay
-from mpsd.pipeline.held_keys import UNWRITABLE
+from mpsd.pipeline import blocked_key_replay
+from mpsd.pipeline.blocked_keys import UNWRITABLE
 from mpsd.pipeline.inspection import Wanted, lanes_of
-from tests.fakes.held import ONE_KEY, OTHERS, Fleet, fed, pause_of, state
+from tests.fakes.blocked_keys import ONE_KEY, OTHERS, Fleet, fed, pause_of, state
 from tests.virtual_time import in_virtual_time
 
 
@@ -25,11 +25,11 @@ async def test_later_records_of_a_key_follow_its_dead_letter_and_others_flow(ech
     async with fleet.daemon() as at:
         await fed(at, *ONE_KEY)
         assert fleet.of(b"k") == [0, 2]
-        assert fleet.letters() == [(2, "rejected", 0), (3, "held", 0), (5, "held", 0)]
+        assert fleet.letters() == [(2, "rejected", 0), (3, "blocked", 0), (5, "blocked", 0)]
         assert {key for key, _ in fleet.accepted} == {b"k", *OTHERS[:2]}
         assert at.committed() == 6
-        assert fleet.held()
-        assert at.pipeline.statistics().held_keys == 1
+        assert fleet.blocked()
+        assert at.pipeline.statistics().blocked_keys == 1
 
 
 @in_virtual_time
@@ -44,7 +44,7 @@ async def test_nothing_is_finished_before_the_key_is_held() -> None:
         assert partition.state == UNWRITABLE
         fleet.topic.down = False
         await asyncio.sleep(10.0)
-        assert fleet.letters() == [(2, "rejected", 0), (3, "held", 0), (5, "held", 0)]
+        assert fleet.letters() == [(2, "rejected", 0), (3, "blocked", 0), (5, "blocked", 0)]
         assert at.committed() == 6
 
 
@@ -58,7 +58,7 @@ async def test_whoever_owns_the_partition_next_holds_the_key_too() -> None:
         at.source.assign(epoch=2)
         await asyncio.sleep(5.0)
         assert fleet.of(b"k") == [0, 2]
-        assert fleet.letters()[-1] == (4, "held", 0)
+        assert fleet.letters()[-1] == (4, "blocked", 0)
         assert at.committed() == 6
 
 
@@ -73,8 +73,8 @@ async def test_a_replay_brings_the_key_whole_and_in_order_and_lets_it_go() -> No
         at.source.produce(b"k")
         await asyncio.sleep(5.0)
         assert fleet.of(b"k") == [0, 2, 2, 3, 5, 6]
-        assert not fleet.held()
-        assert not at.queues[0].held
+        assert not fleet.blocked()
+        assert not at.queues[0].blocked
         assert state(at) is ReplayState.DONE
         assert len(fleet.letters()) == 3
         assert at.committed() == 7
@@ -104,7 +104,7 @@ async def test_a_replay_reaches_the_live_end_of_a_key_that_goes_on(echo_s: float
         once = fleet.of(b"k")[3:]
         assert once == sorted(once)
         assert len(once) == 1_100 - 2
-        assert not fleet.held()
+        assert not fleet.blocked()
         assert state(at) is ReplayState.DONE
         live = {offset for offset, _, _ in fleet.letters()}
         assert len(live) < 1_100 - 2  # the last of them came without a dead letter
@@ -119,8 +119,8 @@ async def test_what_fails_again_leaves_the_key_held_and_comes_first_the_next_tim
         await fleet.replay()
         await asyncio.sleep(5.0)
         assert fleet.of(b"k") == [0, 2, 2]
-        assert fleet.letters() == [(2, "rejected", 0), (3, "held", 0), (5, "held", 0), (2, "rejected", 1)]
-        assert fleet.held()
+        assert fleet.letters() == [(2, "rejected", 0), (3, "blocked", 0), (5, "blocked", 0), (2, "rejected", 1)]
+        assert fleet.blocked()
         assert state(at) is ReplayState.DONE
         fleet.poison = ()
         at.source.produce(b"k")
@@ -128,7 +128,7 @@ async def test_what_fails_again_leaves_the_key_held_and_comes_first_the_next_tim
         await fleet.replay("r2")
         await asyncio.sleep(10.0)
         assert fleet.of(b"k") == [0, 2, 2, 2, 3, 5, 6]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
@@ -138,12 +138,12 @@ async def test_of_two_letters_of_one_record_one_is_delivered() -> None:
         await fed(at, *ONE_KEY)
         rows = fleet.log.rows[0]  # its owner was killed before it committed, and the next one wrote it again
         rows.append(replace(rows[1], offset=3))
-        assert fleet.letters()[-1] == (3, "held", 0)
+        assert fleet.letters()[-1] == (3, "blocked", 0)
         fleet.poison = ()
         await fleet.replay()
         await asyncio.sleep(10.0)
         assert fleet.of(b"k") == [0, 2, 2, 3, 5]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
@@ -155,12 +155,12 @@ async def test_a_quarantined_letter_leaves_the_key_held() -> None:
             await fleet.replay(f"r{number}")
             await asyncio.sleep(5.0)
         assert fleet.of(b"k") == [0, 2, 2, 2, 2]  # three times, then never more
-        assert fleet.held()
+        assert fleet.blocked()
         fleet.poison = ()
         await fleet.replay("r9", include_quarantined=True)
         await asyncio.sleep(10.0)
         assert fleet.of(b"k")[5:] == [2, 3, 5]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
@@ -171,7 +171,7 @@ async def test_a_replay_that_means_nothing_of_a_held_key_leaves_it_alone() -> No
         await fleet.replay(filter=DeadLetterFilter(key=b"another"))
         await asyncio.sleep(5.0)
         assert fleet.of(b"k") == [0, 2]
-        assert fleet.held()
+        assert fleet.blocked()
         assert state(at) is ReplayState.DONE
 
 
@@ -192,13 +192,13 @@ async def test_a_cancelled_replay_leaves_the_key_held_and_the_next_goes_on_where
         at.pipeline.replays.wake()
         at.source.produce(b"k")
         await asyncio.sleep(10.0)
-        assert fleet.held()
+        assert fleet.blocked()
         reached = fleet.of(b"k")[-1]
         assert 2 < reached < 15
         await fleet.replay("r2")
         await asyncio.sleep(60.0)
         assert fleet.of(b"k") == [0, 1, 2, *range(2, 21)]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
@@ -220,7 +220,7 @@ async def test_the_next_owner_goes_on_with_a_replay_of_a_held_key() -> None:
         assert came == sorted(came)
         assert set(came) == set(range(2, 20))
         assert len(came) <= 18 + 1  # what was out when the first one left
-        assert not fleet.held()
+        assert not fleet.blocked()
         assert state(at) is ReplayState.DONE
 
 
@@ -233,15 +233,15 @@ async def test_a_key_beyond_the_bound_waits_until_there_is_room() -> None:
         assert at.committed() == 1
         assert {key for key, _ in fleet.accepted} == set(OTHERS)
         (partition,) = at.pipeline.statistics().partitions
-        assert partition.state == "held-keys-full"
-        assert partition.held_keys == 1
+        assert partition.state == "blocked-keys-full"
+        assert partition.blocked_keys == 1
         seen = [view async for views in lanes_of(at.pipeline, Wanted(), 0.0) for view in views]
-        assert [(view.head.record.key, view.state) for view in seen] == [(b"b", LaneState.HELD_KEYS_FULL)]
+        assert [(view.head.record.key, view.state) for view in seen] == [(b"b", LaneState.BLOCKED_KEYS_FULL)]
         fleet.poison = ()
         await fleet.replay(filter=DeadLetterFilter(key=b"a"))
         await asyncio.sleep(20.0)
-        assert not fleet.held(b"a")
-        assert fleet.held(b"b")
+        assert not fleet.blocked(b"a")
+        assert fleet.blocked(b"b")
         assert fleet.of(b"a") == [0, 0, 2]
         assert fleet.of(b"b") == [1]
         assert at.committed() == 4 + len(OTHERS)
@@ -256,9 +256,9 @@ async def test_what_a_former_owner_writes_late_is_written_over() -> None:
         fleet.topic.put(fleet.entity(b"z"), {"epoch": 0, "offset": 1, "number": 0, "letter": 0})
         at.source.produce(b"k", b"z")
         await asyncio.sleep(5.0)
-        assert fleet.held()
-        assert not fleet.held(b"z")
-        assert fleet.letters()[-1] == (6, "held", 0)
+        assert fleet.blocked()
+        assert not fleet.blocked(b"z")
+        assert fleet.letters()[-1] == (6, "blocked", 0)
         assert fleet.of(b"z") == [7]
 
 
@@ -273,7 +273,7 @@ async def test_an_operator_who_skips_holds_nothing() -> None:
         await asyncio.sleep(1.0)
         assert skipped.done()
         assert fleet.letters() == [(1, "skipped", 0)]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
@@ -289,12 +289,12 @@ async def test_what_an_operator_skipped_of_a_held_key_is_not_brought_back_with_i
         at.pipeline.writer.concurrency_max = 10
         at.pipeline.writer.wake()
         await asyncio.sleep(1.0)
-        assert fleet.letters() == [(0, "rejected", 0), (1, "held", 0), (2, "skipped", 0), (3, "held", 0)]
+        assert fleet.letters() == [(0, "rejected", 0), (1, "blocked", 0), (2, "skipped", 0), (3, "blocked", 0)]
         fleet.poison = ()
         await fleet.replay()
         await asyncio.sleep(10.0)
         assert fleet.of(b"k") == [0, 0, 1, 3]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
@@ -305,12 +305,12 @@ async def test_a_dead_letter_topic_with_more_partitions_than_before_hides_nothin
     async with fleet.daemon() as at:
         await fed(at, b"k", b"z")
         (queue,) = at.queues
-        queue.held[b"k"] = queue.held[b"k"]._replace(number=7, letter=1_000)
+        queue.blocked[b"k"] = queue.blocked[b"k"]._replace(number=7, letter=1_000)
         fleet.poison = ()
         await fleet.replay()
         await asyncio.sleep(10.0)
         assert (fleet.of(b"k"), fleet.of(b"z")) == ([0, 0], [1, 1])
-        assert not queue.held
+        assert not queue.blocked
 
 
 @in_virtual_time
@@ -320,7 +320,7 @@ async def test_records_without_a_key_are_never_held() -> None:
     async with fleet.daemon() as at:
         await fed(at, None, None, wait_s=2.0)
         assert sorted(offset for _, offset in fleet.seen) == [0, 1]
-        assert at.pipeline.statistics().held_keys == 0
+        assert at.pipeline.statistics().blocked_keys == 0
         assert at.committed() == 2
 
 
@@ -338,7 +338,7 @@ async def test_a_paused_held_key_waits_and_is_let_go_once_it_is_resumed() -> Non
         at.pipeline.controls.set_pauses([])
         await asyncio.sleep(30.0)
         assert fleet.of(b"k") == [0, 2, 2, 3, 5, 6]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
@@ -353,7 +353,7 @@ async def test_a_silent_broker_delays_a_replay_of_a_held_key_and_nothing_else() 
         fleet.log.error = None
         await asyncio.sleep(10.0)
         assert fleet.of(b"k") == [0, 2, 2, 3, 5]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
@@ -366,13 +366,13 @@ async def test_expired_dead_letters_of_a_held_key_are_counted_and_the_rest_comes
         await fleet.replay()
         await asyncio.sleep(10.0)
         assert fleet.of(b"k") == [0, 2, 3, 5]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
 async def test_more_letters_than_a_round_looks_up_come_in_order_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that failed again stands last in the topic, and is the first of the key."""
-    monkeypatch.setattr(held_replay, "LETTERS_MAX", 3)
+    monkeypatch.setattr(blocked_key_replay, "LETTERS_MAX", 3)
     fleet = Fleet()
     async with fleet.daemon() as at:
         at.source.assign()
@@ -387,11 +387,11 @@ async def test_more_letters_than_a_round_looks_up_come_in_order_all_the_same(mon
         await fleet.replay("r2")
         await asyncio.sleep(10.0)
         assert fleet.of(b"k") == [0, 1, 2, *range(2, 16), *range(15, 30)]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
-async def test_many_held_keys_are_replayed_side_by_side() -> None:
+async def test_many_blocked_keys_are_replayed_side_by_side() -> None:
     fleet = Fleet()
     keys = [b"%d" % number for number in range(50)]
     fleet.poison = set(range(50))
@@ -399,13 +399,13 @@ async def test_many_held_keys_are_replayed_side_by_side() -> None:
         at.source.assign()
         at.source.produce(*keys, *keys, *keys)
         await asyncio.sleep(5.0)
-        assert at.pipeline.statistics().held_keys == 50
+        assert at.pipeline.statistics().blocked_keys == 50
         fleet.poison = {7}
         at.adapter.takes_s = 1.0
         await fleet.replay()
         await asyncio.sleep(30.0)
-        assert at.pipeline.statistics().held_keys == 1
-        assert fleet.held(b"7")
+        assert at.pipeline.statistics().blocked_keys == 1
+        assert fleet.blocked(b"7")
         assert all(fleet.of(key) == [n, n, n + 50, n + 100] for n, key in enumerate(keys) if n != 7)
         assert fleet.of(b"7") == [7, 7]
 
@@ -425,7 +425,7 @@ async def test_a_key_is_let_go_when_the_control_topic_is_there_again() -> None:
         fleet.topic.down = False
         await asyncio.sleep(10.0)
         assert fleet.of(b"k") == [0, 2, 2, 3, 5, 6]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
@@ -445,13 +445,13 @@ async def test_a_busy_held_key_does_not_hold_up_the_others() -> None:
 
 @in_virtual_time
 async def test_a_kill_right_after_a_key_was_let_go_brings_nothing_old_behind_what_is_live() -> None:
-    """What was settled is durable before the key is let go: the next owner would send it as letters of a free key."""
+    """What was settled is durable before the key is released: the next owner would send it as letters of a free key."""
     fleet = Fleet()
     async with fleet.daemon(commit_interval_s=5.0) as first:
         await fed(first, *ONE_KEY, wait_s=11.0)
         fleet.poison = ()
         await fleet.replay()
-        while fleet.held():  # noqa: ASYNC110 - nobody tells
+        while fleet.blocked():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
         first.source.produce(b"k")
         await asyncio.sleep(0.2)
@@ -475,44 +475,44 @@ async def test_a_letter_that_was_written_twice_before_its_key_was_held_breaks_no
         rows = fleet.log.rows[0]
         fleet.log.rows[0] = [rows[0], *(replace(row, offset=row.offset + 1) for row in rows)]
         (queue,) = at.queues
-        queue.held[b"k"] = queue.held[b"k"]._replace(letter=1)
+        queue.blocked[b"k"] = queue.blocked[b"k"]._replace(letter=1)
         fleet.poison = ()
         await fleet.replay()
         await asyncio.sleep(10.0)
         came = fleet.of(b"k")[2:]
         assert came == sorted(came)
         assert set(came) == {2, 3, 5}
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
-async def test_a_dead_letter_topic_made_anew_keeps_no_key_held_for_ever() -> None:
+async def test_a_dead_letter_topic_recreated_keeps_no_key_held_for_ever() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
         await fed(at, *ONE_KEY)
         (queue,) = at.queues
-        queue.held[b"k"] = queue.held[b"k"]._replace(letter=1_000)
+        queue.blocked[b"k"] = queue.blocked[b"k"]._replace(letter=1_000)
         at.source.produce(b"k")
         await asyncio.sleep(5.0)
         fleet.poison = ()
         await fleet.replay()
         await asyncio.sleep(20.0)
         assert fleet.of(b"k") == [0, 2, 2, 3, 5, 6]
-        assert not fleet.held()
+        assert not fleet.blocked()
         assert [offset for offset, _, _ in fleet.letters()] == [2, 3, 5, 6], "none of them went there and back again"
 
 
 @in_virtual_time
 async def test_a_key_that_comes_to_be_held_under_a_replay_hides_nothing_that_died_before() -> None:
-    """What stands before the letter that holds it is not taken for something of a topic made anew."""
+    """What stands before the letter that holds it is not taken for something of a topic recreated."""
     fleet = Fleet()
     fleet.poison = {0, 1}
     async with fleet.daemon() as at:
         await fed(at, b"z", b"k", b"k")
-        await at.pipeline.held.release(at.queues[0], b"k")
+        await at.pipeline.blocked.release(at.queues[0], b"k")
         await fleet.replay(rate_max_per_s=0.5, filter=DeadLetterFilter(dispositions=frozenset(Disposition)))
         await asyncio.sleep(20.0)
-        assert fleet.letters() == [(1, "rejected", 0), (2, "held", 0), (1, "rejected", 1), (2, "held", 0)]
+        assert fleet.letters() == [(1, "rejected", 0), (2, "blocked", 0), (1, "rejected", 1), (2, "blocked", 0)]
         fleet.poison = ()
         await fleet.replay("r2")
         await asyncio.sleep(20.0)
@@ -529,7 +529,7 @@ async def test_a_key_whose_letters_have_all_expired_is_let_go(dispositions: froz
         fleet.log.starts[0] = 3
         await fleet.replay(filter=DeadLetterFilter(dispositions=dispositions))
         await asyncio.sleep(10.0)
-        assert not fleet.held()
+        assert not fleet.blocked()
         at.source.produce(b"k")
         await asyncio.sleep(1.0)
         assert fleet.of(b"k") == [0, 2, 6]
@@ -543,10 +543,10 @@ async def test_a_removal_whose_answer_is_lost_is_written_over_if_nobody_asks_aga
         (queue,) = at.queues
         fleet.topic.lost_answers = 1
         with pytest.raises(ControlUnavailable):
-            await at.pipeline.held.release(queue, b"k")
-        assert b"k" in queue.held
+            await at.pipeline.blocked.release(queue, b"k")
+        assert b"k" in queue.blocked
         await asyncio.sleep(2.0)
-        assert fleet.held()
+        assert fleet.blocked()
 
 
 @in_virtual_time
@@ -559,15 +559,15 @@ async def test_what_a_former_owner_wrote_before_a_write_of_ours_is_seen_although
         fleet.topic.put(fleet.entity(), None)  # late, and read only after the next write of ours
         at.source.produce(b"z", b"z")
         await asyncio.sleep(1.0)
-        assert fleet.held(b"z")
+        assert fleet.blocked(b"z")
         await asyncio.sleep(10.0)
-        assert fleet.held()
-        assert fleet.held(b"z")
+        assert fleet.blocked()
+        assert fleet.blocked(b"z")
 
 
 @in_virtual_time
 async def test_other_records_of_the_same_offset_are_no_copies() -> None:
-    """The source topic was made anew, and the key held in both."""
+    """The source topic was recreated, and the key blocked in both."""
     fleet = Fleet()
     async with fleet.daemon() as at:
         await fed(at, *ONE_KEY)
@@ -593,25 +593,25 @@ async def test_a_key_that_is_paused_under_its_replay_keeps_no_other_held() -> No
         at.pipeline.writer.concurrency_max = 10
         at.pipeline.writer.wake()
         await asyncio.sleep(60.0)
-        assert fleet.held(b"a")
-        assert not fleet.held(b"b")
+        assert fleet.blocked(b"a")
+        assert not fleet.blocked(b"b")
         at.pipeline.controls.set_pauses([])
         await asyncio.sleep(30.0)
-        assert not fleet.held(b"a")
+        assert not fleet.blocked(b"a")
         assert (fleet.of(b"a"), fleet.of(b"b")) == ([0, 0, 2], [1, 1, 3])
 
 
 @in_virtual_time
-async def test_a_control_topic_made_anew_is_told_what_is_held() -> None:
+async def test_a_control_topic_recreated_is_told_what_is_held() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
         await fed(at, *ONE_KEY)
         (queue,) = at.queues
         fleet.topic.put(fleet.entity(), None)
-        at.pipeline.held.on_made_anew()
+        at.pipeline.blocked.on_recreated()
         await asyncio.sleep(2.0)
-        assert fleet.held()
-        assert b"k" in queue.held
+        assert fleet.blocked()
+        assert b"k" in queue.blocked
 
 
 @in_virtual_time
@@ -623,4 +623,4 @@ async def test_the_lane_of_a_held_key_says_so() -> None:
         at.source.produce(b"k", b"k")
         await asyncio.sleep(1.0)
         seen = [view async for views in lanes_of(at.pipeline, Wanted(), 0.0) for view in views]
-        assert [(view.state, view.records) for view in seen] == [(LaneState.HELD, 2)]
+        assert [(view.state, view.records) for view in seen] == [(LaneState.BLOCKED, 2)]

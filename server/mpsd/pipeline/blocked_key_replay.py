@@ -1,6 +1,6 @@
-"""Held keys, replayed: each whole, in the order of its partition, up to the live end; then it is let go.
+"""Blocked keys, replayed: each whole, in the order of its partition, up to the live end; then it is released.
 
-A key's dead letters are not in order in the dead-letter topic: one that failed again stands behind what was held since. So
+A key's dead letters are not in order in the dead-letter topic: one that failed again stands behind what was blocked since. So
 they are looked up first, and sent in the order of their source offsets, the next once the last is accepted. What is read of
 the key meanwhile goes on into the dead-letter topic, round after round, until little is left. Then what is read of it waits
 beside its lane, what the lane still has goes its way, the rest is sent, and the key is released.
@@ -15,11 +15,11 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
+from mpsd.core.blocked_key_dead_letters import BlockedKeyDeadLetters, Place, Reach
+from mpsd.core.blocked_keys import BlockedKey, first_letter
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse
-from mpsd.core.held_keys import HeldKey, first_letter
-from mpsd.core.held_letters import HeldLetters, Place, Reach
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
-from mpsd.pipeline.held_sender import HeldSender
+from mpsd.pipeline.blocked_key_sender import BlockedKeySender
 from mpsd.pipeline.replay_sender import ERROR_REST_S, LOOK_S, ReplaySender
 
 log = logging.getLogger("mpsd.replay")
@@ -34,8 +34,8 @@ DRAIN_S = 5.0
 """How long the lane of a key may take to become empty before its records go into the dead-letter topic again."""
 
 
-async def replay_held(sender: ReplaySender, report: Callable[[], Awaitable[bool]]) -> bool:
-    """Replay those held keys of which the task means a letter.
+async def replay_blocked(sender: ReplaySender, report: Callable[[], Awaitable[bool]]) -> bool:
+    """Replay those blocked keys of which the task means a letter.
 
     Args:
         report: writes what is settled; returns whether that is durable.
@@ -50,15 +50,15 @@ async def replay_held(sender: ReplaySender, report: Callable[[], Awaitable[bool]
     if not keys:
         return True
     bounds = await sender.means.bounds(sender.number)
-    begins = {key: first_letter(held, sender.number, bounds) for key, held in keys.items()}
-    return await HeldReplay(sender, begins, bounds.end, report).run()
+    begins = {key: first_letter(blocked, sender.number, bounds) for key, blocked in keys.items()}
+    return await BlockedKeyReplay(sender, begins, bounds.end, report).run()
 
 
-class HeldReplay:
-    """Replays those held keys of which a task means a letter.
+class BlockedKeyReplay:
+    """Replays those blocked keys of which a task means a letter.
 
     Takes: dead letters of its source partition.
-    Gives: their records to the lanes of the partition, one of a key at a time; keys to be released to HeldKeys.
+    Gives: their records to the lanes of the partition, one of a key at a time; keys to be released to BlockedKeys.
     Holds at most: the places of twice `LETTERS_MAX` letters, `KEYS_AT_ONCE` fetches.
     """
 
@@ -84,7 +84,7 @@ class HeldReplay:
         self._settled = sender.settled
         self._report = report
         self._error: Exception | None = None
-        self._letters = HeldSender(sender, begins)
+        self._letters = BlockedKeySender(sender, begins)
 
     async def run(self) -> bool:
         """Returns whether it is over: False if it was ended before.
@@ -102,7 +102,7 @@ class HeldReplay:
     async def _rounds(self, keys: set[bytes]) -> None:
         begin, counted, is_first = min(self._begins.values()), dict.fromkeys(keys, 1 << 62), True
         while keys and not self._sender.is_ending:
-            keys -= {key for key, why in self._letters.back().items() if self._stays_held(key, why)}
+            keys -= {key for key, why in self._letters.back().items() if self._stays_blocked(key, why)}
             at_hand = keys - self._letters.out.keys()
             if not at_hand:
                 await self._sender.rest(LOOK_S)
@@ -114,11 +114,11 @@ class HeldReplay:
             if is_first:  # of a key whose letters have all expired nothing is left to be meant
                 keys &= {key for key in keys if key not in found or found[key].is_meant}
                 is_first = False
-            keys -= {key for key in self._in_order(keys & found.keys()) if self._stays_held(key, found[key].trouble)}
-            found = {key: found.get(key, HeldLetters()) for key in self._in_order(keys & at_hand)}
+            keys -= {key for key in self._in_order(keys & found.keys()) if self._stays_blocked(key, found[key].trouble)}
+            found = {key: found.get(key, BlockedKeyDeadLetters()) for key in self._in_order(keys & at_hand)}
             last = {key for key in drained & found.keys() if not found[key].is_cut and found[key].left is None}
             keys -= await self._send_all({key: each.places for key, each in found.items()}, last)
-            keys &= self._queue.held.keys()
+            keys &= self._queue.blocked.keys()
             for key in self._in_order((keys & _whole(found)) - drained - self._letters.out.keys()):
                 count = len(found[key].places)
                 if count <= FEW or count > counted[key] // 2:
@@ -130,7 +130,7 @@ class HeldReplay:
                 await self._sender.rest(LOOK_S)
 
     def _in_order(self, keys: Collection[bytes]) -> list[bytes]:
-        """As they came to be held: the order of a set is another one in each process."""
+        """As they came to be blocked: the order of a set is another one in each process."""
         return [key for key in self._begins if key in keys]
 
     def _reach(self, keys: Collection[bytes]) -> Reach:
@@ -155,9 +155,11 @@ class HeldReplay:
                 self._means.pending.take_in(self._queue, key)
         return {key for key in keys if key not in lanes}
 
-    async def _look_up(self, begin: int, end: int, keys: Collection[bytes], reach: Reach) -> dict[bytes, HeldLetters]:
+    async def _look_up(
+        self, begin: int, end: int, keys: Collection[bytes], reach: Reach
+    ) -> dict[bytes, BlockedKeyDeadLetters]:
         """What there is of these keys; where it is too much, what comes first in the order of their partition."""
-        found: dict[bytes, HeldLetters] = {}
+        found: dict[bytes, BlockedKeyDeadLetters] = {}
         offset, places_max = begin, max(1, LETTERS_MAX // len(keys))
         while offset < end and not self._sender.is_ending:
             part = await self._letters.fetch(offset)
@@ -166,7 +168,7 @@ class HeldReplay:
                     continue
                 letter = parse(record)
                 if self._letters.is_its(letter):
-                    each = found.setdefault(record.key, HeldLetters())
+                    each = found.setdefault(record.key, BlockedKeyDeadLetters())
                     each.is_meant |= self._is_meant(letter)
                     if letter.offset not in self._settled:
                         each.trouble = each.trouble or self._trouble(letter)
@@ -199,7 +201,7 @@ class HeldReplay:
             while waiting and not self._sender.is_ending:
                 key, its = waiting.popleft()
                 try:
-                    if self._stays_held(key, await self._letters.send(key, its)):
+                    if self._stays_blocked(key, await self._letters.send(key, its)):
                         failed.add(key)
                     elif key in last and key not in self._letters.out and not self._sender.is_ending:
                         await self._release(key)
@@ -217,26 +219,26 @@ class HeldReplay:
             try:
                 # what was sent is known to be settled first: a next owner would send it behind what is live
                 if self._means.may_write() and await self._report() and not self._sender.is_ending:
-                    await self._means.held.release(self._queue, key)
+                    await self._means.blocked.release(self._queue, key)
                     return
             except ControlUnavailable:  # the log says so itself
                 pass
             await self._sender.rest(ERROR_REST_S)
 
-    def _stays_held(self, key: bytes, why: str) -> bool:
+    def _stays_blocked(self, key: bytes, why: str) -> bool:
         """Whether it does, and if so it is said; no if there is no reason."""
         if why:
-            extra = {"code": "held.stays", "subscription": self._means.subscription}
-            log.warning("%s: replay %s leaves a key held: %s", self._source, self._task.id, why, extra=extra)
+            extra = {"code": "blocked_key.still_blocked", "subscription": self._means.subscription}
+            log.warning("%s: replay %s leaves a key blocked: %s", self._source, self._task.id, why, extra=extra)
             self._means.pending.take_in(self._queue, key)
         return bool(why)
 
 
-def _could_be_meant(sender: ReplaySender) -> dict[bytes, HeldKey]:
+def _could_be_meant(sender: ReplaySender) -> dict[bytes, BlockedKey]:
     wanted, source = sender.task.plan.filter, sender.source
     is_here = wanted.topic in {"", source.topic} and wanted.partition in {None, source.partition}
-    return {key: held for key, held in sender.queue.held.items() if is_here and wanted.key in {None, key}}
+    return {key: blocked for key, blocked in sender.queue.blocked.items() if is_here and wanted.key in {None, key}}
 
 
-def _whole(found: Mapping[bytes, HeldLetters]) -> set[bytes]:
+def _whole(found: Mapping[bytes, BlockedKeyDeadLetters]) -> set[bytes]:
     return {key for key, each in found.items() if not each.is_cut and not each.is_unread}

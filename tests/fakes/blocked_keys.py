@@ -7,10 +7,10 @@ from typing import Any
 
 from typing_extensions import override
 
+from mpsd.core.blocked_keys import entity_key
 from mpsd.core.control import EntityKey, Provenance
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse
 from mpsd.core.delivery import Delivery
-from mpsd.core.held_keys import entity_key
 from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.core.pauses import Pause, Scope
 from mpsd.core.record import TopicPartition
@@ -70,7 +70,7 @@ class Fleet:
 
         means = replaying(self.log, FakeRepublisher(), self.topic)
         control = Control(read_to_end=read, record=self.topic.record, revision=lambda: self.topic.read)
-        told = {"commit_interval_s": 0.5, "held_keys_max": keys_max, **changes}
+        told = {"commit_interval_s": 0.5, "blocked_keys_max": keys_max, **changes}
         async with piped(control, means, sink=LettersThatCanBeRead(self.log), **told) as at:
             at.adapter.answer = self._answer
             if commit is not None:
@@ -100,7 +100,7 @@ class Fleet:
             if isinstance(each, DeadLetterRecord)
         ]
 
-    def held(self, key: bytes = b"k") -> bool:
+    def blocked(self, key: bytes = b"k") -> bool:
         return self.topic.state.get(self.entity(key)) is not None
 
     def entity(self, key: bytes = b"k") -> EntityKey:

@@ -1,4 +1,4 @@
-"""Keys held behind their dead letters, on a real Kafka: over a kill, until a replay has brought them whole and in order."""
+"""Keys blocked behind their dead letters, on a real Kafka: over a kill, until a replay has brought them whole and in order."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from tests.integration.world.world import COMMIT_INTERVAL_S, name
 pytestmark = pytest.mark.integration
 
 KEY = b"customer-17"
-HOLD = {"after_dead_letter": "hold"}
+HOLD = {"after_dead_letter": "block"}
 RATE = 200
 REPEATED_S = COMMIT_INTERVAL_S + 1.0
 """What a kill may undo: the interval of reports, and what one takes on a busy machine: it is written, and read back."""
@@ -63,9 +63,9 @@ async def letters(world: World, topic: str) -> list[tuple[int, str]]:
     return [(int(said["__dlq.errors.offset"] or b""), (said["mps-dlq-disposition"] or b"").decode()) for said in found]
 
 
-async def held_keys(daemon: Daemon) -> int:
+async def blocked_keys(daemon: Daemon) -> int:
     (said,) = (await seen(daemon, "status", "orders"))["subscriptions"]
-    return int(said["held_keys"])
+    return int(said["blocked_keys"])
 
 
 async def owner_of(world: World, topic: str, partition: int) -> Daemon:
@@ -103,17 +103,17 @@ async def test_held_over_a_kill_and_replayed_whole_and_in_order_into_the_live_re
         await world.start_daemon(subscription, **tables)
     await world.settled(topic)
     assert asked.of_key == made[:3], "nothing of the key comes behind the one that died"
-    assert await letters(world, topic) == [(made[2], "rejected"), *((offset, "held") for offset in made[3:])]
+    assert await letters(world, topic) == [(made[2], "rejected"), *((offset, "blocked") for offset in made[3:])]
     assert len(world.application.accepted) == len(first) - len(made) + 2, "all others flow"
     owner = await owner_of(world, topic, partition)
     await world.kill(owner)
     left = [daemon for daemon in world.daemons if daemon is not owner]
     made += offsets(await world.produce(topic, mixed(100)))
     await world.settled(topic)
-    assert asked.of_key == made[:3], "it is held, whoever has the partition"
-    assert [await held_keys(daemon) for daemon in left] == [1, 1]
+    assert asked.of_key == made[:3], "it is blocked, whoever has the partition"
+    assert [await blocked_keys(daemon) for daemon in left] == [1, 1]
     shown = (await mpsctl(left[0], "status")).out
-    assert "1 key held behind dead letters" in shown, shown
+    assert "1 key blocked behind dead letters" in shown, shown
 
     await world.judge(topic, repeated_s=COMMIT_INTERVAL_S * 5)
 
@@ -125,7 +125,7 @@ async def test_held_over_a_kill_and_replayed_whole_and_in_order_into_the_live_re
         await until(lambda: len(made) > live + 20, "it goes on")
     await world.settled(topic)
     assert asked.of_key[3:] == made[2:], "none is missing, none is twice, and all are in order"
-    await until_held(left[0], 0)
+    await until_blocked(left[0], 0)
     there = len(await letters(world, topic))
     assert there < len(made) - 2, "the last of them came without a dead letter"
 
@@ -134,8 +134,8 @@ async def test_held_over_a_kill_and_replayed_whole_and_in_order_into_the_live_re
     again = await world.start_daemon(subscription, **tables)
     made += offsets(await world.produce(topic, mixed(20)))
     await world.settled(topic)
-    assert asked.of_key[3:] == made[2:], "it is not held after a restart"
-    assert (await held_keys(again), len(await letters(world, topic))) == (0, there)
+    assert asked.of_key[3:] == made[2:], "it is not blocked after a restart"
+    assert (await blocked_keys(again), len(await letters(world, topic))) == (0, there)
     assert await again.stop() == 0
     await world.judge(topic, repeated_s=COMMIT_INTERVAL_S * 5, replayed=True)
 
@@ -152,9 +152,9 @@ async def test_the_dead_letter_is_skipped_and_what_was_held_behind_it_is_deliver
     wrong = await mpsctl(other, "skip", "orders", f"{topic}/0@{made[4]}", "--reason", "ticket 9", "--yes")
     assert (wrong.code, f"{died} does" in wrong.err) == (1, True), wrong
     skipped = await seen(other, "skip", "orders", died, "--reason", "ticket 9", "--yes")
-    assert (skipped["held_records"], skipped["dead_letter"]["offset"]) == (len(made) - 2, 0)
+    assert (skipped["blocked_records"], skipped["dead_letter"]["offset"]) == (len(made) - 2, 0)
     await until(lambda: asked.of_key == made, "all behind it are delivered, and in order")
-    await until_held(other, 0)
+    await until_blocked(other, 0)
     made += offsets(await world.produce(topic, [Message(KEY, b"v")]))
     await world.settled(topic)
     assert asked.of_key == made
@@ -164,11 +164,11 @@ async def test_the_dead_letter_is_skipped_and_what_was_held_behind_it_is_deliver
     await world.judge(topic, replayed=True)
 
 
-async def until_held(daemon: Daemon, count: int) -> None:
+async def until_blocked(daemon: Daemon, count: int) -> None:
     async def holds() -> bool:
-        return await held_keys(daemon) == count
+        return await blocked_keys(daemon) == count
 
-    await until(holds, f"{count} keys are held")
+    await until(holds, f"{count} keys are blocked")
 
 
 def control() -> dict[str, dict[str, Any]]:
@@ -198,7 +198,7 @@ async def test_whoever_goes_on_with_a_replay_of_a_held_key_breaks_no_order(world
             for _ in range(2):
                 await world.start_daemon(subscription, **tables)
         await until(lambda: len(asked.of_key) > 120, "it goes on")
-    await until_held(other, 0)
+    await until_blocked(other, 0)
     await world.settled(topic)
     came = list(dict.fromkeys(asked.of_key))
     assert came == made, "none is missing, and the first time that each came was in order"

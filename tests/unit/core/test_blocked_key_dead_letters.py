@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpsd.core.held_letters import HeldLetters, Place, Reach
+from mpsd.core.blocked_key_dead_letters import BlockedKeyDeadLetters, Place, Reach
 
 
 @given(sources=st.lists(st.integers(0, 30), max_size=50), places_max=st.integers(1, 10))
 def test_the_first_are_kept_in_order_and_it_is_said_that_there_are_more(sources: list[int], places_max: int) -> None:
     places = [Place(source, letter) for letter, source in enumerate(sources)]
-    found = HeldLetters()
+    found = BlockedKeyDeadLetters()
     for place in places:
         found.add(place, places_max)
         assert len(found.places) < 2 * places_max
@@ -41,7 +41,7 @@ def test_a_letter_is_behind_the_first_record_of_its_key_that_is_not_finished() -
 
 
 def test_the_first_letter_that_is_left_out_is_known_and_why() -> None:
-    found = HeldLetters()
+    found = BlockedKeyDeadLetters()
     found.leave(Place(9, 4), is_unread=False)
     found.leave(Place(7, 6), is_unread=True)
     found.leave(Place(8, 5), is_unread=False)

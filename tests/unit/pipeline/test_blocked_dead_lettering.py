@@ -1,4 +1,4 @@
-"""What becomes of dead records whose keys are held or are to be: skipped, crowded, without their partition."""
+"""What becomes of dead records whose keys are blocked or are to be: skipped, crowded, without their partition."""
 
 import asyncio
 from collections.abc import Collection
@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from mpsd.core.blocked_keys import KIND
 from mpsd.core.control import bytes_of
-from mpsd.core.held_keys import KIND
 from mpsd.errors import ControlUnavailable, KafkaUnavailable, RecordNotHere
+from mpsd.pipeline.blocked_keys import UNWRITABLE
 from mpsd.pipeline.controls import Items
-from mpsd.pipeline.held_keys import UNWRITABLE
-from mpsd.pipeline.unheld import HELD_KEY_BYTES_MAX
+from mpsd.pipeline.pending_blocks import BLOCKED_KEY_BYTES_MAX
 from mpsd.ports import Landed
-from tests.fakes.held import Fleet, fed
+from tests.fakes.blocked_keys import Fleet, fed
 from tests.fakes.pipeline import Piped
 from tests.fakes.records import POISON
 from tests.virtual_time import in_virtual_time
@@ -23,11 +23,11 @@ def skip(at: Piped, offset: int) -> asyncio.Task[Landed]:
     return asyncio.create_task(at.pipeline.skip("orders", 0, offset, "in the way"))
 
 
-async def with_one_held(fleet: Fleet, at: Piped, *keys: bytes) -> None:
+async def with_one_blocked(fleet: Fleet, at: Piped, *keys: bytes) -> None:
     """Offset 0 has died."""
     fleet.poison = {0}
     await fed(at, *keys)
-    assert list(at.queues[0].held) == [keys[0]]
+    assert list(at.queues[0].blocked) == [keys[0]]
 
 
 @pytest.mark.parametrize("is_busy", [False, True])
@@ -35,7 +35,7 @@ async def with_one_held(fleet: Fleet, at: Piped, *keys: bytes) -> None:
 async def test_what_is_set_aside_can_be_skipped(is_busy: bool) -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        await with_one_held(fleet, at, b"k", b"k")
+        await with_one_blocked(fleet, at, b"k", b"k")
         fleet.poison = ()
         queue, pending = at.queues[0], at.pipeline.pending
         pending.set_aside(queue, b"k")
@@ -62,7 +62,7 @@ async def test_what_is_set_aside_can_be_skipped(is_busy: bool) -> None:
 async def test_what_waits_behind_a_replayed_record_of_a_held_key_is_skipped_and_never_delivered() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        await with_one_held(fleet, at, *[b"k"] * 100)
+        await with_one_blocked(fleet, at, *[b"k"] * 100)
         fleet.poison = ()
         at.adapter.takes_s = 5.0
         await fleet.replay()
@@ -70,7 +70,7 @@ async def test_what_waits_behind_a_replayed_record_of_a_held_key_is_skipped_and_
         at.source.produce(b"k", b"k", b"k")
         await asyncio.sleep(0.5)
         await asyncio.gather(skip(at, 100), skip(at, 102))
-        assert sorted(fleet.letters()[-3:]) == [(100, "skipped", 0), (101, "held", 0), (102, "skipped", 0)]
+        assert sorted(fleet.letters()[-3:]) == [(100, "skipped", 0), (101, "blocked", 0), (102, "skipped", 0)]
         at.adapter.takes_s = 0.01
         await asyncio.sleep(60.0)
         assert fleet.of(b"k") == [0, *range(100), 101]
@@ -90,7 +90,7 @@ async def test_what_is_rejected_after_it_was_skipped_holds_no_key() -> None:
         await asked
         await asyncio.sleep(1.0)
         assert fleet.letters() == [(0, "skipped", 0)]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
@@ -121,7 +121,7 @@ async def test_what_could_not_be_written_so_far_is_written_as_skipped() -> None:
         await asked
         await asyncio.sleep(2.0)
         assert fleet.letters() == [(0, "skipped", 0)]
-        assert not fleet.held()
+        assert not fleet.blocked()
         assert fleet.of(b"k") == [0, 1]
 
 
@@ -142,8 +142,8 @@ async def test_a_skip_that_comes_too_late_says_so(after_s: float) -> None:
         with pytest.raises(RecordNotHere, match="ask again"):
             await asked
         await asyncio.sleep(2.0)
-        assert fleet.letters() == [(0, "rejected", 0), (1, "held", 0)]
-        assert fleet.held()
+        assert fleet.letters() == [(0, "rejected", 0), (1, "blocked", 0)]
+        assert fleet.blocked()
 
 
 @in_virtual_time
@@ -161,7 +161,7 @@ async def test_room_that_a_lost_partition_leaves_is_taken() -> None:
         fleet.topic.down = False
         await asyncio.sleep(60.0)
         (queue,) = at.queues
-        assert (queue.crowded, list(queue.held), at.committed(1)) == (0, [b"b"], 1)
+        assert (queue.crowded, list(queue.blocked), at.committed(1)) == (0, [b"b"], 1)
 
 
 @in_virtual_time
@@ -185,7 +185,7 @@ class Grudging:
     def __init__(self, fleet: Fleet, at: Piped, refused: Collection[bytes]) -> None:
         self.refused = refused
         self._record = fleet.topic.record
-        at.pipeline.held._control = replace(at.pipeline.held._control, record=self.record)
+        at.pipeline.blocked._control = replace(at.pipeline.blocked._control, record=self.record)
 
     async def record(self, items: Items) -> int:
         if any(key[1] == KIND and bytes_of(key[5]) in self.refused for key, _ in items):
@@ -221,19 +221,19 @@ async def test_a_partition_waits_for_the_last_of_its_keys() -> None:
         fleet.poison = {0, 1}
         await fed(at, b"a", b"b", wait_s=30.0)
         (queue,) = at.queues
-        assert (list(queue.held), list(queue.causes), at.committed()) == ([b"a"], [UNWRITABLE], 1)
+        assert (list(queue.blocked), list(queue.causes), at.committed()) == ([b"a"], [UNWRITABLE], 1)
         topic.refused = ()
         await asyncio.sleep(30.0)
-        assert (list(queue.held), list(queue.causes), at.committed()) == ([b"a", b"b"], [], 2)
+        assert (list(queue.blocked), list(queue.causes), at.committed()) == ([b"a", b"b"], [], 2)
 
 
 @in_virtual_time
 async def test_a_key_that_no_control_record_has_room_for_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        largest, too_large = b"x" * HELD_KEY_BYTES_MAX, b"x" * (HELD_KEY_BYTES_MAX + 1)
+        largest, too_large = b"x" * BLOCKED_KEY_BYTES_MAX, b"x" * (BLOCKED_KEY_BYTES_MAX + 1)
         fleet.poison = {0, 1}
         await fed(at, largest, too_large, too_large, largest)
-        assert list(at.queues[0].held) == [largest]
+        assert list(at.queues[0].blocked) == [largest]
         assert (fleet.of(largest), fleet.of(too_large), at.committed()) == ([0], [1, 2], 4)
-    assert [getattr(each, "code", "") for each in caplog.records].count("held.key_too_large") == 1
+    assert [getattr(each, "code", "") for each in caplog.records].count("blocked_key.too_large") == 1

@@ -7,7 +7,7 @@ from mpsd.core.delivery import Lane
 from mpsd.core.record import TopicPartition
 
 
-class SickKeys:
+class FailingKeys:
     """How many records of a key in a row exhausted their attempts.
 
     Holds at most: `keys_max` keys; beyond that the one that failed longest ago is forgotten, and gets its attempts again.
@@ -39,7 +39,7 @@ class SickKeys:
         if self._exhausted:
             self._exhausted.pop((tp, lane), None)
 
-    def is_sick(self, tp: TopicPartition, lane: Lane) -> bool:
+    def is_failing(self, tp: TopicPartition, lane: Lane) -> bool:
         return bool(self._exhausted) and self._exhausted.get((tp, lane), 0) >= self._threshold
 
     def forget(self, tp: TopicPartition) -> None:

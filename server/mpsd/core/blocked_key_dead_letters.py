@@ -1,4 +1,4 @@
-"""The dead letters of a held key, found in the order of the dead-letter topic and wanted in that of their own partition.
+"""The dead letters of a blocked key, found in the order of the dead-letter topic and wanted in that of their own partition.
 
 One that could not be written at once stands behind those of later records, and one that its owner could not write before it
 was killed is not there at all until the next has read the record again. So what is behind either waits (`Reach`).
@@ -44,7 +44,7 @@ class Reach(NamedTuple):
 
 
 @dataclass(slots=True)
-class HeldLetters:
+class BlockedKeyDeadLetters:
     """What a round has found of a key.
 
     Attributes:

@@ -1,14 +1,14 @@
 """A dead letter that holds its key, and that an operator gives up: it is settled without a delivery.
 
-What was held behind it is then for a replay, as it is of any held key; with the dead letter out of the way it can succeed.
+What was blocked behind it is then for a replay, as it is of any blocked key; with the dead letter out of the way it can succeed.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from mpsd.core.blocked_keys import first_letter
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse
-from mpsd.core.held_keys import first_letter
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.record import Record
 from mpsd.core.retry import Disposition
@@ -19,12 +19,12 @@ from mpsd.pipeline.replays import Replays
 
 
 class DeadHead(NamedTuple):
-    """A record that is dead and held its key, and is settled now.
+    """A record that is dead and blocked its key, and is settled now.
 
     Attributes:
         number: of the dead-letter topic's partition that has its dead letters.
         letter: offset of the first of them there.
-        behind: how many records of the key were held behind it.
+        behind: how many records of the key were blocked behind it.
     """
 
     key: bytes
@@ -35,7 +35,7 @@ class DeadHead(NamedTuple):
 
 @dataclass(slots=True)
 class _Found:
-    """What there is of a held key.
+    """What there is of a blocked key.
 
     Attributes:
         letters: of the record that is skipped, settled or not.
@@ -55,11 +55,11 @@ class _Found:
 
 
 async def skip_dead(queue: PartitionQueue, replays: Replays, offset: int, not_queued: RecordNotHere) -> DeadHead:
-    """Settle the dead letters of a record whose key is held. Asked again, it is done again and changes nothing.
+    """Settle the dead letters of a record whose key is blocked. Asked again, it is done again and changes nothing.
 
     Args:
         offset: of the record in its source partition.
-        not_queued: raised if it has no dead letter of a held key.
+        not_queued: raised if it has no dead letter of a blocked key.
 
     Raises:
         RecordNotHere: it has none, or it does not hold the key: another dead letter does.
@@ -68,7 +68,7 @@ async def skip_dead(queue: PartitionQueue, replays: Replays, offset: int, not_qu
         ControlUnavailable, ControlOff: it may be settled or not.
     """
     source = queue.assignment.tp
-    if not queue.held:
+    if not queue.blocked:
         raise not_queued
     look = await _look(queue, replays, offset)
     found = await look.around()
@@ -76,7 +76,7 @@ async def skip_dead(queue: PartitionQueue, replays: Replays, offset: int, not_qu
         look = await _look(queue, replays, offset)
         found = await look.around()
     key, its = next(((key, each) for key, each in found.items() if each.letters), (b"", None))
-    if its is None or key not in queue.held:
+    if its is None or key not in queue.blocked:
         raise not_queued
     if not its.is_dead and its.blocker >= 0:
         raise RecordNotHere(
@@ -92,20 +92,20 @@ async def skip_dead(queue: PartitionQueue, replays: Replays, offset: int, not_qu
 
 
 async def _look(queue: PartitionQueue, replays: Replays, offset: int) -> "_Look":
-    held = dict(queue.held)  # before the bounds: what comes to be held meanwhile lies beyond them
+    blocked = dict(queue.blocked)  # before the bounds: what comes to be blocked meanwhile lies beyond them
     bounds = await replays.rules.log.bounds()
     replays.book.see_topic(replays.rules.log.topic_id)
     number = queue.assignment.tp.partition % max(1, len(bounds))
     if number not in bounds:
         raise DeadLetterTopicGone(f"dead-letter topic {replays.rules.topic} has no partition {number} any more")
-    begins = {key: first_letter(each, number, bounds[number]) for key, each in held.items()}
+    begins = {key: first_letter(each, number, bounds[number]) for key, each in blocked.items()}
     return _Look(queue, replays, offset, number, begins, bounds[number].end)
 
 
 class _Look:
-    """Reads what there is of the held keys of a partition.
+    """Reads what there is of the blocked keys of a partition.
 
-    Holds at most: a fetch, and an entry for each held key.
+    Holds at most: a fetch, and an entry for each blocked key.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class _Look:
         Args:
             offset: of the record that is to be skipped.
             number: of the dead-letter topic's partition that has the letters, up to `end`.
-            begins: by held key, where its dead letters begin.
+            begins: by blocked key, where its dead letters begin.
         """
         self._replays = replays
         self._queue = queue
@@ -154,7 +154,7 @@ class _Look:
             return
         each = found.setdefault(key, _Found())
         each.is_meant |= self._task is not None and self._task.plan.wants(letter)
-        is_open, died = letter.offset not in self._settled, letter.disposition is not Disposition.HELD
+        is_open, died = letter.offset not in self._settled, letter.disposition is not Disposition.BLOCKED
         if letter.source_offset == self._offset:
             each.letters.append(letter.offset)
             each.unsettled += [letter.offset] if is_open else []

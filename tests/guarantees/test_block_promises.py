@@ -1,20 +1,20 @@
-"""The guarantees of held keys hold where they should, and break where they should."""
+"""The guarantees of blocked keys hold where they should, and break where they should."""
 
 import pytest
 
+from mpsd.core.blocked_keys import BlockedKey
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
-from mpsd.core.held_keys import HeldKey
 from mpsd.core.record import TopicPartition
 from tests.fakes.records import Row
-from tests.simulation.held_promises import (
+from tests.simulation.block_promises import (
+    BlockedBeforeCommitted,
+    BlockedKeysReleasedWhole,
     Entry,
-    HeldBeforeCommitted,
-    HeldKeysLetGoWhole,
     Holds,
     KeyOf,
     NothingOldBehindALiveRecord,
-    NothingPastAHeldKey,
-    OrderOverHolds,
+    NothingPastABlockedKey,
+    OrderOverBlocks,
 )
 
 ORDERS = TopicPartition("orders", 0)
@@ -26,7 +26,7 @@ def holds(revision: int = 7, epoch: int = 4, *, acknowledged: bool = True, lette
     """An entry; the owner was assigned when revision 5 was the last."""
     made = Holds()
     made.assigned(OWNER, 5)
-    made.entries[KEY] = Entry(revision, epoch, HeldKey(1, 0, letter))
+    made.entries[KEY] = Entry(revision, epoch, BlockedKey(1, 0, letter))
     if acknowledged:
         made.acknowledged.add(revision)
     return made
@@ -59,13 +59,13 @@ def replayed(*, releases: bool) -> ReplayedDelivery:
     ],
 )
 def test_nothing_passes_a_held_key_but_its_replay(holding: Holds, delivery: Delivery, breaks: bool) -> None:
-    guarantee = NothingPastAHeldKey(holding)
+    guarantee = NothingPastABlockedKey(holding)
     guarantee.on_sent(delivery, "d0", 1.0)
     assert bool(guarantee.faults()) is breaks
 
 
 def test_no_commit_passes_a_dead_record_whose_key_is_not_held() -> None:
-    guarantee = HeldBeforeCommitted()
+    guarantee = BlockedBeforeCommitted()
     guarantee.died(KEY, 2, 1.0)
     assert guarantee.waits_since_s(ORDERS) == 1.0
     guarantee.committed(ORDERS, 2)
@@ -75,22 +75,22 @@ def test_no_commit_passes_a_dead_record_whose_key_is_not_held() -> None:
 
 
 def test_a_commit_may_pass_what_is_held_or_accepted_or_of_a_life_that_is_over() -> None:
-    guarantee = HeldBeforeCommitted()
+    guarantee = BlockedBeforeCommitted()
     guarantee.died(KEY, 2, 1.0)
     guarantee.died(KeyOf(ORDERS, b"o"), 3, 2.0)
-    guarantee.held(KEY)
+    guarantee.blocked(KEY)
     guarantee.over(ORDERS, 3)
     guarantee.committed(ORDERS, 4)
     guarantee.died(KEY, 5, 3.0)
-    guarantee.begun_anew(ORDERS)
+    guarantee.recreated(ORDERS)
     guarantee.committed(ORDERS, 6)
     assert guarantee.waits_since_s(ORDERS) is None
     assert not guarantee.faults()
 
 
-def let_go(holding: Holds, *accepted: int, letter: int = 12) -> HeldKeysLetGoWhole:
+def released(holding: Holds, *accepted: int, letter: int = 12) -> BlockedKeysReleasedWhole:
     """Records 2 and 3 are dead; these are accepted, and the owner removes the entry."""
-    guarantee = HeldKeysLetGoWhole(holding)
+    guarantee = BlockedKeysReleasedWhole(holding)
     guarantee.died(KEY, 2, letter, OWNER)
     guarantee.died(KEY, 3, letter + 1, OWNER)
     for offset in accepted:
@@ -101,22 +101,22 @@ def let_go(holding: Holds, *accepted: int, letter: int = 12) -> HeldKeysLetGoWho
 
 
 def test_a_key_is_let_go_whole() -> None:
-    guarantee = let_go(holds(), 2, 3)
+    guarantee = released(holds(), 2, 3)
     assert not guarantee.faults()
-    assert guarantee.let_go == 1
-    assert let_go(holds(), 2).faults()
-    assert not let_go(holds(), 2, letter=5).faults()  # before the entry: no letters of this hold
-    assert not let_go(holds(revision=6, epoch=3)).faults()  # a former owner's, removed because it is none
+    assert guarantee.released == 1
+    assert released(holds(), 2).faults()
+    assert not released(holds(), 2, letter=5).faults()  # before the entry: no letters of this hold
+    assert not released(holds(revision=6, epoch=3)).faults()  # a former owner's, removed because it is none
 
 
 def test_what_its_replay_brought_and_the_same_owner_reads_again_is_brought() -> None:
     holding = holds()
-    guarantee = HeldKeysLetGoWhole(holding)
+    guarantee = BlockedKeysReleasedWhole(holding)
     guarantee.accepted(KEY, 2, OWNER)
     guarantee.accepted(KEY, 3, None)
     guarantee.died(KEY, 2, 12, OWNER)
     guarantee.removed(KEY, [OWNER])
-    assert guarantee.let_go == 1
+    assert guarantee.released == 1
     guarantee.died(KEY, 2, 13, FORMER)
     guarantee.died(KEY, 3, 14, OWNER)
     guarantee.removed(KEY, [OWNER])
@@ -124,12 +124,12 @@ def test_what_its_replay_brought_and_the_same_owner_reads_again_is_brought() -> 
 
 
 def test_each_key_is_let_go_in_the_end() -> None:
-    assert HeldKeysLetGoWhole(holds()).faults()
-    assert not HeldKeysLetGoWhole(Holds()).faults()
+    assert BlockedKeysReleasedWhole(holds()).faults()
+    assert not BlockedKeysReleasedWhole(Holds()).faults()
 
 
 def test_a_key_is_accepted_in_order_over_its_replay() -> None:
-    guarantee = OrderOverHolds()
+    guarantee = OrderOverBlocks()
     for offset in (1, 3, 4, 3, 5):  # 2 is dead, 3 comes twice
         guarantee.accepted(KEY, offset)
     guarantee.accepted(KeyOf(ORDERS, b"o"), 0)
@@ -139,9 +139,9 @@ def test_a_key_is_accepted_in_order_over_its_replay() -> None:
 
 
 def test_a_reset_begins_the_order_anew() -> None:
-    guarantee = OrderOverHolds()
+    guarantee = OrderOverBlocks()
     guarantee.accepted(KEY, 5)
-    guarantee.begun_anew(ORDERS)
+    guarantee.recreated(ORDERS)
     guarantee.accepted(KEY, 2)
     assert not guarantee.faults()
 

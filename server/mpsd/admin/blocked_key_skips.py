@@ -1,4 +1,4 @@
-"""A dead letter that holds its key is skipped: it is settled, and what was held behind it is replayed."""
+"""A dead letter that holds its key is skipped: it is settled, and what was blocked behind it is replayed."""
 
 from collections.abc import Mapping
 
@@ -10,11 +10,11 @@ from mpsd.core.dead_letter_record import DeadLetterFilter
 from mpsd.core.record import LogBounds
 from mpsd.core.replay import ReplayPlan, ReplayTask
 from mpsd.errors import RecordNotHere
-from mpsd.pipeline.held_skips import DeadHead, skip_dead
+from mpsd.pipeline.blocked_key_skips import DeadHead, skip_dead
 from mpsd.pipeline.pipeline import Pipeline
 
 
-async def skip_held(
+async def skip_blocked(
     daemon: Steerable, pipeline: Pipeline, request: pb.SkipRequest, not_queued: RecordNotHere
 ) -> pb.SkipResponse:
     """Of a record that is in no queue here.
@@ -33,7 +33,7 @@ async def skip_held(
         (each for each in pipeline.pending.queues.values() if each.assignment.tp == (record.topic, record.partition)),
         None,
     )
-    if not pipeline.held.is_on or replays is None or queue is None:
+    if not pipeline.blocked.is_on or replays is None or queue is None:
         raise not_queued
     task_id = task_id_of(pipeline.settings.sender.group, pipeline.settings.name, request.change.request_id)
     if (known := replays.book.tasks.get(task_id)) is not None:
@@ -51,11 +51,11 @@ async def skip_held(
         reason=reason,
         request_id="",
         method="StartReplay",
-        description=f"replay {task_id} of what was held behind {record.topic}/{record.partition}@{record.offset}",
+        description=f"replay {task_id} of what was blocked behind {record.topic}/{record.partition}@{record.offset}",
         subscription=task.subscription,
     )
     letter = pb.RecordRef(topic=replays.rules.topic, partition=head.number, offset=head.letter)
-    return pb.SkipResponse(dead_letter=letter, replay_id=task_id, held_records=head.behind)
+    return pb.SkipResponse(dead_letter=letter, replay_id=task_id, blocked_records=head.behind)
 
 
 def replay_of(pipeline: Pipeline, request_id: str) -> str:

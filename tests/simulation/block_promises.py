@@ -1,6 +1,6 @@
-"""What is promised of held keys, as guarantees: see `mpsd.demo.guarantees`. Told by the Witness, not by events.
+"""What is promised of blocked keys, as guarantees: see `mpsd.demo.guarantees`. Told by the Witness, not by events.
 
-Whether a key is held for an owner is judged by the control topic and the epoch: an entry holds for the owner that wrote it,
+Whether a key is blocked for an owner is judged by the control topic and the epoch: an entry holds for the owner that wrote it,
 once it knows that it is written, and for every owner that was assigned later. One that a former owner wrote late is none of
 the present owner's.
 """
@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from typing_extensions import override
 
+from mpsd.core.blocked_keys import BlockedKey
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
-from mpsd.core.held_keys import HeldKey
 from mpsd.core.record import TopicPartition
 from mpsd.demo.guarantees import Fault, Guarantee, Place
 
@@ -30,11 +30,11 @@ class KeyOf(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What the control topic says of a held key: at which revision, and written in which epoch."""
+    """What the control topic says of a blocked key: at which revision, and written in which epoch."""
 
     revision: int
     epoch: int
-    held: HeldKey
+    blocked: BlockedKey
 
 
 class Holds:
@@ -65,13 +65,13 @@ class Holds:
         return entry if entry.revision <= self._assigned.get(assignment, -1) else None
 
 
-class NothingPastAHeldKey(Guarantee):
-    """While a key is held, nothing of it is delivered but what its replay brings.
+class NothingPastABlockedKey(Guarantee):
+    """While a key is blocked, nothing of it is delivered but what its replay brings.
 
-    Holds:   k1: 1 dies, held, replay 1( 1) free 2(      Breaks:  k1: 1 dies, held, 2(
+    Holds:   k1: 1 dies, blocked, replay 1( 1) free 2(      Breaks:  k1: 1 dies, blocked, 2(
     """
 
-    promise = "nothing passes a held key"
+    promise = "nothing passes a blocked key"
 
     def __init__(self, holds: Holds) -> None:
         self._holds = holds
@@ -83,7 +83,9 @@ class NothingPastAHeldKey(Guarantee):
         if at is None or delivery.releases:
             return
         if (entry := self._holds.entry(at, delivery.assignment)) is not None:
-            said = f"was sent by {by} at {at_s:.3f} s, though its key is held since control revision {entry.revision}"
+            said = (
+                f"was sent by {by} at {at_s:.3f} s, though its key is blocked since control revision {entry.revision}"
+            )
             self._faults.append(Fault(Place.of(delivery.record), said))
 
     @override
@@ -91,13 +93,13 @@ class NothingPastAHeldKey(Guarantee):
         return self._faults
 
 
-class HeldBeforeCommitted(Guarantee):
-    """No commit passes a record that died before its key is held, so that no owner finds its key free.
+class BlockedBeforeCommitted(Guarantee):
+    """No commit passes a record that died before its key is blocked, so that no owner finds its key free.
 
-    Holds:   1 dies, held, commit 2      Breaks:  1 dies, commit 2, held
+    Holds:   1 dies, blocked, commit 2      Breaks:  1 dies, commit 2, blocked
     """
 
-    promise = "a key is held before its record is committed"
+    promise = "a key is blocked before its record is committed"
 
     def __init__(self) -> None:
         self._waiting: defaultdict[TopicPartition, dict[int, tuple[bytes, float]]] = defaultdict(dict)
@@ -108,24 +110,24 @@ class HeldBeforeCommitted(Guarantee):
         self._waiting[at.tp][offset] = at.key, at_s
 
     def waits_since_s(self, tp: TopicPartition) -> float | None:
-        """When the first of those died whose keys are not held; None: there are none."""
+        """When the first of those died whose keys are not blocked; None: there are none."""
         return min((at_s for _, at_s in self._waiting[tp].values()), default=None)
 
-    def held(self, at: KeyOf) -> None:
+    def blocked(self, at: KeyOf) -> None:
         self._waiting[at.tp] = {offset: each for offset, each in self._waiting[at.tp].items() if each[0] != at.key}
 
     def over(self, tp: TopicPartition, offset: int) -> None:
         """It was accepted after all, or retention took it."""
         self._waiting[tp].pop(offset, None)
 
-    def begun_anew(self, tp: TopicPartition) -> None:
+    def recreated(self, tp: TopicPartition) -> None:
         """Somebody has set the offset."""
         self._waiting[tp].clear()
 
     def committed(self, tp: TopicPartition, next_offset: int) -> None:
         for offset in [each for each in self._waiting[tp] if each < next_offset]:
             place = Place(tp.topic, tp.partition, offset)
-            said = f"is dead, its key was not held, and {next_offset} was committed"
+            said = f"is dead, its key was not blocked, and {next_offset} was committed"
             self._faults.setdefault(place, Fault(place, said))
 
     @override
@@ -133,22 +135,22 @@ class HeldBeforeCommitted(Guarantee):
         return list(self._faults.values())
 
 
-class HeldKeysLetGoWhole(Guarantee):
-    """A key is let go once all that died of it was accepted; and in the end each is.
+class BlockedKeysReleasedWhole(Guarantee):
+    """A key is released once all that died of it was accepted; and in the end each is.
 
     What its replay has brought, and is read after that by the same owner, was brought for that reading, too.
 
-    Holds:   1 2 dead, held, replay 1) 2) free      Breaks:  1 2 dead, held, replay 1) free · never free
+    Holds:   1 2 dead, blocked, replay 1) 2) free      Breaks:  1 2 dead, blocked, replay 1) free · never free
     """
 
-    promise = "a held key is let go when nothing of it is left"
+    promise = "a blocked key is released when nothing of it is left"
 
     def __init__(self, holds: Holds) -> None:
         self._holds = holds
         self._dead: defaultdict[KeyOf, dict[int, int]] = defaultdict(dict)
         self._brought: set[tuple[Assignment, int]] = set()
         self._faults: list[Fault] = []
-        self.let_go = 0
+        self.released = 0
 
     def died(self, at: KeyOf, offset: int, letter: int, assignment: Assignment) -> None:
         """Args:
@@ -159,14 +161,14 @@ class HeldKeysLetGoWhole(Guarantee):
 
     def accepted(self, at: KeyOf, offset: int, brought: Assignment | None) -> None:
         """Args:
-        brought: by the replay that is to let the key go.
+        brought: by the replay that is to release the key.
         """
         self._dead[at].pop(offset, None)
         if brought is not None:
             self._brought.add((brought, offset))
 
     def removed(self, at: KeyOf, owned: Collection[Assignment]) -> bool:
-        """Before its entry is removed; returns whether that lets it go.
+        """Before its entry is removed; returns whether that releases it.
 
         Args:
             owned: by whoever removes it.
@@ -175,28 +177,28 @@ class HeldKeysLetGoWhole(Guarantee):
         for assignment in owned:
             if assignment.tp == at.tp and (entry := self._holds.entry(at, assignment)) is not None:
                 lets_go = True
-                left = sorted(offset for offset, letter in self._dead[at].items() if letter >= entry.held.letter)
-                self.let_go += not left
+                left = sorted(offset for offset, letter in self._dead[at].items() if letter >= entry.blocked.letter)
+                self.released += not left
                 if left:
                     place = Place(at.tp.topic, at.tp.partition, left[0])
-                    self._faults.append(Fault(place, f"is dead, and its key was let go, with {len(left)} dead of it"))
+                    self._faults.append(Fault(place, f"is dead, and its key was released, with {len(left)} dead of it"))
         return lets_go
 
     @override
     def faults(self) -> Sequence[Fault]:
         return self._faults + [
-            Fault(None, f"a key of {at.tp} is held since control revision {entry.revision}, and never let go")
+            Fault(None, f"a key of {at.tp} is blocked since control revision {entry.revision}, and never released")
             for at, entry in self._holds.entries.items()
         ]
 
 
-class OrderOverHolds(Guarantee):
-    """First acceptances of one key are in offset order, live or by the replay that lets it go. A death breaks no order.
+class OrderOverBlocks(Guarantee):
+    """First acceptances of one key are in offset order, live or by the replay that releases it. A death breaks no order.
 
-    Holds:   k1: 1) 2 dies 3 held, replay 2) 3) free 4)      Breaks:  k1: 1) 2 dies 3 held, replay 3) 2) · 2 dies 3)
+    Holds:   k1: 1) 2 dies 3 blocked, replay 2) 3) free 4)      Breaks:  k1: 1) 2 dies 3 blocked, replay 3) 2) · 2 dies 3)
     """
 
-    promise = "a held key is accepted in order, over its replay"
+    promise = "a blocked key is accepted in order, over its replay"
 
     def __init__(self) -> None:
         self._accepted: set[Place] = set()
@@ -213,7 +215,7 @@ class OrderOverHolds(Guarantee):
         else:
             self._last[at] = offset
 
-    def begun_anew(self, tp: TopicPartition) -> None:
+    def recreated(self, tp: TopicPartition) -> None:
         """Somebody has set the offset: what is delivered now may be behind what was."""
         self._last = {at: last for at, last in self._last.items() if at.tp != tp}
 
@@ -223,12 +225,12 @@ class OrderOverHolds(Guarantee):
 
 
 class NothingOldBehindALiveRecord(Guarantee):
-    """What a replay brought of a key before it was let go is brought by no other, unless an operator wants that.
+    """What a replay brought of a key before it was released is brought by no other, unless an operator wants that.
 
-    Holds:   held, replay 1) 2) free 3) kill      Breaks:  held, replay 1) 2) free 3) kill, replay 1(
+    Holds:   blocked, replay 1) 2) free 3) kill      Breaks:  blocked, replay 1) 2) free 3) kill, replay 1(
     """
 
-    promise = "what let a key go does not come again"
+    promise = "what release a key does not come again"
 
     def __init__(self) -> None:
         self._brought: defaultdict[KeyOf, set[int]] = defaultdict(set)
@@ -241,7 +243,7 @@ class NothingOldBehindALiveRecord(Guarantee):
         self._again.add(replay)
 
     def accepted(self, at: KeyOf, delivery: ReplayedDelivery) -> None:
-        """By the replay that is to let the key go."""
+        """By the replay that is to release the key."""
         self._brought[at].add(delivery.letter_offset)
 
     def removed(self, at: KeyOf) -> None:
@@ -250,7 +252,7 @@ class NothingOldBehindALiveRecord(Guarantee):
 
     def on_sent(self, delivery: ReplayedDelivery) -> None:
         if delivery.letter_offset in self._settled[delivery.assignment.tp] and delivery.replay not in self._again:
-            said = f"was sent by {delivery.replay}, though it was brought before its key was let go"
+            said = f"was sent by {delivery.replay}, though it was brought before its key was released"
             self._faults.append(Fault(Place.of(delivery.record), said))
 
     @override

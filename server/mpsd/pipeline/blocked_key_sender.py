@@ -1,13 +1,13 @@
-"""The dead letters of held keys, read and sent one at a time."""
+"""The dead letters of blocked keys, read and sent one at a time."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import TypeGuard
 
+from mpsd.core.blocked_key_dead_letters import Place
 from mpsd.core.dead_letter_record import DeadLetterRecord, Foreign, parse
 from mpsd.core.delivery import ReplayedDelivery
-from mpsd.core.held_letters import Place
 from mpsd.core.record import LogPart, Record
 from mpsd.core.retry import Disposition
 from mpsd.errors import KafkaUnavailable
@@ -19,7 +19,7 @@ PATIENCE_S = 5.0
 """How long the other keys wait for a record that is not at the application."""
 
 
-class HeldSender:
+class BlockedKeySender:
     """Sends what a round has found of a key, in order.
 
     Takes: places of dead letters.

@@ -1,12 +1,12 @@
-"""Dead letters of a held key that come into their topic out of order, while the key is replayed."""
+"""Dead letters of a blocked key that come into their topic out of order, while the key is replayed."""
 
 import asyncio
 
-from mpsd.core.held_keys import HeldKey, entity_key
+from mpsd.core.blocked_keys import BlockedKey, entity_key
 from mpsd.core.record import TopicPartition
 from mpsd.errors import KafkaUnavailable
 from mpsd.ports import DeadLetter
-from tests.fakes.held import ONE_KEY, Fleet, fed
+from tests.fakes.blocked_keys import ONE_KEY, Fleet, fed
 from tests.fakes.pipeline import Piped
 from tests.virtual_time import in_virtual_time
 
@@ -26,14 +26,14 @@ async def test_a_letter_that_could_not_be_written_in_time_is_waited_for() -> Non
     async with fleet.daemon() as at:
         refuse(at, 3)
         await fed(at, *ONE_KEY, wait_s=0.5)
-        assert fleet.letters() == [(2, "rejected", 0), (5, "held", 0)]
+        assert fleet.letters() == [(2, "rejected", 0), (5, "blocked", 0)]
         fleet.poison = ()
         await fleet.replay()
         await asyncio.sleep(0.5)
         refuse(at)
         await asyncio.sleep(30.0)
         assert fleet.of(b"k") == [0, 2, 2, 3, 5]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
@@ -51,12 +51,12 @@ async def test_the_next_owner_reads_what_a_former_one_could_not_write_before_it_
         at.source.is_silent = False
         await asyncio.sleep(30.0)
         assert fleet.of(b"k") == [0, 2, 2, 3, 5]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
 async def test_letters_of_a_log_that_is_gone_are_not_waited_for() -> None:
-    """Its topic was made anew, and is far from where the letters were."""
+    """Its topic was recreated, and is far from where the letters were."""
     fleet = Fleet()
     async with fleet.daemon() as first:
         await fed(first, *ONE_KEY)
@@ -68,7 +68,7 @@ async def test_letters_of_a_log_that_is_gone_are_not_waited_for() -> None:
         await fleet.replay()
         await asyncio.sleep(30.0)
         assert sorted(fleet.of(b"k")) == [0, 1, 2, 2, 3, 5]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
@@ -80,7 +80,7 @@ async def test_a_letter_that_was_refused_once_and_waits_for_room_stops_no_partit
     async with fleet.daemon(keys_max=1) as at:
         refuse(at, 0)
         await fed(at, b"k")
-        fleet.topic.put(elsewhere, HeldKey(0, 0, 0).document(1))
+        fleet.topic.put(elsewhere, BlockedKey(0, 0, 0).document(1))
         refuse(at)
         await asyncio.sleep(20.0)
         (queue,) = at.queues
@@ -88,5 +88,5 @@ async def test_a_letter_that_was_refused_once_and_waits_for_room_stops_no_partit
         assert not queue.causes
         fleet.topic.put(elsewhere, None)
         await asyncio.sleep(20.0)
-        assert fleet.held()
+        assert fleet.blocked()
         assert at.committed() == 1

@@ -1,54 +1,54 @@
-"""Sees what becomes of held keys, and tells the guarantees."""
+"""Sees what becomes of blocked keys, and tells the guarantees."""
 
 from collections.abc import Collection, Sequence
 
+from mpsd.core.blocked_keys import BlockedKeyBook
 from mpsd.core.control import Entity, EntityKey
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
-from mpsd.core.held_keys import HeldBook
 from mpsd.core.record import Record, TopicPartition
 from mpsd.demo.guarantees import Guarantee
-from mpsd.pipeline.held_keys import HOLDING
+from mpsd.pipeline.blocked_keys import BLOCKING
 from mpsd.ports import DeadLetter
-from tests.simulation.held_promises import (
+from tests.simulation.block_promises import (
+    BlockedBeforeCommitted,
+    BlockedKeysReleasedWhole,
     Entry,
-    HeldBeforeCommitted,
-    HeldKeysLetGoWhole,
     Holds,
     KeyOf,
     NothingOldBehindALiveRecord,
-    NothingPastAHeldKey,
-    OrderOverHolds,
+    NothingPastABlockedKey,
+    OrderOverBlocks,
 )
 
 
-class HeldWitness:
+class BlockWitness:
     """Of one story.
 
     Attributes:
-        guarantees: of a story whose keys are held.
-        ever: keys that were held at some time.
-        held: how often one was.
-        let_go_by: who let one go the last time.
+        guarantees: of a story whose keys are blocked.
+        ever: keys that were blocked at some time.
+        blocked: how often one was.
+        released_by: who let one go the last time.
     """
 
     def __init__(self, group: str, subscription: str) -> None:
-        self._book = HeldBook(group, subscription)
+        self._book = BlockedKeyBook(group, subscription)
         self._holds = Holds()
-        self._sends, self._commits = NothingPastAHeldKey(self._holds), HeldBeforeCommitted()
-        self._releases, self._order = HeldKeysLetGoWhole(self._holds), OrderOverHolds()
+        self._sends, self._commits = NothingPastABlockedKey(self._holds), BlockedBeforeCommitted()
+        self._releases, self._order = BlockedKeysReleasedWhole(self._holds), OrderOverBlocks()
         self._once = NothingOldBehindALiveRecord()
         self.guarantees: Sequence[Guarantee] = [self._sends, self._commits, self._releases, self._order, self._once]
         self.ever: set[KeyOf] = set()
-        self.held = 0
-        self.let_go_by = ""
+        self.blocked = 0
+        self.released_by = ""
 
     @property
-    def let_go(self) -> int:
+    def released(self) -> int:
         """How often one was, with nothing of it left."""
-        return self._releases.let_go
+        return self._releases.released
 
     def assigned(self, assignment: Assignment, revision: int) -> float | None:
-        """Returns since when records of it are dead whose keys are not held: they are delivered again. None: there are none."""
+        """Return since when records of it are dead whose keys are not blocked, None if none: they are delivered again."""
         self._holds.assigned(assignment, revision)
         return self._commits.waits_since_s(assignment.tp)
 
@@ -84,18 +84,18 @@ class HeldWitness:
         if (at := KeyOf.of(delivery)) is None:
             return
         self._releases.died(at, delivery.record.offset, letter_offset, delivery.assignment)
-        is_held = self._holds.entry(at, delivery.assignment) is not None
-        if letter.disposition in HOLDING and not is_held and not isinstance(delivery, ReplayedDelivery):
+        is_blocked = self._holds.entry(at, delivery.assignment) is not None
+        if letter.disposition in BLOCKING and not is_blocked and not isinstance(delivery, ReplayedDelivery):
             self._commits.died(at, delivery.record.offset, at_s)
 
     def removed(self, made: Record) -> None:
         """By retention."""
         self._commits.over(TopicPartition(made.topic, made.partition), made.offset)
 
-    def begun_anew(self, tp: TopicPartition) -> None:
+    def recreated(self, tp: TopicPartition) -> None:
         """A reset was applied."""
-        self._commits.begun_anew(tp)
-        self._order.begun_anew(tp)
+        self._commits.recreated(tp)
+        self._order.recreated(tp)
 
     def committed(self, tp: TopicPartition, next_offset: int) -> None:
         self._commits.committed(tp, next_offset)
@@ -117,12 +117,12 @@ class HeldWitness:
         if entity is None:
             if self._releases.removed(at, owned):
                 self._once.removed(at)
-                self.let_go_by = by
+                self.released_by = by
             self._holds.entries.pop(at, None)
             return "free"
-        epoch, held = entity.document["epoch"], self._book.of(at.tp)[at.key]
-        self._holds.entries[at] = Entry(entity.revision, epoch, held)
-        self._commits.held(at)
+        epoch, blocked = entity.document["epoch"], self._book.of(at.tp)[at.key]
+        self._holds.entries[at] = Entry(entity.revision, epoch, blocked)
+        self._commits.blocked(at)
         self.ever.add(at)
-        self.held += 1
-        return f"epoch {epoch} letter {held.letter}"
+        self.blocked += 1
+        return f"epoch {epoch} letter {blocked.letter}"

@@ -1,13 +1,13 @@
-"""What the control topic says of held keys, whoever wrote it."""
+"""What the control topic says of blocked keys, whoever wrote it."""
 
 import pytest
 
+from mpsd.core.blocked_keys import BlockedKey, BlockedKeyBook, entity_key, first_letter
 from mpsd.core.control import Entity, EntityKey, Provenance
-from mpsd.core.held_keys import HeldBook, HeldKey, entity_key, first_letter
 from mpsd.core.record import LogBounds, TopicPartition
 
 TP = TopicPartition("orders", 3)
-HELD = HeldKey(offset=7, number=1, letter=9)
+BLOCKED = BlockedKey(offset=7, number=1, letter=9)
 
 
 def entity(**document: object) -> Entity:
@@ -19,18 +19,18 @@ def key(of: bytes = b"k", group: str = "g", subscription: str = "s") -> EntityKe
 
 
 def test_what_is_written_is_read_back_and_goes_again() -> None:
-    book = HeldBook("g", "s")
-    assert book.on_entity(key(b""), entity(**HELD.document(4))) == (TP, b"")
-    assert book.on_entity(key(), entity(**HELD.document(4))) == (TP, b"k")
-    assert book.on_entity(key(), entity(**HELD._replace(offset=8).document(5))) == (TP, b"k")
-    assert book.of(TP) == {b"": HELD, b"k": HELD._replace(offset=8)}
+    book = BlockedKeyBook("g", "s")
+    assert book.on_entity(key(b""), entity(**BLOCKED.document(4))) == (TP, b"")
+    assert book.on_entity(key(), entity(**BLOCKED.document(4))) == (TP, b"k")
+    assert book.on_entity(key(), entity(**BLOCKED._replace(offset=8).document(5))) == (TP, b"k")
+    assert book.of(TP) == {b"": BLOCKED, b"k": BLOCKED._replace(offset=8)}
     assert (len(book), book.partitions()) == (2, [TP])
     assert book.on_entity(key(), None) == (TP, b"k")
     assert book.on_entity(key(), None) == (TP, b"k")
-    assert (len(book), book.of(TP)) == (1, {b"": HELD})
+    assert (len(book), book.of(TP)) == (1, {b"": BLOCKED})
     book.drop(TP, b"")
     assert (len(book), book.partitions(), book.of(TP)) == (0, [], {})
-    assert repr(book) == "<HeldBook s keys=0>"
+    assert repr(book) == "<BlockedKeyBook s keys=0>"
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_what_is_written_is_read_back_and_goes_again() -> None:
     ],
 )
 def test_what_is_of_others_or_cannot_be_read_is_passed_over(other: EntityKey) -> None:
-    book = HeldBook("g", "s")
-    assert book.on_entity(other, entity(**HELD.document(4))) is None
+    book = BlockedKeyBook("g", "s")
+    assert book.on_entity(other, entity(**BLOCKED.document(4))) is None
     assert len(book) == 0
 
 
@@ -57,11 +57,11 @@ def test_what_is_of_others_or_cannot_be_read_is_passed_over(other: EntityKey) ->
 def test_where_its_letters_begin_also_in_a_topic_that_is_another_one(
     number: int, start: int, end: int, first: int
 ) -> None:
-    assert first_letter(HELD, number, LogBounds(start, end)) == first
+    assert first_letter(BLOCKED, number, LogBounds(start, end)) == first
 
 
 @pytest.mark.parametrize("name", ["epoch", "offset", "number", "letter"])
 def test_a_document_of_something_else_changes_nothing(name: str) -> None:
-    book = HeldBook("g", "s")
-    assert book.on_entity(key(), entity(**HELD.document(4) | {name: "x"})) is None
+    book = BlockedKeyBook("g", "s")
+    assert book.on_entity(key(), entity(**BLOCKED.document(4) | {name: "x"})) is None
     assert len(book) == 0

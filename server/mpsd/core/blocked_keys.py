@@ -1,6 +1,6 @@
-"""Held keys: of which nothing is delivered, as one of their records is dead.
+"""Blocked keys: of which nothing is delivered, as one of their records is dead.
 
-    held    group, "held", subscription, topic, partition, key    {"epoch", "offset", "letter", "number"}
+    blocked    group, "blocked", subscription, topic, partition, key    {"epoch", "offset", "letter", "number"}
 
 Only the owner of the partition writes and removes them. The record's own offset says which record it was, `number` and
 `letter` where its dead letter is: everything of the key that is dead since then stands there or behind.
@@ -15,12 +15,12 @@ from mpsd.core.control import Entity, EntityKey, bytes_of, text_of
 from mpsd.core.record import LogBounds, TopicPartition
 from mpsd.core.untrusted import Unfit, number
 
-KIND = "held"
+KIND = "blocked"
 KEY_PARTS = 6
 
 
-class HeldKey(NamedTuple):
-    """Why a key is held.
+class BlockedKey(NamedTuple):
+    """Why a key is blocked.
 
     Attributes:
         offset: of the record that died, in its source partition.
@@ -41,33 +41,33 @@ class HeldKey(NamedTuple):
         return {"epoch": epoch, "offset": self.offset, "number": self.number, "letter": self.letter}
 
 
-def first_letter(held: HeldKey, number: int, bounds: LogBounds) -> int:
-    """Where the dead letters of a held key begin: at the log's start, if the topic was made anew or given more partitions.
+def first_letter(blocked: BlockedKey, number: int, bounds: LogBounds) -> int:
+    """Where the dead letters of a blocked key begin: at the log's start, if the topic was recreated or given more partitions.
 
     Args:
         number: of the dead-letter topic's partition that has them now.
         bounds: of that partition.
     """
-    is_another = held.number != number or held.letter >= bounds.end
-    return bounds.start if is_another else max(bounds.start, held.letter)
+    is_another = blocked.number != number or blocked.letter >= bounds.end
+    return bounds.start if is_another else max(bounds.start, blocked.letter)
 
 
 def entity_key(group: str, subscription: str, tp: TopicPartition, key: bytes) -> EntityKey:
     return (group, KIND, subscription, tp.topic, str(tp.partition), text_of(key))
 
 
-class HeldBook:
-    """What the control topic says of one subscription's held keys.
+class BlockedKeyBook:
+    """What the control topic says of one subscription's blocked keys.
 
     Takes: entities as they change; those of others, and what cannot be read, are passed over.
-    Gives: the held keys of a partition.
+    Gives: the blocked keys of a partition.
     Holds at most: what the control state holds.
     """
 
     def __init__(self, group: str, subscription: str) -> None:
         self._group = group
         self._subscription = subscription
-        self._held: dict[TopicPartition, dict[bytes, HeldKey]] = {}
+        self._blocked: dict[TopicPartition, dict[bytes, BlockedKey]] = {}
         self._count = 0
 
     def on_entity(self, key: EntityKey, entity: Entity | None) -> tuple[TopicPartition, bytes] | None:
@@ -82,35 +82,35 @@ class HeldBook:
             document = entity.document
             number(document, "epoch", -1)
             self.see(
-                *place, HeldKey(number(document, "offset"), number(document, "number"), number(document, "letter"))
+                *place, BlockedKey(number(document, "offset"), number(document, "number"), number(document, "letter"))
             )
         except Unfit:
             return None
         return place
 
-    def see(self, tp: TopicPartition, key: bytes, held: HeldKey) -> None:
-        """It is held."""
-        keys = self._held.setdefault(tp, {})
+    def see(self, tp: TopicPartition, key: bytes, blocked: BlockedKey) -> None:
+        """It is blocked."""
+        keys = self._blocked.setdefault(tp, {})
         self._count += key not in keys
-        keys[key] = held
+        keys[key] = blocked
 
     def drop(self, tp: TopicPartition, key: bytes) -> None:
-        """It is not held, or not any more."""
-        keys = self._held.get(tp, {})
+        """It is not blocked, or not any more."""
+        keys = self._blocked.get(tp, {})
         self._count -= keys.pop(key, None) is not None
         if not keys:
-            self._held.pop(tp, None)
+            self._blocked.pop(tp, None)
 
-    def of(self, tp: TopicPartition) -> Mapping[bytes, HeldKey]:
-        """The held keys of a partition, as of now."""
-        return dict(self._held.get(tp, {}))
+    def of(self, tp: TopicPartition) -> Mapping[bytes, BlockedKey]:
+        """The blocked keys of a partition, as of now."""
+        return dict(self._blocked.get(tp, {}))
 
     def partitions(self) -> Collection[TopicPartition]:
-        """Those that have held keys."""
-        return list(self._held)
+        """Those that have blocked keys."""
+        return list(self._blocked)
 
     def __len__(self) -> int:
-        """Held keys, of all partitions."""
+        """Blocked keys, of all partitions."""
         return self._count
 
     def _parse(self, key: EntityKey) -> tuple[TopicPartition, bytes] | None:
@@ -124,4 +124,4 @@ class HeldBook:
 
     @override
     def __repr__(self) -> str:
-        return f"<HeldBook {self._subscription} keys={self._count}>"
+        return f"<BlockedKeyBook {self._subscription} keys={self._count}>"

@@ -1,4 +1,4 @@
-"""A dead letter that holds its key is given up: it is not delivered, and what was held behind it can be replayed."""
+"""A dead letter that holds its key is given up: it is not delivered, and what was blocked behind it can be replayed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,9 +9,9 @@ from mpsd.core.dead_letter_record import DeadLetterFilter
 from mpsd.core.record import LogPart
 from mpsd.core.replay import ReplayState
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaUnavailable, RecordNotHere, ReplayRefused
-from mpsd.pipeline.held_skips import DeadHead, skip_dead
+from mpsd.pipeline.blocked_key_skips import DeadHead, skip_dead
 from mpsd.pipeline.replays import Replays
-from tests.fakes.held import ONE_KEY, OTHERS, Fleet, fed, state
+from tests.fakes.blocked_keys import ONE_KEY, OTHERS, Fleet, fed, state
 from tests.fakes.pipeline import Piped
 from tests.fakes.records import Row
 from tests.virtual_time import in_virtual_time
@@ -41,25 +41,25 @@ def first_after(fleet: Fleet, event: Callable[[], Awaitable[None]]) -> None:
     fleet.log.fetch = slowly  # type: ignore[method-assign]
 
 
-async def held_behind_its_second(fleet: Fleet, at: Piped) -> None:
-    """Offset 2 has died, 3 and 5 are held."""
+async def blocked_behind_its_second(fleet: Fleet, at: Piped) -> None:
+    """Offset 2 has died, 3 and 5 are blocked."""
     await fed(at, *ONE_KEY)
-    assert fleet.letters() == [(2, "rejected", 0), (3, "held", 0), (5, "held", 0)]
+    assert fleet.letters() == [(2, "rejected", 0), (3, "blocked", 0), (5, "blocked", 0)]
 
 
 @in_virtual_time
 async def test_the_dead_letter_is_never_delivered_and_the_rest_of_its_key_is() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        await held_behind_its_second(fleet, at)
+        await blocked_behind_its_second(fleet, at)
         assert await skipped(at, 2) == DeadHead(b"k", number=0, letter=0, behind=2)
-        assert fleet.held(), "it goes with the replay"
+        assert fleet.blocked(), "it goes with the replay"
         await fleet.replay(filter=OF_THE_KEY)
         await asyncio.sleep(10.0)
         at.source.produce(b"k")
         await asyncio.sleep(2.0)
         assert fleet.of(b"k") == [0, 2, 3, 5, 6]
-        assert not fleet.held()
+        assert not fleet.blocked()
         assert state(at) is ReplayState.DONE
 
 
@@ -72,28 +72,28 @@ async def test_a_key_of_which_nothing_is_left_is_let_go() -> None:
         await fleet.replay(filter=OF_THE_KEY)
         await asyncio.sleep(10.0)
         assert fleet.of(b"k") == [0, 2]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
-async def test_in_a_dead_letter_topic_made_anew_it_is_found_without_a_replay_before() -> None:
+async def test_in_a_dead_letter_topic_recreated_it_is_found_without_a_replay_before() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        await held_behind_its_second(fleet, at)
+        await blocked_behind_its_second(fleet, at)
         (queue,) = at.queues
-        queue.held[b"k"] = queue.held[b"k"]._replace(letter=1_000)
+        queue.blocked[b"k"] = queue.blocked[b"k"]._replace(letter=1_000)
         assert await skipped(at, 2) == DeadHead(b"k", number=0, letter=0, behind=2)
         await fleet.replay(filter=OF_THE_KEY)
         await asyncio.sleep(10.0)
         assert fleet.of(b"k") == [0, 2, 3, 5]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
 async def test_of_a_key_that_is_let_go_during_the_look_nothing_is_found() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        await held_behind_its_second(fleet, at)
+        await blocked_behind_its_second(fleet, at)
         fleet.poison = ()
         at.adapter.takes_s = 1.0
         await fleet.replay(filter=OF_THE_KEY)
@@ -101,14 +101,14 @@ async def test_of_a_key_that_is_let_go_during_the_look_nothing_is_found() -> Non
         first_after(fleet, lambda: asyncio.sleep(30.0))
         with pytest.raises(RecordNotHere, match="in no queue"):
             await skipped(at, 2)
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
 async def test_asked_again_it_changes_nothing() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        await held_behind_its_second(fleet, at)
+        await blocked_behind_its_second(fleet, at)
         fleet.topic.down = True
         with pytest.raises(ControlUnavailable):
             await skipped(at, 2)
@@ -122,7 +122,7 @@ async def test_asked_again_it_changes_nothing() -> None:
 async def test_all_copies_of_one_that_failed_again_are_settled() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        await held_behind_its_second(fleet, at)
+        await blocked_behind_its_second(fleet, at)
         await fleet.replay()
         await asyncio.sleep(5.0)
         assert fleet.letters()[-1] == (2, "rejected", 1)
@@ -130,7 +130,7 @@ async def test_all_copies_of_one_that_failed_again_are_settled() -> None:
         await fleet.replay("r2")
         await asyncio.sleep(10.0)
         assert fleet.of(b"k") == [0, 2, 2, 3, 5]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
@@ -148,19 +148,19 @@ async def test_what_was_skipped_before_holds_nothing_and_is_not_counted() -> Non
         at.sink.refuse = lambda _: None
         await skipping
         await asyncio.sleep(5.0)
-        assert fleet.letters() == [(2, "rejected", 0), (3, "skipped", 0), (5, "held", 0)]
+        assert fleet.letters() == [(2, "rejected", 0), (3, "skipped", 0), (5, "blocked", 0)]
         assert (await skipped(at, 2)).behind == 1
         await fleet.replay(filter=OF_THE_KEY)
         await asyncio.sleep(20.0)
         assert fleet.of(b"k") == [0, 2, 5]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
 async def test_what_is_settled_survives_its_daemon() -> None:
     fleet = Fleet()
     async with fleet.daemon() as first:
-        await held_behind_its_second(fleet, first)
+        await blocked_behind_its_second(fleet, first)
         await skipped(first, 2)
         fleet.topic.follow_no_more()
     async with fleet.daemon(commit=first) as at:
@@ -174,7 +174,7 @@ async def test_what_is_settled_survives_its_daemon() -> None:
 async def test_what_does_not_hold_its_key_is_refused_and_what_does_is_named() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        await held_behind_its_second(fleet, at)
+        await blocked_behind_its_second(fleet, at)
         with pytest.raises(RecordNotHere, match="orders/0@3 does not hold its key: orders/0@2 does"):
             await skipped(at, 3)
         for offset in (0, 1, 99):
@@ -199,7 +199,7 @@ async def test_where_nothing_is_held_nothing_is_looked_up() -> None:
 async def test_a_replay_that_is_at_work_on_the_key_is_named() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        await held_behind_its_second(fleet, at)
+        await blocked_behind_its_second(fleet, at)
         fleet.poison = ()
         at.adapter.takes_s = 5.0
         await fleet.replay(filter=OF_THE_KEY)
@@ -227,14 +227,14 @@ async def test_a_replay_of_something_else_that_is_at_work_there_hears_of_it() ->
         await fleet.replay("r2", filter=OF_THE_KEY)
         await asyncio.sleep(60.0)
         assert fleet.of(b"k") == [0, 2, 3, 5]
-        assert not fleet.held()
+        assert not fleet.blocked()
 
 
 @in_virtual_time
 async def test_letters_of_others_and_of_earlier_times_are_not_touched() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        await held_behind_its_second(fleet, at)
+        await blocked_behind_its_second(fleet, at)
         rows = fleet.log.rows[0]
         rows.append(Row(topic="orders.dlq", offset=rows[-1].offset + 1, key=b"k", headers=[("stranger", b"1")]))
         await fleet.replay(filter=OF_THE_KEY)
@@ -243,7 +243,7 @@ async def test_letters_of_others_and_of_earlier_times_are_not_touched() -> None:
         fleet.poison = {6}
         at.source.produce(b"k", b"k")
         await asyncio.sleep(5.0)
-        assert fleet.letters()[-2:] == [(6, "rejected", 0), (7, "held", 0)]
+        assert fleet.letters()[-2:] == [(6, "rejected", 0), (7, "blocked", 0)]
         with pytest.raises(RecordNotHere, match="in no queue"):
             await skipped(at, 2)
         assert (await skipped(at, 6)).behind == 1
@@ -253,7 +253,7 @@ async def test_letters_of_others_and_of_earlier_times_are_not_touched() -> None:
 async def test_a_member_that_is_not_sure_of_its_partition_changes_nothing() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        await held_behind_its_second(fleet, at)
+        await blocked_behind_its_second(fleet, at)
         at.source.lease_s = 0.0
         writes = fleet.topic.writes
         with pytest.raises(ControlUnavailable, match="not sure"):
@@ -265,7 +265,7 @@ async def test_a_member_that_is_not_sure_of_its_partition_changes_nothing() -> N
 async def test_a_dead_letter_topic_that_is_gone_is_said_to_be() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        await held_behind_its_second(fleet, at)
+        await blocked_behind_its_second(fleet, at)
         fleet.log.rows.clear()
         with pytest.raises(DeadLetterTopicGone, match="no partition 0"):
             await skipped(at, 2)
@@ -275,7 +275,7 @@ async def test_a_dead_letter_topic_that_is_gone_is_said_to_be() -> None:
 async def test_a_replay_that_begins_during_the_look_is_named_too() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
-        await held_behind_its_second(fleet, at)
+        await blocked_behind_its_second(fleet, at)
         fleet.poison = ()
         at.adapter.takes_s = 5.0
 

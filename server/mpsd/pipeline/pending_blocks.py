@@ -1,4 +1,4 @@
-"""Dead letters that are written, and whose keys are to be held before they count as done."""
+"""Dead letters that are written, and whose keys are to be blocked before they count as done."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from mpsd.core.delivery import Assignment, log_fields
 from mpsd.core.retry import Bury
 from mpsd.errors import ControlOff, ControlUnavailable
-from mpsd.pipeline.held_keys import UNWRITABLE, HeldKeys
+from mpsd.pipeline.blocked_keys import UNWRITABLE, BlockedKeys
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.ports import DeadLetter, Landed
 
 log = logging.getLogger("mpsd.dead_letters")
 
-HELD_KEY_BYTES_MAX = 256 * 1024
-"""A longer key is not held: with the third that its text adds it must fit well into a control record, 1 MiB by default."""
+BLOCKED_KEY_BYTES_MAX = 256 * 1024
+"""A longer key is not blocked: with the third that its text adds it must fit well into a control record, 1 MiB by default."""
 FAILURES_MAX = 3
 """So many entries that cannot be written alone, and it is the topic: the others are tried in the next round."""
 
@@ -34,17 +34,17 @@ class Buried:
     instead: Bury | None = None
 
 
-class Unheld:
+class PendingBlocks:
     """Holds the keys of what is written.
 
     Takes: letters that are written.
-    Gives: them back when their keys are held; holds their partitions while that cannot be written.
+    Gives: them back when their keys are blocked; holds their partitions while that cannot be written.
     Holds at most: what the DeadLetterWriter does.
     """
 
     def __init__(
         self,
-        held: HeldKeys,
+        blocked: BlockedKeys,
         subscription: str,
         pending: PendingQueue,
         finish: Callable[[Buried], None],
@@ -53,10 +53,10 @@ class Unheld:
         """Begin with none.
 
         Args:
-            finish: its key is held.
-            on_released: a partition was held and is not any more.
+            finish: its key is blocked.
+            on_released: a partition was blocked and is not any more.
         """
-        self._held = held
+        self._blocked = blocked
         self._subscription = subscription
         self._pending = pending
         self._finish = finish
@@ -67,19 +67,19 @@ class Unheld:
         return len(self._letters)
 
     def wants(self, buried: Buried) -> bool:
-        """Whether its key must be held; one that no control record has room for is not: it would wait for ever."""
+        """Whether its key must be blocked; one that no control record has room for is not: it would wait for ever."""
         delivery = buried.letter.delivery
-        if not self._held.wants(buried.queue, delivery, buried.letter.disposition):
+        if not self._blocked.wants(buried.queue, delivery, buried.letter.disposition):
             return False
-        return len(delivery.record.key or b"") <= HELD_KEY_BYTES_MAX
+        return len(delivery.record.key or b"") <= BLOCKED_KEY_BYTES_MAX
 
     def tell_if_too_large(self, buried: Buried) -> None:
-        """It is written, and its key is not held though it should be."""
+        """It is written, and its key is not blocked though it should be."""
         delivery = buried.letter.delivery
-        extra = {"code": "held.key_too_large", "subscription": self._subscription, **log_fields(delivery)}
-        if self._held.wants(buried.queue, delivery, buried.letter.disposition):
+        extra = {"code": "blocked_key.too_large", "subscription": self._subscription, **log_fields(delivery)}
+        if self._blocked.wants(buried.queue, delivery, buried.letter.disposition):
             log.error(
-                "%s: its key of %d bytes is too large to be held",
+                "%s: its key of %d bytes is too large to be blocked",
                 delivery,
                 len(delivery.record.key or b""),
                 extra=extra,
@@ -92,8 +92,8 @@ class Unheld:
         """The partition is no longer ours."""
         self._letters = [each for each in self._letters if each[0].queue.assignment is not assignment]
 
-    async def hold(self) -> bool:
-        """Give back those whose keys could be held; returns whether that is all of them.
+    async def block(self) -> bool:
+        """Give back those whose keys could be blocked; returns whether that is all of them.
 
         All at once; if that fails one by one, as one entry that cannot be written must not stop the partitions of others.
         """
@@ -110,15 +110,15 @@ class Unheld:
         self._letters.sort(key=lambda each: any(each is one for one in failed))  # the others come first the next time
         for buried, _ in self._letters:
             buried.queue.stop(UNWRITABLE)
-        extra = {"code": "held.unwritable", "subscription": self._subscription}
-        log.error("%d keys cannot be held: %s; their partitions wait", len(self._letters), trouble, extra=extra)
+        extra = {"code": "blocked_key.unwritable", "subscription": self._subscription}
+        log.error("%d keys cannot be blocked: %s; their partitions wait", len(self._letters), trouble, extra=extra)
         return False
 
     async def _try(self, letters: Sequence[tuple[Buried, Landed]]) -> Exception | None:
         """Give them back, and let their partitions go on that wait for no other; returns why not."""
         letters = list(letters)
         try:
-            await self._held.hold([(buried.queue, buried.letter.delivery, landed) for buried, landed in letters])
+            await self._blocked.block([(buried.queue, buried.letter.delivery, landed) for buried, landed in letters])
         except (ControlUnavailable, ControlOff) as error:
             return error
         done = {id(each) for each in letters}
