@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pydantic import ConfigDict, TypeAdapter
 
 from docs.markdown import entries, paragraph
-from mpsctl.views.dead_letters import DeadLetters, Letter, Summary
+from mpsctl.views.dead_letters import DeadLetters, WholeDeadLetter, Summary
 from mpsctl.views.fleet import Changed
 from mpsctl.views.history import CheckUp, History, Versions
 from mpsctl.views.offsets import Reset
@@ -18,7 +18,8 @@ from mpsctl.views.replays import Preview, Replay, Replays
 from mpsctl.views.status import Status
 
 PRINTED: tuple[type[Any], ...] = (
-    Status, Queues, Skipped, Changed, Summary, DeadLetters, Letter, Preview, Replay, Replays, Reset, History, CheckUp, Versions,
+    Status, Queues, Skipped, Changed, Summary, DeadLetters, WholeDeadLetter, Preview,
+    Replay, Replays, Reset, History, CheckUp, Versions,
 )  # fmt: skip
 """What a command prints, in the order of the page."""
 

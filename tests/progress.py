@@ -113,7 +113,7 @@ class Progress:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """Print no letter for what is as it should be."""
+        """Print no dead letter for what is as it should be."""
         is_expected = report.outcome != "failed" and not hasattr(report, "wasxfail")
         if is_expected and (report.when == "call" or report.skipped):
             return report.outcome, "", ""

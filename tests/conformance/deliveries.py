@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mpsd.core.delivery import Assignment, Delivery, Trouble
+from mpsd.core.delivery import Assignment, Delivery, FailureHistory
 from mpsd.core.incarnation import Incarnation
 from mpsd.core.outcome import Outcome
 from mpsd.core.record import TopicPartition
@@ -35,7 +35,7 @@ def delivery(assignment: Assignment | None = None, *, attempts: int = 0, **field
         setattr(row, name, value)
     made = Delivery(row, assignment, row.key, len(row.value or b""))
     if attempts:
-        made.trouble = Trouble(attempts=attempts)
+        made.failures = FailureHistory(attempts=attempts)
     return made
 
 

@@ -54,8 +54,8 @@ class StreamClient:
         await self.send(v1.SubscribeRequest(settle=v1.Settle(retries=[retry])))
 
     async def dead_letter(self, delivery_id: int, reason: str = "") -> None:
-        letter = v1.DeadLetter(delivery_id=delivery_id, reason=reason)
-        await self.send(v1.SubscribeRequest(settle=v1.Settle(dead_letters=[letter])))
+        dead_letter = v1.DeadLetter(delivery_id=delivery_id, reason=reason)
+        await self.send(v1.SubscribeRequest(settle=v1.Settle(dead_letters=[dead_letter])))
 
     async def grant(self, records: int, size: int = 0) -> None:
         await self.send(v1.SubscribeRequest(credit=v1.Credit(records=records, bytes=size)))

@@ -39,7 +39,7 @@ async def requests_until_done(says: Callable[[int, list[int]], int], left: int =
         BatchSettings(records_max=20, bytes_max=1 << 20),
     )
     stage.writer = Writer(
-        "billing", stage.pending, stage.order, stage.policy, adapter, stage.source, stage.bucket, stage.bury,
+        "billing", stage.pending, stage.order, stage.policy, adapter, stage.source, stage.bucket, stage.dead_letter,
         loop_clock(), random.Random(1).random,
     )  # fmt: skip
     await stage.writer.start()
@@ -47,7 +47,7 @@ async def requests_until_done(says: Callable[[int, list[int]], int], left: int =
     try:
         stage.read(queue, *KEYS)
         await until(lambda: len(queue.tracker.unfinished) == left, "all others are finished")
-        assert not stage.buried
+        assert not stage.entry
         return list(application.requests)
     finally:
         stage.writer.stop()

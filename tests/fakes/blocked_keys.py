@@ -16,7 +16,7 @@ from mpsd.core.pauses import Pause, Scope
 from mpsd.core.record import TopicPartition
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTask
 from mpsd.pipeline.controls import Control
-from mpsd.ports import DeadLetter, Landed
+from mpsd.ports import DeadLetter, DlqPosition
 from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import POISON, Row
@@ -26,7 +26,7 @@ TP = TopicPartition("orders", 0)
 OTHERS = tuple(b"o%d" % number for number in range(5))
 
 
-class LettersThatCanBeRead(FakeDeadLetters):
+class ReadableDeadLetters(FakeDeadLetters):
     """A dead-letter topic of one partition that is written and read."""
 
     def __init__(self, log: FakeDeadLetterLog) -> None:
@@ -34,20 +34,20 @@ class LettersThatCanBeRead(FakeDeadLetters):
         self._log = log
 
     @override
-    async def write(self, letters: Sequence[DeadLetter]) -> list[Landed | BaseException]:
+    async def write(self, dead_letters: Sequence[DeadLetter]) -> list[DlqPosition | BaseException]:
         await asyncio.sleep(self.takes_s)
-        answers: list[Landed | BaseException] = []
-        for letter in letters:
-            if (error := self.refuse(letter)) is not None:
+        answers: list[DlqPosition | BaseException] = []
+        for dead_letter in dead_letters:
+            if (error := self.refuse(dead_letter)) is not None:
                 answers.append(error)
                 continue
-            rows, record = self._log.rows[0], letter.delivery.record
+            rows, record = self._log.rows[0], dead_letter.delivery.record
             offset = rows[-1].offset + 1 if rows else 0
-            headers = [*record.headers, *letter.headers]
+            headers = [*record.headers, *dead_letter.headers]
             row = Row(topic="orders.dlq", offset=offset, key=record.key, value=record.value, headers=headers)
             rows.append(row)
-            self.letters.append(letter)
-            answers.append(Landed("orders.dlq", 0, offset))
+            self.dead_letters.append(dead_letter)
+            answers.append(DlqPosition("orders.dlq", 0, offset))
         return answers
 
 
@@ -71,7 +71,7 @@ class Fleet:
         means = replaying(self.log, FakeRepublisher(), self.topic)
         control = Control(read_to_end=read, record=self.topic.record, revision=lambda: self.topic.read)
         told = {"commit_interval_s": 0.5, "blocked_keys_max": keys_max, **changes}
-        async with piped(control, means, sink=LettersThatCanBeRead(self.log), **told) as at:
+        async with piped(control, means, sink=ReadableDeadLetters(self.log), **told) as at:
             at.adapter.answer = self._answer
             if commit is not None:
                 at.source.log, at.source.ends = commit.source.log, commit.source.ends
@@ -91,7 +91,7 @@ class Fleet:
         """Offsets that came to the application."""
         return [offset for each, offset in self.seen if each == key]
 
-    def letters(self, key: bytes = b"k") -> list[tuple[int, str, int]]:
+    def dead_letters(self, key: bytes = b"k") -> list[tuple[int, str, int]]:
         """Source offset, disposition and replays of each dead letter."""
         found = [parse(row) for row in self.log.rows[0] if row.key == key]
         return [

@@ -30,8 +30,8 @@ SUBSCRIPTION = {
 def settings(**changes: Any) -> Settings:
     """As configured by default, but for the rules of tests and these changes."""
     made = pipeline_settings(Subscription.model_validate(SUBSCRIPTION))
-    burial = RetryRules(attempts_max=1, backoff_initial_s=1.0, backoff_max_s=8.0)
-    told: dict[str, Any] = {"rules": policy_rules(), "burial": burial, **changes}
+    dead_lettering = RetryRules(attempts_max=1, backoff_initial_s=1.0, backoff_max_s=8.0)
+    told: dict[str, Any] = {"rules": policy_rules(), "dead_lettering": dead_lettering, **changes}
     return dataclasses.replace(made, **told)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mpsd.core.delivery import Assignment, Delivery, Lane, Trouble
+from mpsd.core.delivery import Assignment, Delivery, FailureHistory, Lane
 from mpsd.core.outcome import Outcome, Rejected, Retryable, Unavailable, Undeliverable, Withdrawn
 from mpsd.core.record import TopicPartition
 
@@ -55,5 +55,5 @@ def delivery(
         Row(topic=tp.topic, partition=tp.partition, offset=offset, key=key, timestamp=timestamp), assignment, lane, 1
     )
     if attempts:
-        made.trouble = Trouble(attempts=attempts)
+        made.failures = FailureHistory(attempts=attempts)
     return made

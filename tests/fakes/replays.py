@@ -8,11 +8,11 @@ from typing import Any
 from mpsd.core import blocked_keys
 from mpsd.core.control import ControlState, Entity, EntityKey, key_bytes, value_bytes
 from mpsd.core.dead_letter import Sender, headers
-from mpsd.core.delivery import ReplayedDelivery, Trouble
+from mpsd.core.delivery import FailureHistory, ReplayedDelivery
 from mpsd.core.outcome import Outcome
 from mpsd.core.record import LogBounds, LogPart
 from mpsd.core.replay_book import KINDS
-from mpsd.core.retry import Bury, Disposition
+from mpsd.core.retry import DeadLetterRequest, Disposition
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.replays import Replaying
@@ -21,7 +21,7 @@ from tests.fakes.records import POISON, PRODUCED_MS, Row, assigned, delivery
 SENDER = Sender(subscription="billing", group="billing", endpoint="http://127.0.0.1:8000/orders")
 
 
-def letter(
+def dead_letter(
     offset: int,
     source_offset: int,
     key: bytes | None = b"a",
@@ -35,9 +35,9 @@ def letter(
 ) -> Row:
     """A dead letter as the daemon writes it; `number` is its partition."""
     dead = delivery(source_offset, key, assigned(partition))
-    dead.trouble = Trouble(attempts=1, last=last)
+    dead.failures = FailureHistory(attempts=1, last=last)
     reason = getattr(last, "reason", "")
-    added = headers(dead, Bury(disposition=Disposition.REJECTED, reason=reason), sender)
+    added = headers(dead, DeadLetterRequest(disposition=Disposition.REJECTED, reason=reason), sender)
     added = [(name, str(replays).encode() if name == "mps-dlq-replays" else value) for name, value in added]
     return Row(
         topic="orders.dlq", partition=number, offset=offset, key=key, value=b"v%d" % source_offset,

@@ -4,7 +4,7 @@ from mpsd.core.breaker import BreakerRules
 from mpsd.core.delivery import Delivery
 from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.core.rate import TokenBucket
-from mpsd.core.retry import Bury, RetryRules
+from mpsd.core.retry import DeadLetterRequest, RetryRules
 from mpsd.core.retry_policy import PolicyRules, RetryPolicy
 from mpsd.core.states import DeliveryState
 from mpsd.pipeline.order_iterator import OrderIterator
@@ -47,7 +47,7 @@ def policy_rules(
 
 
 class Stage:
-    """PendingQueue, OrderIterator and Writer as the Pipeline wires them; what is buried stays where it is.
+    """PendingQueue, OrderIterator and Writer as the Pipeline wires them; what is dead-lettered stays where it is.
 
     Jitter is 1, so that every back-off is as long as it can be.
     """
@@ -61,7 +61,7 @@ class Stage:
         records_max: int = 10_000,
         bytes_max: int = 1 << 30,
         ordering: Ordering | None = None,
-        is_burying: bool = True,
+        is_dead_lettering: bool = True,
     ) -> None:
         clock = loop_clock()
         self.monotonic_s = clock.monotonic_s
@@ -74,13 +74,13 @@ class Stage:
         self.pending = PendingQueue(
             ordering or Ordering(), records_max, bytes_max, self.budget, self.on_ready, self._on_room, self._on_full
         )
-        self.buried: list[tuple[int, str]] = []
+        self.entry: list[tuple[int, str]] = []
         self.bucket = TokenBucket(rate_per_s, clock.monotonic_s())
         self.writer = Writer(
-            "billing", self.pending, self.order, self.policy, self.adapter, self.source, self.bucket, self.bury, clock,
+            "billing", self.pending, self.order, self.policy, self.adapter, self.source, self.bucket, self.dead_letter, clock,
             lambda: 1.0,
         )  # fmt: skip
-        self._is_burying = is_burying
+        self._is_dead_lettering = is_dead_lettering
 
     def open(self, partition: int = 0) -> PartitionQueue:
         queue = PartitionQueue(assigned(partition), OffsetTracker(0), -1, 0)
@@ -111,10 +111,10 @@ class Stage:
         """Until nothing of the partitions is unfinished."""
         await self.adapter.until(lambda: all(not queue.tracker.unfinished for queue in queues))
 
-    def bury(self, queue: PartitionQueue, delivery: Delivery, verdict: Bury) -> None:
-        self.buried.append((delivery.record.offset, verdict.disposition.value))
-        if self._is_burying:
-            queue.burying -= 1
+    def dead_letter(self, queue: PartitionQueue, delivery: Delivery, verdict: DeadLetterRequest) -> None:
+        self.entry.append((delivery.record.offset, verdict.disposition.value))
+        if self._is_dead_lettering:
+            queue.dead_letter_pending -= 1
             self.pending.finish(queue, delivery)
         self.adapter.changed()
 

@@ -46,7 +46,7 @@ class SharedControl:
         self.error: Exception | None = None
 
 
-class FakeLetters:
+class SteerableDeadLetters:
     """`DeadLetterReader` of what a test wrote, and of nothing that is still coming."""
 
     topic_id = ""
@@ -188,7 +188,7 @@ class FakeDaemon:
         self.config_hash = "a1b2c3"
         self.not_ready_for: list[str] = []
         self.watched: Sequence[WatchedFiles] = ()
-        self.letters: Sequence[Record] = ()
+        self.dead_letter_records: Sequence[Record] = ()
         self.group_positions: Mapping[TopicPartition, GroupPosition] = {}
         self.asked_positions = 0
 
@@ -224,10 +224,10 @@ class FakeDaemon:
         return Members(True, self.group_peers, self.assigned)
 
     @asynccontextmanager
-    async def dead_letters(self, subscription: str) -> AsyncIterator[FakeLetters]:
+    async def dead_letters(self, subscription: str) -> AsyncIterator[SteerableDeadLetters]:
         if self.cluster_error is not None:
             raise self.cluster_error
-        yield FakeLetters(self.letters)
+        yield SteerableDeadLetters(self.dead_letter_records)
 
     async def moves(self, subscription: str, to: To) -> Mapping[TopicPartition, Move]:
         """One partition of a hundred records, of which half are committed at first."""
@@ -283,7 +283,7 @@ async def served(
     silent: int = 0,
     replaying: Replaying | None = None,
     topic: FakeControlTopic | None = None,
-    letters: FakeDeadLetterLog | None = None,
+    dead_letters: FakeDeadLetterLog | None = None,
     sink: FakeDeadLetters | None = None,
     blocked_keys_max: int = 0,
 ) -> AsyncIterator[list[Served]]:
@@ -292,7 +292,7 @@ async def served(
     Args:
         silent: so many more are members, and listen, but never answer.
         topic: makes the control state the real one, of this topic.
-        letters: with `topic`: what replays read.
+        dead letters: with `topic`: what replays read.
         sink: with `topic`: where dead letters of all of them go.
     """
     shared = SharedControl()
@@ -306,7 +306,7 @@ async def served(
                 control: FakeControl = FollowingControl(shared, topic, address)
             else:
                 control = FakeControl(shared)
-            pipe = await stack.enter_async_context(_piped(control, letters, replaying, sink, blocked_keys_max))
+            pipe = await stack.enter_async_context(_piped(control, dead_letters, replaying, sink, blocked_keys_max))
             daemon = FakeDaemon([pipe], control)
             port = next(ports)
             daemon.peer = Peer(address, f"127.0.0.1:{port}", "", f"instance{port}")
@@ -332,20 +332,20 @@ async def served(
 
 def _piped(
     control: FakeControl,
-    letters: FakeDeadLetterLog | None,
+    dead_letters: FakeDeadLetterLog | None,
     replaying: Replaying | None,
     sink: FakeDeadLetters | None,
     blocked_keys_max: int,
 ) -> AbstractAsyncContextManager[Piped]:
     if isinstance(control, FollowingControl):
-        return following_pipe(control, letters, sink, blocked_keys_max)
+        return following_pipe(control, dead_letters, sink, blocked_keys_max)
     return piped(replaying=replaying)
 
 
 @asynccontextmanager
 async def following_pipe(
     control: FollowingControl,
-    letters: FakeDeadLetterLog | None = None,
+    dead_letters: FakeDeadLetterLog | None = None,
     sink: FakeDeadLetters | None = None,
     blocked_keys_max: int = 0,
 ) -> AsyncIterator[Piped]:
@@ -353,7 +353,7 @@ async def following_pipe(
     asked = asked_of(control.plane)
     replaying = Replaying(
         topic="letters",
-        log=letters or FakeDeadLetterLog(),
+        log=dead_letters or FakeDeadLetterLog(),
         republisher=FakeRepublisher(),
         replays_max=3,
         replayed_bytes_max=262_144,

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from mpsd.core.delivery import Assignment
 from mpsd.errors import KafkaUnavailable
-from mpsd.kafka import vigil
+from mpsd.kafka import group_monitor
 from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.group import KafkaGroup
 from mpsd.ports import AssignmentListener, Peer, Position
@@ -122,7 +122,7 @@ async def test_a_topic_that_goes_before_anybody_looks_is_gone(
     kafka_bootstrap: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seen by nobody but the assignment: it was once taken for one that was never there, and nobody was told."""
-    monkeypatch.setattr(vigil, "LOOK_INTERVAL_S", 3.0)
+    monkeypatch.setattr(group_monitor, "LOOK_INTERVAL_S", 3.0)
     async with World(kafka_bootstrap) as world:
         topic = await world.create_topic()
         group, listener = KafkaGroup(group_settings(topic), {"bootstrap_servers": kafka_bootstrap}), Listener()

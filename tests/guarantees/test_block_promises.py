@@ -22,11 +22,11 @@ KEY = KeyOf(ORDERS, b"k")
 OWNER, FORMER = Assignment(ORDERS, 4), Assignment(ORDERS, 3)
 
 
-def holds(revision: int = 7, epoch: int = 4, *, acknowledged: bool = True, letter: int = 10) -> Holds:
+def holds(revision: int = 7, epoch: int = 4, *, acknowledged: bool = True, dead_letter: int = 10) -> Holds:
     """An entry; the owner was assigned when revision 5 was the last."""
     made = Holds()
     made.assigned(OWNER, 5)
-    made.entries[KEY] = Entry(revision, epoch, BlockedKey(1, 0, letter))
+    made.entries[KEY] = Entry(revision, epoch, BlockedKey(1, 0, dead_letter))
     if acknowledged:
         made.acknowledged.add(revision)
     return made
@@ -39,7 +39,7 @@ def live(key: bytes | None = b"k") -> Delivery:
 def replayed(*, releases: bool) -> ReplayedDelivery:
     record = Row(offset=2, key=b"k")
     return ReplayedDelivery(
-        record, OWNER, b"k", 100, 0.0, replay="r1", replays=0, letter_offset=9,
+        record, OWNER, b"k", 100, 0.0, replay="r1", replays=0, dead_letter_offset=9,
         on_finished=lambda _: None, releases=releases,
     )  # fmt: skip
 
@@ -88,11 +88,11 @@ def test_a_commit_may_pass_what_is_held_or_accepted_or_of_a_life_that_is_over() 
     assert not guarantee.faults()
 
 
-def released(holding: Holds, *accepted: int, letter: int = 12) -> BlockedKeysReleasedWhole:
+def released(holding: Holds, *accepted: int, dead_letter: int = 12) -> BlockedKeysReleasedWhole:
     """Records 2 and 3 are dead; these are accepted, and the owner removes the entry."""
     guarantee = BlockedKeysReleasedWhole(holding)
-    guarantee.died(KEY, 2, letter, OWNER)
-    guarantee.died(KEY, 3, letter + 1, OWNER)
+    guarantee.died(KEY, 2, dead_letter, OWNER)
+    guarantee.died(KEY, 3, dead_letter + 1, OWNER)
     for offset in accepted:
         guarantee.accepted(KEY, offset, OWNER)
     guarantee.removed(KEY, [OWNER, Assignment(TopicPartition("orders", 1), 4)])
@@ -105,7 +105,7 @@ def test_a_key_is_let_go_whole() -> None:
     assert not guarantee.faults()
     assert guarantee.released == 1
     assert released(holds(), 2).faults()
-    assert not released(holds(), 2, letter=5).faults()  # before the entry: no letters of this hold
+    assert not released(holds(), 2, dead_letter=5).faults()  # before the entry: no dead letters of this hold
     assert not released(holds(revision=6, epoch=3)).faults()  # a former owner's, removed because it is none
 
 

@@ -35,7 +35,7 @@ FREE = [SeenRecord("orders", 0, offset, None) for offset in (1, 2)]
 FAILED = Retryable(code="status_500", reason="failed", status=500)
 TIMED_OUT = Retryable(code="timeout", reason="no answer in time", lost=True)
 REJECTED = Rejected(code="status_422", reason="no such customer", status=422)
-LETTER = DeadLettered(A, 4.0, "rejected", "no such customer")
+DEAD_LETTER = DeadLettered(A, 4.0, "rejected", "no such customer")
 
 
 def holds(guarantee: Guarantee, *story: Event) -> bool:
@@ -82,17 +82,17 @@ def test_a_lost_membership_forgets_attempts_of_its_partitions_and_none_older() -
 
 def test_a_dead_letter_comes_twice_only_if_its_first_writer_was_lost() -> None:
     rejected = DeliveryStarted(A, 2.0), DeliveryEnded(A, 3.0, REJECTED)
-    assert not holds(DeadLetterSaysWhy(), *rejected, LETTER, LETTER)
-    assert holds(DeadLetterSaysWhy(), *rejected, DaemonKilled(3.5, {ORDERS}, 3.0), LETTER, LETTER)
-    assert holds(DeadLetterSaysWhy(), *rejected, LETTER, DaemonKilled(5.0, {ORDERS}, 3.0), LETTER)
-    assert not holds(DeadLetterSaysWhy(), *rejected, LETTER, DaemonKilled(9.0, {ORDERS}, 8.0), LETTER)
+    assert not holds(DeadLetterSaysWhy(), *rejected, DEAD_LETTER, DEAD_LETTER)
+    assert holds(DeadLetterSaysWhy(), *rejected, DaemonKilled(3.5, {ORDERS}, 3.0), DEAD_LETTER, DEAD_LETTER)
+    assert holds(DeadLetterSaysWhy(), *rejected, DEAD_LETTER, DaemonKilled(5.0, {ORDERS}, 3.0), DEAD_LETTER)
+    assert not holds(DeadLetterSaysWhy(), *rejected, DEAD_LETTER, DaemonKilled(9.0, {ORDERS}, 8.0), DEAD_LETTER)
 
 
 def test_nobody_answers_for_what_retention_has_taken() -> None:
     assert holds(EveryRecordSettled(), Produced(A), Removed(A))
     assert holds(CommitNeverPassesUnfinished(), Produced(A), Removed(A), Committed(ORDERS, 2, 1.0))
     assert holds(DeadLetterSaysWhy(), DeliveryStarted(A, 1.0), DeliveryEnded(A, 2.0, REJECTED), Removed(A))
-    assert holds(DeadLetterSaysWhy(), DeliveryStarted(A, 1.0), DeliveryEnded(A, 2.0, REJECTED), Removed(A), LETTER)
+    assert holds(DeadLetterSaysWhy(), DeliveryStarted(A, 1.0), DeliveryEnded(A, 2.0, REJECTED), Removed(A), DEAD_LETTER)
 
 
 def test_a_time_out_of_what_began_before_the_outage_is_the_record_s_own() -> None:

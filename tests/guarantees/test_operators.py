@@ -10,10 +10,10 @@ from mpsd.demo.guarantees.events import SeenRecord
 from tests.simulation.lives import Begun
 from tests.simulation.promises import (
     ControlReadFirst,
-    Letter,
-    MatchedLettersReplayed,
+    MatchedDeadLettersReplayed,
     NothingAgainstAPause,
     ResetsApplied,
+    WrittenDeadLetter,
 )
 
 ORDERS, REFUNDS = TopicPartition("orders", 0), TopicPartition("refunds", 0)
@@ -91,11 +91,11 @@ def test_what_is_delivered_after_a_reset_begins_at_its_target_with_a_new_epoch()
 
 
 def test_a_task_that_is_done_has_replayed_all_that_it_matches() -> None:
-    guarantee = MatchedLettersReplayed()
+    guarantee = MatchedDeadLettersReplayed()
     guarantee.replayed(ORDERS, 1)
-    guarantee.done("r0", [Letter(ORDERS, 1)])
+    guarantee.done("r0", [WrittenDeadLetter(ORDERS, 1)])
     assert not guarantee.faults()
-    guarantee.done("r1", [Letter(ORDERS, 1), Letter(REFUNDS, 1)])
+    guarantee.done("r1", [WrittenDeadLetter(ORDERS, 1), WrittenDeadLetter(REFUNDS, 1)])
     assert len(guarantee.faults()) == 1
     guarantee.unfinished("r2", "running")
     assert len(guarantee.faults()) == 2

@@ -244,7 +244,7 @@ async def test_records_before_a_batch_that_becomes_too_large_are_delivered(world
     await world.settled(topic)
 
 
-async def test_a_misspelt_header_in_the_url_does_not_bury_the_topic(world: World) -> None:
+async def test_a_misspelt_header_in_the_url_does_not_dead_letter_the_topic(world: World) -> None:
     """No record can fill the URL, which counts as a refusal, so the brake of the subscription holds."""
     topic = await world.create_topic(2)
     subscription = world.subscription(topic, delivery={"url": f"{world.application.url}/{{header:tennant}}"})
@@ -259,7 +259,9 @@ async def test_a_misspelt_header_in_the_url_does_not_bury_the_topic(world: World
     await until(lambda: said_all_rejected(world), "the subscription says that all is rejected")
     assert 100 <= await dead() <= 110
     assert world.application.requests == 0
-    reasons = {(dict(letter.headers)["mps-dlq-reason"] or b"").decode() for letter in await world.dead_letters(topic)}
+    reasons = {
+        (dict(dead_letter.headers)["mps-dlq-reason"] or b"").decode() for dead_letter in await world.dead_letters(topic)
+    }
     assert reasons == {"delivery.url cannot be filled: its header tennant is missing or empty"}
 
 

@@ -35,10 +35,10 @@ async def test_every_record_of_a_batch_comes_to_its_own_end(world: World, keys: 
         daemon = await world.start_daemon(world.subscription(topic, delivery=batches(application, keys)))
         await world.settled(topic)
         assert await daemon.stop() == 0
-        letters = {int(letter.value or b"") for letter in await world.dead_letters(topic)}
-        assert letters == {number for number in range(BACKLOG) if moody(b"%d" % number, 2)}
+        dead_letters = {int(dead_letter.value or b"") for dead_letter in await world.dead_letters(topic)}
+        assert dead_letters == {number for number in range(BACKLOG) if moody(b"%d" % number, 2)}
         assert set(application.accepted.values()) == {1}
-        assert len(application.accepted) == BACKLOG - len(letters)
+        assert len(application.accepted) == BACKLOG - len(dead_letters)
         assert max(application.sizes) == 50
         assert bool(application.runs) is (keys == "runs")
         await world.judge(topic, applications=[application])

@@ -57,9 +57,9 @@ def offsets(records: list[SeenRecord]) -> list[int]:
     return [record.offset for record in records if record.key == KEY]
 
 
-async def letters(world: World, topic: str) -> list[tuple[int, str]]:
+async def dead_letters(world: World, topic: str) -> list[tuple[int, str]]:
     """Source offset and disposition of the key's dead letters."""
-    found = [dict(letter.headers) for letter in await world.dead_letters(topic) if letter.key == KEY]
+    found = [dict(dead_letter.headers) for dead_letter in await world.dead_letters(topic) if dead_letter.key == KEY]
     return [(int(said["__dlq.errors.offset"] or b""), (said["mps-dlq-disposition"] or b"").decode()) for said in found]
 
 
@@ -103,7 +103,7 @@ async def test_held_over_a_kill_and_replayed_whole_and_in_order_into_the_live_re
         await world.start_daemon(subscription, **tables)
     await world.settled(topic)
     assert asked.of_key == made[:3], "nothing of the key comes behind the one that died"
-    assert await letters(world, topic) == [(made[2], "rejected"), *((offset, "blocked") for offset in made[3:])]
+    assert await dead_letters(world, topic) == [(made[2], "rejected"), *((offset, "blocked") for offset in made[3:])]
     assert len(world.application.accepted) == len(first) - len(made) + 2, "all others flow"
     owner = await owner_of(world, topic, partition)
     await world.kill(owner)
@@ -126,7 +126,7 @@ async def test_held_over_a_kill_and_replayed_whole_and_in_order_into_the_live_re
     await world.settled(topic)
     assert asked.of_key[3:] == made[2:], "none is missing, none is twice, and all are in order"
     await until_blocked(left[0], 0)
-    there = len(await letters(world, topic))
+    there = len(await dead_letters(world, topic))
     assert there < len(made) - 2, "the last of them came without a dead letter"
 
     for daemon in left:
@@ -135,7 +135,7 @@ async def test_held_over_a_kill_and_replayed_whole_and_in_order_into_the_live_re
     made += offsets(await world.produce(topic, mixed(20)))
     await world.settled(topic)
     assert asked.of_key[3:] == made[2:], "it is not blocked after a restart"
-    assert (await blocked_keys(again), len(await letters(world, topic))) == (0, there)
+    assert (await blocked_keys(again), len(await dead_letters(world, topic))) == (0, there)
     assert await again.stop() == 0
     await world.judge(topic, repeated_s=COMMIT_INTERVAL_S * 5, replayed=True)
 

@@ -24,8 +24,8 @@ def refusing(key: bytes | None) -> Behaviour:
     return lambda request: POISON if request.record.key == key else Answer()
 
 
-def headers(letter: Record) -> dict[str, str]:
-    return {name: (value or b"").decode() for name, value in letter.headers}
+def headers(dead_letter: Record) -> dict[str, str]:
+    return {name: (value or b"").decode() for name, value in dead_letter.headers}
 
 
 async def held_partitions(daemon: Daemon) -> float:
@@ -44,10 +44,10 @@ async def test_a_dead_letter_is_the_record_and_says_why(world: World) -> None:
         ],
     )
     await world.settled(topic)
-    (letter,) = await world.dead_letters(topic)
-    assert (letter.key, letter.value, letter.partition) == (b"bad", b"2\xff", 1)
-    assert list(letter.headers[:2]) == [("h", b"1"), ("h", b"\x00")]
-    said = headers(letter)
+    (dead_letter,) = await world.dead_letters(topic)
+    assert (dead_letter.key, dead_letter.value, dead_letter.partition) == (b"bad", b"2\xff", 1)
+    assert list(dead_letter.headers[:2]) == [("h", b"1"), ("h", b"\x00")]
+    said = headers(dead_letter)
     assert said["__dlq.errors.topic"] == topic
     assert (said["__dlq.errors.partition"], said["__dlq.errors.offset"]) == ("1", str(sent[1].offset))
     assert (said["__dlq.errors.group"], said["__dlq.errors.delivery.count"]) == (topic, "1")
@@ -83,9 +83,9 @@ async def test_a_record_too_large_for_the_topic_goes_without_its_value(world: Wo
     await world.start_daemon(world.subscription(topic))
     (sent,) = await world.produce(topic, [Message(key, value, [("h", b"kept")])])
     await world.settled(topic)
-    (letter,) = await world.dead_letters(topic)
-    said = headers(letter)
-    assert (letter.key, letter.value, said["h"]) == (key, None, "kept")
+    (dead_letter,) = await world.dead_letters(topic)
+    said = headers(dead_letter)
+    assert (dead_letter.key, dead_letter.value, said["h"]) == (key, None, "kept")
     assert said["mps-dlq-value"] == "omitted"
     assert said["mps-dlq-value-sha256"] == hashlib.sha256(value).hexdigest()
     assert said["mps-dlq-value-bytes"] == str(len(value))
@@ -100,8 +100,8 @@ async def test_a_record_as_large_as_its_source_allows_keeps_its_value(world: Wor
     await world.start_daemon(world.subscription(topic))
     await world.produce(topic, [Message(b"k", value)])
     await world.settled(topic)
-    (letter,) = await world.dead_letters(topic)
-    assert letter.value == value
+    (dead_letter,) = await world.dead_letters(topic)
+    assert dead_letter.value == value
     await world.judge(topic)
 
 
@@ -110,8 +110,8 @@ async def test_a_record_with_headers_beyond_http_is_undeliverable(world: World) 
     daemon = await world.start_daemon(world.subscription(topic, delivery={"request_header_bytes_max": 4_096}))
     await world.produce(topic, [Message(b"k", b"1", [("h", bytes(4_096))]), Message(b"k", b"2")])
     await world.settled(topic)
-    (letter,) = await world.dead_letters(topic)
-    assert headers(letter)["mps-dlq-disposition"] == "undeliverable"
+    (dead_letter,) = await world.dead_letters(topic)
+    assert headers(dead_letter)["mps-dlq-disposition"] == "undeliverable"
     assert [place.offset for place in world.application.accepted] == [1]
     assert await daemon.stop() == 0
     await world.judge(topic)
@@ -188,7 +188,7 @@ async def test_an_old_record_s_dead_letter_outlives_retention(tidy_kafka: list[s
             return not await world.kafka.topics.read_all(canary)
 
         await until(is_gone, "retention takes a record of that age")
-        (letter,) = await world.dead_letters(topic)
-        assert letter.value == b"news"
-        assert headers(letter)["mps-dlq-timestamp"] == str(old.timestamp_ms)
+        (dead_letter,) = await world.dead_letters(topic)
+        assert dead_letter.value == b"news"
+        assert headers(dead_letter)["mps-dlq-timestamp"] == str(old.timestamp_ms)
         await world.judge(topic)

@@ -71,9 +71,9 @@ async def bills(
     processes.start("service", argv, log=log)
     await world.produce(topic, [Message(b"k%d" % (number % 50), ORDERS[number % 5]) for number in range(500)])
     await world.settled(topic)
-    letters = await world.dead_letters(topic)
-    assert len(letters) == 200
-    reasons = [(dict(letter.headers)["mps-dlq-reason"] or b"").decode() for letter in letters]
+    dead_letters = await world.dead_letters(topic)
+    assert len(dead_letters) == 200
+    reasons = [(dict(dead_letter.headers)["mps-dlq-reason"] or b"").decode() for dead_letter in dead_letters]
     assert sum("an amount cannot be below zero" in reason for reason in reasons) == 100
     assert sum("not an order" in reason for reason in reasons) == 100
     metrics = await daemon.metrics()

@@ -18,18 +18,18 @@ async def test_dead_letters_are_listed_counted_and_shown(world: World) -> None:
     await world.settled(topic)
     groups = (await seen(daemon, "dlq", "ls", "orders", "--group-by", "reason"))["groups"]
     assert [int(group["records"]) for group in groups] == [3]
-    letters = (await seen(daemon, "dlq", "ls", "orders", "--each"))["dead_letters"]
-    assert sorted(int(letter["source"]["offset"]) for letter in letters) == [0, 1, 2]
+    dead_letters = (await seen(daemon, "dlq", "ls", "orders", "--each"))["dead_letters"]
+    assert sorted(int(dead_letter["source"]["offset"]) for dead_letter in dead_letters) == [0, 1, 2]
     shown = await mpsctl(daemon, "dlq", "show", "orders", f"{topic}/0@1")
     assert (shown.code, "rejected" in shown.out) == (0, True), shown
-    assert [letter["replayed"] for letter in letters] == [False] * 3
+    assert [dead_letter["replayed"] for dead_letter in dead_letters] == [False] * 3
     world.application.heal()
     replayed = await mpsctl(daemon, "replay-dlq", "orders", "--key", "k2", "--reason", "repaired", "--yes", "--wait")
     assert (replayed.code, "by           local: repaired" in replayed.out) == (0, True), replayed
 
     async def marked() -> bool:
         listed = (await seen(daemon, "dlq", "ls", "orders", "--each"))["dead_letters"]
-        return {letter["source"]["offset"] for letter in listed if letter["replayed"]} == {1}
+        return {dead_letter["source"]["offset"] for dead_letter in listed if dead_letter["replayed"]} == {1}
 
     await until(marked, "what was replayed is marked")
     shown = await mpsctl(daemon, "dlq", "ls", "orders")
@@ -41,8 +41,8 @@ async def test_a_record_that_blocks_is_skipped(world: World) -> None:
     skipped = await mpsctl(daemon, "skip", "orders", f"{topic}/0@0", "--reason", "ticket 9", "--yes")
     assert skipped.code == 0, skipped
     await world.settled(topic)
-    (letter,) = (await seen(daemon, "dlq", "ls", "orders", "--each"))["dead_letters"]
-    assert (letter["disposition"], letter["source"]["offset"]) == ("skipped", 0)
+    (dead_letter,) = (await seen(daemon, "dlq", "ls", "orders", "--each"))["dead_letters"]
+    assert (dead_letter["disposition"], dead_letter["source"]["offset"]) == ("skipped", 0)
     again = await mpsctl(daemon, "skip", "orders", f"{topic}/0@0", "--reason", "ticket 9", "--yes")
     assert again.code == 1, "it is settled"
 

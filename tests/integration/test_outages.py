@@ -144,7 +144,7 @@ async def test_a_poison_record_among_successes_dies_and_harms_nobody(world: Worl
     await at.produce(0.5, OUTAGE_S)
     await world.settled(topic)
     dead = await world.dead_letters(topic)
-    assert {letter.key for letter in dead} == {poison}
+    assert {dead_letter.key for dead_letter in dead} == {poison}
     assert len(world.application.accepted) == at.produced - len(dead)
 
 

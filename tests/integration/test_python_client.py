@@ -52,8 +52,8 @@ async def test_a_client_of_one_address_is_served_by_every_daemon(world: World) -
         await until(lambda: application.open_streams == 2, "it has found who has joined")
         await world.produce(topic, [keyed(number, 100) for number in range(500)])
         await world.settled(topic)
-    letters = await world.dead_letters(topic)
-    assert len(letters) == 20 + 5
+    dead_letters = await world.dead_letters(topic)
+    assert len(dead_letters) == 20 + 5
     assert set(application.accepted.values()) == {1}
     assert len(application.accepted) == 2_500 - 25
     await world.judge(topic, applications=[application])
@@ -82,8 +82,8 @@ async def test_a_handler_sees_the_same_records_whichever_way_they_come(world: Wo
         subscriptions = []
         for way, delivery in ways.items():
             given = world.subscription(topic, name=way, group=f"{topic}-{way}")
-            letters = {**given["dead_letter"], "topic": f"{topic}.{way}.dlq"}
-            subscriptions.append({**given, "delivery": delivery, "dead_letter": letters})
+            dead_letters = {**given["dead_letter"], "topic": f"{topic}.{way}.dlq"}
+            subscriptions.append({**given, "delivery": delivery, "dead_letter": dead_letters})
         daemon = await world.start_daemon(*subscriptions)
         async with Subscription("stream", daemon.stream_address) as records:
             work = asyncio.create_task(_loop(records, noting("stream")))

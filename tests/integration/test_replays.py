@@ -56,7 +56,7 @@ async def test_the_topic_is_deleted_meanwhile(world: World) -> None:
 
 
 async def test_the_topic_is_deleted_meanwhile_and_recreated_by_what_fails_again(world: World) -> None:
-    """The new one has other letters at the offsets of the old: they are not meant, and not one of them was replayed."""
+    """The new one has other dead letters at the offsets of the old: they are not meant, and not one of them was replayed."""
     topic, control = await world.create_topic(2), name("control")
     await dead_letters(world, topic, 1_500, 50, control)
     seen = Seen(world)
@@ -94,7 +94,7 @@ async def test_the_topic_is_deleted_meanwhile_and_recreated_by_what_fails_again(
         preview = await admin.PreviewReplay(pb.PreviewReplayRequest(plan=plan), timeout=20)
         listed = await admin.ListDeadLetters(pb.ListDeadLettersRequest(subscription="orders"), timeout=20)
         assert (preview.matched_records >= 20, preview.replayed_records) == (True, 0)
-        assert not any(letter.replayed for letter in listed.dead_letters)
+        assert not any(dead_letter.replayed for dead_letter in listed.dead_letters)
         seen.answer = Answer()
         third = await start("three")
         await until(lambda: is_over(third), "those of the new topic are replayed")
@@ -114,7 +114,9 @@ async def test_what_expires_meanwhile_is_reported(world: World) -> None:
     assert counts.expired > 0
     assert counts.succeeded + counts.expired == 2_000, "none is missed in silence"
     assert len(seen.times()) == counts.succeeded
-    left = {int(dict(letter.headers)["__dlq.errors.offset"] or b"") for letter in await world.dead_letters(topic)}
+    left = {
+        int(dict(dead_letter.headers)["__dlq.errors.offset"] or b"") for dead_letter in await world.dead_letters(topic)
+    }
     assert len(left) == 400
     assert left <= {offset for _, offset in seen.times()}
     assert await daemon.stop() == 0
@@ -140,7 +142,7 @@ async def test_what_fails_again_and_again_is_quarantined(world: World) -> None:
     assert await brought_back(3) == 0, "they are in quarantine"
     assert await brought_back(4, include_quarantined=True) == 20
     assert await brought_back(5, again=True) == 40, "the copies that came back less than twice"
-    replays = Counter(dict(letter.headers)["mps-dlq-replays"] for letter in await world.dead_letters(topic))
+    replays = Counter(dict(dead_letter.headers)["mps-dlq-replays"] for dead_letter in await world.dead_letters(topic))
     assert replays == {b"0": 20, b"1": 40, b"2": 40, b"3": 20}
     assert await daemon.stop() == 0
 
@@ -168,7 +170,7 @@ async def test_back_into_the_topic(world: World) -> None:
         return len(await world.dead_letters(topic)) == 51
 
     await until(has_come_back, "it is dead again")
-    last = max(await world.dead_letters(topic), key=lambda letter: letter.timestamp)
+    last = max(await world.dead_letters(topic), key=lambda dead_letter: dead_letter.timestamp)
     assert dict(last.headers)["mps-dlq-replays"] == b"1"
     assert await daemon.stop() == 0
 

@@ -105,8 +105,8 @@ async def use_all_of(world: World, daemon: Daemon, topic: str) -> None:
     world.application.behaviour = lambda request: Answer(422 if request.record.key == b"bad" else 200, "no")
     await world.produce(topic, [Message(b"good", b"1"), Message(b"bad", b"2")])
     await world.settled(topic)
-    (letter,) = (await seen(daemon, "dlq", "ls", "orders", "--each"))["dead_letters"]
-    assert letter["disposition"] == "rejected"
+    (dead_letter,) = (await seen(daemon, "dlq", "ls", "orders", "--each"))["dead_letters"]
+    assert dead_letter["disposition"] == "rejected"
     world.application.heal()
     replayed = await mpsctl(daemon, "replay-dlq", "orders", "--reason", "repaired", "--yes", "--wait")
     assert replayed.code == 0, replayed

@@ -156,7 +156,7 @@ async def delivered(world: World, url: str, *messages: Message, **delivery: obje
     await world.start_daemon(subscription)
     await world.produce(topic, messages)
     await world.settled(topic)
-    assert [letter.headers for letter in await world.dead_letters(topic)] == []
+    assert [dead_letter.headers for dead_letter in await world.dead_letters(topic)] == []
 
 
 def orders() -> list[Message]:

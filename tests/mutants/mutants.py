@@ -216,7 +216,7 @@ MUTANTS = (
         "        return len(self._failed_lanes) >= 1",
     ),
     _one(
-        "buries what is rejected though the brake has engaged",
+        "dead-letters what is rejected though the brake has engaged",
         "core/breaker.py",
         "        if self.state is ALL_REJECTED:\n            self._rest(lane, at, 0.0)\n            return True\n",
         "        if self.state is ALL_REJECTED:\n            self._rest(lane, at, 0.0)\n            return False\n",
@@ -275,7 +275,7 @@ MUTANTS = (
         "replays beside a live record of the key",
         "pipeline/replay_sender.py",
         "self.means.pending.ordering.lane(letter.key),",
-        'f"replay {letter.key!r}",',
+        'f"replay {dead_letter.key!r}",',
     ),
     Mutant(
         "writes the progress of a replay ahead",
@@ -290,10 +290,10 @@ MUTANTS = (
         (
             Edit(
                 "pipeline/dead_letter_writer.py",
-                "self._pending_blocks.add(buried, answer)\n",
-                "self._pending_blocks.add(buried, answer)\n                self._finish(buried)\n",
+                "self._pending_blocks.add(dead-lettered, answer)\n",
+                "self._pending_blocks.add(dead-lettered, answer)\n                self._finish(dead-lettered)\n",
             ),
-            Edit("pipeline/pending_blocks.py", "                self._finish(buried)\n", ""),
+            Edit("pipeline/pending_blocks.py", "                self._finish(dead-lettered)\n", ""),
         ),
     ),
     _one(

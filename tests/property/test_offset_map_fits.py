@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from typing_extensions import override
 
-from mpsd.core.delivery import Delivery, Trouble
+from mpsd.core.delivery import Delivery, FailureHistory
 from mpsd.core.incarnation import Incarnation
 from mpsd.core.metadata_text import Packing
 from mpsd.core.offset_map import MapSpace
@@ -93,10 +93,10 @@ class OffsetMapFits(RuleBasedStateMachine):
 
     def fail(self, delivery: Delivery) -> None:
         offset = delivery.record.offset
-        delivery.trouble = delivery.trouble or Trouble()
-        assert delivery.trouble.attempts == self.charged.get(offset, 0), "attempts were forgotten"
-        delivery.trouble.attempts += 1
-        self.charged[offset] = delivery.trouble.attempts
+        delivery.failures = delivery.failures or FailureHistory()
+        assert delivery.failures.attempts == self.charged.get(offset, 0), "attempts were forgotten"
+        delivery.failures.attempts += 1
+        self.charged[offset] = delivery.failures.attempts
 
     @rule()
     def restart(self) -> None:

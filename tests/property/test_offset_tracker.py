@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mpsd.core.delivery import Trouble
+from mpsd.core.delivery import FailureHistory
 from mpsd.core.offset_tracker import OffsetTracker, Run
 from tests.fakes.records import delivery
 
@@ -43,7 +43,7 @@ class TrackerMachine(RuleBasedStateMachine):
         assert offset not in self.finished
         made = delivery(offset)
         if attempts:
-            made.trouble = Trouble(attempts=attempts)
+            made.failures = FailureHistory(attempts=attempts)
         self.tracker.read(offset, made)
         self.unfinished[offset] = attempts
 

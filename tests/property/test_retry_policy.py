@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mpsd.core.breaker import BreakerRules
 from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import DELIVERED, Moment, Outcome
-from mpsd.core.retry import Bury, Disposition, Hold, Retry, RetryRules, Verdict
+from mpsd.core.retry import DeadLetterRequest, Defer, Disposition, Retry, RetryRules, Verdict
 from mpsd.core.retry_policy import PolicyRules, RetryPolicy, Suspect, Undecided
 from mpsd.core.suspects import Suspects
 from tests.fakes.records import BUSY, FAILED, LOST, POISON, REFUSED, TAKEN_BACK, delivery
@@ -65,7 +65,7 @@ class Driver:
         self.unsettled = sum(lanes)
         self.delivered: Counter[int] = Counter()
         self.charged: Counter[int] = Counter()
-        self.buried: dict[int, Disposition] = {}
+        self.entry: dict[int, Disposition] = {}
         self.accepted: list[Delivery] = []
         self.probes = 0
 
@@ -91,7 +91,7 @@ class Driver:
     @property
     def attempts_left(self) -> int:
         """Attempts that were charged to records which were delivered, and never given back."""
-        return sum(each.trouble.attempts for each in self.accepted if each.trouble is not None)
+        return sum(each.failures.attempts for each in self.accepted if each.failures is not None)
 
     def _moment(self) -> Moment:
         return Moment(self.now_s, int(self.now_s * 1000), self.draw.random())
@@ -127,24 +127,24 @@ class Driver:
             self._apply(settled, verdict)
 
     def _apply(self, settled: Delivery, verdict: Verdict | Suspect) -> None:
-        assert settled.trouble is not None
-        assert settled.trouble.attempts <= ATTEMPTS_MAX
-        self.charged[settled.record.offset] = settled.trouble.attempts
+        assert settled.failures is not None
+        assert settled.failures.attempts <= ATTEMPTS_MAX
+        self.charged[settled.record.offset] = settled.failures.attempts
         match verdict:
             case Suspect():
                 self.suspects.lost(settled)
-            case Hold(after_s=after_s) | Retry(after_s=after_s) if after_s > 0:
+            case Defer(after_s=after_s) | Retry(after_s=after_s) if after_s > 0:
                 self.resting.append((self.now_s + after_s, settled))
-            case Hold() | Retry():
+            case Defer() | Retry():
                 self._ready_again(settled)
-            case Bury(disposition=disposition):
-                self.buried[settled.record.offset] = disposition
+            case DeadLetterRequest(disposition=disposition):
+                self.entry[settled.record.offset] = disposition
                 self._finish(settled)
             case _:
                 raise AssertionError(verdict)
 
     def _ready_again(self, settled: Delivery) -> None:
-        if settled.trouble is not None and settled.trouble.suspect:
+        if settled.failures is not None and settled.failures.suspect:
             self.suspects.rested(settled)
         else:
             self.ready.appendleft(settled)
@@ -174,21 +174,21 @@ def test_an_outage_spends_no_attempts_and_ends(
         return [LOST if driver.draw.random() < lost_share else driver.draw.choice(answers) for _ in batch]
 
     driver.run(outage)
-    assert not driver.buried
+    assert not driver.entry
     assert driver.attempts_left == 0
     evidence, first_probes = 6 + concurrency_max, 4
     assert driver.delivered.total() <= sum(lanes) + evidence + len(lanes) + first_probes + out_s / 1.0 + 1
 
 
 @given(st.lists(st.integers(1, 30), min_size=LANES_MIN, max_size=12), CONCURRENCY, SEED, st.integers(1, 20))
-def test_a_brake_buries_at_most_so_many_and_loses_none(
+def test_a_brake_dead_letters_at_most_so_many_and_loses_none(
     lanes: list[int], concurrency_max: int, seed: int, rejections_max: int
 ) -> None:
     driver = Driver(lanes, concurrency_max, seed, rejections_max=rejections_max)
     driver.run(lambda batch, now_s: [POISON if now_s < 60.0 else DELIVERED for _ in batch])
     few_lanes = max(sum(sorted(lanes)[-(LANES_MIN - 1) :]), rejections_max)
-    assert len(driver.buried) <= few_lanes
-    assert set(driver.buried.values()) <= {Disposition.REJECTED}
+    assert len(driver.entry) <= few_lanes
+    assert set(driver.entry.values()) <= {Disposition.REJECTED}
 
 
 @given(st.lists(st.integers(5, 30), min_size=5, max_size=12), CONCURRENCY, SEED, st.floats(0.1, 0.6))
@@ -206,7 +206,7 @@ def test_a_poison_record_dies_in_a_brown_out_and_the_others_do_not(
 
     driver.run(brown_out)
     assert driver.delivered[0] >= 1
-    assert set(driver.buried.values()) <= {Disposition.ATTEMPTS_EXHAUSTED}
+    assert set(driver.entry.values()) <= {Disposition.ATTEMPTS_EXHAUSTED}
 
 
 @given(LANES, CONCURRENCY, SEED, st.data())
@@ -222,7 +222,7 @@ def test_a_record_that_takes_everything_down_ends_and_harms_nobody(
         return [LOST if falls else DELIVERED for _ in batch]
 
     driver.run(crashing)
-    assert driver.buried == {poison: Disposition.ATTEMPTS_EXHAUSTED}
+    assert driver.entry == {poison: Disposition.ATTEMPTS_EXHAUSTED}
     halvings = concurrency_max.bit_length()
     assert driver.delivered[poison] <= 2 * ATTEMPTS_MAX + 1 + halvings
     assert +driver.charged == {poison: ATTEMPTS_MAX}
@@ -240,8 +240,8 @@ def test_a_record_that_looks_like_an_outage_ends_as_long_as_others_succeed(
         return [REFUSED if each.record.offset == 0 else DELIVERED for each in batch]
 
     driver.run(stumbling)
-    assert driver.buried in ({}, {0: Disposition.ATTEMPTS_EXHAUSTED})
-    assert driver.charged[0] == ATTEMPTS_MAX or not driver.buried
+    assert driver.entry in ({}, {0: Disposition.ATTEMPTS_EXHAUSTED})
+    assert driver.charged[0] == ATTEMPTS_MAX or not driver.entry
     assert not [offset for offset in +driver.charged if offset]
 
 
@@ -256,7 +256,7 @@ def test_whatever_happens_ends_once_it_is_over_and_spends_no_more_than_there_is(
     left = deque(failures)
     driver.run(lambda batch, now_s: [left.popleft() if left else DELIVERED for _ in batch])
     assert max(driver.charged.values(), default=0) <= ATTEMPTS_MAX
-    exhausted = [offset for offset, why in driver.buried.items() if why is Disposition.ATTEMPTS_EXHAUSTED]
+    exhausted = [offset for offset, why in driver.entry.items() if why is Disposition.ATTEMPTS_EXHAUSTED]
     for offset in exhausted:
         before = [other for other in exhausted if other // 1000 == offset // 1000 and other < offset]
         assert driver.charged[offset] == ATTEMPTS_MAX or len(before) >= FAILING_KEY_AFTER
@@ -271,4 +271,4 @@ def test_a_key_that_always_fails_while_others_succeed_costs_little_once_that_is_
     sick, known = driver.delivered, FAILING_KEY_AFTER
     assert [sick[offset] for offset in range(known)] == [ATTEMPTS_MAX] * known
     assert [sick[offset] for offset in range(known, records)] == [1] * (records - known)
-    assert set(driver.buried) == set(range(records))
+    assert set(driver.entry) == set(range(records))

@@ -5,7 +5,7 @@ from enum import Enum
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mpsd.core.delivery import Delivery, Trouble
+from mpsd.core.delivery import Delivery, FailureHistory
 from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.ordering import Ordering
@@ -21,7 +21,7 @@ class State(Enum):
     WAITS = "waits"
     OUT = "out"
     BACKS_OFF = "backs off"
-    IS_BURIED = "is being buried"
+    IS_DEAD_LETTERED = "is being dead-lettered"
 
 
 class Held:
@@ -91,7 +91,7 @@ class RunsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.runs)
     @rule(data=st.data())
     def answer(self, data: st.DataObject) -> None:
-        """One record after the other succeeds, is buried, or fails; behind a failure all are taken back."""
+        """One record after the other succeeds, is dead-lettered, or fails; behind a failure all are taken back."""
         lane, run = self.runs.pop(data.draw(st.integers(0, len(self.runs) - 1)))
         stopped = False
         for held in run:
@@ -102,18 +102,18 @@ class RunsMachine(RuleBasedStateMachine):
                 case "ok":
                     self.finish(lane, held)
                 case "bury":
-                    held.state = State.IS_BURIED
+                    held.state = State.IS_DEAD_LETTERED
                 case "retry":
                     held.state, held.has_failed, stopped = State.BACKS_OFF, True, True
-                    held.delivery.trouble = Trouble(last=FAILED)
+                    held.delivery.failures = FailureHistory(last=FAILED)
                 case _:
                     self.put_back(held)
                     stopped = True
 
-    @precondition(lambda self: self.any_of(State.IS_BURIED))
+    @precondition(lambda self: self.any_of(State.IS_DEAD_LETTERED))
     @rule(data=st.data())
     def acknowledge(self, data: st.DataObject) -> None:
-        lane, held = data.draw(st.sampled_from(self.any_of(State.IS_BURIED)))
+        lane, held = data.draw(st.sampled_from(self.any_of(State.IS_DEAD_LETTERED)))
         self.finish(lane, held)
 
     @precondition(lambda self: self.any_of(State.BACKS_OFF))
@@ -132,7 +132,7 @@ class RunsMachine(RuleBasedStateMachine):
     def finish(self, lane: object, held: Held) -> None:
         before = self.lanes[lane][: self.lanes[lane].index(held)]
         if held.state is State.OUT:
-            assert all(each.state is State.IS_BURIED for each in before), "of a lane only a prefix succeeds"
+            assert all(each.state is State.IS_DEAD_LETTERED for each in before), "of a lane only a prefix succeeds"
         self.pending.finish(self.queue(held), held.delivery)
         self.lanes[lane].remove(held)
         if not self.lanes[lane]:

@@ -152,12 +152,12 @@ class BlockedKeysReleasedWhole(Guarantee):
         self._faults: list[Fault] = []
         self.released = 0
 
-    def died(self, at: KeyOf, offset: int, letter: int, assignment: Assignment) -> None:
+    def died(self, at: KeyOf, offset: int, dead_letter: int, assignment: Assignment) -> None:
         """Args:
-        letter: offset of its dead letter.
+        dead letter: offset of its dead letter.
         """
         if (assignment, offset) not in self._brought:
-            self._dead[at][offset] = letter
+            self._dead[at][offset] = dead_letter
 
     def accepted(self, at: KeyOf, offset: int, brought: Assignment | None) -> None:
         """Args:
@@ -177,7 +177,11 @@ class BlockedKeysReleasedWhole(Guarantee):
         for assignment in owned:
             if assignment.tp == at.tp and (entry := self._holds.entry(at, assignment)) is not None:
                 lets_go = True
-                left = sorted(offset for offset, letter in self._dead[at].items() if letter >= entry.blocked.letter)
+                left = sorted(
+                    offset
+                    for offset, dead_letter in self._dead[at].items()
+                    if dead_letter >= entry.blocked.dead_letter_offset
+                )
                 self.released += not left
                 if left:
                     place = Place(at.tp.topic, at.tp.partition, left[0])
@@ -244,14 +248,14 @@ class NothingOldBehindALiveRecord(Guarantee):
 
     def accepted(self, at: KeyOf, delivery: ReplayedDelivery) -> None:
         """By the replay that is to release the key."""
-        self._brought[at].add(delivery.letter_offset)
+        self._brought[at].add(delivery.dead_letter_offset)
 
     def removed(self, at: KeyOf) -> None:
         """Its entry is, by its owner."""
         self._settled[at.tp] |= self._brought.pop(at, set())
 
     def on_sent(self, delivery: ReplayedDelivery) -> None:
-        if delivery.letter_offset in self._settled[delivery.assignment.tp] and delivery.replay not in self._again:
+        if delivery.dead_letter_offset in self._settled[delivery.assignment.tp] and delivery.replay not in self._again:
             said = f"was sent by {delivery.replay}, though it was brought before its key was released"
             self._faults.append(Fault(Place.of(delivery.record), said))
 

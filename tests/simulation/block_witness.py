@@ -78,14 +78,14 @@ class BlockWitness:
         if (at := KeyOf.of(delivery)) is not None:
             self._releases.accepted(at, delivery.record.offset, None)
 
-    def died(self, letter: DeadLetter, letter_offset: int, at_s: float) -> None:
+    def died(self, dead_letter: DeadLetter, dead_letter_offset: int, at_s: float) -> None:
         """It is acknowledged, and its partition still that of whoever wrote it."""
-        delivery = letter.delivery
+        delivery = dead_letter.delivery
         if (at := KeyOf.of(delivery)) is None:
             return
-        self._releases.died(at, delivery.record.offset, letter_offset, delivery.assignment)
+        self._releases.died(at, delivery.record.offset, dead_letter_offset, delivery.assignment)
         is_blocked = self._holds.entry(at, delivery.assignment) is not None
-        if letter.disposition in BLOCKING and not is_blocked and not isinstance(delivery, ReplayedDelivery):
+        if dead_letter.disposition in BLOCKING and not is_blocked and not isinstance(delivery, ReplayedDelivery):
             self._commits.died(at, delivery.record.offset, at_s)
 
     def removed(self, made: Record) -> None:
@@ -125,4 +125,4 @@ class BlockWitness:
         self._commits.blocked(at)
         self.ever.add(at)
         self.blocked += 1
-        return f"epoch {epoch} letter {blocked.letter}"
+        return f"epoch {epoch} dead letter {blocked.dead_letter_offset}"

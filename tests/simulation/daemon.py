@@ -24,7 +24,7 @@ from mpsd.pipeline.controls import NO_CONTROL
 from mpsd.pipeline.pending_queue import PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.replays import Replaying
-from mpsd.ports import AssignmentListener, Clock, DeadLetter, Landed, Peer, Position
+from mpsd.ports import AssignmentListener, Clock, DeadLetter, DlqPosition, Peer, Position
 from mpsd.service.build import group_settings, pipeline_settings
 from mpsd.service.control import ControlPlane
 from mpsd.service.steering import asked_of, steer
@@ -36,10 +36,10 @@ from tests.simulation.control_topic import ControlTopic, SimulatedControlLog
 from tests.simulation.dead_letters import (
     TOPIC,
     DeadLetterTopic,
+    DlqFaults,
     SimulatedDeadLetterLog,
     SimulatedDeadLetters,
     SimulatedRepublisher,
-    Trouble,
 )
 from tests.simulation.group import State
 from tests.simulation.machine import Process, SimulationLoop
@@ -55,7 +55,7 @@ class World:
     """What daemons share beside the broker, and who watches them."""
 
     control: ControlTopic
-    letters: DeadLetterTopic
+    dead_letters: DeadLetterTopic
     republish: Callable[[Sequence[ReplayedDelivery]], None]
     assigned: Callable[[Assignment], None]
     sent: Callable[[Delivery, str, int], None]
@@ -103,9 +103,9 @@ class Daemon:
         plan: Plan,
         broker: Broker,
         application: Application,
-        trouble: Trouble,
+        failures: DlqFaults,
         wall_s: Callable[[], float],
-        keep: Callable[["Daemon", DeadLetter], Landed],
+        keep: Callable[["Daemon", DeadLetter], DlqPosition],
         dice: random.Random,
         aborts: Callable[[Assignment], None],
         world: "World",
@@ -121,7 +121,7 @@ class Daemon:
         self._plan = plan
         self._broker = broker
         self._application = application
-        self._trouble = trouble
+        self._failures = failures
         self._wall_s = wall_s
         self._keep = keep
         self._dice = dice
@@ -153,7 +153,7 @@ class Daemon:
             group,
             self.adapter,
             SimulatedDeadLetters(
-                self._broker, self.cut, self._trouble, self._dice, partial(self._keep, self), self._plan.holds
+                self._broker, self.cut, self._failures, self._dice, partial(self._keep, self), self._plan.holds
             ),
             PendingBudget(PENDING_BYTES_MAX),
             Clock(monotonic_s=loop.time, wall_s=self._wall_s),
@@ -178,7 +178,7 @@ class Daemon:
         subscription, control = self._plan.config.subscriptions[0], self._plan.config.control
         return Replaying(
             topic=TOPIC,
-            log=SimulatedDeadLetterLog(self._world.letters, self._broker, self._connection(), self._dice),
+            log=SimulatedDeadLetterLog(self._world.dead_letters, self._broker, self._connection(), self._dice),
             republisher=SimulatedRepublisher(self._broker, self._connection(), self._world.republish),
             replays_max=subscription.dead_letter.replays_max,
             replayed_bytes_max=control.replayed_bytes_max,
@@ -192,7 +192,7 @@ class Daemon:
         return self.pipeline is not None and self.pipeline.policy.breaker.state is ALL_REJECTED
 
     def _settling(self, delivery: Delivery) -> Before:
-        return Before(delivery.trouble.attempts if delivery.trouble is not None else 0, self.is_braked)
+        return Before(delivery.failures.attempts if delivery.failures is not None else 0, self.is_braked)
 
     def _settled(self, delivery: Delivery, outcome: Outcome, before: Before) -> None:
         assert self.pipeline is not None

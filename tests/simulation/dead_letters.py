@@ -1,4 +1,4 @@
-"""The dead-letter topic: letters that are kept, refused, or kept without anybody hearing of it; read back for replays."""
+"""The dead-letter topic: dead letters that are kept, refused, or kept without anybody hearing of it; read back for replays."""
 
 import asyncio
 import random
@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaConnectionError
 from mpsd.core.delivery import ReplayedDelivery
 from mpsd.core.record import LogBounds, LogPart
 from mpsd.errors import KafkaUnavailable
-from mpsd.ports import DeadLetter, Landed
+from mpsd.ports import DeadLetter, DlqPosition
 from tests.simulation.broker import Broker, Connection, Cut
 from tests.simulation.log import SimulatedRecord
 from tests.simulation.machine import outside
@@ -25,13 +25,13 @@ class DeadLetterTopic:
     def __init__(self, partitions: int) -> None:
         self.partitions: list[list[SimulatedRecord]] = [[] for _ in range(partitions)]
 
-    def append(self, letter: DeadLetter, wall_s: float) -> Landed:
-        record = letter.delivery.record
+    def append(self, dead_letter: DeadLetter, wall_s: float) -> DlqPosition:
+        record = dead_letter.delivery.record
         number = record.partition % len(self.partitions)
-        kept, headers = self.partitions[number], (*record.headers, *letter.headers)
+        kept, headers = self.partitions[number], (*record.headers, *dead_letter.headers)
         offset = len(kept)
         kept.append(SimulatedRecord(TOPIC, number, offset, int(wall_s * 1000), record.key, record.value, headers))
-        return Landed(TOPIC, number, offset)
+        return DlqPosition(TOPIC, number, offset)
 
     def bounds(self) -> dict[int, LogBounds]:
         return {number: LogBounds(0, len(kept)) for number, kept in enumerate(self.partitions)}
@@ -44,58 +44,61 @@ class SimulatedDeadLetters:
         self,
         broker: Broker,
         cut: Cut,
-        trouble: "Trouble",
+        failures: "DlqFaults",
         dice: random.Random,
-        keep: Callable[[DeadLetter], Landed],
+        keep: Callable[[DeadLetter], DlqPosition],
         are_many: bool = False,
     ) -> None:
         """Begin connected.
 
         Args:
             keep: what the topic has.
-            are_many: a write may have hundreds of letters: they come one right behind the other.
+            are_many: a write may have hundreds of dead letters: they come one right behind the other.
         """
         self._are_many = are_many
         self._broker = broker
         self._cut = cut
-        self._trouble = trouble
+        self._failures = failures
         self._dice = dice
         self._keep = keep
 
     async def prepare(self) -> None:
         """It is there."""
 
-    def write(self, letters: Sequence[DeadLetter]) -> Awaitable[Sequence[Landed | BaseException]]:
-        return self._write(letters)
+    def write(self, dead_letters: Sequence[DeadLetter]) -> Awaitable[Sequence[DlqPosition | BaseException]]:
+        return self._write(dead_letters)
 
-    async def _write(self, letters: Sequence[DeadLetter]) -> list[Landed | BaseException]:
+    async def _write(self, dead_letters: Sequence[DeadLetter]) -> list[DlqPosition | BaseException]:
         await asyncio.sleep(self._broker.latency_s())
         if not self._broker.is_up or self._cut.requests or self._cut.answers:
             await asyncio.sleep(0.5)
-            return [KafkaUnavailable("could not write: out of reach")] * len(letters)
-        return [await self._one(letter, self._are_many and letter is not letters[0]) for letter in letters]
+            return [KafkaUnavailable("could not write: out of reach")] * len(dead_letters)
+        return [
+            await self._one(dead_letter, self._are_many and dead_letter is not dead_letters[0])
+            for dead_letter in dead_letters
+        ]
 
-    async def _one(self, letter: DeadLetter, is_behind: bool) -> Landed | BaseException:
-        if self._trouble.refuses and self._dice.random() < self._trouble.refuses:
+    async def _one(self, dead_letter: DeadLetter, is_behind: bool) -> DlqPosition | BaseException:
+        if self._failures.refuses and self._dice.random() < self._failures.refuses:
             await asyncio.sleep(BEHIND_S if is_behind else 0.05)
             return KafkaUnavailable("could not write: NotEnoughReplicas")
-        self._trouble.writing.append(letter)
+        self._failures.writing.append(dead_letter)
         await asyncio.sleep(BEHIND_S if is_behind else self._broker.latency_s() * 3)
-        self._trouble.writing.remove(letter)
-        landed = self._keep(letter)
+        self._failures.writing.remove(dead_letter)
+        dlq_position = self._keep(dead_letter)
         await asyncio.sleep(0.0 if is_behind else self._broker.latency_s())
-        return landed
+        return dlq_position
 
     async def close(self) -> None:
         """Holds nothing."""
 
 
-class Trouble:
+class DlqFaults:
     """With the dead-letter topic.
 
     Attributes:
-        refuses: the share of letters that it refuses, 0 up to 1.
-        writing: letters on their way.
+        refuses: the share of dead letters that it refuses, 0 up to 1.
+        writing: dead letters on their way.
     """
 
     def __init__(self) -> None:

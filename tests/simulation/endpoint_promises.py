@@ -31,7 +31,7 @@ class Row:
         began: attempts of each record when it first failed in the row.
         failures: answered failures of each record in the row.
         rejected: lanes of rejected records.
-        buried: rejected records that may be dead-lettered.
+        dead-lettered: rejected records that may be dead-lettered.
     """
 
     fresh: set[Lane] = field(default_factory=set)
@@ -40,11 +40,11 @@ class Row:
     began: dict[Delivery, int] = field(default_factory=dict)
     failures: Counter[Delivery] = field(default_factory=Counter)
     rejected: set[Lane] = field(default_factory=set)
-    buried: int = 0
+    entry: int = 0
 
 
 class EndpointPromises(Guarantee):
-    """An outage of any answer spends no attempt, a poison record among successes dies, and a brake buries so many.
+    """An outage of any answer spends no attempt, a poison record among successes dies, and a brake dead-letters so many.
 
     Holds:   a! b! c! … (out) a) : a b c have spent none       Breaks:  a! b! c! … a) : a has spent one
              a! x) a! x) … a dead                                       a! x) a! x) … for ever
@@ -115,17 +115,17 @@ class EndpointPromises(Guarantee):
                 self._spent[each] = began  # it may be on its way into the dead-letter topic
         self._must_wait.clear()  # one success anywhere releases the brake everywhere
         for other in self._rows.values():
-            other.rejected, other.buried = set(), 0
+            other.rejected, other.entry = set(), 0
         self._forget(delivery)
         self._rows[daemon] = Row()
 
     def _rejected(self, daemon: object, delivery: Delivery, row: Row) -> None:
         row.rejected.add(_lane(delivery))
         lanes = len(row.rejected)
-        if row.buried >= self._breaker.rejections_max and lanes >= self._breaker.lanes_min:
+        if row.entry >= self._breaker.rejections_max and lanes >= self._breaker.lanes_min:
             self._must_wait[delivery] = daemon
         else:
-            row.buried += 1
+            row.entry += 1
             self._must_wait.pop(delivery, None)
 
     def _failed(self, daemon: object, delivery: Delivery, row: Row, before: Before, *, is_answered: bool) -> None:
@@ -165,7 +165,7 @@ def _in_flight_max(subscription: Subscription) -> int:
 
 
 def _attempts(delivery: Delivery) -> int:
-    return delivery.trouble.attempts if delivery.trouble is not None else 0
+    return delivery.failures.attempts if delivery.failures is not None else 0
 
 
 def _lane(delivery: Delivery) -> Lane:

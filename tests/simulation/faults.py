@@ -36,7 +36,7 @@ class Faults:
         self.happened: Counter[str] = Counter()
         self._outages = 0
         self._alone_until_s = 0.0
-        self._troubled: Counter[Place] = Counter()
+        self._failed_before: Counter[Place] = Counter()
 
     async def run(self) -> None:
         kinds = self._kinds()
@@ -202,9 +202,9 @@ class Faults:
 
     async def trouble_dead_letters(self) -> None:
         self._happens("dead letters refused")
-        self._story.trouble.refuses = self._dice.choice((0.5, 1.0))
+        self._story.problem.refuses = self._dice.choice((0.5, 1.0))
         await self._pause(1.0, 4.0)
-        self._story.trouble.refuses = 0.0
+        self._story.problem.refuses = 0.0
 
     async def trouble_control(self) -> None:
         how = self._dice.choice(("late", "lost", "unheard"))
@@ -260,8 +260,8 @@ class Faults:
         """Those that a daemon may well blame: the only one it lost, or one that was lost before."""
         alone = Counter(exchange.adapter for exchange in lost)
         places = {exchange: Place.of(exchange.delivery.record) for exchange in lost}
-        blamed = [e for e in lost if alone[e.adapter] == 1 or self._troubled[places[e]]]
-        self._troubled.update(places.values())
+        blamed = [e for e in lost if alone[e.adapter] == 1 or self._failed_before[places[e]]]
+        self._failed_before.update(places.values())
         return blamed
 
     def _begin_outage(self) -> None:

@@ -60,7 +60,7 @@ class Lives:
         record, assignment = delivery.record, delivery.assignment
         if isinstance(delivery, ReplayedDelivery):
             topic = f"{record.topic}!{delivery.replay}"
-            return SeenRecord(topic, record.partition, delivery.letter_offset, record.key)
+            return SeenRecord(topic, record.partition, delivery.dead_letter_offset, record.key)
         return _of(record, self._assigned[assignment])
 
     def partitions(self, tps: Collection[TopicPartition] | None) -> Collection[TopicPartition] | None:

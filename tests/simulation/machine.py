@@ -120,7 +120,7 @@ class Process:
         self.is_dead = True
         self._kept.clear()
 
-    def bury(self) -> None:
+    def dead_letter(self) -> None:
         """After the story: let what is left of it be cancelled."""
         self.runs = True
 

@@ -141,7 +141,7 @@ class Operators:
 
     async def replay(self) -> None:
         story, dice = self._story, self._dice
-        for made, temper in story.troubled():
+        for made, temper in story.failed_before():
             if dice.random() < 0.6:
                 story.tell(f"{made} is well")
                 temper.manner = Manner.ACCEPTS
@@ -172,7 +172,7 @@ class Operators:
         while True:
             if self._are_blocked and (self._are_tasks_over or self._loop.time() - begun_s > PATIENCE_S):
                 begun_s = self._loop.time()
-                for _, temper in self._story.troubled():
+                for _, temper in self._story.failed_before():
                     temper.manner = Manner.ACCEPTS
                 await self._begin(ReplayPlan(include_quarantined=True))
             await asyncio.sleep(0.2)
@@ -180,7 +180,7 @@ class Operators:
     async def _begin(self, plan: ReplayPlan) -> ReplayTask:
         story = self._story
         topics = sorted({tp.topic for tp in story.plan.logs})
-        bounds = story.letters.bounds()
+        bounds = story.dead_letters.bounds()
         task = ReplayTask(
             id=f"r{len(self._tasks)}",
             group=GROUP,
@@ -285,4 +285,4 @@ class Operators:
             if task is None or not task.state.is_over or task.state is ReplayState.FAILED:
                 story.witness.replays.unfinished(task_id, "lost" if task is None else f"{task.state}: {task.reason}")
             elif task.state is ReplayState.DONE:
-                story.witness.task_done(task, story.letters.partitions, story.replays_max)
+                story.witness.task_done(task, story.dead_letters.partitions, story.replays_max)

@@ -47,7 +47,7 @@ class Plan:
     daemons: int
     keys: list[bytes]
     operated: bool
-    letter_partitions: int
+    dead_letter_partitions: int
     holds: bool
 
 
@@ -56,7 +56,7 @@ def draw(seed: int) -> Plan:
     logs = {tp: PartitionLog(dice.choice((0, 0, 1_000, 5_000_000_000))) for tp in _partitions(dice)}
     null_keys_free = dice.random() < 0.8
     operating = random.Random(f"{seed}/operating")
-    is_operated, letter_partitions = operating.random() < 0.5, operating.randint(1, 3)
+    is_operated, dead_letter_partitions = operating.random() < 0.5, operating.randint(1, 3)
     holding = _holding(seed) if is_operated else {}
     plan = Plan(
         config=_config(dice, sorted({tp.topic for tp in logs}), null_keys_free, _batch(seed), holding),
@@ -67,7 +67,7 @@ def draw(seed: int) -> Plan:
         daemons=1 if dice.random() < 0.1 else dice.randint(2, 4),
         keys=[b"%d" % number for number in range(12)],
         operated=is_operated,
-        letter_partitions=letter_partitions,
+        dead_letter_partitions=dead_letter_partitions,
         holds=bool(holding),
     )
     _of_other_incarnations(seed, plan)

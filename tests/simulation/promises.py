@@ -144,14 +144,14 @@ class ResetsApplied(Guarantee):
         ]
 
 
-class Letter(NamedTuple):
+class WrittenDeadLetter(NamedTuple):
     """A dead letter of a source partition."""
 
     source: TopicPartition
     offset: int
 
 
-class MatchedLettersReplayed(Guarantee):
+class MatchedDeadLettersReplayed(Guarantee):
     """A task that is done has replayed every dead letter that it matches, or one before it has; and every task ends.
 
     Holds:   matched 1 2, task: 1) 2x, done        Breaks:  matched 1 2, task: 1), done · never done
@@ -160,15 +160,15 @@ class MatchedLettersReplayed(Guarantee):
     promise = "every matched dead letter is replayed"
 
     def __init__(self) -> None:
-        self._replayed: set[Letter] = set()
-        self._matched: dict[str, Collection[Letter]] = {}
+        self._replayed: set[WrittenDeadLetter] = set()
+        self._matched: dict[str, Collection[WrittenDeadLetter]] = {}
         self._unfinished: dict[str, str] = {}
 
     def replayed(self, source: TopicPartition, offset: int) -> None:
         """It was accepted, written to its topic, or is durably dead again."""
-        self._replayed.add(Letter(source, offset))
+        self._replayed.add(WrittenDeadLetter(source, offset))
 
-    def done(self, task: str, matched: Collection[Letter]) -> None:
+    def done(self, task: str, matched: Collection[WrittenDeadLetter]) -> None:
         self._matched[task] = matched
 
     def unfinished(self, task: str, state: str) -> None:
@@ -177,8 +177,11 @@ class MatchedLettersReplayed(Guarantee):
     @override
     def faults(self) -> Sequence[Fault]:
         missing = [
-            Fault(None, f"dead letter {letter.offset} of {letter.source} was not replayed by {task}, which is done")
+            Fault(
+                None,
+                f"dead letter {dead_letter.offset} of {dead_letter.source} was not replayed by {task}, which is done",
+            )
             for task, matched in self._matched.items()
-            for letter in sorted(set(matched) - self._replayed)
+            for dead_letter in sorted(set(matched) - self._replayed)
         ]
         return missing + [Fault(None, f"{task} is {state}") for task, state in self._unfinished.items()]

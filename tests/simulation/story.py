@@ -17,14 +17,14 @@ from mpsd.core.delivery import Assignment, ReplayedDelivery
 from mpsd.core.record import TopicPartition
 from mpsd.demo.guarantees import Place
 from mpsd.demo.guarantees.events import SeenRecord
-from mpsd.ports import DeadLetter, Landed
+from mpsd.ports import DeadLetter, DlqPosition
 from mpsd.ports.control import ControlRecord
 from tests.simulation.application import Application, Manner, Temper
 from tests.simulation.broker import Broker, Connection, Stored
 from tests.simulation.client import tell_time
 from tests.simulation.control_topic import ControlTopic
 from tests.simulation.daemon import Daemon, World
-from tests.simulation.dead_letters import DeadLetterTopic, Trouble
+from tests.simulation.dead_letters import DeadLetterTopic, DlqFaults
 from tests.simulation.faults import Faults
 from tests.simulation.log import SimulatedRecord
 from tests.simulation.machine import SimulationLoop, Stuck
@@ -73,13 +73,13 @@ class Story:
         )
         self.application.on_refused_again = self.witness.refused_again
         self.application.stops_at_rejected = self.plan.holds
-        self.trouble = Trouble()
-        self.letters = DeadLetterTopic(self.plan.letter_partitions)
+        self.problem = DlqFaults()
+        self.dead_letters = DeadLetterTopic(self.plan.dead_letter_partitions)
         self.control = ControlTopic(self.wall_s, self._decided)
         self.control.on_acknowledged = self.witness.blocked.acknowledged
         self._world = World(
             self.control,
-            self.letters,
+            self.dead_letters,
             self._republish,
             self._assigned,
             self.witness.sent,
@@ -97,13 +97,13 @@ class Story:
         return self.loop.time() + self.wall_offset_s
 
     # what is seen
-    def _dead_lettered(self, daemon: Daemon, letter: DeadLetter) -> Landed:
-        tp = letter.delivery.assignment.tp  # may be handed on, or lost, while it was written
+    def _dead_lettered(self, daemon: Daemon, dead_letter: DeadLetter) -> DlqPosition:
+        tp = dead_letter.delivery.assignment.tp  # may be handed on, or lost, while it was written
         is_ours = tp in daemon.partitions and self._is_member(daemon.name)
-        is_ours = is_ours and letter.delivery.assignment not in self._lost
-        landed = self.letters.append(letter, self.wall_s())
-        self.witness.dead_lettered(letter, is_ours, landed)
-        return landed
+        is_ours = is_ours and dead_letter.delivery.assignment not in self._lost
+        dlq_position = self.dead_letters.append(dead_letter, self.wall_s())
+        self.witness.dead_lettered(dead_letter, is_ours, dlq_position)
+        return dlq_position
 
     def _decided(self, offset: int, record: ControlRecord, by: str) -> None:
         """A control record, before anybody can read it."""
@@ -129,13 +129,13 @@ class Story:
         self.witness.produced(made)
         self.broker.append(made)
 
-    def troubled(self) -> list[tuple[Place, Temper]]:
+    def failed_before(self) -> list[tuple[Place, Temper]]:
         """Dead records that the application would not take now, either."""
         dead = {
-            Place(letter.source.topic, letter.source.partition, letter.source_offset): letter.key
-            for kept in self.letters.partitions
+            Place(dead_letter.source.topic, dead_letter.source.partition, dead_letter.source_offset): dead_letter.key
+            for kept in self.dead_letters.partitions
             for record in kept
-            if isinstance(letter := parse(record), DeadLetterRecord)
+            if isinstance(dead_letter := parse(record), DeadLetterRecord)
         }
         unwell = {Manner.FAILS, Manner.REJECTS}
         return [
@@ -186,7 +186,7 @@ class Story:
             self.plan,
             self.broker,
             self.application,
-            self.trouble,
+            self.problem,
             self.wall_s,
             self._dead_lettered,
             random.Random(f"{self._seed}/{name}"),
@@ -293,9 +293,9 @@ class Story:
         result.virtual_s = self.loop.time()
         return result
 
-    def bury(self) -> None:
+    def dead_letter(self) -> None:
         for daemon in self.daemons.values():
-            daemon.process.bury()
+            daemon.process.dead_letter()
 
 
 def tell(seed: int, keep_trace: bool = False, watch: Callable[[Story], None] | None = None) -> Result:
@@ -317,5 +317,5 @@ def tell(seed: int, keep_trace: bool = False, watch: Callable[[Story], None] | N
             story.result.broken["Stages"] = repr(error)
         result = story.conclude()
         loop.set_exception_handler(lambda _loop, _context: None)
-        story.bury()
+        story.dead_letter()
     return result

@@ -40,7 +40,7 @@ from mpsd.demo.guarantees.events import (
     Removed,
     Spared,
 )
-from mpsd.ports import DeadLetter, Landed
+from mpsd.ports import DeadLetter, DlqPosition
 from mpsd.ports.control import ControlRecord
 from tests.simulation.application import REFUSED, Exchange
 from tests.simulation.block_promises import KeyOf
@@ -51,10 +51,10 @@ from tests.simulation.log import PartitionLog, SimulatedRecord
 from tests.simulation.plan import Plan
 from tests.simulation.promises import (
     ControlReadFirst,
-    Letter,
-    MatchedLettersReplayed,
+    MatchedDeadLettersReplayed,
     NothingAgainstAPause,
     ResetsApplied,
+    WrittenDeadLetter,
 )
 
 
@@ -82,7 +82,7 @@ class Witness:
         self.settled: set[Place] = set()
         self.skipped: set[Place] = set()
         self.pauses, self.reads = NothingAgainstAPause(), ControlReadFirst()
-        self.resets, self.replays = ResetsApplied(), MatchedLettersReplayed()
+        self.resets, self.replays = ResetsApplied(), MatchedDeadLettersReplayed()
         lived: list[Guarantee] = [
             each for each in every_guarantee(interval_s) if not isinstance(each, OneInFlightPerKey)
         ]
@@ -194,7 +194,7 @@ class Witness:
 
     def _is_over(self, delivery: Delivery, seen: Record) -> None:
         if isinstance(delivery, ReplayedDelivery):
-            self.replays.replayed(delivery.assignment.tp, delivery.letter_offset)
+            self.replays.replayed(delivery.assignment.tp, delivery.dead_letter_offset)
         else:
             self.settled.add(Place.of(seen))
 
@@ -209,26 +209,26 @@ class Witness:
         )
         self._of(delivery).see_all(events)
 
-    def dead_lettered(self, letter: DeadLetter, is_ours: bool, landed: Landed) -> None:
+    def dead_lettered(self, dead_letter: DeadLetter, is_ours: bool, dlq_position: DlqPosition) -> None:
         """Args:
         is_ours: the partition was neither handed on nor lost while the write was under way.
         """
-        delivery, at_s = letter.delivery, self._now_s()
+        delivery, at_s = dead_letter.delivery, self._now_s()
         seen = self.lives.of(delivery)
-        self.endpoint.dead_lettered(delivery, letter.disposition)
+        self.endpoint.dead_lettered(delivery, dead_letter.disposition)
         if is_ours:
-            self.blocked.died(letter, landed.offset, at_s)
+            self.blocked.died(dead_letter, dlq_position.offset, at_s)
         elif not isinstance(delivery, ReplayedDelivery) and Place.of(seen) in self.settled:
             self.forgotten({delivery.assignment.tp}, at_s)
             return
         self._is_over(delivery, seen)
-        self.tell(f"dead letter {_place(seen)} {letter.disposition}")
-        self._of(delivery).see(DeadLettered(seen, at_s, letter.disposition, letter.reason))
+        self.tell(f"dead letter {_place(seen)} {dead_letter.disposition}")
+        self._of(delivery).see(DeadLettered(seen, at_s, dead_letter.disposition, dead_letter.reason))
         if not is_ours:
             self.forgotten({delivery.assignment.tp}, at_s)
 
     def republished(self, delivery: ReplayedDelivery) -> None:
-        self.replays.replayed(delivery.assignment.tp, delivery.letter_offset)
+        self.replays.replayed(delivery.assignment.tp, delivery.dead_letter_offset)
 
     # what is forgotten, and why
     def forgotten(self, tps: Collection[TopicPartition] | None, since_s: float, line: str = "") -> None:
@@ -295,17 +295,17 @@ class Witness:
             self.tell(f"confirmed {revision} {' '.join(key[1:])}")
             self.pauses.confirmed(key, pause.scope, pause.until_ms)
 
-    def task_done(self, task: ReplayTask, letters: Sequence[Sequence[SimulatedRecord]], replays_max: int) -> None:
+    def task_done(self, task: ReplayTask, dead_letters: Sequence[Sequence[SimulatedRecord]], replays_max: int) -> None:
         """Judge it by what the dead-letter topic has."""
         matched = []
-        for kept, bounds in zip(letters, task.bounds, strict=True):
+        for kept, bounds in zip(dead_letters, task.bounds, strict=True):
             for record in kept[bounds.start : bounds.end]:
-                letter = parse(record)
-                assert isinstance(letter, DeadLetterRecord)
-                if letter.key is not None and KeyOf(letter.source, letter.key) in self.blocked.ever:
+                dead_letter = parse(record)
+                assert isinstance(dead_letter, DeadLetterRecord)
+                if dead_letter.key is not None and KeyOf(dead_letter.source, dead_letter.key) in self.blocked.ever:
                     continue  # with it comes all of its key, or nothing
-                if task.plan.wants(letter) and not task.plan.quarantines(letter, replays_max):
-                    matched.append(Letter(letter.source, letter.offset))
+                if task.plan.wants(dead_letter) and not task.plan.quarantines(dead_letter, replays_max):
+                    matched.append(WrittenDeadLetter(dead_letter.source, dead_letter.offset))
         self.replays.done(task.id, matched)
 
 

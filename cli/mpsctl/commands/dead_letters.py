@@ -58,15 +58,15 @@ def ls(
       mpsctl dlq ls billing --each --reason-contains "not a number" --limit 10
     """
     from mps.admin.v1 import admin_pb2 as pb
-    from mpsctl.render.dead_letters import letters_page, summary_page
+    from mpsctl.render.dead_letters import dead_letters_page, summary_page
     from mpsctl.views.dead_letters import Group, Summary
     from mpsctl.views.values import number_of
 
     wanted = of.message()
     if each:
         with session.screen.waiting(READING):
-            letters = _each(session.client, subscription, wanted, limit)
-        session.screen.show(letters, lambda: letters_page(letters))
+            dead_letters = _each(session.client, subscription, wanted, limit)
+        session.screen.show(dead_letters, lambda: dead_letters_page(dead_letters))
         return
     request = pb.SummarizeDeadLettersRequest(
         subscription=subscription,
@@ -119,10 +119,10 @@ def show(
       mpsctl dlq show billing orders/3@1842
     """
     from mps.admin.v1 import admin_pb2 as pb
-    from mpsctl.render.dead_letters import letter_page
-    from mpsctl.views.dead_letters import Letter
+    from mpsctl.render.dead_letters import dead_letter_page
+    from mpsctl.views.dead_letters import WholeDeadLetter
 
     request = pb.GetDeadLetterRequest(subscription=subscription, source=record_ref(record), values=values)
     with session.screen.waiting(READING):
-        view = Letter.of(session.client.ask(session.client.admin.GetDeadLetter, request))
-    session.screen.show(view, lambda: letter_page(view, values=values))
+        view = WholeDeadLetter.of(session.client.ask(session.client.admin.GetDeadLetter, request))
+    session.screen.show(view, lambda: dead_letter_page(view, values=values))

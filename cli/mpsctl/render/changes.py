@@ -53,16 +53,17 @@ def _missing(instance: Instance, revision: int) -> str | None:
 
 
 def skipped_page(skipped: Skipped) -> Page:
-    record, letter = skipped.record.name(), skipped.dead_letter.name()
+    record, dead_letter = skipped.record.name(), skipped.dead_letter.name()
     page = Page()
     if not skipped.replay_id:
-        return page.say(Piece("✓ ", Style.GOOD), Piece(f"skipped {record}; it is dead letter {letter} now"))
+        return page.say(Piece("✓ ", Style.GOOD), Piece(f"skipped {record}; it is dead letter {dead_letter} now"))
     behind = (
         "what was blocked" if skipped.blocked_records is None else f"the {records(skipped.blocked_records)} blocked"
     )
     does = "releases its key" if skipped.blocked_records == 0 else f"delivers {behind} behind it, and releases its key"
     page.say(
-        Piece("✓ ", Style.GOOD), Piece(f"skipped {record}, dead letter {letter}; replay {skipped.replay_id} {does}")
+        Piece("✓ ", Style.GOOD),
+        Piece(f"skipped {record}, dead letter {dead_letter}; replay {skipped.replay_id} {does}"),
     )
     return page.say(Piece(f"  mpsctl replay show {skipped.replay_id}", Style.DIM))
 

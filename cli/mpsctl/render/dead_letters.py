@@ -4,7 +4,7 @@ from datetime import datetime
 
 from mpsctl.render.page import Column, Page, Piece, Style, Table
 from mpsctl.render.words import HIDDEN, NONE, ago, body, clock, count, key, number, printable, record, utc_now
-from mpsctl.views.dead_letters import DeadLetter, DeadLetters, Group, Letter, Summary
+from mpsctl.views.dead_letters import DeadLetter, DeadLetters, Group, Summary, WholeDeadLetter
 
 INCOMPLETE = "The time was up before all were read: there are more. Give it longer with --timeout 60s."
 
@@ -52,18 +52,18 @@ def _replayed(group: Group) -> str:
     return f"; {'all' if all_of_them else count(group.replayed_records)} {REPLAYED}"
 
 
-def letters_page(letters: DeadLetters) -> Page:
+def dead_letters_page(dead_letters: DeadLetters) -> Page:
     """One line each."""
     page, now = Page(), utc_now()
-    if not letters.dead_letters:
-        return page.say(Piece(f"No dead letters of {letters.subscription} match.", Style.DIM))
-    page.table(letters_table(letters.dead_letters, now))
-    if letters.more:
+    if not dead_letters.dead_letters:
+        return page.say(Piece(f"No dead letters of {dead_letters.subscription} match.", Style.DIM))
+    page.table(dead_letters_table(dead_letters.dead_letters, now))
+    if dead_letters.more:
         page.say(Piece("There are more; see them with a larger --limit.", Style.DIM))
     return page
 
 
-def letters_table(letters: tuple[DeadLetter, ...], now: datetime) -> Table:
+def dead_letters_table(dead_letters: tuple[DeadLetter, ...], now: datetime) -> Table:
     table = Table(
         Column("record", flexible=True),
         Column("key", flexible=True),
@@ -72,22 +72,22 @@ def letters_table(letters: tuple[DeadLetter, ...], now: datetime) -> Table:
         Column("why"),
         Column("status", right=True),
     )
-    for letter in letters:
+    for dead_letter in dead_letters:
         table.add(
-            Piece(record(letter.source), Style.STRONG),
-            key(letter.key, letter.key_base64, hidden=letter.content_hidden),
-            clock(letter.dead_lettered_at, now),
-            count(letter.attempts),
-            letter.disposition,
-            NONE if letter.status is None else str(letter.status),
-            notes=[Piece(said, Style.DIM)] if (said := _said(letter)) else [],
+            Piece(record(dead_letter.source), Style.STRONG),
+            key(dead_letter.key, dead_letter.key_base64, hidden=dead_letter.content_hidden),
+            clock(dead_letter.dead_lettered_at, now),
+            count(dead_letter.attempts),
+            dead_letter.disposition,
+            NONE if dead_letter.status is None else str(dead_letter.status),
+            notes=[Piece(said, Style.DIM)] if (said := _said(dead_letter)) else [],
         )
     return table
 
 
-def _said(letter: DeadLetter) -> str:
+def _said(dead_letter: DeadLetter) -> str:
     """The reason, and what replays have to do with it."""
-    return "; ".join(filter(None, (printable(letter.reason), _replays(letter))))
+    return "; ".join(filter(None, (printable(dead_letter.reason), _replays(dead_letter))))
 
 
 def _replays(of: DeadLetter) -> str:
@@ -95,9 +95,9 @@ def _replays(of: DeadLetter) -> str:
     return "; ".join([*parts, *([REPLAYED] if of.replayed else [])])
 
 
-def letter_page(letter: Letter, *, values: bool) -> Page:
+def dead_letter_page(dead_letter: WholeDeadLetter, *, values: bool) -> Page:
     """Everything about one."""
-    page, now, of = Page(), utc_now(), letter.dead_letter
+    page, now, of = Page(), utc_now(), dead_letter.dead_letter
     pairs = [
         ("record", record(of.source)),
         ("dead letter", record(of.dead_letter)),
@@ -110,17 +110,17 @@ def letter_page(letter: Letter, *, values: bool) -> Page:
         else ("first failed", "never"),
         ("died", f"{clock(of.dead_lettered_at, now)}, {ago(of.dead_lettered_at, now)}"),
         ("replays", _replays(of) or NONE),
-        ("answered", body(letter.excerpt, letter.excerpt_base64)),
+        ("answered", body(dead_letter.excerpt, dead_letter.excerpt_base64)),
     ]
-    if letter.content_hidden:
+    if dead_letter.content_hidden:
         pairs[-1] = ("answered", f"{HIDDEN}, and so are the headers: they take the role operator, or content = true")
     if values:
-        pairs.append(("value", body(letter.value, letter.value_base64)))
+        pairs.append(("value", body(dead_letter.value, dead_letter.value_base64)))
     for name, text in pairs:
         page.say(Piece(f"{name:<13}", Style.TITLE), Piece(text))
-    if letter.headers:
+    if dead_letter.headers:
         table = Table(Column("header", flexible=True), Column("value", flexible=True))
-        for header in letter.headers:
+        for header in dead_letter.headers:
             table.add(printable(header.name), body(header.value, header.value_base64))
         page.gap().table(table)
     return page

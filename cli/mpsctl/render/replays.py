@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from mpsctl.render.changes import confirmation
-from mpsctl.render.dead_letters import INCOMPLETE, groups_table, letters_table
+from mpsctl.render.dead_letters import INCOMPLETE, dead_letters_table, groups_table
 from mpsctl.render.page import Column, Page, Piece, Style, Table
 from mpsctl.render.words import ago, clock, count, key, printable, rate, records, span, utc_now
 from mpsctl.views.replays import Filter, Plan, Preview, Replay, Replays
@@ -39,7 +39,7 @@ def preview_page(preview: Preview) -> Page:
     if preview.groups:
         page.gap().table(groups_table(preview.groups, now))
     if preview.samples:
-        page.gap().table(letters_table(preview.samples, now))
+        page.gap().table(dead_letters_table(preview.samples, now))
     if preview.incomplete:
         page.say(Piece(INCOMPLETE, Style.WARN))
     return page

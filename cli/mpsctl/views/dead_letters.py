@@ -136,7 +136,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
+class WholeDeadLetter:
     """One dead letter: `dlq show`."""
 
     dead_letter: DeadLetter

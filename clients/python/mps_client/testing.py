@@ -4,7 +4,7 @@
 
     def test_a_bill_without_an_amount_is_a_dead_letter():
         seen = rehearse(bill, [record(b"{}", key=b"k1"), record(b'{"amount": 5}', key=b"k1")])
-        assert [letter.reason for letter in seen.dead_letters] == ["no amount"]
+        assert [letter.reason for dead letter in seen.dead_letters] == ["no amount"]
         assert len(seen.processed) == 1
 
 The records of one key go one at a time and in order, those of different keys at once, and one that is to be retried comes

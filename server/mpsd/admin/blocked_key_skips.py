@@ -54,8 +54,8 @@ async def skip_blocked(
         description=f"replay {task_id} of what was blocked behind {record.topic}/{record.partition}@{record.offset}",
         subscription=task.subscription,
     )
-    letter = pb.RecordRef(topic=replays.rules.topic, partition=head.number, offset=head.letter)
-    return pb.SkipResponse(dead_letter=letter, replay_id=task_id, blocked_records=head.behind)
+    dead_letter = pb.RecordRef(topic=replays.rules.topic, partition=head.number, offset=head.dead_letter)
+    return pb.SkipResponse(dead_letter=dead_letter, replay_id=task_id, blocked_records=head.behind)
 
 
 def replay_of(pipeline: Pipeline, request_id: str) -> str:
@@ -67,7 +67,7 @@ def replay_of(pipeline: Pipeline, request_id: str) -> str:
 def _from(head: DeadHead, bounds: Mapping[int, LogBounds]) -> dict[int, LogBounds]:
     """Nothing but the key is meant, and of it what stands at its dead letter or behind: what died before stays dead."""
     return {
-        number: LogBounds(min(head.letter, end), end) if number == head.number else LogBounds(end, end)
+        number: LogBounds(min(head.dead_letter, end), end) if number == head.number else LogBounds(end, end)
         for number, (_, end) in bounds.items()
     }
 
@@ -75,5 +75,5 @@ def _from(head: DeadHead, bounds: Mapping[int, LogBounds]) -> dict[int, LogBound
 def _answer_again(topic: str, task: ReplayTask, record: pb.RecordRef) -> pb.SkipResponse:
     """The bounds of the replay begin with the dead letter: see `_from`."""
     number = record.partition % len(task.bounds)
-    letter = pb.RecordRef(topic=topic, partition=number, offset=task.bounds[number].start)
-    return pb.SkipResponse(dead_letter=letter, replay_id=task.id)
+    dead_letter = pb.RecordRef(topic=topic, partition=number, offset=task.bounds[number].start)
+    return pb.SkipResponse(dead_letter=dead_letter, replay_id=task.id)

@@ -40,7 +40,7 @@ class Changes:
         lasts = f" for {seconds(request.lasts):g} s" if end_ms is not None else ""
         replaced = await self._pause_of(scope, request.change.request_id)
         instead = f", in place of the pause by {replaced.provenance.who}" if replaced is not None else ""
-        said = f"pause of {in_words(scope)}{lasts}{instead}"
+        said = f"pause of {describe(scope)}{lasts}{instead}"
         document = pauses.document(end_ms)
         changed = await self._paused(scope, document, request.change, "Pause", said, metadata, left_s)
         if replaced is not None:
@@ -70,7 +70,7 @@ class Changes:
         check_change(request.change)
         scope = scope_of(request.selection)
         pipeline_of(self._daemon.pipelines, scope.subscription, "selection.subscription")
-        said = f"resume of {in_words(scope)}"
+        said = f"resume of {describe(scope)}"
         changed = await self._paused(scope, None, request.change, "Resume", said, metadata, left_s)
         if changed.unchanged:  # a topic that is subscribed no more may be paused yet
             await self._check(scope)
@@ -180,7 +180,7 @@ class Changes:
         return await confirm(self._daemon, self._fleet, group, revision, metadata, max(0.0, wait_s))
 
 
-def in_words(scope: Scope) -> str:
+def describe(scope: Scope) -> str:
     """For logs and history; keys of records are never logged."""
     parts = [scope.subscription]
     parts += [f"topic {scope.topic}"] if scope.topic is not None else []

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.letters import KEY_BYTES_SHOWN_MAX, is_replayed, letter_of
+from mpsd.admin.dead_letter_wire import KEY_BYTES_SHOWN_MAX, dead_letter_of, is_replayed
 from mpsd.admin.times import timestamp
 from mpsd.core.dead_letter_groups import DeadLetterGroup, DeadLetterGroups, Grouping
 from mpsd.core.dead_letter_record import DeadLetterRecord
@@ -13,7 +13,7 @@ from mpsd.core.replay_book import ReplayBook
 
 
 async def summarize(
-    letters: AsyncIterator[DeadLetterRecord],
+    dead_letters: AsyncIterator[DeadLetterRecord],
     book: ReplayBook | None,
     grouping: pb.DeadLetterGrouping.ValueType,
     groups_max: int,
@@ -27,8 +27,8 @@ async def summarize(
     counted, is_complete = DeadLetterGroups(GROUPINGS[grouping]), False
     try:
         async with asyncio.timeout(left_s):
-            async for letter in letters:
-                counted.add(letter, replayed=is_replayed(letter, book))
+            async for dead_letter in dead_letters:
+                counted.add(dead_letter, replayed=is_replayed(dead_letter, book))
             is_complete = True
     except TimeoutError:
         pass
@@ -47,35 +47,39 @@ def wire_group(group: DeadLetterGroup, book: ReplayBook | None) -> pb.DeadLetter
         records=group.records,
         first_at=timestamp(group.first_ms),
         last_at=timestamp(group.last_ms),
-        sample=letter_of(group.sample, book),
+        sample=dead_letter_of(group.sample, book),
         replayed_records=group.replayed,
     )
 
 
-def _by_reason(letter: DeadLetterRecord, reason: str) -> str:
-    status = f" {letter.status}" if letter.status is not None and str(letter.status) not in letter.reason else ""
-    return f"{_by_disposition(letter)}{status}: {reason}"
+def _by_reason(dead_letter: DeadLetterRecord, reason: str) -> str:
+    status = (
+        f" {dead_letter.status}"
+        if dead_letter.status is not None and str(dead_letter.status) not in dead_letter.reason
+        else ""
+    )
+    return f"{_by_disposition(dead_letter)}{status}: {reason}"
 
 
-def _by_disposition(letter: DeadLetterRecord) -> str:
-    return letter.disposition.value if letter.disposition is not None else "unknown"
+def _by_disposition(dead_letter: DeadLetterRecord) -> str:
+    return dead_letter.disposition.value if dead_letter.disposition is not None else "unknown"
 
 
-def _by_status(letter: DeadLetterRecord) -> str:
-    return "none" if letter.status is None else str(letter.status)
+def _by_status(dead_letter: DeadLetterRecord) -> str:
+    return "none" if dead_letter.status is None else str(dead_letter.status)
 
 
-def _by_partition(letter: DeadLetterRecord) -> str:
-    return str(letter.source)
+def _by_partition(dead_letter: DeadLetterRecord) -> str:
+    return str(dead_letter.source)
 
 
-def _by_key(letter: DeadLetterRecord) -> str:
-    return "no key" if letter.key is None else repr(letter.key[:KEY_BYTES_SHOWN_MAX])[2:-1] or "empty key"
+def _by_key(dead_letter: DeadLetterRecord) -> str:
+    return "no key" if dead_letter.key is None else repr(dead_letter.key[:KEY_BYTES_SHOWN_MAX])[2:-1] or "empty key"
 
 
 REASON = Grouping(
-    key=lambda letter: _by_reason(letter, pattern_of(letter.reason)),
-    name=lambda letter: _by_reason(letter, letter.reason),
+    key=lambda dead_letter: _by_reason(dead_letter, pattern_of(dead_letter.reason)),
+    name=lambda dead_letter: _by_reason(dead_letter, dead_letter.reason),
 )
 GROUPINGS: dict[int, Grouping] = {
     pb.DEAD_LETTER_GROUPING_UNSPECIFIED: REASON,

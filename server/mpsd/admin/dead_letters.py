@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.daemon import DeadLetterReader, Steerable
 from mpsd.admin.dead_letter_groups import GROUPINGS, summarize
+from mpsd.admin.dead_letter_wire import dead_letter_of, filter_of, place_of
 from mpsd.admin.fleet import MARGIN
-from mpsd.admin.letters import filter_of, letter_of, place_of
 from mpsd.admin.page_tokens import page_size, page_token, parse_token
 from mpsd.admin.refusals import InvalidArgument, NotFound
 from mpsd.admin.validation import check_topic, pipeline_of
@@ -36,10 +36,12 @@ async def list_dead_letters(daemon: Steerable, request: pb.ListDeadLettersReques
     name, book = pipeline.settings.name, _book(pipeline)
     wanted, size = filter_of(request.filter), page_size(request.page_size)
     async with daemon.dead_letters(name) as reader:
-        letters, token = await DeadLetters(reader, name, book).page(wanted, size, request.page_token)
-    if not letters and not token and not request.page_token:
+        dead_letters, token = await DeadLetters(reader, name, book).page(wanted, size, request.page_token)
+    if not dead_letters and not token and not request.page_token:
         await _check_place(daemon, name, wanted)
-    return pb.ListDeadLettersResponse(dead_letters=[letter_of(each, book) for each in letters], next_page_token=token)
+    return pb.ListDeadLettersResponse(
+        dead_letters=[dead_letter_of(each, book) for each in dead_letters], next_page_token=token
+    )
 
 
 async def summarize_dead_letters(
@@ -58,8 +60,10 @@ async def summarize_dead_letters(
         raise InvalidArgument("grouping", f"{request.grouping} is none that this version knows")
     bound_s = SUMMARY_S_MAX if left_s is None else min(SUMMARY_S_MAX, left_s * (1 - MARGIN))
     async with daemon.dead_letters(name) as reader:
-        letters = DeadLetters(reader, name, _book(pipeline)).every(wanted)
-        answer = await summarize(letters, _book(pipeline), request.grouping, request.groups_max or GROUPS_MAX, bound_s)
+        dead_letters = DeadLetters(reader, name, _book(pipeline)).every(wanted)
+        answer = await summarize(
+            dead_letters, _book(pipeline), request.grouping, request.groups_max or GROUPS_MAX, bound_s
+        )
     if not answer.groups and not answer.incomplete:
         await _check_place(daemon, name, wanted)
     return answer
@@ -78,8 +82,8 @@ async def get_dead_letter(daemon: Steerable, request: pb.GetDeadLetterRequest) -
     if not request.source.topic:
         raise InvalidArgument("source.topic", "must name a topic")
     async with daemon.dead_letters(name) as reader:
-        letter = await DeadLetters(reader, name, _book(pipeline)).newest_of(request.source)
-    return whole(letter, _book(pipeline), values=request.values)
+        dead_letter = await DeadLetters(reader, name, _book(pipeline)).newest_of(request.source)
+    return whole(dead_letter, _book(pipeline), values=request.values)
 
 
 def _book(pipeline: Pipeline) -> ReplayBook | None:
@@ -148,10 +152,10 @@ class DeadLetters:
             )
             if newest is None:
                 break
-            letter = newest.found.pop()
-            given.append(letter)
+            dead_letter = newest.found.pop()
+            given.append(dead_letter)
             if not newest.found:
-                newest.before = min(newest.before, letter.offset)
+                newest.before = min(newest.before, dead_letter.offset)
         return given, _token(backs)
 
     async def _bounds(self) -> Mapping[int, LogBounds]:
@@ -163,8 +167,8 @@ class DeadLetters:
     async def _fill(self, back: _Back, wanted: DeadLetterFilter) -> None:
         begin = max(back.start, back.before - WINDOW_RECORDS)
         records = await self._reader.read(back.partition, begin, back.before)
-        letters = [letter for letter in map(parse, records) if isinstance(letter, DeadLetterRecord)]
-        back.found = [letter for letter in letters if self._matches(letter, wanted)]
+        dead_letters = [dead_letter for dead_letter in map(parse, records) if isinstance(dead_letter, DeadLetterRecord)]
+        back.found = [dead_letter for dead_letter in dead_letters if self._matches(dead_letter, wanted)]
         back.before = begin
         if wanted.since_ms is not None and records and records[-1].timestamp < wanted.since_ms:
             back.before = back.start  # a dead letter's time is that of its writing: what is before it is older
@@ -174,9 +178,9 @@ class DeadLetters:
         for partition, (start, end) in sorted((await self._bounds()).items()):
             for begin in range(start, end, WINDOW_RECORDS):
                 for record in await self._reader.read(partition, begin, min(end, begin + WINDOW_RECORDS)):
-                    letter = parse(record)
-                    if isinstance(letter, DeadLetterRecord) and self._matches(letter, wanted):
-                        yield letter
+                    dead_letter = parse(record)
+                    if isinstance(dead_letter, DeadLetterRecord) and self._matches(dead_letter, wanted):
+                        yield dead_letter
                 await asyncio.sleep(0)
 
     async def newest_of(self, source: pb.RecordRef) -> DeadLetterRecord:
@@ -191,28 +195,28 @@ class DeadLetters:
         for partitions in ([first], [each for each in bounds if each != first]):
             token = _token([_Back(each, *bounds[each]) for each in partitions if each in bounds])
             while token:
-                letters, token = await self.page(wanted, WINDOW_RECORDS, token)
-                for letter in letters:
-                    if letter.source_offset == source.offset:
-                        return letter
+                dead_letters, token = await self.page(wanted, WINDOW_RECORDS, token)
+                for dead_letter in dead_letters:
+                    if dead_letter.source_offset == source.offset:
+                        return dead_letter
         where = f"{source.topic}/{source.partition}@{source.offset}"
         words = f"{self._subscription} has no dead letter of {where}: it never had, or it has expired"
         raise NotFound(words, "dead letter", where)
 
-    def _matches(self, letter: DeadLetterRecord, wanted: DeadLetterFilter) -> bool:
-        return letter.subscription in {"", self._subscription} and wanted.matches(letter)
+    def _matches(self, dead_letter: DeadLetterRecord, wanted: DeadLetterFilter) -> bool:
+        return dead_letter.subscription in {"", self._subscription} and wanted.matches(dead_letter)
 
 
-def whole(letter: DeadLetterRecord, book: ReplayBook | None, *, values: bool) -> pb.GetDeadLetterResponse:
+def whole(dead_letter: DeadLetterRecord, book: ReplayBook | None, *, values: bool) -> pb.GetDeadLetterResponse:
     """With everything it has."""
     return pb.GetDeadLetterResponse(
-        dead_letter=letter_of(letter, book),
+        dead_letter=dead_letter_of(dead_letter, book),
         headers=[
             pb.Header(name=name, value=value[:HEADER_BYTES_SHOWN_MAX] if value is not None else None)
-            for name, value in letter.headers
+            for name, value in dead_letter.headers
         ],
-        excerpt=letter.excerpt[:HEADER_BYTES_SHOWN_MAX],
-        value=letter.value[:VALUE_BYTES_SHOWN_MAX] if values and letter.value is not None else None,
+        excerpt=dead_letter.excerpt[:HEADER_BYTES_SHOWN_MAX],
+        value=dead_letter.value[:VALUE_BYTES_SHOWN_MAX] if values and dead_letter.value is not None else None,
     )
 
 

@@ -39,7 +39,7 @@ class _Known(NamedTuple):
 
     members: Members | None
     positions: Mapping[TopicPartition, GroupPosition]
-    trouble: str
+    problem: str
 
 
 class MissingPartitions:
@@ -78,10 +78,10 @@ class MissingPartitions:
             if silent or not expected <= listed:
                 known = await self._ask(pipeline.settings.sender.group, wait_s)
                 found[pipeline.settings.name] = _missing(expected, listed, silent, known)
-                troubles.append(known.trouble)
-        if trouble := next(filter(None, troubles), ""):
+                troubles.append(known.problem)
+        if problem := next(filter(None, troubles), ""):
             for instance in silent:
-                instance.problem += f"; which partitions it has is not known: {trouble}"
+                instance.problem += f"; which partitions it has is not known: {problem}"
         return found
 
     async def _ask(self, group: str, wait_s: float) -> _Known:
@@ -114,7 +114,7 @@ def _missing(
     silent: Sequence[pb.Instance],
     known: _Known,
 ) -> list[pb.PartitionStatus]:
-    assigned = known.members.assigned if known.members is not None and not known.trouble else ()
+    assigned = known.members.assigned if known.members is not None and not known.problem else ()
     owners = {tp: peer for peer, partitions in assigned for tp in partitions}
     problems = {instance.id: instance.problem for instance in silent}
     lacking = sorted({*expected, *(tp for tp, owner in owners.items() if owner.instance in problems)} - {*listed})
@@ -130,8 +130,8 @@ def _situation(owner: Peer, problems: Mapping[str, str], known: _Known) -> Situa
     is_rebalancing = known.members is not None and not known.members.is_stable
     if is_rebalancing and not problems:
         return Situation(DeliveryState.STARTING, "no daemon has it now: the group is rebalancing")
-    if known.trouble:
-        words = f"no daemon that answers has it; which one does is not known: {known.trouble}"
+    if known.problem:
+        words = f"no daemon that answers has it; which one does is not known: {known.problem}"
         return Situation(DeliveryState.UNKNOWN, words)
     return Situation(DeliveryState.UNKNOWN, "no daemon has it")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.letters import wire_filter
+from mpsd.admin.dead_letter_wire import wire_filter
 from mpsd.admin.times import duration, timestamp
 from mpsd.core.replay import ReplayState, ReplayTarget, ReplayTask
 from mpsd.pipeline.replays import Replays

@@ -8,8 +8,8 @@ from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.changes import Changes, Metadata
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.dead_letter_groups import wire_group
+from mpsd.admin.dead_letter_wire import dead_letter_of, filter_of, place_of
 from mpsd.admin.fleet import MARGIN
-from mpsd.admin.letters import filter_of, letter_of, place_of
 from mpsd.admin.page_tokens import page_size, page_token, parse_token
 from mpsd.admin.refusals import InvalidArgument, unknown
 from mpsd.admin.replay_tasks import make_room, new_task, task_id_of
@@ -55,7 +55,7 @@ async def preview(
         keys=len(seen.keys),
         largest_key_records=max(seen.keys.values(), default=0),
         groups=[wire_group(group, replays.book) for group in seen.groups.most_frequent(GROUPS_MAX)],
-        samples=[letter_of(each, replays.book) for each in seen.samples],
+        samples=[dead_letter_of(each, replays.book) for each in seen.samples],
         takes=duration(matched / plan.rate_max_per_s) if plan.rate_max_per_s else None,
         incomplete=not seen.is_complete,
     )

@@ -20,7 +20,7 @@ from mpsd.core.audit import AuditEntry
 from mpsd.core.control import Provenance
 from mpsd.core.pauses import Scope
 from mpsd.core.record import TopicPartition
-from mpsd.core.skips import entity_key, is_of, letter_of
+from mpsd.core.skips import dead_letter_of, entity_key, is_of
 from mpsd.errors import ControlOff, ControlUnavailable, RecordNotHere, RequestIdReused
 from mpsd.pipeline.pipeline import Pipeline
 
@@ -86,10 +86,10 @@ class Skips:
         source = TopicPartition(record.topic, record.partition), record.offset
         if done is None or not is_of(done.key, pipeline.settings.sender.group, request.subscription, source):
             raise RequestIdReused(f"request id {request_id} was used for another change")
-        letter = letter_of(done.key)
-        if letter is None:
+        dead_letter = dead_letter_of(done.key)
+        if dead_letter is None:
             return None
-        return pb.SkipResponse(dead_letter=_ref(*letter), replay_id=replay_of(pipeline, request_id))
+        return pb.SkipResponse(dead_letter=_ref(*dead_letter), replay_id=replay_of(pipeline, request_id))
 
     async def _to_the_end(self, work: Coroutine[Any, Any, pb.SkipResponse]) -> pb.SkipResponse:
         """A caller who goes away takes back nothing, so what is done for it is kept in the history all the same."""
@@ -100,18 +100,21 @@ class Skips:
     async def _here(self, request: pb.SkipRequest, pipeline: Pipeline) -> pb.SkipResponse:
         record, group = request.record, pipeline.settings.sender.group
         try:
-            landed = await pipeline.skip(record.topic, record.partition, record.offset, request.change.reason)
+            dlq_position = await pipeline.skip(record.topic, record.partition, record.offset, request.change.reason)
         except RecordNotHere as error:
             answer = await skip_blocked(self._daemon, pipeline, request, error)
-            letter = TopicPartition(answer.dead_letter.topic, answer.dead_letter.partition), answer.dead_letter.offset
+            dead_letter = (
+                TopicPartition(answer.dead_letter.topic, answer.dead_letter.partition),
+                answer.dead_letter.offset,
+            )
         else:
-            letter = TopicPartition(landed.topic, landed.partition), landed.offset
-            answer = pb.SkipResponse(dead_letter=_ref(*letter))
+            dead_letter = TopicPartition(dlq_position.topic, dlq_position.partition), dlq_position.offset
+            answer = pb.SkipResponse(dead_letter=_ref(*dead_letter))
         self._done[request.change.request_id] = request.subscription, record, answer
         if len(self._done) > DONE_MAX:
             self._done.popitem(last=False)
         source = TopicPartition(record.topic, record.partition), record.offset
-        await self._note(request, group, entity_key(group, request.subscription, source, letter))
+        await self._note(request, group, entity_key(group, request.subscription, source, dead_letter))
         return answer
 
     async def _note(self, request: pb.SkipRequest, group: str, key: tuple[str, ...]) -> None:

@@ -34,7 +34,7 @@ def instance_of(daemon: Steerable, fault: str | None = None) -> pb.Instance:
     if fault is None:
         fault = faults(members_of(daemon)).get(daemon.peer, "")
     broken = [f"{each.name} cannot be read again: {each.broken}" for each in daemon.watched_files() if each.broken]
-    trouble = [
+    problem = [
         *daemon.not_alive(),
         *daemon.not_ready(),
         *_control_trouble(control),
@@ -44,7 +44,7 @@ def instance_of(daemon: Steerable, fault: str | None = None) -> pb.Instance:
     return pb.Instance(
         address=daemon.peer.admin,
         answered=True,
-        problem="; ".join(trouble)[:KEY_BYTES_MAX],
+        problem="; ".join(problem)[:KEY_BYTES_MAX],
         version=__version__,
         started_at=timestamp(int(daemon.started_at_s * 1000)),
         partitions=sum(len(pipeline.pending.queues) for pipeline in daemon.pipelines),

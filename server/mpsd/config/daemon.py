@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mpsd.config.secret import FilePath, SecretValue, TextValue
-from mpsd.config.values import Address, OwnTopic, PeerAddress, Table
+from mpsd.config.values import Address, InternalTopic, PeerAddress, Table
 
 
 class Security(Table):
@@ -259,12 +259,12 @@ class Shutdown(Table):
 class Control(Table):
     """Where pauses, limits and replay tasks are kept, and who changed them."""
 
-    topic: OwnTopic = Field(
+    topic: InternalTopic = Field(
         default="__mps_control",
         description="Compacted topic shared by all instances, created if absent; the underscores mark it as internal, as"
         " Kafka's own do. Empty: none, and then nothing can be paused, limited, reset or replayed.",
     )
-    audit_topic: OwnTopic = Field(
+    audit_topic: InternalTopic = Field(
         default="__mps_audit",
         description="Topic with the history of all changes, created if absent; empty: none is kept.",
     )

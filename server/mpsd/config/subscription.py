@@ -246,7 +246,7 @@ class Rebalance(Table):
 class Subscription(Table):
     """One consumer group, its topics, and one application endpoint; a daemon runs several."""
 
-    name: Annotated[str, Allowed("a letter or digit, then up to 62 of a-z A-Z 0-9 . _ -")] = Field(
+    name: Annotated[str, Allowed("a dead letter or digit, then up to 62 of a-z A-Z 0-9 . _ -")] = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
         description="Its name in logs, metrics and headers; no default, as it is public.",
         examples=["billing"],

@@ -186,7 +186,7 @@ def _read_start(given: object) -> object:
 
 def _check_header_name(name: str) -> str:
     if not HEADER_NAME.fullmatch(name):
-        refuse("is not a header name: letters, digits and - only")
+        refuse("is not a header name: dead letters, digits and - only")
     if name.lower() == "content-type":
         refuse("is set by the daemon itself: use delivery.content_type")
     if HEADERS_OF_OURS.fullmatch(name):
@@ -281,7 +281,7 @@ Group = Annotated[
     Allowed('a text of 1 to 255 characters or { env = "NAME" }'),
     WithJsonSchema(TEXT_SCHEMA),
 ]
-OwnTopic = Annotated[
+InternalTopic = Annotated[
     str, AfterValidator(lambda topic: topic and _check_topic(topic)), Allowed("a topic's name or empty")
 ]
 DeadLetterTopic = Annotated[

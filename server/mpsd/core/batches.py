@@ -72,7 +72,7 @@ class Batches:
                 if not is_run_whole:
                     left.append(delivery)
                     continue
-            elif delivery.trouble is not None and goes_alone(delivery):
+            elif delivery.failures is not None and goes_alone(delivery):
                 requests.append([delivery])
                 is_run_whole = False
                 continue
@@ -130,9 +130,9 @@ class _Filling:
 
 def goes_alone(delivery: Delivery) -> bool:
     """Whether it failed before, neither as one of those that an answer named nor because the endpoint asked for less."""
-    trouble = delivery.trouble
-    if trouble is None or trouble.last is None:
+    failures = delivery.failures
+    if failures is None or failures.last is None:
         return False
-    if isinstance(trouble.last, Unavailable) and trouble.last.throttled:
-        return trouble.attempts > 0 or trouble.holds > THROTTLED_TOGETHER_MAX
-    return code_of(trouble.last) not in NAMED
+    if isinstance(failures.last, Unavailable) and failures.last.throttled:
+        return failures.attempts > 0 or failures.deferrals > THROTTLED_TOGETHER_MAX
+    return code_of(failures.last) not in NAMED

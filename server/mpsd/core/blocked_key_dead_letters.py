@@ -13,7 +13,7 @@ class Place(NamedTuple):
     """Where a record was, and where its dead letter is."""
 
     source_offset: int
-    letter: int
+    dead_letter: int
 
 
 class Reach(NamedTuple):
@@ -24,17 +24,17 @@ class Reach(NamedTuple):
             nothing.
         position: the next record that is read.
         log_end: of the source partition.
-        letters_end: letters from here on are of records that were read by this owner.
+        letters_end: dead letters from here on are of records that were read by this owner.
     """
 
     unfinished: Mapping[bytes, int]
     position: int
     log_end: int
-    letters_end: int
+    dead_letters_end: int
 
     def is_unread(self, place: Place) -> bool:
         """Whether its record is still to be read, so that others before it may be, too."""
-        is_new = place.letter >= self.letters_end
+        is_new = place.dead_letter >= self.dead_letters_end
         return place.source_offset >= self.position and (is_new or place.source_offset < self.log_end)
 
     def is_behind(self, key: bytes, place: Place) -> bool:
@@ -49,16 +49,16 @@ class BlockedKeyDeadLetters:
 
     Attributes:
         places: of what is not settled; the first of its partition, if there were too many.
-        is_meant: the task means one of its letters, settled or not.
+        is_meant: the task means one of its dead letters, settled or not.
         trouble: why it cannot be replayed; empty if it can.
         is_cut: there were too many: another round brings more.
-        left: the first letter that is left out, as a record before it may have none yet; None: none is.
+        left: the first dead letter that is left out, as a record before it may have none yet; None: none is.
         is_unread: as that is still to be read.
     """
 
     places: list[Place] = field(default_factory=list)
     is_meant: bool = False
-    trouble: str = ""
+    problem: str = ""
     is_cut: bool = False
     left: int | None = None
     is_unread: bool = False
@@ -71,7 +71,7 @@ class BlockedKeyDeadLetters:
 
     def leave(self, place: Place, is_unread: bool) -> None:
         """Another round brings it."""
-        self.left = place.letter if self.left is None else min(self.left, place.letter)
+        self.left = place.dead_letter if self.left is None else min(self.left, place.dead_letter)
         self.is_unread |= is_unread
 
     def cut(self, places_max: int) -> None:

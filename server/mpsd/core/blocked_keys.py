@@ -1,9 +1,10 @@
-"""Blocked keys: of which nothing is delivered, as one of their records is dead.
+"""Blocked keys: nothing of such a key is delivered, because one of its records is in the dead-letter topic.
 
-    blocked    group, "blocked", subscription, topic, partition, key    {"epoch", "offset", "letter", "number"}
+    key      group, "blocked", subscription, topic, partition, key
+    value    {"epoch", "offset", "dead_letter_partition", "dead_letter_offset"}
 
-Only the owner of the partition writes and removes them. The record's own offset says which record it was, `number` and
-`letter` where its dead letter is: everything of the key that is dead since then stands there or behind.
+Only the owner of the partition writes and removes an entry. `offset` names the record that died; its dead letter is at
+`dead_letter_offset` of `dead_letter_partition`, and every later dead letter of the key stands there or behind.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,13 +25,13 @@ class BlockedKey(NamedTuple):
 
     Attributes:
         offset: of the record that died, in its source partition.
-        number: of the dead-letter topic's partition that has its dead letter.
-        letter: offset of its dead letter there.
+        dead_letter_partition: the partition of the dead-letter topic that has its dead letter.
+        dead_letter_offset: where its dead letter is in that partition.
     """
 
     offset: int
-    number: int
-    letter: int
+    dead_letter_partition: int
+    dead_letter_offset: int
 
     def document(self, epoch: int) -> dict[str, Any]:
         """What its control record says beside its key.
@@ -38,18 +39,23 @@ class BlockedKey(NamedTuple):
         Args:
             epoch: of the ownership of whoever writes it.
         """
-        return {"epoch": epoch, "offset": self.offset, "number": self.number, "letter": self.letter}
+        return {
+            "epoch": epoch,
+            "offset": self.offset,
+            "dead_letter_partition": self.dead_letter_partition,
+            "dead_letter_offset": self.dead_letter_offset,
+        }
 
 
-def first_letter(blocked: BlockedKey, number: int, bounds: LogBounds) -> int:
+def first_dead_letter(blocked: BlockedKey, number: int, bounds: LogBounds) -> int:
     """Where the dead letters of a blocked key begin: at the log's start, if the topic was recreated or given more partitions.
 
     Args:
-        number: of the dead-letter topic's partition that has them now.
+        number: the partition of the dead-letter topic that has them now.
         bounds: of that partition.
     """
-    is_another = blocked.number != number or blocked.letter >= bounds.end
-    return bounds.start if is_another else max(bounds.start, blocked.letter)
+    is_another = blocked.dead_letter_partition != number or blocked.dead_letter_offset >= bounds.end
+    return bounds.start if is_another else max(bounds.start, blocked.dead_letter_offset)
 
 
 def entity_key(group: str, subscription: str, tp: TopicPartition, key: bytes) -> EntityKey:
@@ -82,7 +88,12 @@ class BlockedKeyBook:
             document = entity.document
             number(document, "epoch", -1)
             self.see(
-                *place, BlockedKey(number(document, "offset"), number(document, "number"), number(document, "letter"))
+                *place,
+                BlockedKey(
+                    number(document, "offset"),
+                    number(document, "dead_letter_partition"),
+                    number(document, "dead_letter_offset"),
+                ),
             )
         except Unfit:
             return None

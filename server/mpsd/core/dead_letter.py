@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mpsd.core.delivery import Delivery, ReplayedDelivery
 from mpsd.core.idempotency import record_id
 from mpsd.core.outcome import Rejected, Retryable, Unavailable
-from mpsd.core.retry import Bury, Disposition
+from mpsd.core.retry import DeadLetterRequest, Disposition
 
 REASON_CHARACTERS_MAX = 1000
 """A reason is for reading; an application's own is cut here."""
@@ -23,29 +23,29 @@ class Sender:
     endpoint: str
 
 
-def headers(delivery: Delivery, bury: Bury, sender: Sender) -> list[tuple[str, bytes]]:
+def headers(delivery: Delivery, dead_letter: DeadLetterRequest, sender: Sender) -> list[tuple[str, bytes]]:
     """The added headers, in the contract's order; those that would be empty are left out, `status` and times among them."""
-    record, trouble = delivery.record, delivery.trouble
-    last = trouble.last if trouble is not None else None
-    reason = bury.reason[:REASON_CHARACTERS_MAX]
+    record, failures = delivery.record, delivery.failures
+    last = failures.last if failures is not None else None
+    reason = dead_letter.reason[:REASON_CHARACTERS_MAX]
     answered = last if isinstance(last, Retryable | Rejected | Unavailable) else None
     values: list[tuple[str, str | int | None]] = [
         ("__dlq.errors.topic", record.topic),
         ("__dlq.errors.partition", record.partition),
         ("__dlq.errors.offset", record.offset),
         ("__dlq.errors.group", sender.group),
-        ("__dlq.errors.delivery.count", trouble.attempts if trouble is not None else 0),
+        ("__dlq.errors.delivery.count", failures.attempts if failures is not None else 0),
         ("__dlq.errors.message", reason),
         ("mps-dlq-subscription", sender.subscription),
-        ("mps-dlq-disposition", bury.disposition.value),
+        ("mps-dlq-disposition", dead_letter.disposition.value),
         ("mps-dlq-status", answered.status if answered is not None else None),
         ("mps-dlq-reason", reason),
         ("mps-dlq-timestamp", record.timestamp),
         ("mps-dlq-record-id", record_id(delivery).decode("ascii")),
-        ("mps-dlq-first-failed-at", trouble.first_failed_at_ms or None if trouble is not None else None),
-        ("mps-dlq-last-failed-at", trouble.last_failed_at_ms or None if trouble is not None else None),
+        ("mps-dlq-first-failed-at", failures.first_failed_at_ms or None if failures is not None else None),
+        ("mps-dlq-last-failed-at", failures.last_failed_at_ms or None if failures is not None else None),
         ("mps-dlq-endpoint", sender.endpoint),
-        ("mps-dlq-replays", replays_of(delivery) - _is_held_back(delivery, bury)),
+        ("mps-dlq-replays", replays_of(delivery) - _is_held_back(delivery, dead_letter)),
     ]
     added = [(name, str(value).encode()) for name, value in values if value is not None]
     if answered is not None and answered.excerpt:
@@ -59,9 +59,9 @@ REPLAY_HEADER = "mps-replay"
 REPLAYS_DIGITS_MAX = 9
 
 
-def _is_held_back(delivery: Delivery, bury: Bury) -> bool:
+def _is_held_back(delivery: Delivery, dead_letter: DeadLetterRequest) -> bool:
     """Whether a replay brought it, and it was not delivered: that does not count as brought back."""
-    return bury.disposition is Disposition.BLOCKED and isinstance(delivery, ReplayedDelivery)
+    return dead_letter.disposition is Disposition.BLOCKED and isinstance(delivery, ReplayedDelivery)
 
 
 def replays_of(delivery: Delivery) -> int:

@@ -40,7 +40,7 @@ class Grouping:
     name: Callable[[DeadLetterRecord], str]
 
 
-BY_REASON = Grouping(lambda letter: pattern_of(letter.reason), lambda letter: letter.reason)
+BY_REASON = Grouping(lambda dead_letter: pattern_of(dead_letter.reason), lambda dead_letter: dead_letter.reason)
 
 
 class DeadLetterGroups:
@@ -58,15 +58,19 @@ class DeadLetterGroups:
         self._groups: dict[str, DeadLetterGroup] = {}
         self.records = 0
 
-    def add(self, letter: DeadLetterRecord, *, replayed: bool = False) -> None:
+    def add(self, dead_letter: DeadLetterRecord, *, replayed: bool = False) -> None:
         """Count a dead letter."""
         self.records += 1
-        key, name, at_ms = self._grouping.key(letter), self._grouping.name(letter), letter.dead_lettered_at_ms
+        key, name, at_ms = (
+            self._grouping.key(dead_letter),
+            self._grouping.name(dead_letter),
+            dead_letter.dead_lettered_at_ms,
+        )
         group = self._groups.get(key)
         if group is None:
             if len(self._groups) == self._groups_max:
                 return
-            group = self._groups[key] = DeadLetterGroup(name, letter, at_ms, at_ms)
+            group = self._groups[key] = DeadLetterGroup(name, dead_letter, at_ms, at_ms)
         elif group.name != name:
             group.name = key
         group.records += 1

@@ -9,7 +9,7 @@ Source: the delivery contract, "Dead letters".
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mpsd.core.idempotency import record_id_in_letter
+from mpsd.core.idempotency import record_id_in_dead_letter
 from mpsd.core.record import Record, TopicPartition
 from mpsd.core.retry import Disposition
 
@@ -107,7 +107,7 @@ def parse(record: Record) -> DeadLetterRecord | Foreign:
         offset=record.offset,
         source=TopicPartition(topic, partition),
         source_offset=offset,
-        record_id=record_id_in_letter(said.get("mps-dlq-record-id", b"")),
+        record_id=record_id_in_dead_letter(said.get("mps-dlq-record-id", b"")),
         group=_text(said, "__dlq.errors.group"),
         subscription=_text(said, "mps-dlq-subscription"),
         disposition=DISPOSITIONS.get(_text(said, "mps-dlq-disposition")),
@@ -168,17 +168,17 @@ class DeadLetterFilter:
     partition: int | None = None
     key: bytes | None = None
 
-    def matches(self, letter: DeadLetterRecord) -> bool:
-        at_ms, source = letter.dead_lettered_at_ms, letter.source
+    def matches(self, dead_letter: DeadLetterRecord) -> bool:
+        at_ms, source = dead_letter.dead_lettered_at_ms, dead_letter.source
         return (
             (self.since_ms is None or at_ms >= self.since_ms)
             and (self.until_ms is None or at_ms < self.until_ms)
-            and (not self.dispositions or letter.disposition in self.dispositions)
-            and (not self.statuses or letter.status in self.statuses)
-            and (not self.reason_contains or self.reason_contains.casefold() in letter.reason.casefold())
+            and (not self.dispositions or dead_letter.disposition in self.dispositions)
+            and (not self.statuses or dead_letter.status in self.statuses)
+            and (not self.reason_contains or self.reason_contains.casefold() in dead_letter.reason.casefold())
             and (not self.topic or source.topic == self.topic)
             and (self.partition is None or source.partition == self.partition)
-            and (self.key is None or letter.key == self.key)
+            and (self.key is None or dead_letter.key == self.key)
         )
 
 

@@ -41,13 +41,13 @@ class Assignment:
 
 
 @dataclass(slots=True)
-class Trouble:
+class FailureHistory:
     """What is remembered of a record that did not succeed at once; most records never have one.
 
     Attributes:
         attempts: deliveries so far that count.
         holds: deliveries in a row that failed and did not count.
-        holds_mark: how many deliveries of the endpoint had succeeded when `holds` began.
+        holds_mark: how many deliveries of the endpoint had succeeded when `deferrals` began.
         first_mark: how many deliveries of the endpoint had succeeded when this one first failed; -1: it did not.
         suspect: a delivery of it was lost together with others.
         group: how many suspects went out with it, itself included; 0 if it did not go out as one.
@@ -56,8 +56,8 @@ class Trouble:
     """
 
     attempts: int = 0
-    holds: int = 0
-    holds_mark: int = 0
+    deferrals: int = 0
+    deferrals_mark: int = 0
     first_mark: int = -1
     suspect: bool = False
     group: int = 0
@@ -100,6 +100,7 @@ class Delivery:
 
     __slots__ = (
         "assignment",
+        "failures",
         "lane",
         "next",
         "origin",
@@ -109,10 +110,9 @@ class Delivery:
         "replay",
         "size_bytes",
         "started_s",
-        "trouble",
     )
     releases: bool = False
-    letter_record_id: bytes = b""
+    dead_letter_record_id: bytes = b""
 
     def __init__(
         self, record: Record, assignment: Assignment, lane: Lane, size_bytes: int, read_at_s: float = 0.0
@@ -125,13 +125,13 @@ class Delivery:
         self.place = HEAD
         self.read_at_s = read_at_s
         self.started_s = 0.0
-        self.trouble: Trouble | None = None
+        self.failures: FailureHistory | None = None
         self.replay: str | None = None
 
     @property
     def attempt(self) -> int:
         """Number of the delivery being made, 1 for the first; deliveries that did not count share a number."""
-        return 1 if self.trouble is None else self.trouble.attempts + 1
+        return 1 if self.failures is None else self.failures.attempts + 1
 
     @override
     def __str__(self) -> str:
@@ -158,7 +158,7 @@ class ReplayedDelivery(Delivery):
         on_finished: told once it is accepted or durably dead again.
     """
 
-    __slots__ = ("is_dead_again", "letter_offset", "letter_record_id", "on_finished", "releases", "replays")
+    __slots__ = ("dead_letter_offset", "dead_letter_record_id", "is_dead_again", "on_finished", "releases", "replays")
 
     def __init__(
         self,
@@ -170,18 +170,18 @@ class ReplayedDelivery(Delivery):
         *,
         replay: str,
         replays: int,
-        letter_offset: int,
+        dead_letter_offset: int,
         on_finished: "Callable[[ReplayedDelivery], None]",
         releases: bool = False,
         origin: Assignment | None = None,
-        letter_record_id: bytes = b"",
+        dead_letter_record_id: bytes = b"",
     ) -> None:
         super().__init__(record, assignment, lane, size_bytes, read_at_s)
         self.origin = origin or assignment
         self.replay = replay
         self.replays = replays
-        self.letter_offset = letter_offset
+        self.dead_letter_offset = dead_letter_offset
         self.is_dead_again = False
         self.on_finished = on_finished
         self.releases = releases
-        self.letter_record_id = letter_record_id
+        self.dead_letter_record_id = dead_letter_record_id

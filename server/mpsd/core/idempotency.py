@@ -54,7 +54,7 @@ class IdempotencyKeys:
 
     def written(self, delivery: Delivery) -> bytes:
         """Return the key of a delivery that is about to be sent, and count it if it is not the producer's."""
-        if self._header and delivery.trouble is None:
+        if self._header and delivery.failures is None:
             key = self._chosen(delivery.record)
             if isinstance(key, Unusable):
                 self._unusable[key] += 1
@@ -70,7 +70,7 @@ class IdempotencyKeys:
 
 def record_id(delivery: Delivery) -> bytes:
     """Return what names the record among all records of all topics, whatever brought it."""
-    return delivery.letter_record_id or b"%b%d" % (delivery.origin.record_prefix, delivery.record.offset)
+    return delivery.dead_letter_record_id or b"%b%d" % (delivery.origin.record_prefix, delivery.record.offset)
 
 
 def with_replay(key: bytes, replay: str | None) -> bytes:
@@ -93,7 +93,7 @@ def key_in_header(record: Record, name: str) -> bytes | Unusable:
     return Unusable.NOT_VISIBLE_ASCII if key.translate(None, VISIBLE_ASCII) else key
 
 
-def record_id_in_letter(text: bytes) -> bytes:
+def record_id_in_dead_letter(text: bytes) -> bytes:
     """Return the record's id that a dead letter names; empty if the text is none."""
     is_id = len(text) <= RECORD_ID_BYTES_MAX and not text.translate(None, VISIBLE_ASCII)
     return text if is_id else b""

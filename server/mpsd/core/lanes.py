@@ -133,7 +133,7 @@ class Lanes:
 
 def has_failed(delivery: Delivery) -> bool:
     """Whether an earlier delivery of it failed; one that was taken back did not."""
-    return delivery.trouble is not None and delivery.trouble.last is not None
+    return delivery.failures is not None and delivery.failures.last is not None
 
 
 def chain(head: Delivery) -> Iterator[Delivery]:

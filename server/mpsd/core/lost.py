@@ -67,5 +67,5 @@ class LostDeliveries:
 
 def was_suspect_alone(delivery: Delivery) -> bool:
     """Whether it was delivered as a suspect, and no other suspect with it."""
-    trouble = delivery.trouble
-    return trouble is not None and trouble.suspect and trouble.group == 1
+    failures = delivery.failures
+    return failures is not None and failures.suspect and failures.group == 1

@@ -49,7 +49,7 @@ _RESET = re.compile(r"mpsr([0-9a-f]{8});(.*)", re.DOTALL)
 _FORM = re.compile(r"mps([0-9]{1,4})([a-z])(.*)", re.DOTALL)
 _PACKINGS = {Packing.ASCII: "a", Packing.UTF16: "u"}
 _BOUND_BYTES = {str(UNBOUND_VERSION): 0, str(VERSION): BOUND_BYTES}
-_LETTERS = {letter: packing for packing, letter in _PACKINGS.items()}
+_LETTERS = {dead_letter: packing for packing, dead_letter in _PACKINGS.items()}
 
 Runs = tuple[Run, ...]
 Attempts = tuple[tuple[int, int], ...]
@@ -246,10 +246,10 @@ def _read(text: str, tp: TopicPartition, base: int) -> "_Read | OffsetMap | Igno
         return EMPTY
     if (form := _FORM.fullmatch(text)) is None:
         return Ignored.FOREIGN
-    version, letter, packed = form.groups()
+    version, dead_letter, packed = form.groups()
     if version not in _BOUND_BYTES:
         return Ignored.OTHER_VERSION
-    if (packing := _LETTERS.get(letter)) is None:
+    if (packing := _LETTERS.get(dead_letter)) is None:
         return Ignored.DAMAGED
     try:
         data = unpack(packed, packing)

@@ -127,7 +127,7 @@ class OffsetTracker:
 
     def snapshot(self) -> Snapshot:
         """Base, runs and attempts of one moment. Cost: the unfinished offsets below the highest finished one."""
-        attempts = [(o, d.trouble.attempts) for o, d in self.unfinished.items() if d.trouble and d.trouble.attempts]
+        attempts = [(o, d.failures.attempts) for o, d in self.unfinished.items() if d.failures and d.failures.attempts]
         attempts += [(offset, spent) for offset, spent in self.restored_attempts.items() if offset >= self.end]
         return Snapshot(self.next_offset, tuple(self._runs()), tuple(attempts))
 

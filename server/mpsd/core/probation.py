@@ -33,8 +33,8 @@ class Probation:
     def give_back(self) -> None:
         """Give all of them back: the endpoint was out."""
         for delivery, attempts in self._charged.items():
-            assert delivery.trouble is not None
-            delivery.trouble.attempts -= attempts
+            assert delivery.failures is not None
+            delivery.failures.attempts -= attempts
         self._charged.clear()
 
     def left(self, delivery: Delivery) -> None:

@@ -65,12 +65,12 @@ class ReplayPlan:
     again: bool = False
     include_quarantined: bool = False
 
-    def wants(self, letter: DeadLetterRecord) -> bool:
+    def wants(self, dead_letter: DeadLetterRecord) -> bool:
         """Whether it is meant; quarantine and earlier replays are a matter of their own."""
-        return self.filter.matches(letter)
+        return self.filter.matches(dead_letter)
 
-    def quarantines(self, letter: DeadLetterRecord, replays_max: int) -> bool:
-        return letter.replays >= replays_max and not self.include_quarantined
+    def quarantines(self, dead_letter: DeadLetterRecord, replays_max: int) -> bool:
+        return dead_letter.replays >= replays_max and not self.include_quarantined
 
 
 class ReplayPart(NamedTuple):

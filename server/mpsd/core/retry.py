@@ -48,21 +48,21 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Defer:
     """Deliver it again after the back-off; the failed delivery does not count."""
 
     after_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bury:
+class DeadLetterRequest:
     """To the dead-letter topic."""
 
     disposition: Disposition
     reason: str
 
 
-Verdict = Ack | Retry | Hold | Bury
+Verdict = Ack | Retry | Defer | DeadLetterRequest
 
 ACK = Ack()
 
@@ -83,7 +83,7 @@ def backoff_s(failures: int, rules: RetryRules, jitter: float) -> float:
     return float((1 + jitter) / 2 * ceiling_s)
 
 
-def decide(outcome: Outcome, attempt: int, holds: int, rules: RetryRules, jitter: float) -> Verdict:
+def decide(outcome: Outcome, attempt: int, deferrals: int, rules: RetryRules, jitter: float) -> Verdict:
     """What becomes of a record after one delivery.
 
     Args:
@@ -95,22 +95,22 @@ def decide(outcome: Outcome, attempt: int, holds: int, rules: RetryRules, jitter
         case Delivered():
             return ACK
         case Rejected(reason=reason):
-            return Bury(disposition=Disposition.REJECTED, reason=reason)
+            return DeadLetterRequest(disposition=Disposition.REJECTED, reason=reason)
         case Undeliverable(reason=reason):
-            return Bury(disposition=Disposition.UNDELIVERABLE, reason=reason)
+            return DeadLetterRequest(disposition=Disposition.UNDELIVERABLE, reason=reason)
         case Unavailable(retry_after_s=retry_after_s):
-            return Hold(after_s=max(backoff_s(max(holds, 1), rules, jitter), retry_after_s or 0.0))
+            return Defer(after_s=max(backoff_s(max(deferrals, 1), rules, jitter), retry_after_s or 0.0))
         case Withdrawn():
-            return Hold(after_s=0.0)
+            return Defer(after_s=0.0)
         case Retryable(reason=reason) if attempt >= rules.attempts_max:
-            return Bury(disposition=Disposition.ATTEMPTS_EXHAUSTED, reason=reason)
+            return DeadLetterRequest(disposition=Disposition.ATTEMPTS_EXHAUSTED, reason=reason)
         case Retryable(retry_after_s=retry_after_s):
             return Retry(after_s=max(backoff_s(attempt, rules, jitter), retry_after_s or 0.0))
         case _:
             assert_never(outcome)
 
 
-def in_words(verdict: Verdict, attempts: int) -> str:
+def describe(verdict: Verdict, attempts: int) -> str:
     """The verdict, for people.
 
     Args:
@@ -121,9 +121,9 @@ def in_words(verdict: Verdict, attempts: int) -> str:
             return "accepted"
         case Retry(after_s=after_s):
             return f"attempt {attempts} failed, the next in {after_s:.1f} s"
-        case Hold(after_s=after_s):
+        case Defer(after_s=after_s):
             return f"not counted as an attempt, the next delivery in {after_s:.1f} s or once deliveries succeed"
-        case Bury(disposition=disposition):
+        case DeadLetterRequest(disposition=disposition):
             return f"to the dead-letter topic as {disposition.value}"
         case _:
             assert_never(verdict)

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mpsd.core.breaker import Breaker, BreakerRules
-from mpsd.core.delivery import Delivery, ReplayedDelivery, Trouble
+from mpsd.core.delivery import Delivery, FailureHistory, ReplayedDelivery
 from mpsd.core.failing_keys import FailingKeys
 from mpsd.core.lost import LostDeliveries, was_suspect_alone
 from mpsd.core.outcome import Moment, Outcome, Rejected, Retryable, Unavailable, Undeliverable, Withdrawn
 from mpsd.core.probation import Probation
 from mpsd.core.record import TopicPartition
-from mpsd.core.retry import Bury, Disposition, Hold, RetryRules, Verdict, backoff_s, decide
+from mpsd.core.retry import DeadLetterRequest, Defer, Disposition, RetryRules, Verdict, backoff_s, decide
 from mpsd.core.throttle import Throttle
 
 
@@ -96,33 +96,33 @@ class RetryPolicy:
 
     def judge(self, delivery: Delivery, outcome: Outcome, moment: Moment) -> Verdict | Undecided:
         """Decide what becomes of a delivery that was not accepted."""
-        trouble = delivery.trouble = delivery.trouble or Trouble()
+        failures = delivery.failures = delivery.failures or FailureHistory()
         if isinstance(outcome, Withdrawn):
-            trouble.group = 0
+            failures.group = 0
             self.withdrawn(delivery)
-            return Hold(after_s=0.0)
-        trouble.last = outcome
-        trouble.first_failed_at_ms = trouble.first_failed_at_ms or moment.wall_ms
-        trouble.last_failed_at_ms = moment.wall_ms
-        if trouble.first_mark < 0:  # an endpoint that shuts down still ends what it had begun: that says nothing
-            trouble.first_mark = self.breaker.successes + moment.in_flight
+            return Defer(after_s=0.0)
+        failures.last = outcome
+        failures.first_failed_at_ms = failures.first_failed_at_ms or moment.wall_ms
+        failures.last_failed_at_ms = moment.wall_ms
+        if failures.first_mark < 0:  # an endpoint that shuts down still ends what it had begun: that says nothing
+            failures.first_mark = self.breaker.successes + moment.in_flight
         if isinstance(outcome, Retryable) and outcome.lost:
-            return self._was_lost(delivery, trouble, outcome, moment)
-        trouble.group = 0
+            return self._was_lost(delivery, failures, outcome, moment)
+        failures.group = 0
         if isinstance(outcome, Unavailable):
-            return self._unavailable(delivery, trouble, outcome, moment)
+            return self._unavailable(delivery, failures, outcome, moment)
         if isinstance(outcome, Undeliverable):
             self.withdrawn(delivery)
-            return decide(outcome, trouble.attempts, 0, self._rules.retry, moment.jitter)
-        trouble.suspect = False
+            return decide(outcome, failures.attempts, 0, self._rules.retry, moment.jitter)
+        failures.suspect = False
         if isinstance(outcome, Rejected):
             if self.breaker.rejected(_identity(delivery), moment, _reason(outcome)):
-                return self._defer(trouble, None, moment)
-        elif self.breaker.is_open or not self._is_own_fault(trouble):
+                return self._defer(failures, None, moment)
+        elif self.breaker.is_open or not self._is_own_fault(failures):
             self._endpoint_failed(delivery, outcome, moment)
             if self.breaker.is_open:
-                return self._defer(trouble, outcome.retry_after_s if isinstance(outcome, Retryable) else None, moment)
-        return self._charge(delivery, trouble, outcome, moment)
+                return self._defer(failures, outcome.retry_after_s if isinstance(outcome, Retryable) else None, moment)
+        return self._charge(delivery, failures, outcome, moment)
 
     def probe(self, delivery: Delivery) -> None:
         """Note that the delivery goes out while the breaker is open."""
@@ -140,14 +140,14 @@ class RetryPolicy:
         """Return the verdicts on the deliveries of a window that is over; `lost_due_s` says when that is."""
         judged = self._lost.judge(moment.now_s)
         for number, delivery in enumerate((*judged.charged, *judged.suspects)):
-            trouble = delivery.trouble
-            assert trouble is not None
-            assert trouble.last is not None
+            failures = delivery.failures
+            assert failures is not None
+            assert failures.last is not None
             is_proven = was_suspect_alone(delivery)
             if number < len(judged.charged) and (is_proven or not self.breaker.is_open):
-                yield delivery, self._charge(delivery, trouble, trouble.last, moment, is_proven=is_proven)
+                yield delivery, self._charge(delivery, failures, failures.last, moment, is_proven=is_proven)
             else:
-                trouble.suspect = True
+                failures.suspect = True
                 yield delivery, SUSPECT
 
     @property
@@ -167,24 +167,26 @@ class RetryPolicy:
             return False
         return not isinstance(delivery, ReplayedDelivery)
 
-    def _unavailable(self, delivery: Delivery, trouble: Trouble, outcome: Unavailable, moment: Moment) -> Verdict:
+    def _unavailable(
+        self, delivery: Delivery, failures: FailureHistory, outcome: Unavailable, moment: Moment
+    ) -> Verdict:
         """Blame the endpoint, unless it kept serving others: then it is this record, if it had the answer for itself.
 
         Records that shared an answer wait until the same moment, so that they can share a request again.
         """
         breaker = self.breaker
-        trouble.holds += 1
+        failures.deferrals += 1
         is_told = outcome.request != 0 and outcome.request == self._answer.request
         if not is_told:
             self._answer = _Answer(outcome.request, moment.now_s, moment.jitter)
         if outcome.throttled:
             self.throttle.asked_for_less(moment.now_s)
-        if trouble.holds == 1:
-            trouble.holds_mark = breaker.successes + moment.in_flight
+        if failures.deferrals == 1:
+            failures.deferrals_mark = breaker.successes + moment.in_flight
         elif (
             not outcome.request
             and not breaker.is_open
-            and breaker.successes - trouble.holds_mark >= self._rules.breaker.successes_between
+            and breaker.successes - failures.deferrals_mark >= self._rules.breaker.successes_between
         ):
             blamed = Retryable(
                 code=outcome.code,
@@ -193,16 +195,16 @@ class RetryPolicy:
                 retry_after_s=outcome.retry_after_s,
                 excerpt=outcome.excerpt,
             )
-            return self._charge(delivery, trouble, blamed, moment)
+            return self._charge(delivery, failures, blamed, moment)
         if is_told:
             self.withdrawn(delivery)
         else:
             self._endpoint_failed(delivery, outcome, moment, outcome.retry_after_s or 0.0)
-        rest_s = self._rest_s(trouble.holds, outcome.retry_after_s, self._answer.jitter)
-        return Hold(after_s=max(0.0, rest_s - (moment.now_s - self._answer.now_s)))
+        rest_s = self._rest_s(failures.deferrals, outcome.retry_after_s, self._answer.jitter)
+        return Defer(after_s=max(0.0, rest_s - (moment.now_s - self._answer.now_s)))
 
     def _was_lost(
-        self, delivery: Delivery, trouble: Trouble, outcome: Retryable, moment: Moment
+        self, delivery: Delivery, failures: FailureHistory, outcome: Retryable, moment: Moment
     ) -> Verdict | Undecided:
         """Wait for the end of the window; a lost probe of an endpoint that is out anyway says nothing new.
 
@@ -210,17 +212,17 @@ class RetryPolicy:
         """
         is_nothing_new = self.breaker.is_open and self._lost.due_s is None
         if self.breaker.is_probe(_identity(delivery)):
-            trouble.group = 1
+            failures.group = 1
         self._endpoint_failed(delivery, outcome, moment)
         if is_nothing_new:
-            trouble.suspect = True
-            return Hold(after_s=0.0)
+            failures.suspect = True
+            return Defer(after_s=0.0)
         self._lost.add(delivery, moment.now_s)
         return UNDECIDED
 
-    def _is_own_fault(self, trouble: Trouble) -> bool:
+    def _is_own_fault(self, failures: FailureHistory) -> bool:
         """Return True if enough deliveries of others succeeded since the record first failed."""
-        return self.breaker.successes - trouble.first_mark >= self._rules.breaker.successes_between
+        return self.breaker.successes - failures.first_mark >= self._rules.breaker.successes_between
 
     def _endpoint_failed(
         self, delivery: Delivery, outcome: Outcome, moment: Moment, retry_after_s: float = 0.0
@@ -230,41 +232,43 @@ class RetryPolicy:
         if self.breaker.is_open:
             self._probation.give_back()
 
-    def _defer(self, trouble: Trouble, retry_after_s: float | None, moment: Moment) -> Hold:
+    def _defer(self, failures: FailureHistory, retry_after_s: float | None, moment: Moment) -> Defer:
         """Deliver it again after a rest, at no cost."""
-        trouble.holds += 1
-        if trouble.holds == 1:
-            trouble.holds_mark = self.breaker.successes + moment.in_flight
-        return Hold(after_s=self._rest_s(trouble.holds, retry_after_s, moment.jitter))
+        failures.deferrals += 1
+        if failures.deferrals == 1:
+            failures.deferrals_mark = self.breaker.successes + moment.in_flight
+        return Defer(after_s=self._rest_s(failures.deferrals, retry_after_s, moment.jitter))
 
-    def _rest_s(self, holds: int, retry_after_s: float | None, jitter: float) -> float:
+    def _rest_s(self, deferrals: int, retry_after_s: float | None, jitter: float) -> float:
         """Return the back-off, but no more than the rest between probes while those alone go out."""
-        rest_s = backoff_s(holds, self._rules.retry, jitter)
+        rest_s = backoff_s(deferrals, self._rules.retry, jitter)
         if self.breaker.is_open:
             rest_s = min(rest_s, self._rules.breaker.probe_interval_s)
         return max(rest_s, retry_after_s or 0.0)
 
     def _charge(
-        self, delivery: Delivery, trouble: Trouble, outcome: Outcome, moment: Moment, *, is_proven: bool = False
+        self, delivery: Delivery, failures: FailureHistory, outcome: Outcome, moment: Moment, *, is_proven: bool = False
     ) -> Verdict:
         """Charge an attempt, unless it would be the last one of a record that fails together with many others.
 
         Args:
             is_proven: the record was lost as the only suspect: it is to blame, whatever else fails.
         """
-        trouble.attempts += 1
-        trouble.holds = 0
+        failures.attempts += 1
+        failures.deferrals = 0
         tp, lane = delivery.assignment.tp, delivery.lane
-        verdict = decide(outcome, trouble.attempts, trouble.holds, self._rules_of(delivery, moment), moment.jitter)
-        if not isinstance(verdict, Bury):
+        verdict = decide(
+            outcome, failures.attempts, failures.deferrals, self._rules_of(delivery, moment), moment.jitter
+        )
+        if not isinstance(verdict, DeadLetterRequest):
             self._probation.charged(delivery)
         elif verdict.disposition is Disposition.ATTEMPTS_EXHAUSTED:
             if self.breaker.is_failing and not is_proven:
-                trouble.attempts -= 1
+                failures.attempts -= 1
                 self.breaker.pause(moment)
                 self._probation.give_back()
-                return self._defer(trouble, None, moment)
-            if self.breaker.successes > trouble.first_mark:  # else it may be everybody's fault, and not its key's
+                return self._defer(failures, None, moment)
+            if self.breaker.successes > failures.first_mark:  # else it may be everybody's fault, and not its key's
                 self._failing_keys.exhausted(tp, lane)
         return verdict
 

@@ -55,7 +55,7 @@ class Suspects:
     def lost(self, delivery: Delivery) -> None:
         """It was lost, and not charged."""
         self._size = 1
-        if delivery.trouble is not None and delivery.trouble.group > 1:
+        if delivery.failures is not None and delivery.failures.group > 1:
             self._again.appendleft(delivery)
         else:
             self._once.append(delivery)
@@ -91,8 +91,8 @@ class Suspects:
     def _goes_out(self, line: "_Line", group: list[Delivery]) -> None:
         for delivery in group:
             line.remove(delivery)
-            assert delivery.trouble is not None
-            delivery.trouble.group = len(group)
+            assert delivery.failures is not None
+            delivery.failures.group = len(group)
         self.out.update(group)
         self._group, self._is_proven = len(group), True
 
@@ -196,5 +196,5 @@ def _group(waiting: Iterator[Delivery], records_max: int, bytes_max: int) -> lis
 
 def _goes_alone(delivery: Delivery) -> bool:
     """Whether it was lost alone before, as a suspect or as a probe, or has the record before it in its lane beside it."""
-    trouble = delivery.trouble
-    return delivery.place is not HEAD or (trouble is not None and (trouble.attempts > 0 or trouble.group == 1))
+    failures = delivery.failures
+    return delivery.place is not HEAD or (failures is not None and (failures.attempts > 0 or failures.group == 1))

@@ -90,8 +90,8 @@ def find(evidence: Evidence) -> Findings:
         EventLogError: the application's log cannot be read.
     """
     application = list(read_events(evidence.event_log))
-    letters = [_dead_lettered(record, evidence.wall_clock_s) for record in evidence.dead_letters]
-    story: list[TimedEvent] = sorted([*application, *letters, *evidence.commits], key=lambda event: event.at_s)
+    dead_letters = [_dead_lettered(record, evidence.wall_clock_s) for record in evidence.dead_letters]
+    story: list[TimedEvent] = sorted([*application, *dead_letters, *evidence.commits], key=lambda event: event.at_s)
     judge = Judge(every_guarantee(at_once_min=AT_ONCE_MIN))
     judge.see_all(Produced(record) for record in evidence.produced)
     judge.see_all(story)
@@ -106,7 +106,7 @@ def find(evidence: Evidence) -> Findings:
         checks=[*checks, *_of_the_run(application, evidence)],
         produced=len(evidence.produced),
         accepted=accepted,
-        dead_lettered=len(letters),
+        dead_lettered=len(dead_letters),
         retried=sum(isinstance(event.outcome, Retryable) for event in ended),
         delivering_s=application[-1].at_s - application[0].at_s if application else 0.0,
         outage_s=_outage_s(application),

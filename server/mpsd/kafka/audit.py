@@ -11,10 +11,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from mpsd.core.audit import AuditEntry, audit_value, parse_audit
 from mpsd.errors import ControlUnavailable, KafkaRefused, KafkaUnavailable
+from mpsd.kafka.acked_producer import AckedProducer
 from mpsd.kafka.connection import asking, existing_topics, start
 from mpsd.kafka.consumer import stop
-from mpsd.kafka.journal import Journal
-from mpsd.kafka.own_topics import OwnTopic
+from mpsd.kafka.internal_topics import InternalTopic
 from mpsd.ports.control import AuditPage, ControlRecord
 
 RECORDS_PER_STEP = 500
@@ -37,9 +37,9 @@ class AuditSettings:
     timeout_s: float
 
     @property
-    def own_topic(self) -> OwnTopic:
+    def own_topic(self) -> InternalTopic:
         """As it is made."""
-        return OwnTopic(
+        return InternalTopic(
             name=self.topic,
             purpose="audit",
             replication_factor=self.replication_factor,
@@ -62,18 +62,18 @@ class KafkaAudit:
         self._settings = settings
         self._options = options
         self._key = TopicPartition(settings.topic, 0)
-        self._journal = Journal(settings.topic, settings.timeout_s, options)
+        self._producer = AckedProducer(settings.topic, settings.timeout_s, options)
         self._is_there = False
 
     async def append(self, entry: AuditEntry) -> None:
         """See `AuditLog`."""
         if not self._is_there:
             await self._ensure_topic()
-        await self._journal.write([ControlRecord(None, audit_value(entry))])
+        await self._producer.write([ControlRecord(None, audit_value(entry))])
 
     async def close(self) -> None:
         """See `AuditLog`."""
-        await self._journal.close()
+        await self._producer.close()
 
     async def page(self, before: int | None, entries_max: int, subscription: str, since_ms: int) -> AuditPage:
         """See `AuditLog`."""

@@ -19,7 +19,7 @@ from mpsd.core.incarnation import Incarnation
 from mpsd.core.record import TopicPartition
 from mpsd.kafka.connection import asking, start
 from mpsd.kafka.dead_letter_topic import DeadLetterSettings, create
-from mpsd.kafka.own_topics import OwnTopic
+from mpsd.kafka.internal_topics import InternalTopic
 from mpsd.kafka.protocol import GroupRights, rights
 from mpsd.kafka.topic_ids import incarnations
 from mpsd.kafka.topic_look import TopicLook, look_at
@@ -67,7 +67,7 @@ class Cluster:
             async with asyncio.timeout(TIMEOUT_S):
                 await create(self._admin, settings, looks, self.brokers, only_try=True)
 
-    async def try_to_make(self, topic: OwnTopic) -> None:
+    async def try_to_make(self, topic: InternalTopic) -> None:
         """Let the broker say whether it would make a topic of the daemon's own; nothing is made."""
         with asking(f"create topic {topic.name}"):
             async with asyncio.timeout(TIMEOUT_S):
@@ -92,7 +92,7 @@ class Cluster:
             raise for_code(described["error_code"])(group)
         return rights(described["authorized_operations"])
 
-    async def weaknesses(self, topic: OwnTopic) -> list[str] | None:
+    async def weaknesses(self, topic: InternalTopic) -> list[str] | None:
         """What is weaker than it should be of a topic of the daemon's own; None where it does not exist."""
         with asking(f"look at topic {topic.name}"):
             async with asyncio.timeout(TIMEOUT_S):

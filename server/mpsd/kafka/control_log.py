@@ -12,10 +12,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from mpsd.core.control import REQUEST_AGE_MAX_MS
 from mpsd.errors import ControlUnavailable, KafkaRefused, KafkaUnavailable, MpsError
+from mpsd.kafka.acked_producer import AckedProducer
 from mpsd.kafka.connection import asking, start
 from mpsd.kafka.consumer import stop
-from mpsd.kafka.journal import Journal
-from mpsd.kafka.own_topics import OwnTopic
+from mpsd.kafka.internal_topics import InternalTopic
 from mpsd.kafka.topic_ids import topic_ids
 from mpsd.ports.control import ControlListener, ControlRecord
 
@@ -51,9 +51,9 @@ class ControlSettings:
     write_timeout_s: float
 
     @property
-    def own_topic(self) -> OwnTopic:
+    def own_topic(self) -> InternalTopic:
         """As it is made. Nothing of the last day is compacted away, so that request ids are known for as long."""
-        return OwnTopic(
+        return InternalTopic(
             name=self.topic,
             purpose="control",
             replication_factor=self.replication_factor,
@@ -96,7 +96,7 @@ class KafkaControlLog:
         self._settings = settings
         self._options = options
         self._key = TopicPartition(settings.topic, 0)
-        self._journal = Journal(settings.topic, settings.write_timeout_s, options)
+        self._producer = AckedProducer(settings.topic, settings.write_timeout_s, options)
         self._task: asyncio.Task[None] | None = None
         self._clients: _Clients | None = None
         self._progress = asyncio.Event()
@@ -114,7 +114,7 @@ class KafkaControlLog:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._journal.close()
+        await self._producer.close()
 
     def waiting_for(self) -> str:
         """See `ControlLog`."""
@@ -122,7 +122,7 @@ class KafkaControlLog:
 
     async def write(self, items: Sequence[ControlRecord]) -> int:
         """See `ControlLog`."""
-        return await self._journal.write(items)
+        return await self._producer.write(items)
 
     async def read_to_end(self) -> int:
         """See `ControlLog`."""
@@ -195,7 +195,7 @@ class KafkaControlLog:
             begin = (await clients.looker.beginning_offsets([self._key]))[self._key]
             end = (await clients.looker.end_offsets([self._key]))[self._key]
             if not end:
-                await self._journal.write([BEGIN])
+                await self._producer.write([BEGIN])
         if self.position >= 0 and (self.position > end or _differ(clients.topic_id, self._topic_id)):
             extra = {"code": "control.topic_recreated"}
             log.error("control topic %s is another one than before", self._settings.topic, extra=extra)

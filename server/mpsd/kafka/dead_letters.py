@@ -15,7 +15,7 @@ from mpsd.core.record import Record
 from mpsd.errors import KafkaUnavailable, MpsError
 from mpsd.kafka.connection import asking, start
 from mpsd.kafka.dead_letter_topic import DeadLetterSettings, DeadLetterTopic
-from mpsd.ports import DeadLetter, Landed
+from mpsd.ports import DeadLetter, DlqPosition
 
 REQUEST_BYTES_MAX = 1 << 30
 """The client's own bound is out of the way: the broker's is the one that counts."""
@@ -26,7 +26,7 @@ TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 class KafkaDeadLetters:
     """`DeadLetterSink` on a real Kafka. Connects when there is something to write.
 
-    The library's idempotent producer tries again for ever. So a letter without an answer in time stays with the producer
+    The library's idempotent producer tries again for ever. So a dead letter without an answer in time stays with the producer
     that has it, and whoever brings it again waits for the same answer: sent anew, it could be there twice.
 
     Holds at most: what was brought to `write` and not answered.
@@ -43,25 +43,26 @@ class KafkaDeadLetters:
         self._topic = DeadLetterTopic(settings, options)
         self._producer: Any = None
         self._partitions = 0
-        self._writing: dict[Delivery, asyncio.Task[Landed | BaseException]] = {}
+        self._writing: dict[Delivery, asyncio.Task[DlqPosition | BaseException]] = {}
         self._unanswered = KafkaUnavailable(f"dead-letter topic {settings.topic} has not acknowledged it yet")
 
-    async def write(self, letters: Sequence[DeadLetter]) -> list[Landed | BaseException]:
-        """See `DeadLetterSink`. Cancelled, it may leave letters written that are not known to be."""
+    async def write(self, dead_letters: Sequence[DeadLetter]) -> list[DlqPosition | BaseException]:
+        """See `DeadLetterSink`. Cancelled, it may leave dead letters written that are not known to be."""
         try:
             with asking(f"connect to write dead letters to {self._settings.topic}"):
                 async with asyncio.timeout(self._settings.write_timeout_s):
                     await self._connect()
         except MpsError as error:
             await self.close()
-            return [error] * len(letters)
-        for letter in letters:
-            if letter.delivery not in self._writing:
-                self._writing[letter.delivery] = asyncio.create_task(self._write(letter))
+            return [error] * len(dead_letters)
+        for dead_letter in dead_letters:
+            if dead_letter.delivery not in self._writing:
+                self._writing[dead_letter.delivery] = asyncio.create_task(self._write(dead_letter))
         await asyncio.wait(
-            [self._writing[letter.delivery] for letter in letters], timeout=self._settings.write_timeout_s
+            [self._writing[dead_letter.delivery] for dead_letter in dead_letters],
+            timeout=self._settings.write_timeout_s,
         )
-        answers = [self._answer(letter.delivery) for letter in letters]
+        answers = [self._answer(dead_letter.delivery) for dead_letter in dead_letters]
         for delivery in [delivery for delivery, task in self._writing.items() if task.done()]:
             del self._writing[delivery]  # those that nobody asks about any more among them
         if any(isinstance(answer, BaseException) and answer is not self._unanswered for answer in answers):
@@ -70,7 +71,7 @@ class KafkaDeadLetters:
             )  # a producer that failed may have lost its sequence: the next write begins with a new one
         return answers
 
-    def _answer(self, delivery: Delivery) -> Landed | BaseException:
+    def _answer(self, delivery: Delivery) -> DlqPosition | BaseException:
         task = self._writing[delivery]
         return task.result() if task.done() else self._unanswered
 
@@ -107,34 +108,34 @@ class KafkaDeadLetters:
         if not self._partitions:
             raise KafkaUnavailable(f"topic {self._settings.topic} has no partitions yet")
 
-    async def _write(self, letter: DeadLetter) -> Landed | BaseException:
-        """One letter; too large for the topic, it goes without excerpt, then without value, never nowhere."""
-        record = letter.delivery.record
+    async def _write(self, dead_letter: DeadLetter) -> DlqPosition | BaseException:
+        """One dead letter; too large for the topic, it goes without excerpt, then without value, never nowhere."""
+        record = dead_letter.delivery.record
         own = [(name, value) for name, value in record.headers]
-        short = [header for header in letter.headers if header[0] != "mps-dlq-excerpt"]
+        short = [header for header in dead_letter.headers if header[0] != "mps-dlq-excerpt"]
         forms = (
-            (record.value, [*own, *letter.headers]),
+            (record.value, [*own, *dead_letter.headers]),
             (record.value, [*own, *short]),
             (None, [*own, *short, *_omitted(record)]),
             (None, [*short, *_omitted(record)]),
         )
         *longer, last = forms
         for value, headers in longer:
-            answer = await self._send(letter, value, headers)
+            answer = await self._send(dead_letter, value, headers)
             if not isinstance(getattr(answer, "__cause__", None), TOO_LARGE):
                 return answer
-        return await self._send(letter, *last)
+        return await self._send(dead_letter, *last)
 
     async def _send(
-        self, letter: DeadLetter, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
-    ) -> Landed | BaseException:
-        record = letter.delivery.record
+        self, dead_letter: DeadLetter, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
+    ) -> DlqPosition | BaseException:
+        record = dead_letter.delivery.record
         try:
             with asking(f"write to dead-letter topic {self._settings.topic}"):
                 written = await (await self._begin(record.key, value, record.partition % self._partitions, headers))
         except MpsError as error:
             return error
-        return Landed(self._settings.topic, written.partition, written.offset)
+        return DlqPosition(self._settings.topic, written.partition, written.offset)
 
     async def _begin(
         self, key: bytes | None, value: bytes | None, partition: int, headers: Sequence[tuple[str, bytes | None]]

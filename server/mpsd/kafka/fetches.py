@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mpsd.core.delivery import Assignment
-from mpsd.kafka.owned import Owned
+from mpsd.kafka.owned import OwnedPartition
 from mpsd.ports import Fetched
 
 
-def taken(consumer: Any, got: Mapping[Any, Sequence[Any]], partitions: Iterable[Owned]) -> dict[Assignment, Fetched]:
+def taken(
+    consumer: Any, got: Mapping[Any, Sequence[Any]], partitions: Iterable[OwnedPartition]
+) -> dict[Assignment, Fetched]:
     """What is new of these partitions, into the assignments that they have now; their positions move on."""
     fetched: dict[Assignment, Fetched] = {}
     for owned in partitions:

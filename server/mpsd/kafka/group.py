@@ -29,11 +29,11 @@ from mpsd.kafka.committed import topics_with_commits, watch_offset_fetches
 from mpsd.kafka.connection import asking
 from mpsd.kafka.consumer import CONNECT_TIMEOUT_S, Connect, GroupSettings, bound_prefetch, connected, mended, stop
 from mpsd.kafka.fetches import taken
+from mpsd.kafka.group_monitor import UNCONFIRMED, GroupMonitor
 from mpsd.kafka.lease import Lease, boottime_s
-from mpsd.kafka.loading import REST_S, Loading
-from mpsd.kafka.owned import Owned
+from mpsd.kafka.loading import REST_S, PositionLoader
+from mpsd.kafka.owned import OwnedPartition
 from mpsd.kafka.positions import Positions
-from mpsd.kafka.vigil import UNCONFIRMED, Vigil
 from mpsd.ports import AssignmentListener, CommitPoint, Fetched, Position
 
 log = logging.getLogger("mpsd.group")
@@ -67,22 +67,22 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._commits = Commits()
         self._consumer: Any = None
         self._positions = Positions(settings.subscription, settings.start, settings.out_of_range)
-        self._owned: dict[TopicPartition, Owned] = {}
+        self._owned: dict[TopicPartition, OwnedPartition] = {}
         self._member_id = ""
         self._rejoin_wanted = False
         self._waiting = "connecting to Kafka"
-        self._trouble = ""
+        self._failures = ""
         self._generations = 0
         self._renewals = 0
         self._renewing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         looking = settings.subscription, self._positions, lambda: self._consumer, self._owned.values
-        self._loading = Loading(*looking, self._begin)
+        self._loading = PositionLoader(*looking, self._begin)
 
     async def start(self, listener: AssignmentListener) -> None:
         """See `RecordSource`."""
         self._listener = listener
-        self._vigil = Vigil(
+        self._monitor = GroupMonitor(
             self._settings,
             self._lease,
             self._positions,
@@ -92,7 +92,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             self._begin_anew,
         )
         await self._join()
-        self._watching = asyncio.create_task(self._vigil.run())
+        self._watching = asyncio.create_task(self._monitor.run())
 
     async def _join(self) -> None:
         self._assignor = CooperativeAssignor(self._claims, self._take_assignment, self._settings.peer)
@@ -146,7 +146,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._rejoin_wanted = False
         return {tp: Claim(owned.assignment.epoch, owned.leaving) for tp, owned in self._owned.items()}
 
-    def _drop(self, owned: Owned) -> None:
+    def _drop(self, owned: OwnedPartition) -> None:
         del self._owned[owned.assignment.tp]
         self._listener.on_lost(owned.assignment)
 
@@ -174,13 +174,13 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
                 self._consumer.pause(ClientPartition(*tp))
                 continue
             if owned is None:
-                owned = self._owned[tp] = Owned(Assignment(tp, generation))
+                owned = self._owned[tp] = OwnedPartition(Assignment(tp, generation))
             self._consumer.seek(owned.key, owned.position or 0)  # a valid position keeps the library's own reset away
             if owned.position is None or tp in leaving:
                 self._consumer.pause(owned.key)
             self._tell_leaving(owned, tp in leaving)
 
-    def _tell_leaving(self, owned: Owned, leaving: bool) -> None:
+    def _tell_leaving(self, owned: OwnedPartition, leaving: bool) -> None:
         was_leaving, owned.leaving = owned.leaving, leaving
         if owned.position is None:
             return
@@ -198,7 +198,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             self._consumer._coordinator.request_rejoin()
         self._loading.begin()
 
-    def _begin(self, owned: Owned, position: Position | None) -> None:
+    def _begin(self, owned: OwnedPartition, position: Position | None) -> None:
         if position is None:
             owned.stopped = f"{owned.assignment.tp}: what was committed is gone, and out_of_range = stop"
             return
@@ -210,7 +210,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         else:
             self._consumer.resume(owned.key)
 
-    async def _begin_anew(self, old: Sequence[Owned]) -> None:
+    async def _begin_anew(self, old: Sequence[OwnedPartition]) -> None:
         """These belong to a topic that is gone: what was read and committed of it means nothing in the new one."""
         with asking("look up where a topic begins"):
             starts = await self._consumer.beginning_offsets([owned.key for owned in old])
@@ -253,12 +253,12 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             if isinstance(error.__cause__, OffsetOutOfRangeError):
                 await self._go_on(error.__cause__)
                 return {}
-            self._trouble = str(error)
+            self._failures = str(error)
             if isinstance(error.__cause__, InconsistentGroupProtocolError) or not mended(self._consumer):
                 self._renewing = asyncio.create_task(self._renew())
             raise
         if self.lease_left_s() > 0:
-            self._trouble = ""
+            self._failures = ""
         fetched = taken(
             self._consumer, got, [owned for key in keys if (owned := self._owned.get(TopicPartition(*key)))]
         )
@@ -274,7 +274,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._listener.on_unreadable(owned.assignment, batch.offset, batch.reason)
         asyncio.get_running_loop().call_later(UNREADABLE_REST_S, self._read_on, owned)
 
-    def _read_on(self, owned: Owned) -> None:
+    def _read_on(self, owned: OwnedPartition) -> None:
         if self._is_ours(owned.assignment) and not owned.leaving and not owned.stopped:
             self._consumer.resume(owned.key)
 
@@ -303,7 +303,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         """Go on with another client: this one is past help."""
         self._renewals += 1
         extra = {"code": "group.renewed", "subscription": self._settings.subscription}
-        log.error("%s: connecting anew, as %s", self._settings.subscription, self._trouble, extra=extra)
+        log.error("%s: connecting anew, as %s", self._settings.subscription, self._failures, extra=extra)
         self._lease.end()
         await self._commits.hold()
         for owned in list(self._owned.values()):
@@ -332,10 +332,10 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
 
     def waiting_for(self) -> str:
         """See `RecordSource`."""
-        if self._trouble or self._waiting or self._loading.waiting:
-            return self._trouble or self._waiting or self._loading.waiting
-        if self._vigil.missing:
-            return f"topic {', '.join(self._vigil.missing)} is gone; it is read as soon as somebody creates it"
+        if self._failures or self._waiting or self._loading.waiting:
+            return self._failures or self._waiting or self._loading.waiting
+        if self._monitor.missing:
+            return f"topic {', '.join(self._monitor.missing)} is gone; it is read as soon as somebody creates it"
         if self.lease_left_s() <= 0:
             return UNCONFIRMED
         return next((owned.stopped for owned in self._owned.values() if owned.stopped), "")

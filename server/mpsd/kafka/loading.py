@@ -11,7 +11,7 @@ from mpsd.core.incarnation import Incarnation
 from mpsd.core.record import TopicPartition
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.connection import asking
-from mpsd.kafka.owned import Owned
+from mpsd.kafka.owned import OwnedPartition
 from mpsd.kafka.positions import Positions
 from mpsd.kafka.topic_ids import incarnations
 from mpsd.ports import Position
@@ -21,7 +21,7 @@ log = logging.getLogger("mpsd.group")
 REST_S = 1.0
 
 
-class Loading:
+class PositionLoader:
     """One task at a time; a rebalance begins it anew.
 
     Args:
@@ -38,8 +38,8 @@ class Loading:
         subscription: str,
         positions: Positions,
         consumer: Callable[[], Any],
-        owned: Callable[[], Collection[Owned]],
-        found: Callable[[Owned, Position | None], None],
+        owned: Callable[[], Collection[OwnedPartition]],
+        found: Callable[[OwnedPartition, Position | None], None],
     ) -> None:
         self._subscription = subscription
         self._positions = positions
@@ -87,7 +87,7 @@ class Loading:
                 owned.assignment.identify(known[owned.assignment.tp])
                 self._found(owned, found[owned.assignment.tp])
 
-    async def _incarnations(self, gained: Collection[Owned]) -> dict[TopicPartition, Incarnation]:
+    async def _incarnations(self, gained: Collection[OwnedPartition]) -> dict[TopicPartition, Incarnation]:
         """Return which topics the partitions are of: nothing of one is delivered, nor its commit believed, without."""
         topics = {owned.assignment.tp.topic for owned in gained}
         known = await incarnations(self._consumer(), topics)

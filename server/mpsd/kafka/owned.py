@@ -5,7 +5,7 @@ from aiokafka import TopicPartition as ClientPartition
 from mpsd.core.delivery import Assignment
 
 
-class Owned:
+class OwnedPartition:
     """A partition of ours.
 
     Attributes:

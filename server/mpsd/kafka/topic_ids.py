@@ -12,7 +12,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from mpsd.core.incarnation import Incarnation
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.connection import asking
-from mpsd.kafka.owned import Owned
+from mpsd.kafka.owned import OwnedPartition
 from mpsd.kafka.protocol import NO_ID, Metadata
 
 log = logging.getLogger("mpsd.group")
@@ -33,8 +33,8 @@ class TopicIds:
         self,
         subscription: str,
         consumer: Callable[[], Any],
-        owned: Callable[[], Collection[Owned]],
-        recreated: Callable[[Sequence[Owned]], Awaitable[None]],
+        owned: Callable[[], Collection[OwnedPartition]],
+        recreated: Callable[[Sequence[OwnedPartition]], Awaitable[None]],
     ) -> None:
         self._subscription = subscription
         self._consumer = consumer
@@ -59,7 +59,7 @@ class TopicIds:
             await self._recreated(old)
 
     @staticmethod
-    def _is_of_former(owned: Owned, ids: Mapping[str, bytes]) -> bool:
+    def _is_of_former(owned: OwnedPartition, ids: Mapping[str, bytes]) -> bool:
         """Return True if the partition's topic has another id now than when the partition was assigned."""
         known, now = owned.assignment.incarnation.topic_id, ids.get(owned.assignment.tp.topic)
         return bool(known and now) and known != now

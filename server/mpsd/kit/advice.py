@@ -38,7 +38,7 @@ class Advice:
     said: str = ""
 
 
-def in_words(outcome: Outcome) -> str:
+def describe(outcome: Outcome) -> str:
     """What the proxy would do with the record."""
     match outcome:
         case Delivered():
@@ -245,7 +245,7 @@ def _reason(outcome: Outcome | None) -> str:
 
 def summary(outcomes: Sequence[Outcome]) -> str:
     """What becomes of all records of a step, in words."""
-    counts = Counter(in_words(outcome) for outcome in outcomes)
+    counts = Counter(describe(outcome) for outcome in outcomes)
     if len(counts) == 1:
         return next(iter(counts))
     return "; ".join(f"{count} {words}" for words, count in counts.items())

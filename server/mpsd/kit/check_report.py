@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mpsd.core.outcome import Delivered, code_of
-from mpsd.kit.advice import Advice, in_words, said_by, summary
+from mpsd.kit.advice import Advice, describe, said_by, summary
 from mpsd.kit.player import Played
 
 PLAIN_WIDTH = 120
@@ -56,7 +56,7 @@ def as_json(url: str, played: Sequence[Played], found: Sequence[Advice]) -> dict
                     {
                         "outcome": code_of(outcome),
                         "reason": getattr(outcome, "reason", ""),
-                        "then": in_words(outcome),
+                        "then": describe(outcome),
                     }
                     for outcome in one.outcomes
                 ],

@@ -201,8 +201,10 @@ class Round:
     async def _see_dead_letters(self, topic: str) -> None:
         if not await self._topics.exists(topic):
             return
-        for letter in await self._topics.read_all(topic):
-            headers = {name: (value or b"").decode() for name, value in letter.headers if name != "mps-dlq-excerpt"}
+        for dead_letter in await self._topics.read_all(topic):
+            headers = {
+                name: (value or b"").decode() for name, value in dead_letter.headers if name != "mps-dlq-excerpt"
+            }
             place = int(headers["__dlq.errors.partition"]), int(headers["__dlq.errors.offset"])
             if (fate := self._fates.get(place)) is not None:
                 fate.disposition, fate.reason = headers["mps-dlq-disposition"], headers["mps-dlq-reason"]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from mpsd.core.delivery import Assignment, Delivery, Trouble
+from mpsd.core.delivery import Assignment, Delivery, FailureHistory
 from mpsd.core.incarnation import UNKNOWN, Incarnation
 from mpsd.core.record import TopicPartition, record_bytes
 from mpsd.kafka.topics import Message
@@ -100,7 +100,7 @@ def deliveries(step: Step, begin: int, incarnation: Incarnation = UNKNOWN) -> li
         assignment = Assignment(TopicPartition(record.topic, record.partition), 1, incarnation)
         delivery = Delivery(record, assignment, record.key, record_bytes(record))
         if step.is_again:
-            delivery.trouble = Trouble(attempts=1)
+            delivery.failures = FailureHistory(attempts=1)
         made.append(delivery)
     return made
 

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from mpsd.core.blocked_key_dead_letters import BlockedKeyDeadLetters, Place, Reach
-from mpsd.core.blocked_keys import BlockedKey, first_letter
+from mpsd.core.blocked_keys import BlockedKey, first_dead_letter
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.blocked_key_sender import BlockedKeySender
@@ -29,7 +29,7 @@ KEYS_AT_ONCE = 16
 LETTERS_MAX = 100_000
 """Dead letters of a partition that are sent in a round, in equal shares for its keys; twice as many are about 40 MiB."""
 FEW = 100
-"""So many letters of a key, and the rest of them is sent while its records wait."""
+"""So many dead letters of a key, and the rest of them is sent while its records wait."""
 DRAIN_S = 5.0
 """How long the lane of a key may take to become empty before its records go into the dead-letter topic again."""
 
@@ -50,7 +50,7 @@ async def replay_blocked(sender: ReplaySender, report: Callable[[], Awaitable[bo
     if not keys:
         return True
     bounds = await sender.means.bounds(sender.number)
-    begins = {key: first_letter(blocked, sender.number, bounds) for key, blocked in keys.items()}
+    begins = {key: first_dead_letter(blocked, sender.number, bounds) for key, blocked in keys.items()}
     return await BlockedKeyReplay(sender, begins, bounds.end, report).run()
 
 
@@ -59,14 +59,14 @@ class BlockedKeyReplay:
 
     Takes: dead letters of its source partition.
     Gives: their records to the lanes of the partition, one of a key at a time; keys to be released to BlockedKeys.
-    Holds at most: the places of twice `LETTERS_MAX` letters, `KEYS_AT_ONCE` fetches.
+    Holds at most: the places of twice `LETTERS_MAX` dead letters, `KEYS_AT_ONCE` fetches.
     """
 
     def __init__(
         self,
         sender: ReplaySender,
         begins: Mapping[bytes, int],
-        letters_end: int,
+        dead_letters_end: int,
         report: Callable[[], Awaitable[bool]],
     ) -> None:
         """Begin.
@@ -77,14 +77,14 @@ class BlockedKeyReplay:
             report: writes what is settled; returns whether that is durable.
         """
         self._begins = begins
-        self._letters_end = letters_end
+        self._dead_letters_end = dead_letters_end
         self._sender = sender
         self._task, self._queue, self._means = sender.task, sender.queue, sender.means
         self._source, self._number = sender.source, sender.number
         self._settled = sender.settled
         self._report = report
         self._error: Exception | None = None
-        self._letters = BlockedKeySender(sender, begins)
+        self._dead_letters = BlockedKeySender(sender, begins)
 
     async def run(self) -> bool:
         """Returns whether it is over: False if it was ended before.
@@ -102,8 +102,8 @@ class BlockedKeyReplay:
     async def _rounds(self, keys: set[bytes]) -> None:
         begin, counted, is_first = min(self._begins.values()), dict.fromkeys(keys, 1 << 62), True
         while keys and not self._sender.is_ending:
-            keys -= {key for key, why in self._letters.back().items() if self._stays_blocked(key, why)}
-            at_hand = keys - self._letters.out.keys()
+            keys -= {key for key, why in self._dead_letters.back().items() if self._stays_blocked(key, why)}
+            at_hand = keys - self._dead_letters.out.keys()
             if not at_hand:
                 await self._sender.rest(LOOK_S)
                 continue
@@ -111,20 +111,20 @@ class BlockedKeyReplay:
             reach = self._reach(at_hand - drained)
             end = (await self._means.bounds(self._number)).end
             found = await self._look_up(begin, end, at_hand, reach)
-            if is_first:  # of a key whose letters have all expired nothing is left to be meant
+            if is_first:  # of a key whose dead letters have all expired nothing is left to be meant
                 keys &= {key for key in keys if key not in found or found[key].is_meant}
                 is_first = False
-            keys -= {key for key in self._in_order(keys & found.keys()) if self._stays_blocked(key, found[key].trouble)}
+            keys -= {key for key in self._in_order(keys & found.keys()) if self._stays_blocked(key, found[key].problem)}
             found = {key: found.get(key, BlockedKeyDeadLetters()) for key in self._in_order(keys & at_hand)}
             last = {key for key in drained & found.keys() if not found[key].is_cut and found[key].left is None}
             keys -= await self._send_all({key: each.places for key, each in found.items()}, last)
             keys &= self._queue.blocked.keys()
-            for key in self._in_order((keys & _whole(found)) - drained - self._letters.out.keys()):
+            for key in self._in_order((keys & _whole(found)) - drained - self._dead_letters.out.keys()):
                 count = len(found[key].places)
                 if count <= FEW or count > counted[key] // 2:
                     self._means.pending.set_aside(self._queue, key)
                 counted[key] = count
-            if keys <= found.keys() and not self._letters.out and not any(each.is_cut for each in found.values()):
+            if keys <= found.keys() and not self._dead_letters.out and not any(each.is_cut for each in found.values()):
                 begin = min((each.left for each in found.values() if each.left is not None), default=end)
             if any(each.left is not None for each in found.values()):
                 await self._sender.rest(LOOK_S)
@@ -143,7 +143,7 @@ class BlockedKeyReplay:
         position = queue.tracker.end
         # one that waits for room may stop the reading, and room is made here
         log_end = queue.readable_end if not queue.crowded else position
-        return Reach(unfinished, position, log_end, self._letters_end)
+        return Reach(unfinished, position, log_end, self._dead_letters_end)
 
     async def _drained(self, keys: Collection[bytes]) -> set[bytes]:
         """Those whose lanes are empty; of the others, such as a paused one, records go their way again."""
@@ -162,17 +162,17 @@ class BlockedKeyReplay:
         found: dict[bytes, BlockedKeyDeadLetters] = {}
         offset, places_max = begin, max(1, LETTERS_MAX // len(keys))
         while offset < end and not self._sender.is_ending:
-            part = await self._letters.fetch(offset)
+            part = await self._dead_letters.fetch(offset)
             for record in part.records:
                 if record.offset >= end or record.key is None or record.key not in keys:
                     continue
-                letter = parse(record)
-                if self._letters.is_its(letter):
+                dead_letter = parse(record)
+                if self._dead_letters.is_its(dead_letter):
                     each = found.setdefault(record.key, BlockedKeyDeadLetters())
-                    each.is_meant |= self._is_meant(letter)
-                    if letter.offset not in self._settled:
-                        each.trouble = each.trouble or self._trouble(letter)
-                        place = Place(letter.source_offset, letter.offset)
+                    each.is_meant |= self._is_meant(dead_letter)
+                    if dead_letter.offset not in self._settled:
+                        each.problem = each.problem or self._failures(dead_letter)
+                        place = Place(dead_letter.source_offset, dead_letter.offset)
                         is_unread = reach.is_unread(place)
                         if is_unread or reach.is_behind(record.key, place):
                             each.leave(place, is_unread)
@@ -183,15 +183,15 @@ class BlockedKeyReplay:
             each.cut(places_max)
         return found
 
-    def _is_meant(self, letter: DeadLetterRecord) -> bool:
+    def _is_meant(self, dead_letter: DeadLetterRecord) -> bool:
         bounds = self._task.bounds[self._number]
-        return bounds.start <= letter.offset < bounds.end and self._task.plan.wants(letter)
+        return bounds.start <= dead_letter.offset < bounds.end and self._task.plan.wants(dead_letter)
 
-    def _trouble(self, letter: DeadLetterRecord) -> str:
-        where = f"{letter.source}@{letter.source_offset}"
-        if self._task.plan.quarantines(letter, self._means.replays_max):
+    def _failures(self, dead_letter: DeadLetterRecord) -> str:
+        where = f"{dead_letter.source}@{dead_letter.source_offset}"
+        if self._task.plan.quarantines(dead_letter, self._means.replays_max):
             return f"{where} is quarantined"
-        return f"the value of {where} is not in the dead-letter topic" if letter.omitted is not None else ""
+        return f"the value of {where} is not in the dead-letter topic" if dead_letter.omitted is not None else ""
 
     async def _send_all(self, places: dict[bytes, list[Place]], last: Collection[bytes]) -> set[bytes]:
         """Send them, a few keys at a time, and release those of which that was the last; returns those that failed."""
@@ -201,9 +201,9 @@ class BlockedKeyReplay:
             while waiting and not self._sender.is_ending:
                 key, its = waiting.popleft()
                 try:
-                    if self._stays_blocked(key, await self._letters.send(key, its)):
+                    if self._stays_blocked(key, await self._dead_letters.send(key, its)):
                         failed.add(key)
-                    elif key in last and key not in self._letters.out and not self._sender.is_ending:
+                    elif key in last and key not in self._dead_letters.out and not self._sender.is_ending:
                         await self._release(key)
                 except (DeadLetterTopicGone, KafkaUnavailable, KafkaRefused) as error:
                     self._error = error

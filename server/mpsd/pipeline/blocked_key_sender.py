@@ -47,17 +47,17 @@ class BlockedKeySender:
     async def send(self, key: bytes, places: list[Place]) -> str:
         """Until all of them are accepted, or one is out; returns why it went no further, in words; empty if nothing failed."""
         read: dict[int, DeadLetterRecord] = {}
-        wanted = {place.letter for place in places}
+        wanted = {place.dead_letter for place in places}
         for place in places:
-            if place.letter not in read:
-                read = await self._read(place.letter, wanted)
-            letter = read.pop(place.letter, None)
-            if letter is None:  # retention was faster
+            if place.dead_letter not in read:
+                read = await self._read(place.dead_letter, wanted)
+            dead_letter = read.pop(place.dead_letter, None)
+            if dead_letter is None:  # retention was faster
                 self._counts.expired += 1
                 continue
-            record = letter.source_offset, letter.timestamp, hash(letter.value)
+            record = dead_letter.source_offset, dead_letter.timestamp, hash(dead_letter.value)
             if self._last.get(key) == record:  # a copy: its owner was killed before it committed
-                self._settled.add(place.letter)
+                self._settled.add(place.dead_letter)
                 self._sender.touch()
                 continue
             finished = asyncio.Event()
@@ -66,10 +66,10 @@ class BlockedKeySender:
                 self._sender.finished(delivery)
                 finished.set()
 
-            delivery = self._sender.revive(letter, on_finished, releases=True)
+            delivery = self._sender.revive(dead_letter, on_finished, releases=True)
             if not await self._sender.has_room(delivery.size_bytes):
                 return "it was ended"
-            if place.letter in self._settled:  # an operator skipped it meanwhile
+            if place.dead_letter in self._settled:  # an operator skipped it meanwhile
                 self._sender.give_back()
                 continue
             self._counts.matched += 1
@@ -86,7 +86,7 @@ class BlockedKeySender:
 
     def back(self) -> dict[bytes, str]:
         """Those that were out and are settled now: by key why it goes no further, empty if it does."""
-        ended = {key: each for key, each in self.out.items() if each.letter_offset in self._settled}
+        ended = {key: each for key, each in self.out.items() if each.dead_letter_offset in self._settled}
         for key in ended:
             del self.out[key]
         return {key: f"{each} failed again" if each.is_dead_again else "" for key, each in ended.items()}
@@ -103,16 +103,16 @@ class BlockedKeySender:
                 return part
         raise KafkaUnavailable(f"partition {self._number} of {self._means.topic} has no answer at {offset}")
 
-    def is_its(self, letter: DeadLetterRecord | Foreign) -> TypeGuard[DeadLetterRecord]:
+    def is_its(self, dead_letter: DeadLetterRecord | Foreign) -> TypeGuard[DeadLetterRecord]:
         """Whether it is a dead letter of a key that is replayed, and to be sent with it."""
-        if not isinstance(letter, DeadLetterRecord) or letter.key is None:
+        if not isinstance(dead_letter, DeadLetterRecord) or dead_letter.key is None:
             return False
         wanted = self._task.plan.filter.dispositions
-        if letter.disposition is Disposition.SKIPPED and Disposition.SKIPPED not in wanted:  # it was given up
+        if dead_letter.disposition is Disposition.SKIPPED and Disposition.SKIPPED not in wanted:  # it was given up
             return False
-        begin = self._begins.get(letter.key)
-        is_its = (letter.source, letter.subscription) == (self._source, self._task.subscription)
-        return is_its and begin is not None and letter.offset >= begin
+        begin = self._begins.get(dead_letter.key)
+        is_its = (dead_letter.source, dead_letter.subscription) == (self._source, self._task.subscription)
+        return is_its and begin is not None and dead_letter.offset >= begin
 
     async def _ended(self, delivery: ReplayedDelivery, finished: asyncio.Event) -> bool:
         while not finished.is_set():
@@ -124,11 +124,11 @@ class BlockedKeySender:
         return True
 
     async def _read(self, offset: int, wanted: Collection[int]) -> dict[int, DeadLetterRecord]:
-        """The letter at the offset, and what else the fetch brings of those that are wanted."""
+        """The dead letter at the offset, and what else the fetch brings of those that are wanted."""
         end, at = offset + 1, offset
         records: Iterable[Record] = ()
         while at < end and not records and not self._sender.is_ending:
             part = await self.fetch(at)
             records, at = part.records, part.next_offset
-        letters = [parse(record) for record in records if record.offset in wanted]
-        return {letter.offset: letter for letter in letters if self.is_its(letter)}
+        dead_letters = [parse(record) for record in records if record.offset in wanted]
+        return {dead_letter.offset: dead_letter for dead_letter in dead_letters if self.is_its(dead_letter)}

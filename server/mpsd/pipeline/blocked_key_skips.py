@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mpsd.core.blocked_keys import first_letter
+from mpsd.core.blocked_keys import first_dead_letter
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.record import Record
@@ -23,13 +23,13 @@ class DeadHead(NamedTuple):
 
     Attributes:
         number: of the dead-letter topic's partition that has its dead letters.
-        letter: offset of the first of them there.
+        dead letter: offset of the first of them there.
         behind: how many records of the key were blocked behind it.
     """
 
     key: bytes
     number: int
-    letter: int
+    dead_letter: int
     behind: int
 
 
@@ -38,7 +38,7 @@ class _Found:
     """What there is of a blocked key.
 
     Attributes:
-        letters: of the record that is skipped, settled or not.
+        dead letters: of the record that is skipped, settled or not.
         unsettled: those of them that are not.
         is_dead: one of these died, so that nothing behind it can go.
         behind: unsettled dead letters of other records.
@@ -46,7 +46,7 @@ class _Found:
         is_meant: a replay that is at work there means one of them.
     """
 
-    letters: list[int] = field(default_factory=list)
+    dead_letters: list[int] = field(default_factory=list)
     unsettled: list[int] = field(default_factory=list)
     is_dead: bool = False
     behind: int = 0
@@ -75,7 +75,7 @@ async def skip_dead(queue: PartitionQueue, replays: Replays, offset: int, not_qu
     while look.is_outdated():  # a run began or ended meanwhile
         look = await _look(queue, replays, offset)
         found = await look.around()
-    key, its = next(((key, each) for key, each in found.items() if each.letters), (b"", None))
+    key, its = next(((key, each) for key, each in found.items() if each.dead_letters), (b"", None))
     if its is None or key not in queue.blocked:
         raise not_queued
     if not its.is_dead and its.blocker >= 0:
@@ -88,7 +88,7 @@ async def skip_dead(queue: PartitionQueue, replays: Replays, offset: int, not_qu
         )
     if its.unsettled:
         await replays.settle(queue, look.number, its.unsettled)
-    return DeadHead(key, look.number, its.letters[0], its.behind)
+    return DeadHead(key, look.number, its.dead_letters[0], its.behind)
 
 
 async def _look(queue: PartitionQueue, replays: Replays, offset: int) -> "_Look":
@@ -98,7 +98,7 @@ async def _look(queue: PartitionQueue, replays: Replays, offset: int) -> "_Look"
     number = queue.assignment.tp.partition % max(1, len(bounds))
     if number not in bounds:
         raise DeadLetterTopicGone(f"dead-letter topic {replays.rules.topic} has no partition {number} any more")
-    begins = {key: first_letter(each, number, bounds[number]) for key, each in blocked.items()}
+    begins = {key: first_dead_letter(each, number, bounds[number]) for key, each in blocked.items()}
     return _Look(queue, replays, offset, number, begins, bounds[number].end)
 
 
@@ -115,7 +115,7 @@ class _Look:
 
         Args:
             offset: of the record that is to be skipped.
-            number: of the dead-letter topic's partition that has the letters, up to `end`.
+            number: of the dead-letter topic's partition that has the dead letters, up to `end`.
             begins: by blocked key, where its dead letters begin.
         """
         self._replays = replays
@@ -145,21 +145,21 @@ class _Look:
         return found
 
     def _see(self, record: Record, key: bytes, found: dict[bytes, _Found]) -> None:
-        letter = parse(record)
+        dead_letter = parse(record)
         if (
-            not isinstance(letter, DeadLetterRecord)
-            or (letter.source, letter.subscription) != (self._source, self._replays.subscription)
-            or letter.offset < self._begins[key]
+            not isinstance(dead_letter, DeadLetterRecord)
+            or (dead_letter.source, dead_letter.subscription) != (self._source, self._replays.subscription)
+            or dead_letter.offset < self._begins[key]
         ):
             return
         each = found.setdefault(key, _Found())
-        each.is_meant |= self._task is not None and self._task.plan.wants(letter)
-        is_open, died = letter.offset not in self._settled, letter.disposition is not Disposition.BLOCKED
-        if letter.source_offset == self._offset:
-            each.letters.append(letter.offset)
-            each.unsettled += [letter.offset] if is_open else []
+        each.is_meant |= self._task is not None and self._task.plan.wants(dead_letter)
+        is_open, died = dead_letter.offset not in self._settled, dead_letter.disposition is not Disposition.BLOCKED
+        if dead_letter.source_offset == self._offset:
+            each.dead_letters.append(dead_letter.offset)
+            each.unsettled += [dead_letter.offset] if is_open else []
             each.is_dead |= is_open and died
-        elif is_open and letter.disposition is not Disposition.SKIPPED:  # a replay of the key passes it by
+        elif is_open and dead_letter.disposition is not Disposition.SKIPPED:  # a replay of the key passes it by
             each.behind += 1
-            if died and not 0 <= each.blocker < letter.source_offset:
-                each.blocker = letter.source_offset
+            if died and not 0 <= each.blocker < dead_letter.source_offset:
+                each.blocker = dead_letter.source_offset

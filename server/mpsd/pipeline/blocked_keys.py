@@ -12,7 +12,7 @@ from mpsd.core.states import DeliveryState
 from mpsd.errors import ControlUnavailable
 from mpsd.pipeline.controls import UNREAD, Control
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-from mpsd.ports import Landed
+from mpsd.ports import DlqPosition
 
 log = logging.getLogger("mpsd.blocked_keys")
 
@@ -23,7 +23,7 @@ REST_S = 0.5
 
 Place = tuple[PartitionQueue, bytes]
 """A key, and the partition that it is of."""
-Dead = tuple[PartitionQueue, Delivery, Landed]
+Dead = tuple[PartitionQueue, Delivery, DlqPosition]
 """A record, and where its dead letter is."""
 
 
@@ -100,10 +100,12 @@ class BlockedKeys:
         """
         async with self._one:
             found: dict[Place, BlockedKey | None] = {}
-            for queue, delivery, landed in dead:
+            for queue, delivery, dlq_position in dead:
                 key, record = delivery.record.key, delivery.record
                 if key is not None and key not in queue.blocked:
-                    found.setdefault((queue, key), BlockedKey(record.offset, landed.partition, landed.offset))
+                    found.setdefault(
+                        (queue, key), BlockedKey(record.offset, dlq_position.partition, dlq_position.offset)
+                    )
             await self._write(found)
         for (queue, _), blocked in found.items():
             extra = {"code": "blocked_key.blocked", "subscription": self._subscription}

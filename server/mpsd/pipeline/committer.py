@@ -180,8 +180,8 @@ class Committer:
 
     @staticmethod
     def _state(queue: PartitionQueue) -> object:
-        """Differs whenever a commit could say something new: attempts are charged, or spent by what is being buried."""
-        return queue.tracker.state, queue.charges, queue.burying
+        """Differs whenever a commit could say something new: attempts are charged, or spent by what is being dead-lettered."""
+        return queue.tracker.state, queue.charges, queue.dead_letter_pending
 
     def statistics(self) -> dict[str, int | float | str]:
         return {

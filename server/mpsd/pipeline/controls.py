@@ -157,9 +157,9 @@ class Controls:
     def waiting_for(self) -> str:
         """Why partitions that were assigned wait; empty if none does."""
         is_unread = any(UNREAD in queue.causes for queue in self._pending.queues.values())
-        return (self.trouble() or "reading the control topic") if is_unread else ""
+        return (self.problem() or "reading the control topic") if is_unread else ""
 
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """Why the control topic cannot be read now; what is known of it holds on."""
         return self._control.waiting_for()
 

@@ -9,17 +9,17 @@ from contextlib import suppress
 
 from mpsd.core.dead_letter import Sender, headers
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery, log_fields
-from mpsd.core.retry import Bury, RetryRules, backoff_s
+from mpsd.core.retry import DeadLetterRequest, RetryRules, backoff_s
 from mpsd.core.states import DeliveryState
 from mpsd.errors import KafkaRefused, KafkaUnavailable, RecordNotHere
 from mpsd.pipeline.blocked_keys import BlockedKeys
-from mpsd.pipeline.pending_blocks import Buried, PendingBlocks
+from mpsd.pipeline.pending_blocks import DeadLetterEntry, PendingBlocks
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-from mpsd.ports import DeadLetter, DeadLetterSink, Landed
+from mpsd.ports import DeadLetter, DeadLetterSink, DlqPosition
 
 log = logging.getLogger("mpsd.dead_letters")
 
-LETTERS_PER_WRITE_MAX = 500
+DEAD_LETTERS_PER_WRITE_MAX = 500
 LEASE_WAIT_S = 0.05
 """How late it is noticed that the membership is confirmed again."""
 PREPARE_REST_S = 10.0
@@ -31,9 +31,9 @@ DIED = "became a dead letter meanwhile; ask again"
 class DeadLetterWriter:
     """Writes dead letters, and while it cannot, holds the partitions they came from.
 
-    Takes: records with the verdict to bury them.
+    Takes: records with the verdict to dead-letter them.
     Gives: finished records back to the PendingQueue, once acknowledged.
-    Holds at most: one letter per lane of the PendingQueue, as the lane of each is blocked; as many as a run has, where
+    Holds at most: one dead letter per lane of the PendingQueue, as the lane of each is blocked; as many as a run has, where
         several of a lane are delivered together.
     """
 
@@ -60,8 +60,8 @@ class DeadLetterWriter:
         self._blocked = blocked
         blocked.on_room = self.on_room
         self._pending_blocks = PendingBlocks(blocked, sender.subscription, pending, self._finish, on_released)
-        self._crowded: list[Buried] = []
-        self._writing: list[Buried] = []
+        self._crowded: list[DeadLetterEntry] = []
+        self._writing: list[DeadLetterEntry] = []
         self._sink = sink
         self._sender = sender
         self._rules = rules
@@ -69,34 +69,34 @@ class DeadLetterWriter:
         self._on_released = on_released
         self._draw = draw
         self._lease_left_s = lease_left_s
-        self._waiting: deque[Buried] = deque()
-        self._landing: dict[Delivery, asyncio.Future[Landed]] = {}
+        self._waiting: deque[DeadLetterEntry] = deque()
+        self._written: dict[Delivery, asyncio.Future[DlqPosition]] = {}
         self._arrived = asyncio.Event()
         self._acknowledged = asyncio.Event()
         self.written: Counter[str] = Counter()
         self.failures = 0
 
-    def bury(self, queue: PartitionQueue, delivery: Delivery, verdict: Bury) -> None:
+    def dead_letter(self, queue: PartitionQueue, delivery: Delivery, verdict: DeadLetterRequest) -> None:
         """Take a record over; its lane waits until it is written."""
         if isinstance(delivery, ReplayedDelivery):
             delivery.is_dead_again = True
-        self._waiting.append(Buried(queue, self._letter(delivery, verdict)))
+        self._waiting.append(DeadLetterEntry(queue, self._dead_letter(delivery, verdict)))
         self._arrived.set()
 
-    def divert(self, delivery: Delivery, verdict: Bury) -> None:
-        """It is to be written with another verdict, which holds no key; where it is written already, see `landing`."""
+    def divert(self, delivery: Delivery, verdict: DeadLetterRequest) -> None:
+        """It is to be written with another verdict, which holds no key; where it is written already, see `position_written`."""
         if not self._blocked.is_on:
             return  # it goes there all the same, and why it died says more
-        for buried in self._writing:
-            if buried.letter.delivery is delivery:
-                buried.instead = verdict
-        for buried in (*self._waiting, *self._crowded):
-            if buried.letter.delivery is delivery:
-                buried.letter = self._letter(delivery, verdict)
-                if buried.queue.crowded:
+        for entry in self._writing:
+            if entry.dead_letter.delivery is delivery:
+                entry.instead = verdict
+        for entry in (*self._waiting, *self._crowded):
+            if entry.dead_letter.delivery is delivery:
+                entry.dead_letter = self._dead_letter(delivery, verdict)
+                if entry.queue.crowded:
                     self.on_room()
 
-    def _letter(self, delivery: Delivery, verdict: Bury) -> DeadLetter:
+    def _dead_letter(self, delivery: Delivery, verdict: DeadLetterRequest) -> DeadLetter:
         return DeadLetter(
             delivery=delivery,
             disposition=verdict.disposition.value,
@@ -107,48 +107,48 @@ class DeadLetterWriter:
     def on_room(self) -> None:
         """More keys may be blocked."""
         crowded, self._crowded = self._crowded, []
-        for buried in crowded:
-            buried.queue.crowded -= 1
+        for entry in crowded:
+            entry.queue.crowded -= 1
         self._waiting.extendleft(reversed(crowded))
         if crowded:
             self._arrived.set()
 
     def crowded(self) -> frozenset[Delivery]:
         """Return the records that wait until there is room to hold their keys."""
-        return frozenset(buried.letter.delivery for buried in self._crowded)
+        return frozenset(entry.dead_letter.delivery for entry in self._crowded)
 
-    def landing(self, delivery: Delivery) -> asyncio.Future[Landed]:
+    def position_written(self, delivery: Delivery) -> asyncio.Future[DlqPosition]:
         """Where it lands once it is written, now or some time; the same for all who ask.
 
         RecordNotHere if it never is, or where keys are blocked was written with another verdict before this was asked.
         """
-        return self._landing.setdefault(delivery, asyncio.get_running_loop().create_future())
+        return self._written.setdefault(delivery, asyncio.get_running_loop().create_future())
 
     def lands_not(self, delivery: Delivery, why: str) -> None:
         """It is settled otherwise, or not ours any more: whoever waits for where it lands is told."""
-        landing = self._landing.pop(delivery, None)
-        if landing is not None and not landing.done():
-            landing.set_exception(RecordNotHere(f"{delivery}: {why}"))
+        position_written = self._written.pop(delivery, None)
+        if position_written is not None and not position_written.done():
+            position_written.set_exception(RecordNotHere(f"{delivery}: {why}"))
 
     def forget(self, assignment: Assignment) -> None:
-        """The partition is no longer ours, and its letters are not ours to write."""
-        for delivery in [each for each in self._landing if each.assignment is assignment]:
+        """The partition is no longer ours, and its dead letters are not ours to write."""
+        for delivery in [each for each in self._written if each.assignment is assignment]:
             self.lands_not(delivery, "its partition has moved to another daemon; ask that one")
-        self._waiting = deque(buried for buried in self._waiting if buried.queue.assignment is not assignment)
-        self._crowded = [buried for buried in self._crowded if buried.queue.assignment is not assignment]
+        self._waiting = deque(entry for entry in self._waiting if entry.queue.assignment is not assignment)
+        self._crowded = [entry for entry in self._crowded if entry.queue.assignment is not assignment]
         self._pending_blocks.forget(assignment)
         self._acknowledged.set()
         self.on_room()
 
     async def settled(self, assignments: Collection[Assignment], timeout_s: float) -> bool:
-        """Wait until none of these has a letter to be written; returns whether that was so within the time.
+        """Wait until none of these has a dead letter to be written; returns whether that was so within the time.
 
         Those that wait for room to hold their keys do not count: that takes an operator.
         """
         try:
             async with asyncio.timeout(max(0.0, timeout_s)):
                 while any(
-                    queue.burying > queue.crowded
+                    queue.dead_letter_pending > queue.crowded
                     for a in assignments
                     if (queue := self._pending.queues.get(a)) is not None
                 ):
@@ -196,77 +196,77 @@ class DeadLetterWriter:
             return False
         return True
 
-    def _next(self) -> list[Buried]:
+    def _next(self) -> list[DeadLetterEntry]:
         """As many as go into one write; those whose keys there is no room to hold wait, and their lanes with them."""
-        batch: list[Buried] = []
+        batch: list[DeadLetterEntry] = []
         room = self._blocked.room() - len(self._pending_blocks)
-        while self._waiting and len(batch) < LETTERS_PER_WRITE_MAX:
-            buried = self._waiting.popleft()
-            queue, letter = buried.queue, buried.letter
-            if self._pending_blocks.wants(buried):
+        while self._waiting and len(batch) < DEAD_LETTERS_PER_WRITE_MAX:
+            entry = self._waiting.popleft()
+            queue, dead_letter = entry.queue, entry.dead_letter
+            if self._pending_blocks.wants(entry):
                 if room <= 0:
-                    self._crowded.append(buried)
+                    self._crowded.append(entry)
                     self._release(
-                        buried
+                        entry
                     )  # what it waits for is a replay, which a partition that stands still cannot have
-                    buried.failed = False
+                    entry.failed = False
                     queue.crowded += 1
                     self._acknowledged.set()
                     extra = {
                         "code": "blocked_key.full",
                         "subscription": self._sender.subscription,
-                        **log_fields(letter.delivery),
+                        **log_fields(dead_letter.delivery),
                     }
-                    log.error("%s waits: ordering.blocked_keys_max keys are blocked", letter.delivery, extra=extra)
+                    log.error("%s waits: ordering.blocked_keys_max keys are blocked", dead_letter.delivery, extra=extra)
                     continue
                 room -= 1
-            batch.append(buried)
+            batch.append(entry)
         return batch
 
-    async def _write(self, batch: list[Buried]) -> list[Buried]:
+    async def _write(self, batch: list[DeadLetterEntry]) -> list[DeadLetterEntry]:
         """Write; returns those that must be written again."""
         self._writing = batch
         try:
-            answers = await self._sink.write([buried.letter for buried in batch])
+            answers = await self._sink.write([entry.dead_letter for entry in batch])
         finally:
             self._writing = []
         retry = []
-        for buried, answer in zip(batch, answers, strict=True):
-            queue, delivery = buried.queue, buried.letter.delivery
+        for entry, answer in zip(batch, answers, strict=True):
+            queue, delivery = entry.queue, entry.dead_letter.delivery
             if queue.assignment not in self._pending.queues:
                 continue
             if isinstance(answer, BaseException):
                 self.failures += 1
-                self._hold(buried, answer)
-                if buried.instead is not None:
-                    buried.letter, buried.instead = self._letter(delivery, buried.instead), None
-                retry.append(buried)
+                self._hold(entry, answer)
+                if entry.instead is not None:
+                    entry.dead_letter, entry.instead = self._dead_letter(delivery, entry.instead), None
+                retry.append(entry)
                 continue
-            if buried.instead is not None:
+            if entry.instead is not None:
                 self.lands_not(delivery, DIED)
-            landing = self._landing.pop(delivery, None)
-            if landing is not None and not landing.done():
-                landing.set_result(answer)
-            if self._pending_blocks.wants(buried):
-                self._pending_blocks.add(buried, answer)
+            position_written = self._written.pop(delivery, None)
+            if position_written is not None and not position_written.done():
+                position_written.set_result(answer)
+            if self._pending_blocks.wants(entry):
+                self._pending_blocks.add(entry, answer)
             else:
-                self._pending_blocks.tell_if_too_large(buried)
-                self._finish(buried)
+                self._pending_blocks.tell_if_too_large(entry)
+                self._finish(entry)
         return retry
 
-    def _finish(self, buried: Buried) -> None:
-        queue = buried.queue
-        self.written[buried.letter.disposition] += 1
-        queue.burying -= 1
-        self._release(buried)
-        self.lands_not(buried.letter.delivery, DIED)  # who asks after it is written, and before it is finished
-        self._pending.finish(queue, buried.letter.delivery)
+    def _finish(self, entry: DeadLetterEntry) -> None:
+        queue = entry.queue
+        self.written[entry.dead_letter.disposition] += 1
+        queue.dead_letter_pending -= 1
+        self._release(entry)
+        self.lands_not(entry.dead_letter.delivery, DIED)  # who asks after it is written, and before it is finished
+        self._pending.finish(queue, entry.dead_letter.delivery)
         self._acknowledged.set()
 
-    def _hold(self, buried: Buried, error: BaseException) -> None:
-        queue, delivery = buried.queue, buried.letter.delivery
-        queue.unwritable += not buried.failed
-        buried.failed = True
+    def _hold(self, entry: DeadLetterEntry, error: BaseException) -> None:
+        queue, delivery = entry.queue, entry.dead_letter.delivery
+        queue.unwritable += not entry.failed
+        entry.failed = True
         queue.stop(HOLD)
         log.error(
             "%s: cannot be written to the dead-letter topic: %s; partition %s waits and the write is tried again",
@@ -280,11 +280,11 @@ class DeadLetterWriter:
             },
         )
 
-    def _release(self, buried: Buried) -> None:
-        """The last of the letters that could not be written lets the partition go."""
-        queue = buried.queue
-        queue.unwritable -= buried.failed
-        if buried.failed and not queue.unwritable and queue.go_on(HOLD):
+    def _release(self, entry: DeadLetterEntry) -> None:
+        """The last of the dead letters that could not be written lets the partition go."""
+        queue = entry.queue
+        queue.unwritable -= entry.failed
+        if entry.failed and not queue.unwritable and queue.go_on(HOLD):
             self._on_released(queue)
 
     def statistics(self) -> dict[str, int | float | str]:

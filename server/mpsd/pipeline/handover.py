@@ -139,8 +139,8 @@ class Handover:
 
     @staticmethod
     def _is_committed(queue: PartitionQueue) -> bool:
-        """Whether nothing was buried while the commit was under way, as what was lost at last may be when its window ends.
+        """Whether nothing was dead-lettered while the commit was under way, as what was lost at last may be when its window ends.
 
         What waits for room to hold its key is for the next owner.
         """
-        return queue.burying == queue.crowded and queue.committed == queue.tracker.next_offset
+        return queue.dead_letter_pending == queue.crowded and queue.committed == queue.tracker.next_offset

@@ -118,15 +118,15 @@ class Waiting(NamedTuple):
 def _view(
     queue: PartitionQueue, head: Delivery, records: int, waiting: Waiting, now_s: float, *, blocks_commit: bool
 ) -> LaneView:
-    trouble = head.trouble
+    failures = head.failures
     state = _state(queue, head, waiting, now_s)
-    last = trouble.last if trouble is not None else None
+    last = failures.last if failures is not None else None
     return LaneView(
         head=head,
         records=records,
         state=state,
-        until_s=trouble.due_s if trouble is not None and state is LaneState.BACKING_OFF else None,
-        attempts=trouble.attempts if trouble is not None else 0,
+        until_s=failures.due_s if failures is not None and state is LaneState.BACKING_OFF else None,
+        attempts=failures.attempts if failures is not None else 0,
         last_outcome=f"{code_of(last)}: {getattr(last, 'reason', '')}" if last is not None else "",
         blocks_commit=blocks_commit,
     )
@@ -139,14 +139,16 @@ def _state(queue: PartitionQueue, head: Delivery, waiting: Waiting, now_s: float
         return LaneState.BLOCKED
     if head in waiting.crowded:
         return LaneState.BLOCKED_KEYS_FULL
-    is_ready, is_backing_off = head in waiting.ready, head.trouble is not None and head.trouble.due_s > now_s
+    is_ready, is_backing_off = head in waiting.ready, head.failures is not None and head.failures.due_s > now_s
     is_paused = PAUSED in queue.causes or head.record.key in queue.paused_keys
     if head in waiting.parked or (is_paused and (is_ready or is_backing_off)):
         return LaneState.PAUSED
     if is_ready:
         return LaneState.ENDPOINT_OUT if waiting.is_endpoint_out else LaneState.READY
-    if head.trouble is not None and head.trouble.suspect:
+    if head.failures is not None and head.failures.suspect:
         return LaneState.SUSPECT
     if is_backing_off:
         return LaneState.BACKING_OFF
-    return LaneState.DEAD_LETTERING if queue.burying else LaneState.SUSPECT  # lost, and whom to blame is not known yet
+    return (
+        LaneState.DEAD_LETTERING if queue.dead_letter_pending else LaneState.SUSPECT
+    )  # lost, and whom to blame is not known yet

@@ -6,7 +6,7 @@ from typing import Literal
 from typing_extensions import override
 
 from mpsd.core.blocked_keys import BlockedKey
-from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery, Trouble
+from mpsd.core.delivery import Assignment, Delivery, FailureHistory, ReplayedDelivery
 from mpsd.core.lanes import Lanes
 from mpsd.core.map_room import has_map_room, mappable
 from mpsd.core.offset_map import NO_BOUND
@@ -55,7 +55,7 @@ class PartitionQueue:
         aside: records of blocked keys that are about to be released: see `PendingQueue.set_aside`.
         crowded: dead records whose keys there is no room to hold.
         replay, replay_end: records below this offset are brought back by this reset.
-        burying: records on their way to the dead-letter topic.
+        dead-lettering: records on their way to the dead-letter topic.
         unwritable: those of them that could not be written so far.
     """
 
@@ -64,11 +64,11 @@ class PartitionQueue:
         "aside",
         "assignment",
         "blocked",
-        "burying",
         "bytes",
         "charges",
         "committed",
         "crowded",
+        "dead_letter_pending",
         "high_watermark",
         "in_flight",
         "in_turn",
@@ -94,7 +94,7 @@ class PartitionQueue:
         self.lanes = Lanes()
         self.bytes = 0
         self.in_flight = 0
-        self.burying = 0
+        self.dead_letter_pending = 0
         self.unwritable = 0
         self.charges = 0
         self.paused_keys: frozenset[bytes] = frozenset()
@@ -253,7 +253,7 @@ class PendingQueue:
             lane = key if by_key and key is not None else lane_of(key)
             delivery = Delivery(record, assignment, lane, size, now_s)
             if tracker.restored_attempts and (attempts := tracker.restored_attempts.pop(offset, 0)):
-                delivery.trouble = Trouble(attempts=attempts)
+                delivery.failures = FailureHistory(attempts=attempts)
             if offset < replay_end:
                 delivery.replay = queue.replay
             tracker.read(offset, delivery)

@@ -33,7 +33,7 @@ from mpsd.pipeline.settings import Settings
 from mpsd.pipeline.skips import Skips
 from mpsd.pipeline.statistics import SubscriptionStatistics, partition_statistics
 from mpsd.pipeline.writer import Writer
-from mpsd.ports import SYSTEM_CLOCK, Clock, DeadLetterSink, DeliveryAdapter, Landed, Peer, Position, RecordSource
+from mpsd.ports import SYSTEM_CLOCK, Clock, DeadLetterSink, DeliveryAdapter, DlqPosition, Peer, Position, RecordSource
 
 log = logging.getLogger("mpsd.pipeline")
 
@@ -82,7 +82,7 @@ class Pipeline:
         self._dead_letters = DeadLetterWriter(
             sink,
             settings.sender,
-            settings.burial,
+            settings.dead_lettering,
             self.pending,
             self.blocked,
             self._on_ready,
@@ -90,7 +90,7 @@ class Pipeline:
             source.lease_left_s,
         )
         self.writer = Writer(
-            settings.name, self.pending, self._order, self.policy, adapter, source, bucket, self._dead_letters.bury, clock,
+            settings.name, self.pending, self._order, self.policy, adapter, source, bucket, self._dead_letters.dead_letter, clock,
             draw, self._on_endpoint,
         )  # fmt: skip
         self.endpoint = Endpoint(
@@ -186,7 +186,7 @@ class Pipeline:
             self._forget(assignment)
         self.state, self.reason = DeliveryState.DRAINING, "stopped"
 
-    async def skip(self, topic: str, partition: int, offset: int, reason: str) -> Landed:
+    async def skip(self, topic: str, partition: int, offset: int, reason: str) -> DlqPosition:
         """Send a record to the dead-letter topic now, wherever it stands: see `Skips.skip`."""
         return await self._skips.skip(TopicPartition(topic, partition), offset, reason)
 
@@ -353,7 +353,7 @@ class Pipeline:
         state, reason = self.state, self.reason
         if waiting and state in {DeliveryState.STARTING, DeliveryState.RUNNING}:
             state, reason = DeliveryState.WAITING, waiting
-        reason = reason or self.controls.trouble()
+        reason = reason or self.controls.problem()
         delivery = self.delivery_situation()
         return SubscriptionStatistics(
             name=self.settings.name,

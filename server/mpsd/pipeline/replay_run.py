@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from mpsd.core.blocked_keys import BlockedKey, first_letter
+from mpsd.core.blocked_keys import BlockedKey, first_dead_letter
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse, source_of
-from mpsd.core.delivery import ReplayedDelivery, Trouble
+from mpsd.core.delivery import FailureHistory, ReplayedDelivery
 from mpsd.core.offset_set import OffsetSet, same_topic
 from mpsd.core.offset_tracker import next_offset_after
 from mpsd.core.rate import TokenBucket
@@ -103,7 +103,7 @@ class ReplayRun:
         self._reading.cancel()
         await asyncio.wait([self._reading])  # nothing else lets a cancellation of the caller through
 
-    def trouble(self) -> BaseException | None:
+    def problem(self) -> BaseException | None:
         """What ended it, if that was a bug."""
         return self._reading.exception() if self._reading.done() and not self._reading.cancelled() else None
 
@@ -185,27 +185,27 @@ class ReplayRun:
         offset, plan, source = record.offset, self.task.plan, source_of(record)
         if not self._is_meant(source) or (self._tracker.restored and self._tracker.was_finished(offset)):
             return
-        letter = parse(record)
+        dead_letter = parse(record)
         if (
-            not isinstance(letter, DeadLetterRecord)
-            or letter.subscription != self.task.subscription
-            or not plan.wants(letter)
-            or plan.quarantines(letter, self._means.replays_max)
-            or (not plan.again and self._was_settled(letter))
-            or (source == self.queue.assignment.tp and await self._is_blocked(letter))
+            not isinstance(dead_letter, DeadLetterRecord)
+            or dead_letter.subscription != self.task.subscription
+            or not plan.wants(dead_letter)
+            or plan.quarantines(dead_letter, self._means.replays_max)
+            or (not plan.again and self._was_settled(dead_letter))
+            or (source == self.queue.assignment.tp and await self._is_blocked(dead_letter))
         ):
             return
-        if plan.target is ReplayTarget.TOPIC and letter.source.topic not in self.task.sources:
+        if plan.target is ReplayTarget.TOPIC and dead_letter.source.topic not in self.task.sources:
             self.failure = (
-                f"dead letter {letter.tp}@{letter.offset} is of topic {letter.source.topic}, which is not read any more:"
-                " replay to the application"
+                f"dead letter {dead_letter.tp}@{dead_letter.offset} is of topic {dead_letter.source.topic},"
+                " which is not read any more: replay to the application"
             )
             self._sender.end()
             return
-        delivery = self._sender.revive(letter, self._finished)
-        if attempts := self._tracker.restored_attempts.pop(letter.offset, 0):
-            delivery.trouble = Trouble(attempts=attempts)
-        if letter.omitted is not None:
+        delivery = self._sender.revive(dead_letter, self._finished)
+        if attempts := self._tracker.restored_attempts.pop(dead_letter.offset, 0):
+            delivery.failures = FailureHistory(attempts=attempts)
+        if dead_letter.omitted is not None:
             self._counts.matched += 1
             self._counts.left_out += 1
             self._tracker.read(offset, delivery)
@@ -221,26 +221,26 @@ class ReplayRun:
         else:
             self._means.pending.inject(self.queue, delivery)
 
-    def _was_settled(self, letter: DeadLetterRecord) -> bool:
+    def _was_settled(self, dead_letter: DeadLetterRecord) -> bool:
         """Return True if a replay has settled it: one of a stranger perhaps when its partition had an owner of its own."""
-        if letter.offset in self.settled:
+        if dead_letter.offset in self.settled:
             return True
-        return letter.source != self.source and self._is_settled(letter.source, letter.offset)
+        return dead_letter.source != self.source and self._is_settled(dead_letter.source, dead_letter.offset)
 
-    async def _is_blocked(self, letter: DeadLetterRecord) -> bool:
+    async def _is_blocked(self, dead_letter: DeadLetterRecord) -> bool:
         """Whether it is of a key that is blocked, and dead since then: such a key is replayed whole, or not at all."""
-        blocked = self.queue.blocked.get(letter.key) if letter.key is not None else None
+        blocked = self.queue.blocked.get(dead_letter.key) if dead_letter.key is not None else None
         if blocked is None:
             return False
         if blocked not in self._begins:
-            if blocked.letter >= self._log.end:  # it may be blocked since that was asked
+            if blocked.dead_letter_offset >= self._log.end:  # it may be blocked since that was asked
                 self._log = await self._means.bounds(self.number)
-            self._begins[blocked] = first_letter(blocked, self.number, self._log)
-        return letter.offset >= self._begins[blocked]
+            self._begins[blocked] = first_dead_letter(blocked, self.number, self._log)
+        return dead_letter.offset >= self._begins[blocked]
 
     def _finished(self, delivery: ReplayedDelivery) -> None:
         """It is accepted, written, or durably dead again."""
-        self._tracker.finished(delivery.letter_offset)
+        self._tracker.finished(delivery.dead_letter_offset)
         self._sender.finished(delivery)
 
     async def _flush(self) -> None:

@@ -154,31 +154,31 @@ class ReplaySender:
         self._room.set()
 
     def revive(
-        self, letter: DeadLetterRecord, on_finished: Callable[[ReplayedDelivery], None], *, releases: bool = False
+        self, dead_letter: DeadLetterRecord, on_finished: Callable[[ReplayedDelivery], None], *, releases: bool = False
     ) -> ReplayedDelivery:
         """A delivery of the record as it was before it was dead."""
         record = Revived(
-            topic=letter.source.topic,
-            partition=letter.source.partition,
-            offset=letter.source_offset,
-            timestamp=letter.timestamp,
-            key=letter.key,
-            value=letter.value,
-            headers=letter.headers,
+            topic=dead_letter.source.topic,
+            partition=dead_letter.source.partition,
+            offset=dead_letter.source_offset,
+            timestamp=dead_letter.timestamp,
+            key=dead_letter.key,
+            value=dead_letter.value,
+            headers=dead_letter.headers,
         )
         return ReplayedDelivery(
             record,
             self.queue.assignment,
-            self.means.pending.ordering.lane(letter.key),
+            self.means.pending.ordering.lane(dead_letter.key),
             record_bytes(record),
             self.means.monotonic_s(),
             replay=self.task.id,
-            replays=letter.replays,
-            letter_offset=letter.offset,
+            replays=dead_letter.replays,
+            dead_letter_offset=dead_letter.offset,
             on_finished=on_finished,
             releases=releases,
-            origin=self._origin(letter.source),
-            letter_record_id=letter.record_id,
+            origin=self._origin(dead_letter.source),
+            dead_letter_record_id=dead_letter.record_id,
         )
 
     def _origin(self, source: TopicPartition) -> Assignment:
@@ -213,7 +213,7 @@ class ReplaySender:
 
     def finished(self, delivery: ReplayedDelivery) -> None:
         """It is accepted, written, or durably dead again."""
-        self.settled.add(delivery.letter_offset)
+        self.settled.add(delivery.dead_letter_offset)
         self.means.finished["failed" if delivery.is_dead_again else "succeeded"] += 1
         if delivery.is_dead_again:
             self.counts.failed += 1

@@ -98,24 +98,28 @@ def _see(
     replays_max: int,
     latest_ms: int,
 ) -> None:
-    letter = parse(record)
-    if not isinstance(letter, DeadLetterRecord) or letter.subscription != subscription or not plan.wants(letter):
+    dead_letter = parse(record)
+    if (
+        not isinstance(dead_letter, DeadLetterRecord)
+        or dead_letter.subscription != subscription
+        or not plan.wants(dead_letter)
+    ):
         return
-    if letter.omitted is not None:
+    if dead_letter.omitted is not None:
         return
-    if plan.quarantines(letter, replays_max):
+    if plan.quarantines(dead_letter, replays_max):
         seen.quarantined += 1
         return
-    if book.is_settled((letter.source, record.partition), record.offset):
+    if book.is_settled((dead_letter.source, record.partition), record.offset):
         seen.replayed += 1
         if not plan.again:
             return
     seen.matched += 1
-    if letter.key in seen.keys or len(seen.keys) < KEYS_MAX:
-        seen.keys[letter.key] += 1
-    seen.groups.add(letter)
+    if dead_letter.key in seen.keys or len(seen.keys) < KEYS_MAX:
+        seen.keys[dead_letter.key] += 1
+    seen.groups.add(dead_letter)
     if len(seen.samples) < SAMPLES_MAX:
-        seen.samples.append(letter)
+        seen.samples.append(dead_letter)
     if plan.records_max:
         place = (-latest_ms, record.partition, -record.offset)  # the youngest of the oldest is the first to give way
         if len(seen.oldest) < plan.records_max:

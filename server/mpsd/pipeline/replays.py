@@ -149,8 +149,8 @@ class Replays:
         await self._report([run for run in self._runs.values() if run.has_news()])
         await self._report_overridden()
         for assignment, run in list(self._runs.items()):
-            if (trouble := run.trouble()) is not None:
-                raise trouble
+            if (problem := run.problem()) is not None:
+                raise problem
             if run.failure:
                 await self._conclude(run.task, ReplayState.FAILED, run.failure)
             if run.is_through and not run.is_dirty:
@@ -280,7 +280,7 @@ class Replays:
         run = self._runs.get(queue.assignment)
         return run if run is not None and (run.source, run.number) == (queue.assignment.tp, number) else None
 
-    async def settle(self, queue: PartitionQueue, number: int, letters: Sequence[int]) -> None:
+    async def settle(self, queue: PartitionQueue, number: int, dead_letters: Sequence[int]) -> None:
         """Offer these dead letters no more; of a partition that is ours, while no run has one of them in hand.
 
         Raises:
@@ -292,14 +292,14 @@ class Replays:
                 raise ControlUnavailable("this member is not sure of its partitions now: nothing was changed")
             known = self.settled(queue, number)
             settled = OffsetSet(known.base, known.runs, known.topic_id)
-            for letter in letters:
-                settled.add(letter)
+            for dead_letter in dead_letters:
+                settled.add(dead_letter)
             document = replayed_document(settled, queue.assignment.epoch)
             await self.rules.record([(replayed_key(self._group, self._means.subscription, *place), document)])
             self.book.see_settled(place, document)
             if (run := self._run_at(queue, number)) is not None:
-                for letter in letters:
-                    run.settled.add(letter)
+                for dead_letter in dead_letters:
+                    run.settled.add(dead_letter)
 
     def speed(self, task: ReplayTask) -> tuple[float, float | None]:
         """See `ReplaySpeeds.of`."""

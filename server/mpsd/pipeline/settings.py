@@ -24,7 +24,7 @@ class Settings:
     records_max: int
     bytes_max: int
     rules: PolicyRules
-    burial: RetryRules
+    dead_lettering: RetryRules
     rate_max_per_s: float
     commit_interval_s: float
     map_space: MapSpace

@@ -5,13 +5,13 @@ from functools import partial
 
 from mpsd.core.delivery import Delivery
 from mpsd.core.record import TopicPartition
-from mpsd.core.retry import Bury, Disposition
+from mpsd.core.retry import DeadLetterRequest, Disposition
 from mpsd.errors import RecordNotHere
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.pipeline.waiting import Skip
 from mpsd.pipeline.writer import Writer
-from mpsd.ports import Landed
+from mpsd.ports import DlqPosition
 
 
 class Skips:
@@ -28,7 +28,7 @@ class Skips:
         self._writer = writer
         self._dead_letters = dead_letters
 
-    async def skip(self, tp: TopicPartition, offset: int, reason: str) -> Landed:
+    async def skip(self, tp: TopicPartition, offset: int, reason: str) -> DlqPosition:
         """Returns where the dead letter is, once all in-sync replicas have it. Cancelled, it is skipped all the same.
 
         Raises:
@@ -37,17 +37,17 @@ class Skips:
         """
         queue, delivery = self._find(tp, offset)
         is_asked = delivery in self._writer.skips
-        landing = self._dead_letters.landing(delivery)
+        position_written = self._dead_letters.position_written(delivery)
         if not is_asked:
-            verdict = Bury(disposition=Disposition.SKIPPED, reason=reason)
+            verdict = DeadLetterRequest(disposition=Disposition.SKIPPED, reason=reason)
             accepted = partial(self._dead_letters.lands_not, delivery, "was accepted meanwhile")
             self._writer.skips[delivery] = Skip(verdict, accepted)
-            landing.add_done_callback(lambda _: self._writer.skips.pop(delivery, None))
+            position_written.add_done_callback(lambda _: self._writer.skips.pop(delivery, None))
             if self._take_out(queue, delivery):
-                self._writer.bury(queue, delivery, verdict)
+                self._writer.dead_letter(queue, delivery, verdict)
             else:
                 self._dead_letters.divert(delivery, verdict)
-        return await asyncio.shield(landing)
+        return await asyncio.shield(position_written)
 
     def _find(self, tp: TopicPartition, offset: int) -> tuple[PartitionQueue, Delivery]:
         for queue in self._pending.queues.values():

@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 
 from mpsd.core.delivery import Delivery
-from mpsd.core.retry import Bury, Disposition
+from mpsd.core.retry import DeadLetterRequest, Disposition
 from mpsd.pipeline.pending_queue import PartitionQueue
 
-EXPIRED = Bury(disposition=Disposition.EXPIRED, reason="older than retry.record_age_max_s before it was accepted")
-BLOCKED = Bury(disposition=Disposition.BLOCKED, reason="an earlier record of its key is in the dead-letter topic")
+EXPIRED = DeadLetterRequest(
+    disposition=Disposition.EXPIRED, reason="older than retry.record_age_max_s before it was accepted"
+)
+BLOCKED = DeadLetterRequest(
+    disposition=Disposition.BLOCKED, reason="an earlier record of its key is in the dead-letter topic"
+)
 BLOCKED_RUN_MAX = 500
 """Records of a lane that follow its dead letter in one go: as many as one write takes. One at a time is slower than they come."""
 

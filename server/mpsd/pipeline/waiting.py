@@ -7,14 +7,14 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from mpsd.core.delivery import Assignment, Delivery
-from mpsd.core.retry import Bury
+from mpsd.core.retry import DeadLetterRequest
 from mpsd.core.suspects import Suspects
 
 
 class Skip(NamedTuple):
     """What becomes of a delivery that is out, instead of another one; `accepted` is called if none is needed."""
 
-    verdict: Bury
+    verdict: DeadLetterRequest
     accepted: Callable[[], None]
 
 
@@ -33,8 +33,8 @@ class Waiting:
 
     def back_off(self, delivery: Delivery, until_s: float) -> None:
         self._sequence += 1
-        if delivery.trouble is not None:
-            delivery.trouble.due_s = until_s
+        if delivery.failures is not None:
+            delivery.failures.due_s = until_s
         heappush(self._backing_off, (until_s, self._sequence, delivery))
 
     def take_due(self, now_s: float) -> list[Delivery]:

@@ -11,7 +11,7 @@ from mpsd.core.delivery import Assignment, Delivery, log_fields
 from mpsd.core.histogram import Histogram
 from mpsd.core.outcome import Delivered, Moment, Outcome, Withdrawn, code_of
 from mpsd.core.rate import TokenBucket
-from mpsd.core.retry import Ack, Bury, Hold, Retry, Verdict, in_words
+from mpsd.core.retry import Ack, DeadLetterRequest, Defer, Retry, Verdict, describe
 from mpsd.core.retry_policy import RetryPolicy, Suspect, Undecided
 from mpsd.pipeline.crowding import is_crowding
 from mpsd.pipeline.last_failures import LastFailures
@@ -34,13 +34,13 @@ class Writer:
     """Keeps the adapter busy, and never sleeps on a retry.
 
     Takes: heads of lanes from the OrderIterator; outcomes from the adapter.
-    Gives: deliveries to the adapter; finished records back to the PendingQueue; dead letters to `bury`.
+    Gives: deliveries to the adapter; finished records back to the PendingQueue; dead letters to `dead_letter`.
     Holds at most: `concurrency_max` deliveries in flight; of each lane its head, in back-off or among the suspects, and
         likewise those that were handed out with it.
 
     Attributes:
         concurrency_max: what an operator allows at once, below what is configured; may be set at any time.
-        skips: what an operator wants to be buried.
+        skips: what an operator wants to be dead-lettered.
         last_failures: what deliveries failed with last.
     """
 
@@ -53,7 +53,7 @@ class Writer:
         adapter: DeliveryAdapter,
         source: RecordSource,
         bucket: TokenBucket,
-        bury: Callable[[PartitionQueue, Delivery, Bury], None],
+        dead_letter: Callable[[PartitionQueue, Delivery, DeadLetterRequest], None],
         clock: Clock = SYSTEM_CLOCK,
         draw: Callable[[], float] = random.random,
         on_endpoint: Callable[[], None] = lambda: None,
@@ -61,7 +61,7 @@ class Writer:
         """Begin stopped; `start` opens.
 
         Args:
-            bury: takes a record over for the dead-letter topic.
+            dead-letter: takes a record over for the dead-letter topic.
             draw: jitter, 0 up to 1.
             on_endpoint: the breaker has transitions to be reported; whoever reports them clears them.
         """
@@ -72,7 +72,7 @@ class Writer:
         self._adapter = adapter
         self._source = source
         self._bucket = bucket
-        self._bury = bury
+        self._dead_letter = dead_letter
         self._monotonic_s, self._wall_s = clock.monotonic_s, clock.wall_s
         self._draw = draw
         self._on_endpoint = on_endpoint
@@ -223,9 +223,9 @@ class Writer:
             if is_blocked or delivery in self.skips or policy.is_expired(delivery, wall_ms):
                 self._suspects.ended(delivery, None)
                 policy.withdrawn(delivery)
-                self.bury(queue, delivery, BLOCKED if is_blocked else EXPIRED)
+                self.dead_letter(queue, delivery, BLOCKED if is_blocked else EXPIRED)
                 for each in behind_blocked(queue, delivery) if is_blocked else ():
-                    self.bury(queue, each, BLOCKED)
+                    self.dead_letter(queue, each, BLOCKED)
                 self.wake()
                 continue
             delivery.started_s = now_s
@@ -250,28 +250,28 @@ class Writer:
         match verdict:
             case Ack():
                 self._pending.finish(queue, delivery)
-            case Hold() | Retry() if delivery in self.skips:
-                self.bury(queue, delivery, self.skips[delivery].verdict)
-            case Hold(after_s=after_s) | Retry(after_s=after_s):
+            case Defer() | Retry() if delivery in self.skips:
+                self.dead_letter(queue, delivery, self.skips[delivery].verdict)
+            case Defer(after_s=after_s) | Retry(after_s=after_s):
                 queue.charges += isinstance(verdict, Retry)
                 self.retries += isinstance(verdict, Retry)
-                self.withdrawn += isinstance(verdict, Hold)
+                self.withdrawn += isinstance(verdict, Defer)
                 if after_s > 0.0:
                     self.waiting.back_off(delivery, now_s + after_s)
                 else:
                     self._ready_again(queue, delivery)
                 if not isinstance(outcome, Withdrawn):
                     self._tell(delivery, outcome, verdict)
-            case Bury():
+            case DeadLetterRequest():
                 self._tell(delivery, outcome, verdict)
-                self.bury(queue, delivery, verdict)
+                self.dead_letter(queue, delivery, verdict)
 
-    def bury(self, queue: PartitionQueue, delivery: Delivery, verdict: Bury) -> None:
+    def dead_letter(self, queue: PartitionQueue, delivery: Delivery, verdict: DeadLetterRequest) -> None:
         """Its lane waits until it is in the dead-letter topic; for what an operator said, whatever else it died of."""
-        queue.burying += 1
+        queue.dead_letter_pending += 1
         self._policy.left(delivery)
         skip = self.skips.get(delivery) if self.skips else None
-        self._bury(queue, delivery, verdict if skip is None else skip.verdict)
+        self._dead_letter(queue, delivery, verdict if skip is None else skip.verdict)
 
     def _judge_lost(self, now_s: float) -> None:
         due_s = self._policy.lost_due_s
@@ -279,15 +279,15 @@ class Writer:
             return
         for delivery, verdict in self._policy.judge_lost(Moment(now_s, int(self._wall_s() * 1000), self._draw())):
             queue = self._pending.queues.get(delivery.assignment)
-            if queue is None or delivery.trouble is None or delivery.trouble.last is None:
+            if queue is None or delivery.failures is None or delivery.failures.last is None:
                 continue
             if isinstance(verdict, Suspect) and delivery in self.skips:
-                self.bury(queue, delivery, self.skips[delivery].verdict)
+                self.dead_letter(queue, delivery, self.skips[delivery].verdict)
             elif isinstance(verdict, Suspect):
                 self.withdrawn += 1
                 self._suspects.lost(delivery)
             else:
-                self._apply(queue, delivery, delivery.trouble.last, verdict, now_s)
+                self._apply(queue, delivery, delivery.failures.last, verdict, now_s)
 
     def _end_back_offs(self, now_s: float) -> None:
         for delivery in reversed(
@@ -298,7 +298,7 @@ class Writer:
                 self._ready_again(queue, delivery)
 
     def _ready_again(self, queue: PartitionQueue, delivery: Delivery) -> None:
-        if delivery.trouble is not None and delivery.trouble.suspect:
+        if delivery.failures is not None and delivery.failures.suspect:
             self._suspects.rested(delivery)
         else:
             self._pending.put_back(queue, delivery)
@@ -322,12 +322,14 @@ class Writer:
 
     def _tell(self, delivery: Delivery, outcome: Outcome, verdict: Verdict) -> None:
         """Write one line, limited per cause by the logger, and remember the failure."""
-        self.last_failures.note(delivery, outcome, int(self._wall_s() * 1000), dead_lettered=isinstance(verdict, Bury))
+        self.last_failures.note(
+            delivery, outcome, int(self._wall_s() * 1000), dead_lettered=isinstance(verdict, DeadLetterRequest)
+        )
         extra = {"code": f"delivery.{code_of(outcome)}", "subscription": self._subscription, **log_fields(delivery)}
         extra["attempt"] = max(1, delivery.attempt - 1)
         if (status := getattr(outcome, "status", None)) is not None:
             extra["status"] = status
-        then = in_words(verdict, delivery.attempt - 1)
+        then = describe(verdict, delivery.attempt - 1)
         log.warning("%s: %s (%s)", delivery, getattr(outcome, "reason", ""), then, extra=extra)
 
     def statistics(self) -> dict[str, int | float | str]:

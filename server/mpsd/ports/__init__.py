@@ -212,7 +212,7 @@ class DeadLetter:
     headers: Sequence[tuple[str, bytes]]
 
 
-class Landed(NamedTuple):
+class DlqPosition(NamedTuple):
     """Where a dead letter is."""
 
     topic: str
@@ -223,8 +223,8 @@ class Landed(NamedTuple):
 class DeadLetterSink(Protocol):
     """Where dead letters are kept."""
 
-    def write(self, letters: Sequence[DeadLetter]) -> Awaitable[Sequence[Landed | BaseException]]:
-        """Write all; per letter where it is once every in-sync replica has it, or why it could not be written."""
+    def write(self, dead_letters: Sequence[DeadLetter]) -> Awaitable[Sequence[DlqPosition | BaseException]]:
+        """Write all; per dead letter where it is once every in-sync replica has it, or why it could not be written."""
 
     async def prepare(self) -> None:
         """Make the topic if it is not there; called once at the start, so that trouble with it is seen early.

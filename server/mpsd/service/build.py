@@ -176,7 +176,7 @@ def pipeline_settings(subscription: Subscription) -> Settings:
             lost_window_s=retry.lost_window_s,
             concurrency_max=delivery.concurrency_max * (batch.records_max if batch is not None else 1),
         ),
-        burial=RetryRules(
+        dead_lettering=RetryRules(
             attempts_max=1,
             backoff_initial_s=subscription.dead_letter.backoff_initial_s,
             backoff_max_s=subscription.dead_letter.backoff_max_s,

@@ -7,7 +7,7 @@ from mpsd.config import Config
 from mpsd.config.daemon import Control
 from mpsd.kafka.audit import AuditSettings, KafkaAudit
 from mpsd.kafka.control_log import ControlSettings, KafkaControlLog
-from mpsd.kafka.own_topics import OwnTopic
+from mpsd.kafka.internal_topics import InternalTopic
 from mpsd.service.control import ControlPlane
 
 
@@ -27,7 +27,7 @@ def control_plane(config: Config, options: Mapping[str, Any], instance: str) -> 
     return ControlPlane(log, audit, groups, instance)
 
 
-def own_topics(control: Control) -> list[OwnTopic]:
+def internal_topics(control: Control) -> list[InternalTopic]:
     """The topics that the daemon keeps for itself, where it keeps any."""
     audit = [audit_settings(control).own_topic] if control.topic and control.audit_topic else []
     return [control_settings(control).own_topic, *audit] if control.topic else []

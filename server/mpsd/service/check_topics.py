@@ -7,10 +7,10 @@ from mpsd.config import Config, Subscription
 from mpsd.errors import MpsError
 from mpsd.kafka.cluster import Cluster
 from mpsd.kafka.dead_letter_topic import weaknesses_of
-from mpsd.kafka.own_topics import OwnTopic
+from mpsd.kafka.internal_topics import InternalTopic
 from mpsd.kafka.topic_look import TopicLook
 from mpsd.service.build import dead_letter_settings
-from mpsd.service.build_control import own_topics
+from mpsd.service.build_control import internal_topics
 
 NOT_VISIBLE = "is not visible to this user"
 NOT_SHOWN = "the settings of topic {} are not visible to this user"
@@ -24,7 +24,7 @@ async def topic_findings(cluster: Cluster, config: Config) -> list[Finding]:
     Raises:
         KafkaUnavailable: the broker does not answer.
     """
-    own = own_topics(config.control)
+    own = internal_topics(config.control)
     names = {topic for each in config.subscriptions for topic in (*each.topics, each.dead_letter.topic)}
     looks = await cluster.look(sorted(names | {topic.name for topic in own}))
     findings = []
@@ -123,7 +123,7 @@ def _is_hidden(look: TopicLook) -> bool:
     return look.exists and look.configs is None
 
 
-async def _own_topic(cluster: Cluster, topic: OwnTopic, look: TopicLook) -> Sequence[Finding]:
+async def _own_topic(cluster: Cluster, topic: InternalTopic, look: TopicLook) -> Sequence[Finding]:
     what = f"{topic.purpose} topic {topic.name}"
     if not look.is_visible:
         text = f"{what} {NOT_VISIBLE}: TopicAuthorizationFailed"
@@ -148,7 +148,7 @@ async def _own_topic(cluster: Cluster, topic: OwnTopic, look: TopicLook) -> Sequ
     return findings or [Finding(ok=True, about="control", text=f"{what} is as it should be")]
 
 
-async def _own_creation(cluster: Cluster, topic: OwnTopic, what: str) -> Finding:
+async def _own_creation(cluster: Cluster, topic: InternalTopic, what: str) -> Finding:
     try:
         await cluster.try_to_make(topic)
     except MpsError as error:

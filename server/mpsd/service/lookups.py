@@ -18,7 +18,7 @@ from mpsd.service.check import check
 from mpsd.service.check_transactions import transaction_findings
 
 
-class Lookups:
+class ClusterAdmin:
     """Each call connects anew: operators ask seldom, and an idle connection is one more thing that can be stale."""
 
     def __init__(self, config: Config, options: Mapping[str, Any]) -> None:
@@ -58,12 +58,12 @@ class Lookups:
         return await moves(self._options, found.group, found.topics, to)
 
     @asynccontextmanager
-    async def dead_letters(self, subscription: str) -> AsyncIterator["Letters"]:
+    async def dead_letters(self, subscription: str) -> AsyncIterator["DeadLetterLookup"]:
         """See `admin.daemon.Steerable`."""
         (topic,) = (each.dead_letter.topic for each in self._config.subscriptions if each.name == subscription)
         log = KafkaDeadLetterLog(topic, self._options)
         try:
-            yield Letters(log)
+            yield DeadLetterLookup(log)
         finally:
             await log.close()
 
@@ -75,7 +75,7 @@ class Lookups:
         return {topic: found[topic].partitions for topic in topics}
 
 
-class Letters:
+class DeadLetterLookup:
     """`admin.daemon.DeadLetterReader` on a real Kafka."""
 
     def __init__(self, log: KafkaDeadLetterLog) -> None:

@@ -213,8 +213,8 @@ class World:
 
     async def dead_letters(self, topic: str) -> list[Record]:
         """Of the subscription that `subscription` makes for the topic."""
-        letters = f"{topic}.dlq"
-        return await self.kafka.topics.read_all(letters) if await self.kafka.topics.exists(letters) else []
+        dead_letters = f"{topic}.dlq"
+        return await self.kafka.topics.read_all(dead_letters) if await self.kafka.topics.exists(dead_letters) else []
 
     def committed(self, group: str) -> Mapping[TopicPartition, int]:
         """As it was seen last."""
@@ -308,13 +308,13 @@ def _is_of(event: TimedEvent, topics: Sequence[str]) -> bool:
             return record is None or record.topic in topics
 
 
-def _dead_lettered(letter: Record) -> DeadLettered:
-    headers = {key: (value or b"").decode() for key, value in letter.headers}
-    at_s = (letter.timestamp + 1) / 1000 - (time.time() - time.monotonic())  # it was cut to a whole millisecond
+def _dead_lettered(dead_letter: Record) -> DeadLettered:
+    headers = {key: (value or b"").decode() for key, value in dead_letter.headers}
+    at_s = (dead_letter.timestamp + 1) / 1000 - (time.time() - time.monotonic())  # it was cut to a whole millisecond
     record = SeenRecord(
         headers["__dlq.errors.topic"],
         int(headers["__dlq.errors.partition"]),
         int(headers["__dlq.errors.offset"]),
-        letter.key,
+        dead_letter.key,
     )
     return DeadLettered(record, at_s, headers["mps-dlq-disposition"], headers["mps-dlq-reason"])

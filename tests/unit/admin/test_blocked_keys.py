@@ -14,7 +14,7 @@ from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.errors import RecordNotHere
 from mpsd.listeners.rights import Caller, Role
-from tests.fakes.blocked_keys import LettersThatCanBeRead
+from tests.fakes.blocked_keys import ReadableDeadLetters
 from tests.fakes.control import FakeControlTopic
 from tests.fakes.records import POISON
 from tests.fakes.replays import FakeDeadLetterLog
@@ -29,8 +29,11 @@ SUBSCRIPTION = pb.GetStatusRequest(subscription="billing", partitions=True)
 async def holding(keys_max: int = 100) -> AsyncIterator[tuple[Served, Served]]:
     """Two daemons; the first has the partition. Its second record has died, and two are blocked behind it."""
     log = FakeDeadLetterLog()
-    sink = LettersThatCanBeRead(log)
-    async with served(2, topic=FakeControlTopic(), letters=log, sink=sink, blocked_keys_max=keys_max) as (one, other):
+    sink = ReadableDeadLetters(log)
+    async with served(2, topic=FakeControlTopic(), dead_letters=log, sink=sink, blocked_keys_max=keys_max) as (
+        one,
+        other,
+    ):
 
         def answer(delivery: Delivery) -> Outcome:
             return POISON if delivery.record.offset == 1 else DELIVERED
@@ -39,7 +42,7 @@ async def holding(keys_max: int = 100) -> AsyncIterator[tuple[Served, Served]]:
         one.pipe.source.produce(b"k", b"k", b"k", b"k", b"other")
         one.pipe.source.assign()
         await until_offsets(one, [0, 1, 4])
-        await until(lambda: len(sink.letters) == 3)
+        await until(lambda: len(sink.dead_letters) == 3)
         await until(lambda: blocked_keys(one) == blocked_keys(other) == 1)
         yield one, other
 

@@ -45,9 +45,12 @@ def test_only_what_was_there_is_marked() -> None:
 
 
 def test_all_of_a_dead_letter_that_is_of_the_record_or_of_an_answer_is_hidden() -> None:
-    letter = pb.DeadLetter(key=KEY, reason="answered 422: amount missing", attempts=3)
+    dead_letter = pb.DeadLetter(key=KEY, reason="answered 422: amount missing", attempts=3)
     answer = pb.GetDeadLetterResponse(
-        dead_letter=letter, headers=[pb.Header(name="user", value=b"u")], excerpt=b"no such customer 4711", value=b"{}"
+        dead_letter=dead_letter,
+        headers=[pb.Header(name="user", value=b"u")],
+        excerpt=b"no such customer 4711",
+        value=b"{}",
     )
     hide(answer)
     kept = pb.DeadLetter(reason="answered 422: amount missing", attempts=3, content_hidden=True)

@@ -20,7 +20,7 @@ from mpsd.ports.control import AuditPage, ControlRecord
 from tests.fakes.control import FakeControlTopic
 from tests.fakes.replays import FakeDeadLetterLog
 from tests.fakes.steerable import served
-from tests.unit.admin.test_requests import CHANGES, control_of, letters, methods, started
+from tests.unit.admin.test_requests import CHANGES, control_of, dead_letters, methods, started
 from tests.unit.admin.test_servicer import billing, change, hold
 
 LISTS: dict[str, Message] = {
@@ -69,7 +69,7 @@ async def test_a_page_that_cannot_be_is_named_by_its_field(method: str, field: s
 
 
 async def test_pages_of_replays_show_each_once_the_newest_first() -> None:
-    async with served(1, topic=FakeControlTopic(), letters=letters()) as (one,):
+    async with served(1, topic=FakeControlTopic(), dead_letters=dead_letters()) as (one,):
         ids = [(await started(one, f"start {number}")).replay.id for number in range(5)]
         seen: list[pb.Replay] = []
         token = ""
@@ -132,7 +132,7 @@ async def test_who_expects_another_revision_is_told_what_there_is() -> None:
 @pytest.mark.parametrize("method", ["Pause", "StartReplay"])
 async def test_a_change_is_answered_within_the_callers_deadline_confirmed_or_not(method: str) -> None:
     async with served(
-        1, topic=FakeControlTopic(), letters=FakeDeadLetterLog(), silent=1, confirm_timeout_s=60, peer_timeout_s=60
+        1, topic=FakeControlTopic(), dead_letters=FakeDeadLetterLog(), silent=1, confirm_timeout_s=60, peer_timeout_s=60
     ) as (one,):
         answer = await getattr(one.stub, method)(CHANGES[method](change()), timeout=3)
         assert not answer.changed.confirmed

@@ -11,15 +11,15 @@ from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.dead_letters import DeadLetters
 from mpsd.admin.refusals import NotFound
 from mpsd.core.dead_letter import Sender, headers
-from mpsd.core.delivery import Trouble
+from mpsd.core.delivery import FailureHistory
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.offset_tracker import Run
 from mpsd.core.record import Record
 from mpsd.core.replay_progress import REPLAYED_KIND, replayed_document
-from mpsd.core.retry import Bury, Disposition
+from mpsd.core.retry import DeadLetterRequest, Disposition
 from tests.fakes.records import FAILED, POISON, Row, assigned, delivery
 from tests.fakes.replays import FakeControlTopic, FakeDeadLetterLog, FakeRepublisher, replaying
-from tests.fakes.steerable import FakeLetters, served
+from tests.fakes.steerable import SteerableDeadLetters, served
 from tests.unit.admin.test_servicer import change, hold, refused
 
 SENDER = Sender(subscription="billing", group="billing", endpoint="http://billing:8000/orders")
@@ -28,8 +28,8 @@ SENDER = Sender(subscription="billing", group="billing", endpoint="http://billin
 def written(number: int, *, partition: int = 0, reason: str = "no such customer", at_ms: int = 0) -> Row:
     """The dead letter of orders/0 or orders/1 that lies at offset `number` of its partition."""
     dead = delivery(number, b"k%d" % (number % 3), assigned(partition))
-    dead.trouble = Trouble(attempts=1, last=POISON)
-    added = headers(dead, Bury(disposition=Disposition.REJECTED, reason=reason), SENDER)
+    dead.failures = FailureHistory(attempts=1, last=POISON)
+    added = headers(dead, DeadLetterRequest(disposition=Disposition.REJECTED, reason=reason), SENDER)
     return Row(
         topic="dlq",
         partition=partition,
@@ -43,7 +43,7 @@ def written(number: int, *, partition: int = 0, reason: str = "no such customer"
 
 async def test_they_are_listed_from_the_newest_back_over_all_partitions_and_pages() -> None:
     async with served() as (one,):
-        one.daemon.letters = [written(number, partition=each) for each in (0, 1) for number in range(700)]
+        one.daemon.dead_letter_records = [written(number, partition=each) for each in (0, 1) for number in range(700)]
         listed, token = [], ""
         while True:
             asked = pb.ListDeadLettersRequest(subscription="billing", page_size=300, page_token=token)
@@ -56,7 +56,9 @@ async def test_they_are_listed_from_the_newest_back_over_all_partitions_and_page
 
 async def test_only_those_that_match_are_listed_and_counted() -> None:
     async with served() as (one,):
-        one.daemon.letters = [written(number, reason="odd" if number % 2 else "even") for number in range(50)]
+        one.daemon.dead_letter_records = [
+            written(number, reason="odd" if number % 2 else "even") for number in range(50)
+        ]
         wanted = pb.DeadLetterFilter(reason_contains="ODD")
         answer = await one.stub.ListDeadLetters(pb.ListDeadLettersRequest(subscription="billing", filter=wanted))
         assert [each.source.offset for each in answer.dead_letters] == list(reversed(range(1, 50, 2)))
@@ -101,7 +103,7 @@ async def test_dead_letters_of_a_topic_that_is_subscribed_no_more_are_listed() -
     async with served() as (one,):
         left = written(1)
         left.headers = [(name, b"former" if name == "__dlq.errors.topic" else value) for name, value in left.headers]
-        one.daemon.letters = [left]
+        one.daemon.dead_letter_records = [left]
         of_it = pb.DeadLetterFilter(topic="former")
         listed = await one.stub.ListDeadLetters(pb.ListDeadLettersRequest(subscription="billing", filter=of_it))
         assert [each.source.topic for each in listed.dead_letters] == ["former"]
@@ -109,7 +111,7 @@ async def test_dead_letters_of_a_topic_that_is_subscribed_no_more_are_listed() -
 
 async def test_the_newest_copy_is_shown_and_what_is_not_there_is_said() -> None:
     async with served() as (one,):
-        one.daemon.letters = [written(3), replace(written(3), offset=9, timestamp=2_000_000)]
+        one.daemon.dead_letter_records = [written(3), replace(written(3), offset=9, timestamp=2_000_000)]
         asked = pb.GetDeadLetterRequest(subscription="billing", source=pb.RecordRef(topic="orders", offset=3))
         answer = await one.stub.GetDeadLetter(asked)
         assert (answer.dead_letter.dead_letter.offset, answer.dead_letter.reason) == (9, "no such customer")
@@ -120,7 +122,7 @@ async def test_the_newest_copy_is_shown_and_what_is_not_there_is_said() -> None:
         assert "no dead letter of orders/0@4" in words
 
 
-class SeenLetters(FakeLetters):
+class SeenDeadLetters(SteerableDeadLetters):
     """Notes which partitions are read."""
 
     def __init__(self, records: Sequence[Record]) -> None:
@@ -134,14 +136,18 @@ class SeenLetters(FakeLetters):
 
 
 async def test_one_is_looked_for_where_the_daemon_writes_it_and_then_elsewhere() -> None:
-    letters = SeenLetters([written(number, partition=each) for each in (0, 1) for number in range(700)])
-    assert (await DeadLetters(letters, "billing").newest_of(pb.RecordRef(topic="orders", partition=1))).offset == 0
-    assert set(letters.partitions) == {1}
-    letters = SeenLetters([replace(written(3), partition=1), written(4)])  # there are more partitions now than then
-    assert (await DeadLetters(letters, "billing").newest_of(pb.RecordRef(topic="orders", offset=3))).tp.partition == 1
-    assert letters.partitions == [0, 1]
+    dead_letters = SeenDeadLetters([written(number, partition=each) for each in (0, 1) for number in range(700)])
+    assert (await DeadLetters(dead_letters, "billing").newest_of(pb.RecordRef(topic="orders", partition=1))).offset == 0
+    assert set(dead_letters.partitions) == {1}
+    dead_letters = SeenDeadLetters(
+        [replace(written(3), partition=1), written(4)]
+    )  # there are more partitions now than then
+    assert (
+        await DeadLetters(dead_letters, "billing").newest_of(pb.RecordRef(topic="orders", offset=3))
+    ).tp.partition == 1
+    assert dead_letters.partitions == [0, 1]
     with pytest.raises(NotFound):
-        await DeadLetters(SeenLetters([]), "billing").newest_of(pb.RecordRef(topic="orders", offset=3))
+        await DeadLetters(SeenDeadLetters([]), "billing").newest_of(pb.RecordRef(topic="orders", offset=3))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +185,7 @@ async def test_what_a_replay_is_done_with_is_marked_in_lists_counts_and_alone() 
     topic = FakeControlTopic()
     async with served(replaying=replaying(FakeDeadLetterLog(), FakeRepublisher(), topic)) as (one,):
         topic.follow(one.pipe.pipeline)
-        one.daemon.letters = [written(number) for number in range(3)]
+        one.daemon.dead_letter_records = [written(number) for number in range(3)]
         key = ("billing", REPLAYED_KIND, "billing", "orders", "0", "0")
         topic.put(key, replayed_document(OffsetSet(0, [Run(0, 2)]), 1))
         listed = await one.stub.ListDeadLetters(pb.ListDeadLettersRequest(subscription="billing"))

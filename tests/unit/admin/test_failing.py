@@ -21,7 +21,7 @@ async def settle(one: Served, refused: int, accepted: int) -> None:
     one.pipe.adapter.takes_s = 0.0
     one.pipe.source.assign(0)
     one.pipe.source.produce(*(b"k%d" % number for number in range(accepted + refused)))
-    outcomes, written = one.pipe.pipeline.writer.outcomes, one.pipe.sink.letters
+    outcomes, written = one.pipe.pipeline.writer.outcomes, one.pipe.sink.dead_letters
     await until(lambda: outcomes["delivered"] == accepted and len(written) == refused)
 
 

@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.core import brake
 from tests.fakes.control import FakeControlTopic
-from tests.fakes.replays import FakeDeadLetterLog, letter
+from tests.fakes.replays import FakeDeadLetterLog, dead_letter
 from tests.fakes.steerable import FollowingControl, Served, served
 from tests.unit.admin.test_servicer import billing, change, hold, refused
 
@@ -48,8 +48,8 @@ def turn(task: str, action: "pb.ReplayAction.ValueType", request_id: str, **more
     return pb.ControlReplayRequest(change=change(request_id=request_id, **more), id=task, action=action)
 
 
-def letters() -> FakeDeadLetterLog:
-    return FakeDeadLetterLog(*(letter(number, 100 + number) for number in range(5)))
+def dead_letters() -> FakeDeadLetterLog:
+    return FakeDeadLetterLog(*(dead_letter(number, 100 + number) for number in range(5)))
 
 
 CHANGES: dict[str, Callable[[pb.Change], Any]] = {
@@ -79,7 +79,7 @@ async def test_a_change_asked_for_twice_is_made_once_whoever_is_asked_and_over_r
     caplog.set_level("INFO", "mpsd.control")
     topic = FakeControlTopic()
     request = CHANGES[method](change())
-    async with served(2, topic=topic, letters=letters()) as (one, other):
+    async with served(2, topic=topic, dead_letters=dead_letters()) as (one, other):
         await hold(other, b"a", b"b")
         other.pipe.adapter.crash()
         if method == "ControlReplay":
@@ -92,7 +92,7 @@ async def test_a_change_asked_for_twice_is_made_once_whoever_is_asked_and_over_r
         assert methods(one, other).count(method) == 1
         written = sum(b"r1" in dict(record.headers).values() for record in topic.records)
         other.pipe.adapter.crash()
-    async with served(1, topic=topic, letters=letters()) as (later,):
+    async with served(1, topic=topic, dead_letters=dead_letters()) as (later,):
         answers.append(await getattr(later.stub, method)(request))
         assert methods(later) == []
         assert sum(b"r1" in dict(record.headers).values() for record in topic.records) == written == 1
@@ -114,7 +114,7 @@ def _by_operators(topic: FakeControlTopic) -> int:
 async def test_an_id_that_stands_for_something_else_changes_nothing(method: str) -> None:
     topic = FakeControlTopic()
     request = CHANGES[method](change())
-    async with served(1, topic=topic, letters=letters()) as (one,):
+    async with served(1, topic=topic, dead_letters=dead_letters()) as (one,):
         await hold(one, b"a")
         if method == "ControlReplay":
             request.id = (await started(one)).replay.id
@@ -176,7 +176,7 @@ async def test_who_gives_up_on_a_change_does_not_take_it_from_the_history() -> N
 
 
 async def test_a_replay_is_confirmed_by_all_in_all_it_is_told() -> None:
-    async with served(3, topic=FakeControlTopic(), letters=letters()) as (one, other, _):
+    async with served(3, topic=FakeControlTopic(), dead_letters=dead_letters()) as (one, other, _):
         answer = await started(one)
         changes = [answer.changed]
         for number, action in enumerate((pb.REPLAY_ACTION_PAUSE, pb.REPLAY_ACTION_RESUME, pb.REPLAY_ACTION_CANCEL)):
@@ -192,7 +192,12 @@ async def test_a_replay_is_confirmed_by_all_in_all_it_is_told() -> None:
 @pytest.mark.parametrize("silent", [0, 1])
 async def test_a_replay_that_not_all_know_of_is_started_and_not_confirmed(silent: int) -> None:
     async with served(
-        2, topic=FakeControlTopic(), letters=letters(), silent=silent, confirm_timeout_s=1.0, peer_timeout_s=0.5
+        2,
+        topic=FakeControlTopic(),
+        dead_letters=dead_letters(),
+        silent=silent,
+        confirm_timeout_s=1.0,
+        peer_timeout_s=0.5,
     ) as (one, other):
         control_of(other).follows = bool(silent)
         answer = await started(one)
@@ -206,7 +211,7 @@ async def test_a_replay_that_not_all_know_of_is_started_and_not_confirmed(silent
 
 
 async def test_a_replay_that_was_cancelled_elsewhere_is_not_brought_back_by_who_has_not_heard_of_it() -> None:
-    async with served(2, topic=FakeControlTopic(), letters=letters(), confirm_timeout_s=0.1) as (one, other):
+    async with served(2, topic=FakeControlTopic(), dead_letters=dead_letters(), confirm_timeout_s=0.1) as (one, other):
         task = (await started(one)).replay.id
         control_of(one).follows = False
         await other.stub.ControlReplay(turn(task, pb.REPLAY_ACTION_CANCEL, "first"))
@@ -217,7 +222,7 @@ async def test_a_replay_that_was_cancelled_elsewhere_is_not_brought_back_by_who_
 @pytest.mark.parametrize("action", [pb.REPLAY_ACTION_PAUSE, pb.REPLAY_ACTION_CANCEL])
 async def test_a_replay_that_is_so_already_is_not_turned_again(action: pb.ReplayAction.ValueType) -> None:
     topic = FakeControlTopic()
-    async with served(2, topic=topic, letters=letters()) as (one, other):
+    async with served(2, topic=topic, dead_letters=dead_letters()) as (one, other):
         task = (await started(one)).replay.id
         first = await one.stub.ControlReplay(turn(task, action, "first"))
         written = _by_operators(topic)
@@ -250,7 +255,7 @@ async def test_a_pause_over_another_says_whose_it_replaces() -> None:
 
 
 async def test_a_replay_is_turned_only_as_it_was_when_the_caller_looked() -> None:
-    async with served(1, topic=FakeControlTopic(), letters=letters()) as (one,):
+    async with served(1, topic=FakeControlTopic(), dead_letters=dead_letters()) as (one,):
         replay = (await started(one)).replay
         seen = replay.provenance.revision
         pause = turn(replay.id, pb.REPLAY_ACTION_PAUSE, "first", expected_revision=seen)

@@ -1,5 +1,5 @@
 from mpsd.core.batches import THROTTLED_TOGETHER_MAX, Batches
-from mpsd.core.delivery import BEHIND, Delivery, Trouble
+from mpsd.core.delivery import BEHIND, Delivery, FailureHistory
 from mpsd.core.outcome import Outcome, Retryable
 from mpsd.core.record import RECORD_OVERHEAD_BYTES
 from tests.fakes.records import BUSY, FAILED, REFUSED, assigned, delivery
@@ -11,7 +11,7 @@ def record(offset: int, *, size: int = 1, behind: bool = False, last: Outcome | 
     if behind:
         made.place = BEHIND
     if last is not None:
-        made.trouble = Trouble(last=last)
+        made.failures = FailureHistory(last=last)
     return made
 
 
@@ -46,18 +46,18 @@ def test_a_record_that_failed_by_itself_goes_alone_and_one_that_was_named_does_n
 
 def test_records_of_a_request_that_was_answered_with_less_please_go_together_again() -> None:
     given = [record(offset, last=BUSY) for offset in range(3)]
-    for holds in range(1, THROTTLED_TOGETHER_MAX + 1):
+    for deferrals in range(1, THROTTLED_TOGETHER_MAX + 1):
         for each in given:
-            assert each.trouble is not None
-            each.trouble.holds = holds
+            assert each.failures is not None
+            each.failures.deferrals = deferrals
         assert offsets(batches(), *given, record(9)) == ([[0, 1, 2, 9]], [])
 
 
 def test_one_that_was_so_again_and_again_or_was_charged_goes_alone() -> None:
     again, charged = record(0, last=BUSY), record(1, last=BUSY)
-    assert again.trouble is not None
-    assert charged.trouble is not None
-    again.trouble.holds, charged.trouble.attempts = THROTTLED_TOGETHER_MAX + 1, 1
+    assert again.failures is not None
+    assert charged.failures is not None
+    again.failures.deferrals, charged.failures.attempts = THROTTLED_TOGETHER_MAX + 1, 1
     assert offsets(batches(), again, charged, record(2, last=REFUSED), record(3)) == ([[0], [1], [2], [3]], [])
 
 

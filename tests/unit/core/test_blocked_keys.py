@@ -2,12 +2,12 @@
 
 import pytest
 
-from mpsd.core.blocked_keys import BlockedKey, BlockedKeyBook, entity_key, first_letter
+from mpsd.core.blocked_keys import BlockedKey, BlockedKeyBook, entity_key, first_dead_letter
 from mpsd.core.control import Entity, EntityKey, Provenance
 from mpsd.core.record import LogBounds, TopicPartition
 
 TP = TopicPartition("orders", 3)
-BLOCKED = BlockedKey(offset=7, number=1, letter=9)
+BLOCKED = BlockedKey(offset=7, dead_letter_partition=1, dead_letter_offset=9)
 
 
 def entity(**document: object) -> Entity:
@@ -54,13 +54,13 @@ def test_what_is_of_others_or_cannot_be_read_is_passed_over(other: EntityKey) ->
 @pytest.mark.parametrize(
     ("number", "start", "end", "first"), [(1, 0, 20, 9), (1, 12, 20, 12), (1, 3, 9, 3), (0, 3, 20, 3), (1, 9, 10, 9)]
 )
-def test_where_its_letters_begin_also_in_a_topic_that_is_another_one(
+def test_where_its_dead_letters_begin_also_in_a_topic_that_is_another_one(
     number: int, start: int, end: int, first: int
 ) -> None:
-    assert first_letter(BLOCKED, number, LogBounds(start, end)) == first
+    assert first_dead_letter(BLOCKED, number, LogBounds(start, end)) == first
 
 
-@pytest.mark.parametrize("name", ["epoch", "offset", "number", "letter"])
+@pytest.mark.parametrize("name", ["epoch", "offset", "dead_letter_partition", "dead_letter_offset"])
 def test_a_document_of_something_else_changes_nothing(name: str) -> None:
     book = BlockedKeyBook("g", "s")
     assert book.on_entity(key(), entity(**BLOCKED.document(4) | {name: "x"})) is None

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 from mpsd.core.dead_letter_groups import BY_REASON, DeadLetterGroups
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse
-from tests.fakes.replays import letter
+from tests.fakes.replays import dead_letter
 
 
 def reading(*reasons: str, groups_max: int = 100) -> DeadLetterGroups:
     """Dead letters one second apart, the last one the oldest."""
-    sample = parse(letter(0, 0))
+    sample = parse(dead_letter(0, 0))
     assert isinstance(sample, DeadLetterRecord)
     groups = DeadLetterGroups(BY_REASON, groups_max)
     for number, reason in enumerate(reasons):

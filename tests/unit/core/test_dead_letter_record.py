@@ -15,9 +15,9 @@ from mpsd.core.dead_letter_record import (
     parse,
     source_of,
 )
-from mpsd.core.delivery import Trouble
+from mpsd.core.delivery import FailureHistory
 from mpsd.core.record import Record, TopicPartition
-from mpsd.core.retry import Bury, Disposition
+from mpsd.core.retry import DeadLetterRequest, Disposition
 from tests.fakes.records import POISON, PRODUCED_MS, Row, assigned, delivery
 
 SENDER = Sender(subscription="billing", group="billing-group", endpoint="http://billing:8000/orders")
@@ -28,22 +28,22 @@ OWN = [("h", b"1"), ("h", None), ("__dlq.errors.topic", b"of an earlier life")]
 def written(**changes: Any) -> Row:
     """As `KafkaDeadLetters` would write it."""
     dead = delivery(1842, b"a", assigned(3))
-    dead.trouble = Trouble(attempts=5, last=POISON, first_failed_at_ms=1000, last_failed_at_ms=2000)
-    added = headers(dead, Bury(disposition=Disposition.REJECTED, reason="No such customer"), SENDER)
+    dead.failures = FailureHistory(attempts=5, last=POISON, first_failed_at_ms=1000, last_failed_at_ms=2000)
+    added = headers(dead, DeadLetterRequest(disposition=Disposition.REJECTED, reason="No such customer"), SENDER)
     row = Row(
         topic="orders.dlq", partition=1, offset=7, timestamp=DEAD_MS, key=b"a", value=b"v", headers=[*OWN, *added]
     )
     return replace(row, **changes)
 
 
-def letter(record: Record | None = None) -> DeadLetterRecord:
+def dead_letter(record: Record | None = None) -> DeadLetterRecord:
     found = parse(record or written())
     assert isinstance(found, DeadLetterRecord)
     return found
 
 
 def test_what_was_added_is_read_back_and_what_was_the_record_s_own_stays() -> None:
-    found = letter()
+    found = dead_letter()
     assert (found.tp, found.offset) == (TopicPartition("orders.dlq", 1), 7)
     assert (found.source, found.source_offset) == (TopicPartition("orders", 3), 1842)
     assert (found.group, found.subscription) == ("billing-group", "billing")
@@ -94,11 +94,11 @@ def test_its_source_is_the_same_without_the_rest(said: list[tuple[str, bytes | N
 
 def test_what_else_is_missing_or_nonsense_is_left_out() -> None:
     where = [("__dlq.errors.topic", b"orders"), ("__dlq.errors.partition", b"3"), ("__dlq.errors.offset", b"1")]
-    bare = letter(written(headers=[*where, ("__dlq.errors.message", b"from a share group")]))
+    bare = dead_letter(written(headers=[*where, ("__dlq.errors.message", b"from a share group")]))
     assert (bare.disposition, bare.status, bare.attempts, bare.replays) == (None, None, 0, 0)
     assert (bare.reason, bare.timestamp, bare.subscription) == ("from a share group", -1, "")
     odd = [*where, ("mps-dlq-disposition", b"eaten"), ("mps-dlq-status", b"4220"), ("mps-dlq-reason", b"\xff")]
-    nonsense = letter(written(headers=[*odd, ("mps-dlq-replays", b"1e9"), ("mps-dlq-timestamp", b"-1")]))
+    nonsense = dead_letter(written(headers=[*odd, ("mps-dlq-replays", b"1e9"), ("mps-dlq-timestamp", b"-1")]))
     assert (nonsense.disposition, nonsense.status, nonsense.reason) == (None, None, "�")
     assert (nonsense.replays, nonsense.timestamp) == (0, -1)
 
@@ -111,9 +111,9 @@ def test_a_value_that_did_not_fit_is_known_by_its_marker() -> None:
         ("mps-dlq-value-source", b"orders/3@1842"),
     ]
     row = written()
-    said = letter(replace(row, value=None, headers=[*row.headers, *marker]))
+    said = dead_letter(replace(row, value=None, headers=[*row.headers, *marker]))
     assert said.omitted == Omitted(sha256="ab", value_bytes=1_048_576, source="orders/3@1842")
-    unsure = letter(replace(row, value=None, headers=[*row.headers, ("mps-dlq-value", b"omitted")]))
+    unsure = dead_letter(replace(row, value=None, headers=[*row.headers, ("mps-dlq-value", b"omitted")]))
     assert unsure.omitted == Omitted(sha256="", value_bytes=0, source="")
 
 
@@ -139,12 +139,12 @@ def test_a_value_that_did_not_fit_is_known_by_its_marker() -> None:
     ],
 )
 def test_a_filter_is_true_of_what_all_of_it_is_true_of(wanted: DeadLetterFilter, matches: bool) -> None:
-    assert wanted.matches(letter()) is matches
+    assert wanted.matches(dead_letter()) is matches
 
 
 def test_a_filter_for_something_leaves_out_what_says_nothing() -> None:
     where = [("__dlq.errors.topic", b"orders"), ("__dlq.errors.partition", b"3"), ("__dlq.errors.offset", b"1")]
-    bare = letter(written(headers=where, key=None))
+    bare = dead_letter(written(headers=where, key=None))
     assert EVERY_DEAD_LETTER.matches(bare)
     assert not DeadLetterFilter(statuses=frozenset({422})).matches(bare)
     assert not DeadLetterFilter(dispositions=frozenset({Disposition.REJECTED})).matches(bare)

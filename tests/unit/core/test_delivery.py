@@ -1,4 +1,4 @@
-from mpsd.core.delivery import Trouble, log_fields
+from mpsd.core.delivery import FailureHistory, log_fields
 from tests.fakes.records import assigned, delivery
 
 
@@ -13,7 +13,7 @@ def test_each_delivery_that_counted_raises_the_attempt() -> None:
 
 def test_a_delivery_that_did_not_count_leaves_the_attempt_as_it_was() -> None:
     made = delivery()
-    made.trouble = Trouble(holds=7)
+    made.failures = FailureHistory(deferrals=7)
     assert made.attempt == 1
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery, Trouble
+from mpsd.core.delivery import Assignment, Delivery, FailureHistory, ReplayedDelivery
 from mpsd.core.idempotency import (
     KEY_BYTES_MAX,
     RECORD_ID_BYTES_MAX,
@@ -10,7 +10,7 @@ from mpsd.core.idempotency import (
     Unusable,
     key_in_header,
     record_id,
-    record_id_in_letter,
+    record_id_in_dead_letter,
 )
 from mpsd.core.incarnation import Incarnation
 from mpsd.core.record import TopicPartition
@@ -24,7 +24,7 @@ Headers = tuple[tuple[str, bytes | None], ...]
 def made(headers: Headers = (), replay: str | None = None, attempts: int = 0) -> Delivery:
     delivery = Delivery(Row(partition=3, offset=7, headers=headers), HERE, b"a", 1)
     delivery.replay = replay
-    delivery.trouble = Trouble(attempts=attempts) if attempts else None
+    delivery.failures = FailureHistory(attempts=attempts) if attempts else None
     return delivery
 
 
@@ -80,12 +80,12 @@ def test_a_header_of_the_longest_length_is_used_as_it_is() -> None:
 
 
 def test_a_dead_letter_names_the_topic_that_the_record_was_read_from() -> None:
-    """Two topics of one name can have letters of the same offset, which one replay brings back."""
+    """Two topics of one name can have dead letters of the same offset, which one replay brings back."""
 
-    def revived(letter_record_id: bytes) -> Delivery:
+    def revived(dead_letter_record_id: bytes) -> Delivery:
         return ReplayedDelivery(
-            Row(partition=3, offset=7), HERE, b"a", 1, 0.0, replay="r", replays=0, letter_offset=5,
-            on_finished=lambda _: None, letter_record_id=letter_record_id,
+            Row(partition=3, offset=7), HERE, b"a", 1, 0.0, replay="r", replays=0, dead_letter_offset=5,
+            on_finished=lambda _: None, dead_letter_record_id=dead_letter_record_id,
         )  # fmt: skip
 
     assert record_id(revived(b"former/3/7")) == b"former/3/7"
@@ -95,5 +95,5 @@ def test_a_dead_letter_names_the_topic_that_the_record_was_read_from() -> None:
 
 @pytest.mark.parametrize("text", [b"", b"a b", b"a\r\nb", b"x" * (RECORD_ID_BYTES_MAX + 1), b"\xff"])
 def test_what_is_no_id_in_a_dead_letter_is_none(text: bytes) -> None:
-    assert record_id_in_letter(text) == b""
-    assert record_id_in_letter(RECORD_ID) == RECORD_ID
+    assert record_id_in_dead_letter(text) == b""
+    assert record_id_in_dead_letter(RECORD_ID) == RECORD_ID

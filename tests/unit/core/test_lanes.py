@@ -1,6 +1,6 @@
 import pytest
 
-from mpsd.core.delivery import Delivery, Trouble
+from mpsd.core.delivery import Delivery, FailureHistory
 from mpsd.core.lanes import Lanes, chain
 from tests.fakes.records import FAILED, delivery
 
@@ -110,8 +110,8 @@ def test_a_run_is_what_stands_behind_the_head() -> None:
 
 def test_a_run_ends_before_one_that_failed_but_not_before_one_that_was_taken_back() -> None:
     lane = [delivery(offset) for offset in range(4)]
-    lane[1].trouble = Trouble()
-    lane[2].trouble = Trouble(last=FAILED)
+    lane[1].failures = FailureHistory()
+    lane[2].failures = FailureHistory(last=FAILED)
     lanes = lanes_of(*lane)
     assert lanes.take_run(lanes.take(), 9) == [lane[1]]
 

@@ -1,4 +1,4 @@
-from mpsd.core.delivery import Trouble
+from mpsd.core.delivery import FailureHistory
 from mpsd.core.lost import LostDeliveries
 from tests.fakes.records import assigned, delivery
 
@@ -33,8 +33,8 @@ def test_several_lost_together_are_suspects_and_none_is_charged() -> None:
 
 def test_a_suspect_that_is_lost_again_is_charged_and_the_others_are_not() -> None:
     lost, suspect, other = LostDeliveries(WINDOW_S), delivery(0, attempts=1), delivery(1, attempts=1)
-    assert suspect.trouble is not None
-    suspect.trouble.suspect, suspect.trouble.group = True, 1
+    assert suspect.failures is not None
+    suspect.failures.suspect, suspect.failures.group = True, 1
     lost.add(other, 10.0)
     lost.add(suspect, 10.0)
     assert lost.judge(11.0) == ([suspect], [other])
@@ -43,7 +43,7 @@ def test_a_suspect_that_is_lost_again_is_charged_and_the_others_are_not() -> Non
 def test_suspects_that_are_lost_out_of_one_group_are_not_charged() -> None:
     lost, group = LostDeliveries(WINDOW_S), [delivery(offset) for offset in range(2)]
     for each in group:
-        each.trouble = Trouble(suspect=True, group=2)
+        each.failures = FailureHistory(suspect=True, group=2)
         lost.add(each, 10.0)
     assert lost.judge(11.0) == ([], group)
 

@@ -335,8 +335,8 @@ def test_a_text_changed_at_random_is_ignored(snapshot: Snapshot, space: MapSpace
     text, random = text_of(snapshot, space), Random(seed)
     for _ in range(10):
         at, kind = random.randrange(len(text) + 1), random.randrange(3)
-        letter = random.choice("AZaz09+/" + text)
-        changed = text[:at] + (letter if kind else "") + text[at + (kind != 1) :]
+        dead_letter = random.choice("AZaz09+/" + text)
+        changed = text[:at] + (dead_letter if kind else "") + text[at + (kind != 1) :]
         if changed != text:
             assert isinstance(decode(changed, HERE, snapshot.next_offset, 0, FAR), Ignored) or not changed
 

@@ -72,8 +72,8 @@ def test_the_oldest_is_what_holds_up_the_commit() -> None:
 def test_a_snapshot_tells_the_attempts_of_what_failed() -> None:
     tracker, read = reading(0, 1, attempts=2)
     tracker.read(2, delivery(2))
-    assert read[0].trouble is not None
-    read[0].trouble.attempts = 0
+    assert read[0].failures is not None
+    read[0].failures.attempts = 0
     assert tracker.snapshot().attempts == ((1, 2),)
 
 

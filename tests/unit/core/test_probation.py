@@ -1,16 +1,16 @@
-from mpsd.core.delivery import Delivery, Trouble
+from mpsd.core.delivery import Delivery, FailureHistory
 from mpsd.core.probation import Probation
 from tests.fakes.records import assigned, delivery
 
 
 def charged(offset: int, attempts: int, partition: int = 0) -> Delivery:
     made = delivery(offset, assignment=assigned(partition))
-    made.trouble = Trouble(attempts=attempts)
+    made.failures = FailureHistory(attempts=attempts)
     return made
 
 
 def attempts(*made: Delivery) -> list[int]:
-    return [each.trouble.attempts for each in made if each.trouble is not None]
+    return [each.failures.attempts for each in made if each.failures is not None]
 
 
 def test_an_outage_gives_back_what_was_charged_since_the_last_success() -> None:

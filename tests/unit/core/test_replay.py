@@ -10,7 +10,7 @@ from mpsd.core.record import LogBounds, TopicPartition
 from mpsd.core.replay import STRANGERS, ReplayPlan, ReplayState, ReplayTarget, ReplayTask, parse_task, task_key
 from mpsd.core.replay_progress import total
 from mpsd.core.retry import Disposition
-from tests.fakes.replays import letter
+from tests.fakes.replays import dead_letter
 
 WANTED = DeadLetterFilter(
     since_ms=1, until_ms=2, dispositions=frozenset({Disposition.BLOCKED}), statuses=frozenset({422}), reason_contains="x",
@@ -82,7 +82,7 @@ def test_the_dead_letters_of_a_source_partition_are_in_one_partition() -> None:
 
 
 def test_what_came_back_often_is_quarantined_unless_asked_for() -> None:
-    found = parse(letter(0, 1, replays=3))
+    found = parse(dead_letter(0, 1, replays=3))
     assert isinstance(found, DeadLetterRecord)
     assert ReplayPlan().wants(found)
     assert ReplayPlan().quarantines(found, 3)

@@ -5,7 +5,7 @@ import pytest
 from mpsd.core.breaker import ALL_REJECTED, OUT, BreakerRules
 from mpsd.core.delivery import Delivery, ReplayedDelivery
 from mpsd.core.outcome import Moment, Outcome, Unavailable
-from mpsd.core.retry import Bury, Disposition, Hold, Retry, RetryRules, Verdict
+from mpsd.core.retry import DeadLetterRequest, Defer, Disposition, Retry, RetryRules, Verdict
 from mpsd.core.retry_policy import SUSPECT, UNDECIDED, PolicyRules, RetryPolicy, Suspect, Undecided
 from tests.fakes.records import (
     BUSY,
@@ -21,7 +21,7 @@ from tests.fakes.records import (
     delivery,
 )
 
-EXHAUSTED = Bury(disposition=Disposition.ATTEMPTS_EXHAUSTED, reason="failed")
+EXHAUSTED = DeadLetterRequest(disposition=Disposition.ATTEMPTS_EXHAUSTED, reason="failed")
 
 
 def policy_rules(
@@ -83,8 +83,8 @@ def lose(policy: RetryPolicy, *lost: Delivery, now_s: float) -> list[tuple[Deliv
 
 def alone(suspect: Delivery) -> Delivery:
     """It goes out as the only suspect."""
-    assert suspect.trouble is not None
-    suspect.trouble.group = 1
+    assert suspect.failures is not None
+    suspect.failures.group = 1
     return suspect
 
 
@@ -92,9 +92,9 @@ def several(count: int = 4) -> list[Delivery]:
     return [delivery(offset, b"k%d" % offset) for offset in range(count)]
 
 
-def trouble_of(made: Delivery) -> tuple[int, bool]:
-    assert made.trouble is not None
-    return made.trouble.attempts, made.trouble.suspect
+def failures_of(made: Delivery) -> tuple[int, bool]:
+    assert made.failures is not None
+    return made.failures.attempts, made.failures.suspect
 
 
 # A record that fails
@@ -109,34 +109,36 @@ def test_attempts_spent_elsewhere_count() -> None:
     assert judge(policy_of(), delivery(attempts=2), FAILED) == EXHAUSTED
 
 
-def test_a_poison_pill_is_buried_at_once() -> None:
+def test_a_poison_pill_is_dead_lettered_at_once() -> None:
     made = delivery()
-    assert judge(policy_of(), made, POISON) == Bury(disposition=Disposition.REJECTED, reason="no such customer")
-    assert trouble_of(made) == (1, False)
+    assert judge(policy_of(), made, POISON) == DeadLetterRequest(
+        disposition=Disposition.REJECTED, reason="no such customer"
+    )
+    assert failures_of(made) == (1, False)
 
 
 def test_what_no_request_was_made_for_has_spent_no_attempt() -> None:
     made = delivery()
-    assert judge(policy_of(), made, TOO_WIDE) == Bury(
+    assert judge(policy_of(), made, TOO_WIDE) == DeadLetterRequest(
         disposition=Disposition.UNDELIVERABLE, reason="headers over the bound"
     )
-    assert trouble_of(made) == (0, False)
+    assert failures_of(made) == (0, False)
 
 
 def test_what_is_taken_back_costs_nothing_and_leaves_no_mark() -> None:
     policy, made = policy_of(), delivery()
     judge(policy, made, FAILED)
-    assert judge(policy, made, TAKEN_BACK, 99.0) == Hold(after_s=0.0)
-    assert made.trouble is not None
-    assert (made.trouble.attempts, made.trouble.last, made.trouble.last_failed_at_ms) == (1, FAILED, 10_000)
+    assert judge(policy, made, TAKEN_BACK, 99.0) == Defer(after_s=0.0)
+    assert made.failures is not None
+    assert (made.failures.attempts, made.failures.last, made.failures.last_failed_at_ms) == (1, FAILED, 10_000)
 
 
 def test_the_first_and_the_last_failure_are_remembered() -> None:
     policy, made = policy_of(), delivery()
     judge(policy, made, FAILED, 10.0)
     judge(policy, made, BUSY, 20.0)
-    assert made.trouble is not None
-    assert (made.trouble.first_failed_at_ms, made.trouble.last_failed_at_ms, made.trouble.last) == (
+    assert made.failures is not None
+    assert (made.failures.first_failed_at_ms, made.failures.last_failed_at_ms, made.failures.last) == (
         10_000,
         20_000,
         BUSY,
@@ -149,16 +151,16 @@ def test_the_first_and_the_last_failure_are_remembered() -> None:
 def test_an_outage_spends_no_attempts_and_opens_the_breaker() -> None:
     policy = policy_of()
     for each in several() * 10:
-        assert isinstance(judge(policy, each, REFUSED), Hold)
-        assert trouble_of(each) == (0, False)
+        assert isinstance(judge(policy, each, REFUSED), Defer)
+        assert failures_of(each) == (0, False)
     assert policy.breaker.is_open
 
 
 def test_one_answer_about_many_records_is_one_failure_of_the_endpoint() -> None:
     policy, (first, *others) = policy_of(), several()
     for each in (first, *others):
-        assert isinstance(judge(policy, each, replace(BUSY, request=1)), Hold)
-        assert trouble_of(each) == (0, False)
+        assert isinstance(judge(policy, each, replace(BUSY, request=1)), Defer)
+        assert failures_of(each) == (0, False)
     assert not policy.breaker.is_open
     for each in others[:2]:
         judge(policy, each, BUSY)
@@ -175,32 +177,32 @@ def test_a_probe_that_shared_its_answer_makes_way_for_another() -> None:
 
 def test_holds_rest_longer_and_longer() -> None:
     policy, made = policy_of(), delivery()
-    assert [judge(policy, made, REFUSED) for _ in range(3)] == [Hold(after_s=s) for s in (1.0, 2.0, 4.0)]
+    assert [judge(policy, made, REFUSED) for _ in range(3)] == [Defer(after_s=s) for s in (1.0, 2.0, 4.0)]
 
 
 def test_a_wait_that_the_endpoint_asks_for_is_granted_to_the_record_and_by_the_breaker() -> None:
     policy = policy_of(lanes_min=1)
     asks = Unavailable(code="status_503", reason="later", status=503, retry_after_s=60.0)
-    assert judge(policy, delivery(), asks) == Hold(after_s=60.0)
+    assert judge(policy, delivery(), asks) == Defer(after_s=60.0)
     assert policy.breaker.probe_due_s == 70.0
 
 
 def test_unavailable_to_one_record_while_others_succeed_is_about_the_record() -> None:
     policy, made = policy_of(), delivery()
-    assert isinstance(judge(policy, made, REFUSED), Hold)
+    assert isinstance(judge(policy, made, REFUSED), Defer)
     for _ in range(5):
         policy.succeeded(delivery(1, b"b"))
     assert judge(policy, made, REFUSED) == Retry(after_s=1.0)
-    assert trouble_of(made) == (1, False)
+    assert failures_of(made) == (1, False)
 
 
 def test_one_answer_to_many_is_one_pause_for_all_of_them() -> None:
     policy, asks = policy_of(), replace(BUSY, request=7)
     first, second = delivery(0, b"a"), delivery(1, b"b")
-    assert policy.judge(first, asks, Moment(10.0, 10_000, 0.5)) == Hold(after_s=0.75)
-    assert policy.judge(second, asks, Moment(10.25, 10_250, 1.0)) == Hold(after_s=0.5)
-    assert policy.judge(delivery(2, b"c"), asks, Moment(20.0, 20_000, 1.0)) == Hold(after_s=0.0)
-    assert policy.judge(delivery(3, b"d"), replace(BUSY, request=8), Moment(20.0, 20_000, 1.0)) == Hold(after_s=1.0)
+    assert policy.judge(first, asks, Moment(10.0, 10_000, 0.5)) == Defer(after_s=0.75)
+    assert policy.judge(second, asks, Moment(10.25, 10_250, 1.0)) == Defer(after_s=0.5)
+    assert policy.judge(delivery(2, b"c"), asks, Moment(20.0, 20_000, 1.0)) == Defer(after_s=0.0)
+    assert policy.judge(delivery(3, b"d"), replace(BUSY, request=8), Moment(20.0, 20_000, 1.0)) == Defer(after_s=1.0)
 
 
 def test_nobody_is_charged_for_an_answer_to_many() -> None:
@@ -208,7 +210,7 @@ def test_nobody_is_charged_for_an_answer_to_many() -> None:
     judge(policy, made, replace(BUSY, request=1))
     for _ in range(5):
         policy.succeeded(delivery(1, b"b"))
-    assert isinstance(judge(policy, made, replace(BUSY, request=2)), Hold)
+    assert isinstance(judge(policy, made, replace(BUSY, request=2)), Defer)
     assert judge(policy, made, BUSY) == Retry(after_s=1.0)
 
 
@@ -218,21 +220,21 @@ def test_it_is_blamed_anew_only_after_as_many_successes_again() -> None:
         judge(policy, made, REFUSED)
         for _ in range(4):
             policy.succeeded(delivery(1, b"b"))
-    assert trouble_of(made) == (1, False)
+    assert failures_of(made) == (1, False)
     policy.succeeded(delivery(1, b"b"))
     judge(policy, made, REFUSED)
-    assert trouble_of(made) == (2, False)
-    assert isinstance(judge(policy, made, REFUSED), Hold)
-    assert trouble_of(made) == (2, False)
+    assert failures_of(made) == (2, False)
+    assert isinstance(judge(policy, made, REFUSED), Defer)
+    assert failures_of(made) == (2, False)
 
 
 def test_what_was_in_flight_when_an_outage_began_and_ended_well_says_nothing() -> None:
     policy, made = policy_of(), delivery()
-    assert isinstance(policy.judge(made, REFUSED, at(10.0)._replace(in_flight=5)), Hold)
+    assert isinstance(policy.judge(made, REFUSED, at(10.0)._replace(in_flight=5)), Defer)
     for _ in range(5):
         policy.succeeded(delivery(1, b"b"))
-    assert isinstance(judge(policy, made, REFUSED), Hold)
-    assert trouble_of(made) == (0, False)
+    assert isinstance(judge(policy, made, REFUSED), Defer)
+    assert failures_of(made) == (0, False)
 
 
 def test_nobody_is_blamed_while_the_breaker_is_open() -> None:
@@ -243,8 +245,8 @@ def test_nobody_is_blamed_while_the_breaker_is_open() -> None:
     for each in several(3):
         judge(policy, each, REFUSED)
     assert policy.breaker.is_open
-    assert isinstance(judge(policy, made, REFUSED), Hold)
-    assert trouble_of(made) == (0, False)
+    assert isinstance(judge(policy, made, REFUSED), Defer)
+    assert failures_of(made) == (0, False)
 
 
 def test_a_busy_endpoint_is_given_less_and_after_successes_more() -> None:
@@ -270,14 +272,14 @@ def test_an_answer_that_is_no_success_ends_no_outage(outcome: Outcome) -> None:
 def test_an_outage_is_what_fails_for_everybody_whatever_the_answer(outcome: Outcome) -> None:
     policy, lanes = policy_of(), several()
     for each in lanes * 10:
-        assert isinstance(judge(policy, each, outcome), Hold | Retry)
-    assert [trouble_of(each)[0] for each in lanes] == [0] * 4
+        assert isinstance(judge(policy, each, outcome), Defer | Retry)
+    assert [failures_of(each)[0] for each in lanes] == [0] * 4
     assert policy.breaker.state is OUT
 
 
 def test_even_a_single_attempt_is_not_taken_once_enough_lanes_fail() -> None:
     policy, lanes = policy_of(attempts_max=1), several(6)
-    assert [isinstance(judge(policy, each, FAILED), Bury) for each in lanes] == [True] * 2 + [False] * 4
+    assert [isinstance(judge(policy, each, FAILED), DeadLetterRequest) for each in lanes] == [True] * 2 + [False] * 4
 
 
 def test_attempts_charged_since_the_last_success_are_given_back_when_an_outage_is_found() -> None:
@@ -287,10 +289,10 @@ def test_attempts_charged_since_the_last_success_are_given_back_when_an_outage_i
     judge(policy, a, FAILED)
     judge(policy, a, FAILED)
     judge(policy, b, FAILED)
-    assert (trouble_of(a)[0], trouble_of(b)[0]) == (3, 1)
+    assert (failures_of(a)[0], failures_of(b)[0]) == (3, 1)
     judge(policy, c, FAILED)
     assert policy.breaker.state is OUT
-    assert (trouble_of(a)[0], trouble_of(b)[0], trouble_of(c)[0]) == (1, 0, 0)
+    assert (failures_of(a)[0], failures_of(b)[0], failures_of(c)[0]) == (1, 0, 0)
 
 
 def test_a_record_that_went_to_the_dead_letter_topic_gets_no_attempt_back() -> None:
@@ -300,16 +302,16 @@ def test_a_record_that_went_to_the_dead_letter_topic_gets_no_attempt_back() -> N
     judge(policy, b, FAILED)
     judge(policy, c, FAILED)
     assert policy.breaker.state is OUT
-    assert (trouble_of(a)[0], trouble_of(b)[0], trouble_of(c)[0]) == (1, 0, 0)
+    assert (failures_of(a)[0], failures_of(b)[0], failures_of(c)[0]) == (1, 0, 0)
 
 
 def test_the_last_attempt_of_a_record_is_not_taken_while_many_lanes_fail() -> None:
     policy, (a, b, c, _) = RetryPolicy(policy_rules(failures_min=99, attempts_max=2)), several()
     assert [judge(policy, each, FAILED) for each in (a, b, c)] == [Retry(after_s=1.0)] * 3
     assert not policy.breaker.is_open
-    assert isinstance(judge(policy, a, FAILED), Hold)
+    assert isinstance(judge(policy, a, FAILED), Defer)
     assert policy.breaker.state is OUT
-    assert [trouble_of(each)[0] for each in (a, b, c)] == [0, 0, 0]
+    assert [failures_of(each)[0] for each in (a, b, c)] == [0, 0, 0]
 
 
 def test_a_record_that_fails_while_others_succeed_dies_and_is_no_sign_of_an_outage() -> None:
@@ -337,11 +339,11 @@ def test_a_lane_that_crowds_its_partition_gets_fewer_attempts() -> None:
 def test_after_so_many_rejections_in_a_row_the_next_wait_and_spend_nothing() -> None:
     policy, made = policy_of(), several(4)
     verdicts = [judge(policy, each, POISON) for each in made]
-    assert [isinstance(verdict, Bury) for verdict in verdicts] == [True, True, False, False]
-    assert verdicts[2] == Hold(after_s=1.0)
-    assert [trouble_of(each)[0] for each in made] == [1, 1, 0, 0]
+    assert [isinstance(verdict, DeadLetterRequest) for verdict in verdicts] == [True, True, False, False]
+    assert verdicts[2] == Defer(after_s=1.0)
+    assert [failures_of(each)[0] for each in made] == [1, 1, 0, 0]
     assert policy.breaker.state is ALL_REJECTED
-    assert judge(policy, made[3], POISON) == Hold(after_s=1.0), "no longer than until the next probe"
+    assert judge(policy, made[3], POISON) == Defer(after_s=1.0), "no longer than until the next probe"
 
 
 def test_one_success_lets_rejections_be_dead_lettered_again() -> None:
@@ -349,8 +351,8 @@ def test_one_success_lets_rejections_be_dead_lettered_again() -> None:
     for each in made:
         judge(policy, each, POISON)
     policy.succeeded(delivery(99, b"good"))
-    assert isinstance(judge(policy, made[2], POISON), Bury)
-    assert isinstance(judge(policy, made[3], POISON), Bury)
+    assert isinstance(judge(policy, made[2], POISON), DeadLetterRequest)
+    assert isinstance(judge(policy, made[3], POISON), DeadLetterRequest)
 
 
 @pytest.mark.parametrize("outcome", [TAKEN_BACK, TOO_WIDE])
@@ -380,13 +382,13 @@ def test_one_lost_alone_is_charged_when_its_window_is_over() -> None:
     assert policy.lost_due_s == 11.0
     assert list(policy.judge_lost(at(10.5))) == []
     assert list(policy.judge_lost(at(11.0))) == [(made, Retry(after_s=1.0))]
-    assert trouble_of(made) == (1, False)
+    assert failures_of(made) == (1, False)
 
 
 def test_one_event_blames_nobody() -> None:
     policy, both = policy_of(), several(2)
     assert lose(policy, *both, now_s=10.0) == [(each, SUSPECT) for each in both]
-    assert [trouble_of(each) for each in both] == [(0, True), (0, True)]
+    assert [failures_of(each) for each in both] == [(0, True), (0, True)]
 
 
 def test_a_suspect_lost_again_is_charged_and_stays_under_suspicion() -> None:
@@ -394,33 +396,33 @@ def test_a_suspect_lost_again_is_charged_and_stays_under_suspicion() -> None:
     lose(policy, suspect, other, now_s=10.0)
     bystander = delivery(9, b"z")
     assert lose(policy, bystander, alone(suspect), now_s=20.0) == [(suspect, Retry(after_s=1.0)), (bystander, SUSPECT)]
-    assert trouble_of(suspect) == (1, True)
-    assert trouble_of(bystander) == (0, True)
+    assert failures_of(suspect) == (1, True)
+    assert failures_of(bystander) == (0, True)
 
 
 def test_suspects_lost_out_of_one_group_are_not_charged() -> None:
     policy, group = policy_of(), several(2)
     lose(policy, *group, now_s=10.0)
     for each in group:
-        assert each.trouble is not None
-        each.trouble.group = 2
+        assert each.failures is not None
+        each.failures.group = 2
     assert lose(policy, *group, now_s=20.0) == [(each, SUSPECT) for each in group]
-    assert [trouble_of(each) for each in group] == [(0, True), (0, True)]
+    assert [failures_of(each) for each in group] == [(0, True), (0, True)]
 
 
 def test_a_suspect_that_was_answered_is_cleared() -> None:
     policy, (suspect, other) = policy_of(), several(2)
     lose(policy, suspect, other, now_s=10.0)
     judge(policy, suspect, FAILED, 20.0)
-    assert trouble_of(suspect) == (1, False)
+    assert failures_of(suspect) == (1, False)
 
 
 def test_a_suspect_that_could_not_be_delivered_is_not_cleared_by_that() -> None:
     policy, (suspect, other) = policy_of(), several(2)
     lose(policy, suspect, other, now_s=10.0)
-    assert judge(policy, suspect, REFUSED, 20.0) == Hold(after_s=1.0)
-    assert judge(policy, suspect, TAKEN_BACK, 20.0) == Hold(after_s=0.0)
-    assert trouble_of(suspect) == (0, True)
+    assert judge(policy, suspect, REFUSED, 20.0) == Defer(after_s=1.0)
+    assert judge(policy, suspect, TAKEN_BACK, 20.0) == Defer(after_s=0.0)
+    assert failures_of(suspect) == (0, True)
 
 
 def test_a_crash_that_opens_the_breaker_still_charges_the_suspect_that_was_in_it() -> None:
@@ -432,7 +434,7 @@ def test_a_crash_that_opens_the_breaker_still_charges_the_suspect_that_was_in_it
     assert policy.breaker.is_open
     assert judge(policy, poison, LOST, 20.5) is UNDECIDED
     assert (poison, Retry(after_s=1.0)) in list(policy.judge_lost(at(21.0)))
-    assert {trouble_of(each) for each in others[1:]} == {(0, True)}
+    assert {failures_of(each) for each in others[1:]} == {(0, True)}
 
 
 def test_one_lost_alone_in_an_outage_is_not_charged() -> None:
@@ -442,27 +444,27 @@ def test_one_lost_alone_in_an_outage_is_not_charged() -> None:
         judge(policy, each, REFUSED, 10.5)
     assert policy.breaker.is_open
     assert list(policy.judge_lost(at(11.0))) == [(lost, SUSPECT)]
-    assert trouble_of(lost) == (0, True)
+    assert failures_of(lost) == (0, True)
 
 
 def test_a_probe_lost_in_an_outage_is_not_charged_and_waits_behind_the_other_suspects() -> None:
     policy, probe = policy_of(lanes_min=1), delivery(1, b"b")
     judge(policy, delivery(), REFUSED, 10.0)
     policy.probe(probe)
-    assert judge(policy, probe, LOST, 12.0) == Hold(after_s=0.0)
-    assert trouble_of(probe) == (0, True)
+    assert judge(policy, probe, LOST, 12.0) == Defer(after_s=0.0)
+    assert failures_of(probe) == (0, True)
     assert policy.lost_due_s is None
     assert policy.breaker.probe_due_s == 12.25
-    assert probe.trouble is not None
-    assert probe.trouble.group == 1, "lost alone, it goes alone from then on"
+    assert probe.failures is not None
+    assert probe.failures.group == 1, "lost alone, it goes alone from then on"
 
 
 def test_what_was_in_flight_when_an_outage_began_is_no_probe() -> None:
     policy, late = policy_of(lanes_min=1), delivery(1, b"b")
     judge(policy, delivery(), REFUSED, 10.0)
-    assert judge(policy, late, LOST, 12.0) == Hold(after_s=0.0)
-    assert late.trouble is not None
-    assert (late.trouble.suspect, late.trouble.group) == (True, 0)
+    assert judge(policy, late, LOST, 12.0) == Defer(after_s=0.0)
+    assert late.failures is not None
+    assert (late.failures.suspect, late.failures.group) == (True, 0)
 
 
 # Keys that always fail
@@ -471,7 +473,7 @@ def test_what_was_in_flight_when_an_outage_began_is_no_probe() -> None:
 def exhaust(policy: RetryPolicy, lane: bytes | None, records: int) -> None:
     for offset in range(records):
         made = delivery(offset, lane)
-        while not isinstance(judge(policy, made, FAILED), Bury):
+        while not isinstance(judge(policy, made, FAILED), DeadLetterRequest):
             policy.succeeded(delivery(1_000, b"other"))
 
 
@@ -544,6 +546,6 @@ def test_a_policy_shows_what_it_thinks() -> None:
 def test_a_record_that_a_replay_brought_back_is_never_too_old() -> None:
     policy = policy_of(record_age_max_s=1.0)
     brought = ReplayedDelivery(
-        Row(), assigned(), b"a", 1, 0.0, replay="r1", replays=0, letter_offset=0, on_finished=lambda _: None
+        Row(), assigned(), b"a", 1, 0.0, replay="r1", replays=0, dead_letter_offset=0, on_finished=lambda _: None
     )
     assert not policy.is_expired(brought, PRODUCED_MS + 1_000_000)

@@ -4,18 +4,18 @@ import pytest
 
 from mpsd.core.control import EntityKey, key_bytes, parse_key
 from mpsd.core.record import TopicPartition
-from mpsd.core.skips import entity_key, is_of, letter_of
+from mpsd.core.skips import dead_letter_of, entity_key, is_of
 
 SOURCE = TopicPartition("orders", 3), 1842
-LETTER = TopicPartition("orders.dlq", 1), 7
-KEY = entity_key("g", "billing", SOURCE, LETTER)
+DEAD_LETTER = TopicPartition("orders.dlq", 1), 7
+KEY = entity_key("g", "billing", SOURCE, DEAD_LETTER)
 
 
 def test_a_key_says_which_record_and_where_it_is() -> None:
     read = parse_key(key_bytes(KEY))
     assert read == KEY
     assert is_of(read, "g", "billing", SOURCE)
-    assert letter_of(read) == LETTER
+    assert dead_letter_of(read) == DEAD_LETTER
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,6 @@ def test_another_record_is_another(group: str, subscription: str, offset: int) -
 
 
 @pytest.mark.parametrize("key", [("g", "pause"), KEY[:-1], (*KEY[:-1], "x"), (*KEY[:-1], "-1"), (*KEY, "8")])
-def test_what_is_no_skip_has_no_letter(key: EntityKey) -> None:
-    assert letter_of(key) is None
+def test_what_is_no_skip_has_no_dead_letter(key: EntityKey) -> None:
+    assert dead_letter_of(key) is None
     assert not is_of(key, "g", "billing", SOURCE)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpsd.core.delivery import BEHIND, Delivery, Trouble
+from mpsd.core.delivery import BEHIND, Delivery, FailureHistory
 from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.core.suspects import Suspects
 from tests.fakes.records import FAILED, LOST, REFUSED, TAKEN_BACK, assigned, delivery
@@ -14,7 +14,7 @@ ANY = 1 << 30
 
 def suspect(offset: int, attempts: int = 0) -> Delivery:
     made = delivery(offset, b"k%d" % offset)
-    made.trouble = Trouble(suspect=True, attempts=attempts)
+    made.failures = FailureHistory(suspect=True, attempts=attempts)
     return made
 
 
@@ -101,7 +101,7 @@ def test_one_that_was_charged_goes_alone() -> None:
         suspects.rested(each)
     groups = []
     while group := take(suspects):
-        groups.append((offsets(group), [each.trouble and each.trouble.group for each in group]))
+        groups.append((offsets(group), [each.failures and each.failures.group for each in group]))
         end(suspects, group, DELIVERED)
     assert groups == [([0], [1]), ([1], [1]), ([2], [1])]
 
@@ -109,8 +109,8 @@ def test_one_that_was_charged_goes_alone() -> None:
 def test_one_that_was_lost_as_a_probe_goes_alone() -> None:
     suspects, probe = suspects_of(2), suspect(9)
     end(suspects, take(suspects), DELIVERED)
-    assert probe.trouble is not None
-    probe.trouble.group = 1
+    assert probe.failures is not None
+    probe.failures.group = 1
     suspects.rested(probe)
     group = take(suspects)
     assert offsets(group) == [1]
@@ -133,7 +133,7 @@ def test_a_group_is_no_larger_than_there_is_demand() -> None:
         end(suspects, take(suspects), DELIVERED)
     group = take(suspects, records_max=3)
     assert len(group) == 3
-    assert [each.trouble and each.trouble.group for each in group] == [3, 3, 3]
+    assert [each.failures and each.failures.group for each in group] == [3, 3, 3]
     end(suspects, group, DELIVERED)
     size = group[0].size_bytes
     assert len(take(suspects, bytes_max=size + 1)) == 2
@@ -167,7 +167,7 @@ def test_of_partitions_that_are_held_nobody_is_looked_at() -> None:
     suspects, here, elsewhere, looked_at = Suspects(), assigned(0), assigned(1), list[int]()
     for offset in range(6):
         made = delivery(offset, b"k%d" % offset, elsewhere if offset % 2 else here)
-        made.trouble = Trouble(suspect=True)
+        made.failures = FailureHistory(suspect=True)
         suspects.lost(made)
 
     def may_go(each: Delivery) -> bool:
@@ -183,7 +183,7 @@ def test_of_partitions_that_are_held_nobody_is_looked_at() -> None:
 def test_what_has_gone_is_forgotten() -> None:
     suspects, other = suspects_of(2), suspect(5)
     again = delivery(6, b"x", assigned(1))
-    again.trouble = Trouble(suspect=True, group=2)
+    again.failures = FailureHistory(suspect=True, group=2)
     suspects.lost(again)
     suspects.rested(other)
     assert offsets(list(suspects)) == [6, 0, 1, 5]

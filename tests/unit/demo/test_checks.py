@@ -21,7 +21,9 @@ def line(event: str, at_s: float, offset: int, **fields: object) -> str:
     )
 
 
-def letter(offset: int, at_s: float, disposition: bytes = b"rejected", reason: bytes = b"422: too cheap") -> SeenRecord:
+def dead_letter(
+    offset: int, at_s: float, disposition: bytes = b"rejected", reason: bytes = b"422: too cheap"
+) -> SeenRecord:
     headers = [
         ("__dlq.errors.topic", b"orders"),
         ("__dlq.errors.partition", b"0"),
@@ -52,7 +54,7 @@ EVIDENCE = Evidence(
     poison=1,
     flaky=1,
     event_log=LOG,
-    dead_letters=[letter(2, 1_000_004.5)],
+    dead_letters=[dead_letter(2, 1_000_004.5)],
     commits=[Committed(ORDERS, 1, 1.6), Committed(ORDERS, 3, 5.0)],
     log_end={ORDERS: 3},
     clean_stop=True,
@@ -104,12 +106,12 @@ def test_a_missing_dead_letter_is_a_loss() -> None:
 
 
 def test_a_dead_letter_of_nothing_known_does_not_count() -> None:
-    stranger = letter(2, 1_000_004.5)._replace(headers=[])
+    stranger = dead_letter(2, 1_000_004.5)._replace(headers=[])
     assert broken(replace(EVIDENCE, dead_letters=[stranger])) >= {"EveryRecordSettled", "DeadLetterSaysWhy"}
 
 
 def test_a_commit_before_the_dead_letter_is_too_early() -> None:
-    assert broken(replace(EVIDENCE, dead_letters=[letter(2, 1_000_005.5)])) == {"CommitNeverPassesUnfinished"}
+    assert broken(replace(EVIDENCE, dead_letters=[dead_letter(2, 1_000_005.5)])) == {"CommitNeverPassesUnfinished"}
 
 
 def test_a_commit_that_stays_behind_is_lag() -> None:

@@ -16,8 +16,8 @@ from mpsd.core.metadata_text import Packing
 from mpsd.core.offset_map import MapSpace, encode
 from mpsd.core.offset_tracker import Snapshot
 from mpsd.core.record import TopicPartition
-from mpsd.kafka.loading import Loading
-from mpsd.kafka.owned import Owned
+from mpsd.kafka.loading import PositionLoader
+from mpsd.kafka.owned import OwnedPartition
 from mpsd.kafka.positions import Positions
 from mpsd.ports import Position
 from tests.fakes.records import assigned
@@ -67,15 +67,15 @@ class SlowPositions(Positions):
 
 @in_virtual_time
 async def test_what_was_lost_during_the_look_up_does_not_begin() -> None:
-    owned = [Owned(assigned(0)), Owned(assigned(1))]
+    owned = [OwnedPartition(assigned(0)), OwnedPartition(assigned(1))]
     kept = owned[1]
-    begun: list[Owned] = []
+    begun: list[OwnedPartition] = []
 
-    def begin(each: Owned, position: Position | None) -> None:
+    def begin(each: OwnedPartition, position: Position | None) -> None:
         each.position = 0
         begun.append(each)
 
-    loading = Loading(
+    loading = PositionLoader(
         "billing", SlowPositions("billing", "earliest", "earliest"), lambda: Consumer(KNOWN), lambda: owned, begin
     )
     loading.begin()
@@ -98,8 +98,8 @@ class BrokenPositions(Positions):
 @in_virtual_time
 async def test_a_look_up_that_ends_by_a_bug_is_found_out() -> None:
     """By the next fetch: else the partition would be assigned, and nothing of it ever read."""
-    owned = [Owned(assigned(0))]
-    loading = Loading(
+    owned = [OwnedPartition(assigned(0))]
+    loading = PositionLoader(
         "billing",
         BrokenPositions("billing", "earliest", "earliest"),
         lambda: Consumer(KNOWN),
@@ -132,15 +132,15 @@ async def test_a_look_up_that_ends_by_a_bug_is_found_out() -> None:
 )
 @in_virtual_time
 async def test_the_topic_is_known_before_anything_of_it_is_delivered(answers: list[Any], known: Incarnation) -> None:
-    owned = [Owned(assigned(0))]
+    owned = [OwnedPartition(assigned(0))]
     begun: list[Incarnation] = []
 
-    def begin(each: Owned, position: Position | None) -> None:
+    def begin(each: OwnedPartition, position: Position | None) -> None:
         each.position = 0
         begun.append(each.assignment.incarnation)
 
     consumer = Consumer(*answers)
-    loading = Loading(
+    loading = PositionLoader(
         "billing", SlowPositions("billing", "earliest", "earliest"), lambda: consumer, lambda: owned, begin
     )
     loading.begin()
@@ -152,9 +152,9 @@ async def test_the_topic_is_known_before_anything_of_it_is_delivered(answers: li
 
 @in_virtual_time
 async def test_while_the_topic_is_not_known_it_waits_and_says_so() -> None:
-    owned = [Owned(assigned(0))]
+    owned = [OwnedPartition(assigned(0))]
     consumer = Consumer(NOT_YET)
-    loading = Loading(
+    loading = PositionLoader(
         "billing", SlowPositions("billing", "earliest", "earliest"), lambda: consumer, lambda: owned, NotImplemented
     )
     loading.begin()

@@ -150,7 +150,7 @@ def lanes() -> pb.InspectResponse:
     )
 
 
-def letter(offset: int = 1842) -> pb.DeadLetter:
+def dead_letter(offset: int = 1842) -> pb.DeadLetter:
     return pb.DeadLetter(
         source=ref(offset),
         dead_letter=ref(9, "orders.billing.dlq"),
@@ -171,7 +171,7 @@ def group(records: int = 40) -> pb.DeadLetterGroup:
         records=records,
         first_at=ago(900),
         last_at=ago(60),
-        sample=letter(),
+        sample=dead_letter(),
     )
 
 
@@ -213,10 +213,10 @@ ANSWERS: dict[str, Any] = {
         ],
         changed=None if request.dry_run else changed(),
     ),
-    "ListDeadLetters": pb.ListDeadLettersResponse(dead_letters=[letter()]),
+    "ListDeadLetters": pb.ListDeadLettersResponse(dead_letters=[dead_letter()]),
     "SummarizeDeadLetters": pb.SummarizeDeadLettersResponse(groups=[group(), group(2)], other_records=7),
     "GetDeadLetter": pb.GetDeadLetterResponse(
-        dead_letter=letter(),
+        dead_letter=dead_letter(),
         headers=[pb.Header(name="trace", value=b"\x00\xff"), pb.Header(name="null")],
         excerpt=b"no\nnumber",
     ),
@@ -227,7 +227,7 @@ ANSWERS: dict[str, Any] = {
         keys=9,
         largest_key_records=4,
         groups=[group()],
-        samples=[letter()],
+        samples=[dead_letter()],
         takes=Duration(seconds=4),
     ),
     "StartReplay": pb.StartReplayResponse(replay=replay(), changed=changed()),

@@ -36,7 +36,7 @@ EVERY = {
     "limit billing --clear": "Changed",
     "dlq ls billing --since 2h --status 422 --group-by key": "Summary",
     "dlq ls billing --each": "DeadLetters",
-    "dlq show billing orders/3@1842": "Letter",
+    "dlq show billing orders/3@1842": "WholeDeadLetter",
     "replay-dlq billing --dry-run": "Preview",
     "replay-dlq billing --to topic --rate 10/s --yes": "Replay",
     "replay-dlq billing --wait --yes": "Replay",
@@ -53,7 +53,7 @@ EVERY = {
 
 
 @pytest.fixture
-def troubled(daemon: Daemon) -> Daemon:
+def failed_before(daemon: Daemon) -> Daemon:
     daemon.answers = dict(fleet.ANSWERS)
     return daemon
 
@@ -78,14 +78,16 @@ def refusing(code: grpc.StatusCode, message: str, packed: bytes | None = None) -
 
 
 @pytest.mark.parametrize("words", EVERY)
-def test_every_command_shows_a_page_without_colour_in_a_pipe(words: str, troubled: Daemon, mpsctl: Run) -> None:
+def test_every_command_shows_a_page_without_colour_in_a_pipe(words: str, failed_before: Daemon, mpsctl: Run) -> None:
     ran = mpsctl(*words.split())
     assert (ran.code, ran.out.strip() != "") == (0, True), ran.err
     assert "\x1b" not in ran.out
 
 
 @pytest.mark.parametrize(("words", "name"), EVERY.items())
-def test_every_command_prints_what_the_reference_says(words: str, name: str, troubled: Daemon, mpsctl: Run) -> None:
+def test_every_command_prints_what_the_reference_says(
+    words: str, name: str, failed_before: Daemon, mpsctl: Run
+) -> None:
     ran = mpsctl(*words.split(), "--json")
     assert ran.code == 0, ran.err
     adapter: TypeAdapter[Any] = TypeAdapter(VIEWS[name])
@@ -103,7 +105,7 @@ def test_every_help_has_an_example_and_fits(words: list[str]) -> None:
     assert max(map(len, result.output.splitlines())) <= 80
 
 
-def test_status_says_what_is_wrong_under_each_subscription(troubled: Daemon, mpsctl: Run) -> None:
+def test_status_says_what_is_wrong_under_each_subscription(failed_before: Daemon, mpsctl: Run) -> None:
     out = mpsctl("status").out
     assert "endpoint-out" in out
     assert "  connection refused by http://invoices.example.com:8000/orders\n" in out
@@ -114,60 +116,62 @@ def test_status_says_what_is_wrong_under_each_subscription(troubled: Daemon, mps
     assert words in " ".join(out.split())
 
 
-def test_a_failure_of_long_ago_is_not_in_the_status(mpsctl: Run, troubled: Daemon) -> None:
+def test_a_failure_of_long_ago_is_not_in_the_status(mpsctl: Run, failed_before: Daemon) -> None:
     answer = pb.GetStatusResponse(status=fleet.status())
     answer.status.subscriptions[2].last_failure.failed_at.CopyFrom(fleet.ago(3_600))
-    troubled.answers["GetStatus"] = answer
+    failed_before.answers["GetStatus"] = answer
     assert "answered 422" not in mpsctl("status").out
 
 
-def test_what_others_wrote_cannot_steer_the_terminal(troubled: Daemon, mpsctl: Run) -> None:
+def test_what_others_wrote_cannot_steer_the_terminal(failed_before: Daemon, mpsctl: Run) -> None:
     assert r"\x1b[31mred\x1b[0m" in mpsctl("inspect", "billing").out
 
 
-def test_a_daemon_that_does_not_answer_makes_it_partly(troubled: Daemon, mpsctl: Run) -> None:
+def test_a_daemon_that_does_not_answer_makes_it_partly(failed_before: Daemon, mpsctl: Run) -> None:
     status = fleet.status(fleet.instance(), fleet.instance("10.0.0.9:7070", answered=False))
-    troubled.answers["GetStatus"] = pb.GetStatusResponse(status=status)
+    failed_before.answers["GetStatus"] = pb.GetStatusResponse(status=status)
     ran = mpsctl("status")
     assert ran.code == 3
     assert "DAEMONS, 1 OF 2 ANSWER" in ran.out
     assert "no answer within 3 s" in ran.out
 
 
-def test_partitions_of_a_daemon_that_does_not_answer_are_its_own_and_unknown(troubled: Daemon, mpsctl: Run) -> None:
+def test_partitions_of_a_daemon_that_does_not_answer_are_its_own_and_unknown(
+    failed_before: Daemon, mpsctl: Run
+) -> None:
     why = "the daemon that has it does not answer: no answer within 3 s"
     unheard = fleet.unheard(why)
     status = fleet.status(fleet.instance(), fleet.instance("10.0.0.9:7070", answered=False))
     status.subscriptions[0].partitions.append(unheard)
-    troubled.answers["GetStatus"] = pb.GetStatusResponse(status=status)
+    failed_before.answers["GetStatus"] = pb.GetStatusResponse(status=status)
     ran = mpsctl("status", "--partitions")
     assert (ran.code, why in ran.out) == (3, True), ran
     said = mpsctl("status", "--partitions", "--json").json["subscriptions"][0]["partitions"][-1]
     assert (said["instance"], said["state"], said["flow"], said["log_end"]) == ("10.0.0.9:7070", "unknown", None, None)
-    troubled.answers["Inspect"] = pb.InspectResponse(partitions=[unheard], instances=[fleet.instance()])
+    failed_before.answers["Inspect"] = pb.InspectResponse(partitions=[unheard], instances=[fleet.instance()])
     assert f"orders/5: {why}" in mpsctl("inspect", "billing").out
 
 
-def test_a_sum_that_lacks_partitions_says_so(troubled: Daemon, mpsctl: Run) -> None:
+def test_a_sum_that_lacks_partitions_says_so(failed_before: Daemon, mpsctl: Run) -> None:
     status = fleet.status(fleet.instance(), fleet.instance("10.0.0.9:7070", answered=False))
     billing = status.subscriptions[0]
     billing.state, billing.state_severity, billing.state_reason = "unknown", pb.SEVERITY_ERROR, "orders/5: no answer"
     billing.missing_partitions = 4
     billing.partition_states.append(pb.StateCount(state="unknown", severity=pb.SEVERITY_ERROR, partitions=4))
-    troubled.answers["GetStatus"] = pb.GetStatusResponse(status=status)
+    failed_before.answers["GetStatus"] = pb.GetStatusResponse(status=status)
     out = mpsctl("status").out
     assert re.search(r"^billing +unknown +1,204 +≥3s +≥812/s +≥64 +≥4,210 +≥12 ", out, re.MULTILINE), out
     assert "  sums are partial: 4 of 6 partitions are not in them; LAG is whole, from Kafka\n" in out
     said = mpsctl("status", "--json").json["subscriptions"][0]
     assert (said["partial"], said["missing_partitions"], said["lag_missing_partitions"]) == (True, 4, 0)
     billing.lag_missing_partitions = 1
-    troubled.answers["GetStatus"] = pb.GetStatusResponse(status=status)
+    failed_before.answers["GetStatus"] = pb.GetStatusResponse(status=status)
     out = mpsctl("status").out
     assert re.search(r"^billing +unknown +≥1,204 ", out, re.MULTILINE), out
     assert "not in them; so is LAG\n" in out
 
 
-def test_who_left_lately_is_named_with_the_time(troubled: Daemon, mpsctl: Run) -> None:
+def test_who_left_lately_is_named_with_the_time(failed_before: Daemon, mpsctl: Run) -> None:
     assert re.search(r"^10\.0\.0\.7:7070 left \S.*, 12m ago$", mpsctl("status").out, re.MULTILINE)
     assert mpsctl("status", "--json").json["departures"][0]["address"] == "10.0.0.7:7070"
 
@@ -185,23 +189,23 @@ def test_who_left_lately_is_named_with_the_time(troubled: Daemon, mpsctl: Run) -
         ("", 0),
     ],
 )
-def test_a_script_may_fail_on_states(troubled: Daemon, mpsctl: Run, named: str, code: int) -> None:
+def test_a_script_may_fail_on_states(failed_before: Daemon, mpsctl: Run, named: str, code: int) -> None:
     ran = mpsctl("status", "--fail-on", named)
     assert (ran.code, "billing" in ran.out) == (code, True), ran
 
 
-def test_a_state_of_one_partition_is_enough_to_fail_on(troubled: Daemon, mpsctl: Run) -> None:
+def test_a_state_of_one_partition_is_enough_to_fail_on(failed_before: Daemon, mpsctl: Run) -> None:
     status = fleet.status(fleet.instance("10.0.0.9:7070", answered=False))
-    troubled.answers["GetStatus"] = pb.GetStatusResponse(status=status)
+    failed_before.answers["GetStatus"] = pb.GetStatusResponse(status=status)
     assert mpsctl("status", "--fail-on", "starting").code == 3
     status.subscriptions[0].partition_states.append(
         pb.StateCount(state="starting", severity=pb.SEVERITY_WARNING, partitions=1)
     )
-    troubled.answers["GetStatus"] = pb.GetStatusResponse(status=status)
+    failed_before.answers["GetStatus"] = pb.GetStatusResponse(status=status)
     assert mpsctl("status", "--fail-on", "starting").code == 5
 
 
-def test_what_is_no_state_is_not_waited_for_in_vain(troubled: Daemon, mpsctl: Run) -> None:
+def test_what_is_no_state_is_not_waited_for_in_vain(failed_before: Daemon, mpsctl: Run) -> None:
     ran = mpsctl("status", "--fail-on", "endpoint-down")
     assert (ran.code, ran.out) == (2, "")
     assert "endpoint-down is no state" in ran.err
@@ -209,28 +213,28 @@ def test_what_is_no_state_is_not_waited_for_in_vain(troubled: Daemon, mpsctl: Ru
     assert mpsctl("status", "--fail-on", "error", "--watch").code == 2
 
 
-def test_a_pause_names_the_one_that_it_replaces(troubled: Daemon, mpsctl: Run) -> None:
+def test_a_pause_names_the_one_that_it_replaces(failed_before: Daemon, mpsctl: Run) -> None:
     changed = fleet.changed(fleet.instance("a:7070"))
     selection = pb.Selection(subscription="billing")
     pause = pb.PauseState(selection=selection, until=fleet.ago(-1_600), provenance=fleet.provenance("looking"))
     changed.replaced.CopyFrom(pause)
-    troubled.answers["Pause"] = pb.PauseResponse(changed=changed)
+    failed_before.answers["Pause"] = pb.PauseResponse(changed=changed)
     out = mpsctl("pause", "billing", "--reason", "why", "--for", "1.5s").out
     assert "✓ paused billing for 1.5s; confirmed by the daemon\n" in out
     assert "  it replaces the pause by anna 11m40s ago: looking, which had 26m40s left\n" in out
 
 
-def test_a_replay_that_was_cancelled_already_is_said_to_be(troubled: Daemon, mpsctl: Run) -> None:
-    answer = troubled.answers["ControlReplay"]
+def test_a_replay_that_was_cancelled_already_is_said_to_be(failed_before: Daemon, mpsctl: Run) -> None:
+    answer = failed_before.answers["ControlReplay"]
     answer.changed.unchanged = True
     out = mpsctl("replay", "cancel", "r1", "--yes").out
     assert "already: nothing was changed; confirmed by" in out
 
 
-def test_a_change_that_is_not_confirmed_names_who_is_missing(troubled: Daemon, mpsctl: Run) -> None:
+def test_a_change_that_is_not_confirmed_names_who_is_missing(failed_before: Daemon, mpsctl: Run) -> None:
     behind, silent = fleet.instance("b:7070", revision=6), fleet.instance("c:7070", answered=False)
     changed = fleet.changed(fleet.instance("a:7070"), behind, silent, confirmed=False)
-    troubled.answers["Pause"] = pb.PauseResponse(changed=changed)
+    failed_before.answers["Pause"] = pb.PauseResponse(changed=changed)
     ran = mpsctl("pause", "billing", "--reason", "why")
     assert ran.code == 3
     assert "a:7070" not in ran.out
@@ -238,10 +242,10 @@ def test_a_change_that_is_not_confirmed_names_who_is_missing(troubled: Daemon, m
     assert "c:7070: no answer" in ran.out
 
 
-def test_to_take_back_what_is_not_there_is_done_and_said(troubled: Daemon, mpsctl: Run) -> None:
+def test_to_take_back_what_is_not_there_is_done_and_said(failed_before: Daemon, mpsctl: Run) -> None:
     nothing = pb.Changed(revision=7, confirmed=True, instances=[fleet.instance()], unchanged=True)
-    troubled.answers["Resume"] = pb.ResumeResponse(changed=nothing)
-    troubled.answers["Limit"] = pb.LimitResponse(changed=nothing)
+    failed_before.answers["Resume"] = pb.ResumeResponse(changed=nothing)
+    failed_before.answers["Limit"] = pb.LimitResponse(changed=nothing)
     ran = mpsctl("resume", "billing", "--key", "k1")
     assert (ran.code, "billing, key k1: nothing to resume, it is not paused" in ran.out) == (0, True), ran
     ran = mpsctl("limit", "billing", "--clear")
@@ -249,12 +253,12 @@ def test_to_take_back_what_is_not_there_is_done_and_said(troubled: Daemon, mpsct
     assert mpsctl("resume", "billing", "--json").json["unchanged"] is True
 
 
-def test_blocked_keys_are_shown_where_there_are_any_with_what_to_do(troubled: Daemon, mpsctl: Run) -> None:
+def test_blocked_keys_are_shown_where_there_are_any_with_what_to_do(failed_before: Daemon, mpsctl: Run) -> None:
     assert "blocked" not in mpsctl("status", "--partitions").out
     said = fleet.status()
     said.subscriptions[0].blocked_keys = 3
     said.subscriptions[0].partitions[0].blocked_keys = 1
-    troubled.answers["GetStatus"] = pb.GetStatusResponse(status=said)
+    failed_before.answers["GetStatus"] = pb.GetStatusResponse(status=said)
     ran = mpsctl("status", "--partitions")
     assert "3 keys blocked behind dead letters" in ran.out
     assert "mpsctl dlq ls billing --disposition blocked --group-by key" in ran.out
@@ -274,10 +278,10 @@ def test_blocked_keys_are_shown_where_there_are_any_with_what_to_do(troubled: Da
     ],
 )
 def test_a_skip_that_lets_a_key_go_names_its_replay(
-    troubled: Daemon, mpsctl: Run, blocked: int | None, words: str
+    failed_before: Daemon, mpsctl: Run, blocked: int | None, words: str
 ) -> None:
-    letter = fleet.ref(9, "orders.billing.dlq")
-    troubled.answers["Skip"] = pb.SkipResponse(dead_letter=letter, replay_id="r12", blocked_records=blocked)
+    dead_letter = fleet.ref(9, "orders.billing.dlq")
+    failed_before.answers["Skip"] = pb.SkipResponse(dead_letter=dead_letter, replay_id="r12", blocked_records=blocked)
     ran = mpsctl("skip", "billing", "orders/3@1842", "--reason", "why", "--yes")
     assert words in " ".join(ran.out.split())
     assert "mpsctl replay show r12" in ran.out
@@ -286,10 +290,10 @@ def test_a_skip_that_lets_a_key_go_names_its_replay(
 
 
 @pytest.mark.parametrize("command", ["replay-dlq billing --yes", "replay pause 01JD6Z", "replay cancel 01JD6Z --yes"])
-def test_a_replay_that_not_all_know_of_names_who_is_missing(troubled: Daemon, mpsctl: Run, command: str) -> None:
+def test_a_replay_that_not_all_know_of_names_who_is_missing(failed_before: Daemon, mpsctl: Run, command: str) -> None:
     changed = fleet.changed(fleet.instance("a:7070"), fleet.instance("c:7070", answered=False), confirmed=False)
-    troubled.answers["StartReplay"] = pb.StartReplayResponse(replay=fleet.replay(), changed=changed)
-    troubled.answers["ControlReplay"] = pb.ControlReplayResponse(replay=fleet.replay(), changed=changed)
+    failed_before.answers["StartReplay"] = pb.StartReplayResponse(replay=fleet.replay(), changed=changed)
+    failed_before.answers["ControlReplay"] = pb.ControlReplayResponse(replay=fleet.replay(), changed=changed)
     ran = mpsctl(*command.split())
     assert ran.code == 3
     assert "not confirmed by all" in ran.out
@@ -298,39 +302,41 @@ def test_a_replay_that_not_all_know_of_names_who_is_missing(troubled: Daemon, mp
     assert (said["confirmed"], [each["answered"] for each in said["instances"]]) == (False, [True, False])
 
 
-def test_an_older_daemon_that_does_not_say_who_knows_of_a_replay_has_started_it(troubled: Daemon, mpsctl: Run) -> None:
-    troubled.answers["StartReplay"] = pb.StartReplayResponse(replay=fleet.replay())
+def test_an_older_daemon_that_does_not_say_who_knows_of_a_replay_has_started_it(
+    failed_before: Daemon, mpsctl: Run
+) -> None:
+    failed_before.answers["StartReplay"] = pb.StartReplayResponse(replay=fleet.replay())
     ran = mpsctl("replay-dlq", "billing", "--yes", "--json")
     assert (ran.code, ran.json["changed"]) == (0, None)
 
 
-def test_what_is_typed_reaches_the_daemon(troubled: Daemon, mpsctl: Run) -> None:
+def test_what_is_typed_reaches_the_daemon(failed_before: Daemon, mpsctl: Run) -> None:
     mpsctl("pause", "billing", "--partition", "orders/3", "--key-base64", "/wA=", "--for", "1h30m", "--reason", " why ")
-    (request,) = troubled.requests("Pause")
+    (request,) = failed_before.requests("Pause")
     assert request.selection == pb.Selection(subscription="billing", topic="orders", partition=3, key=b"\xff\x00")
     assert (request.lasts.ToSeconds(), request.change.reason) == (5400, "why")
     mpsctl("dlq", "ls", "billing", "--disposition", "attempts-exhausted", "--status", "500", "--reason-contains", "no")
-    (asked,) = troubled.requests("SummarizeDeadLetters")
+    (asked,) = failed_before.requests("SummarizeDeadLetters")
     assert list(asked.filter.dispositions) == [pb.DISPOSITION_ATTEMPTS_EXHAUSTED]
     assert (list(asked.filter.statuses), asked.filter.reason_contains) == ([500], "no")
 
 
-def test_a_limit_keeps_what_it_does_not_name(troubled: Daemon, mpsctl: Run) -> None:
+def test_a_limit_keeps_what_it_does_not_name(failed_before: Daemon, mpsctl: Run) -> None:
     mpsctl("limit", "billing", "--concurrency", "4")
     mpsctl("limit", "billing", "--clear")
-    kept, cleared = troubled.requests("Limit")
+    kept, cleared = failed_before.requests("Limit")
     assert (kept.rate_max_per_s, kept.concurrency_max, kept.change.expected_revision) == (200, 4, 7)
     assert not cleared.HasField("rate_max_per_s")
     assert not cleared.HasField("concurrency_max")
 
 
-def test_pages_are_followed_up_to_the_limit(troubled: Daemon, mpsctl: Run) -> None:
+def test_pages_are_followed_up_to_the_limit(failed_before: Daemon, mpsctl: Run) -> None:
     def page(request: pb.ListDeadLettersRequest, _: Any) -> pb.ListDeadLettersResponse:
         first = int(request.page_token or 0)
-        letters = [fleet.letter(offset) for offset in range(first, first + 2)]
-        return pb.ListDeadLettersResponse(dead_letters=letters, next_page_token=str(first + 2))
+        dead_letters = [fleet.dead_letter(offset) for offset in range(first, first + 2)]
+        return pb.ListDeadLettersResponse(dead_letters=dead_letters, next_page_token=str(first + 2))
 
-    troubled.answers["ListDeadLetters"] = page
+    failed_before.answers["ListDeadLetters"] = page
     found = mpsctl("dlq", "ls", "billing", "--each", "--limit", "5", "--json").json
     assert [each["source"]["offset"] for each in found["dead_letters"]] == [0, 1, 2, 3, 4]
     assert found["more"] is True
@@ -340,23 +346,25 @@ def test_pages_are_followed_up_to_the_limit(troubled: Daemon, mpsctl: Run) -> No
     "words",
     ["skip billing orders/3@1 --reason x", "replay-dlq billing", "reset billing --to latest", "replay cancel 01JD6Z"],
 )
-def test_what_can_repeat_or_drop_records_is_not_done_without_a_yes(words: str, troubled: Daemon, mpsctl: Run) -> None:
+def test_what_can_repeat_or_drop_records_is_not_done_without_a_yes(
+    words: str, failed_before: Daemon, mpsctl: Run
+) -> None:
     ran = mpsctl(*words.split())
     assert ran.code == 2
     assert "--yes" in ran.err
-    for request in (request for _, request in troubled.asked if hasattr(request, "change")):
+    for request in (request for _, request in failed_before.asked if hasattr(request, "change")):
         assert request.dry_run
 
 
-def test_a_replay_to_the_topic_says_who_sees_it(troubled: Daemon, mpsctl: Run) -> None:
+def test_a_replay_to_the_topic_says_who_sees_it(failed_before: Daemon, mpsctl: Run) -> None:
     assert "EVERY group sees them" in mpsctl("replay-dlq", "billing", "--to", "topic").err
     ran = mpsctl("replay-dlq", "billing", "--to", "topic", "--yes", "--json")
-    assert len(troubled.requests("StartReplay")) == 1
+    assert len(failed_before.requests("StartReplay")) == 1
     assert "EVERY group" in ran.err, "also where nobody is asked"
     assert not mpsctl("replay-dlq", "billing", "--yes", "--json").err
 
 
-def test_a_check_up_that_found_an_error_fails_and_says_what_to_do(troubled: Daemon, mpsctl: Run) -> None:
+def test_a_check_up_that_found_an_error_fails_and_says_what_to_do(failed_before: Daemon, mpsctl: Run) -> None:
     ran = mpsctl("doctor")
     assert ran.code == 1
     assert "grant Write to mps" in ran.out
@@ -365,8 +373,8 @@ def test_a_check_up_that_found_an_error_fails_and_says_what_to_do(troubled: Daem
     assert mpsctl("doctor", "--json").json["ok"] is False
 
 
-def test_waiting_for_a_replay_that_fails_fails(troubled: Daemon, mpsctl: Run) -> None:
-    troubled.answers["GetReplay"] = pb.GetReplayResponse(replay=fleet.replay(pb.REPLAY_STATE_FAILED))
+def test_waiting_for_a_replay_that_fails_fails(failed_before: Daemon, mpsctl: Run) -> None:
+    failed_before.answers["GetReplay"] = pb.GetReplayResponse(replay=fleet.replay(pb.REPLAY_STATE_FAILED))
     assert mpsctl("replay", "show", "01JD6Z", "--wait").code == 1
 
 
@@ -434,15 +442,15 @@ def test_a_daemon_that_is_silent_is_given_up_in_time(daemon: Daemon, mpsctl: Run
     assert "did not answer within 0.3 s" in ran.err
 
 
-def test_a_change_whose_answer_was_lost_is_asked_again_with_the_same_id(troubled: Daemon, mpsctl: Run) -> None:
+def test_a_change_whose_answer_was_lost_is_asked_again_with_the_same_id(failed_before: Daemon, mpsctl: Run) -> None:
     def lost_once(request: Any, context: grpc.ServicerContext) -> Any:
-        if len(troubled.requests("Pause")) == 1:
+        if len(failed_before.requests("Pause")) == 1:
             context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         return pb.PauseResponse(changed=fleet.changed())
 
-    troubled.answers["Pause"] = lost_once
+    failed_before.answers["Pause"] = lost_once
     assert mpsctl("pause", "billing", "--reason", "why").code == 0
-    first, second = troubled.requests("Pause")
+    first, second = failed_before.requests("Pause")
     assert first.change.request_id == second.change.request_id != ""
 
 
@@ -469,20 +477,20 @@ def test_a_change_whose_answer_was_lost_is_asked_again_with_the_same_id(troubled
         "statsu",
     ],
 )
-def test_what_makes_no_sense_is_told_without_asking_anybody(words: str, troubled: Daemon, mpsctl: Run) -> None:
+def test_what_makes_no_sense_is_told_without_asking_anybody(words: str, failed_before: Daemon, mpsctl: Run) -> None:
     ran = mpsctl(*words.split(" "))
     assert ran.code == 2
     assert "Traceback" not in ran.err
-    assert troubled.asked == []
+    assert failed_before.asked == []
 
 
 @pytest.mark.parametrize("words", ["--context prod status", "status -c prod", "status --context prod --json"])
-def test_a_context_leads_to_its_daemon(words: str, troubled: Daemon, clean: None, tmp_path: Path) -> None:
+def test_a_context_leads_to_its_daemon(words: str, failed_before: Daemon, clean: None, tmp_path: Path) -> None:
     (tmp_path / "config/mpsctl").mkdir(parents=True)
-    said = f'address = "127.0.0.1:1"\n[contexts.prod]\naddress = "{troubled.address}"\n'
+    said = f'address = "127.0.0.1:1"\n[contexts.prod]\naddress = "{failed_before.address}"\n'
     (tmp_path / "config/mpsctl/config.toml").write_text(said)
     result = CliRunner().invoke(app, words.split(), prog_name="mpsctl", env={"MPSCTL_ADDRESS": "127.0.0.1:1"})
-    assert (result.exit_code, len(troubled.requests("GetStatus"))) == (0, 1), result.output
+    assert (result.exit_code, len(failed_before.requests("GetStatus"))) == (0, 1), result.output
 
 
 def test_a_time_in_the_future_is_told_by_its_option(mpsctl: Run) -> None:
@@ -490,13 +498,13 @@ def test_a_time_in_the_future_is_told_by_its_option(mpsctl: Run) -> None:
 
 
 def test_a_token_is_sent_from_its_file_and_never_in_the_open(
-    troubled: Daemon, mpsctl: Run, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    failed_before: Daemon, mpsctl: Run, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "token"
     file.write_text("a-secret-of-16-chars\n")
     monkeypatch.setenv("MPSCTL_TOKEN_FILE", str(file))
     mpsctl("status")
-    assert troubled.metadata["authorization"] == "Bearer a-secret-of-16-chars"
+    assert failed_before.metadata["authorization"] == "Bearer a-secret-of-16-chars"
     ran = mpsctl("status", address="mps.example.com:7070")
     assert ran.code == 2
     assert "plain text" in ran.err
@@ -510,7 +518,9 @@ def test_a_token_is_sent_from_its_file_and_never_in_the_open(
         *("replay-dlq", "replay ls", "reset", "audit", "inspect --blocked", "pause --reason why"),
     ],
 )
-def test_a_shell_completes_subscriptions_and_is_quiet_when_it_cannot(words: str, troubled: Daemon, mpsctl: Run) -> None:
+def test_a_shell_completes_subscriptions_and_is_quiet_when_it_cannot(
+    words: str, failed_before: Daemon, mpsctl: Run
+) -> None:
     def complete(address: str) -> Any:
         typed = f"mpsctl {words} m"
         given = {
@@ -522,38 +532,38 @@ def test_a_shell_completes_subscriptions_and_is_quiet_when_it_cannot(words: str,
         return CliRunner().invoke(app, [], prog_name="mpsctl", env=given)
 
     get_completion_inspect_parameters()
-    assert complete(troubled.address).output.split() == ["mail"]
+    assert complete(failed_before.address).output.split() == ["mail"]
     assert complete("127.0.0.1:1").output.strip() == ""
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
-def test_bash_completes_with_what_completion_prints(troubled: Daemon, clean: None, tmp_path: Path) -> None:
+def test_bash_completes_with_what_completion_prints(failed_before: Daemon, clean: None, tmp_path: Path) -> None:
     program = tmp_path / "mpsctl"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m mpsctl "$@"\n')
     program.chmod(0o755)
     typed = "COMP_WORDS=(mpsctl dlq ls m); COMP_CWORD=3; _mpsctl_completion mpsctl; echo ${COMPREPLY[@]}"
-    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "MPSCTL_ADDRESS": troubled.address}
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "MPSCTL_ADDRESS": failed_before.address}
     said = subprocess.run(
         ["bash", "-c", f'eval "$(mpsctl completion bash)"; {typed}'], env=environ, capture_output=True, check=True
     )
     assert (said.stdout, said.stderr) == (b"mail\n", b"")
 
 
-def test_a_daemon_that_restarts_is_waited_for_once(troubled: Daemon, mpsctl: Run) -> None:
+def test_a_daemon_that_restarts_is_waited_for_once(failed_before: Daemon, mpsctl: Run) -> None:
     other = Daemon()
-    other.answers = troubled.answers
+    other.answers = failed_before.answers
     server = serve(other)
     server.stop(0).wait()
     assert mpsctl("pause", "billing", "--reason", "why", address=other.address).code == 4
 
 
-def test_watching_in_a_pipe_prints_each_status_on_a_line(troubled: Daemon, mpsctl: Run) -> None:
+def test_watching_in_a_pipe_prints_each_status_on_a_line(failed_before: Daemon, mpsctl: Run) -> None:
     def stream(request: pb.WatchStatusRequest, context: grpc.ServicerContext) -> Any:
         yield pb.WatchStatusResponse(status=fleet.status())
         yield pb.WatchStatusResponse(status=fleet.status())
         context.abort(grpc.StatusCode.PERMISSION_DENIED, "not any more")
 
-    troubled.answers["WatchStatus"] = stream
+    failed_before.answers["WatchStatus"] = stream
     ran = mpsctl("status", "--watch", "--json")
     assert len(ran.out.splitlines()) == 2
     assert ran.code == 1

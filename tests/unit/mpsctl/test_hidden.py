@@ -3,15 +3,15 @@
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsctl.render.dead_letters import letter_page, letters_page
+from mpsctl.render.dead_letters import dead_letter_page, dead_letters_page
 from mpsctl.render.queues import queues_page
 from mpsctl.render.words import selection
-from mpsctl.views.dead_letters import DeadLetter, DeadLetters, Letter
+from mpsctl.views.dead_letters import DeadLetter, DeadLetters, WholeDeadLetter
 from mpsctl.views.fleet import Selection
 from mpsctl.views.queues import Lane, Queues
 
 HEAD = pb.RecordRef(topic="orders", partition=3, offset=1842)
-LETTER = pb.DeadLetter(
+DEAD_LETTER = pb.DeadLetter(
     source=HEAD, dead_letter=HEAD, reason="answered 422", dead_lettered_at=Timestamp(seconds=1), content_hidden=True
 )
 
@@ -29,9 +29,11 @@ def test_a_pause_of_a_hidden_key_is_not_one_of_the_partition() -> None:
 
 
 def test_a_dead_letter_says_what_it_takes_to_see_the_rest() -> None:
-    page = letters_page(DeadLetters(subscription="billing", dead_letters=(DeadLetter.of(LETTER),), more=False))
+    page = dead_letters_page(
+        DeadLetters(subscription="billing", dead_letters=(DeadLetter.of(DEAD_LETTER),), more=False)
+    )
     assert "hidden" in page.text()
-    letter = Letter.of(pb.GetDeadLetterResponse(dead_letter=LETTER, content_hidden=True))
-    text = letter_page(letter, values=False).text()
+    dead_letter = WholeDeadLetter.of(pb.GetDeadLetterResponse(dead_letter=DEAD_LETTER, content_hidden=True))
+    text = dead_letter_page(dead_letter, values=False).text()
     assert "key          hidden" in text
     assert "hidden, and so are the headers: they take the role operator, or content = true" in text

@@ -12,14 +12,14 @@ from mpsd.errors import ControlUnavailable, KafkaUnavailable, RecordNotHere
 from mpsd.pipeline.blocked_keys import UNWRITABLE
 from mpsd.pipeline.controls import Items
 from mpsd.pipeline.pending_blocks import BLOCKED_KEY_BYTES_MAX
-from mpsd.ports import Landed
+from mpsd.ports import DlqPosition
 from tests.fakes.blocked_keys import Fleet, fed
 from tests.fakes.pipeline import Piped
 from tests.fakes.records import POISON
 from tests.virtual_time import in_virtual_time
 
 
-def skip(at: Piped, offset: int) -> asyncio.Task[Landed]:
+def skip(at: Piped, offset: int) -> asyncio.Task[DlqPosition]:
     return asyncio.create_task(at.pipeline.skip("orders", 0, offset, "in the way"))
 
 
@@ -48,7 +48,7 @@ async def test_what_is_set_aside_can_be_skipped(is_busy: bool) -> None:
             await asyncio.sleep(2.0)
             assert queue.lanes.tails
         await skip(at, 2)
-        assert fleet.letters()[-1] == (2, "skipped", 0)
+        assert fleet.dead_letters()[-1] == (2, "skipped", 0)
         assert bool(queue.lanes.tails) == is_busy
         if not is_busy:
             await fleet.replay()
@@ -70,7 +70,7 @@ async def test_what_waits_behind_a_replayed_record_of_a_held_key_is_skipped_and_
         at.source.produce(b"k", b"k", b"k")
         await asyncio.sleep(0.5)
         await asyncio.gather(skip(at, 100), skip(at, 102))
-        assert sorted(fleet.letters()[-3:]) == [(100, "skipped", 0), (101, "blocked", 0), (102, "skipped", 0)]
+        assert sorted(fleet.dead_letters()[-3:]) == [(100, "skipped", 0), (101, "blocked", 0), (102, "skipped", 0)]
         at.adapter.takes_s = 0.01
         await asyncio.sleep(60.0)
         assert fleet.of(b"k") == [0, *range(100), 101]
@@ -89,7 +89,7 @@ async def test_what_is_rejected_after_it_was_skipped_holds_no_key() -> None:
         at.adapter.end(delivery, POISON)
         await asked
         await asyncio.sleep(1.0)
-        assert fleet.letters() == [(0, "skipped", 0)]
+        assert fleet.dead_letters() == [(0, "skipped", 0)]
         assert not fleet.blocked()
 
 
@@ -103,7 +103,7 @@ async def test_what_waits_for_room_to_hold_its_key_is_skipped_at_once() -> None:
         async with asyncio.timeout(1.0):
             await skip(at, 1)
         await asyncio.sleep(1.0)
-        assert fleet.letters() == [(1, "skipped", 0)]
+        assert fleet.dead_letters() == [(1, "skipped", 0)]
         assert (at.queues[0].crowded, fleet.of(b"k"), at.committed()) == (0, [1, 2], 3)
 
 
@@ -120,7 +120,7 @@ async def test_what_could_not_be_written_so_far_is_written_as_skipped() -> None:
         at.sink.refuse = lambda _: None
         await asked
         await asyncio.sleep(2.0)
-        assert fleet.letters() == [(0, "skipped", 0)]
+        assert fleet.dead_letters() == [(0, "skipped", 0)]
         assert not fleet.blocked()
         assert fleet.of(b"k") == [0, 1]
 
@@ -142,7 +142,7 @@ async def test_a_skip_that_comes_too_late_says_so(after_s: float) -> None:
         with pytest.raises(RecordNotHere, match="ask again"):
             await asked
         await asyncio.sleep(2.0)
-        assert fleet.letters() == [(0, "rejected", 0), (1, "blocked", 0)]
+        assert fleet.dead_letters() == [(0, "rejected", 0), (1, "blocked", 0)]
         assert fleet.blocked()
 
 

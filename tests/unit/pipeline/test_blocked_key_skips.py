@@ -44,7 +44,7 @@ def first_after(fleet: Fleet, event: Callable[[], Awaitable[None]]) -> None:
 async def blocked_behind_its_second(fleet: Fleet, at: Piped) -> None:
     """Offset 2 has died, 3 and 5 are blocked."""
     await fed(at, *ONE_KEY)
-    assert fleet.letters() == [(2, "rejected", 0), (3, "blocked", 0), (5, "blocked", 0)]
+    assert fleet.dead_letters() == [(2, "rejected", 0), (3, "blocked", 0), (5, "blocked", 0)]
 
 
 @in_virtual_time
@@ -52,7 +52,7 @@ async def test_the_dead_letter_is_never_delivered_and_the_rest_of_its_key_is() -
     fleet = Fleet()
     async with fleet.daemon() as at:
         await blocked_behind_its_second(fleet, at)
-        assert await skipped(at, 2) == DeadHead(b"k", number=0, letter=0, behind=2)
+        assert await skipped(at, 2) == DeadHead(b"k", number=0, dead_letter=0, behind=2)
         assert fleet.blocked(), "it goes with the replay"
         await fleet.replay(filter=OF_THE_KEY)
         await asyncio.sleep(10.0)
@@ -81,8 +81,8 @@ async def test_in_a_dead_letter_topic_recreated_it_is_found_without_a_replay_bef
     async with fleet.daemon() as at:
         await blocked_behind_its_second(fleet, at)
         (queue,) = at.queues
-        queue.blocked[b"k"] = queue.blocked[b"k"]._replace(letter=1_000)
-        assert await skipped(at, 2) == DeadHead(b"k", number=0, letter=0, behind=2)
+        queue.blocked[b"k"] = queue.blocked[b"k"]._replace(dead_letter_offset=1_000)
+        assert await skipped(at, 2) == DeadHead(b"k", number=0, dead_letter=0, behind=2)
         await fleet.replay(filter=OF_THE_KEY)
         await asyncio.sleep(10.0)
         assert fleet.of(b"k") == [0, 2, 3, 5]
@@ -125,8 +125,8 @@ async def test_all_copies_of_one_that_failed_again_are_settled() -> None:
         await blocked_behind_its_second(fleet, at)
         await fleet.replay()
         await asyncio.sleep(5.0)
-        assert fleet.letters()[-1] == (2, "rejected", 1)
-        assert await skipped(at, 2) == DeadHead(b"k", number=0, letter=0, behind=2)
+        assert fleet.dead_letters()[-1] == (2, "rejected", 1)
+        assert await skipped(at, 2) == DeadHead(b"k", number=0, dead_letter=0, behind=2)
         await fleet.replay("r2")
         await asyncio.sleep(10.0)
         assert fleet.of(b"k") == [0, 2, 2, 3, 5]
@@ -148,7 +148,7 @@ async def test_what_was_skipped_before_holds_nothing_and_is_not_counted() -> Non
         at.sink.refuse = lambda _: None
         await skipping
         await asyncio.sleep(5.0)
-        assert fleet.letters() == [(2, "rejected", 0), (3, "skipped", 0), (5, "blocked", 0)]
+        assert fleet.dead_letters() == [(2, "rejected", 0), (3, "skipped", 0), (5, "blocked", 0)]
         assert (await skipped(at, 2)).behind == 1
         await fleet.replay(filter=OF_THE_KEY)
         await asyncio.sleep(20.0)
@@ -231,7 +231,7 @@ async def test_a_replay_of_something_else_that_is_at_work_there_hears_of_it() ->
 
 
 @in_virtual_time
-async def test_letters_of_others_and_of_earlier_times_are_not_touched() -> None:
+async def test_dead_letters_of_others_and_of_earlier_times_are_not_touched() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
         await blocked_behind_its_second(fleet, at)
@@ -243,7 +243,7 @@ async def test_letters_of_others_and_of_earlier_times_are_not_touched() -> None:
         fleet.poison = {6}
         at.source.produce(b"k", b"k")
         await asyncio.sleep(5.0)
-        assert fleet.letters()[-2:] == [(6, "rejected", 0), (7, "blocked", 0)]
+        assert fleet.dead_letters()[-2:] == [(6, "rejected", 0), (7, "blocked", 0)]
         with pytest.raises(RecordNotHere, match="in no queue"):
             await skipped(at, 2)
         assert (await skipped(at, 6)).behind == 1

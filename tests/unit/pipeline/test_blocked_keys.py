@@ -25,7 +25,7 @@ async def test_later_records_of_a_key_follow_its_dead_letter_and_others_flow(ech
     async with fleet.daemon() as at:
         await fed(at, *ONE_KEY)
         assert fleet.of(b"k") == [0, 2]
-        assert fleet.letters() == [(2, "rejected", 0), (3, "blocked", 0), (5, "blocked", 0)]
+        assert fleet.dead_letters() == [(2, "rejected", 0), (3, "blocked", 0), (5, "blocked", 0)]
         assert {key for key, _ in fleet.accepted} == {b"k", *OTHERS[:2]}
         assert at.committed() == 6
         assert fleet.blocked()
@@ -38,13 +38,13 @@ async def test_nothing_is_finished_before_the_key_is_held() -> None:
     fleet.topic.down = True
     async with fleet.daemon() as at:
         await fed(at, *ONE_KEY)
-        assert fleet.letters() == [(2, "rejected", 0)]
+        assert fleet.dead_letters() == [(2, "rejected", 0)]
         assert at.committed() == 2
         (partition,) = at.pipeline.statistics().partitions
         assert partition.state == UNWRITABLE
         fleet.topic.down = False
         await asyncio.sleep(10.0)
-        assert fleet.letters() == [(2, "rejected", 0), (3, "blocked", 0), (5, "blocked", 0)]
+        assert fleet.dead_letters() == [(2, "rejected", 0), (3, "blocked", 0), (5, "blocked", 0)]
         assert at.committed() == 6
 
 
@@ -58,7 +58,7 @@ async def test_whoever_owns_the_partition_next_holds_the_key_too() -> None:
         at.source.assign(epoch=2)
         await asyncio.sleep(5.0)
         assert fleet.of(b"k") == [0, 2]
-        assert fleet.letters()[-1] == (4, "blocked", 0)
+        assert fleet.dead_letters()[-1] == (4, "blocked", 0)
         assert at.committed() == 6
 
 
@@ -76,7 +76,7 @@ async def test_a_replay_brings_the_key_whole_and_in_order_and_lets_it_go() -> No
         assert not fleet.blocked()
         assert not at.queues[0].blocked
         assert state(at) is ReplayState.DONE
-        assert len(fleet.letters()) == 3
+        assert len(fleet.dead_letters()) == 3
         assert at.committed() == 7
 
 
@@ -106,7 +106,7 @@ async def test_a_replay_reaches_the_live_end_of_a_key_that_goes_on(echo_s: float
         assert len(once) == 1_100 - 2
         assert not fleet.blocked()
         assert state(at) is ReplayState.DONE
-        live = {offset for offset, _, _ in fleet.letters()}
+        live = {offset for offset, _, _ in fleet.dead_letters()}
         assert len(live) < 1_100 - 2  # the last of them came without a dead letter
         assert at.committed() == 500 + 600 * 6
 
@@ -119,7 +119,7 @@ async def test_what_fails_again_leaves_the_key_held_and_comes_first_the_next_tim
         await fleet.replay()
         await asyncio.sleep(5.0)
         assert fleet.of(b"k") == [0, 2, 2]
-        assert fleet.letters() == [(2, "rejected", 0), (3, "blocked", 0), (5, "blocked", 0), (2, "rejected", 1)]
+        assert fleet.dead_letters() == [(2, "rejected", 0), (3, "blocked", 0), (5, "blocked", 0), (2, "rejected", 1)]
         assert fleet.blocked()
         assert state(at) is ReplayState.DONE
         fleet.poison = ()
@@ -132,13 +132,13 @@ async def test_what_fails_again_leaves_the_key_held_and_comes_first_the_next_tim
 
 
 @in_virtual_time
-async def test_of_two_letters_of_one_record_one_is_delivered() -> None:
+async def test_of_two_dead_letters_of_one_record_one_is_delivered() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
         await fed(at, *ONE_KEY)
         rows = fleet.log.rows[0]  # its owner was killed before it committed, and the next one wrote it again
         rows.append(replace(rows[1], offset=3))
-        assert fleet.letters()[-1] == (3, "blocked", 0)
+        assert fleet.dead_letters()[-1] == (3, "blocked", 0)
         fleet.poison = ()
         await fleet.replay()
         await asyncio.sleep(10.0)
@@ -147,7 +147,7 @@ async def test_of_two_letters_of_one_record_one_is_delivered() -> None:
 
 
 @in_virtual_time
-async def test_a_quarantined_letter_leaves_the_key_held() -> None:
+async def test_a_quarantined_dead_letter_leaves_the_key_held() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
         await fed(at, *ONE_KEY)
@@ -253,12 +253,14 @@ async def test_what_a_former_owner_writes_late_is_written_over() -> None:
     async with fleet.daemon() as at:
         await fed(at, *ONE_KEY)
         fleet.topic.put(fleet.entity(), None)
-        fleet.topic.put(fleet.entity(b"z"), {"epoch": 0, "offset": 1, "number": 0, "letter": 0})
+        fleet.topic.put(
+            fleet.entity(b"z"), {"epoch": 0, "offset": 1, "dead_letter_partition": 0, "dead_letter_offset": 0}
+        )
         at.source.produce(b"k", b"z")
         await asyncio.sleep(5.0)
         assert fleet.blocked()
         assert not fleet.blocked(b"z")
-        assert fleet.letters()[-1] == (6, "blocked", 0)
+        assert fleet.dead_letters()[-1] == (6, "blocked", 0)
         assert fleet.of(b"z") == [7]
 
 
@@ -272,7 +274,7 @@ async def test_an_operator_who_skips_holds_nothing() -> None:
         skipped = asyncio.create_task(at.pipeline.skip("orders", 0, 1, "wrong"))
         await asyncio.sleep(1.0)
         assert skipped.done()
-        assert fleet.letters() == [(1, "skipped", 0)]
+        assert fleet.dead_letters() == [(1, "skipped", 0)]
         assert not fleet.blocked()
 
 
@@ -289,7 +291,7 @@ async def test_what_an_operator_skipped_of_a_held_key_is_not_brought_back_with_i
         at.pipeline.writer.concurrency_max = 10
         at.pipeline.writer.wake()
         await asyncio.sleep(1.0)
-        assert fleet.letters() == [(0, "rejected", 0), (1, "blocked", 0), (2, "skipped", 0), (3, "blocked", 0)]
+        assert fleet.dead_letters() == [(0, "rejected", 0), (1, "blocked", 0), (2, "skipped", 0), (3, "blocked", 0)]
         fleet.poison = ()
         await fleet.replay()
         await asyncio.sleep(10.0)
@@ -299,13 +301,13 @@ async def test_what_an_operator_skipped_of_a_held_key_is_not_brought_back_with_i
 
 @in_virtual_time
 async def test_a_dead_letter_topic_with_more_partitions_than_before_hides_nothing_of_what_it_shows() -> None:
-    """The letter of one key is said to be in a partition that its records do not go to any more."""
+    """The dead letter of one key is said to be in a partition that its records do not go to any more."""
     fleet = Fleet()
     fleet.poison = {0, 1}
     async with fleet.daemon() as at:
         await fed(at, b"k", b"z")
         (queue,) = at.queues
-        queue.blocked[b"k"] = queue.blocked[b"k"]._replace(number=7, letter=1_000)
+        queue.blocked[b"k"] = queue.blocked[b"k"]._replace(dead_letter_partition=7, dead_letter_offset=1_000)
         fleet.poison = ()
         await fleet.replay()
         await asyncio.sleep(10.0)
@@ -370,7 +372,9 @@ async def test_expired_dead_letters_of_a_held_key_are_counted_and_the_rest_comes
 
 
 @in_virtual_time
-async def test_more_letters_than_a_round_looks_up_come_in_order_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_dead_letters_than_a_round_looks_up_come_in_order_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The one that failed again stands last in the topic, and is the first of the key."""
     monkeypatch.setattr(blocked_key_replay, "LETTERS_MAX", 3)
     fleet = Fleet()
@@ -382,7 +386,7 @@ async def test_more_letters_than_a_round_looks_up_come_in_order_all_the_same(mon
         await fleet.replay()
         await asyncio.sleep(10.0)
         assert fleet.of(b"k") == [0, 1, 2, *range(2, 16)]
-        assert fleet.letters()[-1] == (15, "rejected", 1)
+        assert fleet.dead_letters()[-1] == (15, "rejected", 1)
         fleet.poison = ()
         await fleet.replay("r2")
         await asyncio.sleep(10.0)
@@ -439,13 +443,13 @@ async def test_a_busy_held_key_does_not_hold_up_the_others() -> None:
         at.source.produce(*(b"k" for _ in range(1_000)), *OTHERS)
         await asyncio.sleep(10.0)
         assert at.committed() == 1_000 + len(OTHERS)
-        assert [offset for offset, _, _ in fleet.letters()] == list(range(1_000))
+        assert [offset for offset, _, _ in fleet.dead_letters()] == list(range(1_000))
         assert fleet.of(b"k") == [0]
 
 
 @in_virtual_time
 async def test_a_kill_right_after_a_key_was_let_go_brings_nothing_old_behind_what_is_live() -> None:
-    """What was settled is durable before the key is released: the next owner would send it as letters of a free key."""
+    """What was settled is durable before the key is released: the next owner would send it as dead letters of a free key."""
     fleet = Fleet()
     async with fleet.daemon(commit_interval_s=5.0) as first:
         await fed(first, *ONE_KEY, wait_s=11.0)
@@ -467,15 +471,15 @@ async def test_a_kill_right_after_a_key_was_let_go_brings_nothing_old_behind_wha
 
 
 @in_virtual_time
-async def test_a_letter_that_was_written_twice_before_its_key_was_held_breaks_no_order() -> None:
-    """Its owner was killed between the letter and the entry: the first copy stands before where the key's letters begin."""
+async def test_a_dead_letter_that_was_written_twice_before_its_key_was_held_breaks_no_order() -> None:
+    """Its owner was killed between the dead letter and the entry: the first copy stands before the key's dead letters."""
     fleet = Fleet()
     async with fleet.daemon() as at:
         await fed(at, *ONE_KEY)
         rows = fleet.log.rows[0]
         fleet.log.rows[0] = [rows[0], *(replace(row, offset=row.offset + 1) for row in rows)]
         (queue,) = at.queues
-        queue.blocked[b"k"] = queue.blocked[b"k"]._replace(letter=1)
+        queue.blocked[b"k"] = queue.blocked[b"k"]._replace(dead_letter_offset=1)
         fleet.poison = ()
         await fleet.replay()
         await asyncio.sleep(10.0)
@@ -491,7 +495,7 @@ async def test_a_dead_letter_topic_recreated_keeps_no_key_held_for_ever() -> Non
     async with fleet.daemon() as at:
         await fed(at, *ONE_KEY)
         (queue,) = at.queues
-        queue.blocked[b"k"] = queue.blocked[b"k"]._replace(letter=1_000)
+        queue.blocked[b"k"] = queue.blocked[b"k"]._replace(dead_letter_offset=1_000)
         at.source.produce(b"k")
         await asyncio.sleep(5.0)
         fleet.poison = ()
@@ -499,12 +503,14 @@ async def test_a_dead_letter_topic_recreated_keeps_no_key_held_for_ever() -> Non
         await asyncio.sleep(20.0)
         assert fleet.of(b"k") == [0, 2, 2, 3, 5, 6]
         assert not fleet.blocked()
-        assert [offset for offset, _, _ in fleet.letters()] == [2, 3, 5, 6], "none of them went there and back again"
+        assert [offset for offset, _, _ in fleet.dead_letters()] == [2, 3, 5, 6], (
+            "none of them went there and back again"
+        )
 
 
 @in_virtual_time
 async def test_a_key_that_comes_to_be_held_under_a_replay_hides_nothing_that_died_before() -> None:
-    """What stands before the letter that holds it is not taken for something of a topic recreated."""
+    """What stands before the dead letter that holds it is not taken for something of a topic recreated."""
     fleet = Fleet()
     fleet.poison = {0, 1}
     async with fleet.daemon() as at:
@@ -512,7 +518,7 @@ async def test_a_key_that_comes_to_be_held_under_a_replay_hides_nothing_that_die
         await at.pipeline.blocked.release(at.queues[0], b"k")
         await fleet.replay(rate_max_per_s=0.5, filter=DeadLetterFilter(dispositions=frozenset(Disposition)))
         await asyncio.sleep(20.0)
-        assert fleet.letters() == [(1, "rejected", 0), (2, "blocked", 0), (1, "rejected", 1), (2, "blocked", 0)]
+        assert fleet.dead_letters() == [(1, "rejected", 0), (2, "blocked", 0), (1, "rejected", 1), (2, "blocked", 0)]
         fleet.poison = ()
         await fleet.replay("r2")
         await asyncio.sleep(20.0)
@@ -521,7 +527,7 @@ async def test_a_key_that_comes_to_be_held_under_a_replay_hides_nothing_that_die
 
 @pytest.mark.parametrize("dispositions", [frozenset(), frozenset({Disposition.REJECTED})])
 @in_virtual_time
-async def test_a_key_whose_letters_have_all_expired_is_let_go(dispositions: frozenset[Disposition]) -> None:
+async def test_a_key_whose_dead_letters_have_all_expired_is_let_go(dispositions: frozenset[Disposition]) -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
         await fed(at, *ONE_KEY)

@@ -14,19 +14,19 @@ from tests.virtual_time import in_virtual_time
 def refuse(at: Piped, *offsets: int) -> None:
     """Of these records the dead letters cannot be written; of all others they can."""
 
-    def why(letter: DeadLetter) -> Exception | None:
-        return KafkaUnavailable("not now") if letter.delivery.record.offset in offsets else None
+    def why(dead_letter: DeadLetter) -> Exception | None:
+        return KafkaUnavailable("not now") if dead_letter.delivery.record.offset in offsets else None
 
     at.sink.refuse = why
 
 
 @in_virtual_time
-async def test_a_letter_that_could_not_be_written_in_time_is_waited_for() -> None:
+async def test_a_dead_letter_that_could_not_be_written_in_time_is_waited_for() -> None:
     fleet = Fleet()
     async with fleet.daemon() as at:
         refuse(at, 3)
         await fed(at, *ONE_KEY, wait_s=0.5)
-        assert fleet.letters() == [(2, "rejected", 0), (5, "blocked", 0)]
+        assert fleet.dead_letters() == [(2, "rejected", 0), (5, "blocked", 0)]
         fleet.poison = ()
         await fleet.replay()
         await asyncio.sleep(0.5)
@@ -55,8 +55,8 @@ async def test_the_next_owner_reads_what_a_former_one_could_not_write_before_it_
 
 
 @in_virtual_time
-async def test_letters_of_a_log_that_is_gone_are_not_waited_for() -> None:
-    """Its topic was recreated, and is far from where the letters were."""
+async def test_dead_letters_of_a_log_that_is_gone_are_not_waited_for() -> None:
+    """Its topic was recreated, and is far from where the dead letters were."""
     fleet = Fleet()
     async with fleet.daemon() as first:
         await fed(first, *ONE_KEY)
@@ -72,7 +72,7 @@ async def test_letters_of_a_log_that_is_gone_are_not_waited_for() -> None:
 
 
 @in_virtual_time
-async def test_a_letter_that_was_refused_once_and_waits_for_room_stops_no_partition() -> None:
+async def test_a_dead_letter_that_was_refused_once_and_waits_for_room_stops_no_partition() -> None:
     """Else nothing of the partition could be replayed, and that alone makes room."""
     fleet = Fleet()
     fleet.poison = {0}

@@ -38,7 +38,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.reads: list[asyncio.Event] = []
-        self.trouble = ""
+        self.problem = ""
 
     async def read(self) -> None:
         self.reads.append(event := asyncio.Event())
@@ -46,7 +46,7 @@ class Gate:
 
     @property
     def control(self) -> Control:
-        return Control(read_to_end=self.read, waiting_for=lambda: self.trouble)
+        return Control(read_to_end=self.read, waiting_for=lambda: self.problem)
 
 
 # Assigned partitions
@@ -110,7 +110,7 @@ async def test_a_control_topic_out_of_reach_stops_nothing_that_runs_and_is_told(
         at.source.assign(0)
         await asyncio.sleep(0.1)
         gate.reads[0].set()
-        gate.trouble = "no broker"
+        gate.problem = "no broker"
         at.source.produce(*KEYS)
         await asyncio.sleep(1.0)
         assert len(at.adapter.started) == 4
@@ -241,10 +241,10 @@ async def test_what_is_paused_does_not_expire_before_its_time_comes() -> None:
         at.pipeline.controls.set_pauses([pause()])
         at.source.assign()
         await asyncio.sleep(60.0)
-        assert not at.sink.letters
+        assert not at.sink.dead_letters
         at.pipeline.controls.set_pauses([])
         await asyncio.sleep(1.0)
-        assert len(at.sink.letters) == 4
+        assert len(at.sink.dead_letters) == 4
 
 
 # Limits

@@ -60,7 +60,7 @@ async def test_a_crowding_key_is_given_up_early_and_the_others_flow() -> None:
     stage, _ = await crowded(*[b"bad"] * 20)
     (queue,) = stage.pending.queues.values()
     await asyncio.sleep(60.0)
-    assert [offset for offset, _ in stage.buried][:3] == [0, 1, 2]
+    assert [offset for offset, _ in stage.entry][:3] == [0, 1, 2]
     assert len(stage.adapter.times(0)) == 2
     stage.read(queue, *[b"good"] * 5)
     await asyncio.sleep(1_000.0)
@@ -76,8 +76,8 @@ async def test_a_full_partition_ends_the_long_back_off_of_the_key_that_fills_it(
     assert tries >= 3
     begin_s = stage.monotonic_s()
     assert stage.read(queue, *[b"bad"] * 40) == 19
-    await stage.adapter.until(lambda: bool(stage.buried))
-    assert stage.buried[0] == (0, "attempts-exhausted")
+    await stage.adapter.until(lambda: bool(stage.entry))
+    assert stage.entry[0] == (0, "attempts-exhausted")
     assert stage.monotonic_s() - begin_s < 1.0, "its back-off would have lasted for a minute more"
 
 
@@ -89,5 +89,5 @@ async def test_a_partition_full_of_others_leaves_a_failing_key_its_attempts() ->
     stage.adapter.answer = lambda delivery: FAILED if delivery.record.key == b"bad" else None
     assert stage.read(queue, *[b"%d" % number for number in range(40)]) == 19
     await asyncio.sleep(15.0)
-    assert stage.buried == []
+    assert stage.entry == []
     assert len(stage.adapter.times(0)) == 2

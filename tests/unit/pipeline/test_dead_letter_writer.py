@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from mpsd.core.dead_letter import Sender
-from mpsd.core.retry import Bury, Disposition, RetryRules
+from mpsd.core.retry import DeadLetterRequest, Disposition, RetryRules
 from mpsd.core.states import DeliveryState
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.blocked_keys import BlockedKeys
 from mpsd.pipeline.controls import NO_CONTROL
-from mpsd.pipeline.dead_letter_writer import HOLD, LETTERS_PER_WRITE_MAX, DeadLetterWriter
+from mpsd.pipeline.dead_letter_writer import DEAD_LETTERS_PER_WRITE_MAX, HOLD, DeadLetterWriter
 from mpsd.pipeline.pending_queue import PartitionQueue
 from mpsd.ports import DeadLetter
 from tests.fakes.dead_letters import FakeDeadLetters
@@ -21,11 +21,11 @@ from tests.virtual_time import in_virtual_time
 
 SENDER = Sender(subscription="billing", group="billing-group", endpoint="http://billing:8000/orders")
 RULES = RetryRules(attempts_max=1, backoff_initial_s=1.0, backoff_max_s=8.0)
-REJECTED = Bury(disposition=Disposition.REJECTED, reason="no such customer")
+REJECTED = DeadLetterRequest(disposition=Disposition.REJECTED, reason="no such customer")
 DOWN = KafkaUnavailable("not enough replicas")
 
 
-class Burying:
+class DeadLettering:
     """A writer at work, and the partitions it lets go."""
 
     def __init__(self) -> None:
@@ -40,12 +40,12 @@ class Burying:
     def read(self, queue: PartitionQueue, records: int) -> None:
         self.stage.read(queue, *[b"%d" % number for number in range(records)])
 
-    def bury(self, queue: PartitionQueue, *offsets: int) -> None:
+    def dead_letter(self, queue: PartitionQueue, *offsets: int) -> None:
         for offset in offsets:
             delivery = queue.tracker.unfinished[offset]
             queue.lanes.ready.remove(delivery)
-            queue.burying += 1
-            self.writer.bury(queue, delivery, REJECTED)
+            queue.dead_letter_pending += 1
+            self.writer.dead_letter(queue, delivery, REJECTED)
 
     def opened(self, partition: int = 0, records: int = 10) -> PartitionQueue:
         queue = self.stage.open(partition)
@@ -54,8 +54,8 @@ class Burying:
 
 
 @asynccontextmanager
-async def burying() -> AsyncIterator[Burying]:
-    made = Burying()
+async def dead_letter_pending() -> AsyncIterator[DeadLettering]:
+    made = DeadLettering()
     task = asyncio.create_task(made.writer.run())
     try:
         yield made
@@ -65,40 +65,40 @@ async def burying() -> AsyncIterator[Burying]:
 
 
 def refusing(*offsets: int) -> Callable[[DeadLetter], Exception | None]:
-    """A topic that takes all letters but these."""
-    return lambda letter: DOWN if letter.delivery.record.offset in offsets else None
+    """A topic that takes all dead letters but these."""
+    return lambda dead_letter: DOWN if dead_letter.delivery.record.offset in offsets else None
 
 
 @in_virtual_time
-async def test_a_record_is_finished_when_its_letter_is_written_and_not_before() -> None:
-    async with burying() as at:
+async def test_a_record_is_finished_when_its_dead_letter_is_written_and_not_before() -> None:
+    async with dead_letter_pending() as at:
         queue = at.opened()
         at.sink.takes_s = 5.0
-        at.bury(queue, 0)
+        at.dead_letter(queue, 0)
         await asyncio.sleep(4.0)
         assert queue.tracker.next_offset == 0
         await asyncio.sleep(2.0)
-        assert (queue.tracker.next_offset, queue.burying) == (1, 0)
+        assert (queue.tracker.next_offset, queue.dead_letter_pending) == (1, 0)
         assert at.writer.written == {"rejected": 1}
-        assert dict(at.sink.letters[0].headers)["mps-dlq-reason"] == b"no such customer"
+        assert dict(at.sink.dead_letters[0].headers)["mps-dlq-reason"] == b"no such customer"
 
 
 @in_virtual_time
-async def test_letters_are_written_together_up_to_a_bound() -> None:
-    async with burying() as at:
-        queue = at.opened(records=LETTERS_PER_WRITE_MAX + 1)
-        at.bury(queue, *range(LETTERS_PER_WRITE_MAX + 1))
+async def test_dead_letters_are_written_together_up_to_a_bound() -> None:
+    async with dead_letter_pending() as at:
+        queue = at.opened(records=DEAD_LETTERS_PER_WRITE_MAX + 1)
+        at.dead_letter(queue, *range(DEAD_LETTERS_PER_WRITE_MAX + 1))
         assert await at.writer.settled([queue.assignment], 60.0)
-        assert at.sink.writes == [LETTERS_PER_WRITE_MAX, 1]
-        assert at.writer.statistics() == {"waiting": 0, "written": LETTERS_PER_WRITE_MAX + 1, "failures": 0}
+        assert at.sink.writes == [DEAD_LETTERS_PER_WRITE_MAX, 1]
+        assert at.writer.statistics() == {"waiting": 0, "written": DEAD_LETTERS_PER_WRITE_MAX + 1, "failures": 0}
 
 
 @in_virtual_time
 async def test_while_the_topic_is_down_its_partition_waits_and_goes_on_by_itself() -> None:
-    async with burying() as at:
+    async with dead_letter_pending() as at:
         queue, other = at.opened(0), at.opened(1)
         at.sink.refuse = lambda _: DOWN
-        at.bury(queue, 0)
+        at.dead_letter(queue, 0)
         await asyncio.sleep(60.0)
         assert (queue.stopped_by, other.stopped_by) == (HOLD, "")
         assert queue.tracker.next_offset == 0
@@ -110,19 +110,19 @@ async def test_while_the_topic_is_down_its_partition_waits_and_goes_on_by_itself
 
 
 @in_virtual_time
-async def test_a_letter_that_cannot_be_written_holds_its_partition_though_others_of_it_can() -> None:
-    async with burying() as at:
+async def test_a_dead_letter_that_cannot_be_written_holds_its_partition_though_others_of_it_can() -> None:
+    async with dead_letter_pending() as at:
         queue = at.opened()
         for refused in (0, 9):
             at.sink.refuse = refusing(refused)
-            at.bury(queue, refused)
-            at.bury(queue, *([1, 2, 3] if refused == 0 else [4, 5, 6]))
+            at.dead_letter(queue, refused)
+            at.dead_letter(queue, *([1, 2, 3] if refused == 0 else [4, 5, 6]))
             await asyncio.sleep(0.1)
             assert queue.stopped_by == HOLD
             assert at.released == []
             await asyncio.sleep(30.0)
             assert queue.stopped_by == HOLD
-            at.bury(queue, 7 if refused == 0 else 8)
+            at.dead_letter(queue, 7 if refused == 0 else 8)
             await asyncio.sleep(30.0)
             assert queue.stopped_by == HOLD
             assert refused in queue.tracker.unfinished
@@ -134,11 +134,11 @@ async def test_a_letter_that_cannot_be_written_holds_its_partition_though_others
 
 
 @in_virtual_time
-async def test_two_letters_that_cannot_be_written_hold_until_both_are() -> None:
-    async with burying() as at:
+async def test_two_dead_letters_that_cannot_be_written_hold_until_both_are() -> None:
+    async with dead_letter_pending() as at:
         queue = at.opened()
         at.sink.refuse = lambda _: DOWN
-        at.bury(queue, 0, 1)
+        at.dead_letter(queue, 0, 1)
         await asyncio.sleep(10.0)
         at.sink.refuse = refusing(0)
         await asyncio.sleep(30.0)
@@ -150,11 +150,11 @@ async def test_two_letters_that_cannot_be_written_hold_until_both_are() -> None:
 
 @in_virtual_time
 async def test_the_reason_of_another_hold_is_left_alone() -> None:
-    async with burying() as at:
+    async with dead_letter_pending() as at:
         queue = at.opened()
         queue.stop(DeliveryState.DRAINING)
         at.sink.refuse = lambda _: DOWN
-        at.bury(queue, 0)
+        at.dead_letter(queue, 0)
         await asyncio.sleep(10.0)
         assert queue.stopped_by == "draining"
         at.sink.refuse = lambda _: None
@@ -163,27 +163,27 @@ async def test_the_reason_of_another_hold_is_left_alone() -> None:
 
 
 @in_virtual_time
-async def test_the_letters_of_a_partition_that_is_gone_are_not_written() -> None:
-    async with burying() as at:
+async def test_the_dead_letters_of_a_partition_that_is_gone_are_not_written() -> None:
+    async with dead_letter_pending() as at:
         queue, other = at.opened(0), at.opened(1)
         at.sink.refuse = lambda _: DOWN
-        at.bury(queue, 0)
+        at.dead_letter(queue, 0)
         await asyncio.sleep(0.5)
         at.stage.pending.discard(queue.assignment)
         at.writer.forget(queue.assignment)
         assert at.writer.statistics()["waiting"] == 0
         at.sink.refuse = lambda _: None
-        at.bury(other, 1)
+        at.dead_letter(other, 1)
         assert await at.writer.settled([other.assignment], 60.0)
-        assert [letter.delivery.assignment for letter in at.sink.letters] == [other.assignment]
+        assert [dead_letter.delivery.assignment for dead_letter in at.sink.dead_letters] == [other.assignment]
 
 
 @in_virtual_time
-async def test_a_partition_that_goes_while_its_letters_are_written_is_left_alone() -> None:
-    async with burying() as at:
+async def test_a_partition_that_goes_while_its_dead_letters_are_written_is_left_alone() -> None:
+    async with dead_letter_pending() as at:
         queue = at.opened()
         at.sink.takes_s = 5.0
-        at.bury(queue, 0)
+        at.dead_letter(queue, 0)
         await asyncio.sleep(1.0)
         at.stage.pending.discard(queue.assignment)
         at.writer.forget(queue.assignment)
@@ -193,23 +193,23 @@ async def test_a_partition_that_goes_while_its_letters_are_written_is_left_alone
 
 
 @in_virtual_time
-async def test_whoever_waits_for_the_letters_is_told_whether_they_were_written_in_time() -> None:
-    async with burying() as at:
+async def test_whoever_waits_for_the_dead_letters_is_told_whether_they_were_written_in_time() -> None:
+    async with dead_letter_pending() as at:
         queue, other = at.opened(0), at.opened(1)
         assert await at.writer.settled([queue.assignment], 0.0)
         at.sink.takes_s = 5.0
-        at.bury(queue, 0, 1)
-        at.bury(other, 0)
+        at.dead_letter(queue, 0, 1)
+        at.dead_letter(other, 0)
         assert not await at.writer.settled([queue.assignment], 4.0)
         assert await at.writer.settled([queue.assignment, other.assignment], 4.0)
 
 
 @in_virtual_time
-async def test_nobody_waits_for_the_letters_of_a_partition_that_is_gone() -> None:
-    async with burying() as at:
+async def test_nobody_waits_for_the_dead_letters_of_a_partition_that_is_gone() -> None:
+    async with dead_letter_pending() as at:
         queue = at.opened()
         at.sink.refuse = lambda _: DOWN
-        at.bury(queue, 0)
+        at.dead_letter(queue, 0)
         waiting = asyncio.create_task(at.writer.settled([queue.assignment], 1000.0))
         await asyncio.sleep(1.0)
         at.stage.pending.discard(queue.assignment)
@@ -222,11 +222,11 @@ async def test_nobody_waits_for_the_letters_of_a_partition_that_is_gone() -> Non
 async def test_a_topic_that_cannot_be_made_ready_is_told_of_and_tried_again_later(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    made = Burying()
+    made = DeadLettering()
     made.sink.prepare_error = KafkaRefused("not permitted to create the topic")
     queue = made.opened()
     task = asyncio.create_task(made.writer.run())
-    made.bury(queue, 0)
+    made.dead_letter(queue, 0)
     assert await made.writer.settled([queue.assignment], 60.0)
     assert "not permitted" in caplog.text
     task.cancel()

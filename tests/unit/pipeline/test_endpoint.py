@@ -111,8 +111,10 @@ async def test_failures_of_every_kind_spend_nothing_and_are_committed_so() -> No
         await fed(at, FAILED)
         assert state(at) == "endpoint-out"
         (queue,) = at.queues
-        assert {each.trouble.attempts for each in queue.tracker.unfinished.values() if each.trouble is not None} == {0}
-        assert at.sink.letters == []
+        assert {each.failures.attempts for each in queue.tracker.unfinished.values() if each.failures is not None} == {
+            0
+        }
+        assert at.sink.dead_letters == []
 
 
 # The brake
@@ -125,7 +127,7 @@ async def test_the_brake_is_written_to_the_control_topic_and_so_is_its_release(
     topic = Topic()
     async with piped(topic.control, rules=BRAKED) as at:
         await fed(at, POISON)
-        assert (state(at), len(at.sink.letters)) == ("all-rejected", 4)
+        assert (state(at), len(at.sink.dead_letters)) == ("all-rejected", 4)
         assert at.pipeline.statistics().situation().state is DeliveryState.ALL_REJECTED
         assert topic.states == [BrakeState.ENGAGED]
         assert (topic.written[0].rejections, topic.written[0].reason) == (4, "no such customer")
@@ -133,7 +135,7 @@ async def test_the_brake_is_written_to_the_control_topic_and_so_is_its_release(
         at.adapter.answer = lambda _: DELIVERED
         await asyncio.sleep(10.0)
         assert topic.states == [BrakeState.ENGAGED, BrakeState.RELEASED]
-        assert (state(at), len(at.sink.letters), at.committed()) == ("up", 4, 20)
+        assert (state(at), len(at.sink.dead_letters), at.committed()) == ("up", 4, 20)
 
 
 @in_virtual_time
@@ -141,7 +143,7 @@ async def test_a_brake_holds_though_the_control_topic_cannot_be_written(caplog: 
     topic = Topic(failures=3)
     async with piped(topic.control, rules=BRAKED) as at:
         await fed(at, POISON)
-        assert (state(at), len(at.sink.letters)) == ("all-rejected", 4)
+        assert (state(at), len(at.sink.dead_letters)) == ("all-rejected", 4)
         assert "cannot write the brake to the control topic: no answer; trying again" in caplog.text
         assert topic.states == [BrakeState.ENGAGED]
 
@@ -150,16 +152,16 @@ async def test_a_brake_holds_though_the_control_topic_cannot_be_written(caplog: 
 async def test_without_a_control_topic_the_brake_holds_in_this_process() -> None:
     async with piped(rules=BRAKED) as at:
         await fed(at, POISON)
-        assert (state(at), len(at.sink.letters)) == ("all-rejected", 4)
+        assert (state(at), len(at.sink.dead_letters)) == ("all-rejected", 4)
 
 
 @in_virtual_time
-async def test_a_brake_of_before_a_restart_lets_nothing_be_buried() -> None:
+async def test_a_brake_of_before_a_restart_lets_nothing_be_dead_lettered() -> None:
     topic = Topic()
     async with piped(topic.control, rules=BRAKED) as at:
         at.pipeline.set_brake(brake(BrakeState.ENGAGED))
         await fed(at, POISON)
-        assert (state(at), at.sink.letters) == ("all-rejected", [])
+        assert (state(at), at.sink.dead_letters) == ("all-rejected", [])
         said = at.pipeline.statistics().endpoint
         assert (said.since_ms, said.rejections) == (1_000, 100)
         assert topic.states == [], "it is there already"
@@ -178,18 +180,18 @@ async def test_what_this_process_wrote_itself_does_not_come_back_to_it() -> None
 
 
 @in_virtual_time
-async def test_accepted_rejections_are_buried_until_a_success_and_then_the_brake_engages_again() -> None:
+async def test_accepted_rejections_are_dead_lettered_until_a_success_and_then_the_brake_engages_again() -> None:
     topic = Topic()
     async with piped(topic.control, rules=BRAKED) as at:
         await fed(at, POISON)
         at.pipeline.set_brake(brake(BrakeState.ACCEPTED, writer=0))
         await asyncio.sleep(60.0)
-        assert (state(at), len(at.sink.letters)) == ("up", 20)
+        assert (state(at), len(at.sink.dead_letters)) == ("up", 20)
         assert at.pipeline.statistics().endpoint.is_accepted
         at.adapter.answer = lambda delivery: DELIVERED if delivery.record.offset == 20 else POISON
         at.source.produce(b"good", b"a", b"b", b"c", b"d", b"e", b"f")
         await asyncio.sleep(60.0)
-        assert (state(at), len(at.sink.letters)) == ("all-rejected", 24)
+        assert (state(at), len(at.sink.dead_letters)) == ("all-rejected", 24)
         assert topic.states == [BrakeState.ENGAGED] * 2, "released and engaged again within one turn of the loop"
 
 

@@ -104,7 +104,7 @@ async def test_the_limit_of_the_broker_is_known_before_a_map_is_long() -> None:
 
 
 @in_virtual_time
-async def test_attempts_of_what_is_being_buried_are_committed() -> None:
+async def test_attempts_of_what_is_being_dead_lettered_are_committed() -> None:
     async with piped(commit_interval_s=0.1) as at:
         at.sink.refuse = lambda _: KafkaUnavailable("no leader")
         at.adapter.answer = lambda _: POISON

@@ -101,7 +101,7 @@ async def test_a_key_that_always_fails_does_not_fill_its_partition() -> None:
         await at.adapter.until(lambda: len({begun.offset for begun in at.adapter.started}) == 200)
         await asyncio.sleep(60.0)
         assert at.committed() == 200
-        assert len(at.sink.letters) == 20
+        assert len(at.sink.dead_letters) == 20
 
 
 @in_virtual_time
@@ -206,21 +206,21 @@ async def test_a_partition_leaves_only_with_its_dead_letters_written() -> None:
         assert not at.source.released
         await asyncio.sleep(2.0)
         assert at.source.released
-        assert (len(at.sink.letters), at.committed()) == (10, 10)
+        assert (len(at.sink.dead_letters), at.committed()) == (10, 10)
 
 
 @in_virtual_time
-async def test_what_is_buried_while_the_last_commit_is_under_way_is_in_it_or_in_the_next() -> None:
+async def test_what_is_dead_lettered_while_the_last_commit_is_under_way_is_in_it_or_in_the_next() -> None:
     async with piped(rules=policy_rules(attempts_max=1), commit_interval_s=1000.0) as at:
         await leaving(at)
         at.source.commit_takes_s = 3.0
         for delivery in list(at.adapter.in_flight)[1:]:
             at.adapter.end(delivery, DELIVERED)
         await asyncio.sleep(0.1)
-        at.adapter.crash()  # charged, and so buried, when its window is over: in the middle of the commit
+        at.adapter.crash()  # charged, and so dead-lettered, when its window is over: in the middle of the commit
         await asyncio.sleep(30.0)
         assert at.source.released
-        assert len(at.sink.letters) == 1
+        assert len(at.sink.dead_letters) == 1
         assert at.committed() == 10
 
 
@@ -458,10 +458,10 @@ async def test_no_dead_letter_is_written_after_the_lease_but_when_the_membership
         await at.adapter.until(lambda: len(at.adapter.in_flight) == 1)
         at.source.lease_s = 0.0
         await asyncio.sleep(0.2)
-        assert not at.sink.letters
+        assert not at.sink.dead_letters
         at.source.lease_s = 10.0
         await asyncio.sleep(0.2)
-        assert len(at.sink.letters) == 1
+        assert len(at.sink.dead_letters) == 1
 
 
 # The end
@@ -503,7 +503,7 @@ async def test_a_stop_waits_for_dead_letters_to_be_written() -> None:
         at.source.assign()
         await at.adapter.until(lambda: len(at.adapter.started) == 20)
         await at.pipeline.stop(20.0)
-        assert (len(at.sink.letters), at.committed()) == (20, 20)
+        assert (len(at.sink.dead_letters), at.committed()) == (20, 20)
 
 
 @in_virtual_time

@@ -8,7 +8,7 @@ from mpsd.core.replay_book import ReplayBook
 from mpsd.core.replay_progress import replayed_document
 from mpsd.pipeline.replay_survey import SAMPLES_MAX, Survey, survey
 from tests.fakes.records import FAILED, POISON, PRODUCED_MS, Row
-from tests.fakes.replays import FakeDeadLetterLog, letter
+from tests.fakes.replays import FakeDeadLetterLog, dead_letter
 from tests.virtual_time import in_virtual_time
 
 SOURCE = TopicPartition("orders", 0)
@@ -22,8 +22,8 @@ async def seen(log: FakeDeadLetterLog, plan: ReplayPlan, *runs: Run, timeout_s: 
 
 @in_virtual_time
 async def test_it_counts_by_reason_key_and_what_is_left_out() -> None:
-    rows = [letter(n, n, b"ab"[n % 2 : n % 2 + 1], last=POISON if n < 12 else FAILED) for n in range(20)]
-    rows += [letter(20, 20, replays=3), Row(topic="orders.dlq", offset=21)]
+    rows = [dead_letter(n, n, b"ab"[n % 2 : n % 2 + 1], last=POISON if n < 12 else FAILED) for n in range(20)]
+    rows += [dead_letter(20, 20, replays=3), Row(topic="orders.dlq", offset=21)]
     found = await seen(FakeDeadLetterLog(*rows), ReplayPlan(), Run(0, 4))
     assert (found.matched, found.replayed, found.quarantined, found.is_complete) == (16, 4, 1, True)
     groups = {group.name: group.records for group in found.groups.most_frequent(10)}
@@ -38,7 +38,7 @@ async def test_it_counts_by_reason_key_and_what_is_left_out() -> None:
 async def test_the_oldest_are_kept_whatever_their_partition() -> None:
     ages = {0: [1, 5, 6], 1: [2, 3, 9], 2: [7]}
     rows = [
-        letter(offset, 0, number=number, at_ms=PRODUCED_MS + age)
+        dead_letter(offset, 0, number=number, at_ms=PRODUCED_MS + age)
         for number, each in ages.items()
         for offset, age in enumerate(each)
     ]
@@ -60,14 +60,14 @@ async def test_the_oldest_are_kept_whatever_their_partition() -> None:
 
 @in_virtual_time
 async def test_a_clock_that_goes_back_lets_no_more_through() -> None:
-    rows = [letter(offset, offset, at_ms=PRODUCED_MS + age) for offset, age in enumerate([5, 9, 1, 2])]
+    rows = [dead_letter(offset, offset, at_ms=PRODUCED_MS + age) for offset, age in enumerate([5, 9, 1, 2])]
     found = await seen(FakeDeadLetterLog(*rows), ReplayPlan(records_max=2))
     assert found.bounds({0: LogBounds(0, 4)}) == {0: LogBounds(0, 2)}
 
 
 @in_virtual_time
 async def test_at_the_deadline_it_says_what_it_has() -> None:
-    log = FakeDeadLetterLog(*[letter(n, n) for n in range(100)])
+    log = FakeDeadLetterLog(*[dead_letter(n, n) for n in range(100)])
     log.records_max = 1
     found = await seen(log, ReplayPlan(), timeout_s=0.05)
     assert not found.is_complete

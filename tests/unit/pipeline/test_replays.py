@@ -20,7 +20,7 @@ from mpsd.errors import DeadLetterTopicGone, KafkaUnavailable
 from mpsd.pipeline.replays import Replaying
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, POISON, Row
-from tests.fakes.replays import SENDER, FakeControlTopic, FakeDeadLetterLog, FakeRepublisher, letter
+from tests.fakes.replays import SENDER, FakeControlTopic, FakeDeadLetterLog, FakeRepublisher, dead_letter
 from tests.fakes.stage import policy_rules
 from tests.virtual_time import in_virtual_time
 
@@ -28,9 +28,9 @@ INTERVAL_S = 1.0
 KEYS = [b"%d" % number for number in range(10)]
 
 
-def letters(count: int, **said: Any) -> list[Row]:
+def dead_letters(count: int, **said: Any) -> list[Row]:
     """Of ten keys, in turn."""
-    return [letter(number, 100 + number, KEYS[number % len(KEYS)], **said) for number in range(count)]
+    return [dead_letter(number, 100 + number, KEYS[number % len(KEYS)], **said) for number in range(count)]
 
 
 class Fleet:
@@ -96,7 +96,7 @@ def state(at: Piped, task: str = "r1") -> ReplayState:
 
 @in_virtual_time
 async def test_dead_letters_are_delivered_as_they_were_and_nothing_is_committed_of_them() -> None:
-    fleet = Fleet(*letters(25))
+    fleet = Fleet(*dead_letters(25))
     async with fleet.daemon() as at:
         at.source.produce(*KEYS)
         at.source.assign()
@@ -115,7 +115,7 @@ async def test_dead_letters_are_delivered_as_they_were_and_nothing_is_committed_
 
 @in_virtual_time
 async def test_one_of_a_key_at_a_time_and_in_order_also_beside_live_records() -> None:
-    fleet = Fleet(*[letter(number, 100 + number, b"k") for number in range(5)])
+    fleet = Fleet(*[dead_letter(number, 100 + number, b"k") for number in range(5)])
     async with fleet.daemon() as at:
         at.adapter.takes_s = 0.5  # the adapter itself complains of an overlap
         at.source.assign()
@@ -129,13 +129,13 @@ async def test_one_of_a_key_at_a_time_and_in_order_also_beside_live_records() ->
 @in_virtual_time
 async def test_what_does_not_match_is_passed_by() -> None:
     rows = [
-        letter(0, 100),
-        letter(1, 101, last=FAILED),
-        letter(2, 102, partition=1),
+        dead_letter(0, 100),
+        dead_letter(1, 101, last=FAILED),
+        dead_letter(2, 102, partition=1),
         Row(topic="orders.dlq", offset=3, headers=[("stranger", b"1")]),
-        letter(4, 104, sender=replace(SENDER, subscription="audit")),
-        letter(5, 105, replays=3),
-        letter(6, 106),
+        dead_letter(4, 104, sender=replace(SENDER, subscription="audit")),
+        dead_letter(5, 105, replays=3),
+        dead_letter(6, 106),
     ]
     fleet = Fleet(*rows)
     async with fleet.daemon() as at:
@@ -153,14 +153,14 @@ async def test_what_does_not_match_is_passed_by() -> None:
 
 @in_virtual_time
 async def test_one_that_fails_again_is_dead_once_more_and_its_old_copy_is_settled() -> None:
-    fleet = Fleet(letter(0, 100, replays=1))
+    fleet = Fleet(dead_letter(0, 100, replays=1))
     fleet.outcome = POISON
     async with fleet.daemon() as at:
         at.source.assign()
         await fleet.start()
         await asyncio.sleep(3.0)
         assert counts(at) == Counts(matched=1, sent=1, failed=1)
-        [dead] = at.sink.letters
+        [dead] = at.sink.dead_letters
         said = dict(dead.headers)
         assert (said["mps-dlq-replays"], said["__dlq.errors.offset"]) == (b"2", b"100")
         assert list(dead.delivery.record.headers) == [("own", b"1")]
@@ -171,7 +171,7 @@ async def test_one_that_fails_again_is_dead_once_more_and_its_old_copy_is_settle
 
 @in_virtual_time
 async def test_attempts_start_anew_and_age_does_not_matter() -> None:
-    fleet = Fleet(letter(0, 100))
+    fleet = Fleet(dead_letter(0, 100))
     fleet.outcome = FAILED
     async with fleet.daemon(rules=policy_rules(attempts_max=3, record_age_max_s=0.001)) as at:
         at.source.assign()
@@ -183,7 +183,7 @@ async def test_attempts_start_anew_and_age_does_not_matter() -> None:
 @in_virtual_time
 @pytest.mark.parametrize("killed_s", [1.5, 2.05, 3.2, 4.999, 6.5])
 async def test_a_kill_repeats_a_commit_interval_s_worth_at_most_and_skips_nothing(killed_s: float) -> None:
-    fleet = Fleet(*letters(400))
+    fleet = Fleet(*dead_letters(400))
     async with fleet.daemon() as at:
         at.adapter.takes_s = 0.1
         at.adapter.concurrency_max = 5  # 50 a second
@@ -210,7 +210,7 @@ async def test_a_kill_repeats_a_commit_interval_s_worth_at_most_and_skips_nothin
 
 @in_virtual_time
 async def test_a_handover_repeats_nothing() -> None:
-    fleet = Fleet(*letters(200))
+    fleet = Fleet(*dead_letters(200))
     async with fleet.daemon() as one, fleet.daemon() as other:
         one.adapter.takes_s = other.adapter.takes_s = 0.1
         one.adapter.concurrency_max = 5
@@ -229,7 +229,7 @@ async def test_a_handover_repeats_nothing() -> None:
 
 @in_virtual_time
 async def test_a_partition_that_may_stay_after_all_goes_on_and_repeats_nothing() -> None:
-    fleet = Fleet(*letters(200))
+    fleet = Fleet(*dead_letters(200))
     async with fleet.daemon() as at:
         at.adapter.takes_s = 0.2
         at.adapter.concurrency_max = 5
@@ -246,7 +246,7 @@ async def test_a_partition_that_may_stay_after_all_goes_on_and_repeats_nothing()
 
 @in_virtual_time
 async def test_the_rate_is_a_total_of_the_fleet() -> None:
-    fleet = Fleet(*letters(100))
+    fleet = Fleet(*dead_letters(100))
     async with fleet.daemon() as at:
         at.source.listener.on_share(0.5)
         at.source.assign()
@@ -260,7 +260,7 @@ async def test_the_rate_is_a_total_of_the_fleet() -> None:
 
 @in_virtual_time
 async def test_a_fast_rate_is_kept_in_small_groups_and_nothing_else_wakes_it() -> None:
-    fleet = Fleet(*[letter(number, 100 + number, b"%d" % number) for number in range(4_000)])
+    fleet = Fleet(*[dead_letter(number, 100 + number, b"%d" % number) for number in range(4_000)])
     async with fleet.daemon() as at:
         at.adapter.takes_s = 0.0137
         at.source.assign()
@@ -274,7 +274,7 @@ async def test_a_fast_rate_is_kept_in_small_groups_and_nothing_else_wakes_it() -
 
 @in_virtual_time
 async def test_a_paused_replay_sends_nothing_and_goes_on_where_it_was() -> None:
-    fleet = Fleet(*letters(100))
+    fleet = Fleet(*dead_letters(100))
     async with fleet.daemon() as at:
         at.source.assign()
         task = await fleet.start(rate_max_per_s=20.0)
@@ -291,7 +291,7 @@ async def test_a_paused_replay_sends_nothing_and_goes_on_where_it_was() -> None:
 
 @in_virtual_time
 async def test_a_cancelled_replay_settles_what_it_sent_and_gives_way_to_the_next() -> None:
-    fleet = Fleet(*letters(100))
+    fleet = Fleet(*dead_letters(100))
     async with fleet.daemon() as at:
         at.source.assign()
         task = await fleet.start(rate_max_per_s=10.0)
@@ -307,10 +307,10 @@ async def test_a_cancelled_replay_settles_what_it_sent_and_gives_way_to_the_next
 
 @in_virtual_time
 async def test_it_never_chases_its_own_tail() -> None:
-    fleet = Fleet(*letters(3))
+    fleet = Fleet(*dead_letters(3))
     async with fleet.daemon() as at:
         await fleet.start()
-        fleet.log.rows[0] += [letter(3, 103), letter(4, 104)]
+        fleet.log.rows[0] += [dead_letter(3, 103), dead_letter(4, 104)]
         at.source.assign()
         await asyncio.sleep(5.0)
         assert fleet.offsets() == [100, 101, 102]
@@ -318,7 +318,7 @@ async def test_it_never_chases_its_own_tail() -> None:
 
 @in_virtual_time
 async def test_what_retention_took_is_counted() -> None:
-    fleet = Fleet(*letters(10))
+    fleet = Fleet(*dead_letters(10))
     async with fleet.daemon() as at:
         await fleet.start()
         fleet.log.starts[0] = 4
@@ -331,7 +331,7 @@ async def test_what_retention_took_is_counted() -> None:
 
 @in_virtual_time
 async def test_what_is_remembered_is_clipped_to_what_the_topic_has() -> None:
-    fleet = Fleet(*[letter(2 * number, 100 + number) for number in range(100)])
+    fleet = Fleet(*[dead_letter(2 * number, 100 + number) for number in range(100)])
     key = ("billing", "replayed", "billing", "orders", "0", "0")
     async with fleet.daemon() as at:
         at.source.assign()
@@ -351,7 +351,7 @@ async def test_what_is_remembered_is_clipped_to_what_the_topic_has() -> None:
 
 @in_virtual_time
 async def test_how_fast_it_goes_and_how_long_it_will_take() -> None:
-    fleet = Fleet(*letters(200))
+    fleet = Fleet(*dead_letters(200))
     async with fleet.daemon() as at:
         at.source.assign()
         task = await fleet.start(rate_max_per_s=10.0)
@@ -365,7 +365,7 @@ async def test_how_fast_it_goes_and_how_long_it_will_take() -> None:
 
 @in_virtual_time
 async def test_a_topic_that_is_gone_fails_the_replay_and_nothing_else() -> None:
-    fleet = Fleet(*letters(10))
+    fleet = Fleet(*dead_letters(10))
     async with fleet.daemon() as at:
         fleet.log.error = None
         await fleet.start()
@@ -380,8 +380,8 @@ async def test_a_topic_that_is_gone_fails_the_replay_and_nothing_else() -> None:
 
 @in_virtual_time
 async def test_a_topic_that_was_recreated_meanwhile_fails_the_replay() -> None:
-    """It may have as many letters as the old one had; those of the new one are not meant, and none was replayed."""
-    fleet = Fleet(*letters(40))
+    """It may have as many dead letters as the old one had; those of the new one are not meant, and none was replayed."""
+    fleet = Fleet(*dead_letters(40))
     fleet.log.topic_id, fleet.log.records_max = "old", 5
     async with fleet.daemon() as at:
         at.source.assign()
@@ -408,7 +408,7 @@ async def test_a_topic_that_was_recreated_meanwhile_fails_the_replay() -> None:
 
 @in_virtual_time
 async def test_trouble_with_kafka_is_waited_for() -> None:
-    fleet = Fleet(*letters(10))
+    fleet = Fleet(*dead_letters(10))
     async with fleet.daemon() as at:
         task = await fleet.start()
         fleet.log.error = KafkaUnavailable("away")
@@ -426,7 +426,7 @@ async def test_trouble_with_kafka_is_waited_for() -> None:
 
 @in_virtual_time
 async def test_no_more_than_a_bound_is_outstanding() -> None:
-    fleet = Fleet(*[letter(number, 100 + number, b"k") for number in range(2_000)])
+    fleet = Fleet(*[dead_letter(number, 100 + number, b"k") for number in range(2_000)])
     fleet.outcome = None
     async with fleet.daemon() as at:
         at.source.assign()
@@ -434,7 +434,7 @@ async def test_no_more_than_a_bound_is_outstanding() -> None:
         await asyncio.sleep(5.0)
         assert at.pipeline.replays is not None
         assert at.pipeline.replays.statistics()["outstanding"] == 500
-    fleet = Fleet(*letters(100))
+    fleet = Fleet(*dead_letters(100))
     fleet.outcome = None
     async with fleet.daemon(bytes_max=10_000) as at:
         at.source.assign()
@@ -445,7 +445,7 @@ async def test_no_more_than_a_bound_is_outstanding() -> None:
 
 @in_virtual_time
 async def test_what_is_remembered_has_a_bound_at_which_the_replay_fails() -> None:
-    rows = [letter(2 * number, 100 + number) for number in range(4_000)]
+    rows = [dead_letter(2 * number, 100 + number) for number in range(4_000)]
     fleet = Fleet(*rows)
     fleet.replayed_bytes_max = 100
     async with fleet.daemon() as at:
@@ -468,7 +468,7 @@ async def test_what_is_remembered_has_a_bound_at_which_the_replay_fails() -> Non
 
 @in_virtual_time
 async def test_back_into_the_topic_it_counts_once_it_is_acknowledged() -> None:
-    fleet = Fleet(*letters(300))
+    fleet = Fleet(*dead_letters(300))
     fleet.republisher.errors = [KafkaUnavailable("away")] * 2
     async with fleet.daemon() as at:
         at.source.assign()
@@ -482,7 +482,7 @@ async def test_back_into_the_topic_it_counts_once_it_is_acknowledged() -> None:
 
 @in_virtual_time
 async def test_many_source_partitions_share_a_dead_letter_partition() -> None:
-    rows = [letter(n, 100 + n, KEYS[n % 10], partition=n % 3) for n in range(60)]
+    rows = [dead_letter(n, 100 + n, KEYS[n % 10], partition=n % 3) for n in range(60)]
     fleet = Fleet(*rows)
     async with fleet.daemon() as one, fleet.daemon() as other:
         one.source.assign(0)
@@ -497,7 +497,7 @@ async def test_many_source_partitions_share_a_dead_letter_partition() -> None:
 
 @in_virtual_time
 async def test_a_report_of_an_older_owner_changes_nothing_and_is_written_over() -> None:
-    fleet = Fleet(*letters(20))
+    fleet = Fleet(*dead_letters(20))
     async with fleet.daemon() as at:
         at.source.assign(epoch=5)
         task = await fleet.start()
@@ -518,7 +518,7 @@ async def test_a_report_of_an_older_owner_changes_nothing_and_is_written_over() 
 
 @in_virtual_time
 async def test_a_handover_that_is_called_off_while_it_halts_a_replay_is_called_off() -> None:
-    fleet = Fleet(*letters(25))
+    fleet = Fleet(*dead_letters(25))
     fleet.outcome = None
     async with fleet.daemon() as at:
         assignment = at.source.assign()
@@ -536,8 +536,8 @@ async def test_a_handover_that_is_called_off_while_it_halts_a_replay_is_called_o
 @in_virtual_time
 async def test_dead_letters_of_partitions_that_exist_no_more_are_given_to_an_owner() -> None:
     """The topic had four partitions, and was made again with one."""
-    rows = [letter(0, 100 + number, KEYS[number], partition=number, number=number) for number in range(4)]
-    fleet = Fleet(*rows, letter(1, 900, KEYS[9], partition=9, number=1), partitions=4)
+    rows = [dead_letter(0, 100 + number, KEYS[number], partition=number, number=number) for number in range(4)]
+    fleet = Fleet(*rows, dead_letter(1, 900, KEYS[9], partition=9, number=1), partitions=4)
     async with fleet.daemon() as at:
         at.source.assign()
         await fleet.start()
@@ -559,7 +559,7 @@ async def test_dead_letters_of_partitions_that_exist_no_more_are_given_to_an_own
 
 @in_virtual_time
 async def test_each_stranger_has_one_owner_where_partitions_share_a_dead_letter_partition() -> None:
-    rows = [letter(number, 100 + number, KEYS[number], partition=number) for number in range(6)]
+    rows = [dead_letter(number, 100 + number, KEYS[number], partition=number) for number in range(6)]
     fleet = Fleet(*rows)
     async with fleet.daemon() as one, fleet.daemon() as other:
         one.source.assign(0)
@@ -572,7 +572,7 @@ async def test_each_stranger_has_one_owner_where_partitions_share_a_dead_letter_
 
 @in_virtual_time
 async def test_a_topic_that_is_not_read_any_more_gets_nothing_back() -> None:
-    row = letter(0, 100)
+    row = dead_letter(0, 100)
     row.headers = [(name, b"bills" if name == "__dlq.errors.topic" else value) for name, value in row.headers]
     fleet = Fleet(row)
     async with fleet.daemon() as at:

@@ -8,11 +8,11 @@ import pytest
 from mpsd.core.outcome import DELIVERED
 from mpsd.core.pauses import Scope
 from mpsd.errors import KafkaUnavailable, RecordNotHere
-from mpsd.ports import Landed
+from mpsd.ports import DlqPosition
 from tests.fakes.blocked_keys import pause_of
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, LOST, POISON
-from tests.fakes.replays import letter
+from tests.fakes.replays import dead_letter
 from tests.fakes.stage import policy_rules
 from tests.unit.pipeline.test_replays import Fleet
 from tests.virtual_time import in_virtual_time
@@ -20,12 +20,12 @@ from tests.virtual_time import in_virtual_time
 PAUSED_KEY = pause_of(b"a")
 
 
-async def skipped(at: Piped, offset: int) -> Landed:
+async def skipped(at: Piped, offset: int) -> DlqPosition:
     return await at.pipeline.skip("orders", 0, offset, "in the way")
 
 
 def dispositions(at: Piped) -> dict[int, str]:
-    return {letter.delivery.record.offset: letter.disposition for letter in at.sink.letters}
+    return {dead_letter.delivery.record.offset: dead_letter.disposition for dead_letter in at.sink.dead_letters}
 
 
 @in_virtual_time
@@ -35,9 +35,9 @@ async def test_a_record_in_back_off_goes_at_once_and_its_lane_goes_on() -> None:
         at.source.produce(b"a", b"a", b"b")
         at.source.assign()
         await asyncio.sleep(1.0)
-        assert await skipped(at, 0) == Landed("letters", 0, 0)
-        (letter,) = at.sink.letters
-        assert (letter.disposition, letter.reason) == ("skipped", "in the way")
+        assert await skipped(at, 0) == DlqPosition("letters", 0, 0)
+        (dead_letter,) = at.sink.dead_letters
+        assert (dead_letter.disposition, dead_letter.reason) == ("skipped", "in the way")
         await asyncio.sleep(2.0)
         assert (at.adapter.offsets, at.committed()) == ([0, 2, 1], 3)
 
@@ -81,7 +81,7 @@ async def test_a_record_that_is_ready_or_parked_goes_at_once(stop: str) -> None:
 
 @in_virtual_time
 async def test_a_record_behind_a_replayed_one_goes_when_its_turn_comes_undelivered() -> None:
-    fleet = Fleet(letter(0, 100, b"a"))
+    fleet = Fleet(dead_letter(0, 100, b"a"))
     async with fleet.daemon() as at:
         fleet.outcome = None
         at.source.assign()
@@ -126,10 +126,10 @@ async def test_a_record_in_flight_goes_when_it_comes_back(outcome: object) -> No
         await asyncio.sleep(0.1)
         skipping = [asyncio.create_task(skipped(at, 0)) for _ in range(2)]
         await asyncio.sleep(10.0)
-        assert not at.sink.letters
+        assert not at.sink.dead_letters
         for delivery in list(at.adapter.in_flight):
             at.adapter.end(delivery, outcome)  # type: ignore[arg-type]
-        assert await skipping[0] == await skipping[1] == Landed("letters", 0, 0)
+        assert await skipping[0] == await skipping[1] == DlqPosition("letters", 0, 0)
         assert dispositions(at) == {0: "skipped"}
         assert not at.pipeline.writer.skips
 
@@ -143,7 +143,7 @@ async def test_a_record_that_is_accepted_meanwhile_is_not_skipped() -> None:
         await asyncio.sleep(0.1)
         with pytest.raises(RecordNotHere, match="accepted meanwhile"):
             await skipped(at, 0)
-        assert not at.sink.letters
+        assert not at.sink.dead_letters
         assert not at.pipeline.writer.skips
 
 
@@ -158,7 +158,7 @@ async def test_a_record_on_its_way_into_the_dead_letter_topic_lands_there_once()
         skipping = asyncio.create_task(skipped(at, 0))
         await asyncio.sleep(5.0)
         at.sink.refuse = lambda _: None
-        assert await skipping == Landed("letters", 0, 0)
+        assert await skipping == DlqPosition("letters", 0, 0)
         assert dispositions(at) == {0: "rejected"}
 
 

@@ -142,7 +142,7 @@ async def test_retries_come_after_their_back_offs_and_end_in_the_dead_letter_top
     await stage.done(queue)
     assert stage.adapter.times(0) == pytest.approx([0.0, 1.0, 3.0])
     assert stage.adapter.times(1) == pytest.approx([3.0])
-    assert stage.buried == [(0, "attempts-exhausted")]
+    assert stage.entry == [(0, "attempts-exhausted")]
     assert [begun.attempt for begun in stage.adapter.started] == [1, 2, 3, 1]
     assert (stage.writer.retries, queue.charges) == (2, 2)
 
@@ -199,7 +199,7 @@ async def test_an_outage_is_survived_without_attempts_and_with_few_deliveries() 
     queue = stage.open()
     stage.read(queue, *KEYS * 5)
     await stage.done(queue)
-    assert stage.buried == []
+    assert stage.entry == []
     assert {begun.attempt for begun in stage.adapter.started} == {1}
     assert len(stage.adapter.started) <= 20 + 120 + 100
     assert max(begun.at_s for begun in stage.adapter.started) < 180.0
@@ -332,7 +332,7 @@ async def test_a_suspect_that_was_charged_rests_like_any_other() -> None:
     (queue,) = stage.pending.queues.values()
     stage.adapter.answer = only(0, outcome=LOST)
     await stage.done(queue)
-    assert stage.buried == [(0, "attempts-exhausted")]
+    assert stage.entry == [(0, "attempts-exhausted")]
     assert stage.adapter.times(0) == pytest.approx([0.0, 1.0, 3.01, 6.02], abs=0.1)
 
 
@@ -382,7 +382,7 @@ async def test_a_poison_record_that_crashes_everything_ends_alone() -> None:
     queue = stage.open()
     stage.read(queue, *KEYS * 20)
     await stage.done(queue)
-    assert stage.buried == [(7, "attempts-exhausted")]
+    assert stage.entry == [(7, "attempts-exhausted")]
     assert len(stage.adapter.times(7)) <= 8
 
 
@@ -503,14 +503,14 @@ async def test_an_endpoint_that_asks_for_less_gets_less() -> None:
 
 
 @in_virtual_time
-async def test_a_record_that_is_too_old_is_buried_and_not_delivered() -> None:
+async def test_a_record_that_is_too_old_is_dead_lettered_and_not_delivered() -> None:
     stage = await started(Stage(policy_rules(record_age_max_s=60.0)))
     await asyncio.sleep(61.0)
     queue = stage.open()
     stage.read(queue, b"a", b"a")
     stage.read(queue, b"b", timestamp=-1)
     await stage.done(queue)
-    assert stage.buried == [(0, "expired"), (1, "expired")]
+    assert stage.entry == [(0, "expired"), (1, "expired")]
     assert stage.adapter.offsets == [2]
 
 
@@ -530,7 +530,7 @@ async def test_a_suspect_or_a_probe_that_has_become_too_old_makes_way() -> None:
     stage.adapter.end(probe, LOST)
     stage.read(queue, b"c", timestamp=-1)
     await stage.done(queue)
-    assert sorted(stage.buried) == [(0, "expired"), (1, "expired")]
+    assert sorted(stage.entry) == [(0, "expired"), (1, "expired")]
 
 
 # What it says
@@ -568,7 +568,7 @@ async def test_outcomes_are_counted_by_their_words() -> None:
     stage.read(queue, b"a", b"b", b"c")
     await stage.done(queue)
     assert stage.writer.outcomes == {"delivered": 1, "status_422": 1, "status_500": 3}
-    assert sorted(stage.buried) == [(1, "rejected"), (2, "attempts-exhausted")]
+    assert sorted(stage.entry) == [(1, "rejected"), (2, "attempts-exhausted")]
 
 
 @in_virtual_time

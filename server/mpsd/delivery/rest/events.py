@@ -148,7 +148,7 @@ class BatchRequests:
                 or value is None
                 or key is None
                 or not 0 <= timestamp < TIMESTAMP_END_MS
-                or delivery.trouble is not None
+                or delivery.failures is not None
                 or delivery.replay is not None
                 or not is_plain
             ):

@@ -82,7 +82,7 @@ class RequestHeads:
         if (
             record.headers
             or value is None
-            or delivery.trouble is not None
+            or delivery.failures is not None
             or delivery.replay is not None
             or timestamp < 0
             or not self._is_plain

@@ -96,9 +96,9 @@ def settlements(settle: Settle) -> list[Settlement]:
         wait_s = retry.delay_ms / 1000 or None
         outcome = Retryable(code="verdict_retry", reason=_reason("asked to retry", retry.reason), retry_after_s=wait_s)
         found.append(Settlement("retries", retry.delivery_id, outcome))
-    for letter in settle.dead_letters:
-        rejected = Rejected(code="verdict_dead_letter", reason=_reason("rejected", letter.reason))
-        found.append(Settlement("dead_letters", letter.delivery_id, rejected))
+    for dead_letter in settle.dead_letters:
+        rejected = Rejected(code="verdict_dead_letter", reason=_reason("rejected", dead_letter.reason))
+        found.append(Settlement("dead_letters", dead_letter.delivery_id, rejected))
     return found
 
 

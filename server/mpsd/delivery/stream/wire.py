@@ -67,7 +67,7 @@ class RecordWriter:
             or key is None
             or value is None
             or timestamp < 0
-            or delivery.trouble is not None
+            or delivery.failures is not None
             or delivery.replay is not None
             or not self._is_plain
         ):

@@ -64,7 +64,7 @@ class DeadLetterSaysWhy(Guarantee):
         self._commit_interval_s = commit_interval_s
         self._accepted: set[Place] = set()
         self._rejected: dict[Place, str] = {}
-        self._letters: defaultdict[Place, list[tuple[str, str]]] = defaultdict(list)
+        self._dead_letters: defaultdict[Place, list[tuple[str, str]]] = defaultdict(list)
         self._open: set[Place] = set()
         self._removed: set[Place] = set()
         self._settled_at_s: dict[Place, float] = {}
@@ -88,7 +88,7 @@ class DeadLetterSaysWhy(Guarantee):
 
     @override
     def on_dead_letter(self, record: Record, at_s: float, disposition: str, reason: str) -> None:
-        self._letters[Place.of(record)].append((disposition, reason))
+        self._dead_letters[Place.of(record)].append((disposition, reason))
         self._settle(Place.of(record), at_s)
 
     @override
@@ -107,17 +107,19 @@ class DeadLetterSaysWhy(Guarantee):
     def faults(self) -> Sequence[Fault]:
         missing = [
             Fault(p, "was rejected and is not in the dead-letter topic")
-            for p in self._rejected.keys() - self._letters - self._removed - self._accepted
+            for p in self._rejected.keys() - self._dead_letters - self._removed - self._accepted
         ]
         return missing + [
-            Fault(place, text) for place, letters in self._letters.items() for text in self._wrong(place, letters)
+            Fault(place, text)
+            for place, dead_letters in self._dead_letters.items()
+            for text in self._wrong(place, dead_letters)
         ]
 
-    def _wrong(self, place: Place, letters: Sequence[tuple[str, str]]) -> list[str]:
-        disposition, reason = letters[0]
+    def _wrong(self, place: Place, dead_letters: Sequence[tuple[str, str]]) -> list[str]:
+        disposition, reason = dead_letters[0]
         wrong = []
-        if len(letters) > 1 + self._allowed[place]:
-            wrong.append(f"is in the dead-letter topic {len(letters)} times")
+        if len(dead_letters) > 1 + self._allowed[place]:
+            wrong.append(f"is in the dead-letter topic {len(dead_letters)} times")
         if place in self._accepted and not self._allowed[place]:
             wrong.append("was accepted and dead-lettered")
         if not disposition or not reason:

@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import pytest
 
-from mpsd.core.delivery import Delivery, Trouble
+from mpsd.core.delivery import Delivery, FailureHistory
 from mpsd.delivery.rest.events import Batch, BatchRequests
 from mpsd.delivery.rest.settings import Endpoint, RestSettings
 from tests.conformance.deliveries import INCARNATION
@@ -194,7 +194,7 @@ def test_traces_are_attributes() -> None:
 
 def test_attempts_and_replays_are_told() -> None:
     given = made()
-    given.trouble = Trouble(attempts=2)
+    given.failures = FailureHistory(attempts=2)
     given.replay = 'r "7"'
     seen = event(given)
     assert (seen["mpsattempt"], seen["mpsreplay"], seen["id"]) == (

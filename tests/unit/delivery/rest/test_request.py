@@ -8,7 +8,7 @@ from httptools import HttpRequestParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpsd.core.delivery import Assignment, Delivery, Trouble
+from mpsd.core.delivery import Assignment, Delivery, FailureHistory
 from mpsd.core.record import TopicPartition
 from mpsd.core.target_template import UnfilledError
 from mpsd.delivery.rest.request import ASSIGNMENTS_CACHED_MAX, RequestHeads
@@ -31,7 +31,7 @@ def made(*, attempts: int = 0, replay: str | None = None, **fields: object) -> D
     delivery = Delivery(row, Assignment(TopicPartition(row.topic, row.partition), 7, INCARNATION), row.key, 0)
     delivery.replay = replay
     if attempts:
-        delivery.trouble = Trouble(attempts=attempts)
+        delivery.failures = FailureHistory(attempts=attempts)
     return delivery
 
 

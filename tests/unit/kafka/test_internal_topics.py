@@ -4,7 +4,7 @@ import pytest
 
 from mpsd.kafka.audit import AuditSettings
 from mpsd.kafka.control_log import ControlSettings
-from mpsd.kafka.own_topics import OwnTopic, weaknesses
+from mpsd.kafka.internal_topics import InternalTopic, weaknesses
 
 CONTROL = ControlSettings(topic="control", replication_factor=0, write_timeout_s=1.0).own_topic
 AUDIT = AuditSettings(topic="audit", retention_s=90, replication_factor=0, timeout_s=1.0).own_topic
@@ -27,6 +27,6 @@ FOR_EVER = AuditSettings(topic="audit", retention_s=0, replication_factor=0, tim
     ],
 )
 def test_what_is_weaker_than_it_should_be_is_named(
-    topic: OwnTopic, partitions: int, replicas: int, configs: Mapping[str, str], words: list[str]
+    topic: InternalTopic, partitions: int, replicas: int, configs: Mapping[str, str], words: list[str]
 ) -> None:
     assert weaknesses(topic, partitions, replicas, 3, configs) == words

@@ -17,7 +17,7 @@ MIN_IN_SYNC = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnTopic:
+class InternalTopic:
     """A topic of one partition, as it should be.
 
     Attributes:
@@ -80,7 +80,7 @@ class OwnTopic:
 
 
 def weaknesses(
-    topic: OwnTopic, partitions: int, replicas: int, replicas_wanted: int, configs: Mapping[str, str]
+    topic: InternalTopic, partitions: int, replicas: int, replicas_wanted: int, configs: Mapping[str, str]
 ) -> list[str]:
     """What is weaker than it should be, in words."""
     weak = []

@@ -15,7 +15,7 @@ from mpsd.ports.control import ControlRecord
 CLOSE_TIMEOUT_S = 3.0
 
 
-class Journal:
+class AckedProducer:
     """Appends to partition 0 of a topic; connects when there is something to write.
 
     The library's idempotent producer tries again for ever. So one that has not answered in time is thrown away with what

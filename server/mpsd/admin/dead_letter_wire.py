@@ -65,23 +65,27 @@ def wire_filter(wanted: DeadLetterFilter) -> pb.DeadLetterFilter:
     )
 
 
-def is_replayed(letter: DeadLetterRecord, book: ReplayBook | None) -> bool:
+def is_replayed(dead_letter: DeadLetterRecord, book: ReplayBook | None) -> bool:
     """Whether a replay is done with it, as far as this instance has read; without a book none ever was."""
-    return book is not None and book.is_settled((letter.source, letter.tp.partition), letter.offset)
+    return book is not None and book.is_settled((dead_letter.source, dead_letter.tp.partition), dead_letter.offset)
 
 
-def letter_of(letter: DeadLetterRecord, book: ReplayBook | None) -> pb.DeadLetter:
-    source, disposition = letter.source, letter.disposition
+def dead_letter_of(dead_letter: DeadLetterRecord, book: ReplayBook | None) -> pb.DeadLetter:
+    source, disposition = dead_letter.source, dead_letter.disposition
     return pb.DeadLetter(
-        source=pb.RecordRef(topic=source.topic, partition=source.partition, offset=letter.source_offset),
-        dead_letter=pb.RecordRef(topic=letter.tp.topic, partition=letter.tp.partition, offset=letter.offset),
-        key=letter.key[:KEY_BYTES_SHOWN_MAX] if letter.key is not None else None,
+        source=pb.RecordRef(topic=source.topic, partition=source.partition, offset=dead_letter.source_offset),
+        dead_letter=pb.RecordRef(
+            topic=dead_letter.tp.topic, partition=dead_letter.tp.partition, offset=dead_letter.offset
+        ),
+        key=dead_letter.key[:KEY_BYTES_SHOWN_MAX] if dead_letter.key is not None else None,
         disposition=pb.DISPOSITION_UNSPECIFIED if disposition is None else _TO_WIRE[disposition],
-        status=letter.status or 0,
-        reason=letter.reason,
-        attempts=min(letter.attempts, 0xFFFFFFFF),
-        replays=letter.replays,
-        dead_lettered_at=timestamp(letter.dead_lettered_at_ms),
-        first_failed_at=timestamp(letter.first_failed_at_ms) if letter.first_failed_at_ms is not None else None,
-        replayed=is_replayed(letter, book),
+        status=dead_letter.status or 0,
+        reason=dead_letter.reason,
+        attempts=min(dead_letter.attempts, 0xFFFFFFFF),
+        replays=dead_letter.replays,
+        dead_lettered_at=timestamp(dead_letter.dead_lettered_at_ms),
+        first_failed_at=timestamp(dead_letter.first_failed_at_ms)
+        if dead_letter.first_failed_at_ms is not None
+        else None,
+        replayed=is_replayed(dead_letter, book),
     )

@@ -11,7 +11,7 @@ from mpsd.kafka.connection import asking
 from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.lease import Lease
 from mpsd.kafka.log_ends import log_ends
-from mpsd.kafka.owned import Owned
+from mpsd.kafka.owned import OwnedPartition
 from mpsd.kafka.positions import Positions
 from mpsd.kafka.topic_ids import TopicIds
 
@@ -22,7 +22,7 @@ LOG_END_INTERVAL_S = 5.0
 UNCONFIRMED = "Kafka has not confirmed the membership in time: no delivery starts until it does"
 
 
-class Vigil:
+class GroupMonitor:
     """Runs beside a membership.
 
     Args:
@@ -38,9 +38,9 @@ class Vigil:
         lease: Lease,
         positions: Positions,
         consumer: Callable[[], Any],
-        owned: Callable[[], Collection[Owned]],
+        owned: Callable[[], Collection[OwnedPartition]],
         on_log_end: Callable[[Assignment, int, int], None],
-        recreated: Callable[[Sequence[Owned]], Awaitable[None]],
+        recreated: Callable[[Sequence[OwnedPartition]], Awaitable[None]],
     ) -> None:
         self._subscription = settings.subscription
         self._topics = settings.topics
