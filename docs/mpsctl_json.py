@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pydantic import ConfigDict, TypeAdapter
 
 from docs.markdown import entries, paragraph
-from mpsctl.views.dead_letters import DeadLetters, WholeDeadLetter, Summary
+from mpsctl.views.dead_letters import DeadLetters, Summary, WholeDeadLetter
 from mpsctl.views.fleet import Changed
 from mpsctl.views.history import CheckUp, History, Versions
 from mpsctl.views.offsets import Reset
