@@ -8,6 +8,7 @@ from pathlib import Path
 from docs.codes import codes_page
 from docs.commands import commands_page
 from docs.configuration import configuration_page
+from docs.glossary import glossary_page
 from docs.metrics import metrics_page
 from docs.mpsctl_json import json_page
 from docs.protos import admin_page, delivery_page
@@ -32,6 +33,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/configuration.md": configuration_page,
     "reference/delivery-api.md": delivery_page,
     "reference/errors.md": codes_page,
+    "reference/glossary.md": glossary_page,
     "reference/mpsctl-json.md": json_page,
     "reference/metrics.md": metrics_page,
     "reference/states.md": states_page,

@@ -91,7 +91,7 @@ MUTANTS = (
         "            if False:",
     ),
     _one(
-        "accepts a late outcome of an old epoch",
+        "accepts a stale outcome of an old epoch",
         "pipeline/writer.py",
         "self.in_flight -= 1\n        queue = self._pending.queues.get(delivery.assignment)",
         "self.in_flight -= 1\n        queues = self._pending.queues\n"
