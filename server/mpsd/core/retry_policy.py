@@ -88,7 +88,7 @@ class RetryPolicy:
     def succeeded(self, delivery: Delivery) -> None:
         """Note an accepted delivery: the hot path, so it touches only what is out of the ordinary."""
         self.breaker.succeeded()
-        if self._probation:
+        if self._probation.charges:
             self._probation.succeeded()
         if not self.throttle.is_wide_open:
             self.throttle.succeeded()

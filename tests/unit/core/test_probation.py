@@ -37,7 +37,7 @@ def test_a_record_that_is_settled_otherwise_is_forgotten() -> None:
     probation.charged(a)
     probation.left(a)
     probation.left(a)
-    assert len(probation) == 0
+    assert not probation.charges
 
 
 def test_a_partition_that_leaves_takes_its_records_along() -> None:
