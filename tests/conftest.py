@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from mpsd.demo.broker import KafkaCluster, kafka
-from tests.faults.figures import table
+from tests.faults.figures import markdown
 from tests.progress import group_of
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +32,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table of faults, where there were any."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
     lines = list(
-        table(pair for report in reports if getattr(report, "when", "") == "call" for pair in report.user_properties)
+        markdown(pair for report in reports if getattr(report, "when", "") == "call" for pair in report.user_properties)
     )
     if lines:
         terminalreporter.section("faults and figures")

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from docs.markdown import item
+
 PROPERTY = "figures"
 """Under this name a test's report carries its row, from whichever process ran it."""
 
@@ -23,16 +25,14 @@ class Figures:
         self._properties.append((PROPERTY, _row(fault, self._test, figures)))
 
 
-def table(properties: Iterable[tuple[str, object]]) -> Iterator[str]:
-    """Lines of Markdown, as they stand in docs/explanation/guarantees.md; none if there is no row."""
-    rows = [str(value) for name, value in properties if name == PROPERTY]
-    if rows:
-        yield from ("| fault | test | figures |", "|---|---|---|", *rows)
+def markdown(properties: Iterable[tuple[str, object]]) -> Iterator[str]:
+    """Return the rows as items of a list, like those in docs/explanation/guarantees.md."""
+    yield from (str(value) for name, value in properties if name == PROPERTY)
 
 
 def _row(fault: str, test: str, figures: Mapping[str, object]) -> str:
     said = ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in figures.items())
-    return f"| {fault} | `{test}` | {said} |"
+    return item(f"**{fault}**: {said}. `{test}`")
 
 
 def _short(value: object) -> str:

@@ -168,7 +168,7 @@ def situation(*titles: str) -> Callable[[Situation], Situation]:
     return register
 
 
-@situation("One key holds up the commit", "One record will never be taken")
+@situation("One key blocks the commit", "One record will never be accepted")
 async def poison(at: Operator) -> None:
     at.world.application.behaviour = lambda request: (
         Answer(500, "no such customer") if request.record.key == b"customer-17" else Answer()
@@ -297,7 +297,7 @@ async def maintenance(at: Operator) -> None:
     await at.step()
 
 
-@situation("The application cannot take so much")
+@situation("The application is overloaded")
 async def overload(at: Operator) -> None:
     await at.daemon()
     await at.step()
@@ -305,7 +305,7 @@ async def overload(at: Operator) -> None:
     await at.step()
 
 
-@situation("Records die", "Records died, and the cause is repaired")
+@situation("Records are dead-lettered", "Records were dead-lettered, and the cause is repaired")
 async def replay(at: Operator) -> None:
     at.world.application.behaviour = lambda _: Answer(422, "no amount")
     await at.daemon()
@@ -329,7 +329,7 @@ async def holding(at: Operator, key: bytes) -> None:
     await at.world.settled(at.topic)
 
 
-@situation("A key is held")
+@situation("A key is blocked")
 async def held(at: Operator) -> None:
     await holding(at, b"customer-17")
     for _ in range(3):
@@ -340,7 +340,7 @@ async def held(at: Operator) -> None:
     assert len(at.world.application.accepted) == 5
 
 
-@situation("A blocked key, and its record will never be taken")
+@situation("A key is blocked by a record that will never be accepted")
 async def given_up(at: Operator) -> None:
     await holding(at, b"customer-18")
     await at.step()

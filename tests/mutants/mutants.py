@@ -26,7 +26,7 @@ _CLAIMS_KEPT = Edit("kafka/group.py", "if self._consumer._coordinator.member_id 
 
 MUTANTS = (
     Mutant(
-        "commits the highest polled when a partition leaves",
+        "commits the highest polled offset when a partition leaves",
         (
             Edit(
                 "pipeline/committer.py",
@@ -48,7 +48,7 @@ MUTANTS = (
         "return self._forget(assignment) or self._source.release([assignment])\n        while",
     ),
     _one(
-        "takes base and map from two snapshots",
+        "writes base and map from two snapshots",
         "pipeline/offset_maps.py",
         "encoded = encode(snapshot, assignment.tp, self.space.beside_reset(reset_id), assignment.incarnation)",
         "before = self.__dict__.setdefault('_before', {}); encoded = encode(before.get(assignment, snapshot),"
@@ -61,19 +61,19 @@ MUTANTS = (
         'CommitPoint(point.offset, self.__dict__.setdefault("_read", {}).setdefault(key, point).metadata or "")',
     ),
     _one(
-        "does not hold the map to the log",
+        "does not check the map against the log",
         "core/offset_map.py",
         "if (runs and runs[-1].stop > log_end) or (attempts and attempts[-1][0] >= log_end):",
         "if False:",
     ),
     _one(
-        "believes the map of another incarnation of its topic",
+        "uses the map of the topic before it was recreated",
         "core/offset_map.py",
         "if (other := _other_incarnation(read.bound, incarnation)) is not None:",
         "if (other := None) is not None:",
     ),
     _one(
-        "believes the commit of a topic that was deleted",
+        "uses the commit of a deleted topic",
         "kafka/positions.py",
         "elif is_of_former_topic(found.metadata, tp, found.next_offset, incarnations[tp]):",
         "elif False:",
@@ -98,7 +98,7 @@ MUTANTS = (
         "        queue = next((queues[a] for a in queues if a.tp == delivery.assignment.tp), None)",
     ),
     _one(
-        "releases a lane before its retry is queued",
+        "frees a lane before its retry is queued",
         "pipeline/writer.py",
         "                    self.waiting.back_off(delivery, now_s + after_s)\n",
         "                    self.waiting.back_off(delivery, now_s + after_s)\n"
@@ -112,7 +112,7 @@ MUTANTS = (
         "NULL_KEY_LANE",
     ),
     Mutant(
-        "lets the watermark wait for a hole",
+        "waits at the commit point for a gap in the log",
         (
             Edit(
                 "core/offset_tracker.py",
@@ -130,7 +130,7 @@ MUTANTS = (
         "        for tp in set(self._owned) - set(partitions):",
     ),
     Mutant(
-        "hands a withheld partition on early",
+        "hands a leaving partition over too early",
         (
             Edit(
                 "core/balance.py",
@@ -150,7 +150,7 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "honours a stale claim",
+        "accepts a stale claim of a partition",
         (
             _CLAIMS_KEPT,
             Edit(
@@ -172,18 +172,23 @@ MUTANTS = (
         ),
     ),
     _one(
-        "sends a commit behind an outstanding join",
+        "sends a commit while a join is outstanding",
         "kafka/commits.py",
         "        self._open.clear()\n        async with self._one:\n            pass\n",
         "        pass\n",
     ),
     _one(
-        "takes the session time-out alone for the lease",
+        "uses only the session time-out for the lease",
         "kafka/lease.py",
         "min(session_timeout_ms, rebalance_timeout_ms)",
         "session_timeout_ms",
     ),
-    _one("lets a thawed zombie deliver", "pipeline/writer.py", "        if lease_left_s > 0:", "        if True:"),
+    _one(
+        "delivers after a thaw without a lease",
+        "pipeline/writer.py",
+        "        if lease_left_s > 0:",
+        "        if True:",
+    ),
     _one(
         "is off by one between offset and next_offset",
         "core/offset_tracker.py",
@@ -191,56 +196,56 @@ MUTANTS = (
         "    return offset",
     ),
     _one(
-        "lets the breaker spend attempts",
+        "charges attempts while the breaker is open",
         "core/retry_policy.py",
         "            not outcome.request\n            and not breaker.is_open\n            and breaker.successes -"
         " trouble.holds_mark >= self._rules.breaker.successes_between\n",
         "            True\n",
     ),
     _one(
-        "keeps the attempts that an outage of answers had spent",
+        "does not give back the attempts of an outage",
         "core/retry_policy.py",
         "        if self.breaker.is_open:\n            self._probation.give_back()\n",
         "",
     ),
     _one(
-        "takes failures of everybody for each record's own",
+        "charges each record for failures of all records",
         "core/retry_policy.py",
         "        elif self.breaker.is_open or not self._is_own_fault(trouble):\n",
         "        elif self.breaker.is_open:\n",
     ),
     _one(
-        "hides a poison record behind an outage that is none",
+        "treats a poison record as an outage",
         "core/breaker.py",
         "        return len(self._failed_lanes) >= self._rules.lanes_min",
         "        return len(self._failed_lanes) >= 1",
     ),
     _one(
-        "dead-letters what is rejected though the brake has engaged",
+        "dead-letters rejected records while the brake is engaged",
         "core/breaker.py",
         "        if self.state is ALL_REJECTED:\n            self._rest(lane, at, 0.0)\n            return True\n",
         "        if self.state is ALL_REJECTED:\n            self._rest(lane, at, 0.0)\n            return False\n",
     ),
     _one(
-        "counts rejections from each of its own again",
+        "restarts the count of rejections at each one",
         "core/breaker.py",
         "        self.rejections += 1\n        return False",
         "        self.rejections = 1\n        return False",
     ),
     _one(
-        "lets an old success release a new brake",
+        "releases a new brake by an old success",
         "core/breaker.py",
         "            if succeeded_ms < self.changed_ms:\n",
         "            if succeeded_ms < 0:\n",
     ),
     _one(
-        "probes the oldest lane only",
+        "probes only the oldest lane",
         "pipeline/writer.py",
         "self._order.take(1, 1) if self._probes % 2 else self._order.take_newest()",
         "self._order.take(1, 1)",
     ),
     _one(
-        "charges all for one lost connection",
+        "charges every record for one lost connection",
         "core/lost.py",
         "        if len(lost) == 1:\n",
         "        if lost:\n",
@@ -259,7 +264,7 @@ MUTANTS = (
     ),
     _one("delivers before the control state is read", "pipeline/controls.py", "queue.stop(UNREAD)", "pass"),
     _one(
-        "applies a reset twice, as later commits do not name it",
+        "applies a reset twice",
         "pipeline/offset_maps.py",
         "with_reset(reset_id, encoded.text)",
         "encoded.text",
@@ -278,7 +283,7 @@ MUTANTS = (
         'f"replay {dead_letter.key!r}",',
     ),
     Mutant(
-        "writes the progress of a replay ahead",
+        "writes the progress of a replay too early",
         (
             Edit("core/replay_progress.py", "next_offset=now.next_offset,", "next_offset=tracker.end,"),
             Edit("core/replay_progress.py", "map_text=encode(now, tp, SPACE).text,", 'map_text="",'),
@@ -286,7 +291,7 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "counts a dead record before its key is blocked",
+        "finishes a dead-lettered record before its key is blocked",
         (
             Edit(
                 "pipeline/dead_letter_writer.py",
@@ -303,37 +308,37 @@ MUTANTS = (
         "is_blocked = False",
     ),
     _one(
-        "forgets blocked keys at a rebalance",
+        "loses blocked keys at a rebalance",
         "pipeline/blocked_keys.py",
         "queue.blocked = dict(self.book.of(queue.assignment.tp))",
         "queue.blocked = {}",
     ),
     _one(
-        "brings a blocked key in the order of its dead letters",
+        "replays a blocked key in the order of its dead letters",
         "core/blocked_key_dead_letters.py",
         "self.places.sort()",
         "pass",
     ),
     _one(
-        "brings a blocked key without those that are not dead yet",
+        "replays a blocked key without its pending dead letters",
         "pipeline/blocked_key_replay.py",
         "if is_unread or reach.is_behind(record.key, place):",
         "if False:",
     ),
     _one(
-        "lets a blocked key go while its lane is not empty",
+        "releases a blocked key while its lane is not empty",
         "pipeline/blocked_key_replay.py",
         "{key for key in drained & found.keys() if",
         "{key for key in found.keys() if",
     ),
     _one(
-        "goes on with a blocked key of which one failed again",
+        "continues with a blocked key after a failed replay",
         "pipeline/blocked_key_sender.py",
         "            if delivery.is_dead_again:\n",
         "            if False:\n",
     ),
     _one(
-        "lets a blocked key go before it is durable what was brought of it",
+        "releases a blocked key before its replay is durable",
         "pipeline/blocked_key_replay.py",
         "if self._means.may_write() and await self._report() and",
         "if self._means.may_write() and",
