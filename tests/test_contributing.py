@@ -1,4 +1,4 @@
-"""Checks what a contributor meets first: `make help`, the hooks of git, the form of a commit and the project's address."""
+"""Checks of what a contributor meets first: `make help`, hooks, the form of a commit, the page of tests, the address."""
 
 import re
 import subprocess
@@ -62,6 +62,29 @@ def test_the_hook_reads_the_first_line_of_a_message(tmp_path: Path, capsys: pyte
     message.write_text("wip\n")
     assert commit_subjects.main(str(message)) == 1
     assert "'wip'" in capsys.readouterr().out
+
+
+ROOMS = re.findall(
+    r"^\| `([\w/]+)` \| (.*) \| (.*) \|$",
+    (ROOT / "tests/README.md").read_text().partition("## To change a room")[2].partition("\n## ")[0],
+    re.MULTILINE,
+)
+
+
+def test_the_page_of_tests_has_each_room() -> None:
+    rooms = {room.split("/")[0] for room, *_ in ROOMS}
+    packages = {file.parent.name for file in (ROOT / "server/mpsd").glob("*/__init__.py")}
+    assert packages <= rooms
+    assert [room for room, *_ in ROOMS if not ((ROOT / "server/mpsd" / room).is_dir() or (ROOT / room).is_dir())] == []
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room[0])
+def test_the_page_of_tests_names_tests_and_targets_that_exist(room: tuple[str, str, str]) -> None:
+    commands = re.findall(r"`([^`]+)`", " ".join(room[1:]))
+    targets = [command.split()[1] for command in commands if command.startswith("make ")]
+    assert [target for target in targets if not re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)] == []
+    paths = [command for command in commands if not command.startswith("make ")]
+    assert [path for path in paths if not (ROOT / "tests" / path).exists()] == []
 
 
 def test_every_mention_of_the_project_has_its_one_address() -> None:
