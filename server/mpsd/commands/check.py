@@ -40,7 +40,7 @@ def check_endpoint(
         Path | None,
         typer.Option(
             metavar="FILE.jsonl",
-            help="Play these records too, JSON lines as `mpsd dev` takes them; the first stands for an ordinary one.",
+            help="Deliver these records too, JSON lines as `mpsd dev` takes them; the first stands for an ordinary one.",
             show_default=False,
         ),
     ] = None,
@@ -64,7 +64,7 @@ def check_endpoint(
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Play an application the records that matter, without a Kafka.
+    """Deliver the records that matter to an application, without a Kafka.
 
     Delivers them as the daemon would: a normal one, a repetition, several keys at once, poison, a tombstone, a binary key, one
     with nothing but a value, one of 1 MiB. Shows what was answered, what the proxy would do with it, and what to improve. Where
@@ -73,11 +73,11 @@ def check_endpoint(
     Exits with 0 if all is well, 1 if there are problems, 2 if the command line is wrong.
     """
     from mpsd.delivery.rest.settings import BatchSettings, ClientTls, RestSettings
+    from mpsd.devtools.check_endpoint import check
+    from mpsd.devtools.check_report import as_json, show
+    from mpsd.devtools.records_file import RecordsFileError, read_records
+    from mpsd.devtools.samples import CONCURRENT, sample_of
     from mpsd.errors import ConfigError
-    from mpsd.kit.check_endpoint import check
-    from mpsd.kit.check_report import as_json, show
-    from mpsd.kit.records_file import RecordsFileError, read_records
-    from mpsd.kit.samples import CONCURRENT, sample_of
 
     try:
         own = [sample_of(message) for message in read_records(records)] if records is not None else []
@@ -95,13 +95,13 @@ def check_endpoint(
         tls=ClientTls(ca=_named(ca), cert=_named(cert), key=_named(key)),
     )
     try:
-        played, found = asyncio.run(check(settings, own))
+        results, found = asyncio.run(check(settings, own))
     except ConfigError as error:
         raise typer.BadParameter("; ".join(problem.message for problem in error.problems), param_hint="URL") from None
     if json_output:
-        typer.echo(json.dumps(as_json(url, played, found), indent=2))
+        typer.echo(json.dumps(as_json(url, results, found), indent=2))
     else:
-        show(played, found)
+        show(results, found)
     raise typer.Exit(1 if any(each.level == "problem" for each in found) else 0)
 
 

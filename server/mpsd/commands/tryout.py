@@ -53,7 +53,7 @@ def dev(
     Example: mpsd dev --records orders.jsonl --url http://127.0.0.1:8000/orders --watch
     """
     with failing():
-        from mpsd.kit.dev import Plan, run_dev
+        from mpsd.devtools.dev import Plan, run_dev
 
         plan = Plan(
             records=records,

@@ -91,7 +91,7 @@ class _Demo:
         async with staged(self._display.say) as stage:
             deadline_s = time.monotonic() + _PATIENCE_S + self._records / _SLOWEST_PER_S
             run = Run(stage, orders(self._records, self._keys), self._display, deadline_s)
-            findings = find(await run.play(stop=not self._keep))
+            findings = find(await run.run(stop=not self._keep))
             self._display.close()
             self._tell(findings, time.monotonic() - began_s)
             self._exit_code = 0 if findings.hold else 1

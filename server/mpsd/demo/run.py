@@ -30,7 +30,7 @@ STALLED_S = 20.0
 
 
 class Run:
-    """A run that has not begun; `play` it once.
+    """A run that has not begun; `run` it once.
 
     Args:
         deadline_s: on the monotonic clock; what is not settled by then, or when nothing has moved for `STALLED_S`, stays
@@ -49,7 +49,7 @@ class Run:
         self._moved_at_s = time.monotonic()
         self._delivered: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
 
-    async def play(self, *, stop: bool) -> Evidence:
+    async def run(self, *, stop: bool) -> Evidence:
         """The whole run.
 
         Args:

@@ -24,7 +24,7 @@ from mpsd.ports import Peer
 from mpsd.service.build import Watched, pipelines
 from mpsd.service.build_control import control_plane
 from mpsd.service.callers import check_tokens
-from mpsd.service.lookups import ClusterAdmin
+from mpsd.service.cluster_admin import ClusterAdmin
 from mpsd.service.neighbours import Neighbours
 from mpsd.service.reconfigure import Reconfiguration
 from mpsd.service.reloads import Reloads
@@ -81,11 +81,11 @@ class Service:
         self.started_at_s = time.time()
         self.settings = effective_settings(config)
         self.config_hash = settings_hash(self.settings)
-        lookups = ClusterAdmin(config, self._options)
-        self._look_at_all, self.members = lookups.diagnose, lookups.members
+        cluster = ClusterAdmin(config, self._options)
+        self._look_at_all, self.members = cluster.diagnose, cluster.members
         self._reconfiguration: Reconfiguration | None = None
-        self.partitions, self.moves, self.positions = lookups.partitions, lookups.moves, lookups.positions
-        self.dead_letters = lookups.dead_letters
+        self.partitions, self.moves, self.positions = cluster.partitions, cluster.moves, cluster.positions
+        self.dead_letters = cluster.dead_letters
 
     async def run(self, stop: asyncio.Event, reconfiguration: Reconfiguration | None = None) -> None:
         """Serve until `stop` is set, then finish what is in flight within `shutdown.grace_s`.

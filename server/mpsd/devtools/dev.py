@@ -22,11 +22,11 @@ from mpsd.config import Config, validate
 from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import Outcome
 from mpsd.demo.broker import KafkaCluster, external_servers
+from mpsd.devtools.dev_report import Attempt, Fate, attempt_line, summary, write_table
+from mpsd.devtools.records_file import RecordsFileError, read_records
+from mpsd.devtools.watched import WatchedAdapter
 from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.topics import Message, Topics
-from mpsd.kit.dev_report import Attempt, Fate, attempt_line, summary, write_table
-from mpsd.kit.records_file import RecordsFileError, read_records
-from mpsd.kit.watched import WatchedAdapter
 from mpsd.ports import DeliveryAdapter
 from mpsd.service import Service
 
@@ -59,7 +59,7 @@ class Plan:
 
 
 def run_dev(plan: Plan) -> int:
-    """Play the file, again after each change if it is watched; must be called in the main thread.
+    """Deliver the records of the file, again after each change if it is watched; must be called in the main thread.
 
     Returns:
         The exit code: 0 all accepted, 1 not all, 130 interrupted before the first round was over.
@@ -101,7 +101,7 @@ class _Dev:
         async with Topics(servers) as topics:
             while True:
                 looked = self._looks()
-                fates = await Round(self._plan, topics, servers, self._say).play(messages)
+                fates = await Round(self._plan, topics, servers, self._say).deliver(messages)
                 self._exit_code = 0 if all(fate.state == "accepted" for fate in fates) else 1
                 self._show(fates)
                 if not self._plan.watch:
@@ -149,7 +149,7 @@ class Round:
         self._fates: dict[tuple[int, int], Fate] = {}
         self._lines = 0
 
-    async def play(self, messages: Sequence[Message]) -> list[Fate]:
+    async def deliver(self, messages: Sequence[Message]) -> list[Fate]:
         """Produce, deliver, and see what became of each."""
         topic = f"mps-dev-{secrets.token_hex(4)}"
         await self._topics.create(topic, self._plan.partitions)

@@ -12,14 +12,14 @@ from mpsd.core.incarnation import Incarnation
 from mpsd.core.outcome import Delivered, Outcome, Unavailable
 from mpsd.delivery.rest import BatchAdapter, RestAdapter, RestSettings
 from mpsd.delivery.rest.answer import Answer, AnswerRules, judge
-from mpsd.kit.samples import Step, deliveries
+from mpsd.devtools.samples import Step, deliveries
 from mpsd.ports import DeliveryAdapter
 
 CLOSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Played:
+class StepResult:
     """One step, and what came of it.
 
     Attributes:
@@ -34,7 +34,7 @@ class Played:
     took_s: float
 
 
-class Player:
+class SampleDeliverer:
     """Plays steps one after the other; each ends within the adapter's time-outs."""
 
     def __init__(self, settings: RestSettings) -> None:
@@ -57,7 +57,7 @@ class Player:
         finally:
             await self._adapter.close(CLOSE_S)
 
-    async def play(self, step: Step) -> Played:
+    async def deliver(self, step: Step) -> StepResult:
         batch = deliveries(step, self._begin, self._incarnation)
         self._begin += len(batch)
         self._answers, self._outcomes = [], {}
@@ -66,7 +66,7 @@ class Player:
         while not all(delivery in self._outcomes for delivery in batch):
             self._settled.clear()
             await self._settled.wait()
-        return Played(
+        return StepResult(
             step=step,
             outcomes=[self._outcomes[delivery] for delivery in batch],
             answers=self._answers,
@@ -89,19 +89,19 @@ class Player:
         return Delivered() if isinstance(outcome, Delivered) else outcome
 
 
-async def play(settings: RestSettings, steps: Iterable[Step]) -> tuple[list[Played], int]:
-    """Play all steps; return what came of them, and how many connections they took.
+async def deliver_steps(settings: RestSettings, steps: Iterable[Step]) -> tuple[list[StepResult], int]:
+    """Deliver all steps; return what came of them, and how many connections they took.
 
     Where the first, an ordinary record, finds nobody or is answered as if the endpoint were out, it is the only one: the
     others would only say the same.
     """
-    player, played = Player(settings), list[Played]()
-    async with player.started():
+    deliverer, results = SampleDeliverer(settings), list[StepResult]()
+    async with deliverer.started():
         for step in steps:
-            played.append(await player.play(step))
-            if not played[0].answers or all(_is_endpoint_out(outcome) for outcome in played[0].outcomes):
+            results.append(await deliverer.deliver(step))
+            if not results[0].answers or all(_is_endpoint_out(outcome) for outcome in results[0].outcomes):
                 break
-        return played, player.connections
+        return results, deliverer.connections
 
 
 def _is_endpoint_out(outcome: Outcome) -> bool:

@@ -9,8 +9,8 @@ from typing import Literal, assert_never
 from mpsd.config.subscription import Retry
 from mpsd.core.answer_reason import one_line, reason_of
 from mpsd.core.outcome import Delivered, Outcome, Rejected, Retryable, Unavailable, Undeliverable, Withdrawn, code_of
-from mpsd.kit.player import Played
-from mpsd.kit.samples import CONCURRENT
+from mpsd.devtools.deliverer import StepResult
+from mpsd.devtools.samples import CONCURRENT
 
 STEPS_NAMED_MAX = 3
 """Steps that one piece of advice names; further ones are counted."""
@@ -60,7 +60,7 @@ def describe(outcome: Outcome) -> str:
 
 
 def advice(
-    played: Sequence[Played],
+    results: Sequence[StepResult],
     connections: int,
     timeout_s: float,
     *,
@@ -74,34 +74,34 @@ def advice(
         diagnosis: why the ordinary record was not accepted; empty: it was, or nobody looked.
         more: advice that was found otherwise.
     """
-    found = _of_normal(played, diagnosis, is_batch=is_batch)
-    cause = _cause(played[0])
-    for one in played[1:]:
+    found = _of_normal(results, diagnosis, is_batch=is_batch)
+    cause = _cause(results[0])
+    for one in results[1:]:
         if cause is None or _cause(one) != cause:
             found += _of_step(one, is_batch=is_batch)
-    found = [*_once(found), *more, *_of_time(played, timeout_s)]
+    found = [*_once(found), *more, *_of_time(results, timeout_s)]
     if not diagnosis:
-        found += _of_connections(played, connections)
+        found += _of_connections(results, connections)
     return sorted(found, key=lambda each: each.level == "hint")
 
 
-def _of_normal(played: Sequence[Played], diagnosis: str, *, is_batch: bool) -> list[Advice]:
+def _of_normal(results: Sequence[StepResult], diagnosis: str, *, is_batch: bool) -> list[Advice]:
     """Say why the ordinary record was not accepted; what was answered the same to other records is part of it."""
-    normal = played[0]
+    normal = results[0]
     found = list(_of_step(normal, is_batch=is_batch))
     if not found or not diagnosis:
         return found
-    same = sum(_cause(one) == _cause(normal) for one in played[1:])
+    same = sum(_cause(one) == _cause(normal) for one in results[1:])
     others = f"; {same} other steps had the same answer" if same > 1 else ""
     return [Advice(level="problem", step=normal.step.name, text=diagnosis + others, said=said_by(normal))]
 
 
-def _cause(played: Played) -> str | None:
+def _cause(result: StepResult) -> str | None:
     """Return what tells the causes of failures apart, a status or an outcome's code; None if all was accepted."""
-    worst = _worst(played)
+    worst = _worst(result)
     if worst is None:
         return None
-    refused = {answer.status for answer in played.answers if not 200 <= answer.status < 300}
+    refused = {answer.status for answer in result.answers if not 200 <= answer.status < 300}
     return " ".join(map(str, sorted(refused))) or code_of(worst)
 
 
@@ -115,22 +115,22 @@ def _once(found: Sequence[Advice]) -> Iterator[Advice]:
         yield replace(same[0], step=", ".join(names) + (f" and {more} more" if more > 0 else ""))
 
 
-def _worst(played: Played) -> Outcome | None:
-    return next((outcome for outcome in played.outcomes if not isinstance(outcome, Delivered)), None)
+def _worst(result: StepResult) -> Outcome | None:
+    return next((outcome for outcome in result.outcomes if not isinstance(outcome, Delivered)), None)
 
 
-def said_by(played: Played) -> str:
+def said_by(result: StepResult) -> str:
     """Return the body of the first answer that was no success, on one line, of HTML the text; empty if there is none."""
-    body = next((answer.body for answer in played.answers if not 200 <= answer.status < 300), b"")
+    body = next((answer.body for answer in result.answers if not 200 <= answer.status < 300), b"")
     return (reason_of(body) if body.lstrip().startswith(b"<") else "") or one_line(body.decode("utf-8", "replace"))
 
 
-def _of_step(played: Played, *, is_batch: bool) -> Iterator[Advice]:
-    name, outcomes, worst, said = played.step.name, played.outcomes, _worst(played), said_by(played)
-    if not is_batch and (error := _error_inside(played)):
+def _of_step(result: StepResult, *, is_batch: bool) -> Iterator[Advice]:
+    name, outcomes, worst, said = result.step.name, result.outcomes, _worst(result), said_by(result)
+    if not is_batch and (error := _error_inside(result)):
         text = f"answered 2xx with an error inside ({error}): the record counts as accepted; answer 4xx or 5xx"
         yield Advice(level="problem", step=name, text=text)
-    if not played.answers and worst is not None:
+    if not result.answers and worst is not None:
         yield Advice(level="problem", step=name, text=f"no answer: {getattr(worst, 'reason', '')}")
         return
     if any(isinstance(outcome, Retryable) and outcome.code == "batch_answer" for outcome in outcomes):
@@ -139,10 +139,10 @@ def _of_step(played: Played, *, is_batch: bool) -> Iterator[Advice]:
         )
         return
     if name in _GOOD:
-        step = played.step.title if name == "own" else name
+        step = result.step.title if name == "own" else name
         yield from (replace(each, step=step, said=said) for each in _of_good(name, worst))
     else:
-        yield from (replace(each, said=said) for each in _of_poison(played, worst))
+        yield from (replace(each, said=said) for each in _of_poison(result, worst))
 
 
 _GOOD = {
@@ -167,8 +167,8 @@ def _of_good(name: str, worst: Outcome | None) -> Iterator[Advice]:
     yield Advice(level="hint" if is_hint else "problem", step=name, text=f"{_reason(worst)}: {_GOOD[name]}")
 
 
-def _of_poison(played: Played, worst: Outcome | None) -> Iterator[Advice]:
-    name, reason = played.step.name, _reason(worst)
+def _of_poison(result: StepResult, worst: Outcome | None) -> Iterator[Advice]:
+    name, reason = result.step.name, _reason(worst)
     match worst:
         case None:
             text = "accepted what cannot be read: if it was not looked at, fine; if it was swallowed, answer 422"
@@ -188,26 +188,26 @@ def _of_poison(played: Played, worst: Outcome | None) -> Iterator[Advice]:
             yield Advice(level="problem", step=name, text=reason)
 
 
-def _of_connections(played: Sequence[Played], connections: int) -> Iterator[Advice]:
-    answers = [answer for one in played for answer in one.answers]
+def _of_connections(results: Sequence[StepResult], connections: int) -> Iterator[Advice]:
+    answers = [answer for one in results for answer in one.answers]
     if len(answers) > 1 and sum(not answer.reusable for answer in answers) > len(answers) // 2:
         text = (
             "the server closes the connection with each answer, as gunicorn's sync workers do: it works, and each record costs"
             " a connection; HTTP/1.1 with keep-alive and Content-Length (gunicorn: --worker-class gthread) is faster"
         )
         yield Advice(level="hint", step="connections", text=text)
-    elif connections > CONCURRENT + len(played) // 2:
+    elif connections > CONCURRENT + len(results) // 2:
         text = f"{connections} connections for {len(answers)} answers: connections do not stay open"
         yield Advice(level="hint", step="connections", text=text)
 
 
-def _of_time(played: Sequence[Played], timeout_s: float) -> Iterator[Advice]:
-    slowest = max(played, key=lambda one: one.took_s)
+def _of_time(results: Sequence[StepResult], timeout_s: float) -> Iterator[Advice]:
+    slowest = max(results, key=lambda one: one.took_s)
     if slowest.answers and slowest.took_s > SLOW_SHARE * timeout_s:
         text = f"took {slowest.took_s:.1f} s of the {timeout_s:g} s that it has: be faster, or raise timeout_s"
         yield Advice(level="problem", step=slowest.step.name, text=text)
-    single_s = next((one.took_s for one in played if one.step.name == "normal"), 0.0)
-    together = next((one for one in played if one.step.name == "concurrent"), None)
+    single_s = next((one.took_s for one in results if one.step.name == "normal"), 0.0)
+    together = next((one for one in results if one.step.name == "concurrent"), None)
     if together is None or len(together.answers) < CONCURRENT or single_s < SERIAL_S_MIN:
         return
     if together.took_s > SERIAL_SHARE * CONCURRENT * single_s:
@@ -215,9 +215,9 @@ def _of_time(played: Sequence[Played], timeout_s: float) -> Iterator[Advice]:
         yield Advice(level="hint", step="concurrent", text=text)
 
 
-def _error_inside(played: Played) -> str:
+def _error_inside(result: StepResult) -> str:
     """What of a 2xx answer's body says that it is none; empty if nothing does."""
-    for answer in played.answers:
+    for answer in result.answers:
         if 200 <= answer.status < 300 and not answer.verdict:
             try:
                 body = json.loads(answer.body)

@@ -11,20 +11,20 @@ from rich.table import Table
 from rich.text import Text
 
 from mpsd.core.outcome import Delivered, code_of
-from mpsd.kit.advice import Advice, describe, said_by, summary
-from mpsd.kit.player import Played
+from mpsd.devtools.advice import Advice, describe, said_by, summary
+from mpsd.devtools.deliverer import StepResult
 
 PLAIN_WIDTH = 120
 COLOURS = {"problem": "red", "hint": "yellow"}
 
 
-def show(played: Sequence[Played], found: Sequence[Advice]) -> None:
+def show(results: Sequence[StepResult], found: Sequence[Advice]) -> None:
     """On standard output; colour only on a terminal."""
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     table = Table(box=SIMPLE, show_edge=False, pad_edge=False)
     for title in ("sent", "answered", "ms", "what the proxy would do"):
         table.add_column(title, justify="right" if title == "ms" else "left", overflow="fold")
-    for one in played:
+    for one in results:
         colour = "" if all(isinstance(outcome, Delivered) for outcome in one.outcomes) else "yellow"
         table.add_row(
             one.step.title, _statuses(one), f"{one.took_s * 1000:,.0f}", Text(summary(one.outcomes), style=colour)
@@ -40,7 +40,7 @@ def show(played: Sequence[Played], found: Sequence[Advice]) -> None:
     console.print(f"{problems} problem{'' if problems == 1 else 's'}, {len(found) - problems} to consider")
 
 
-def as_json(url: str, played: Sequence[Played], found: Sequence[Advice]) -> dict[str, Any]:
+def as_json(url: str, results: Sequence[StepResult], found: Sequence[Advice]) -> dict[str, Any]:
     """The same for programs; members are only ever added."""
     return {
         "ok": not any(each.level == "problem" for each in found),
@@ -61,14 +61,14 @@ def as_json(url: str, played: Sequence[Played], found: Sequence[Advice]) -> dict
                     for outcome in one.outcomes
                 ],
             }
-            for one in played
+            for one in results
         ],
         "advice": [{"level": each.level, "step": each.step, "text": each.text, "said": each.said} for each in found],
     }
 
 
-def _statuses(played: Played) -> str:
-    counts = Counter(answer.status for answer in played.answers)
+def _statuses(result: StepResult) -> str:
+    counts = Counter(answer.status for answer in result.answers)
     if not counts:
         return "nothing"
     return ", ".join(str(status) if count == 1 else f"{status} ×{count}" for status, count in counts.items())

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from mpsd.devtools.records_file import RecordsFileError, parse_records, read_records
 from mpsd.kafka.topics import Message
-from mpsd.kit.records_file import RecordsFileError, parse_records, read_records
 
 
 def test_all_that_a_line_may_hold() -> None:

@@ -1,4 +1,4 @@
-"""A check of an application: the records that matter are played, and what it answered becomes advice."""
+"""A check of an application: the records that matter are delivered, and what it answered becomes advice."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -6,14 +6,14 @@ from contextlib import contextmanager
 
 from mpsd.core.outcome import Delivered
 from mpsd.delivery.rest.settings import RestSettings
-from mpsd.kit.advice import Advice, advice
-from mpsd.kit.diagnosis import Diagnosis
-from mpsd.kit.player import Played, play
-from mpsd.kit.samples import Sample, steps
+from mpsd.devtools.advice import Advice, advice
+from mpsd.devtools.deliverer import StepResult, deliver_steps
+from mpsd.devtools.diagnosis import Diagnosis
+from mpsd.devtools.samples import Sample, steps
 
 
-async def check(settings: RestSettings, own: Sequence[Sample]) -> tuple[list[Played], list[Advice]]:
-    """Return what was played and what is to be improved; ends within the time-outs of the settings.
+async def check(settings: RestSettings, own: Sequence[Sample]) -> tuple[list[StepResult], list[Advice]]:
+    """Return what was delivered and what is to be improved; ends within the time-outs of the settings.
 
     Args:
         own: records of the user's; empty: one of ours stands for an ordinary one.
@@ -23,14 +23,14 @@ async def check(settings: RestSettings, own: Sequence[Sample]) -> tuple[list[Pla
     """
     batch = settings.batch.records_max if settings.batch is not None else 1
     with _quiet():
-        played, connections = await play(settings, steps(own, batch))
-    looked, normal, more = Diagnosis(settings, is_batch=batch > 1), played[0], list[Advice]()
+        results, connections = await deliver_steps(settings, steps(own, batch))
+    looked, normal, more = Diagnosis(settings, is_batch=batch > 1), results[0], list[Advice]()
     why = await looked.of(normal, has_own=bool(own))
     if batch == 1 and all(isinstance(outcome, Delivered) for outcome in normal.outcomes):
         lost = await looked.lost_headers(normal.step.samples[0])
         more += [lost] if lost is not None else []
-    found = advice(played, connections, settings.timeout_s, is_batch=batch > 1, diagnosis=why, more=more)
-    return played, found
+    found = advice(results, connections, settings.timeout_s, is_batch=batch > 1, diagnosis=why, more=more)
+    return results, found
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mpsd.kit.dev import Plan, configuration
+from mpsd.devtools.dev import Plan, configuration
 
 
 def test_however_many_records_are_rejected_each_gets_its_answer() -> None:

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from mpsd.devtools.samples import MEBIBYTE, Sample, deliveries, sample_of, steps
 from mpsd.kafka.topics import Message
-from mpsd.kit.samples import MEBIBYTE, Sample, deliveries, sample_of, steps
 
 
 def test_a_record_of_a_file_is_played_as_it_is() -> None:
@@ -12,11 +12,11 @@ def test_a_record_of_a_file_is_played_as_it_is() -> None:
 
 def test_own_records_come_first_and_stand_for_the_ordinary_one() -> None:
     own = [Sample(value=b'{"id":1}', topic="mine"), Sample(value=b"two", topic="other")]
-    played = {step.name: step for step in steps(own, 1)}
-    assert played["normal"].samples == own[:1]
-    assert played["own"].samples == own[1:]
-    assert {sample.topic for step in played.values() for sample in step.samples} == {"mine", "other"}
-    assert not {"batch", "spoiled"} & played.keys()
+    results = {step.name: step for step in steps(own, 1)}
+    assert results["normal"].samples == own[:1]
+    assert results["own"].samples == own[1:]
+    assert {sample.topic for step in results.values() for sample in step.samples} == {"mine", "other"}
+    assert not {"batch", "spoiled"} & results.keys()
 
 
 @pytest.mark.parametrize("value", [b'{"a":1}', b"[1]", b"text", None])
@@ -29,10 +29,10 @@ def test_the_large_value_is_one_mebibyte_of_the_same_kind(value: bytes | None) -
 
 
 def test_a_batch_has_its_poison_in_the_middle() -> None:
-    played = {step.name: step for step in steps([], 20)}
-    assert len(played["batch"].samples) == len(played["spoiled"].samples) == 20
-    assert played["spoiled"].samples[10].key == b"poison"
-    for step in played.values():
+    results = {step.name: step for step in steps([], 20)}
+    assert len(results["batch"].samples) == len(results["spoiled"].samples) == 20
+    assert results["spoiled"].samples[10].key == b"poison"
+    for step in results.values():
         keys = [sample.key for sample in step.samples]
         assert len(set(keys)) == len(keys), "as many keys as records"
 

@@ -19,10 +19,10 @@ from mpsd.delivery.rest.connector import tls_context
 from mpsd.delivery.rest.handshake import describe_failure, shake_hands
 from mpsd.delivery.rest.request import RequestHeads
 from mpsd.delivery.rest.settings import Endpoint, RestSettings
-from mpsd.kit.advice import Advice
-from mpsd.kit.player import Played
-from mpsd.kit.samples import Sample, Step, deliveries
-from mpsd.kit.wire import HTTP_2_PREFACE, REDIS_PING, Reply, exchange, is_whole, protocol_of, reply_of, speaks_tls
+from mpsd.devtools.advice import Advice
+from mpsd.devtools.deliverer import StepResult
+from mpsd.devtools.samples import Sample, Step, deliveries
+from mpsd.devtools.wire import HTTP_2_PREFACE, REDIS_PING, Reply, exchange, is_whole, protocol_of, reply_of, speaks_tls
 
 LOOK_S_MAX = 5.0
 """Longest wait for an answer to a diagnostic request; nothing is lost by not waiting longer."""
@@ -48,7 +48,7 @@ class Diagnosis:
         self._timeout_s = min(LOOK_S_MAX, settings.timeout_s)
         self._context: ssl.SSLContext | None = tls_context(settings.tls) if self._endpoint.is_tls else None
 
-    async def of(self, normal: Played, *, has_own: bool) -> str:
+    async def of(self, normal: StepResult, *, has_own: bool) -> str:
         """Return why the ordinary record was not accepted and what to do, in words; empty where the answer was a success.
 
         Args:

@@ -15,7 +15,7 @@ CONCURRENT = 8
 TIMESTAMP_MS = 1_700_000_000_000
 JSON_TYPE: tuple[str, bytes | None] = ("content-type", b"application/json")
 OWN_MAX = 100
-"""Records of a file that are played; the rest say no more."""
+"""Records of a file that are delivered; the rest say no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Step:
 
 
 def steps(own: Sequence[Sample], batch: int) -> Iterator[Step]:
-    """In the order in which they are played.
+    """In the order in which they are delivered.
 
     Args:
         own: records of the user's, the first of which stands for an ordinary one; empty: one of ours does.

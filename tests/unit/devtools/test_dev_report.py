@@ -3,7 +3,7 @@
 import io
 
 from mpsd.core.outcome import DELIVERED, Retryable, Unavailable
-from mpsd.kit.dev_report import Attempt, Fate, attempt_line, summary, write_table
+from mpsd.devtools.dev_report import Attempt, Fate, attempt_line, summary, write_table
 
 REFUSED = Unavailable(code="refused", reason="127.0.0.1 port 8000 refused the connection")
 FAILED = Retryable(code="status_500", reason="answered 500")

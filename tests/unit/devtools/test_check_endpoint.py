@@ -15,10 +15,10 @@ from typing_extensions import override
 
 from mpsd.commands import app
 from mpsd.delivery.rest import BatchSettings, RestSettings
-from mpsd.kit.advice import Advice, advice
-from mpsd.kit.check_endpoint import check
-from mpsd.kit.player import Played, play
-from mpsd.kit.samples import steps
+from mpsd.devtools.advice import Advice, advice
+from mpsd.devtools.check_endpoint import check
+from mpsd.devtools.deliverer import StepResult, deliver_steps
+from mpsd.devtools.samples import steps
 from tests.conformance.http_server import HttpServer, Peer, Request
 
 Handler = Callable[[Peer, Request], Awaitable[None]]
@@ -65,14 +65,14 @@ async def checked(handler: Handler, *, batch: int = 1, timeout_s: float = 30.0) 
         return (await check(settings, []))[1]
 
 
-async def played(handler: Handler) -> tuple[list[Played], int]:
+async def results_of(handler: Handler) -> tuple[list[StepResult], int]:
     async with serving(handler) as settings:
-        return await play(settings, steps([], 1))
+        return await deliver_steps(settings, steps([], 1))
 
 
-def timed(played: list[Played], **took_s: float) -> list[Played]:
+def timed(results: list[StepResult], **took_s: float) -> list[StepResult]:
     """With these times for these steps."""
-    return [replace(one, took_s=took_s.get(one.step.name, one.took_s)) for one in played]
+    return [replace(one, took_s=took_s.get(one.step.name, one.took_s)) for one in results]
 
 
 def about(found: list[Advice], step: str) -> str:
@@ -205,7 +205,7 @@ async def test_one_at_a_time_is_worth_a_hint() -> None:
             await asyncio.sleep(work_s)
             await good(peer, request)
 
-    seen, connections = await played(handler)
+    seen, connections = await results_of(handler)
     found = advice(timed(seen, normal=work_s), connections, 30.0, is_batch=False)
     assert about(found, "concurrent").startswith("hint")
 
@@ -216,7 +216,7 @@ async def test_one_at_a_time_is_worth_a_hint() -> None:
 async def test_only_what_takes_long_and_much_longer_together_is_one_at_a_time(
     alone_s: float, together_s: float, is_worth_it: bool
 ) -> None:
-    seen, connections = await played(good)
+    seen, connections = await results_of(good)
     found = advice(timed(seen, normal=alone_s, concurrent=together_s), connections, 30.0, is_batch=False)
     assert ("one at a time" in about(found, "concurrent")) == is_worth_it
 

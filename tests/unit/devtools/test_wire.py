@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpsd.kit.wire import is_whole, protocol_of, reply_of
+from mpsd.devtools.wire import is_whole, protocol_of, reply_of
 
 
 @pytest.mark.parametrize(

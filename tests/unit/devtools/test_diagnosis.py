@@ -15,10 +15,10 @@ import pytest
 import trustme
 
 from mpsd.delivery.rest.settings import BatchSettings, ClientTls, RestSettings
-from mpsd.kit.advice import Advice
-from mpsd.kit.check_endpoint import check
-from mpsd.kit.player import Played
-from mpsd.kit.samples import Sample
+from mpsd.devtools.advice import Advice
+from mpsd.devtools.check_endpoint import check
+from mpsd.devtools.deliverer import StepResult
+from mpsd.devtools.samples import Sample
 from tests.conformance.http_server import HttpServer, Peer, Request, Script
 
 Answering = Callable[[Peer, Request], Awaitable[None]]
@@ -58,7 +58,7 @@ async def checked(
     own: list[Sample] | None = None,
     server_tls: ssl.SSLContext | None = None,
     tls: ClientTls = ClientTls(),  # noqa: B008 - it cannot be changed
-) -> tuple[list[Played], list[Advice]]:
+) -> tuple[list[StepResult], list[Advice]]:
     async with serving(script, url, server_tls, tls) as settings:
         return await check(settings, own or [])
 
@@ -150,8 +150,8 @@ async def test_an_endpoint_that_is_no_use_is_asked_for_one_record_only(status: i
     async def answering(peer: Peer, request: Request) -> None:
         await peer.answer(status, body=b"go away\x1b[31m")
 
-    played, (found,) = await checked(each(answering))
-    assert [one.step.name for one in played] == ["normal"]
+    results, (found,) = await checked(each(answering))
+    assert [one.step.name for one in results] == ["normal"]
     assert says in found.text
     assert found.said == "go away?[31m"
 
