@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mpsd.core.audit import AuditEntry
 from mpsd.errors import ControlUnavailable
-from mpsd.ports.control import AuditPage, ControlListener, ControlRecord
+from mpsd.ports import AuditPage, ControlListener, ControlRecord
 
 
 class FakeControlTopic:

@@ -25,8 +25,7 @@ from mpsd.listeners.tokens import Token, Tokens
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.replays import Replaying
 from mpsd.pipeline.statistics import SubscriptionStatistics
-from mpsd.ports import Peer
-from mpsd.ports.control import AuditLog
+from mpsd.ports import AuditLog, Peer
 from mpsd.service.control import ControlPlane
 from mpsd.service.steering import asked_of, steer
 from tests.fakes.control import FakeAudit, FakeControlLog, FakeControlTopic
@@ -66,7 +65,7 @@ class SteerableDeadLetters:
 
 
 class FakeControl:
-    """`ControlState`: knows every change but the `lags` last ones."""
+    """`ControlChanges`: knows every change but the `lags` last ones."""
 
     def __init__(self, shared: SharedControl) -> None:
         self.shared = shared
@@ -110,7 +109,7 @@ class FakeControl:
 
 
 class FollowingControl(FakeControl):
-    """`ControlState`: the real one, on a topic in memory that it follows unless it is told not to.
+    """`ControlChanges`: the real one, on a topic in memory that it follows unless it is told not to.
 
     Attributes:
         follows: whether what others write is seen before somebody asks for the end.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from aiokafka.errors import KafkaConnectionError
 
 from mpsd.errors import ControlUnavailable
-from mpsd.ports.control import ControlListener, ControlRecord
+from mpsd.ports import ControlListener, ControlRecord
 from tests.simulation.broker import Broker, Connection
 from tests.simulation.machine import outside
 

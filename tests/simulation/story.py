@@ -17,8 +17,7 @@ from mpsd.core.delivery import Assignment, ReplayedDelivery
 from mpsd.core.record import TopicPartition
 from mpsd.demo.guarantees import Place
 from mpsd.demo.guarantees.events import SeenRecord
-from mpsd.ports import DeadLetter, DlqPosition
-from mpsd.ports.control import ControlRecord
+from mpsd.ports import ControlRecord, DeadLetter, DlqPosition
 from tests.simulation.application import Application, Manner, Temper
 from tests.simulation.broker import Broker, Connection, Stored
 from tests.simulation.client import tell_time

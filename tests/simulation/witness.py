@@ -40,8 +40,7 @@ from mpsd.demo.guarantees.events import (
     Removed,
     Spared,
 )
-from mpsd.ports import DeadLetter, DlqPosition
-from mpsd.ports.control import ControlRecord
+from mpsd.ports import ControlRecord, DeadLetter, DlqPosition
 from tests.simulation.application import REFUSED, Exchange
 from tests.simulation.block_promises import KeyOf
 from tests.simulation.block_witness import BlockWitness

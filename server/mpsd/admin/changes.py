@@ -32,7 +32,7 @@ class Changes:
         self._confirm_timeout_s = confirm_timeout_s
 
     async def pause(self, request: pb.PauseRequest, metadata: Metadata, left_s: float | None) -> pb.Changed:
-        """Raises InvalidArgument, NotFound, and what `ControlState.change` raises."""
+        """Raises InvalidArgument, NotFound, and what `ControlChanges.change` raises."""
         check_change(request.change)
         scope = scope_of(request.selection)
         end_ms = until_ms(request, int(time.time() * 1000))
@@ -139,7 +139,7 @@ class Changes:
         left_s: float | None,
         found_at: int | None = None,
     ) -> pb.Changed:
-        """Decide it for the fleet, and wait until every member has applied it; raises what `ControlState.change` does.
+        """Decide it for the fleet, and wait until every member has applied it; raises what `ControlChanges.change` does.
 
         To take back what was not decided writes nothing.
 

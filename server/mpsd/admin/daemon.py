@@ -3,16 +3,13 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from mpsd.core.audit import AuditEntry
-from mpsd.core.control import EntityKey, Request
-from mpsd.core.record import LogBounds, Record, TopicPartition
+from mpsd.core.record import TopicPartition
 from mpsd.core.resets import Move, To
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import SubscriptionStatistics
-from mpsd.ports import Peer
-from mpsd.ports.control import AuditLog
+from mpsd.ports import ControlChanges, DeadLetterReader, Peer
 
 
 class ControlStatistics(NamedTuple):
@@ -124,63 +121,6 @@ class Members(NamedTuple):
     assigned: Sequence[tuple[Peer, Sequence[TopicPartition]]] = ()
 
 
-class ControlState(Protocol):
-    """What operators decide, and who decided what."""
-
-    @property
-    def revision(self) -> int: ...
-
-    @property
-    def history(self) -> AuditLog | None: ...
-
-    def waiting_for(self) -> str: ...
-
-    async def is_set(self, key: EntityKey, request_id: str) -> bool:
-        """Whether there is something to take back: it is decided, or it was this request that has taken it back."""
-
-    def request(self, request_id: str) -> Request | None:
-        """What was done for a request id within the last 24 hours, as far as this daemon has read."""
-
-    async def read_to_end(self) -> int:
-        """All that is decided at the time of the call is known here; returns the revision.
-
-        Raises:
-            ControlUnavailable: it cannot be read now.
-        """
-
-    async def change(
-        self,
-        key: EntityKey,
-        document: Mapping[str, Any] | None,
-        *,
-        who: str,
-        reason: str,
-        request_id: str,
-        expected_revision: int | None = None,
-        method: str,
-        description: str,
-        subscription: str = "",
-    ) -> int:
-        """Decide something for the fleet; returns its revision once it is durable and applied here."""
-
-    async def audit(self, entry: AuditEntry) -> None:
-        """Keep in the log and in the history that something was changed."""
-
-
-class DeadLetterReader(Protocol):
-    """A dead-letter topic, read back. Raises DeadLetterTopicGone, KafkaUnavailable, KafkaRefused."""
-
-    @property
-    def topic_id(self) -> str:
-        """Of the topic that answered last; empty where that is not known."""
-
-    async def bounds(self) -> Mapping[int, LogBounds]:
-        """Of every partition, as of now."""
-
-    async def read(self, partition: int, start: int, stop: int) -> Sequence[Record]:
-        """What a partition has from `start` up to but not including `stop`, in offset order."""
-
-
 class Steerable(Daemon, Protocol):
     """What operators see and steer."""
 
@@ -197,7 +137,7 @@ class Steerable(Daemon, Protocol):
         """The subscriptions' pipelines; none before the start."""
 
     @property
-    def control(self) -> ControlState: ...
+    def control(self) -> ControlChanges: ...
 
     @property
     def settings(self) -> Mapping[str, str]:

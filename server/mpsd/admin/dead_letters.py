@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.daemon import DeadLetterReader, Steerable
+from mpsd.admin.daemon import Steerable
 from mpsd.admin.dead_letter_groups import GROUPINGS, summarize
 from mpsd.admin.dead_letter_wire import dead_letter_of, filter_of, place_of
 from mpsd.admin.fleet import MARGIN
@@ -16,6 +16,7 @@ from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord, par
 from mpsd.core.record import LogBounds
 from mpsd.core.replay_book import ReplayBook
 from mpsd.pipeline.pipeline import Pipeline
+from mpsd.ports import DeadLetterReader
 
 WINDOW_RECORDS = 500
 """Read at a time; a list goes back from the end in such steps."""

@@ -64,7 +64,7 @@ async def preview(
 async def start(
     daemon: Steerable, changes: Changes, request: pb.StartReplayRequest, metadata: Metadata, left_s: float | None
 ) -> pb.StartReplayResponse:
-    """The same, and what `ControlState.change` raises."""
+    """The same, and what `ControlChanges.change` raises."""
     begin_s = time.monotonic()
     check_change(request.change)
     name, plan = request.plan.subscription, plan_of(request.plan)

@@ -27,7 +27,7 @@ async def reset(
 
     Raises:
         InvalidArgument, NotFound: see the proto.
-        MpsError: Kafka could not be asked, or what `ControlState.change` raises.
+        MpsError: Kafka could not be asked, or what `ControlChanges.change` raises.
     """
     if not request.dry_run:
         check_change(request.change)

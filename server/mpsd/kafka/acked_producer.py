@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 
 from mpsd.errors import ControlUnavailable, MpsError
 from mpsd.kafka.connection import asking, start
-from mpsd.ports.control import ControlRecord
+from mpsd.ports import ControlRecord
 
 CLOSE_TIMEOUT_S = 3.0
 

@@ -15,7 +15,7 @@ from mpsd.kafka.acked_producer import AckedProducer
 from mpsd.kafka.connection import asking, existing_topics, start
 from mpsd.kafka.consumer import stop
 from mpsd.kafka.internal_topics import InternalTopic
-from mpsd.ports.control import AuditPage, ControlRecord
+from mpsd.ports import AuditPage, ControlRecord
 
 RECORDS_PER_STEP = 500
 STEPS_PER_PAGE_MAX = 20

@@ -17,7 +17,7 @@ from mpsd.kafka.connection import asking, start
 from mpsd.kafka.consumer import stop
 from mpsd.kafka.internal_topics import InternalTopic
 from mpsd.kafka.topic_ids import topic_ids
-from mpsd.ports.control import ControlListener, ControlRecord
+from mpsd.ports import ControlListener, ControlRecord
 
 log = logging.getLogger("mpsd.control")
 

@@ -2,21 +2,21 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from mpsd.core.dead_letter_record import DeadLetterRecord
 from mpsd.core.delivery import Assignment, ReplayedDelivery
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.rate import TokenBucket
-from mpsd.core.record import LogBounds, LogPart, TopicPartition, record_bytes
+from mpsd.core.record import LogBounds, TopicPartition, record_bytes
 from mpsd.core.replay import ReplayPart, ReplayTask
 from mpsd.core.replay_progress import Counts
 from mpsd.errors import DeadLetterTopicGone
 from mpsd.pipeline.blocked_keys import BlockedKeys
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
+from mpsd.ports import DeadLetterLog, Republisher
 
 RECORDS_PER_FETCH_MAX = 500
 OUTSTANDING_MAX = 500
@@ -28,33 +28,6 @@ PACE_S = 0.02
 LOOK_S = 0.1
 """How late a run that waits for room notices what nobody tells it."""
 ERROR_REST_S = 1.0
-
-
-class DeadLetterLog(Protocol):
-    """The dead-letter topic, read back. Raises DeadLetterTopicGone, KafkaUnavailable or KafkaRefused.
-
-    Attributes:
-        topic_id: of the topic that answered last; empty where that is not known.
-    """
-
-    topic_id: str
-
-    async def bounds(self) -> Mapping[int, LogBounds]:
-        """What every partition has, as of now."""
-
-    async def fetch(self, partition: int, offset: int, records_max: int) -> LogPart:
-        """Records from an offset on; none, and the same offset again, if none came in a short while."""
-
-    async def close(self) -> None: ...
-
-
-class Republisher(Protocol):
-    """Writes records to their source topics."""
-
-    async def write(self, deliveries: Sequence[ReplayedDelivery]) -> None:
-        """All of them, acknowledged by all in-sync replicas. Raises KafkaUnavailable or KafkaRefused: write all again."""
-
-    async def close(self) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True)

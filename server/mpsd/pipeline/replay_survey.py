@@ -12,7 +12,8 @@ from mpsd.core.record import LogBounds, Record
 from mpsd.core.replay import ReplayPlan
 from mpsd.core.replay_book import ReplayBook
 from mpsd.errors import KafkaUnavailable
-from mpsd.pipeline.replay_sender import RECORDS_PER_FETCH_MAX, DeadLetterLog
+from mpsd.pipeline.replay_sender import RECORDS_PER_FETCH_MAX
+from mpsd.ports import DeadLetterLog
 
 SAMPLES_MAX = 10
 KEYS_MAX = 100_000

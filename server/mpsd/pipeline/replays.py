@@ -21,10 +21,10 @@ from mpsd.pipeline.blocked_keys import BlockedKeys
 from mpsd.pipeline.controls import UNREAD, Items
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.pipeline.replay_run import ReplayRun
-from mpsd.pipeline.replay_sender import DeadLetterLog, Means, Republisher
+from mpsd.pipeline.replay_sender import Means
 from mpsd.pipeline.replay_speed import ReplaySpeeds, Sample
 from mpsd.pipeline.settings import Settings
-from mpsd.ports import Clock
+from mpsd.ports import Clock, DeadLetterLog, Republisher
 
 log = logging.getLogger("mpsd.replay")
 

@@ -1,10 +1,10 @@
-"""The edges of the control plane: the log of what is decided, and the history of who decided it."""
+"""The ports of the control plane: the log of operators' decisions, their history, and the state they add up to."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from mpsd.core.audit import AuditEntry
-from mpsd.core.control import EntityKey, Provenance, headers_of, key_bytes, value_bytes
+from mpsd.core.control import EntityKey, Provenance, Request, headers_of, key_bytes, value_bytes
 
 
 class ControlRecord(NamedTuple):
@@ -16,13 +16,13 @@ class ControlRecord(NamedTuple):
 
 
 def control_record(key: EntityKey, document: Mapping[str, Any] | None, provenance: Provenance) -> ControlRecord:
-    """Says what an entity is from now on; None: it is gone."""
+    """Return the record that sets an entity; a document of None removes it."""
     value = None if document is None else value_bytes(document)
     return ControlRecord(key_bytes(key), value, headers_of(provenance))
 
 
 class ControlListener(Protocol):
-    """What a control log tells; synchronous, called in the loop's thread, may not block."""
+    """The events of a control log; synchronous, called in the loop's thread, may not block."""
 
     def on_record(
         self,
@@ -32,47 +32,47 @@ class ControlListener(Protocol):
         headers: Sequence[tuple[str, bytes | None]],
         timestamp_ms: int,
     ) -> None:
-        """The next record, whosever it is."""
+        """Take the next record, of whatever group."""
 
     def on_recreated(self) -> None:
-        """The topic is another one than before: offsets begin anew, and what the old one said is not in it."""
+        """Forget the state: the topic was recreated, so its offsets start again and the old records are gone."""
 
 
 class ControlLog(Protocol):
-    """The control topic: everything in it is read from the beginning, then as it comes."""
+    """The control topic, read from its first record to its end, then followed."""
 
     @property
     def position(self) -> int:
-        """Offset behind the last record handed on; -1 before the first contact."""
+        """The offset behind the last record handed on; -1 before the first contact."""
 
     async def start(self, listener: ControlListener) -> None:
-        """Begin to read; returns at once, `waiting_for` tells how far it is."""
+        """Begin to read; return at once. `waiting_for` reports the progress."""
 
     async def read_to_end(self) -> int:
-        """Wait until all that is in the log at the time of the call has been handed on; returns the position.
+        """Wait until every record that is in the log now has been handed on; return the position.
 
         Raises:
             ControlUnavailable: not within a bound.
         """
 
     async def write(self, items: Sequence[ControlRecord]) -> int:
-        """Append, in order, acknowledged by all in-sync replicas; returns the offset of the last.
+        """Append in order, acknowledged by all in-sync replicas; return the offset of the last.
 
         Raises:
-            ControlUnavailable: it may be written or not.
+            ControlUnavailable: the records may be written or not.
         """
 
     def waiting_for(self) -> str:
-        """Why it cannot be read now, in words; empty while it is followed."""
+        """Return for people why the log cannot be read now; empty while it is followed."""
 
     async def close(self) -> None: ...
 
 
 class AuditPage(NamedTuple):
-    """Entries, newest first.
+    """Audit entries, newest first.
 
     Attributes:
-        before: where the next page ends; None: there is nothing older.
+        before: end of the next page; None if there is nothing older.
     """
 
     entries: Sequence[AuditEntry]
@@ -83,22 +83,65 @@ class AuditLog(Protocol):
     """The history of changes."""
 
     async def append(self, entry: AuditEntry) -> None:
-        """Write it, acknowledged by all in-sync replicas.
+        """Write an entry, acknowledged by all in-sync replicas.
 
         Raises:
-            ControlUnavailable: it may be written or not.
+            ControlUnavailable: the entry may be written or not.
         """
 
     async def page(self, before: int | None, entries_max: int, subscription: str, since_ms: int) -> AuditPage:
-        """Entries below an offset, newest first; a page may be short, or empty, and yet not be the last.
+        """Return entries below an offset, newest first; a page may be short, or empty, and yet not be the last.
 
         Args:
             before: None: from the end.
-            subscription: only of this one; empty: of all.
-            since_ms: only at this time or later, milliseconds since the epoch.
+            subscription: entries of this one only; empty: of all.
+            since_ms: entries at this time or later, milliseconds since the epoch.
 
         Raises:
-            ControlUnavailable: they cannot be read now.
+            ControlUnavailable: the entries cannot be read now.
         """
 
     async def close(self) -> None: ...
+
+
+class ControlChanges(Protocol):
+    """The decisions of operators in effect, and the way to change them."""
+
+    @property
+    def revision(self) -> int: ...
+
+    @property
+    def history(self) -> AuditLog | None: ...
+
+    def waiting_for(self) -> str: ...
+
+    async def is_set(self, key: EntityKey, request_id: str) -> bool:
+        """Return True if there is a decision to take back, or if this request has already taken it back."""
+
+    def request(self, request_id: str) -> Request | None:
+        """Return what was done for a request id within the last 24 hours, as far as this daemon has read."""
+
+    async def read_to_end(self) -> int:
+        """Wait until every decision made before the call is known here; return the revision.
+
+        Raises:
+            ControlUnavailable: the control topic cannot be read now.
+        """
+
+    async def change(
+        self,
+        key: EntityKey,
+        document: Mapping[str, Any] | None,
+        *,
+        who: str,
+        reason: str,
+        request_id: str,
+        expected_revision: int | None = None,
+        method: str,
+        description: str,
+        subscription: str = "",
+    ) -> int:
+        """Decide something for the fleet; return its revision once it is durable and applied here."""
+
+    async def audit(self, entry: AuditEntry) -> None:
+        """Log a change and append it to the history."""

@@ -76,7 +76,7 @@ class ClusterAdmin:
 
 
 class DeadLetterLookup:
-    """`admin.daemon.DeadLetterReader` on a real Kafka."""
+    """`ports.DeadLetterReader` on a real Kafka."""
 
     def __init__(self, log: KafkaDeadLetterLog) -> None:
         self._log = log

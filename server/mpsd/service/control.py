@@ -17,7 +17,7 @@ from mpsd.core.control import (
     described,
 )
 from mpsd.errors import ControlOff, ControlUnavailable, RequestIdReused, RevisionConflict
-from mpsd.ports.control import AuditLog, ControlLog, control_record
+from mpsd.ports import AuditLog, ControlLog, control_record
 
 log = logging.getLogger("mpsd.control")
 

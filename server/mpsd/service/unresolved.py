@@ -3,27 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol
 
-from mpsd.core.record import LogBounds
 from mpsd.errors import KafkaRefused, KafkaUnavailable
+from mpsd.kafka.dead_letter_ends import TopicEnds
 from mpsd.pipeline.pipeline import Pipeline
 
 LOOK_INTERVAL_S = 5.0
 """As log ends of source topics."""
 
 
-class Ends(Protocol):
-    """A topic, as `kafka.dead_letter_ends.TopicEnds` has it."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def bounds(self) -> Mapping[int, LogBounds]: ...
-
-
 async def count_unresolved(
-    look: Callable[[Collection[str]], Awaitable[Mapping[str, Ends]]],
+    look: Callable[[Collection[str]], Awaitable[Mapping[str, TopicEnds]]],
     topics: Mapping[str, str],
     pipelines: Sequence[Pipeline],
 ) -> None:

@@ -16,7 +16,7 @@ from mpsd.core.control import key_bytes
 from mpsd.core.pauses import Scope
 from mpsd.errors import ControlUnavailable
 from mpsd.listeners.grpc_errors import DETAILS_KEY
-from mpsd.ports.control import AuditPage, ControlRecord
+from mpsd.ports import AuditPage, ControlRecord
 from tests.fakes.control import FakeControlTopic
 from tests.fakes.replays import FakeDeadLetterLog
 from tests.fakes.steerable import served

@@ -8,7 +8,7 @@ import pytest
 
 from mpsd.core.control import Entity, EntityKey, key_bytes, value_bytes
 from mpsd.errors import ControlOff, ControlUnavailable, RequestIdReused, RevisionConflict
-from mpsd.ports.control import ControlRecord
+from mpsd.ports import ControlRecord
 from mpsd.service.control import ControlPlane
 from tests.fakes.control import FakeAudit, FakeControlLog, FakeControlTopic
 from tests.virtual_time import in_virtual_time
