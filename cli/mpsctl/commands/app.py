@@ -29,7 +29,7 @@ the one to take without the flag; there variables override it.
 Exit codes:
   0  done
   1  failed
-  2  the command line makes no sense
+  2  usage error: the command line is wrong
   3  partly: some daemons did not answer, or have not applied the change yet
   4  no daemon answers
   5  status --fail-on: a subscription is in one of the states that were named

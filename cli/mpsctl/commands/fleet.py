@@ -111,7 +111,7 @@ def show_version(
 ) -> Exit:
     r"""Versions of mpsctl and of the daemon that it calls.
 
-    Ends with 4 if no daemon answers; its own version is printed all the same.
+    Ends with 4 if no daemon answers; the version of mpsctl is still printed.
 
     \b
     Examples:

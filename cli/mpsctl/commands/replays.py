@@ -175,7 +175,7 @@ def show(
 
 @command(replay, "pause")
 def pause(session: Session, id_: Id, reason: Reason = REASON_DEFAULT) -> Exit:
-    r"""Stop a replay for now; what is under way is settled all the same.
+    r"""Stop a replay for now; records on their way are still settled.
 
     \b
     Example:
@@ -186,7 +186,7 @@ def pause(session: Session, id_: Id, reason: Reason = REASON_DEFAULT) -> Exit:
 
 @command(replay, "resume")
 def resume(session: Session, id_: Id, reason: Reason = REASON_DEFAULT) -> Exit:
-    r"""Let a replay go on.
+    r"""Resume a paused replay.
 
     \b
     Example:

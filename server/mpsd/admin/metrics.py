@@ -132,7 +132,7 @@ METRICS: Sequence[Metric] = (
     Metric(
         name="mps_blocked_keys",
         type="gauge",
-        help="Keys blocked behind dead letters, of all partitions, whoever has them: the same at every instance.",
+        help="Keys blocked behind dead letters, of all partitions of the group: the same value at every instance.",
         labels=_S,
         read=per_subscription(lambda one: one.blocked_keys),
     ),
@@ -214,7 +214,7 @@ METRICS: Sequence[Metric] = (
     Metric(
         name="mps_offset_map_attempts_left_out",
         type="gauge",
-        help="Records whose spent attempts had no room in the last commits; after a restart they begin anew.",
+        help="Records whose spent attempts had no room in the last commits; after a restart they start from zero.",
         labels=_S,
         read=per_subscription(lambda one: one.attempts_left_out),
     ),

@@ -61,7 +61,7 @@ def decode_offsets(
     ] = "",
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object a line and group.")] = False,
 ) -> None:
-    """Print in words what groups have committed.
+    """Print what groups have committed, decoded.
 
     That is the offset below which all is finished, what is finished beyond it, and the attempts that unfinished records have
     spent. Name either --config or --group and --bootstrap.
