@@ -31,12 +31,20 @@ LOCAL = "local"
 NAME_CHARS_MAX = 100
 """Of a name from a certificate: it stands in logs and audit records."""
 
-_CHANGES = dict.fromkeys(("Pause", "Resume", "Limit", "AcceptRejections"), Role.OPERATOR)
-_LARGE = dict.fromkeys(("Skip", "Reset", "StartReplay", "ControlReplay"), Role.ADMIN)
+_LARGE = {"Skip", "Reset", "StartReplay", "ControlReplay"}
+"""Changes that lose records or deliver many of them again."""
+
+
+def least_role(method: str) -> Role:
+    """Return the least role that may call a method: a method that takes a `change` needs more than one that only reads."""
+    if method in _LARGE:
+        return Role.ADMIN
+    takes = admin_pb2.DESCRIPTOR.services_by_name["Admin"].methods_by_name[method].input_type
+    return Role.OPERATOR if "change" in takes.fields_by_name else Role.VIEWER
+
+
 ROLES: Mapping[str, Role] = {
-    **{method.name: Role.VIEWER for method in admin_pb2.DESCRIPTOR.services_by_name["Admin"].methods},
-    **_CHANGES,
-    **_LARGE,
+    method.name: least_role(method.name) for method in admin_pb2.DESCRIPTOR.services_by_name["Admin"].methods
 }
 """The least role that may call a method, by its name."""
 
