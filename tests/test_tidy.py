@@ -19,7 +19,7 @@ LINES_MAX = 660
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:root|home|Users|work|workspace)/[\w.-]+|site-packages/")
-LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 
 

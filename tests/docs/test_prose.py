@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from docs.codes import descriptions
+from docs.glossary import terms
 from tests.test_tidy import FENCE, MARKDOWN, ROOT, named
 
 WIDTH = 120
@@ -131,6 +133,12 @@ def test_no_page_speaks_in_riddles(file: Path) -> None:
 def test_sentences_are_short_and_begin_with_their_subject(file: Path) -> None:
     text = file.read_text()
     assert too_long(text) + without_subject(text) == []
+
+
+def test_sentences_of_codes_and_terms_are_too() -> None:
+    texts = [text for description in descriptions().values() for text in description]
+    texts += [term["means"] for term in terms().values()]
+    assert [wrong for text in texts for wrong in too_long(text) + without_subject(text)] == []
 
 
 @pytest.mark.parametrize("file", TAUGHT, ids=named)
