@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mpsd.core.delivery import Assignment, Delivery, FailureHistory, Lane
+from mpsd.core.delivery import Assignment, Delivery, FailureHistory, Lane, Seat
+from mpsd.core.lanes import Event, Lanes, move
 from mpsd.core.outcome import Outcome, Rejected, Retryable, Unavailable, Undeliverable, Withdrawn
 from mpsd.core.record import TopicPartition
 
@@ -57,3 +58,16 @@ def delivery(
     if attempts:
         made.failures = FailureHistory(attempts=attempts)
     return made
+
+
+def in_flight(offset: int = 0, lane: Lane = b"a", assignment: Assignment = HERE, *, attempts: int = 0) -> Delivery:
+    """Return a delivery that was handed out, without the lanes that gave it."""
+    made = delivery(offset, lane, assignment, attempts=attempts)
+    made.seat = Seat.IN_FLIGHT
+    return made
+
+
+def take(lanes: Lanes, wanted: Delivery) -> None:
+    """Take the wanted one of the ready heads, whichever is next."""
+    lanes.ready.remove(wanted)
+    move(wanted, Event.TAKE)

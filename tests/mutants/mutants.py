@@ -101,8 +101,9 @@ MUTANTS = (
         "frees a lane before its retry is queued",
         "pipeline/writer.py",
         "                    self.waiting.back_off(delivery, now_s + after_s)\n",
-        "                    self.waiting.back_off(delivery, now_s + after_s)\n"
         "                    queue.lanes.settled(delivery)\n"
+        "                    delivery.seat = delivery.seat.IN_FLIGHT\n"
+        "                    self.waiting.back_off(delivery, now_s + after_s)\n"
         "                    self._order.ready(queue)\n",
     ),
     _one(
@@ -199,7 +200,7 @@ MUTANTS = (
         "charges attempts while the breaker is open",
         "core/retry_policy.py",
         "            not outcome.request\n            and not breaker.is_open\n            and breaker.successes -"
-        " trouble.holds_mark >= self._rules.breaker.successes_between\n",
+        " failures.deferrals_mark >= self._rules.breaker.successes_between\n",
         "            True\n",
     ),
     _one(
@@ -211,7 +212,7 @@ MUTANTS = (
     _one(
         "charges each record for failures of all records",
         "core/retry_policy.py",
-        "        elif self.breaker.is_open or not self._is_own_fault(trouble):\n",
+        "        elif self.breaker.is_open or not self._is_own_fault(failures):\n",
         "        elif self.breaker.is_open:\n",
     ),
     _one(
@@ -247,7 +248,7 @@ MUTANTS = (
     _one(
         "charges every record for one lost connection",
         "core/lost.py",
-        "        if len(lost) == 1:\n",
+        "        if was_alone:\n",
         "        if lost:\n",
     ),
     _one(
@@ -279,7 +280,7 @@ MUTANTS = (
     _one(
         "replays beside a live record of the key",
         "pipeline/replay_sender.py",
-        "self.means.pending.ordering.lane(letter.key),",
+        "self.means.pending.ordering.lane(dead_letter.key),",
         'f"replay {dead_letter.key!r}",',
     ),
     Mutant(
@@ -295,10 +296,10 @@ MUTANTS = (
         (
             Edit(
                 "pipeline/dead_letter_writer.py",
-                "self._pending_blocks.add(dead-lettered, answer)\n",
-                "self._pending_blocks.add(dead-lettered, answer)\n                self._finish(dead-lettered)\n",
+                "self._pending_blocks.add(entry, answer)\n",
+                "self._pending_blocks.add(entry, answer)\n                self._finish(entry)\n",
             ),
-            Edit("pipeline/pending_blocks.py", "                self._finish(dead-lettered)\n", ""),
+            Edit("pipeline/pending_blocks.py", "                self._finish(entry)\n", ""),
         ),
     ),
     _one(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpsd.core.breaker import BreakerRules
-from mpsd.core.delivery import Delivery
+from mpsd.core.delivery import Delivery, Seat
 from mpsd.core.outcome import DELIVERED, Moment, Outcome
 from mpsd.core.retry import DeadLetterRequest, Defer, Disposition, Retry, RetryRules, Verdict
 from mpsd.core.retry_policy import PolicyRules, RetryPolicy, Suspect, Undecided
@@ -97,6 +97,12 @@ class Driver:
         return Moment(self.now_s, int(self.now_s * 1000), self.draw.random())
 
     def _next(self) -> list[Delivery]:
+        batch = self._next_batch()
+        for each in batch:
+            each.seat = Seat.IN_FLIGHT
+        return batch
+
+    def _next_batch(self) -> list[Delivery]:
         if self.policy.breaker.is_open:
             if not self.policy.breaker.may_probe(self.now_s):
                 return []

@@ -1,16 +1,19 @@
-"""Lanes that give several records at a time, against a list per key."""
+"""Lanes and the seats of their deliveries, several of a lane at a time, against a list per key."""
 
 from enum import Enum
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mpsd.core.delivery import Delivery, FailureHistory
+from mpsd.core.delivery import Delivery, FailureHistory, Seat
+from mpsd.core.lanes import Event, move
+from mpsd.core.lost import LostDeliveries
 from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.ordering import Ordering
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
-from tests.fakes.records import FAILED, Row, assigned
+from mpsd.pipeline.waiting import Waiting
+from tests.fakes.records import FAILED, LOST, Row, assigned
 
 KEYS = st.sampled_from([None, b"a", b"a", b"b", b"c"])
 PARTITIONS = 2
@@ -21,7 +24,21 @@ class State(Enum):
     WAITS = "waits"
     OUT = "out"
     BACKS_OFF = "backs off"
+    IS_LOST = "is lost"
+    IS_SUSPECT = "is a suspect"
+    IS_PAUSED = "is paused"
     IS_DEAD_LETTERED = "is being dead-lettered"
+
+
+SEATS = {
+    State.OUT: Seat.IN_FLIGHT,
+    State.BACKS_OFF: Seat.BACK_OFF,
+    State.IS_LOST: Seat.LOST,
+    State.IS_SUSPECT: Seat.SUSPECT,
+    State.IS_PAUSED: Seat.PAUSED,
+    State.IS_DEAD_LETTERED: Seat.DEAD_LETTERING,
+}
+IN_NO_HANDS = (State.WAITS, State.BACKS_OFF, State.IS_SUSPECT, State.IS_PAUSED)
 
 
 class Held:
@@ -46,6 +63,9 @@ class RunsMachine(RuleBasedStateMachine):
         self.queues = [PartitionQueue(assigned(partition), OffsetTracker(0), -1, 0) for partition in range(PARTITIONS)]
         for queue in self.queues:
             self.pending.open(queue)
+        self.waiting, self.lost = Waiting(), LostDeliveries(1.0)
+        self.now_s = 0.0
+        self.paused_keys: frozenset[bytes] = frozenset()
         self.lanes: dict[object, list[Held]] = {}
         self.runs: list[tuple[object, list[Held]]] = []
 
@@ -64,9 +84,14 @@ class RunsMachine(RuleBasedStateMachine):
 
     @rule(records_max=st.integers(0, 12))
     def take(self, records_max: int) -> None:
-        ready = {lane for lane, held in self.lanes.items() if held[0].state is State.WAITS}
+        ready = {
+            lane for lane, held in self.lanes.items() if held[0].state is State.WAITS and not self.is_paused(held[0])
+        }
         taken = [delivery for _, delivery in self.order.take(records_max, 1 << 40)]
         assert min(records_max, len(ready)) <= len(taken) <= records_max
+        for held in [held[0] for held in self.lanes.values() if held[0].delivery.seat is Seat.PAUSED]:
+            assert self.is_paused(held)
+            held.state = State.IS_PAUSED
         runs: list[tuple[object, list[Held]]] = []
         for number, delivery in enumerate(taken):
             lane = self.lane(delivery)
@@ -80,6 +105,8 @@ class RunsMachine(RuleBasedStateMachine):
         assert set(lanes) <= ready
         if len(ready) <= records_max:
             assert set(lanes) == ready, "nobody goes on with his run while others have not begun"
+            is_waiting = [held[0] for held in self.lanes.values() if held[0].state is State.WAITS]
+            assert all(held.delivery in taken or len(ready) == records_max for held in is_waiting)
         for lane, run in runs:
             assert run == self.lanes[lane][: len(run)], "a run is the beginning of its lane"
             assert all(held.state is State.WAITS for held in run)
@@ -95,17 +122,25 @@ class RunsMachine(RuleBasedStateMachine):
         lane, run = self.runs.pop(data.draw(st.integers(0, len(self.runs) - 1)))
         stopped = False
         for held in run:
+            self.waiting.suspects.ended(held.delivery, None)
             says = (
-                "take back" if stopped else data.draw(st.sampled_from(["ok", "ok", "ok", "bury", "retry", "take back"]))
+                "take back"
+                if stopped
+                else data.draw(st.sampled_from(["ok", "ok", "ok", "dead-letter", "retry", "lose", "take back"]))
             )
             match says:
                 case "ok":
                     self.finish(lane, held)
-                case "bury":
-                    held.state = State.IS_DEAD_LETTERED
+                case "dead-letter":
+                    self.dead_letter(held, Event.DEAD_LETTER)
                 case "retry":
                     held.state, held.has_failed, stopped = State.BACKS_OFF, True, True
                     held.delivery.failures = FailureHistory(last=FAILED)
+                    self.waiting.back_off(held.delivery, 0.0)
+                case "lose":
+                    held.state, held.has_failed, stopped = State.IS_LOST, True, True
+                    held.delivery.failures = FailureHistory(last=LOST)
+                    self.lost.add(held.delivery, self.now_s)
                 case _:
                     self.put_back(held)
                     stopped = True
@@ -120,7 +155,69 @@ class RunsMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def back_off_ends(self, data: st.DataObject) -> None:
         _, held = data.draw(st.sampled_from(self.any_of(State.BACKS_OFF)))
+        assert self.waiting.take(lambda each: each is held.delivery) == [held.delivery]
         self.put_back(held)
+
+    @precondition(lambda self: self.any_of(State.IS_LOST))
+    @rule(data=st.data())
+    def lost_window_ends(self, data: st.DataObject) -> None:
+        self.now_s += 1.0
+        judged = self.lost.judge(self.now_s)
+        held_of = {held.delivery: held for _, held in self.any_of(State.IS_LOST)}
+        assert {*judged.charged, *judged.suspects} == set(held_of)
+        for held in held_of.values():
+            match data.draw(st.sampled_from(["suspect", "back off", "at once"])):
+                case "suspect":
+                    held.state = State.IS_SUSPECT
+                    self.waiting.suspects.lost(held.delivery)
+                case "back off":
+                    held.state = State.BACKS_OFF
+                    self.waiting.back_off(held.delivery, 0.0)
+                case _:
+                    self.put_back(held)
+
+    @rule(records_max=st.integers(1, 3))
+    def suspects_go_out(self, records_max: int) -> None:
+        may_go = self.any_of(State.IS_SUSPECT) if not self.waiting.suspects.out else []
+        group = self.waiting.suspects.take(records_max, 1 << 40, lambda _: False, lambda _: True)
+        assert bool(group) == bool(may_go)
+        assert len(group) <= records_max
+        for delivery in group:
+            lane, held = next(each for each in may_go if each[1].delivery is delivery)
+            held.state = State.OUT
+            self.runs.append((lane, [held]))
+
+    @rule(keys=st.frozensets(st.sampled_from([b"a", b"b"])))
+    def pause(self, keys: frozenset[bytes]) -> None:
+        self.paused_keys = keys
+        for queue in self.queues:
+            queue.paused_keys = keys
+            self.pending.resume(queue, keys)
+        for _, held in self.any_of(State.IS_PAUSED):
+            if not self.is_paused(held):
+                held.state = State.WAITS
+
+    @precondition(lambda self: any(self.any_of(state) for state in IN_NO_HANDS))
+    @rule(data=st.data())
+    def skip(self, data: st.DataObject) -> None:
+        found = [each for state in IN_NO_HANDS for each in self.any_of(state)]
+        lane, held = data.draw(st.sampled_from(found))
+        delivery = held.delivery
+        if delivery.seat in {Seat.BACK_OFF, Seat.SUSPECT}:
+            self.waiting.remove(delivery)
+        else:
+            if delivery.seat is Seat.WAITING:
+                self.lanes[lane].remove(held)
+                self.lanes[delivery.assignment, delivery] = [held]
+            self.pending.withdraw(self.queue(held), delivery)
+        self.dead_letter(held, Event.SKIP)
+
+    def dead_letter(self, held: Held, event: Event) -> None:
+        held.state = State.IS_DEAD_LETTERED
+        move(held.delivery, event)
+
+    def is_paused(self, held: Held) -> bool:
+        return held.delivery.record.key in self.paused_keys
 
     def any_of(self, state: State) -> list[tuple[object, Held]]:
         return [(lane, each) for lane, held in self.lanes.items() for each in held if each.state is state]
@@ -147,6 +244,23 @@ class RunsMachine(RuleBasedStateMachine):
         ready = [delivery for queue in self.queues for delivery in queue.lanes.ready]
         assert len(ready) == len(set(ready))
         assert set(ready) == expected
+
+    @invariant()
+    def each_has_the_seat_that_the_model_says(self) -> None:
+        for lane in self.lanes.values():
+            for number, held in enumerate(lane):
+                first = Seat.WAITING if number else Seat.READY
+                assert held.delivery.seat is SEATS.get(held.state, first), held.delivery
+                assert not held.delivery.is_behind or (number and held.state is not State.WAITS)
+
+    @invariant()
+    def every_container_is_an_index_of_the_seat(self) -> None:
+        paused = [delivery for queue in self.queues for delivery in queue.lanes.paused]
+        assert len(paused) == len(set(paused))
+        assert set(paused) == {held.delivery for _, held in self.any_of(State.IS_PAUSED)}
+        assert set(self.waiting.suspects) == {held.delivery for _, held in self.any_of(State.IS_SUSPECT)}
+        assert self.waiting.backing_off == len(self.any_of(State.BACKS_OFF))
+        assert len(self.lost) == len(self.any_of(State.IS_LOST))
 
     @invariant()
     def nothing_is_kept_of_what_is_finished(self) -> None:

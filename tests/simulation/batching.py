@@ -144,7 +144,7 @@ class BatchingAdapter(SimulatedAdapter):
                 self._shared += 1
                 told = replace(told, request=self._shared)
             settled = [
-                BEHIND if exchange.delivery.place and outcomes[0] is not ABORTED else told for exchange in exchanges
+                BEHIND if exchange.delivery.is_behind and outcomes[0] is not ABORTED else told for exchange in exchanges
             ]
             self._settle_all(exchanges, [outcomes[0]] * len(exchanges), settled)
         else:

@@ -33,9 +33,8 @@ class Lanes:
         Args:
             values: whether to show them.
         """
-        now_s = time.monotonic()
         best: list[tuple[Place, LaneView]] = []
-        async for views in lanes_of(pipeline, wanted, now_s):
+        async for views in lanes_of(pipeline, wanted):
             placed = [(self._place(view), view) for view in views]
             candidates = [each for each in placed if after is None or each[0] > after]
             best = nsmallest(lanes_max, best + candidates, key=lambda each: each[0])

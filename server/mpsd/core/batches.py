@@ -66,7 +66,7 @@ class Batches:
         filling, cell, is_run_whole = _Filling(0), None, False
         for delivery in batch:
             size = delivery.size_bytes - RECORD_OVERHEAD_BYTES
-            if delivery.place:
+            if delivery.is_behind:
                 same = is_run_whole and (not cells or cells.get(delivery) == cell) and not goes_alone(delivery)
                 is_run_whole = same and size <= filling.room and len(filling.deliveries) < records_max
                 if not is_run_whole:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import StrEnum
 
 from typing_extensions import override
 
@@ -11,16 +11,17 @@ from mpsd.core.outcome import Outcome
 from mpsd.core.record import Record, TopicPartition
 
 Lane = bytes | str | None
-"""What orders a record: its key, a name for a lane that is not a key's, or None for a record that is free."""
+"""The name of what orders a record: its key, a constant for a lane that is not a key's, None for a free record."""
 
 
 class Assignment:
-    """One partition while this member owns it. Identity is what counts: a partition gained again is another one.
+    """One partition while this member owns it. A partition that is gained again has another assignment.
 
     Attributes:
-        epoch: the group's generation in which the member acquired it: it only rises, applications may fence with it.
-        incarnation: the topic that its records are of.
-        record_prefix: begins the ids of its records; see `idempotency`.
+        epoch: the group's generation in which the member acquired the partition; it only rises, so that applications may
+            fence with it.
+        incarnation: the topic that the records are of.
+        record_prefix: begins the ids of the records; see `idempotency`.
     """
 
     __slots__ = ("epoch", "incarnation", "record_prefix", "tp")
@@ -42,15 +43,15 @@ class Assignment:
 
 @dataclass(slots=True)
 class FailureHistory:
-    """What is remembered of a record that did not succeed at once; most records never have one.
+    """The failures of a record that did not succeed at once; most records never have one.
 
     Attributes:
         attempts: deliveries so far that count.
-        holds: deliveries in a row that failed and did not count.
-        holds_mark: how many deliveries of the endpoint had succeeded when `deferrals` began.
-        first_mark: how many deliveries of the endpoint had succeeded when this one first failed; -1: it did not.
-        suspect: a delivery of it was lost together with others.
-        group: how many suspects went out with it, itself included; 0 if it did not go out as one.
+        deferrals: deliveries in a row that failed and did not count.
+        deferrals_mark: how many deliveries of the endpoint had succeeded when `deferrals` began.
+        first_mark: how many deliveries of the endpoint had succeeded when this record first failed; -1: it did not.
+        suspect: a delivery of the record was lost together with others.
+        group: how many suspects went out with the record, itself included; 0 if it did not go out as a suspect.
         last: the last outcome but Withdrawn.
         due_s: when its last back-off ends, or ended, on the monotonic clock.
     """
@@ -67,47 +68,64 @@ class FailureHistory:
     last_failed_at_ms: int = 0
 
 
-class Place(IntEnum):
-    """Where a delivery stands in its lane; none but HEAD is ever seen where a lane gives one record at a time."""
+class Seat(StrEnum):
+    """The place of a delivery, one at a time; `lanes.TRANSITIONS` says which may follow which."""
 
-    HEAD = 0
-    """The first of its lane, or waiting to be."""
-    BEHIND = 1
-    """Handed out behind its head, in one run with it."""
-    FINISHED = 2
-    """Finished before its head, whose dead letter is still to be acknowledged."""
+    WAITING = "waiting"
+    """Behind another of its lane, and not handed out."""
+    READY = "ready"
+    """The head of its lane, in `Lanes.ready`."""
+    PAUSED = "paused"
+    """The head of its lane and of a paused key, in `Lanes.paused`."""
+    IN_FLIGHT = "in flight"
+    """At the application, or in the hands of the Writer."""
+    LOST = "lost"
+    """Ended without an answer, in `LostDeliveries` until the window of its event is over."""
+    BACK_OFF = "back-off"
+    """Waiting for its next attempt, in the Writer's heap."""
+    SUSPECT = "suspect"
+    """Lost together with others and waiting to go out in a group, in `Suspects`."""
+    DEAD_LETTERING = "dead-lettering"
+    """With the DeadLetterWriter."""
+    KEYS_FULL = "blocked keys full"
+    """With the DeadLetterWriter until there is room to block its key."""
+    SETTLED = "settled"
+    """Accepted, or durably in the dead-letter topic."""
 
 
-HEAD, BEHIND, FINISHED = Place.HEAD, Place.BEHIND, Place.FINISHED
+WAITING, READY, IN_FLIGHT, SETTLED = Seat.WAITING, Seat.READY, Seat.IN_FLIGHT, Seat.SETTLED
 
 
 class Delivery:
-    """A record, its place in a lane, and how it fared.
+    """A record, its seat in a lane, and its failures.
 
     Attributes:
         origin: the partition that the record is of, and the epoch; that of the assignment but for a replayed record whose
             partition exists no more.
-        size_bytes: what it counts against the bounds.
-        next: the record behind it in its lane.
-        place: where it stands in its lane.
-        read_at_s: when it was read, on the monotonic clock.
-        started_s: when the delivery in flight began, on the monotonic clock; 0.0 if none is in flight.
-        trouble: how it failed so far; None if it did not.
-        replay: id of the replay or reset that brought it back.
-        releases: it is of a blocked key, and goes all the same: this is what lets the key go.
-        letter_record_id: the record's id as its dead letter names it; empty for a record that is read from its topic.
+        size_bytes: what the record counts against the bounds.
+        next: the record behind this one in its lane.
+        seat: where the delivery is; changed by `lanes.move`, and on the hot path by Lanes itself.
+        is_behind: the delivery was handed out behind its head, in one run with it; false where a lane gives one record at a
+            time.
+        read_at_s: when the record was read, on the monotonic clock.
+        started_s: when the last delivery began, on the monotonic clock.
+        failures: how the record failed so far; None if it did not.
+        replay: id of the replay or reset that brought the record back.
+        releases: the record is of a blocked key and is delivered all the same, because its success releases the key.
+        dead_letter_record_id: the record's id as its dead letter names it; empty for a record that is read from its topic.
     """
 
     __slots__ = (
         "assignment",
         "failures",
+        "is_behind",
         "lane",
         "next",
         "origin",
-        "place",
         "read_at_s",
         "record",
         "replay",
+        "seat",
         "size_bytes",
         "started_s",
     )
@@ -122,7 +140,8 @@ class Delivery:
         self.lane = lane
         self.size_bytes = size_bytes
         self.next: Delivery | None = None
-        self.place = HEAD
+        self.seat = WAITING
+        self.is_behind = False
         self.read_at_s = read_at_s
         self.started_s = 0.0
         self.failures: FailureHistory | None = None
@@ -130,7 +149,7 @@ class Delivery:
 
     @property
     def attempt(self) -> int:
-        """Number of the delivery being made, 1 for the first; deliveries that did not count share a number."""
+        """Return the number of the delivery being made, 1 for the first; deliveries that did not count share a number."""
         return 1 if self.failures is None else self.failures.attempts + 1
 
     @override
@@ -139,7 +158,7 @@ class Delivery:
 
     @override
     def __repr__(self) -> str:
-        return f"<Delivery {self} attempt={self.attempt}>"
+        return f"<Delivery {self} {self.seat.value} attempt={self.attempt}>"
 
 
 def log_fields(delivery: Delivery) -> dict[str, object]:
@@ -152,10 +171,10 @@ class ReplayedDelivery(Delivery):
     """A record that a replay brought back: in a lane like any other, but of no offset that is to be committed.
 
     Attributes:
-        letter_offset: of its dead letter, in the dead-letter topic.
-        replays: how often it was brought back before.
-        is_dead_again: it goes to the dead-letter topic once more.
-        on_finished: told once it is accepted or durably dead again.
+        dead_letter_offset: of its dead letter, in the dead-letter topic.
+        replays: how often the record was brought back before.
+        is_dead_again: the record goes to the dead-letter topic once more.
+        on_finished: called once the record is accepted or durably dead again.
     """
 
     __slots__ = ("dead_letter_offset", "dead_letter_record_id", "is_dead_again", "on_finished", "releases", "replays")

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mpsd.core.delivery import Delivery
+from mpsd.core.lanes import Event, move
 from mpsd.core.record import TopicPartition
 
 
@@ -41,6 +42,8 @@ class LostDeliveries:
         self.due_s: float | None = None
 
     def add(self, delivery: Delivery, now_s: float) -> None:
+        """Add a delivery that ended without an answer to the event that is going on, or begin one with it."""
+        move(delivery, Event.LOSE)
         if self.due_s is None:
             self.due_s = now_s + self._window_s
         self._lost.append(delivery)

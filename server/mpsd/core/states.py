@@ -155,6 +155,12 @@ class LaneState(StrEnum):
     IN_FLIGHT = "in-flight", Severity.OK, "It is at the application."
     BACKING_OFF = "backing-off", Severity.WARNING, "It failed, and waits for its next attempt."
     PAUSED = "paused", Severity.WARNING, "An operator paused its key, its partition or its subscription."
+    WAITING = "waiting", Severity.OK, "It waits behind a record of its key that a replay delivers again."
+    LOST = (
+        "lost",
+        Severity.WARNING,
+        "Its delivery ended without an answer. Deliveries lost in the same moment are looked at together, when it is over.",
+    )
     SUSPECT = "suspect", Severity.WARNING, "It was lost together with others: it is delivered apart from them."
     DEAD_LETTERING = "dead-lettering", Severity.WARNING, "It is on its way into the dead-letter topic."
     BLOCKED = (

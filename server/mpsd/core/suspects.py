@@ -18,7 +18,8 @@ from heapq import merge
 
 from typing_extensions import override
 
-from mpsd.core.delivery import HEAD, Assignment, Delivery
+from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.lanes import Event, move
 from mpsd.core.outcome import Delivered, Outcome, Rejected, Retryable
 
 
@@ -53,7 +54,8 @@ class Suspects:
         yield from self._once
 
     def lost(self, delivery: Delivery) -> None:
-        """It was lost, and not charged."""
+        """Take in a delivery that was lost, and not charged."""
+        move(delivery, Event.SUSPECT)
         self._size = 1
         if delivery.failures is not None and delivery.failures.group > 1:
             self._again.appendleft(delivery)
@@ -61,7 +63,8 @@ class Suspects:
             self._once.append(delivery)
 
     def rested(self, delivery: Delivery) -> None:
-        """A suspect may go out again after a back-off, or after it had come to nothing."""
+        """Take back a suspect that may go out again after a back-off, or after its delivery came to nothing."""
+        move(delivery, Event.SUSPECT)
         self._once.append(delivery)
 
     def take(
@@ -91,6 +94,7 @@ class Suspects:
     def _goes_out(self, line: "_Line", group: list[Delivery]) -> None:
         for delivery in group:
             line.remove(delivery)
+            move(delivery, Event.TAKE)
             assert delivery.failures is not None
             delivery.failures.group = len(group)
         self.out.update(group)
@@ -115,9 +119,10 @@ class Suspects:
         if not self.out and self._is_proven:
             self._size = max(self._size, 2 * self._group)
 
-    def remove(self, delivery: Delivery) -> bool:
-        """It waits no longer; whether it did."""
-        return self._again.remove(delivery) or self._once.remove(delivery)
+    def remove(self, delivery: Delivery) -> None:
+        """Keep a suspect no longer that waits."""
+        if not self._again.remove(delivery):
+            self._once.remove(delivery)
 
     def forget(self, assignment: Assignment) -> None:
         """The partition is no longer ours."""
@@ -197,4 +202,4 @@ def _group(waiting: Iterator[Delivery], records_max: int, bytes_max: int) -> lis
 def _goes_alone(delivery: Delivery) -> bool:
     """Whether it was lost alone before, as a suspect or as a probe, or has the record before it in its lane beside it."""
     failures = delivery.failures
-    return delivery.place is not HEAD or (failures is not None and (failures.attempts > 0 or failures.group == 1))
+    return delivery.is_behind or (failures is not None and (failures.attempts > 0 or failures.group == 1))

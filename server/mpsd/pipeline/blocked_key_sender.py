@@ -7,7 +7,7 @@ from typing import TypeGuard
 
 from mpsd.core.blocked_key_dead_letters import Place
 from mpsd.core.dead_letter_record import DeadLetterRecord, Foreign, parse
-from mpsd.core.delivery import ReplayedDelivery
+from mpsd.core.delivery import ReplayedDelivery, Seat
 from mpsd.core.record import LogPart, Record
 from mpsd.core.retry import Disposition
 from mpsd.errors import KafkaUnavailable
@@ -119,7 +119,7 @@ class BlockedKeySender:
             with suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE_S):
                     await finished.wait()
-            if not finished.is_set() and not delivery.started_s:
+            if not finished.is_set() and delivery.seat is not Seat.IN_FLIGHT:
                 return False
         return True
 

@@ -193,13 +193,7 @@ class Controls:
     def _stop_or_go(self, queue: PartitionQueue) -> None:
         whole, keys = stopped(self.pauses, queue.assignment.tp, self._now_ms())
         queue.paused_keys = keys
-        if queue.parked:
-            parked, queue.parked = queue.parked, []
-            for delivery in reversed(parked):  # each is put before all others: the first that was parked is the first
-                if delivery.record.key in keys:
-                    queue.parked.insert(0, delivery)
-                else:
-                    self._pending.put_back(queue, delivery)
+        self._pending.resume(queue, keys)
         if whole:
             queue.stop(PAUSED)
         elif PAUSED in queue.causes and queue.go_on(PAUSED):

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from mpsd.core.dead_letter import Sender, headers
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery, log_fields
+from mpsd.core.lanes import Event, move
 from mpsd.core.retry import DeadLetterRequest, RetryRules, backoff_s
 from mpsd.core.states import DeliveryState
 from mpsd.errors import KafkaRefused, KafkaUnavailable, RecordNotHere
@@ -108,14 +109,11 @@ class DeadLetterWriter:
         """More keys may be blocked."""
         crowded, self._crowded = self._crowded, []
         for entry in crowded:
+            move(entry.dead_letter.delivery, Event.KEYS_ROOM)
             entry.queue.crowded -= 1
         self._waiting.extendleft(reversed(crowded))
         if crowded:
             self._arrived.set()
-
-    def crowded(self) -> frozenset[Delivery]:
-        """Return the records that wait until there is room to hold their keys."""
-        return frozenset(entry.dead_letter.delivery for entry in self._crowded)
 
     def position_written(self, delivery: Delivery) -> asyncio.Future[DlqPosition]:
         """Where it lands once it is written, now or some time; the same for all who ask.
@@ -205,6 +203,7 @@ class DeadLetterWriter:
             queue, dead_letter = entry.queue, entry.dead_letter
             if self._pending_blocks.wants(entry):
                 if room <= 0:
+                    move(dead_letter.delivery, Event.KEYS_FULL)
                     self._crowded.append(entry)
                     self._release(
                         entry

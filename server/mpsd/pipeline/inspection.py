@@ -2,12 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
 
-from mpsd.core.delivery import Delivery, Lane
+from mpsd.core.delivery import Delivery, Lane, Seat
 from mpsd.core.outcome import code_of
 from mpsd.core.record import TopicPartition
 from mpsd.core.states import LaneState
@@ -58,14 +57,14 @@ class Wanted:
         return self.topic in {None, tp.topic} and self.partition in {None, tp.partition}
 
 
-async def lanes_of(pipeline: Pipeline, wanted: Wanted, now_s: float) -> AsyncIterator[Sequence[LaneView]]:
+async def lanes_of(pipeline: Pipeline, wanted: Wanted) -> AsyncIterator[Sequence[LaneView]]:
     """The lanes, a part of a partition at a time; each part is of one moment, and between parts deliveries go on."""
     for queue in list(pipeline.pending.queues.values()):
         if not wanted.covers(queue.assignment.tp):
             continue
         heads = await _heads(queue, wanted)
         for begin in range(0, len(heads), RECORDS_PER_TURN_MAX):
-            yield _views(pipeline, queue, heads[begin : begin + RECORDS_PER_TURN_MAX], now_s)
+            yield _views(pipeline, queue, heads[begin : begin + RECORDS_PER_TURN_MAX])
             await asyncio.sleep(0)
 
 
@@ -92,63 +91,51 @@ async def _heads(queue: PartitionQueue, wanted: Wanted) -> list[tuple[Delivery, 
     return [each for each in found if each[0] is oldest] if wanted.blocked else found
 
 
-def _views(
-    pipeline: Pipeline, queue: PartitionQueue, heads: Sequence[tuple[Delivery, int]], now_s: float
-) -> list[LaneView]:
+def _views(pipeline: Pipeline, queue: PartitionQueue, heads: Sequence[tuple[Delivery, int]]) -> list[LaneView]:
     unfinished, oldest = queue.tracker.unfinished, queue.tracker.oldest()
-    waiting = Waiting(
-        frozenset(queue.lanes.ready), frozenset(queue.parked), pipeline.crowded(), pipeline.policy.breaker.is_open
-    )
     return [
-        _view(queue, head, records, waiting, now_s, blocks_commit=head is oldest)
+        _view(pipeline, queue, head, records, blocks_commit=head is oldest)
         for head, records in heads
         if unfinished.get(head.record.offset) is head
     ]
 
 
-class Waiting(NamedTuple):
-    """Heads that wait, for what, and whether the endpoint is out."""
-
-    ready: frozenset[Delivery]
-    parked: frozenset[Delivery]
-    crowded: frozenset[Delivery]
-    is_endpoint_out: bool
-
-
-def _view(
-    queue: PartitionQueue, head: Delivery, records: int, waiting: Waiting, now_s: float, *, blocks_commit: bool
-) -> LaneView:
+def _view(pipeline: Pipeline, queue: PartitionQueue, head: Delivery, records: int, *, blocks_commit: bool) -> LaneView:
     failures = head.failures
-    state = _state(queue, head, waiting, now_s)
+    state = _state(queue, head, is_endpoint_out=pipeline.policy.breaker.is_open)
     last = failures.last if failures is not None else None
+    until_s = failures.due_s if failures is not None and state is LaneState.BACKING_OFF else None
     return LaneView(
         head=head,
         records=records,
         state=state,
-        until_s=failures.due_s if failures is not None and state is LaneState.BACKING_OFF else None,
+        until_s=pipeline.policy.lost_due_s if state is LaneState.LOST else until_s,
         attempts=failures.attempts if failures is not None else 0,
         last_outcome=f"{code_of(last)}: {getattr(last, 'reason', '')}" if last is not None else "",
         blocks_commit=blocks_commit,
     )
 
 
-def _state(queue: PartitionQueue, head: Delivery, waiting: Waiting, now_s: float) -> LaneState:
-    if head.started_s:
-        return LaneState.IN_FLIGHT
-    if head.record.key in queue.blocked:
+STATES: Mapping[Seat, LaneState] = {
+    Seat.WAITING: LaneState.WAITING,
+    Seat.READY: LaneState.READY,
+    Seat.PAUSED: LaneState.PAUSED,
+    Seat.IN_FLIGHT: LaneState.IN_FLIGHT,
+    Seat.LOST: LaneState.LOST,
+    Seat.BACK_OFF: LaneState.BACKING_OFF,
+    Seat.SUSPECT: LaneState.SUSPECT,
+    Seat.DEAD_LETTERING: LaneState.DEAD_LETTERING,
+    Seat.KEYS_FULL: LaneState.BLOCKED_KEYS_FULL,
+}
+
+
+def _state(queue: PartitionQueue, head: Delivery, *, is_endpoint_out: bool) -> LaneState:
+    """Return the state of a head: its seat, unless its key, its partition or the endpoint keeps it from being delivered."""
+    seat, key = head.seat, head.record.key
+    if key in queue.blocked and seat is not Seat.IN_FLIGHT:
         return LaneState.BLOCKED
-    if head in waiting.crowded:
-        return LaneState.BLOCKED_KEYS_FULL
-    is_ready, is_backing_off = head in waiting.ready, head.failures is not None and head.failures.due_s > now_s
-    is_paused = PAUSED in queue.causes or head.record.key in queue.paused_keys
-    if head in waiting.parked or (is_paused and (is_ready or is_backing_off)):
+    if seat in {Seat.READY, Seat.BACK_OFF} and (PAUSED in queue.causes or key in queue.paused_keys):
         return LaneState.PAUSED
-    if is_ready:
-        return LaneState.ENDPOINT_OUT if waiting.is_endpoint_out else LaneState.READY
-    if head.failures is not None and head.failures.suspect:
-        return LaneState.SUSPECT
-    if is_backing_off:
-        return LaneState.BACKING_OFF
-    return (
-        LaneState.DEAD_LETTERING if queue.dead_letter_pending else LaneState.SUSPECT
-    )  # lost, and whom to blame is not known yet
+    if seat is Seat.READY and is_endpoint_out:
+        return LaneState.ENDPOINT_OUT
+    return STATES[seat]

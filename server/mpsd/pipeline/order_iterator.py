@@ -44,10 +44,10 @@ class OrderIterator:
             if queue.stopped_by or not ready:
                 queue.in_turn = False
                 continue
-            delivery = queue.lanes.take()
-            if queue.paused_keys and delivery.record.key in queue.paused_keys:
-                queue.parked.append(delivery)
+            if queue.paused_keys and ready[0].record.key in queue.paused_keys:
+                queue.lanes.pause(ready[0])
             else:
+                delivery = queue.lanes.take()
                 taken.append((queue, delivery))
                 bytes_max -= delivery.size_bytes
             if ready:
@@ -69,11 +69,10 @@ class OrderIterator:
             ready = queue.lanes.ready
             taken: list[Turn] = []
             while ready and not queue.stopped_by and not taken:
-                delivery = queue.lanes.take_newest()
-                if queue.paused_keys and delivery.record.key in queue.paused_keys:
-                    queue.parked.append(delivery)
+                if queue.paused_keys and ready[-1].record.key in queue.paused_keys:
+                    queue.lanes.pause(ready[-1])
                 else:
-                    taken.append((queue, delivery))
+                    taken.append((queue, queue.lanes.take_newest()))
             if ready and not queue.stopped_by:
                 self._turns.append(queue)
             else:

@@ -6,8 +6,8 @@ from typing import Literal
 from typing_extensions import override
 
 from mpsd.core.blocked_keys import BlockedKey
-from mpsd.core.delivery import Assignment, Delivery, FailureHistory, ReplayedDelivery
-from mpsd.core.lanes import Lanes
+from mpsd.core.delivery import Assignment, Delivery, FailureHistory, ReplayedDelivery, Seat
+from mpsd.core.lanes import Lanes, predecessor
 from mpsd.core.map_room import has_map_room, mappable
 from mpsd.core.offset_map import NO_BOUND
 from mpsd.core.offset_tracker import OffsetTracker
@@ -50,11 +50,11 @@ class PartitionQueue:
         wants_refill: it was full; whoever frees room tells the Reader.
         charges: attempts charged, ever: with the tracker's state it says whether a commit would say anything new.
         paused_keys: keys of which nothing is delivered.
-        parked: heads of lanes that were their turn, but are of a paused key.
         blocked: keys of which nothing is delivered, but what their replay brings; read here, and changed by BlockedKeys.
         aside: records of blocked keys that are about to be released: see `PendingQueue.set_aside`.
         crowded: dead records whose keys there is no room to hold.
         replay, replay_end: records below this offset are brought back by this reset.
+        replayed: records in its lanes that a replay brought back, not settled.
         dead-lettering: records on their way to the dead-letter topic.
         unwritable: those of them that could not be written so far.
     """
@@ -76,10 +76,10 @@ class PartitionQueue:
         "is_unreadable",
         "lanes",
         "map_full",
-        "parked",
         "paused_keys",
         "replay",
         "replay_end",
+        "replayed",
         "stable_end",
         "stopped_by",
         "tracker",
@@ -98,7 +98,7 @@ class PartitionQueue:
         self.unwritable = 0
         self.charges = 0
         self.paused_keys: frozenset[bytes] = frozenset()
-        self.parked: list[Delivery] = []
+        self.replayed: set[Delivery] = set()
         self.blocked: dict[bytes, BlockedKey] = {}
         self.aside: dict[bytes, list[Delivery]] = {}
         self.crowded = 0
@@ -273,6 +273,7 @@ class PendingQueue:
     def inject(self, queue: PartitionQueue, delivery: ReplayedDelivery) -> None:
         """Append a record that a replay brings back; see to its bound before, as it takes its bytes like any other."""
         queue.bytes += delivery.size_bytes
+        queue.replayed.add(delivery)
         queue.lanes.add(delivery)
         if queue.lanes.ready and not queue.in_turn:
             self._on_ready(queue)
@@ -292,6 +293,7 @@ class PendingQueue:
         """The record is accepted or durably dead-lettered: its offset is done and its lane goes on."""
         lanes = queue.lanes
         if delivery.replay is not None and isinstance(delivery, ReplayedDelivery):
+            queue.replayed.discard(delivery)
             delivery.on_finished(delivery)
         else:
             queue.tracker.finished(delivery.record.offset)
@@ -308,6 +310,25 @@ class PendingQueue:
         queue.lanes.put_back(delivery)
         if not queue.in_turn:
             self._on_ready(queue)
+
+    def resume(self, queue: PartitionQueue, paused_keys: frozenset[bytes]) -> None:
+        """Let the paused heads of all keys but these be delivered again."""
+        if queue.lanes.paused:
+            queue.lanes.resume(paused_keys)
+            if queue.lanes.ready and not queue.in_turn:
+                self._on_ready(queue)
+
+    def withdraw(self, queue: PartitionQueue, delivery: Delivery) -> None:
+        """Take a delivery that nobody has in hand out of its lane, so that it can be skipped."""
+        beside = queue.aside.get(delivery.record.key) if delivery.record.key is not None else None
+        if beside is not None and delivery in beside:
+            beside.remove(delivery)
+            delivery.lane = None  # it never was in its lane, which others may be in
+            return
+        before = None
+        if delivery.seat is Seat.WAITING:
+            before = predecessor(delivery, (*queue.tracker.unfinished.values(), *queue.replayed))
+        queue.lanes.withdraw(delivery, before)
 
     def _is_refillable(self, queue: PartitionQueue) -> bool:
         pending = len(queue.tracker.unfinished)

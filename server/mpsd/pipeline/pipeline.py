@@ -133,7 +133,7 @@ class Pipeline:
         self.peers: Sequence[Peer] = ()
         self.on_members: Callable[[], None] = lambda: None
         self._departures = Departures()
-        self.topics, self.crowded = source.topics, self._dead_letters.crowded
+        self.topics = source.topics
         self._unresolved = -1
         self.state = DeliveryState.STARTING
         self.reason = ""

@@ -2,8 +2,10 @@
 
 import asyncio
 from functools import partial
+from typing import assert_never
 
-from mpsd.core.delivery import Delivery
+from mpsd.core.delivery import Delivery, Seat
+from mpsd.core.lanes import Event
 from mpsd.core.record import TopicPartition
 from mpsd.core.retry import DeadLetterRequest, Disposition
 from mpsd.errors import RecordNotHere
@@ -43,10 +45,7 @@ class Skips:
             accepted = partial(self._dead_letters.lands_not, delivery, "was accepted meanwhile")
             self._writer.skips[delivery] = Skip(verdict, accepted)
             position_written.add_done_callback(lambda _: self._writer.skips.pop(delivery, None))
-            if self._take_out(queue, delivery):
-                self._writer.dead_letter(queue, delivery, verdict)
-            else:
-                self._dead_letters.divert(delivery, verdict)
+            self._post(queue, delivery, verdict)
         return await asyncio.shield(position_written)
 
     def _find(self, tp: TopicPartition, offset: int) -> tuple[PartitionQueue, Delivery]:
@@ -58,20 +57,18 @@ class Skips:
                 raise RecordNotHere(f"{tp}@{offset} {why}")
         raise RecordNotHere(f"{tp}@{offset} is of a partition that this daemon does not have")
 
-    def _take_out(self, queue: PartitionQueue, delivery: Delivery) -> bool:
-        """Whether it is in nobody's hands now; else it is at the application, being judged, or on its way already."""
-        if delivery.started_s:
-            return False
-        if self._writer.waiting.remove(delivery):
-            return True
-        for heads in (queue.parked, queue.lanes.ready):
-            if delivery in heads:
-                heads.remove(delivery)
-                return True
-        for beside in queue.aside.values():
-            if delivery in beside:
-                beside.remove(delivery)
-                delivery.lane = None  # it never was in its lane, which others may be in
-                return True
-        before = next((each for each in queue.tracker.unfinished.values() if each.next is delivery), None)
-        return before is not None and queue.lanes.detach(before, delivery)
+    def _post(self, queue: PartitionQueue, delivery: Delivery, verdict: DeadLetterRequest) -> None:
+        """Skip a delivery wherever it is; the Writer sees to one that is at the application when it comes back."""
+        match delivery.seat:
+            case Seat.IN_FLIGHT | Seat.LOST | Seat.SETTLED:
+                return
+            case Seat.DEAD_LETTERING | Seat.KEYS_FULL:
+                self._dead_letters.divert(delivery, verdict)
+                return
+            case Seat.BACK_OFF | Seat.SUSPECT:
+                self._writer.waiting.remove(delivery)
+            case Seat.READY | Seat.PAUSED | Seat.WAITING:
+                self._pending.withdraw(queue, delivery)
+            case seat:
+                assert_never(seat)
+        self._writer.dead_letter(queue, delivery, verdict, Event.SKIP)

@@ -175,7 +175,7 @@ def partition_statistics(
         committed=queue.committed,
         paused_keys=queue.paused_keys,
         blocked_keys=len(queue.blocked),
-        parked=len(queue.parked),
+        parked=len(queue.lanes.paused),
         room_records=max(0, pending.records_max - len(tracker.unfinished)),
         room_bytes=max(0, pending.bytes_max - queue.bytes),
         oldest=oldest.record.offset if oldest is not None else -1,

@@ -6,7 +6,8 @@ from math import inf
 from operator import itemgetter
 from typing import NamedTuple
 
-from mpsd.core.delivery import Assignment, Delivery
+from mpsd.core.delivery import Assignment, Delivery, Seat
+from mpsd.core.lanes import Event, move
 from mpsd.core.retry import DeadLetterRequest
 from mpsd.core.suspects import Suspects
 
@@ -32,6 +33,8 @@ class Waiting:
         self.suspects = Suspects()
 
     def back_off(self, delivery: Delivery, until_s: float) -> None:
+        """Keep a delivery until a time, on the monotonic clock."""
+        move(delivery, Event.BACK_OFF)
         self._sequence += 1
         if delivery.failures is not None:
             delivery.failures.due_s = until_s
@@ -57,19 +60,13 @@ class Waiting:
         """When the first back-off ends; inf if there is none."""
         return self._backing_off[0][0] if self._backing_off else inf
 
-    def until_s(self, delivery: Delivery) -> float | None:
-        """When its back-off ends; None if it has none. Costs a look at all of them."""
-        return next((due_s for due_s, _, each in self._backing_off if each is delivery), None)
-
-    def remove(self, delivery: Delivery) -> bool:
-        """Keep it no longer; whether it was here."""
-        if self.suspects.remove(delivery):
-            return True
-        left = [entry for entry in self._backing_off if entry[2] is not delivery]
-        was_here = len(left) < len(self._backing_off)
-        self._backing_off = left
-        heapify(left)
-        return was_here
+    def remove(self, delivery: Delivery) -> None:
+        """Keep a delivery no longer that backs off or is a suspect."""
+        if delivery.seat is Seat.SUSPECT:
+            self.suspects.remove(delivery)
+        else:
+            self._backing_off = [entry for entry in self._backing_off if entry[2] is not delivery]
+            heapify(self._backing_off)
 
     def forget(self, assignment: Assignment) -> None:
         """The partition is no longer ours."""

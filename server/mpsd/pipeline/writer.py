@@ -6,9 +6,11 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from math import inf
+from typing import Literal
 
 from mpsd.core.delivery import Assignment, Delivery, log_fields
 from mpsd.core.histogram import Histogram
+from mpsd.core.lanes import Event, move
 from mpsd.core.outcome import Delivered, Moment, Outcome, Withdrawn, code_of
 from mpsd.core.rate import TokenBucket
 from mpsd.core.retry import Ack, DeadLetterRequest, Defer, Retry, Verdict, describe
@@ -124,7 +126,6 @@ class Writer:
         now_s = self._monotonic_s()
         queue.in_flight -= 1
         self.endpoint_latency.observe(now_s - delivery.started_s)
-        delivery.started_s = 0.0
         if isinstance(outcome, Delivered):
             self.outcomes["delivered"] += 1
             self._policy.succeeded(delivery)
@@ -220,7 +221,7 @@ class Writer:
         wall_ms = int(self._wall_s() * 1000)
         for queue, delivery in turns:
             is_blocked = queue.blocked and delivery.record.key in queue.blocked and not delivery.releases
-            if is_blocked or delivery in self.skips or policy.is_expired(delivery, wall_ms):
+            if is_blocked or policy.is_expired(delivery, wall_ms):
                 self._suspects.ended(delivery, None)
                 policy.withdrawn(delivery)
                 self.dead_letter(queue, delivery, BLOCKED if is_blocked else EXPIRED)
@@ -245,13 +246,16 @@ class Writer:
             self._apply(queue, delivery, outcome, verdict, now_s)
 
     def _apply(
-        self, queue: PartitionQueue, delivery: Delivery, outcome: Outcome, verdict: Verdict, now_s: float
+        self, queue: PartitionQueue, delivery: Delivery, outcome: Outcome, verdict: Verdict | Suspect, now_s: float
     ) -> None:
         match verdict:
             case Ack():
                 self._pending.finish(queue, delivery)
-            case Defer() | Retry() if delivery in self.skips:
+            case Defer() | Retry() | Suspect() if delivery in self.skips:
                 self.dead_letter(queue, delivery, self.skips[delivery].verdict)
+            case Suspect():
+                self.withdrawn += 1
+                self._suspects.lost(delivery)
             case Defer(after_s=after_s) | Retry(after_s=after_s):
                 queue.charges += isinstance(verdict, Retry)
                 self.retries += isinstance(verdict, Retry)
@@ -266,8 +270,18 @@ class Writer:
                 self._tell(delivery, outcome, verdict)
                 self.dead_letter(queue, delivery, verdict)
 
-    def dead_letter(self, queue: PartitionQueue, delivery: Delivery, verdict: DeadLetterRequest) -> None:
-        """Its lane waits until it is in the dead-letter topic; for what an operator said, whatever else it died of."""
+    def dead_letter(
+        self,
+        queue: PartitionQueue,
+        delivery: Delivery,
+        verdict: DeadLetterRequest,
+        event: Literal[Event.DEAD_LETTER, Event.SKIP] = Event.DEAD_LETTER,
+    ) -> None:
+        """Hand a record over for the dead-letter topic; its lane waits for the acknowledgement.
+
+        The reason of a skip stands before any other cause for which the record dies.
+        """
+        move(delivery, event)
         queue.dead_letter_pending += 1
         self._policy.left(delivery)
         skip = self.skips.get(delivery) if self.skips else None
@@ -279,14 +293,7 @@ class Writer:
             return
         for delivery, verdict in self._policy.judge_lost(Moment(now_s, int(self._wall_s() * 1000), self._draw())):
             queue = self._pending.queues.get(delivery.assignment)
-            if queue is None or delivery.failures is None or delivery.failures.last is None:
-                continue
-            if isinstance(verdict, Suspect) and delivery in self.skips:
-                self.dead_letter(queue, delivery, self.skips[delivery].verdict)
-            elif isinstance(verdict, Suspect):
-                self.withdrawn += 1
-                self._suspects.lost(delivery)
-            else:
+            if queue is not None and delivery.failures is not None and delivery.failures.last is not None:
                 self._apply(queue, delivery, delivery.failures.last, verdict, now_s)
 
     def _end_back_offs(self, now_s: float) -> None:

@@ -1,5 +1,5 @@
 from mpsd.core.batches import THROTTLED_TOGETHER_MAX, Batches
-from mpsd.core.delivery import BEHIND, Delivery, FailureHistory
+from mpsd.core.delivery import Delivery, FailureHistory
 from mpsd.core.outcome import Outcome, Retryable
 from mpsd.core.record import RECORD_OVERHEAD_BYTES
 from tests.fakes.records import BUSY, FAILED, REFUSED, assigned, delivery
@@ -9,7 +9,7 @@ def record(offset: int, *, size: int = 1, behind: bool = False, last: Outcome | 
     made = delivery(offset, b"%d" % offset)
     made.size_bytes = size + RECORD_OVERHEAD_BYTES
     if behind:
-        made.place = BEHIND
+        made.is_behind = True
     if last is not None:
         made.failures = FailureHistory(last=last)
     return made

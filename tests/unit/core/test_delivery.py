@@ -20,7 +20,7 @@ def test_a_delivery_that_did_not_count_leaves_the_attempt_as_it_was() -> None:
 def test_a_delivery_says_where_its_record_stands_but_never_its_key() -> None:
     made = delivery(1842, b"secret", assigned(3))
     assert str(made) == "orders/3@1842"
-    assert repr(made) == "<Delivery orders/3@1842 attempt=1>"
+    assert repr(made) == "<Delivery orders/3@1842 waiting attempt=1>"
 
 
 def test_a_partition_gained_again_is_another_assignment() -> None:

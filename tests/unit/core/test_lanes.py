@@ -1,7 +1,7 @@
 import pytest
 
-from mpsd.core.delivery import Delivery, FailureHistory
-from mpsd.core.lanes import Lanes, chain
+from mpsd.core.delivery import Delivery, FailureHistory, Seat
+from mpsd.core.lanes import TRANSITIONS, Event, Lanes, chain, move, predecessor
 from tests.fakes.records import FAILED, delivery
 
 
@@ -174,14 +174,12 @@ def test_one_still_out_behind_finished_ones_becomes_the_head_and_is_not_ready() 
     assert list(lanes.ready) == [third]
 
 
-def test_one_behind_another_leaves_its_lane() -> None:
-    lanes = Lanes()
+def test_one_that_waits_leaves_its_lane_when_it_is_withdrawn() -> None:
     first, second, third = (delivery(offset) for offset in range(3))
-    for each in (first, second, third):
-        lanes.add(each)
+    lanes = lanes_of(first, second, third)
     lanes.take()
-    assert lanes.detach(first, second)
-    assert lanes.detach(first, third)
+    skip(lanes, second, first)
+    skip(lanes, third, first)
     lanes.settled(third)
     lanes.settled(second)
     fourth = delivery(3)
@@ -192,13 +190,78 @@ def test_one_behind_another_leaves_its_lane() -> None:
     assert not lanes
 
 
-def test_one_that_was_handed_out_stays_in_its_lane() -> None:
-    lanes = Lanes()
+def test_a_head_that_is_withdrawn_is_taken_no_more_and_its_lane_waits_for_it() -> None:
     first, second = delivery(0), delivery(1)
-    lanes.add(first)
-    lanes.add(second)
-    assert lanes.take_run(lanes.take(), 1) == [second]
-    assert not lanes.detach(first, second)
+    lanes = lanes_of(first, second)
+    skip(lanes, first)
+    assert not lanes.ready
+    lanes.settled(first)
+    skip(lanes, second)
+    lanes.settled(second)
+    assert not lanes
+
+
+def test_a_paused_head_comes_back_in_its_place() -> None:
+    lane = [delivery(offset, b"%d" % offset) for offset in range(4)]
+    lanes = lanes_of(*lane)
+    for each in lane[:3]:
+        lanes.pause(each)
+    assert [each.seat for each in lane] == [Seat.PAUSED] * 3 + [Seat.READY]
+    skip(lanes, lane[1])
+    lanes.resume({b"0"})
+    assert (lanes.paused, list(lanes.ready)) == ([lane[0]], [lane[2], lane[3]])
+    lanes.resume(())
+    assert (lanes.paused, list(lanes.ready)) == ([], [lane[0], lane[2], lane[3]])
+
+
+def skip(lanes: Lanes, skipped: Delivery, before: Delivery | None = None) -> None:
+    lanes.withdraw(skipped, before)
+    move(skipped, Event.SKIP)
+
+
+def test_the_predecessor_is_found_past_what_is_settled_and_still_in_the_lane() -> None:
+    lanes, (head, second) = run_of(2)
+    third, fourth = delivery(2), delivery(3)
+    lanes.add(third)
+    lanes.add(fourth)
+    lanes.settled(second)
+    assert predecessor(third, [delivery(9, b"b"), head, third]) is second
+    assert predecessor(fourth, [head, third, fourth]) is third
+    assert predecessor(head, [head, third]) is None
+
+
+@pytest.mark.parametrize("event", Event)
+@pytest.mark.parametrize("seat", Seat)
+def test_a_delivery_moves_only_as_the_table_says(seat: Seat, event: Event) -> None:
+    made = delivery()
+    made.seat = seat
+    if (target := TRANSITIONS[event].get(seat)) is None:
+        with pytest.raises(AssertionError, match=f"^orders/0@0 {event.value} while it is {seat.value}$"):
+            move(made, event)
+        assert made.seat is seat
+    else:
+        move(made, event)
+        assert made.seat is target
+
+
+def test_nothing_leaves_a_settled_delivery_and_every_other_seat_can_be_left() -> None:
+    left = {seat for table in TRANSITIONS.values() for seat in table}
+    assert left == set(Seat) - {Seat.SETTLED}
+
+
+def test_one_that_is_settled_twice_is_a_bug() -> None:
+    lanes = lanes_of(delivery(0))
+    only = lanes.take()
+    lanes.settled(only)
+    with pytest.raises(AssertionError, match="is finished while it is settled"):
+        lanes.settled(only)
+
+
+def test_one_that_waits_is_not_withdrawn_without_the_one_before_it() -> None:
+    first, second = delivery(0), delivery(1)
+    lanes = lanes_of(first, second)
+    with pytest.raises(AssertionError, match="is skipped while it is waiting"):
+        lanes.withdraw(second, None)
 
 
 def test_the_newest_is_the_head_that_became_ready_last() -> None:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from mpsd.core.breaker import ALL_REJECTED, OUT, BreakerRules
-from mpsd.core.delivery import Delivery, ReplayedDelivery
+from mpsd.core.delivery import Delivery, ReplayedDelivery, Seat
 from mpsd.core.outcome import Moment, Outcome, Unavailable
 from mpsd.core.retry import DeadLetterRequest, Defer, Disposition, Retry, RetryRules, Verdict
 from mpsd.core.retry_policy import SUSPECT, UNDECIDED, PolicyRules, RetryPolicy, Suspect, Undecided
@@ -71,6 +71,7 @@ def at(now_s: float) -> Moment:
 
 
 def judge(policy: RetryPolicy, of: Delivery, outcome: Outcome, now_s: float = 10.0) -> Verdict | Undecided:
+    of.seat = Seat.IN_FLIGHT
     return policy.judge(of, outcome, at(now_s))
 
 

@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpsd.core.delivery import BEHIND, Delivery, FailureHistory
+from mpsd.core.delivery import Delivery, FailureHistory
 from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.core.suspects import Suspects
-from tests.fakes.records import FAILED, LOST, REFUSED, TAKEN_BACK, assigned, delivery
+from tests.fakes.records import FAILED, LOST, REFUSED, TAKEN_BACK, assigned, in_flight
 
 ANY = 1 << 30
 
 
 def suspect(offset: int, attempts: int = 0) -> Delivery:
-    made = delivery(offset, b"k%d" % offset)
+    made = in_flight(offset, b"k%d" % offset)
     made.failures = FailureHistory(suspect=True, attempts=attempts)
     return made
 
@@ -120,7 +120,7 @@ def test_one_that_was_lost_as_a_probe_goes_alone() -> None:
 
 def test_one_that_was_handed_out_behind_another_of_its_lane_goes_alone() -> None:
     suspects, behind = suspects_of(3), suspect(9)
-    behind.place = BEHIND
+    behind.is_behind = True
     end(suspects, take(suspects), DELIVERED)
     suspects.remove(next(iter(suspects)))
     suspects.rested(behind)
@@ -152,7 +152,7 @@ def test_what_came_to_nothing_proves_nothing(outcome: Outcome | None) -> None:
 def test_others_than_those_that_are_out_mean_nothing() -> None:
     suspects = suspects_of(3)
     group = take(suspects)
-    suspects.ended(delivery(7, b"z"), LOST)
+    suspects.ended(in_flight(7, b"z"), LOST)
     end(suspects, group, DELIVERED)
     assert len(take(suspects)) == 2
 
@@ -166,7 +166,7 @@ def test_those_that_are_held_keep_their_place_and_hinder_nobody() -> None:
 def test_of_partitions_that_are_held_nobody_is_looked_at() -> None:
     suspects, here, elsewhere, looked_at = Suspects(), assigned(0), assigned(1), list[int]()
     for offset in range(6):
-        made = delivery(offset, b"k%d" % offset, elsewhere if offset % 2 else here)
+        made = in_flight(offset, b"k%d" % offset, elsewhere if offset % 2 else here)
         made.failures = FailureHistory(suspect=True)
         suspects.lost(made)
 
@@ -182,14 +182,19 @@ def test_of_partitions_that_are_held_nobody_is_looked_at() -> None:
 
 def test_what_has_gone_is_forgotten() -> None:
     suspects, other = suspects_of(2), suspect(5)
-    again = delivery(6, b"x", assigned(1))
+    again = in_flight(6, b"x", assigned(1))
     again.failures = FailureHistory(suspect=True, group=2)
     suspects.lost(again)
     suspects.rested(other)
     assert offsets(list(suspects)) == [6, 0, 1, 5]
-    assert suspects.remove(other)
-    assert not suspects.remove(other)
+    suspects.remove(other)
+    assert offsets(list(suspects)) == [6, 0, 1]
     suspects.forget(again.assignment)
+    assert offsets(list(suspects)) == [0, 1]
+    lost_again = in_flight(7, b"y")
+    lost_again.failures = FailureHistory(suspect=True, group=2)
+    suspects.lost(lost_again)
+    suspects.remove(lost_again)
     assert offsets(list(suspects)) == [0, 1]
 
 

@@ -70,9 +70,10 @@ async def test_what_waits_behind_a_replayed_record_of_a_held_key_is_skipped_and_
         at.source.produce(b"k", b"k", b"k")
         await asyncio.sleep(0.5)
         await asyncio.gather(skip(at, 100), skip(at, 102))
-        assert sorted(fleet.dead_letters()[-3:]) == [(100, "skipped", 0), (101, "blocked", 0), (102, "skipped", 0)]
+        assert sorted(fleet.dead_letters()[-2:]) == [(100, "skipped", 0), (102, "skipped", 0)]
         at.adapter.takes_s = 0.01
         await asyncio.sleep(60.0)
+        assert fleet.dead_letters()[-1] == (101, "blocked", 0)
         assert fleet.of(b"k") == [0, *range(100), 101]
 
 

@@ -235,7 +235,7 @@ async def test_a_key_beyond_the_bound_waits_until_there_is_room() -> None:
         (partition,) = at.pipeline.statistics().partitions
         assert partition.state == "blocked-keys-full"
         assert partition.blocked_keys == 1
-        seen = [view async for views in lanes_of(at.pipeline, Wanted(), 0.0) for view in views]
+        seen = [view async for views in lanes_of(at.pipeline, Wanted()) for view in views]
         assert [(view.head.record.key, view.state) for view in seen] == [(b"b", LaneState.BLOCKED_KEYS_FULL)]
         fleet.poison = ()
         await fleet.replay(filter=DeadLetterFilter(key=b"a"))
@@ -628,5 +628,5 @@ async def test_the_lane_of_a_held_key_says_so() -> None:
         at.pipeline.writer.stop()
         at.source.produce(b"k", b"k")
         await asyncio.sleep(1.0)
-        seen = [view async for views in lanes_of(at.pipeline, Wanted(), 0.0) for view in views]
+        seen = [view async for views in lanes_of(at.pipeline, Wanted()) for view in views]
         assert [(view.state, view.records) for view in seen] == [(LaneState.BLOCKED, 2)]

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from mpsd.core.dead_letter import Sender
+from mpsd.core.lanes import Event, move
 from mpsd.core.retry import DeadLetterRequest, Disposition, RetryRules
 from mpsd.core.states import DeliveryState
 from mpsd.errors import KafkaRefused, KafkaUnavailable
@@ -16,6 +17,7 @@ from mpsd.pipeline.dead_letter_writer import DEAD_LETTERS_PER_WRITE_MAX, HOLD, D
 from mpsd.pipeline.pending_queue import PartitionQueue
 from mpsd.ports import DeadLetter
 from tests.fakes.dead_letters import FakeDeadLetters
+from tests.fakes.records import take
 from tests.fakes.stage import Stage
 from tests.virtual_time import in_virtual_time
 
@@ -43,7 +45,8 @@ class DeadLettering:
     def dead_letter(self, queue: PartitionQueue, *offsets: int) -> None:
         for offset in offsets:
             delivery = queue.tracker.unfinished[offset]
-            queue.lanes.ready.remove(delivery)
+            take(queue.lanes, delivery)
+            move(delivery, Event.DEAD_LETTER)
             queue.dead_letter_pending += 1
             self.writer.dead_letter(queue, delivery, REJECTED)
 

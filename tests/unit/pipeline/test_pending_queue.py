@@ -5,7 +5,7 @@ import pytest
 from mpsd.core.record import RECORD_OVERHEAD_BYTES
 from mpsd.pipeline.ordering import NULL_KEY_LANE, PARTITION_LANE, Ordering
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
-from tests.fakes.records import Row
+from tests.fakes.records import Row, take
 from tests.fakes.stage import Stage
 from tests.virtual_time import in_virtual_time
 
@@ -20,7 +20,7 @@ def rows(*sizes: int, begin: int = 0) -> list[Row]:
 def finish(pending: PendingQueue, queue: PartitionQueue, *offsets: int) -> None:
     for offset in offsets:
         delivery = queue.tracker.unfinished[offset]
-        queue.lanes.ready.remove(delivery)
+        take(queue.lanes, delivery)
         pending.finish(queue, delivery)
 
 

@@ -12,6 +12,7 @@ from mpsd.pipeline.pending_queue import PartitionQueue
 from mpsd.pipeline.reader import Reader
 from mpsd.ports import Peer, Position
 from tests.fakes.clock import loop_clock
+from tests.fakes.records import take
 from tests.fakes.source import FakeSource
 from tests.fakes.stage import Stage
 from tests.virtual_time import in_virtual_time
@@ -44,8 +45,7 @@ class Reading:
     def finish(self, queue: PartitionQueue, *offsets: int) -> None:
         for offset in offsets:
             delivery = queue.tracker.unfinished[offset]
-            if delivery in queue.lanes.ready:
-                queue.lanes.ready.remove(delivery)
+            take(queue.lanes, delivery)
             self.stage.pending.finish(queue, delivery)
 
 
