@@ -22,38 +22,38 @@ SYNC   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 11
 
-demo: $(STUBS) ## 20,000 records from a real Kafka through mpsd to an application, checked (KEEP=1 leaves it running)
+demo: $(STUBS) ## deliver 20,000 records from a real Kafka to an application, and check them (KEEP=1 keeps it running)
 	@$(BIN)/mpsd demo $(if $(KEEP),--keep)
 
-test: $(STUBS) ## every test, on WORKERS=2 processes as most of them wait, with coverage of the server
+test: $(STUBS) ## run every test in WORKERS=2 processes, with coverage of the server (ARGS="-k lanes" selects some)
 	@$(BIN)/python -m pytest -p tests.progress --cov --numprocesses $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
-check: $(STUBS) ## what CI runs before the slow tests: lint, types, layers, protos, breaking, pages and fast, two at a time
+check: $(STUBS) ## run what CI runs before the slow tests: the parts of check below, two at a time
 	@$(MAKE) --no-print-directory --keep-going -j2 $(SYNC) types fast lint layers protos breaking pages
 
-soak: $(STUBS) ## faults at random on real brokers and daemons, for MINUTES=60; SEED=… repeats the order of a run
+soak: $(STUBS) ## break real brokers and daemons at random for MINUTES=60 (SEED=… repeats the order of a run)
 	@MINUTES=$(or $(MINUTES),60) SEED=$(SEED) $(BIN)/python -m pytest tests/faults -o faulthandler_timeout=0 $(ARGS)
 
-replay: $(STUBS) ## RECORDS=50000 dead letters at RATE=1000 a second on a real broker, over a kill -9 and a join, judged
+replay: $(STUBS) ## replay RECORDS=50000 dead letters at RATE=1000 a second on a real broker, over a kill -9 and a join
 	@RECORDS=$(or $(RECORDS),50000) RATE=$(or $(RATE),1000) $(BIN)/python -m pytest --quiet -o faulthandler_timeout=0 \
 	    tests/integration/test_replay_at_size.py $(ARGS)
 
-simulate: $(STUBS) ## seeds of the simulation (RUNS=500), or one again with its trace (SEED=...)
+simulate: $(STUBS) ## run RUNS=500 seeds of the simulation, or one seed with its trace (SEED=…)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS))
 
-mutants: $(STUBS) ## plants bugs, one at a time, and says which guarantee the simulation catches each by
+mutants: $(STUBS) ## plant bugs, one at a time, and name the guarantee by which the simulation catches each (ONLY=… selects one)
 	@$(BIN)/python -m tests.mutants $(if $(ONLY),--only "$(ONLY)")
 
-bench: $(STUBS) ## speed, memory and latency on a real broker
+bench: $(STUBS) ## measure speed, memory and latency on a real broker
 	@$(BIN)/python -m bench $(ARGS)
 
 proto: $(READY) ## generate the stubs
 	@$(GENERATE) && touch $(STUBS)
 
-broker: $(STUBS) ## a development broker until Ctrl-C; prints its address
+broker: $(STUBS) ## run a development broker until Ctrl-C, and print its address
 	@$(BIN)/mpsd broker
 
-fix: $(STUBS) ## format, correct what can be corrected, write the generated pages
+fix: $(STUBS) ## format the code, correct what ruff can correct, and write the generated pages
 	@$(BIN)/ruff check --quiet --fix; $(BIN)/ruff format && $(BIN)/buf format -w proto && $(BIN)/python -m docs.generate
 
 docs: $(STUBS) ## write the pages of docs/reference that are generated from the code
@@ -65,7 +65,7 @@ docs-site: build/docs/.ready ## build the documentation as a site in build/site,
 	    -c docs/site -d build/docs/doctrees build/docs/source build/site
 	@echo "The site begins with build/site/index.html"
 
-floors: ## the fast tests with the lowest versions that pyproject.toml allows, in build/floors
+floors: ## run the fast tests with the lowest versions that pyproject.toml allows, in build/floors
 	@$(MAKE) --no-print-directory VENV=build/floors LOCK=floors.lock fast
 
 lock: ## resolve the dependencies into the three lock files (UPGRADE=1: the newest of everything)
@@ -83,20 +83,20 @@ clean: ## remove the environment and all that is generated
 	@find . -name __pycache__ -prune -exec rm -rf {} + ; find proto clients -name '*_pb2*.py*' -delete
 
 # The parts of `check`, each of which can be called alone.
-lint: $(STUBS) ## part of check: the rules of ruff and its format
+lint: $(STUBS) ## part of check: the rules and the format of ruff
 	@$(BIN)/ruff check; checked=$$?; $(BIN)/ruff format --check && exit $$checked
-types: $(STUBS) ## part of check: mypy, strict
+types: $(STUBS) ## part of check: mypy in strict mode
 	@$(BIN)/mypy
-layers: $(STUBS) ## part of check: which package may import which
+layers: $(STUBS) ## part of check: the imports between packages
 	@$(BIN)/lint-imports --no-logo
-protos: $(STUBS) ## part of check: the rules of buf and its format
+protos: $(STUBS) ## part of check: the rules and the format of buf
 	@$(BIN)/buf lint proto && $(BIN)/buf format --diff --exit-code proto && echo "Protos ok"
 breaking: $(STUBS) ## part of check: the protos against those of the last release (a tag v…)
 	@release=$$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null); \
 	if [ -z "$$release" ]; then echo "Protos are not compared: there is no release yet"; \
 	else $(BIN)/buf breaking proto --against "$$(git rev-parse --git-common-dir)#tag=$$release,subdir=proto" \
 	    && echo "Protos are compatible with $$release"; fi
-pages: $(STUBS) ## part of check: the generated pages are what the code says
+pages: $(STUBS) ## part of check: the generated pages against the code
 	@$(BIN)/python -m docs.generate --check
 # The core is covered to the last branch by its own tests.
 fast: $(STUBS) ## part of check: the tests that need neither a broker nor the simulation
