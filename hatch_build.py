@@ -35,7 +35,7 @@ def _stubs(root: Path) -> list[Path]:
 
 
 def _plugins() -> list[str]:
-    """Where mypy-protobuf's programs are: they are on PATH neither in an isolated build nor without `activate`."""
+    """Return the paths of mypy-protobuf's programs, which are on PATH neither in an isolated build nor without `activate`."""
     programs = [
         file.locate() for file in distribution("mypy-protobuf").files or () if file.name.startswith("protoc-gen-")
     ]

@@ -1,1 +1,1 @@
-"""How fast, how small, how prompt: the daemon measured on a real broker, against targets and floors. See `--help`."""
+"""Benchmarks: speed, memory and latency of the daemon on a real broker, against targets and floors. See `--help`."""

@@ -82,7 +82,7 @@ async def pull(address: str, subscription: str, records_max: int, timed: bool, t
 
 
 async def _post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: bytes, body: bytes) -> bytes:
-    """The answer's body.
+    """Send a POST and return the answer's body.
 
     Raises:
         ConnectionError: an answer that is none of a daemon that works.
@@ -102,7 +102,7 @@ async def _post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, targ
 
 
 class Callers:
-    """Those of one run: `ways` by name."""
+    """The callers of one run; `ways` by name."""
 
     def __init__(self, took: Took) -> None:
         self._took = took

@@ -1,4 +1,4 @@
-"""What is measured, and what is to be reached: one factor varied at a time from a base."""
+"""Cases and targets: one factor varied at a time from a base."""
 
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -12,7 +12,7 @@ GROWTH_MAX = 1.25
 
 
 class Kind(Enum):
-    """How a case is run."""
+    """The way in which a case is run."""
 
     THROUGHPUT = "from the first delivery of a full topic to the last"
     FULL = "an application that never answers, until the memory no longer grows"
@@ -24,7 +24,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What a figure should be.
+    """The value that a figure should reach.
 
     Attributes:
         figure: a field of `bench.figures.Figures`.

@@ -50,7 +50,7 @@ topic = "{dead_letters}"
 def configured(
     stage: Stage, topic: str, group: str, case: Case, http_port: int = 0, stream_port: int = 0, admin_port: int = 0
 ) -> Path:
-    """The configuration in a file; what it does not say is the default."""
+    """Write the configuration to a file; keys that it leaves out have their defaults."""
     rest = f'url = "{stage.sink.url}/"\nconcurrency_max = {case.in_flight}\nbatch = {{ records_max = {case.batch} }}'
     text = CONFIG.format(
         servers=json.dumps(stage.bootstrap_servers),
@@ -98,7 +98,7 @@ class Daemon:
         self.pid = self._child.pid
 
     def check(self) -> None:
-        """Raises ChildEnded if it has."""
+        """Raise ChildEnded if the process has ended."""
         self._child.check()
 
     async def ready(self) -> None:

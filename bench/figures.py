@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What was measured; None where a case does not measure it.
+    """Measured figures; None where a case does not measure one.
 
     Attributes:
         records_per_s: from the first delivery to the last.
@@ -46,5 +46,5 @@ def medians(runs: Sequence[Figures]) -> Figures:
 
 
 def quantile(values: Sequence[float], q: float) -> float:
-    """The least value that so large a part does not exceed; `values` is not empty."""
+    """Return the least value that the part `q` of the values does not exceed; `values` is not empty."""
     return sorted(values)[max(0, math.ceil(q * len(values)) - 1)]

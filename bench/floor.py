@@ -57,7 +57,7 @@ def _adapter(url: str, connections: int, batch: int) -> DeliveryAdapter:
 
 
 async def floor(url: str, records: int, connections: int, body_bytes: int, batch: int) -> dict[str, float]:
-    """Records per second, and what one costs."""
+    """Return the records per second, and the CPU time of one."""
     adapter = _adapter(url, connections, batch)
     assignment = Assignment(TopicPartition("bench", 0), 1)
     deliveries = deque(Delivery(r, assignment, r.key, record_bytes(r)) for r in synthetic(records, 10_000, body_bytes))

@@ -59,7 +59,7 @@ class HammerConnection(asyncio.Protocol):
 
 
 async def hammer(url: str, records: int, connections: int, body_bytes: int) -> dict[str, float]:
-    """Requests per second, and what one costs this client."""
+    """Return the requests per second, and the CPU time of one in this client."""
     parts = urlsplit(url)
     work = Round(records, HEAD % body_bytes + bytes(body_bytes))
     loop = asyncio.get_running_loop()

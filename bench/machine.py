@@ -12,7 +12,7 @@ LIBRARIES = ("aiokafka", "uvloop", "httptools")
 
 
 class Cores(NamedTuple):
-    """Who runs where; both empty where there is only one core, or where processes cannot be bound to any.
+    """Cores of daemon and environment; both empty if there is one core, or if processes cannot be bound to cores.
 
     Attributes:
         daemon: the daemon's, or of whatever stands in its place.

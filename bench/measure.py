@@ -63,7 +63,7 @@ async def measure(stage: Stage, case: Case) -> Figures:
 async def throughput(
     stage: Stage, case: Case, sampled_into: Path | None = None, beside: Beside | None = None
 ) -> Figures:
-    """A topic from end to end.
+    """Deliver a topic from end to end, and return the figures.
 
     Args:
         beside: done meanwhile, and cancelled at the end.

@@ -1,4 +1,4 @@
-"""How many offsets an offset map holds, and what it costs: `python -m bench offset-maps`.
+"""The capacity of an offset map and its cost: `python -m bench offset-maps`.
 
 Patterns as traffic makes them behind a record that is stuck; each grows until its partition would not be read on.
 """
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def _keys(share: float) -> Pattern:
-    """A part of the records belongs to keys that are stuck."""
+    """Return a pattern in which a part of the records belongs to stuck keys."""
 
     def unfinished(random: Random) -> Iterator[int]:
         yield 0
@@ -42,7 +42,7 @@ def _one(_: Random) -> Iterator[int]:
 
 
 def _bursts(random: Random) -> Iterator[int]:
-    """A producer sends a stuck key in bursts of ten, one a thousand records."""
+    """Yield the offsets of a stuck key that comes in bursts of ten, one burst each thousand records."""
     for start in count(0, 1000):
         first = start + random.randrange(900) if start else 0
         yield from range(first, first + 10)
@@ -106,7 +106,7 @@ def fits(stuck: str, packing: Packing) -> Fits:
 
 
 def _span(unfinished: list[int], space: MapSpace) -> int:
-    """How far the finished offsets may reach behind the last unfinished one."""
+    """Return the number of finished offsets that fit behind the last unfinished one."""
     if len(unfinished) > 1:
         return unfinished[-1] + 1
     reach = SPAN_MAX
@@ -116,7 +116,7 @@ def _span(unfinished: list[int], space: MapSpace) -> int:
 
 
 def _timed(call: Callable[[], T]) -> tuple[T, float]:
-    """What it returns, and the least time of three."""
+    """Return the result of a call, and the least time of three calls."""
     times_s = []
     for _ in range(3):
         began_s = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Where the CPU time of a record goes, from samples of the daemon under load."""
+"""The CPU time of a record by module, from samples of the daemon under load."""
 
 import json
 from collections import Counter

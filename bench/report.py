@@ -90,7 +90,7 @@ class Report:
 
 
 def words(target: Target) -> str:
-    """A target as the table has it."""
+    """Format a target for the table."""
     title, form = COLUMNS[target.figure]
     bound = target.bound - 1 if target.figure == "growth" else target.bound
     aim = f", aim {form.format(target.aim)}" if target.aim is not None else ""

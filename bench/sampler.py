@@ -24,7 +24,7 @@ LOOP = "event loop"
 
 
 class Place(NamedTuple):
-    """Where a sample was taken; `line` is 0 for the loop's own time."""
+    """The position of a sample in the code; `line` is 0 for the loop's own time."""
 
     file: str
     function: str
@@ -71,7 +71,7 @@ def _is_importing(frame: FrameType) -> bool:
 
 
 def _is_called_back(frame: FrameType) -> bool:
-    """Whether the loop called it, rather than another function of Python."""
+    """Return True if the loop called the frame, and not another function of Python."""
     return frame.f_back is None or frame.f_back.f_code.co_filename.endswith("asyncio/runners.py")
 
 

@@ -32,7 +32,7 @@ RECORDS = b"\r\nMps-Records: "
 
 
 class Sink:
-    """What all connections share: the orders and the figures."""
+    """State that all connections share: the orders and the figures."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -43,7 +43,7 @@ class Sink:
         self.tick()
 
     def tick(self) -> None:
-        """The answer as of this second: servers send their date."""
+        """Renew the answer for this second, because servers send the date."""
         date = formatdate(usegmt=True).encode()
         self.answer = b"HTTP/1.1 200 OK\r\nDate: %b\r\nContent-Length: 0\r\n\r\n" % date
         self._loop.call_later(1.0, self.tick)
@@ -141,7 +141,7 @@ class SinkConnection(asyncio.Protocol):
         self._whole(1)
 
     def _whole(self, records: int) -> None:
-        """A request is here to its last byte."""
+        """Answer a request that has arrived to its last byte."""
         sink = self._sink
         sink.came(records, ())
         if sink.delay_s:
@@ -150,7 +150,7 @@ class SinkConnection(asyncio.Protocol):
             self._transport.write(sink.answer)
 
     def _other(self, data: bytes, end: int) -> None:
-        """An order, or the beginning of a request."""
+        """Take an order, or the beginning of a request."""
         if end < 0 or not data.startswith(b"GET "):
             self._begun = data
             return

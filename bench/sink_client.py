@@ -9,7 +9,7 @@ from mpsd.demo.asking import get
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """When the sink had so many records.
+    """The time at which the sink had so many records.
 
     Attributes:
         at_s: on the monotonic clock, which all processes of a machine share.

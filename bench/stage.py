@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(slots=True, kw_only=True)
 class Stage:
-    """What runs, and where it is found.
+    """The processes of a benchmark, and their addresses.
 
     Attributes:
         measured: starts processes on the daemon's core.
@@ -53,16 +53,16 @@ class Stage:
 
     @property
     def control(self) -> str:
-        """As `dead_letters`."""
+        """Return the name of an internal topic; see `dead_letters`."""
         return f"{self.name}-control"
 
     @property
     def audit(self) -> str:
-        """As `dead_letters`."""
+        """Return the name of an internal topic; see `dead_letters`."""
         return f"{self.name}-audit"
 
     async def topic_of(self, workload: Workload) -> str:
-        """A topic with these records; filled by the first who asks."""
+        """Return a topic with these records; the first call fills it."""
         if workload not in self._filled:
             topic = self._new_topic()
             began_s = time.monotonic()
@@ -86,11 +86,11 @@ class Stage:
         return self.made[-1]
 
     def start(self, name: str, module: str, *arguments: str) -> Child:
-        """A Python module in the daemon's place."""
+        """Start a Python module on the daemon's cores."""
         return Child(self.measured, name, python(module, *arguments))
 
     async def run_tool(self, module: str, *arguments: object) -> dict[str, float]:
-        """A module that prints one JSON object, in the daemon's place, to its end."""
+        """Run a module on the daemon's cores to its end, and return the JSON object that it prints."""
         name = self.new_name("tool")
         child = self.start(name, module, *(str(argument) for argument in arguments))
         return dict(json.loads(await child.says("{", TOOL_S)))
@@ -102,7 +102,7 @@ class Stage:
 
 
 def python(module: str, *arguments: str) -> list[str]:
-    """How to run a module; the bench's own are found wherever the process begins."""
+    """Return the command of a module; those of the bench are found from any working directory."""
     place = ["env", f"PYTHONPATH={ROOT}"] if module.startswith("bench.") else []
     return [*place, sys.executable, "-m", module, *arguments]
 

@@ -1,4 +1,4 @@
-"""What is delivered: topics that are filled once and read by every run, each with a group of its own."""
+"""Workloads: topics that are filled once and read by every run, each run with a group of its own."""
 
 import random
 import time
@@ -29,7 +29,7 @@ class Workload:
     value_bytes: int = 1024
 
     def key_numbers(self) -> Iterator[int]:
-        """The same at each call."""
+        """Yield the numbers of the keys; they are the same at each call."""
         draw = random.Random(SEED)
         if not self.zipf:
             while True:
@@ -53,7 +53,7 @@ async def fill(topics: Topics, topic: str, workload: Workload) -> None:
 
 
 def timed(key_number: int, value_bytes: int) -> Message:
-    """A message that knows when it was made; see `bench.sink`."""
+    """Return a message that contains the time at which it was made; see `bench.sink`."""
     stamp = b"%0*d" % (TIME_DIGITS, time.time_ns())
     return Message(b"key-%d" % key_number, stamp.ljust(value_bytes, b"."))
 
@@ -72,7 +72,7 @@ class SyntheticRecord:
 
 
 def synthetic(records: int, keys: int, value_bytes: int) -> Iterator[SyntheticRecord]:
-    """Records of one partition."""
+    """Yield the records of one partition."""
     workload = Workload(records=records, keys=keys, value_bytes=value_bytes)
     for offset, message in enumerate(workload.messages()):
         assert message.key is not None

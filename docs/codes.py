@@ -36,7 +36,7 @@ number of suppressed lines.
 
 
 class Description(NamedTuple):
-    """What a reader wants to know of a code."""
+    """The description of a code for readers."""
 
     means: str
     do: str
@@ -95,7 +95,7 @@ def _assigned(statements: list[ast.stmt] | list[ast.Assign]) -> Iterator[str]:
 
 
 def _pairs(statement: ast.stmt) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """What a statement sets, and to what."""
+    """Yield the targets that a statement assigns, and their values."""
     match statement:
         case ast.AnnAssign(target=target, value=ast.expr() as value):
             yield target, value
@@ -120,7 +120,7 @@ def _logged(value: ast.expr, name: str) -> list[str]:
 
 
 def _text(value: ast.expr) -> str:
-    """A text with NNN and N for what is only known when it runs; empty if it is none."""
+    """Return a text with NNN and N for parts that are only known at run time; empty if the node is no text."""
     match value:
         case ast.Constant(value=str(text)):
             return text
@@ -139,7 +139,7 @@ def descriptions() -> dict[str, Description]:
 
 
 def differences(found: Mapping[str, str], described: Mapping[str, Description]) -> list[str]:
-    """What keeps the page from being complete and true."""
+    """Return the differences that keep the page from being complete and true."""
     lacking = [f"{code}: docs/codes.toml does not describe it" for code in sorted(found.keys() - described.keys())]
     stale = [f"{code}: docs/codes.toml describes it, but nothing says it" for code in sorted(described.keys() - found)]
     return lacking + stale

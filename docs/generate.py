@@ -44,7 +44,7 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def stale() -> list[str]:
-    """The files that are not what the code says."""
+    """Return the files that differ from what the code would generate."""
     return [name for name, text in PAGES.items() if not (DOCS / name).is_file() or (DOCS / name).read_text() != text()]
 
 

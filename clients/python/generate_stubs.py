@@ -40,7 +40,7 @@ def generate_stubs(proto: Path = PROTO, root: Path = HERE) -> None:
 
 
 def _plugin() -> str:
-    """Where mypy-protobuf's program is: it is on PATH neither in an isolated build nor without `activate`."""
+    """Return the path of mypy-protobuf's program, which is on PATH neither in an isolated build nor without `activate`."""
     (program,) = [
         file.locate() for file in distribution("mypy-protobuf").files or () if Path(file.name).stem == "protoc-gen-mypy"
     ]

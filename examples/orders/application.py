@@ -37,7 +37,7 @@ BACKLOG = 1024
 
 
 class Answer(NamedTuple):
-    """What the proxy is told."""
+    """An answer to the proxy."""
 
     status: int
     reason: str = ""
@@ -76,7 +76,7 @@ class Orders:
 
 
 class EventLog:
-    """What the application saw, a JSON object a line; the demo judges the proxy by it.
+    """A log of all that the application saw, one JSON object a line; the demo judges the proxy by it.
 
     Every line is written at once, so that not even `kill -9` loses one.
     """
@@ -145,7 +145,7 @@ class Application:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens there, so that nobody is refused from now on; port 0 is a free one."""
+    """Return a socket that listens already, so that nobody is refused from now on; port 0 is a free one."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))

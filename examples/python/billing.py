@@ -19,7 +19,7 @@ DATABASE = os.environ.get("BILLS", "bills.sqlite")
 
 
 class Bills:
-    """What was billed. One writer at a time, as SQLite has it."""
+    """The bills written so far. SQLite allows one writer at a time."""
 
     def __init__(self, path: str) -> None:
         self._lock = threading.Lock()
@@ -39,7 +39,7 @@ bills = Bills(DATABASE)
 
 
 def bill(record: Record) -> None:
-    """A normal end: billed. It is no coroutine function, so it runs in threads; orders of one customer never overlap."""
+    """Write the bill. The handler is no coroutine function, so it runs in threads; orders of one customer never overlap."""
     if record.value is None:
         return  # the order was deleted: nothing to bill
     try:

@@ -61,7 +61,7 @@ async def test_a_frozen_member_starts_nothing_before_it_is_confirmed(fleet: Flee
         await fleet.has_committed("a")
         fleet.freeze("a")
         fleet.behaviour = usual
-        fleet.world.application.let_go()
+        fleet.world.application.release()
         await fleet.balanced("b")
         thawed_s = fleet.thaw("a")
         await until(lambda: any(seen.daemon == "a" and seen.at_s > thawed_s for seen in fleet.seen), "it works again")

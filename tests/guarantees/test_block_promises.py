@@ -100,7 +100,7 @@ def released(holding: Holds, *accepted: int, dead_letter: int = 12) -> BlockedKe
     return guarantee
 
 
-def test_a_key_is_let_go_whole() -> None:
+def test_a_key_is_released_whole() -> None:
     guarantee = released(holds(), 2, 3)
     assert not guarantee.faults()
     assert guarantee.released == 1
@@ -123,7 +123,7 @@ def test_what_its_replay_brought_and_the_same_owner_reads_again_is_brought() -> 
     assert "2 dead" in str(guarantee.faults()[0])
 
 
-def test_each_key_is_let_go_in_the_end() -> None:
+def test_each_key_is_released_in_the_end() -> None:
     assert BlockedKeysReleasedWhole(holds()).faults()
     assert not BlockedKeysReleasedWhole(Holds()).faults()
 

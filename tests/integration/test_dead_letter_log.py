@@ -42,7 +42,7 @@ async def test_parts_of_several_partitions_are_read_in_turns(world: World) -> No
     await log.close()
 
 
-async def test_what_was_fetched_and_is_not_wanted_any_more_is_let_go(world: World) -> None:
+async def test_what_was_fetched_and_is_not_wanted_any_more_is_dropped(world: World) -> None:
     """The library's fetches hold themselves until they are used up, and a daemon's garbage collector seldom looks."""
     topic = await world.create_topic(2)
     await world.kafka.produce(topic, [Message(b"k", bytes(2_000), partition=n % 2) for n in range(4_000)])

@@ -82,7 +82,7 @@ async def test_a_partition_is_handed_on_when_its_slow_deliveries_have_ended(worl
         return Answer()
 
     world.application.behaviour = note
-    world.application.let_go()
+    world.application.release()
     await shared(one, two)
     await world.settled(topic)
     moved = [partition for partition, seen in epochs.items() if max(seen) > max(epochs_before)]

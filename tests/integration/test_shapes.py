@@ -84,7 +84,7 @@ async def test_records_without_a_key_are_free_or_ordered_as_configured(world: Wo
 
     assert world.application.held == 8 + 1
     world.application.behaviour = note
-    world.application.let_go()
+    world.application.release()
     await world.settled(free, ordered)
     assert seen == list(range(1, 40))
     assert len(world.application.accepted) == len(sent) == world.application.requests

@@ -121,7 +121,7 @@ class OrderMachine(RuleBasedStateMachine):
         self.queues[partition].stopped_by = "draining"
 
     @rule(partition=PARTITION)
-    def let_go(self, partition: int) -> None:
+    def release(self, partition: int) -> None:
         self.queues[partition].stopped_by = ""
         self.order.ready(self.queues[partition])
 

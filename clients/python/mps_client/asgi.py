@@ -36,11 +36,11 @@ class _Verdicts:
             self.of[record] = verdict
 
     def release(self, record: Record) -> None:
-        """Its request is cut with it."""
+        """Do nothing, because the record's request is cut with the record."""
 
 
 class _TooLargeError(Exception):
-    """The body is."""
+    """A body above the limit."""
 
 
 class _GoneError(Exception):
@@ -54,7 +54,7 @@ def asgi(
     after_dead_letter: Literal["continue", "block"] = "continue",
     body_bytes_max: int = BODY_BYTES_MAX,
 ) -> Application:
-    """The application; it answers POST and PUT at every path.
+    """Return an ASGI application that answers POST and PUT at every path.
 
     Args:
         handler: how it ends says what becomes of the record; one that is no coroutine function runs in threads.
@@ -110,7 +110,7 @@ class _Application:
         return 200, [(b"content-type", b"application/json")] if content else [], content
 
     async def _work(self, records: Sequence[Record]) -> dict[Record, Verdict]:
-        """What is to become of those that were not processed, if it was said."""
+        """Process the records of a request; return the verdicts on those that were not processed."""
         said, waiting = _Verdicts(), iter(lanes(records))
         if len(records) == 1:
             await self._follow(waiting, said)

@@ -1,4 +1,4 @@
-"""How long to wait before an address is dialled again."""
+"""The pause before an address is dialled again."""
 
 INITIAL_S = 0.1
 MAX_S = 10.0
@@ -6,7 +6,7 @@ MAX_S = 10.0
 
 
 def backoff_s(failures: int, jitter: float) -> float:
-    """The pause after so many failures in a row.
+    """Return the pause after so many failures in a row.
 
     Args:
         failures: 1 or more.

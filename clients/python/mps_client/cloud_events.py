@@ -86,7 +86,7 @@ def _value(event: Mapping[str, Any], text: str) -> bytes | None:
 
 
 def answer(verdicts: Sequence[tuple[str, Verdict]]) -> bytes:
-    """The body: empty if all were processed, else who was not, and what is to become of each."""
+    """Return the body of the answer: empty if all records were processed, else the id and verdict of each other record."""
     if not verdicts:
         return b""
     return json.dumps({"failures": [_failure(event_id, verdict) for event_id, verdict in verdicts]}).encode()

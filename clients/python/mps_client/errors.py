@@ -1,4 +1,4 @@
-"""What the client raises."""
+"""Exceptions that the client raises."""
 
 
 class ClientError(Exception):

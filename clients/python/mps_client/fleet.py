@@ -17,7 +17,7 @@ DAEMONS_MAX = 256
 
 
 def wanted(configured: tuple[str, ...], open_peers: dict[str, tuple[str, ...]], last: tuple[str, ...]) -> set[str]:
-    """The addresses to have streams to.
+    """Return the addresses to have streams to.
 
     Args:
         open_peers: the addresses with an open stream, each with what its daemon says of the fleet; empty: nothing yet.
@@ -71,7 +71,7 @@ class Fleet:
                 link.stream.release_all()
 
     def statistics(self) -> tuple[DaemonStatistics, ...]:
-        """Of every daemon."""
+        """Return the statistics of every daemon."""
         return tuple(link.statistics() for link in self._links.values())
 
     def _adjust(self, links: asyncio.TaskGroup) -> None:
@@ -106,7 +106,7 @@ class Fleet:
         self._news.set()
 
     def _refuse_all_or_none(self) -> None:
-        """Where no stream has ever opened and every daemon refuses, the fault is in what the subscription was told."""
+        """Close the inbox if no stream ever opened and every daemon refuses: the fault is in the subscription's arguments."""
         refusals = [link.refusal for link in self._links.values()]
         if not self._has_worked and refusals and all(refusals):
             self._inbox.close(refusals[0])

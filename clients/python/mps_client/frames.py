@@ -16,7 +16,7 @@ Rejection = tuple[int, Verdict]
 
 
 def open_frame(subscription: str, client: str, credit: int, credit_bytes: int) -> pb.SubscribeRequest:
-    """The first one."""
+    """Return the first frame of a stream."""
     granted = pb.Credit(records=credit, bytes=credit_bytes)
     return pb.SubscribeRequest(open=pb.Open(subscription=subscription, client=client, credit=granted))
 
@@ -47,7 +47,7 @@ def extend_frames(delivery_ids: Sequence[int]) -> Iterator[pb.SubscribeRequest]:
 
 
 def decoded(records: pb.Records, held: Container[int], holder: Holder) -> dict[int, Record]:
-    """The records of a frame by their ids, in its order; all of a record is read once, here.
+    """Return the records of a frame by their ids, in the order of the frame.
 
     Raises:
         BadFrameError: a delivery has no id, or that of another.

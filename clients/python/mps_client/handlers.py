@@ -59,6 +59,6 @@ class Calls:
 
 
 def is_async(handler: Handler) -> bool:
-    """Whether a call gives something to await; also for objects with `__call__` and for partial ones."""
+    """Return True if a call of the handler returns an awaitable; also for objects with `__call__` and for partial objects."""
     handler = inspect.unwrap(getattr(handler, "func", handler))
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004

@@ -21,11 +21,11 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class BadRequestError(Exception):
-    """What came is not from the proxy; the text says what is wrong with it."""
+    """A request that is not from the proxy; the text says what is wrong."""
 
 
 def record_of(raw: RawHeaders, body: bytes) -> Record:
-    """The record.
+    """Return the record of a request.
 
     Args:
         raw: names in lower case, as ASGI has them.
@@ -92,18 +92,18 @@ def answer(verdict: Verdict | None) -> tuple[int, Headers]:
 
 
 def header_text(text: str) -> bytes:
-    """What a header can carry of it: visible ASCII and spaces."""
+    """Return the part of the text that a header can carry: visible ASCII and spaces."""
     shown = "".join(char if char.isprintable() else " " for char in text)
     return shown.encode("ascii", errors="replace")[:REASON_CHARS_MAX].strip()
 
 
 def value_of(raw: RawHeaders, wanted: bytes) -> bytes:
-    """Of the first header of that name, in lower case; empty: there is none."""
+    """Return the value of the first header of that name, which is in lower case; empty if there is none."""
     return next((value for name, value in raw if name == wanted), b"")
 
 
 def lanes(records: Sequence[Record]) -> list[list[Record]]:
-    """The records of each key in their order; one without a key is alone."""
+    """Return the records of each key in their order; a record without a key is alone."""
     found: dict[object, list[Record]] = {}
     for record in records:
         lane: object = record if record.key is None else (record.topic, record.partition, record.key)

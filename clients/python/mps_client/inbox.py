@@ -30,7 +30,7 @@ class Inbox:
         self._records: deque[Record] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._busy_lanes: dict[Lane, int] = {}
-        self._parked: dict[Lane, deque[Record]] = {}
+        self._waiting: dict[Lane, deque[Record]] = {}
         self._since_yield = 0
         self._yielding = 0
         self._is_waking = False
@@ -39,25 +39,25 @@ class Inbox:
         self.failure: Exception | None = None
 
     def __len__(self) -> int:
-        return len(self._records) + sum(map(len, self._parked.values()))
+        return len(self._records) + sum(map(len, self._waiting.values()))
 
     def __repr__(self) -> str:
         return f"<Inbox records={len(self)} idle={len(self._idle)} lanes held back={len(self._busy_lanes)}>"
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing is given out any more."""
+        """True once no record is handed out any more."""
         return self._closed
 
     @property
     def is_starved(self) -> bool:
-        """Whether a worker would wait."""
+        """True if a worker would wait for a record."""
         return not self._records
 
     def put(self, records: list[Record]) -> None:
-        """Of one frame, in its order."""
+        """Queue the records of one frame, in its order."""
         if self._busy_lanes:
-            records = [record for record in records if not self._is_parked(record)]
+            records = [record for record in records if not self._waits_for_key(record)]
         self._records.extend(records)
         if not self._is_waking:
             self._is_waking, self._burst = True, 1
@@ -69,9 +69,9 @@ class Inbox:
         kept = [record for record in self._records if record not in gone]
         withdrawn = gone.intersection(self._records)
         self._records = deque(kept)
-        for lane, parked in list(self._parked.items()):
-            withdrawn |= gone.intersection(parked)
-            self._parked[lane] = deque(record for record in parked if record not in gone)
+        for lane, waiting in list(self._waiting.items()):
+            withdrawn |= gone.intersection(waiting)
+            self._waiting[lane] = deque(record for record in waiting if record not in gone)
         return withdrawn
 
     def hold_back(self, running: Iterable[Record]) -> None:
@@ -79,24 +79,24 @@ class Inbox:
         for lane in filter(None, map(lane_of, running)):
             self._busy_lanes[lane] = self._busy_lanes.get(lane, 0) + 1
 
-    def let_go(self, record: Record) -> None:
-        """A worker is done with one that held its key back."""
+    def release_key(self, record: Record) -> None:
+        """Release the key of a record that a worker has finished."""
         lane = lane_of(record)
         if lane is None or lane not in self._busy_lanes:
             return
         self._busy_lanes[lane] -= 1
         if not self._busy_lanes[lane]:
             del self._busy_lanes[lane]
-            self.put(list(self._parked.pop(lane, ())))
+            self.put(list(self._waiting.pop(lane, ())))
 
     def close(self, failure: Exception | None = None) -> None:
-        """Give out nothing more, and for this reason; idle workers end."""
+        """Hand out no more records, for this reason; idle workers end."""
         self._closed = True
         self.failure = self.failure or failure
         self._wake(len(self._idle))
 
     async def take(self) -> Record | None:
-        """The next record; None: closed. A cancelled call has taken none."""
+        """Return the next record, or None if the inbox is closed. A cancelled call has taken none."""
         self._since_yield += 1
         if self._since_yield >= YIELD_EVERY:
             self._since_yield = 0
@@ -149,14 +149,14 @@ class Inbox:
                 return waiter
         return None
 
-    def _is_parked(self, record: Record) -> bool:
+    def _waits_for_key(self, record: Record) -> bool:
         lane = lane_of(record)
         if lane is None or lane not in self._busy_lanes:
             return False
-        self._parked.setdefault(lane, deque()).append(record)
+        self._waiting.setdefault(lane, deque()).append(record)
         return True
 
 
 def lane_of(record: Record) -> Lane | None:
-    """What is in order; None: the record has no key."""
+    """Return the lane within which records stay in order; None if the record has no key."""
     return None if record.key is None else (record.topic, record.partition, record.key)

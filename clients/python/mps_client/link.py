@@ -75,12 +75,12 @@ class Link:
 
     @property
     def is_open(self) -> bool:
-        """Whether records may come."""
+        """True while records may come."""
         return self.stream is not None and self.stream.is_open
 
     @property
     def is_left(self) -> bool:
-        """Whether it is to end."""
+        """True if the link is to end."""
         return self._left.is_set()
 
     def leave(self) -> None:
@@ -90,7 +90,7 @@ class Link:
             self.stream.leave()
 
     def statistics(self) -> DaemonStatistics:
-        """As of now."""
+        """Return the statistics of this daemon now."""
         return DaemonStatistics(
             address=self.address,
             session=self.stream.session if self.stream else "",
@@ -117,7 +117,7 @@ class Link:
                 await asyncio.wait_for(self._left.wait(), pause_s)
 
     def _close(self) -> tuple[bool, bool]:
-        """The stream is over; return whether it had been open, and whether it is of use to open another."""
+        """Note the end of the stream; return if it had been open, and if another one may be opened."""
         opened = self.stream is not None and bool(self.stream.session)
         self._connects += opened
         self.stream = None

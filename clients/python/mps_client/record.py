@@ -14,7 +14,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Holder(Protocol):
-    """Who wants to know what became of a record."""
+    """The receiver of a record's verdict."""
 
     def settle(self, record: "Record", verdict: Verdict | None) -> None:
         """None: it was processed."""
@@ -98,12 +98,12 @@ class Record:
         self._holder = holder
 
     def __repr__(self) -> str:
-        """Where it stands; neither its key nor its value, as this is what logs show."""
+        """Return the record's position, without key and value, because logs show this text."""
         return f"<Record {self.topic}/{self.partition}@{self.offset} attempt={self.attempt}>"
 
     @property
     def is_tombstone(self) -> bool:
-        """Whether the value is null."""
+        """True if the value is null."""
         return self.value is None
 
     @property
@@ -127,11 +127,11 @@ class Record:
     # settling by hand
     @property
     def is_settled(self) -> bool:
-        """Whether it was said what becomes of it; nothing said later counts."""
+        """True once the record has a verdict; later verdicts do not count."""
         return self._holder is None
 
     def ack(self) -> None:
-        """It was processed; once, like the two below."""
+        """Report the record as processed. Only the first verdict counts."""
         holder = self._holder
         if holder is not None:
             self._holder = None
@@ -142,11 +142,11 @@ class Record:
         self.reject(Retry(reason, after_s=after_s))
 
     def dead_letter(self, reason: str = "") -> None:
-        """It never will be processed."""
+        """Report that the record never will be processed."""
         self.reject(DeadLetter(reason))
 
     def reject(self, error: Exception) -> None:
-        """What the exception says of it."""
+        """Report the verdict of an exception."""
         if not isinstance(error, (Retry, DeadLetter)):
             where = f"{self.topic}/{self.partition}@{self.offset}"
             _logger.warning("%s: the handler failed; the record will be delivered again", where, exc_info=error)

@@ -1,4 +1,4 @@
-"""What a subscription was told, checked."""
+"""Settings of a subscription, checked."""
 
 import socket
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ class Settings:
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What goes with each call; a token that is a function is asked anew each time."""
+        """Return the metadata of a call; a token that is a function is called each time."""
         if self.token is None:
             return ()
         token = self.token if isinstance(self.token, str) else self.token()
@@ -50,7 +50,7 @@ def checked(
     token: Token | None,
     drain_timeout_s: float,
 ) -> Settings:
-    """The settings.
+    """Return the checked settings.
 
     Raises:
         ValueError: one of them is out of its range.

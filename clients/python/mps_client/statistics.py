@@ -1,4 +1,4 @@
-"""What a subscription holds and has done."""
+"""Statistics of a subscription."""
 
 from dataclasses import dataclass
 

@@ -140,7 +140,7 @@ class Stream:
     def _is_done(self, record: Record) -> bool:
         if self.held.pop(record.delivery_id, None) is None:  # the stream was faster
             self._counters.unsaid += 1
-            self._inbox.let_go(record)
+            self._inbox.release_key(record)
             return False
         self._credit_due += 1
         self._credit_bytes_due += record.size_bytes
@@ -191,7 +191,7 @@ class Stream:
         self._inbox.put(list(arrived.values()))
 
     def _drop(self, delivery_ids: Iterable[int]) -> None:
-        """The daemon has ended these: the queued ones are withdrawn, the running ones hold their keys back."""
+        """Drop deliveries that the daemon has ended: queued ones are withdrawn, running ones keep their keys waiting."""
         gone = [self.held[delivery_id] for delivery_id in delivery_ids if delivery_id in self.held]
         for record in gone:
             del self.held[record.delivery_id]
@@ -257,7 +257,7 @@ class Stream:
         self._call.cancel()
 
     def _end(self) -> None:
-        """The daemon takes all deliveries to be over: those queued are withdrawn, those running hold their keys back."""
+        """End all deliveries, as the daemon does: queued ones are withdrawn, running ones keep their keys waiting."""
         self.is_open = False
         unsaid = len(self._acks) + len(self._rejections)
         self._counters.unsaid += unsaid

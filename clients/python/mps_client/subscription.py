@@ -117,7 +117,7 @@ class Subscription(AsyncIterator[Record]):
         return self
 
     async def __anext__(self) -> Record:
-        """The next record; the iteration ends with `stop`.
+        """Return the next record; the iteration ends with `stop`.
 
         Raises:
             SubscriptionRefused: every daemon refuses, and none ever did not.
@@ -175,7 +175,7 @@ class Subscription(AsyncIterator[Record]):
             raise self._inbox.failure
 
     def statistics(self) -> Statistics:
-        """What it holds and has done."""
+        """Return the statistics of the subscription."""
         daemons, counters, queued = self._fleet.statistics(), self._counters, len(self._inbox)
         return Statistics(
             received=counters.received,
@@ -200,7 +200,7 @@ class Subscription(AsyncIterator[Record]):
             await settle(record)
 
     def _end_waiting(self) -> None:
-        """What was not settled by now is given back."""
+        """Give back the records that have no verdict yet."""
         if running := self.statistics().running:
             words = "%s: records not settled within %g s: %d; giving them back, they are delivered again"
             _logger.warning(words, self._name, self._settings.drain_timeout_s, running)
@@ -225,7 +225,7 @@ class Subscription(AsyncIterator[Record]):
             worker.cancel()
 
     def _on_fleet_ended(self, task: "asyncio.Task[None]") -> None:
-        """A fault of the library must not look like silence."""
+        """Stop with the error of the task, because a fault of the library must not look like silence."""
         if not task.cancelled() and (error := task.exception()) is not None:
             failure = (
                 error
@@ -236,7 +236,7 @@ class Subscription(AsyncIterator[Record]):
 
 
 def run(handler: Handler, subscription: str, addresses: str | Sequence[str], **options: Any) -> None:
-    """A whole program: call the handler with every record until SIGTERM or SIGINT; see `Subscription`.
+    """Call the handler with every record until SIGTERM or SIGINT, as a whole program; see `Subscription`.
 
     Raises:
         SystemExit: every daemon refuses; the words are printed, and the exit code is 1.

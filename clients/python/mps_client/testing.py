@@ -62,7 +62,7 @@ class Letter:
 
 @dataclass(slots=True)
 class Rehearsal:
-    """What became of the records. Its text shows every delivery.
+    """The outcomes of records. Its text shows every delivery.
 
     Attributes:
         deliveries: in the order in which they ended.
@@ -172,7 +172,7 @@ class _Said:
         self._seen.deliveries.append(Delivered(record, verdict))
 
     def release(self, record: Record) -> None:
-        """The rehearsal itself was cancelled."""
+        """Do nothing, because the rehearsal itself was cancelled."""
 
 
 def _again(record: Record) -> Record:

@@ -1,4 +1,4 @@
-"""What a handler says of a record that it did not process: exceptions, so that any depth of code can say it."""
+"""Verdicts on records that a handler did not process: exceptions, so that code at any depth can raise them."""
 
 REASON_BYTES_MAX = 1_024
 """The daemon keeps no more of a reason."""
@@ -39,7 +39,7 @@ Verdict = Retry | DeadLetter
 
 
 def verdict_of(error: Exception) -> Verdict:
-    """What an exception of a handler says: itself, or a retry with its type and text as the reason."""
+    """Return the verdict of a handler's exception: itself, or a retry with its type and text as the reason."""
     if isinstance(error, (Retry, DeadLetter)):
         return error
     text = str(error)
@@ -47,7 +47,7 @@ def verdict_of(error: Exception) -> Verdict:
 
 
 def clipped(reason: str) -> str:
-    """The reason, cut at what the daemon keeps; never in the middle of a character."""
+    """Return the reason, cut at the length that the daemon keeps, never in the middle of a character."""
     if len(reason) * 4 <= REASON_BYTES_MAX:
         return reason
     return reason.encode(errors="replace")[:REASON_BYTES_MAX].decode(errors="ignore")

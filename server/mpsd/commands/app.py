@@ -23,7 +23,7 @@ Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong.
 
 
 class Exit(IntEnum):
-    """What the command's exit code says."""
+    """Exit codes of the command."""
 
     DONE = 0
     FAILED = 1
@@ -60,7 +60,7 @@ def fail(message: str) -> NoReturn:
 
 @contextmanager
 def quiet_library() -> Iterator[None]:
-    """What the Kafka client logs of its troubles is said by the findings."""
+    """Silence the Kafka client's log within the context, because the findings report the same problems."""
     import logging
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""Configurations and offsets on paper: `mpsd init`, `schema`, `decode-offsets`."""
+"""Configuration files and committed offsets as text: `mpsd init`, `schema`, `decode-offsets`."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ def init(
         EXAMPLE
     ),
 ) -> None:
-    """Write a commented configuration to begin with.
+    """Write a commented configuration to start from.
 
     A file that exists is left alone.
     """
@@ -61,10 +61,10 @@ def decode_offsets(
     ] = "",
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object a line and group.")] = False,
 ) -> None:
-    """Print what groups have committed, decoded.
+    """Print the commits of consumer groups, decoded.
 
-    That is the offset below which all is finished, what is finished beyond it, and the attempts that unfinished records have
-    spent. Name either --config or --group and --bootstrap.
+    A commit holds the offset below which all records are finished, the records finished beyond it, and the attempts that
+    unfinished records have used. Give either --config, or --group and --bootstrap.
     """
     if (config is None) == (not group) or bool(group) != bool(bootstrap):
         raise typer.BadParameter("name either --config FILE, or --group GROUP and --bootstrap HOST:PORT")

@@ -1,4 +1,4 @@
-"""Without anything installed: `mpsd demo`, `dev`, `broker`."""
+"""Commands that need no Kafka: `mpsd demo`, `dev`, `broker`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
-    """Show it work on a real Kafka, and check it.
+    """Run the whole service on a real Kafka, and check every promise.
 
     Starts a Kafka, an application and the daemon, sends records, some of which are trouble on purpose, takes the application
     away for a while, and checks every promise at the end. Exits with 1 if one is broken.
@@ -43,7 +43,7 @@ def dev(
     wait_s: Annotated[float, typer.Option(min=1.0, metavar="SECONDS", help="For all records to settle.")] = 60.0,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
-    """Send the records of a file to an application, and say what became of each.
+    """Deliver the records of a file to an application, and print the outcome of each.
 
     For who writes the application and has no Kafka at hand: a real one is started, and the daemon delivers as it would in
     production, retries and dead letters included. Exits with 1 if a record was not accepted.

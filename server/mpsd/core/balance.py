@@ -1,4 +1,4 @@
-"""Who gets which partition: sticky, balanced over all topics, one step of a cooperative rebalance.
+"""The assignment of partitions: sticky, balanced over all topics, one step of a cooperative rebalance.
 
 A partition that must move stays with its owner for one more generation, marked as leaving: the owner drains it, commits
 it and drops its claim, and in the next generation it is free and goes to where it was meant to go. So a partition has two
@@ -14,7 +14,7 @@ from mpsd.core.record import TopicPartition
 
 
 class Claim(NamedTuple):
-    """What a member says of a partition it holds.
+    """A member's statement about a partition that it holds.
 
     Attributes:
         epoch: generation in which it acquired it; of two claims the later one is true.
@@ -27,7 +27,7 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """What a member of the group tells when it joins."""
+    """The data that a member sends when it joins the group."""
 
     topics: frozenset[str]
     claims: Mapping[TopicPartition, Claim]
@@ -35,7 +35,7 @@ class Member:
 
 @dataclass(slots=True)
 class Share:
-    """What a member is given: all of `partitions`, of which `leaving` are to be drained."""
+    """A member's assignment: all of `partitions`, of which `leaving` are to be drained."""
 
     partitions: set[TopicPartition] = field(default_factory=set)
     leaving: set[TopicPartition] = field(default_factory=set)
@@ -66,7 +66,7 @@ def balance(partitions: Collection[TopicPartition], members: Mapping[str, Member
 
 
 class _Tally:
-    """How many partitions each member will have, in all and of each topic, once what leaves has left."""
+    """Numbers of partitions that each member will have, in all and of each topic, once the leaving ones have left."""
 
     def __init__(self, members: Iterable[str]) -> None:
         self.counts = Counter(dict.fromkeys(members, 0))
@@ -77,12 +77,12 @@ class _Tally:
         self.topics[member][topic] += change
 
     def load(self, member: str, topic: str) -> tuple[int, int, str]:
-        """The smaller, the sooner it takes another partition of the topic."""
+        """Return the member's load; the member with the smallest takes the next partition of the topic."""
         return self.counts[member], self.topics[member][topic], member
 
 
 def _holders(partitions: Collection[TopicPartition], members: Mapping[str, Member]) -> dict[TopicPartition, str]:
-    """The true claims: to a partition that exists, by a member that still wants it, the latest."""
+    """Return the valid claims: for each existing partition the latest one by a member that still wants it."""
     existing, holders = set(partitions), dict[TopicPartition, str]()
     for member in sorted(members):
         for tp, claim in members[member].claims.items():

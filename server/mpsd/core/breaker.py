@@ -24,7 +24,7 @@ PROBE_REST_SHARE = 8
 
 
 class EndpointState(StrEnum):
-    """Whether deliveries go on."""
+    """The state of deliveries to the endpoint."""
 
     UP = "up"
     OUT = "endpoint-out"
@@ -122,7 +122,7 @@ class Breaker:
 
     @property
     def since(self) -> Moment | None:
-        """When deliveries began to fail, or to be rejected, without a success between; None while they succeed."""
+        """Return when deliveries began to fail, or to be rejected, without a success between; None while they succeed."""
         return self._since
 
     @property
@@ -236,7 +236,7 @@ class Breaker:
 
     @property
     def probe_due_s(self) -> float | None:
-        """When the next probe may go; None while deliveries go on or a probe is out."""
+        """Return when the next probe may start; None while deliveries go on or a probe is in flight."""
         return self._probe_due_s if self.is_open and self._probing is None else None
 
     def _note(self, at: Moment, reason: str) -> None:

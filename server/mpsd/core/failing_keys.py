@@ -8,7 +8,7 @@ from mpsd.core.record import TopicPartition
 
 
 class FailingKeys:
-    """How many records of a key in a row exhausted their attempts.
+    """Counts of records of a key that exhausted their attempts, one after the other.
 
     Holds at most: `keys_max` keys; beyond that the one that failed longest ago is forgotten, and gets its attempts again.
     """
@@ -27,7 +27,7 @@ class FailingKeys:
         self._exhausted: dict[tuple[TopicPartition, Lane], int] = {}
 
     def exhausted(self, tp: TopicPartition, lane: Lane) -> None:
-        """A record of the lane was dead-lettered for its attempts."""
+        """Count a record of the lane that was dead-lettered because its attempts were exhausted."""
         if lane is None or not self._threshold:
             return
         count = self._exhausted.pop((tp, lane), 0) + 1
@@ -43,7 +43,7 @@ class FailingKeys:
         return bool(self._exhausted) and self._exhausted.get((tp, lane), 0) >= self._threshold
 
     def forget(self, tp: TopicPartition) -> None:
-        """The partition is somebody else's now."""
+        """Forget a revoked partition."""
         for known in [known for known in self._exhausted if known[0] == tp]:
             del self._exhausted[known]
 

@@ -36,7 +36,7 @@ class TokenBucket:
             self._tokens -= tokens
 
     def due_s(self, now_s: float) -> float:
-        """When the next whole token is there; now, without a limit; inf if none will come."""
+        """Return when the next whole token will be there: now, without a limit; inf if none will come."""
         if self._rate_per_s is None:
             return now_s
         self._refill(now_s)

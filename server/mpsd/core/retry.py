@@ -1,4 +1,4 @@
-"""What becomes of a record after one delivery: a table of cases."""
+"""The decision about a record after one delivery: a table of cases."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from mpsd.core.outcome import Delivered, Outcome, Rejected, Retryable, Unavailab
 
 
 class Disposition(StrEnum):
-    """Why a record is in the dead-letter topic."""
+    """The reason for which a record is in the dead-letter topic."""
 
     ATTEMPTS_EXHAUSTED = "attempts-exhausted"
     REJECTED = "rejected"
@@ -20,7 +20,7 @@ class Disposition(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryRules:
-    """What an operator sets about retries.
+    """An operator's settings of retries.
 
     Attributes:
         attempts_max: deliveries that count before a record is dead-lettered, 1 or more.
@@ -84,7 +84,7 @@ def backoff_s(failures: int, rules: RetryRules, jitter: float) -> float:
 
 
 def decide(outcome: Outcome, attempt: int, deferrals: int, rules: RetryRules, jitter: float) -> Verdict:
-    """What becomes of a record after one delivery.
+    """Decide about a record after one delivery.
 
     Args:
         attempt: deliveries so far that count, this one included, 1 or more.
@@ -111,7 +111,7 @@ def decide(outcome: Outcome, attempt: int, deferrals: int, rules: RetryRules, ji
 
 
 def describe(verdict: Verdict, attempts: int) -> str:
-    """The verdict, for people.
+    """Describe the verdict for people.
 
     Args:
         attempts: deliveries so far that count.

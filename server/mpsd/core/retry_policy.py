@@ -294,5 +294,5 @@ def _identity(delivery: Delivery) -> object:
 
 
 def _reason(outcome: Outcome) -> str:
-    """The outcome in words, for whoever asks why an endpoint is out."""
+    """Describe the outcome as the reason why an endpoint is out."""
     return getattr(outcome, "reason", "")

@@ -21,7 +21,7 @@ FIXED_BYTES = 21
 
 
 class Code(IntEnum):
-    """How the runs are written: the first byte."""
+    """The first byte, which names the code of the runs."""
 
     NONE = 0
     RUNS = 1
@@ -30,7 +30,7 @@ class Code(IntEnum):
 
 
 def worst_bits(spread: Spread) -> int:
-    """What the runs need at most, however the unfinished offsets settle.
+    """Return the bits that the runs need at most, however the unfinished offsets settle.
 
     It never shrinks when one of the numbers grows. An offset that settles makes `unfinished` less, and `span` too if it is
     the base, so what fits now goes on fitting until more is read.
@@ -39,7 +39,7 @@ def worst_bits(spread: Spread) -> int:
 
 
 def rice_parameter(spread: Spread) -> int:
-    """The k that makes the gaps shortest; from k to k + 1 their bits change by unfinished - ceil((span >> k) / 2)."""
+    """Return the k with the shortest gaps; from k to k + 1 their bits change by unfinished - ceil((span >> k) / 2)."""
     twice = 2 * spread.unfinished
     k = max(0, spread.span.bit_length() - twice.bit_length())
     return k + (spread.span >> k > twice)
@@ -57,7 +57,7 @@ def spread_of(base: int, runs: Sequence[Run]) -> Spread:
 
 
 def encode_runs(base: int, runs: Sequence[Run]) -> bytes:
-    """The shortest code of the runs, which ascend from the base on, none touching the next."""
+    """Return the shortest code of the runs, which ascend from the base and do not touch each other."""
     if not runs:
         return bytes([Code.NONE])
     spread = spread_of(base, runs)
@@ -76,7 +76,7 @@ def encode_runs(base: int, runs: Sequence[Run]) -> bytes:
 
 
 def decode_runs(reader: ByteReader, base: int) -> list[Run]:
-    """What `encode_runs` wrote.
+    """Return the runs that `encode_runs` wrote.
 
     Raises:
         Malformed: it did not write this.
@@ -115,7 +115,7 @@ def _from_lengths(reader: ByteReader, base: int) -> list[Run]:
 
 
 def _bitmap(base: int, runs: Sequence[Run], length: int) -> bytes:
-    """The lowest bit of the first byte is the base.
+    """Return the runs as a bitmap, in which the lowest bit of the first byte is the base.
 
     Its digits are written first: bits set in one long number, a run at a time, take time with the square of the length.
     """
@@ -141,7 +141,7 @@ def _from_bitmap(reader: ByteReader, base: int) -> list[Run]:
 
 
 def _gaps(base: int, runs: Sequence[Run]) -> list[int]:
-    """How many are finished before each unfinished offset and behind the one before it."""
+    """Return the number of finished offsets directly before each unfinished offset."""
     gaps, at, finished = [], base, 0
     for start, stop in runs:
         if start > at:

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 
 
 class Severity(StrEnum):
-    """How bad a state is."""
+    """The severity of a state."""
 
     OK = "ok"
     WARNING = "warning"

@@ -1,4 +1,4 @@
-"""How many deliveries at once an endpoint that asks for less is given: additive increase, multiplicative decrease.
+"""The limit of deliveries at once for an endpoint that asks for less: additive increase, multiplicative decrease.
 
 Source: the congestion avoidance of TCP (RFC 5681, section 3.1), with answers 429 and 503 in the place of lost segments.
 """

@@ -12,7 +12,7 @@ class Unfit(Exception):  # noqa: N818 - it says what the document is
 
 
 def number(document: Mapping[str, Any], name: str, least: int = 0) -> int:
-    """A whole number from `least` up to 2^63 - 1."""
+    """Return a whole number from `least` up to 2^63 - 1."""
     found = document.get(name)
     if type(found) is not int or not least <= found <= NUMBER_MAX:
         raise Unfit(name)
@@ -24,7 +24,7 @@ def optional_number(document: Mapping[str, Any], name: str) -> int | None:
 
 
 def real(document: Mapping[str, Any], name: str) -> float:
-    """A number from 0 up."""
+    """Return a number from 0 up."""
     found = document.get(name)
     if type(found) not in {int, float} or not isfinite(found) or found < 0:  # type: ignore[arg-type, operator]
         raise Unfit(name)

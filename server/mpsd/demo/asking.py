@@ -9,17 +9,17 @@ _TIMEOUT_S = 3.0
 
 
 async def get(url: str) -> str | None:
-    """The body of a 200; None for any other answer, and if there is none."""
+    """Return the body of a 200 answer to a GET; None for any other answer, and if there is none."""
     return await asyncio.to_thread(_ask, url, None)
 
 
 async def post(url: str) -> str | None:
-    """The same, for a POST without a body."""
+    """Return the body of a 200 answer to a POST without a body; None for any other answer, and if there is none."""
     return await asyncio.to_thread(_ask, url, b"")
 
 
 async def listens(url: str) -> bool:
-    """Whether somebody takes connections there."""
+    """Return True if the port of the URL takes connections."""
     parts = urlsplit(url)
     try:
         async with asyncio.timeout(_TIMEOUT_S):

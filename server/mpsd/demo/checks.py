@@ -64,7 +64,7 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What the evidence says.
+    """The result of judging the evidence.
 
     Attributes:
         delivering_s: from the start of the first delivery to the end of the last.
@@ -118,7 +118,7 @@ def _fault(broken: Exception | None) -> str:
 
 
 def _dead_lettered(record: Record, wall_clock_s: float) -> DeadLettered:
-    """The dead letter as an event of the record that it was; one that says nothing usable stands for itself."""
+    """Return the dead letter as an event of its source record; a dead letter without usable headers stands for itself."""
     headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
     try:
         source = SeenRecord(

@@ -44,17 +44,17 @@ class Child:
         return f"<Child {self.name} pid={self.pid}>"
 
     def check(self) -> None:
-        """Raises ChildEnded if it has."""
+        """Raise ChildEnded if the process has ended."""
         if (code := self._processes.exit_code(self.name)) is not None:
             raise ChildEnded(f"{self.name} has ended with {code}; the end of its log:\n{self.log_end()}")
 
     def log_end(self) -> str:
-        """Its last lines."""
+        """Return the last lines of its log."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(f"  {line}" for line in lines[-LOG_LINES_SHOWN:]) or "  (it wrote nothing)"
 
     async def says(self, beginning: str, timeout_s: float) -> str:
-        """Its first line that begins so; warnings of the interpreter and the like may come before.
+        """Wait for the first line with this beginning, and return it; warnings of the interpreter may come before.
 
         Raises:
             ChildEnded: it ended instead.
@@ -76,12 +76,12 @@ class Child:
 
 
 def application_argv(event_log: Path) -> list[str]:
-    """How to run the sample application; -P, so that its neighbours in an installed package are no modules to it."""
+    """Return the command of the sample application, with -P so that files beside it are no modules to it."""
     return [sys.executable, "-P", str(application_file()), "--log", str(event_log)]
 
 
 def application_file() -> Path:
-    """The sample application: beside this file in an installed package, among the examples in a clone."""
+    """Return the sample application: beside this file in an installed package, among the examples in a clone."""
     installed = Path(__file__).with_name("application.py")
     if installed.exists():
         return installed
@@ -89,12 +89,12 @@ def application_file() -> Path:
 
 
 def daemon_argv(config: Path) -> list[str]:
-    """How to run the daemon."""
+    """Return the command of the daemon."""
     return [sys.executable, "-m", "mpsd", "--config", str(config)]
 
 
 def daemon_config(bootstrap_servers: Sequence[str], topic: str, url: str, http_port: int) -> str:
-    """The daemon's configuration, small enough to be shown to who wants to try more."""
+    """Return the daemon's configuration, small enough to be shown."""
     return f"""\
 [kafka]
 bootstrap_servers = {json.dumps(list(bootstrap_servers))}
@@ -132,5 +132,5 @@ interval_s = 0.5
 
 
 def dead_letter_topic(topic: str) -> str:
-    """Where the records go that are never accepted."""
+    """Return the name of the dead-letter topic."""
     return f"{topic}.dlq"

@@ -1,4 +1,4 @@
-"""What the demo shows: live on a terminal, plain lines elsewhere."""
+"""The display of the demo: live on a terminal, plain lines elsewhere."""
 
 import time
 from typing import NamedTuple, Protocol, TextIO
@@ -42,13 +42,13 @@ class Moment(NamedTuple):
 
 
 class Display(Protocol):
-    """Where the run is shown."""
+    """A display of the run."""
 
     def say(self, line: str) -> None:
-        """A step of the run."""
+        """Show a step of the run."""
 
     def show(self, moment: Moment) -> None:
-        """Called as often as there is news; shows as much as is good to read."""
+        """Show the figures of the moment, or skip them if the last ones are recent."""
 
     def close(self) -> None: ...
 

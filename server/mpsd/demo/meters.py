@@ -1,4 +1,4 @@
-"""What the daemon says of itself while it works, read from its metrics."""
+"""Figures of the running daemon, read from its metrics."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ class Meters(NamedTuple):
 
 
 def read_meters(exposition: str) -> Meters:
-    """The meters of a daemon with one subscription; a metric that it does not have counts as 0.
+    """Return the meters of a daemon with one subscription; a missing metric counts as 0.
 
     Args:
         exposition: its metrics in Prometheus' text format.

@@ -10,7 +10,7 @@ CUSTOMERS = 500
 
 
 async def produce(bootstrap_servers: str, topic: str, count: int) -> None:
-    """Some of them are poison, and some fail twice, as in the demo."""
+    """Produce the orders of the demo, some of which are poison, and some of which fail twice."""
     async with Topics(bootstrap_servers.split(",")) as topics:
         written = await topics.produce(topic, orders(max(RECORDS_MIN, count), CUSTOMERS).messages)
     print(f"{len(written):,} records are in {topic}")

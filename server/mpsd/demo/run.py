@@ -50,7 +50,7 @@ class Run:
         self._delivered: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
 
     async def run(self, *, stop: bool) -> Evidence:
-        """The whole run.
+        """Produce, deliver, make the outage, and return the evidence.
 
         Args:
             stop: whether to ask the daemon to end when all is settled, so that what it does then is seen too.
@@ -82,7 +82,7 @@ class Run:
             await self._look()
 
     async def _make_outage(self) -> None:
-        """Returns when nobody listens: the application finishes what has come before it goes."""
+        """Stop the application; return when nobody listens. The application first finishes the requests it has."""
         await post(f"{self._stage.outage_url}?seconds={OUTAGE_S:g}")
         while await listens(self._stage.application_url) and time.monotonic() < self._deadline_s:
             await self._look()

@@ -31,7 +31,7 @@ _READY_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """What runs, and where it is found.
+    """The processes of the demo, and their addresses.
 
     Attributes:
         application_url: where the application takes orders.
@@ -49,7 +49,7 @@ class Stage:
     event_log: Path
 
     def check(self) -> None:
-        """Raises ChildEnded if a process has ended by itself."""
+        """Raise ChildEnded if a process has ended by itself."""
         self.application.check()
         self.daemon.check()
 

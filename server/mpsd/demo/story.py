@@ -1,4 +1,4 @@
-"""What the demo produces: orders of customers, some of them poison, some for a warehouse that answers at the third try."""
+"""Records of the demo: orders of customers, some of them poison, some for a warehouse that accepts at the third try."""
 
 import json
 import random
@@ -22,7 +22,7 @@ class Story(NamedTuple):
 
 
 def orders(count: int, customers: int) -> Story:
-    """The same orders every time.
+    """Return the story; the orders are the same every time.
 
     Args:
         count: `RECORDS_MIN` or more.

@@ -21,7 +21,7 @@ def as_json(findings: Findings, whole_s: float) -> str:
 
 
 def figures_of(findings: Findings, whole_s: float) -> str:
-    """What happened, in two lines."""
+    """Return the figures of the run in two lines."""
     per_second = findings.produced / findings.delivering_s if findings.delivering_s else 0.0
     return (
         f"{findings.produced:,} records: {findings.accepted:,} accepted, {findings.dead_lettered:,} dead-lettered,"

@@ -1,4 +1,4 @@
-"""What the answers say about the application: pure."""
+"""Advice on an application, from its answers; pure."""
 
 import json
 from collections import Counter
@@ -39,7 +39,7 @@ class Advice:
 
 
 def describe(outcome: Outcome) -> str:
-    """What the proxy would do with the record."""
+    """Describe what the proxy would do with the record."""
     match outcome:
         case Delivered():
             return "accepted"
@@ -159,7 +159,7 @@ _GOOD = {
 
 
 def _of_good(name: str, worst: Outcome | None) -> Iterator[Advice]:
-    """Records that an application should take, or refuse for good where it cannot."""
+    """Yield advice on records that an application should accept, or reject for good."""
     may_refuse = name in {"tombstone", "large"}
     if worst is None or (may_refuse and isinstance(worst, Rejected)):
         return
@@ -216,7 +216,7 @@ def _of_time(results: Sequence[StepResult], timeout_s: float) -> Iterator[Advice
 
 
 def _error_inside(result: StepResult) -> str:
-    """What of a 2xx answer's body says that it is none; empty if nothing does."""
+    """Return the part of a 2xx answer's body that reports an error; empty if none does."""
     for answer in result.answers:
         if 200 <= answer.status < 300 and not answer.verdict:
             try:
@@ -244,7 +244,7 @@ def _reason(outcome: Outcome | None) -> str:
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """What becomes of all records of a step, in words."""
+    """Describe what the proxy would do with all records of a step."""
     counts = Counter(describe(outcome) for outcome in outcomes)
     if len(counts) == 1:
         return next(iter(counts))

@@ -1,4 +1,4 @@
-"""A check of an application: the records that matter are delivered, and what it answered becomes advice."""
+"""A check of an application: it gets the records that matter, and its answers become advice."""
 
 import logging
 from collections.abc import Iterator, Sequence

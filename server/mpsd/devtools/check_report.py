@@ -1,4 +1,4 @@
-"""What a check of an endpoint says: a table on a terminal, plain lines elsewhere, or JSON."""
+"""The report of a check of an endpoint: a table on a terminal, plain lines elsewhere, or JSON."""
 
 import sys
 from collections import Counter
@@ -19,7 +19,7 @@ COLOURS = {"problem": "red", "hint": "yellow"}
 
 
 def show(results: Sequence[StepResult], found: Sequence[Advice]) -> None:
-    """On standard output; colour only on a terminal."""
+    """Print the report on standard output, in colour only on a terminal."""
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     table = Table(box=SIMPLE, show_edge=False, pad_edge=False)
     for title in ("sent", "answered", "ms", "what the proxy would do"):
@@ -41,7 +41,7 @@ def show(results: Sequence[StepResult], found: Sequence[Advice]) -> None:
 
 
 def as_json(url: str, results: Sequence[StepResult], found: Sequence[Advice]) -> dict[str, Any]:
-    """The same for programs; members are only ever added."""
+    """Return the report for programs; members are only ever added."""
     return {
         "ok": not any(each.level == "problem" for each in found),
         "url": url,

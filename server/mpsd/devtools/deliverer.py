@@ -1,4 +1,4 @@
-"""Plays records to an application through the daemon's own adapters, and keeps what it answered."""
+"""Delivery of sample records to an application through the daemon's own adapters, and its answers."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ CLOSE_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """One step, and what came of it.
+    """One step and its outcomes.
 
     Attributes:
         outcomes: of each record, in the order of the step.
@@ -35,7 +35,7 @@ class StepResult:
 
 
 class SampleDeliverer:
-    """Plays steps one after the other; each ends within the adapter's time-outs."""
+    """A deliverer of steps, one after the other; each ends within the adapter's time-outs."""
 
     def __init__(self, settings: RestSettings) -> None:
         self._answers: list[Answer] = []
@@ -75,7 +75,7 @@ class SampleDeliverer:
 
     @property
     def connections(self) -> int:
-        """Opened so far."""
+        """Return the number of connections opened so far."""
         return int(self._adapter.statistics().get("opened", 0))
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -83,14 +83,14 @@ class SampleDeliverer:
         self._settled.set()
 
     def _look_on(self, answer: Answer, rules: AnswerRules, now_s: float) -> Outcome:
-        """Judge as the daemon does; a value of its own for success, as the adapters know only theirs by its bytes."""
+        """Judge like the daemon; return a new `Delivered`, because adapters recognise their own object by identity."""
         self._answers.append(answer)
         outcome = judge(answer, rules, now_s)
         return Delivered() if isinstance(outcome, Delivered) else outcome
 
 
 async def deliver_steps(settings: RestSettings, steps: Iterable[Step]) -> tuple[list[StepResult], int]:
-    """Deliver all steps; return what came of them, and how many connections they took.
+    """Deliver all steps; return their results, and the number of connections they took.
 
     Where the first, an ordinary record, finds nobody or is answered as if the endpoint were out, it is the only one: the
     others would only say the same.

@@ -1,4 +1,4 @@
-"""`mpsd dev`: records of a file through a real Kafka and the real daemon to an application, and what became of each.
+"""`mpsd dev`: records of a file go through a real Kafka and the real daemon to an application; each outcome is shown.
 
 Theory of operation: one Kafka for as long as the command runs; for each round a topic of its own and a daemon in this
 process, whose adapter is watched. A round is over when every record was accepted or is a dead letter, or when its time
@@ -28,7 +28,7 @@ from mpsd.devtools.watched import WatchedAdapter
 from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.topics import Message, Topics
 from mpsd.ports import DeliveryAdapter
-from mpsd.service import Service
+from mpsd.service import Daemon
 
 POLL_S = 0.1
 WATCH_S = 0.3
@@ -39,7 +39,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is asked for.
+    """The options of the command.
 
     Attributes:
         url: where records are posted.
@@ -110,7 +110,7 @@ class _Dev:
                 messages = await self._changed(looked)
 
     async def _changed(self, since: tuple[int, int]) -> Sequence[Message]:
-        """The records after the next change that leaves a file that can be used."""
+        """Return the records after the next change that leaves a usable file."""
         while True:
             while (now := self._looks()) == since:  # noqa: ASYNC110 - a file tells nobody
                 await asyncio.sleep(WATCH_S)
@@ -121,7 +121,7 @@ class _Dev:
                 self._say(f"{error}; waiting for the next change")
 
     def _looks(self) -> tuple[int, int]:
-        """What changes with the file: its time alone may be the same for two writes in quick succession."""
+        """Return the file's time and size; the time alone may be equal for two writes in quick succession."""
         try:
             stat = self._plan.records.stat()
         except OSError:
@@ -139,7 +139,7 @@ class _Dev:
 
 
 class Round:
-    """One time through the file."""
+    """One delivery of all records of the file."""
 
     def __init__(self, plan: Plan, topics: Topics, servers: Sequence[str], say: Callable[[str], None]) -> None:
         self._plan = plan
@@ -150,7 +150,7 @@ class Round:
         self._lines = 0
 
     async def deliver(self, messages: Sequence[Message]) -> list[Fate]:
-        """Produce, deliver, and see what became of each."""
+        """Produce and deliver the records; return the fate of each."""
         topic = f"mps-dev-{secrets.token_hex(4)}"
         await self._topics.create(topic, self._plan.partitions)
         try:
@@ -168,11 +168,11 @@ class Round:
 
     async def _serve(self, config: Config) -> None:
         stop = asyncio.Event()
-        service = Service(config, lambda: 0, self._watched)
-        serving = asyncio.create_task(service.run(stop))
+        daemon = Daemon(config, lambda: 0, self._watched)
+        serving = asyncio.create_task(daemon.run(stop))
         deadline_s = time.monotonic() + self._plan.wait_s
         try:
-            while time.monotonic() < deadline_s and not self._is_settled(service):
+            while time.monotonic() < deadline_s and not self._is_settled(daemon):
                 await asyncio.wait([serving], timeout=POLL_S)
                 if serving.done():
                     break
@@ -180,9 +180,9 @@ class Round:
             stop.set()
             await serving
 
-    def _is_settled(self, service: Service) -> bool:
+    def _is_settled(self, daemon: Daemon) -> bool:
         return sum(
-            said.deliveries.get("delivered", 0) + sum(said.dead_letters.values()) for said in service.statistics()
+            said.deliveries.get("delivered", 0) + sum(said.dead_letters.values()) for said in daemon.statistics()
         ) >= len(self._fates)
 
     def _watched(self, adapter: DeliveryAdapter) -> DeliveryAdapter:
@@ -211,7 +211,7 @@ class Round:
 
 
 def configuration(plan: Plan, servers: Sequence[str], topic: str) -> Config:
-    """The daemon's, with listeners on free ports.
+    """Return the daemon's configuration, with listeners on free ports.
 
     Raises:
         ConfigError: the URL or a number cannot be used.

@@ -1,4 +1,4 @@
-"""What became of each record: as lines while it happens, as a table at the end, or as JSON."""
+"""The fate of each record: as lines while records are delivered, as a table at the end, or as JSON."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ class Attempt:
 
 @dataclass(slots=True, kw_only=True)
 class Fate:
-    """A record of the file and what became of it.
+    """A record of the file and its fate.
 
     Attributes:
         attempts: its deliveries, whether each cost an attempt or not.
@@ -78,13 +78,13 @@ class Fate:
 
     @property
     def why(self) -> str:
-        """What there is to say of it in one line."""
+        """Return the reason for the state, in one line."""
         if self.disposition:
             return f"{self.disposition}: {self.reason}"
         return self.attempts[-1].words if self.attempts and self.state != "accepted" else ""
 
     def as_json(self) -> dict[str, Any]:
-        """A stable shape for programs."""
+        """Return the fate for programs, in a stable shape."""
         return {
             "record": self.line,
             "partition": self.partition,
@@ -107,13 +107,13 @@ class Fate:
 
 
 def attempt_line(fate: Fate, attempt: Attempt) -> str:
-    """One delivery, as it is shown when it ends."""
+    """Return the line that is shown when a delivery ends."""
     took = f"{attempt.took_s * 1000:.0f} ms"
     return f"record {fate.line}  {fate.shown_key}  attempt {attempt.number}  {took}  {attempt.words}"
 
 
 def write_table(fates: Sequence[Fate], stream: TextIO) -> None:
-    """All records, those that were accepted at once counted together where there are many."""
+    """Print a table of all records; if there are many, those accepted at the first attempt are only counted."""
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else COLUMNS_MIN)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("record", "key", "attempts", "state", "why"):
@@ -136,7 +136,7 @@ SHOWN_MAX = 200
 
 
 def summary(fates: Sequence[Fate]) -> str:
-    """The counts in one line."""
+    """Return the counts in one line."""
     count = {state: sum(fate.state == state for fate in fates) for state in STYLES}
     again = sum(fate.attempts_counted > 1 for fate in fates)
     return (

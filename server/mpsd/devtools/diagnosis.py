@@ -1,4 +1,4 @@
-"""Why an ordinary record was not accepted: found out by a few requests more, and said as one piece of advice.
+"""The reason why an ordinary record was not accepted, found by a few more requests and given as one piece of advice.
 
 The daemon keeps of an answer only what decides about a record. Here the same request is made once more over a connection
 of its own, so that all of the answer can be looked at, and variants of it: another media type, another end of the path,

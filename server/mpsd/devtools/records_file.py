@@ -1,4 +1,4 @@
-"""Records in a file of JSON lines, as people write them by hand.
+"""Files of records in JSON lines, written by hand.
 
     {"key": "customer-7", "value": {"order": 1}, "headers": {"trace": "abc"}}
     {"key": null, "value": "plain text"}
@@ -30,7 +30,7 @@ class RecordsFileError(MpsError):
 
 
 def read_records(path: Path) -> list[Message]:
-    """The records of a file, in order.
+    """Return the records of a file, in order.
 
     Raises:
         RecordsFileError: it cannot be read, holds none, or a line is no record.
@@ -47,7 +47,7 @@ def read_records(path: Path) -> list[Message]:
 
 
 def parse_records(lines: Iterable[str], name: str) -> list[Message]:
-    """The records of lines; blank ones and those that begin with # are passed over.
+    """Return the records of lines; blank lines and lines that begin with # are skipped.
 
     Args:
         name: of the file, for messages.

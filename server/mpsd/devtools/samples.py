@@ -33,7 +33,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What is delivered together.
+    """Records that are delivered together.
 
     Attributes:
         name: of a fixed set; the advice knows them.
@@ -47,7 +47,7 @@ class Step:
 
 
 def steps(own: Sequence[Sample], batch: int) -> Iterator[Step]:
-    """In the order in which they are delivered.
+    """Return the steps in the order in which they are delivered.
 
     Args:
         own: records of the user's, the first of which stands for an ordinary one; empty: one of ours does.
@@ -75,7 +75,7 @@ def steps(own: Sequence[Sample], batch: int) -> Iterator[Step]:
 
 
 def _large(normal: Sample) -> bytes:
-    """Of the same kind: a JSON object with one member more, where it is one."""
+    """Return a value of 1 MiB of the same kind: a JSON object gets one more member."""
     value = normal.value or b""
     try:
         given = json.loads(value)
@@ -88,7 +88,7 @@ def _large(normal: Sample) -> bytes:
 
 
 def deliveries(step: Step, begin: int, incarnation: Incarnation = UNKNOWN) -> list[Delivery]:
-    """As the pipeline would hand them over.
+    """Return the deliveries of a step, as the pipeline would hand them over.
 
     Args:
         begin: offset of the first; one that comes again has the offset that it had.
@@ -106,5 +106,5 @@ def deliveries(step: Step, begin: int, incarnation: Incarnation = UNKNOWN) -> li
 
 
 def sample_of(message: Message) -> Sample:
-    """A record of the user's file."""
+    """Return a record of the user's file as a sample."""
     return Sample(key=message.key, value=message.value, headers=tuple(message.headers))

@@ -134,7 +134,7 @@ def is_whole(received: bytes) -> bool:
 
 
 class _Received:
-    """As much of a socket as `HTTPResponse` needs."""
+    """Received bytes, with the part of a socket's interface that `HTTPResponse` needs."""
 
     def __init__(self, received: bytes) -> None:
         self._received = received

@@ -1,4 +1,4 @@
-"""How a line looks. Whatever a message or field holds, an event is one line; only a traceback adds more."""
+"""The form of log lines. An event is one line whatever a message or field contains; only a traceback adds more."""
 
 import json
 import logging
@@ -32,12 +32,12 @@ _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 
 
 def fields(record: logging.LogRecord) -> Mapping[str, object]:
-    """What the caller gave in `extra`."""
+    """Return the fields that the caller gave in `extra`."""
     return {name: value for name, value in vars(record).items() if name not in _NOT_FIELDS and name not in _DROPPED}
 
 
 def message(record: logging.LogRecord) -> str:
-    """The text with its arguments, cut where it is endless."""
+    """Return the text with its arguments, cut at the maximum length."""
     text = record.getMessage()
     return text if len(text) <= LINE_CHARS_MAX else f"{text[:LINE_CHARS_MAX]}… ({len(text)} characters)"
 

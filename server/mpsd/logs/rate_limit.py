@@ -1,4 +1,4 @@
-"""Which lines are written: a few of each cause per window, then how many more there were."""
+"""The rate limit of log lines: a few of each cause per window, then the number of further ones."""
 
 import logging
 from collections import OrderedDict
@@ -21,7 +21,7 @@ NEVER_LIMITED = frozenset({"control.changed", "control.audit_failed"})
 
 @dataclass(slots=True)
 class Cause:
-    """What was written and left out of one cause since `began_s`, the time of its first line."""
+    """Counts of written and suppressed lines of one cause since `began_s`, the time of its first line."""
 
     logger: str
     level: int
@@ -54,7 +54,7 @@ class RateLimit:
         return f"<RateLimit causes={len(self._causes)} suppressed={self.suppressed}>"
 
     def admit(self, record: logging.LogRecord, now_s: float) -> Iterator[logging.LogRecord]:
-        """The lines to write now: counts that became due, and the record unless its cause has used its budget."""
+        """Yield the lines to write now: counts that became due, and the record unless its cause has used its budget."""
         yield from self.due(now_s)
         if record.levelno >= logging.CRITICAL or vars(record).get("code") in NEVER_LIMITED:
             yield record
@@ -72,12 +72,12 @@ class RateLimit:
             yield from _count(self._causes.popitem(last=False)[1], now_s)
 
     def due(self, now_s: float) -> Iterator[logging.LogRecord]:
-        """Counts of the causes whose window is over; their budget is new again."""
+        """Yield the counts of causes whose window is over, and renew their budget."""
         for name in [name for name, cause in self._causes.items() if now_s - cause.began_s >= WINDOW_S]:
             yield from _count(self._causes.pop(name), now_s)
 
     def rest(self, now_s: float) -> Iterator[logging.LogRecord]:
-        """Counts of all causes, at the end."""
+        """Yield the counts of all causes, at the end."""
         while self._causes:
             yield from _count(self._causes.popitem(last=False)[1], now_s)
 

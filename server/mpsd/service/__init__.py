@@ -1,5 +1,5 @@
-"""The daemon as a whole: its subscriptions, its listeners, its way in and out of life."""
+"""The daemon as a whole: its subscriptions, its listeners, its start and its end."""
 
-from mpsd.service.service import Service
+from mpsd.service.daemon import Daemon
 
-__all__ = ["Service"]
+__all__ = ["Daemon"]

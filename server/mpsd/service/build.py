@@ -1,4 +1,4 @@
-"""From the configuration to the parts: the one place where its words become settings of stages, clients and policies."""
+"""Builders: the one place where the configuration becomes settings of stages, clients and policies."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, assert_never
@@ -13,6 +13,7 @@ from mpsd.config import (
     idempotency_header,
     reveal,
 )
+from mpsd.config.daemon import Control as ControlTable
 from mpsd.config.values import masked_url, split_user
 from mpsd.core.breaker import BreakerRules
 from mpsd.core.dead_letter import Sender
@@ -27,22 +28,27 @@ from mpsd.delivery.rest import BatchAdapter, BatchSettings, ClientTls, RestAdapt
 from mpsd.delivery.rest.settings import Endpoint
 from mpsd.delivery.stream.settings import StreamSettings
 from mpsd.errors import ConfigError, Problem
+from mpsd.kafka.audit import AuditSettings, KafkaAudit
 from mpsd.kafka.batches import end_at_unreadable_batches
 from mpsd.kafka.consumer import GroupSettings
+from mpsd.kafka.control_log import ControlSettings, KafkaControlLog
+from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog
 from mpsd.kafka.dead_letter_topic import DeadLetterSettings
 from mpsd.kafka.dead_letters import KafkaDeadLetters
 from mpsd.kafka.decompression import bound_batches
 from mpsd.kafka.group import KafkaGroup
+from mpsd.kafka.internal_topics import InternalTopic
+from mpsd.kafka.republisher import KafkaRepublisher
 from mpsd.pipeline.controls import Control
 from mpsd.pipeline.ordering import Ordering
 from mpsd.pipeline.pending_queue import PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
+from mpsd.pipeline.replays import Replaying
 from mpsd.pipeline.settings import Settings
 from mpsd.ports import NOWHERE, DeliveryAdapter, Peer
-from mpsd.service.build_replays import replaying
-from mpsd.service.reloads import Reloads
-from mpsd.service.reloads import Watched as WatchedPart
-from mpsd.service.watched import watch_delivery
+from mpsd.service.control import ControlPlane
+from mpsd.service.reload import Reloads, watch_delivery
+from mpsd.service.reload import Watched as WatchedPart
 
 Watched = Callable[[DeliveryAdapter], DeliveryAdapter]
 """What an adapter is wrapped in by who wants to see each delivery."""
@@ -53,7 +59,7 @@ PREFETCHES = 1
 def pipelines(
     config: Config, options: Mapping[str, Any], peer: Peer, control: Control, watched: Watched, reloads: Reloads
 ) -> list[Pipeline]:
-    """One pipeline a subscription, connected to nothing yet.
+    """Return one pipeline for each subscription, not connected yet.
 
     Args:
         options: of every Kafka client; see `kafka.connection.client_options`.
@@ -99,7 +105,7 @@ def _pipeline(
 def _adapter(
     config: Config, subscription: Subscription, peer: Peer, may_start: Callable[[], bool], reloads: Reloads
 ) -> DeliveryAdapter:
-    """The way to deliver that the configuration names."""
+    """Return the adapter of the protocol that the configuration names."""
     delivery = subscription.delivery
     match delivery:
         case RestDelivery():
@@ -139,13 +145,13 @@ def rest_adapter(
 
 
 def endpoint(subscription: Subscription) -> str:
-    """Where records go, as dead letters say it: the URL, or the protocol of applications that come by themselves."""
+    """Return the endpoint's name in dead letters: the URL, or the protocol by which applications connect."""
     delivery = subscription.delivery
     return masked_url(delivery.url) if isinstance(delivery, RestDelivery) else delivery.protocol
 
 
 def pipeline_settings(subscription: Subscription) -> Settings:
-    """What the stages are told."""
+    """Return the settings of the pipeline's stages."""
     retry, breaker, delivery = subscription.retry, subscription.breaker, subscription.delivery
     ordering = subscription.ordering
     batch = delivery.batch if isinstance(delivery, RestDelivery) else None
@@ -192,7 +198,7 @@ def pipeline_settings(subscription: Subscription) -> Settings:
 
 
 def group_settings(config: Config, subscription: Subscription, peer: Peer = NOWHERE) -> GroupSettings:
-    """What the membership is told."""
+    """Return the settings of the group membership."""
     kafka = config.kafka
     return GroupSettings(
         subscription=subscription.name,
@@ -212,7 +218,7 @@ def group_settings(config: Config, subscription: Subscription, peer: Peer = NOWH
 
 
 def dead_letter_settings(subscription: Subscription) -> DeadLetterSettings:
-    """What the dead-letter sink is told."""
+    """Return the settings of the dead-letter sink."""
     dead_letter = subscription.dead_letter
     return DeadLetterSettings(
         topic=dead_letter.topic,
@@ -224,7 +230,7 @@ def dead_letter_settings(subscription: Subscription) -> DeadLetterSettings:
 
 
 def pull_settings(subscription: str, delivery: PullDelivery, peer: Peer) -> PullSettings:
-    """What the pull adapter is told."""
+    """Return the settings of the pull adapter."""
     return PullSettings(
         subscription=subscription,
         address=peer.http,
@@ -243,7 +249,7 @@ def pull_settings(subscription: str, delivery: PullDelivery, peer: Peer) -> Pull
 
 
 def rest_settings(subscription: Subscription, delivery: RestDelivery) -> RestSettings:
-    """What the REST adapters are told, secrets in the clear."""
+    """Return the settings of a REST adapter, with secrets in clear text."""
     auth, batch = delivery.auth, delivery.batch
     basic = auth.basic if auth is not None else None
     url, user = split_user(reveal(delivery.url))
@@ -292,7 +298,7 @@ def client_tls(delivery: RestDelivery) -> ClientTls:
 
 
 def stream_settings(subscription: str, delivery: StreamDelivery, stream: Stream, network: str = "") -> StreamSettings:
-    """What the stream adapter is told."""
+    """Return the settings of the stream adapter."""
     return StreamSettings(
         subscription=subscription,
         content_type=delivery.content_type,
@@ -303,4 +309,63 @@ def stream_settings(subscription: str, delivery: StreamDelivery, stream: Stream,
         frame_bytes_max=stream.frame_bytes_max,
         network=network,
         idempotency_header=idempotency_header(delivery.idempotency_key),
+    )
+
+
+def control_plane(config: Config, options: Mapping[str, Any], instance: str) -> ControlPlane:
+    """Return the control state of all subscriptions, not connected yet.
+
+    Args:
+        options: of every Kafka client; see `kafka.connection.client_options`.
+        instance: what others call this daemon.
+    """
+    control = config.control
+    groups = {subscription.group for subscription in config.subscriptions}
+    if not control.topic:
+        return ControlPlane(None, None, groups, instance)
+    log = KafkaControlLog(control_settings(control), options)
+    audit = KafkaAudit(audit_settings(control), options) if control.audit_topic else None
+    return ControlPlane(log, audit, groups, instance)
+
+
+def internal_topics(control: ControlTable) -> list[InternalTopic]:
+    """Return the control topic and the audit topic, as far as they are configured."""
+    audit = [audit_settings(control).own_topic] if control.topic and control.audit_topic else []
+    return [control_settings(control).own_topic, *audit] if control.topic else []
+
+
+def control_settings(control: ControlTable) -> ControlSettings:
+    """Return the settings of the control log."""
+    return ControlSettings(
+        topic=control.topic,
+        replication_factor=control.replication_factor,
+        write_timeout_s=control.write_timeout_s,
+    )
+
+
+def audit_settings(control: ControlTable) -> AuditSettings:
+    """Return the settings of the audit log."""
+    return AuditSettings(
+        topic=control.audit_topic,
+        retention_s=control.audit_retention_s,
+        replication_factor=control.replication_factor,
+        timeout_s=control.write_timeout_s,
+    )
+
+
+def replaying(
+    config: Config, subscription: Subscription, options: Mapping[str, Any], control: Control
+) -> Replaying | None:
+    """Return what a subscription replays with, not connected yet; None without a control topic, which stores the tasks."""
+    if not control.is_on:
+        return None
+    dead_letter = subscription.dead_letter
+    return Replaying(
+        topic=dead_letter.topic,
+        log=KafkaDeadLetterLog(dead_letter.topic, options),
+        republisher=KafkaRepublisher(options, dead_letter.write_timeout_s),
+        replays_max=dead_letter.replays_max,
+        replayed_bytes_max=config.control.replayed_bytes_max,
+        tasks_max=config.control.replays_max,
+        record=control.record,
     )

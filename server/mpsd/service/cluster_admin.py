@@ -1,4 +1,4 @@
-"""The cluster as the admin service asks for it: looked at when somebody asks."""
+"""Queries of the admin service to the Kafka cluster, each with a connection of its own."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,12 +14,11 @@ from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog, read
 from mpsd.kafka.group_positions import group_positions
 from mpsd.kafka.members import STABLE, members
 from mpsd.kafka.targets import moves
-from mpsd.service.check import check
-from mpsd.service.check_transactions import transaction_findings
+from mpsd.service.check import check, transaction_findings
 
 
 class ClusterAdmin:
-    """Each call connects anew: operators ask seldom, and an idle connection is one more thing that can be stale."""
+    """Queries to the cluster; each opens a connection, because operators ask seldom and an idle connection may be stale."""
 
     def __init__(self, config: Config, options: Mapping[str, Any]) -> None:
         """Args: options: of every Kafka client; see `kafka.connection.client_options`."""

@@ -1,4 +1,4 @@
-"""What operators decide at run time: read from the control topic, changed through it, told to whoever acts on it."""
+"""Decisions of operators at run time: read from the control topic, changed through it, passed on to listeners."""
 
 import asyncio
 import logging
@@ -79,7 +79,7 @@ class ControlPlane:
         return self.state.revision
 
     def listen(self, kind: str, listener: Listener) -> None:
-        """Be told of each change of an entity of the kind, None where it is gone; synchronous, may not block."""
+        """Call the listener at each change of an entity of the kind, with None if the entity was removed; it may not block."""
         self._listeners[kind].append(listener)
 
     async def start(self) -> None:
@@ -98,15 +98,15 @@ class ControlPlane:
             await self.history.close()
 
     def waiting_for(self) -> str:
-        """Why the control topic cannot be read now, in words; empty while it is followed, or there is none."""
+        """Return the reason why the control topic cannot be read now; empty if it can, or if there is none."""
         return self._log.waiting_for() if self._log is not None else ""
 
     def request(self, request_id: str) -> Request | None:
-        """What was done for a request id within the last 24 hours of the log, as far as it was read."""
+        """Return the change made for a request id in the last 24 hours of the log, as far as the log was read."""
         return self.state.request(request_id)
 
     async def read_to_end(self) -> int:
-        """All that is in the log at the time of the call is applied; returns the revision.
+        """Apply all that is in the log at the time of the call; return the revision.
 
         Raises:
             ControlUnavailable: not within `control.write_timeout_s`.
@@ -116,7 +116,7 @@ class ControlPlane:
         return self.revision
 
     async def must_read_to_end(self) -> None:
-        """The same, however long it takes."""
+        """Apply all that is in the log at the time of the call; retry until that succeeds."""
         while True:
             try:
                 await self.read_to_end()
@@ -197,7 +197,7 @@ class ControlPlane:
         return revision
 
     async def is_set(self, key: EntityKey, request_id: str) -> bool:
-        """Whether there is something to take back: it is decided, or it was this request that has taken it back.
+        """Return True if the entity exists, or if this very request has removed it.
 
         Raises:
             ControlOff, ControlUnavailable: see `change`.

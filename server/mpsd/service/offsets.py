@@ -1,4 +1,4 @@
-"""`mpsd decode-offsets`: what groups have committed, in words."""
+"""`mpsd decode-offsets`: the commits of groups, decoded."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ ANY_END = 1 << 63
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:
-    """What a group has committed of one partition.
+    """A group's commit for one partition, decoded.
 
     Attributes:
         metadata_units: length of the text that came with it.
@@ -35,14 +35,14 @@ class Committed:
 
 
 class Groups(NamedTuple):
-    """Whom to look at, and how to connect."""
+    """Groups to look at, and the options of the client."""
 
     options: Mapping[str, Any]
     groups: Sequence[str]
 
 
 def configured(config: Config, subscription: str) -> Groups:
-    """The groups of a configuration.
+    """Return the groups of a configuration.
 
     Args:
         subscription: empty for all of them.
@@ -58,7 +58,7 @@ def configured(config: Config, subscription: str) -> Groups:
 
 
 def plain(bootstrap: str, group: str) -> Groups:
-    """One group of a cluster that asks for nothing.
+    """Return one group of a cluster without authentication.
 
     Args:
         bootstrap: HOST:PORT, more of them with commas between.

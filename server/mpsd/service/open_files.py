@@ -1,4 +1,4 @@
-"""How many files the daemon may have open: connections are files, and many systems begin with 1,024 of them, some with 256.
+"""The limit of open files: connections are files, and many systems allow 1,024 of them at first, some 256.
 
 The soft limit is the process's own to raise, up to the hard one, which only the system's administrator can.
 """
@@ -24,7 +24,7 @@ log = logging.getLogger("mpsd.service")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenFiles:
-    """How many may be open.
+    """Numbers of files that may be open.
 
     Attributes:
         needed: at most, if every bound of the configuration is reached.
@@ -46,7 +46,7 @@ class OpenFiles:
 
 
 def needed(config: Config) -> int:
-    """Files open at a time, if every bound is reached."""
+    """Return the number of files open at a time if every bound is reached."""
     files = OTHER_FILES + Bounds().connections_max + KAFKA_FILES * len(config.subscriptions)
     for delivery in (subscription.delivery for subscription in config.subscriptions):
         if isinstance(delivery, RestDelivery):
@@ -61,11 +61,11 @@ def needed(config: Config) -> int:
 if sys.platform == "win32":
 
     def raised(files: int) -> OpenFiles:
-        """There is no such limit."""
+        """Return no limit, because Windows has none."""
         return OpenFiles(needed=files, allowed=None)
 
     def allowed(files: int) -> OpenFiles:
-        """There is no such limit."""
+        """Return no limit, because Windows has none."""
         return OpenFiles(needed=files, allowed=None)
 
 else:
@@ -84,21 +84,21 @@ else:
         return OpenFiles(needed=files, allowed=wanted)
 
     def allowed(files: int) -> OpenFiles:
-        """What `raised` would come to; changes nothing."""
+        """Return the result that `raised` would have, without changing the limit."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         is_unlimited = resource.RLIM_INFINITY in (soft, hard)
         return OpenFiles(needed=files, allowed=None if is_unlimited else hard)
 
 
 def raise_limit(config: Config) -> None:
-    """At the start; says so where it cannot be raised as far as the configuration may need."""
+    """Raise the limit at the start; log a warning if it stays below what the configuration may need."""
     files = raised(needed(config))
     if files.is_short:
         log.warning("%s: connections beyond are refused; %s", files, ADVICE, extra={"code": "service.open_files"})
 
 
 def findings(config: Config) -> list[Finding]:
-    """For `--check`: one if there are too few, else none."""
+    """Return one finding for `--check` if the limit is too low, else none."""
     files = allowed(needed(config))
     if not files.is_short:
         return []

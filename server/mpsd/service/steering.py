@@ -1,4 +1,4 @@
-"""From the control state to the pipelines: each is told what concerns it, in the step in which it is applied."""
+"""Steering of pipelines by the control state: each pipeline gets its changes in the step in which they are applied."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -11,7 +11,7 @@ from mpsd.service.control import ControlPlane
 
 
 def asked_of(plane: ControlPlane) -> Control:
-    """What pipelines ask of the control state."""
+    """Return the control state as pipelines use it."""
     return Control(
         read_to_end=plane.must_read_to_end,
         waiting_for=plane.waiting_for,
@@ -35,7 +35,7 @@ def steer(plane: ControlPlane, pipelines: Iterable[Pipeline]) -> None:
 
 
 def _on_pause(plane: ControlPlane, pipeline: Pipeline, key: EntityKey, _: Entity | None) -> None:
-    """All of its pauses are told again: they are few, and change seldom."""
+    """Pass on all pauses of the subscription, because they are few and change seldom."""
     settings = pipeline.settings
     group = settings.sender.group
     if key[0] == group and key[2:3] == (settings.name,):

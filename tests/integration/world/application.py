@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 OK = Answer()
 NO_ANSWER: Final = None
-"""No answer for now: until `Application.let_go`."""
+"""No answer for now: until `Application.release`."""
 
 
 class Request(NamedTuple):
@@ -117,9 +117,9 @@ class Application:
     def heal(self) -> None:
         """Accept everything, that which is held first."""
         self.behaviour = lambda _: OK
-        self.let_go()
+        self.release()
 
-    def let_go(self, answer: Answer = OK) -> None:
+    def release(self, answer: Answer = OK) -> None:
         """Answer what is held."""
         held, self._held = self._held, {}
         for connection, request in held.items():

@@ -1,4 +1,4 @@
-"""What `--check` says of an endpoint: it connects, shakes hands where the URL is https, and never sends a request."""
+"""Findings of `mpsd --check` and `mpsctl doctor` about endpoints, a silent broker and tokens files."""
 
 import asyncio
 import socket
@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 
 from mpsd.admin.daemon import Finding
-from mpsd.config import Subscription, validate
+from mpsd.config import Config, Subscription, load, validate
+from mpsd.errors import ConfigError
 from mpsd.service import check
 from mpsd.service.check import check_endpoint
+from mpsd.service.daemon import Daemon
 
 Handler = Callable[[socket.socket], None]
 """Serves one connection, blocking: OpenSSL's own alerts are sent then, as by most servers."""
@@ -185,3 +188,81 @@ def test_nobody_at_home_is_named(tls: dict[str, str]) -> None:
     assert not said.ok
     assert "records would wait" in said.text
     assert "start the application" in said.advice
+
+
+SILENT = """
+[kafka]
+bootstrap_servers = ["127.0.0.1:{broker}"]
+
+[[subscriptions]]
+name = "billing"
+topics = ["orders"]
+group = "billing"
+
+[subscriptions.delivery]
+protocol = "rest"
+url = "http://127.0.0.1:{endpoint}/orders"
+"""
+
+
+async def test_a_silent_broker_is_a_finding_within_the_time_and_hides_no_other(tmp_path: Path) -> None:
+    taken: list[asyncio.StreamWriter] = []
+    async with (
+        await asyncio.start_server(lambda _, writer: taken.append(writer), "127.0.0.1", 0) as silent,
+        await asyncio.start_server(lambda _, writer: taken.append(writer), "127.0.0.1", 0) as endpoint,
+    ):
+        broker_port, port = (each.sockets[0].getsockname()[1] for each in (silent, endpoint))
+        file = tmp_path / "mps.toml"
+        file.write_text(SILENT.format(broker=broker_port, endpoint=port))
+        findings = await check.check(load(file, {}), within_s=0.5)
+        for writer in taken:
+            writer.close()
+    kafka = [each for each in findings if each.about == "kafka"]
+    assert [(each.ok, each.code, "no answer in time" in each.text) for each in kafka] == [
+        (False, "kafka.unavailable", True)
+    ]
+    assert any(each.about == "billing" and each.ok and "takes connections" in each.text for each in findings)
+
+
+TYPO = """
+[[tokens]]
+name = "app"
+role = "consumer"
+subscriptions = ["biling"]
+token = "consumer-01234567"
+"""
+
+
+def configured(**tables: Any) -> Config:
+    subscription = {"name": "billing", "topics": ["orders"], "group": "billing", "delivery": {"protocol": "pull"}}
+    kafka = {"bootstrap_servers": ["127.0.0.1:1"]}
+    return Config.model_validate({"kafka": kafka, "subscriptions": [subscription], **tables})
+
+
+@pytest.mark.parametrize("table", ["admin", "http", "stream"])
+def test_a_token_of_an_unknown_subscription_is_an_error_at_the_start_that_names_it(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "tokens.toml"
+    path.write_text(TYPO)
+    config = configured(**{table: {"tokens_file": str(path)}})
+    said = f'{table}.tokens_file: {path}: tokens[0].subscriptions[0]: "biling" of "app" is no subscription; there are billing'
+    with pytest.raises(ConfigError) as caught:
+        Daemon(config, lambda: 0)
+    assert str(caught.value) == said
+    (finding,) = check.token_findings(config)
+    assert (finding.ok, finding.works, f"{finding.about}: {finding.text}") == (False, False, said)
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    path.write_text(TYPO)
+    config = configured(admin={"tokens_file": str(path)}, http={"tokens_file": str(path)})
+    with pytest.raises(ConfigError) as caught:
+        check.check_tokens(config)
+    assert [problem.path for problem in caught.value.problems] == ["admin.tokens_file", "http.tokens_file"]
+
+
+def test_files_that_are_well_are_no_finding(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    path.write_text(TYPO.replace("biling", "billing"))
+    assert check.token_findings(configured(http={"tokens_file": str(path)})) == []
+    check.check_tokens(configured())

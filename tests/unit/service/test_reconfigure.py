@@ -9,10 +9,8 @@ import pytest
 from mpsd.config import Config, load
 from mpsd.listeners.tokens import Tokens
 from mpsd.logs import Level
-from mpsd.service.reconfigure import Reconfiguration
-from mpsd.service.reloads import Reloads
-from mpsd.service.watched import watch_delivery
-from mpsd.service.watched_listeners import watch_tokens
+from mpsd.service.listener_files import watch_tokens
+from mpsd.service.reload import Reconfiguration, Reloads, watch_delivery
 
 TEXT = """
 [kafka]

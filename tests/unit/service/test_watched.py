@@ -10,8 +10,7 @@ from mpsd.config import Config, reveal, validate
 from mpsd.core.outcome import DELIVERED, Unavailable, Withdrawn
 from mpsd.delivery.rest import BatchAdapter, RestAdapter
 from mpsd.service.build import rest_adapter
-from mpsd.service.reloads import Reloads, Watched
-from mpsd.service.watched import watch_delivery
+from mpsd.service.reload import Reloads, Watched, watch_delivery
 from tests.conformance.deliveries import Settlements, delivery
 from tests.conformance.http_server import HttpServer, Peer, Request
 

@@ -83,7 +83,7 @@ class KafkaCluster:
         return self._nodes
 
     def start(self) -> None:
-        """Returns when every node takes requests.
+        """Start all nodes; return when every node takes requests.
 
         Raises:
             DemoExtraMissing: the packages of the extra `demo` are not installed.
@@ -110,30 +110,30 @@ class KafkaCluster:
                 return
 
     def stop(self) -> None:
-        """Ends all nodes and removes their data; returns when both are done. A stopped cluster can be started anew."""
+        """End all nodes and remove their data; return when both are done. A stopped cluster can be started again."""
         if self._processes is not None:
             self._processes.close()
         self._processes = None
         self._nodes = {}
 
     def start_node(self, node: int) -> None:
-        """Starts a stopped node on the data it had, and returns when it takes requests."""
+        """Start a stopped node on the data it had, and return when it takes requests."""
         self._nodes[node].begin()
         self._nodes[node].wait_until_started(self._start_timeout_s)
 
     def stop_node(self, node: int, *, kill: bool = False) -> None:
-        """Ends a node; asked to, it first hands its partitions over, which takes some seconds."""
+        """End a node; without `kill` it first hands its partitions over, which takes some seconds."""
         self._nodes[node].stop(kill=kill)
 
     def freeze_node(self, node: int) -> None:
-        """Stops a node in its tracks (SIGSTOP): its connections stay open and silent."""
+        """Stop a node's process (SIGSTOP): its connections stay open and silent."""
         self._nodes[node].freeze()
 
     def thaw_node(self, node: int) -> None:
         self._nodes[node].thaw()
 
     def check(self) -> None:
-        """Raises BrokerFailed, with an excerpt of its log, if a node has ended."""
+        """Raise BrokerFailed, with an excerpt of the node's log, if a node has ended."""
         for node in self._nodes.values():
             if (code := node.exit_code()) is not None:
                 raise BrokerFailed(f"{node.name} has ended with {code}\n{node.log_excerpt()}")
@@ -185,7 +185,7 @@ class KafkaCluster:
         self.stop()
 
     async def __aenter__(self) -> Self:
-        """Cancelled, it leaves nothing running."""
+        """Start the cluster; if cancelled, leave nothing running."""
         try:
             await asyncio.to_thread(self.start)
         except asyncio.CancelledError:

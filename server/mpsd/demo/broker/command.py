@@ -21,7 +21,7 @@ class _Asked(BaseException):
 
 
 def run_broker_command(*, nodes: Literal[1, 3] = 1, port: int | None = None, output: TextIO = sys.stdout) -> int:
-    """Starts a Kafka, says where it is, and stays until SIGINT or SIGTERM; a second one ends the process at once.
+    """Start a Kafka, print its address, and stay until SIGINT or SIGTERM; a second signal ends the process at once.
 
     Must be called in the main thread.
 

@@ -30,7 +30,7 @@ _DOWNLOAD_TIMEOUT_S = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
-    """Where everything is that a broker is started from; whether it is there already is for `is_…` to say."""
+    """Paths of everything that a broker is started from; the `is_…` properties say if it exists already."""
 
     lock: Lock
     home: Path
@@ -98,7 +98,7 @@ class Distribution:
 
     @contextmanager
     def exclusively(self, report: Report) -> Iterator[None]:
-        """Waits until no other process changes the cache; the claim ends with this process, however that ends."""
+        """Wait until no other process changes the cache; the claim ends with this process, however that ends."""
         import fcntl  # noqa: PLC0415 - not on every platform, unlike this module
 
         self.home.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def cache_directory(environment: Mapping[str, str]) -> Path:
 
 
 def fetch(jar: Jar, directory: Path) -> Path:
-    """Downloads one jar, below `directory`.
+    """Download one jar, below `directory`.
 
     jgo's own `build` is not used: it resolves again what the lock already says, and looks for a Java to do so.
     """
@@ -157,7 +157,7 @@ def fetch(jar: Jar, directory: Path) -> Path:
 
 
 def place(download: Path, jar: Jar, target: Path) -> None:
-    """Puts a download into the cache if it is what the lock says, else nowhere.
+    """Put a download into the cache if its content is the locked one.
 
     Raises:
         DownloadFailed: the content is another; `target` is as it was.

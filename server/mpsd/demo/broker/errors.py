@@ -1,4 +1,4 @@
-"""What can go wrong between wanting a Kafka and having one."""
+"""Errors of starting a Kafka."""
 
 from mpsd.errors import MpsError
 

@@ -96,7 +96,7 @@ class Guard:
 
 
 def _await_stop(pid: int) -> None:
-    """A stop takes hold of one thread after the other: on a busy machine a broker still answered what came after it."""
+    """Wait until all threads are stopped: on a busy machine a broker still answered requests that came after the signal."""
     if sys.platform != "linux":
         return
     deadline_s = time.monotonic() + _STOP_TIMEOUT_S

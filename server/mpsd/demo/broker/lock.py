@@ -30,14 +30,14 @@ class Jar:
         return f"{self.artifact}-{self.version}.jar"
 
     def has_size_of(self, file: Path) -> bool:
-        """The cheap check of every start: the file is there and as long as it should be."""
+        """Return True if the file exists with the locked size: the cheap check of every start."""
         try:
             return file.stat().st_size == self.size_bytes
         except FileNotFoundError:
             return False
 
     def matches(self, file: Path) -> bool:
-        """The full check, when a cache is filled: the file's content is the locked one."""
+        """Return True if the file's content is the locked one: the full check, when a cache is filled."""
         return self.has_size_of(file) and sha256_of(file) == self.sha256
 
 
@@ -59,7 +59,7 @@ class Lock:
 
 
 def parse_lock(text: str) -> Lock:
-    """Reads `SHA256 SIZE GROUP:ARTIFACT:VERSION` lines; empty ones and those that begin with `#` are comments.
+    """Read `SHA256 SIZE GROUP:ARTIFACT:VERSION` lines; empty lines and lines that begin with `#` are comments.
 
     Raises:
         ValueError: a line is not of that form; the message names it.
@@ -93,7 +93,7 @@ def sha256_of(file: Path) -> str:
 
 
 def render_lock(roots: Sequence[str], jars: Iterable[Jar]) -> str:
-    """The text that `parse_lock` reads, sorted, so that a new version shows as a small difference."""
+    """Return the text that `parse_lock` reads, sorted, so that a new version shows as a small difference."""
     lines = [f"{jar.sha256} {jar.size_bytes:>9} {jar.group}:{jar.artifact}:{jar.version}" for jar in jars]
     header = f"# Written by: python -m {__package__}.lock {' '.join(roots)}\n"
     return header + "\n".join(sorted(lines, key=lambda line: line.split()[2])) + "\n"

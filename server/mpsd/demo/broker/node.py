@@ -30,7 +30,7 @@ _QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
 def java_options(directory: Path, *, heap_mib: int, full_compiler: bool) -> list[str]:
-    """How the JVM is run; whatever it would leave in the system's temporary directory goes to `directory`."""
+    """Return the options of the JVM, which puts its temporary files into `directory`."""
     return [
         f"-Xmx{heap_mib}m",
         *(() if full_compiler else _QUICK),
@@ -61,7 +61,7 @@ class Node:
         return f"<Node {self.name} in {self.directory}>"
 
     def lay_out(self, properties: Mapping[str, str], *, cluster_id: str, checkpoint: Path) -> None:
-        """Writes the directory of a node that has never run."""
+        """Write the directory of a node that has never run."""
         self.directory.mkdir()
         (self.directory / "server.properties").write_text(render(properties), encoding="utf-8")
         node, log_dir = int(properties["node.id"]), Path(properties["log.dirs"])
@@ -72,12 +72,12 @@ class Node:
         return self.directory / "data"
 
     def begin(self) -> None:
-        """Starts the process and returns at once."""
+        """Start the process and return at once."""
         self._log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
         self._processes.start(self.name, self._command, log=self.log_file)
 
     def wait_until_started(self, timeout_s: float) -> None:
-        """Returns once the broker takes requests.
+        """Wait until the broker takes requests.
 
         Raises:
             PortTaken: one of its ports is in use.
@@ -96,7 +96,7 @@ class Node:
         return self._processes.exit_code(self.name)
 
     def stop(self, *, kill: bool, timeout_s: float = _STOP_TIMEOUT_S) -> None:
-        """Ends the process and returns when it is gone: at once, or asked first and killed after `timeout_s`."""
+        """End the process and return when it is gone: killed at once, or terminated and killed after `timeout_s`."""
         self.thaw()
         if not kill:
             self._processes.signal(self.name, signal.SIGTERM)
@@ -106,14 +106,14 @@ class Node:
         self._processes.wait(self.name, _STOP_TIMEOUT_S)
 
     def freeze(self) -> None:
-        """Stops the process where it is, as a long pause of the machine would."""
+        """Stop the process where it is, as a long pause of the machine would."""
         self._processes.signal(self.name, signal.SIGSTOP)
 
     def thaw(self) -> None:
         self._processes.signal(self.name, signal.SIGCONT)
 
     def log_excerpt(self) -> str:
-        """What the log of this run says about a failure: from its first error on, or its end if there is none."""
+        """Return the part of this run's log about a failure: from its first error on, or its end if there is none."""
         lines = self._log().decode(errors="replace").splitlines()
         error = next((number for number, line in enumerate(lines) if _ERROR in line), len(lines) - _EXCERPT_LINES)
         excerpt = lines[max(0, error) :][:_EXCERPT_LINES]

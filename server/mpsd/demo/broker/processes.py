@@ -63,14 +63,14 @@ class GuardedProcesses:
         self._ask(do="signal", name=name, signal=int(number))
 
     def wait(self, name: str, timeout_s: float) -> int | None:
-        """The exit code, or None if the process still runs after `timeout_s`."""
+        """Return the exit code, or None if the process still runs after `timeout_s`."""
         deadline_s = time.monotonic() + timeout_s
         while (code := self.exit_code(name)) is None and time.monotonic() < deadline_s:
             time.sleep(_POLL_INTERVAL_S)
         return code
 
     def close(self) -> None:
-        """Ends every process and removes the directory; returns when both are done. Closing twice is once."""
+        """End every process and remove the directory; return when both are done. A second call does nothing."""
         with self._lock:
             assert self._guard.stdin is not None
             assert self._guard.stdout is not None

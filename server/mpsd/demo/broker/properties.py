@@ -15,7 +15,7 @@ _LOGIN = "org.apache.kafka.common.security"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientListener:
-    """How clients reach the cluster. Brokers talk among themselves on listeners of their own, in plain text."""
+    """The listener for clients. Brokers talk among themselves on listeners of their own, in plain text."""
 
     protocol: Protocol = "plaintext"
     users: Mapping[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class ClientListener:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePorts:
-    """Where one node listens, always on the loopback interface."""
+    """Ports of one node, always on the loopback interface."""
 
     client: int
     internal: int
@@ -83,7 +83,7 @@ def render(properties: Mapping[str, str]) -> str:
 
 
 def scram_arguments(users: Mapping[str, str]) -> Sequence[str]:
-    """What `StorageTool format` takes to create the users before the first start."""
+    """Return the arguments with which `StorageTool format` creates the users before the first start."""
     return [
         argument
         for name, password in users.items()

@@ -21,14 +21,14 @@ _FORMAT_TIMEOUT_S = 60.0
 
 
 def random_id() -> str:
-    """An id in Kafka's form; none of its own begins with a dash, which would look like an option."""
+    """Return an id in Kafka's form; it does not begin with a dash, which would look like an option."""
     while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
         pass
     return text
 
 
 def write_formatted(log_dir: Path, *, node: int, cluster_id: str, checkpoint: Path) -> None:
-    """Writes what `StorageTool format` would have left in `log_dir`."""
+    """Write the files that `StorageTool format` would have left in `log_dir`."""
     target = log_dir / _CHECKPOINT
     target.parent.mkdir(parents=True)
     shutil.copyfile(checkpoint, target)
@@ -37,7 +37,7 @@ def write_formatted(log_dir: Path, *, node: int, cluster_id: str, checkpoint: Pa
 
 
 def format_checkpoint(distribution: Distribution, processes: GuardedProcesses, arguments: Sequence[str] = ()) -> Path:
-    """Runs the tool and returns the checkpoint it wrote, below the processes' directory.
+    """Run the tool and return the checkpoint it wrote, below the processes' directory.
 
     Raises:
         BrokerFailed: the tool failed; the message has its output.

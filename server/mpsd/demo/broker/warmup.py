@@ -1,4 +1,4 @@
-"""What is made once, so that no later start pays for it: the formatted storage and the AOT cache.
+"""Preparations made once for all later starts: the formatted storage and the AOT cache.
 
 The AOT cache (JEP 483, 514 and 515) holds the classes of a broker as they are after a start, loaded and linked. Java
 writes it at the end of a training run: here one plain start and an orderly stop. It halves the time of every later start.
@@ -28,7 +28,7 @@ def to_stderr(line: str) -> None:
 
 
 def prepared(report: Report = to_stderr) -> Distribution:
-    """The distribution, ready to start brokers from; the first call of a user downloads it, any other takes milliseconds.
+    """Return the distribution, ready to start brokers from; a user's first call downloads it, later ones take milliseconds.
 
     Safe to call from many processes at once: one prepares, the others wait for it.
 
@@ -47,7 +47,7 @@ def prepared(report: Report = to_stderr) -> Distribution:
 
 
 def warm_up(distribution: Distribution, report: Report) -> None:
-    """Makes the checkpoint, without which no broker starts, and the AOT cache, without which it starts slower."""
+    """Make the checkpoint, without which no broker starts, and the AOT cache, without which it starts slower."""
     report(f"Kafka {distribution.lock.kafka_version}: preparing for fast starts (once, some seconds)")
     processes = GuardedProcesses()
     try:
@@ -62,7 +62,7 @@ def warm_up(distribution: Distribution, report: Report) -> None:
 
 
 def _trained(distribution: Distribution, processes: GuardedProcesses) -> Path:
-    """Runs one broker from start to orderly stop and returns the AOT cache that Java wrote behind it."""
+    """Run one broker from start to orderly stop and return the AOT cache that Java wrote at its end."""
     output = processes.directory / "trained.aot"
     options = java_options(processes.directory, heap_mib=_HEAP_MIB, full_compiler=False)
     options.append(f"-XX:AOTCacheOutput={output}")
@@ -80,7 +80,7 @@ def _trained(distribution: Distribution, processes: GuardedProcesses) -> Path:
 
 
 def _keep(file: Path, target: Path) -> None:
-    """Puts a file into the cache, whole or not at all."""
+    """Put a file into the cache, whole or not at all."""
     partial = target.with_name(f"{target.name}.partial")  # one name: whoever comes here holds the cache
     try:
         shutil.copyfile(file, partial)

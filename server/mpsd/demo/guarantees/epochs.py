@@ -1,4 +1,4 @@
-"""Who held a partition later says so with a higher number."""
+"""The guarantee that a later holder of a partition has a higher epoch."""
 
 from collections.abc import Sequence
 

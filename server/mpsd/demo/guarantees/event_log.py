@@ -39,7 +39,7 @@ class EventLogError(MpsError):
 
 
 def outcome_of(answer: int, reason: str) -> Outcome:
-    """What an answer means by the contract, said once more here: a judge does not ask the accused."""
+    """Return the outcome of an answer by the contract; written again here, because a judge does not ask the accused."""
     code = f"status_{answer}"
     if 200 <= answer < 300:
         return DELIVERED
@@ -51,7 +51,7 @@ def outcome_of(answer: int, reason: str) -> Outcome:
 
 
 def read_events(lines: Iterable[str]) -> Iterator[TimedEvent]:
-    """The events of a log, in its order.
+    """Yield the events of a log, in its order.
 
     A delivery that an application had begun when it started anew has ended without an answer at that moment.
 

@@ -1,4 +1,4 @@
-"""What can be seen of the service from outside, as values: they can be collected anywhere and sorted by time."""
+"""Events that can be seen from outside of the service, as values: collected anywhere and sorted by time."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -59,7 +59,7 @@ class Committed(NamedTuple):
 
 
 class LogEnd(NamedTuple):
-    """Where the partition ends when the story does."""
+    """The log end of a partition at the end of the story."""
 
     tp: TopicPartition
     next_offset: int

@@ -1,4 +1,4 @@
-"""What a guarantee is: it is told what happened, in the order of time, and then says whether its promise was kept.
+"""The base of all guarantees: each takes events in the order of time, and then checks its promise.
 
 A guarantee does no I/O and reads no clock: the same objects judge a simulation on virtual time, an integration test and
 the demo. Records are named by where they stand (`orders/3@1842`), never by their keys.
@@ -18,7 +18,7 @@ FAULTS_SHOWN_MAX = 5
 
 
 class Place(NamedTuple):
-    """Where a record stands: what identifies it in every event."""
+    """The position of a record, which identifies it in every event."""
 
     topic: str
     partition: int
@@ -26,11 +26,11 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, record: Record) -> "Place":
-        """The place of a record."""
+        """Return the position of a record."""
         return cls(record.topic, record.partition, record.offset)
 
     def is_of(self, partitions: Collection[TopicPartition] | None) -> bool:
-        """Whether it stands in one of these; None: it may."""
+        """Return True if the position is in one of these partitions, or if they are None."""
         return partitions is None or TopicPartition(self.topic, self.partition) in partitions
 
     @override
@@ -42,7 +42,7 @@ Lane = tuple[str, int, bytes]
 
 
 def lane_of(record: Record) -> Lane | None:
-    """What orders the record: topic, partition and key; None where it has no key and is free."""
+    """Return the lane of a record: topic, partition and key; None if the record has no key."""
     return None if record.key is None else (record.topic, record.partition, record.key)
 
 
@@ -85,19 +85,19 @@ class Guarantee(ABC):
     """The promise in a few words, for a table."""
 
     def on_produced(self, record: Record) -> None:
-        """The broker has acknowledged the record."""
+        """Take the event that the broker has acknowledged the record."""
 
     def on_delivery_started(self, record: Record, at_s: float, attempt: int = 1) -> None:
-        """The application received the record; `attempt` is what it was told."""
+        """Take the event that the application received the record, with the attempt that the delivery named."""
 
     def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
-        """The application answered, or the delivery ended without an answer."""
+        """Take the event that the application answered, or that the delivery ended without an answer."""
 
     def on_dead_letter(self, record: Record, at_s: float, disposition: str, reason: str) -> None:
-        """The record stands in the dead-letter topic."""
+        """Take the event that the record is in the dead-letter topic."""
 
     def on_committed(self, tp: TopicPartition, next_offset: int, at_s: float) -> None:
-        """The group's committed offset was seen to be `next_offset`."""
+        """Take the event that the group's committed offset is `next_offset`."""
 
     def on_log_end(self, tp: TopicPartition, next_offset: int) -> None:
         """At the end of the story the log of the partition ends before `next_offset`."""
@@ -106,18 +106,18 @@ class Guarantee(ABC):
         """From now on the endpoint is out of reach."""
 
     def on_outage_ended(self, at_s: float) -> None:
-        """The endpoint is back."""
+        """Take the event that the endpoint answers again."""
 
     def on_daemon_killed(
         self, at_s: float, partitions: Collection[TopicPartition] | None = None, since_s: float | None = None
     ) -> None:
-        """A daemon died or lost its membership; see `DaemonKilled`."""
+        """Take the event that a daemon died or lost its membership; see `DaemonKilled`."""
 
     def on_removed(self, record: Record) -> None:
         """Retention has taken the record."""
 
     def on_epoch(self, tp: TopicPartition, epoch: int, holder: str, at_s: float) -> None:
-        """A delivery came with this epoch from this instance."""
+        """Take the event that a delivery came with this epoch from this instance."""
 
     def on_spared(self, record: Record, failures: int) -> None:
         """So many failures of the record cost no attempt in the end."""

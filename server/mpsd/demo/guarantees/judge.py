@@ -73,7 +73,7 @@ def _hears(guarantee: Guarantee, hook: str) -> bool:
 
 
 class Verdict(NamedTuple):
-    """What became of one promise; `broken` is None where it was kept."""
+    """The verdict on one promise; `broken` is None if the promise was kept."""
 
     guarantee: Guarantee
     broken: GuaranteeBroken | None

@@ -205,7 +205,7 @@ class LagReachesZero(Guarantee):
 
 
 class CommitNeverGoesBack(Guarantee):
-    """What was committed is not taken back: a commit of a membership that is over must not overwrite its successor's.
+    """Commits never go back: a commit of a membership that is over must not overwrite its successor's.
 
     Holds:   commit 3, commit 5      Breaks:  commit 5, commit 3
     """

@@ -1,29 +1,57 @@
-"""What the HTTP listener serves beside health and metrics."""
+"""The HTTP listener: health, metrics, the pull API and its OpenAPI document."""
 
 import json
+import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from mpsd import __version__
+from mpsd.admin.collector import registry
+from mpsd.admin.daemon import Steerable
+from mpsd.admin.http import http_app
 from mpsd.config import Config, PullDelivery
 from mpsd.delivery.pull.adapter import PullAdapter
 from mpsd.delivery.pull.peer_request import PeerClient
 from mpsd.delivery.pull.routes import PullApi
-from mpsd.listeners.http import Bounds
+from mpsd.listeners.http import Bounds, serving_http
 from mpsd.listeners.tokens import Tokens
 from mpsd.pipeline.pipeline import Pipeline
+from mpsd.service.listener_files import watch_http_peers, watch_http_tls, watch_tokens
+from mpsd.service.reload import Reloads
 
 ANSWER_OF_LEASE = 8
 """How much longer a lease may be as JSON: a byte becomes six characters at most, and names stand around it."""
 
 
+@asynccontextmanager
+async def serving_http_api(
+    daemon: Steerable,
+    config: Config,
+    listener: socket.socket,
+    reloads: Reloads,
+    log_lines_suppressed: Callable[[], int],
+) -> AsyncIterator[None]:
+    """Serve within the context.
+
+    Raises:
+        ConfigError: the tokens file, or a file of `tls` or `peers_ca`, cannot be used.
+    """
+    tokens = watch_tokens(reloads, config, "http")
+    routes = routes_of(config, daemon.pipelines, tokens, watch_http_peers(reloads, config))
+    app = http_app(daemon, registry(daemon, __version__, log_lines_suppressed), tokens, routes)
+    async with serving_http(app, listener, watch_http_tls(reloads, config), bounds_of(config)):
+        yield
+
+
 def routes_of(
     config: Config, pipelines: Sequence[Pipeline], tokens: Tokens | None, peers: ssl.SSLContext | None
 ) -> Sequence[BaseRoute]:
-    """The endpoints for the subscriptions that there are.
+    """Return the HTTP routes for the subscriptions.
 
     Args:
         peers: how other instances are called; None: in plain text.
@@ -48,14 +76,14 @@ def routes_of(
 
 
 async def _openapi(_request: Request) -> Response:
-    """Open to all: it says nothing about this daemon."""
+    """Answer everybody, because the document says nothing about this daemon."""
     from mpsd.delivery.openapi import document  # noqa: PLC0415 - few ask
 
     return Response(json.dumps(document(), ensure_ascii=False), media_type="application/json")
 
 
 def bounds_of(config: Config) -> Bounds:
-    """Room for those who wait for records, beside scrapers and probes."""
+    """Return bounds with room for callers who wait for records, in addition to scrapers and probes."""
     ordinary = Bounds()
     waiting = sum(each.delivery.waiters_max for each in config.subscriptions if isinstance(each.delivery, PullDelivery))
     return Bounds(connections_max=ordinary.connections_max + waiting)

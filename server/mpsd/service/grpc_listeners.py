@@ -1,4 +1,4 @@
-"""The admin listener: who may call, whom it asks, and what it serves."""
+"""The gRPC listeners: one for operators and other daemons, one for applications that take records from a stream."""
 
 import asyncio
 import socket
@@ -12,9 +12,12 @@ from mpsd.admin.fleet import Fleet, peer_credentials
 from mpsd.admin.grpc import Health, add_health_and_reflection
 from mpsd.admin.servicer import AdminServicer
 from mpsd.config import Config
-from mpsd.listeners.grpc import bounded_server, serving_grpc
-from mpsd.service.reloads import Reloads
-from mpsd.service.watched_listeners import watch_admin_peers, watch_grpc_tls, watch_tokens
+from mpsd.delivery.stream.adapter import StreamAdapter
+from mpsd.delivery.stream.servicer import SERVICE as STREAM_SERVICE
+from mpsd.delivery.stream.servicer import DeliveryServicer
+from mpsd.listeners.grpc import CALLS_MAX, bounded_server, serving_grpc
+from mpsd.service.listener_files import watch_admin_peers, watch_grpc_tls, watch_tokens
+from mpsd.service.reload import Reloads
 
 
 @asynccontextmanager
@@ -53,3 +56,27 @@ async def serving_admin(
         rates.cancel()
         await asyncio.gather(rates, return_exceptions=True)
         await fleet.close()
+
+
+@asynccontextmanager
+async def serving_streams(
+    daemon: Steerable, config: Config, listener: socket.socket, health: Health, reloads: Reloads
+) -> AsyncIterator[None]:
+    """Serve the streams of applications within the context, with health and reflection, whose probes know no other port.
+
+    Raises:
+        ConfigError: the tokens file or a file of `tls` cannot be used.
+    """
+    adapters = {pipeline.settings.name: pipeline.adapter for pipeline in daemon.pipelines}
+    servicer = DeliveryServicer(
+        {name: adapter for name, adapter in adapters.items() if isinstance(adapter, StreamAdapter)},
+        {name for name, adapter in adapters.items() if not isinstance(adapter, StreamAdapter)},
+        config.stream.streams_max,
+        watch_tokens(reloads, config, "stream"),
+    )
+    server = bounded_server(config.stream.streams_max + CALLS_MAX)  # above the limit, so that the servicer refuses
+    health.serves(STREAM_SERVICE)
+    servicer.add_to(server)
+    add_health_and_reflection(server, health)
+    async with serving_grpc("stream", server, listener, watch_grpc_tls(reloads, config, "stream")):
+        yield

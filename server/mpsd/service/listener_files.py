@@ -1,4 +1,4 @@
-"""How listeners, and the calls to other instances, follow the files of their tokens and certificates."""
+"""Tokens and certificates of listeners, and of calls to other instances, renewed when their files change."""
 
 from typing import TypeVar
 
@@ -7,7 +7,7 @@ from mpsd.config import Admin, Config, Listener, ListenerTls
 from mpsd.listeners.grpc import GrpcCertificates
 from mpsd.listeners.tls import peer_context, server_context
 from mpsd.listeners.tokens import Tokens, load_tokens
-from mpsd.service.reloads import Reloads
+from mpsd.service.reload import Reloads
 from mpsd.tls import LiveContext
 
 Value = TypeVar("Value")

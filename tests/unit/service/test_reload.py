@@ -11,7 +11,7 @@ import pytest
 
 from mpsd.config import Config, RestDelivery, reveal, validate
 from mpsd.errors import ConfigError, Problem
-from mpsd.service.reloads import Reloads, Watched
+from mpsd.service.reload import Reloads, Watched
 
 PATH = ("subscriptions", 0, "delivery")
 Break = Callable[[Path], None]

@@ -17,8 +17,8 @@ from mpsd.config import Config
 from mpsd.errors import ConfigError
 from mpsd.listeners.address import address_of, bind
 from mpsd.ports import Peer
-from mpsd.service.admin import serving_admin
-from mpsd.service.reloads import Reloads
+from mpsd.service.grpc_listeners import serving_admin
+from mpsd.service.reload import Reloads
 from tests.fakes.control import FakeControlTopic
 from tests.fakes.pipeline import SUBSCRIPTION
 from tests.fakes.records import FAILED

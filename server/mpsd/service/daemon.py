@@ -5,35 +5,29 @@ import gc
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 
 from mpsd import __version__
 from mpsd.admin.daemon import ControlStatistics, Finding, WatchedFiles
 from mpsd.config import Admin, Config, Http, Stream, StreamDelivery
 from mpsd.config.effective import effective_settings, settings_hash
 from mpsd.core.states import DeliveryState
+from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.connection import client_options
-from mpsd.kafka.dead_letter_ends import DeadLetterEnds
+from mpsd.kafka.dead_letter_ends import DeadLetterEnds, TopicEnds
 from mpsd.listeners.address import address_of, advertised, bind
 from mpsd.listeners.identity import new_identity
+from mpsd.listeners.reach import faults
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import SubscriptionStatistics
 from mpsd.ports import Peer
-from mpsd.service.build import Watched, pipelines
-from mpsd.service.build_control import control_plane
-from mpsd.service.callers import check_tokens
+from mpsd.service.build import Watched, control_plane, pipelines
+from mpsd.service.check import check_tokens
 from mpsd.service.cluster_admin import ClusterAdmin
-from mpsd.service.neighbours import Neighbours
-from mpsd.service.reconfigure import Reconfiguration
-from mpsd.service.reloads import Reloads
+from mpsd.service.open_files import raise_limit
+from mpsd.service.reload import Reconfiguration, Reloads, watch_security
 from mpsd.service.steering import asked_of, steer
-from mpsd.service.unresolved import count_unresolved
-from mpsd.service.watched import watch_security
-
-if TYPE_CHECKING:
-    from mpsd.admin.grpc import Health
 
 log = logging.getLogger("mpsd.service")
 
@@ -46,7 +40,7 @@ Measured, with the freeze after the start: 15.4 µs of CPU a record against 16.5
 """
 
 
-class Service:
+class Daemon:
     """All subscriptions and listeners of one daemon.
 
     Takes: a configuration.
@@ -54,12 +48,17 @@ class Service:
     """
 
     def __init__(
-        self, config: Config, log_lines_suppressed: Callable[[], int], watched: Watched = lambda adapter: adapter
+        self,
+        config: Config,
+        log_lines_suppressed: Callable[[], int],
+        watched: Watched = lambda adapter: adapter,
+        reconfiguration: Reconfiguration | None = None,
     ) -> None:
-        """Take the addresses, so that one in use is an error before anything starts.
+        """Bind the addresses, so that an address in use is an error before anything starts.
 
         Args:
-            watched: what adapters are wrapped in.
+            watched: wraps each adapter.
+            reconfiguration: reads the configuration again when somebody asks for it.
 
         Raises:
             ConfigError: a certificate, key or secret cannot be used.
@@ -83,17 +82,12 @@ class Service:
         self.config_hash = settings_hash(self.settings)
         cluster = ClusterAdmin(config, self._options)
         self._look_at_all, self.members = cluster.diagnose, cluster.members
-        self._reconfiguration: Reconfiguration | None = None
+        self._reconfiguration = reconfiguration
         self.partitions, self.moves, self.positions = cluster.partitions, cluster.moves, cluster.positions
         self.dead_letters = cluster.dead_letters
 
-    async def run(self, stop: asyncio.Event, reconfiguration: Reconfiguration | None = None) -> None:
-        """Serve until `stop` is set, then finish what is in flight within `shutdown.grace_s`.
-
-        Args:
-            reconfiguration: reads the configuration again when it is asked to.
-        """
-        self._reconfiguration = reconfiguration
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then finish the deliveries in flight within `shutdown.grace_s`."""
         control = self.control
         asked = asked_of(control)
         self.pipelines = pipelines(self._config, self._options, self.peer, asked, self._watched, self.reloads)
@@ -107,8 +101,8 @@ class Service:
             listeners.push_async_callback(self._begin_counting())
             await self._listen(listeners)
             await listeners.enter_async_context(self.reloads.running())
-            if reconfiguration is not None:
-                await listeners.enter_async_context(reconfiguration.running(self._config, self.reloads))
+            if self._reconfiguration is not None:
+                await listeners.enter_async_context(self._reconfiguration.running(self._config, self.reloads))
             gc.collect()
             gc.freeze()
             gc.set_threshold(GC_THRESHOLD, 20, 20)
@@ -129,33 +123,22 @@ class Service:
         return end
 
     async def _listen(self, listeners: AsyncExitStack) -> None:
-        """Open the listeners; imported here, as the libraries take longer to load than the groups to join."""
-        await asyncio.sleep(0)
-        from mpsd.admin.collector import registry  # noqa: PLC0415 - see above
-        from mpsd.admin.http import http_app  # noqa: PLC0415
-        from mpsd.listeners.http import serving_http  # noqa: PLC0415
-        from mpsd.service.watched_listeners import watch_http_peers, watch_http_tls, watch_tokens  # noqa: PLC0415
-
-        addresses = {table: address_of(listener) for table, listener in self._listeners.items()}
-        config, reloads = self._config, self.reloads
-        tokens = watch_tokens(reloads, config, "http")
-        from mpsd.service.api import bounds_of, routes_of  # noqa: PLC0415
-        from mpsd.service.open_files import raise_limit  # noqa: PLC0415
-
+        """Open the listeners, whose libraries are imported here: they take longer to load than the groups take to join."""
+        config, bound, reloads = self._config, self._listeners, self.reloads
+        addresses = {table: address_of(listener) for table, listener in bound.items()}
         raise_limit(config)
-        routes = routes_of(config, self.pipelines, tokens, watch_http_peers(reloads, config))
-        app = http_app(self, registry(self, __version__, self._suppressed), tokens, routes)
-        tls = watch_http_tls(reloads, config)
-        await listeners.enter_async_context(serving_http(app, self._listeners["http"], tls, bounds_of(config)))
         await asyncio.sleep(0)
+        from mpsd.service.http_listener import serving_http_api  # noqa: PLC0415
 
+        await listeners.enter_async_context(serving_http_api(self, config, bound["http"], reloads, self._suppressed))
+        await asyncio.sleep(0)
         from mpsd.admin.grpc import Health  # noqa: PLC0415
-        from mpsd.service.admin import serving_admin  # noqa: PLC0415
+        from mpsd.service.grpc_listeners import serving_admin, serving_streams  # noqa: PLC0415
 
         health = Health(self)
-        if "stream" in self._listeners:
-            await self._listen_for_streams(listeners, health)
-        await listeners.enter_async_context(serving_admin(self, config, self._listeners["admin"], health, reloads))
+        if "stream" in bound:
+            await listeners.enter_async_context(serving_streams(self, config, bound["stream"], health, reloads))
+        await listeners.enter_async_context(serving_admin(self, config, bound["admin"], health, reloads))
         log.info(
             "mpsd %s serves %d subscriptions; %s",
             __version__,
@@ -163,29 +146,6 @@ class Service:
             ", ".join(f"{table} {address}" for table, address in addresses.items()),
             extra={"code": "service.started"},
         )
-
-    async def _listen_for_streams(self, listeners: AsyncExitStack, health: "Health") -> None:
-        """Where applications dial in; health and reflection are there as well, as their probes know no other port."""
-        from mpsd.admin.grpc import add_health_and_reflection  # noqa: PLC0415 - see above
-        from mpsd.delivery.stream.adapter import StreamAdapter  # noqa: PLC0415
-        from mpsd.delivery.stream.servicer import SERVICE, DeliveryServicer  # noqa: PLC0415
-        from mpsd.listeners.grpc import CALLS_MAX, bounded_server, serving_grpc  # noqa: PLC0415
-        from mpsd.service.watched_listeners import watch_grpc_tls, watch_tokens  # noqa: PLC0415
-
-        stream = self._config.stream
-        adapters = {pipeline.settings.name: pipeline.adapter for pipeline in self.pipelines}
-        servicer = DeliveryServicer(
-            {name: adapter for name, adapter in adapters.items() if isinstance(adapter, StreamAdapter)},
-            {name for name, adapter in adapters.items() if not isinstance(adapter, StreamAdapter)},
-            stream.streams_max,
-            watch_tokens(self.reloads, self._config, "stream"),
-        )
-        server = bounded_server(stream.streams_max + CALLS_MAX)  # above it, so that it is the servicer who refuses
-        health.serves(SERVICE)
-        servicer.add_to(server)
-        add_health_and_reflection(server, health)
-        certificates = watch_grpc_tls(self.reloads, self._config, "stream")
-        await listeners.enter_async_context(serving_grpc("stream", server, self._listeners["stream"], certificates))
 
     async def _stop(self) -> None:
         self._is_stopping = True
@@ -239,12 +199,12 @@ class Service:
 
 
 def _listeners_of(config: Config) -> dict[str, Admin | Http | Stream]:
-    """The tables of the listeners, by name."""
+    """Return the configuration's tables of listeners by name."""
     return {"http": config.http, "admin": config.admin, "stream": config.stream}
 
 
 def _peer_of(config: Config, bound: Mapping[str, socket.socket]) -> Peer:
-    """This process as the other members of its groups know it."""
+    """Return the addresses and names by which other members of the groups know this process."""
     brokers = config.kafka.bootstrap_servers
     addresses = {
         table: advertised(listener.advertise, bound[table], brokers) if table in bound else ""
@@ -254,7 +214,7 @@ def _peer_of(config: Config, bound: Mapping[str, socket.socket]) -> Peer:
 
 
 def _bind_all(config: Config) -> dict[str, socket.socket]:
-    """Every listener that has something to serve, by table; all or none."""
+    """Bind every listener that has something to serve, by table; all or none."""
     bound: dict[str, socket.socket] = {}
     streams = any(isinstance(subscription.delivery, StreamDelivery) for subscription in config.subscriptions)
     try:
@@ -266,3 +226,52 @@ def _bind_all(config: Config) -> dict[str, socket.socket]:
             each.close()
         raise
     return bound
+
+
+log = logging.getLogger("mpsd.service")
+
+
+class Neighbours:
+    """A check of the addresses of all members of this daemon's groups; each fault is logged once.
+
+    Args:
+        members: returns all current members, this daemon included.
+    """
+
+    def __init__(self, members: Callable[[], Iterable[Peer]]) -> None:
+        self._members = members
+        self._said: frozenset[str] = frozenset()
+
+    def look(self) -> None:
+        """Log new faults, and the end of the last one."""
+        found = frozenset(faults(frozenset(self._members())).values())
+        for fault in sorted(found - self._said):
+            log.error("%s; until then no change is confirmed", fault, extra={"code": "fleet.unreachable"})
+        if self._said and not found:
+            log.info("every daemon can be reached; changes are confirmed again", extra={"code": "fleet.reachable"})
+        self._said = found
+
+
+LOOK_INTERVAL_S = 5.0
+"""Between two look-ups of the ends of dead-letter topics; as for source topics."""
+
+
+async def count_unresolved(
+    look: Callable[[Collection[str]], Awaitable[Mapping[str, TopicEnds]]],
+    topics: Mapping[str, str],
+    pipelines: Sequence[Pipeline],
+) -> None:
+    """Look up the ends of all dead-letter topics again and again, until cancelled, and pass them to the pipelines.
+
+    A topic that cannot be looked up keeps its last ends.
+
+    Args:
+        topics: the dead-letter topic of each subscription.
+    """
+    while True:
+        with suppress(KafkaUnavailable, KafkaRefused):
+            found = await look(set(topics.values()))
+            for pipeline in pipelines:
+                ends = found.get(topics[pipeline.settings.name])
+                pipeline.see_dead_letters(*((ends.bounds, ends.id) if ends is not None else ({}, "")))
+        await asyncio.sleep(LOOK_INTERVAL_S)
