@@ -1,4 +1,4 @@
-"""What tests of any kind may ask for. Brokers start with the first test that asks, and end with the run."""
+"""Fixtures for tests of any kind. Brokers start with the first test that asks for one, and end with the run."""
 
 import signal
 import time
@@ -23,13 +23,13 @@ settings.load_profile("shared")  # a busy machine is no fault of the code, and a
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares brokers of its own stays together where `make test` spreads the files over processes."""
+    """Keep tests that share brokers of their own together when `make test` spreads the files over processes."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group_of(item.path.relative_to(ROOT).as_posix())))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The table of faults, where there were any."""
+    """Print the table of faults, if there were any."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
     lines = list(
         markdown(pair for report in reports if getattr(report, "when", "") == "call" for pair in report.user_properties)
@@ -42,7 +42,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap() -> Iterator[list[str]]:
-    """A Kafka for tests that only use it: of `KAFKA_BOOTSTRAP_SERVERS`, else of one node, shared by the run."""
+    """Yield a Kafka for tests that only use it: `KAFKA_BOOTSTRAP_SERVERS`, else one node, shared by the run."""
     with kafka() as servers:
         yield servers
 
@@ -62,7 +62,7 @@ def unique_name() -> Callable[[str], str]:
 
 @pytest.fixture
 def all_ended() -> Callable[[Iterable[psutil.Process]], bool]:
-    """Waits until none of the processes runs; one that only its parent has not noticed counts as ended."""
+    """Return a function that waits until none of the processes runs; a zombie counts as ended."""
 
     def wait(processes: Iterable[psutil.Process], timeout_s: float = 30.0) -> bool:
         deadline_s = time.monotonic() + timeout_s

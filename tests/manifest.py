@@ -11,7 +11,7 @@ POD_IP = "$(POD_IP)"
 
 
 def configuration(replaced: Mapping[str, str]) -> str:
-    """The text of mps.toml.
+    """Return the text of mps.toml.
 
     Args:
         replaced: what stands in the manifest for the reader to replace, each exactly once, and what to put there.
@@ -26,7 +26,7 @@ def configuration(replaced: Mapping[str, str]) -> str:
 
 
 def environment(address: str) -> dict[str, str]:
-    """The variables of the container that override the configuration.
+    """Return the variables of the container that override the configuration.
 
     Args:
         address: of the pod.

@@ -1,4 +1,4 @@
-"""How far a long run is, and how long it will take; a plugin of pytest that `make test` turns on.
+"""The progress of a long run, and its remaining time; a plugin of pytest that `make test` turns on.
 
 `tests/durations.json` has the seconds that each slow file took on two cores. They are what the run is expected to take, and the
 longest files begin first, so that no process is alone with one at the end. `--measure` writes them from the run.
@@ -27,7 +27,7 @@ STARTUP_S = 20.0
 
 
 class Expected:
-    """What each file of a run should take.
+    """The expected time of each file of a run.
 
     Args:
         tests: how many the run has of each file.

@@ -1,4 +1,4 @@
-"""What no linter holds.
+"""Rules that no linter holds.
 
 Each rule is a function that returns its complaints; it is shown one thing to complain of before it sees the tree.
 """
@@ -87,7 +87,7 @@ def dead_links(markdown: str, folder: Path) -> list[str]:
 
 
 def floor(requirements: Iterable[str], package: str) -> str:
-    """The least version that the requirements allow of the package."""
+    """Return the least version of the package that the requirements allow."""
     (found,) = [wanted for text in requirements if (wanted := Requirement(text)).name == package]
     (version,) = [clause.version for clause in found.specifier if clause.operator in {">=", "=="}]
     return version
@@ -189,7 +189,7 @@ def test_no_generated_stub_is_committed() -> None:
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "floors.lock", "docs/site/requirements.lock"])
 def test_a_lock_names_packages_and_hashes_only(lock: str) -> None:
-    """Whose mirror they come from is everybody's own affair."""
+    """Names of mirrors are left out."""
     lines = (ROOT / lock).read_text().splitlines()
     assert [
         line for line in lines if not re.match(r"#|    #|    --hash=sha256:[0-9a-f]{64}( \\)?$|[\w.-]+==\S+", line)

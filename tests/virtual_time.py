@@ -63,7 +63,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     @property
     def turns(self) -> int:
-        """How often it has turned; what rests lets it turn for timers only."""
+        """Return the number of turns of the loop; a resting program lets it turn for timers only."""
         return self._jumping.turns
 
 

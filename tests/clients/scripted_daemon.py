@@ -111,7 +111,7 @@ class ScriptedDaemon(DeliveryServicer):
         return f"127.0.0.1:{self.port}"
 
     async def accepted(self) -> Accepted:
-        """The next stream."""
+        """Return the next stream."""
         return await asyncio.wait_for(self._arrived.get(), 20)
 
     async def Subscribe(self, request_iterator: Any, context: Any) -> Any:  # type: ignore[explicit-override]
@@ -141,7 +141,7 @@ async def scripted_daemon(
     port: int = 0,
     credentials: grpc.ServerCredentials | None = None,
 ) -> AsyncIterator[ScriptedDaemon]:
-    """Listening; all streams are cut at the end."""
+    """Listen within the context; cut all streams at its end."""
     daemon = ScriptedDaemon(refusal, on_open)
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     add_DeliveryServicer_to_server(daemon, server)  # type: ignore[no-untyped-call,unused-ignore]
@@ -155,7 +155,7 @@ async def scripted_daemon(
 
 
 def given(delivery_id: int, key: bytes | None = None, value: bytes | None = b"v", **fields: Any) -> pb.Record:
-    """A record on the wire, of a key of its own if none is given."""
+    """Return a record on the wire, with a key of its own if none is given."""
     key = f"k{delivery_id}".encode() if key is None else key
     place = {"topic": "orders", "partition": 0, "offset": delivery_id, "attempt": 1, "timestamp_ms": 0, **fields}
     return pb.Record(delivery_id=delivery_id, key=key, value=value, **place)

@@ -1,4 +1,4 @@
-"""The same handler behind HTTP: what arrives as records, and what the answers say."""
+"""A handler behind HTTP: the records that it gets, and the answers."""
 
 import asyncio
 import json

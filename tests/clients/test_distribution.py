@@ -1,4 +1,4 @@
-"""What is installed: one wheel beside the daemon's, in one process, also where they are of different versions."""
+"""The client's wheel beside the daemon's, in one process, also with different versions."""
 
 import subprocess
 import sys

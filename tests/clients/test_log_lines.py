@@ -1,4 +1,4 @@
-"""What the client logs: sentences for whoever runs it, and never an object's repr."""
+"""Log lines of the client: sentences for operators, and never an object's repr."""
 
 import asyncio
 import logging
@@ -32,7 +32,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What was logged, with all pauses as one."""
+    """Return the logged lines, with all pauses as one."""
     assert not any(re.search(r"<\w+ |0x[0-9a-f]{6}", line) for line in caplog.messages), "an object's repr"
     return [re.sub(r"\bin [0-9.]+ s", "in … s", line) for line in caplog.messages]
 

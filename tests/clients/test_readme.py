@@ -1,4 +1,4 @@
-"""What the client's page shows is run."""
+"""The code of the client's page, run."""
 
 import ast
 

@@ -45,7 +45,7 @@ class BatchHarness(RestHarness):
 
 
 def events(request: Request) -> list[dict[str, Any]]:
-    """What a request carries."""
+    """Return the events that a request carries."""
     assert request.header("content-type") == "application/cloudevents-batch+json"
     given: list[dict[str, Any]] = json.loads(request.body)
     return given

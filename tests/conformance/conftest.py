@@ -35,7 +35,7 @@ def pytest_asyncio_loop_factories(
 
 @pytest.fixture(params=list(ADAPTERS.values()), ids=list(ADAPTERS))
 def staged(request: pytest.FixtureRequest) -> Staged:
-    """An adapter at work, with its application, for the length of a block."""
+    """Return an adapter at work, with its application, for the length of a block."""
 
     def stage(*, concurrency_max: int = 8, timeout_s: float = 30.0) -> AbstractAsyncContextManager[Stage]:
         return staging(request.param(), concurrency_max, timeout_s)
@@ -45,7 +45,7 @@ def staged(request: pytest.FixtureRequest) -> Staged:
 
 @pytest.fixture(params=list(LEASING.values()), ids=list(LEASING))
 def leasing(request: pytest.FixtureRequest) -> Staged:
-    """The same with one whose deliveries are leases."""
+    """Return an adapter at work whose deliveries are leases."""
 
     def stage(
         *, concurrency_max: int = 8, lease_s: float = 30.0, total_max_s: float = 3_600.0

@@ -45,7 +45,7 @@ def deliveries(count: int, assignment: Assignment | None = None) -> list[Deliver
 
 
 class Settlements:
-    """What was settled. Complains of a delivery settled twice, never given, or settled within `deliver`."""
+    """Settled deliveries. Complains of a delivery settled twice, never given, or settled within `deliver`."""
 
     def __init__(self) -> None:
         self.outcomes: dict[Delivery, Outcome] = {}

@@ -1,4 +1,4 @@
-"""What an adapter must bring to be tested: itself, and an application double on its other side."""
+"""Harness of an adapter under test: the adapter, and an application double on its other side."""
 
 from abc import ABC, abstractmethod
 from enum import Enum
@@ -9,7 +9,7 @@ from tests.conformance.watch import Watch
 
 
 class Reaction(Enum):
-    """What the application does with a delivery, in whatever words its protocol has."""
+    """The application's reaction to a delivery, whatever its protocol calls it."""
 
     ACCEPT = "accept"
     ASK_TO_RETRY = "ask to retry"
@@ -67,7 +67,7 @@ class AdapterHarness(ABC):
         """Start the application, and make an adapter for it that is not started yet."""
 
     async def ready(self, adapter: DeliveryAdapter) -> None:
-        """The adapter has started: an application that dials in does so now."""
+        """Let an application that dials in connect, because the adapter has started."""
 
     @abstractmethod
     def release(self) -> None:

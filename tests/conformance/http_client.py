@@ -63,7 +63,7 @@ class Caller:
         return await self.answer(reader)
 
     async def answer(self, reader: asyncio.StreamReader) -> Answer:
-        """Of whatever was sent.
+        """Read the answer to the request that was sent.
 
         Raises:
             EOFError, OSError: the connection ended instead.

@@ -37,7 +37,7 @@ class Peer:
         self.writer = writer
 
     async def head(self) -> Request:
-        """The next request up to its body.
+        """Return the next request up to its body.
 
         Raises:
             EOFError: there is none.
@@ -94,7 +94,7 @@ class HttpServer:
         self.watch = Watch()
 
     async def start(self, *, port: int = 0, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> int:
-        """Returns the port."""
+        """Start to listen; return the port."""
         self._server = await asyncio.start_server(self._serve, host, port, ssl=tls, limit=1 << 20)
         return int(self._server.sockets[0].getsockname()[1])
 

@@ -1,4 +1,4 @@
-"""What a test of the suite has in hand."""
+"""The parts that a test of the suite works with."""
 
 from dataclasses import dataclass
 

@@ -64,7 +64,7 @@ class StreamClient:
         await self.send(v1.SubscribeRequest(extend=v1.Extend(delivery_ids=ids, lease_ms=lease_ms)))
 
     async def frame(self) -> v1.SubscribeResponse:
-        """The next.
+        """Return the next frame.
 
         Raises:
             EOFError: the stream has ended; `status` says how.
@@ -81,7 +81,7 @@ class StreamClient:
         return v1.SubscribeResponse.FromString(data)
 
     async def next(self, kind: str) -> Any:
-        """The next frame of this kind; those of others are passed over."""
+        """Return the next frame of this kind; skip frames of other kinds."""
         while True:
             frame = await self.frame()
             if frame.WhichOneof("frame") == kind:
@@ -95,7 +95,7 @@ class StreamClient:
         return found
 
     async def status(self) -> grpc.StatusCode:
-        """How the stream ended, once it has; gRPC says so only when all frames before were read."""
+        """Wait for the end of the stream and return its status; gRPC has it only once all frames were read."""
         with suppress(EOFError):
             while True:
                 await self.frame()

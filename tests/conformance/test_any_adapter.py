@@ -1,4 +1,4 @@
-"""What the pipeline relies on, whatever protocol the application speaks."""
+"""Rules that the pipeline relies on, for every protocol."""
 
 import asyncio
 
@@ -111,7 +111,7 @@ async def test_never_more_in_flight_than_allowed(staged: Staged) -> None:
 
 
 async def three_each_in_flight(stage: Stage, *assignments: Assignment) -> list[list[Delivery]]:
-    """The application answers none of them until it is released."""
+    """Deliver three records of each assignment that the application does not answer until it is released."""
     stage.application.reaction = Reaction.HANG
     found = [deliveries(3, assignment) for assignment in assignments]
     for each in found:

@@ -1,4 +1,4 @@
-"""What batches alone have: partial failures, bisecting, answers that cannot be believed, runs."""
+"""Rules for batches alone: partial failures, bisecting, incredible answers, runs."""
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
@@ -36,7 +36,7 @@ class Application:
 
 
 def poisoned(*bad: int, status: int = 500) -> Application:
-    """An application that fails a whole request because of one of its records."""
+    """Return an application that fails a whole request because of one of its records."""
 
     async def says(peer: Peer, offsets: list[int]) -> None:
         await peer.answer(status if set(offsets) & set(bad) else 200)

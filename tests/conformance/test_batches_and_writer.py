@@ -19,7 +19,7 @@ ALL = list(range(20))
 
 
 async def requests_until_done(says: Callable[[int, list[int]], int], left: int = 0) -> list[list[int]]:
-    """What the application is asked until the records are finished.
+    """Return the requests that the application gets until the records are finished.
 
     Args:
         says: the status of an answer, for the number of the request and its offsets.

@@ -1,4 +1,4 @@
-"""What the pipeline relies on where a delivery is a lease, whatever protocol the application speaks."""
+"""Rules that the pipeline relies on where a delivery is a lease, for every protocol."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from tests.conformance.stage import Stage
 
 
 def application(stage: Stage) -> LeasingHarness:
-    """The application, which holds what it is given from now on."""
+    """Return the application, which keeps deliveries in flight from now on."""
     assert isinstance(stage.application, LeasingHarness)
     stage.application.reaction = Reaction.HANG
     return stage.application

@@ -20,7 +20,7 @@ ROWS: dict[type[Outcome], list[int]] = {
 
 
 def answering(*args: object, **kwargs: object) -> Script:
-    """A server that gives every request the same answer; see `Peer.answer`."""
+    """Return a server that gives every request the same answer; see `Peer.answer`."""
 
     async def script(peer: Peer) -> None:
         while True:
@@ -31,7 +31,7 @@ def answering(*args: object, **kwargs: object) -> Script:
 
 
 def sending(*pieces: bytes, then: str = "wait") -> Script:
-    """A server that answers each request with these bytes, then waits, ends, half-closes or resets the connection."""
+    """Return a server that answers each request with these bytes, then waits, ends, half-closes or resets the connection."""
 
     async def script(peer: Peer) -> None:
         while True:

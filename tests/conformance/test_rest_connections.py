@@ -1,4 +1,4 @@
-"""When connections are opened, used again, given up, and what that means for what is in flight on them."""
+"""Opening, reuse and closing of connections, and the effect on the deliveries in flight."""
 
 import asyncio
 import socket
@@ -24,7 +24,7 @@ async def hanging(peer: Peer) -> None:
 
 
 async def answering_once(peer: Peer) -> None:
-    """As a peer does that closes idle connections just when they are used again."""
+    """Answer once, and close the connection just when it is used again."""
     await peer.request()
     await peer.answer(200)
     await peer.request()

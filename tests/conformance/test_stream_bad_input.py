@@ -31,7 +31,7 @@ def opening(**fields: object) -> v1.SubscribeRequest:
 
 
 async def refused(client: StreamClient) -> tuple[grpc.StatusCode, str, str]:
-    """The code, the reason for programs, and the field named."""
+    """Return the code, the reason for programs, and the field named."""
     code = await client.status()
     status = Status.FromString((await client.trailing())[DETAILS_KEY])
     assert (status.code, status.message) == (code.value[0], await client.details())

@@ -25,7 +25,7 @@ def _validator(schema: Any) -> Any:
 
 
 def complaints_of_webhook(name: str, headers: Iterable[tuple[str, str]], body: bytes) -> list[str]:
-    """What the document does not allow of a request.
+    """Return the parts of a request that the document does not allow.
 
     Args:
         name: of the webhook: `record` or `batch`.
@@ -54,7 +54,7 @@ def complaints_of_webhook(name: str, headers: Iterable[tuple[str, str]], body: b
 
 
 def complaints_of_answer(model: str, answer: Any) -> list[str]:
-    """What a schema of the document does not allow of a JSON value."""
+    """Return the parts of a JSON value that a schema of the document does not allow."""
     validator = _validator({"$ref": f"#/components/schemas/{model}"})
     return [f"{error.instance_path}: {error.message}" for error in validator.iter_errors(answer)]
 

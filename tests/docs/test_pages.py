@@ -1,4 +1,4 @@
-"""What can be said of the pages' blocks without running them."""
+"""Checks of the pages' blocks that need not run them."""
 
 import ast
 import json
@@ -38,7 +38,7 @@ def of(language: str) -> list[Any]:
 
 
 def merged(base: Any, part: Any) -> Any:
-    """A part of a configuration in a whole one; the page shows the tables of a subscription without the subscription."""
+    """Return a whole configuration with this part; pages show tables of a subscription without the subscription."""
     if isinstance(base, list) and isinstance(part, Mapping):
         return [merged(base[0], part), *base[1:]]
     if isinstance(base, Mapping) and isinstance(part, Mapping):

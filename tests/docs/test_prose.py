@@ -1,4 +1,4 @@
-"""What a reader of a page may expect: plain words, short sentences, lines that fit, and first what the page is for.
+"""Rules for pages: plain words, short sentences, lines that fit, and the purpose of the page first.
 
 Each rule is a function that returns its complaints; it is shown one thing to complain of before it sees the pages.
 """

@@ -34,7 +34,7 @@ def headers(body: bytes, secret: str = SECRET) -> dict[str, str]:
 
 
 def shown() -> Callable[[str, dict[str, str], bytes], bool]:
-    """The function that the page shows."""
+    """Return the function that the page shows."""
     (block,) = [each for each in blocks(PAGE) if each.language == "python"]
     names: dict[str, Any] = {}
     exec(block.text, names)

@@ -61,11 +61,11 @@ class FakeAdapter:
 
     @property
     def offsets(self) -> list[int]:
-        """Of all deliveries begun, in the order of time."""
+        """Return the offsets of all deliveries begun, in the order of time."""
         return [started.offset for started in self.started]
 
     def times(self, offset: int) -> list[float]:
-        """When deliveries of the record began."""
+        """Return the times at which deliveries of the record began."""
         return [started.at_s for started in self.started if started.offset == offset]
 
     def demand(self) -> Demand:

@@ -52,7 +52,7 @@ class ReadableDeadLetters(FakeDeadLetters):
 
 
 class Fleet:
-    """What daemons share; and what came to the application."""
+    """Topics that daemons share, and the records that came to the application."""
 
     def __init__(self) -> None:
         self.log = FakeDeadLetterLog()

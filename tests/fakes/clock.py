@@ -7,7 +7,7 @@ from tests.fakes.records import PRODUCED_MS
 
 
 def loop_clock() -> Clock:
-    """The wall clock reads the time at which records are produced when the loop's reads 0."""
+    """Return clocks that follow the loop; at 0 the wall clock shows the time at which records are produced."""
     loop = asyncio.get_running_loop()
     return Clock(monotonic_s=loop.time, wall_s=lambda: PRODUCED_MS / 1000 + loop.time())
 

@@ -9,7 +9,7 @@ from mpsd.ports import AuditPage, ControlListener, ControlRecord
 
 
 class FakeControlTopic:
-    """What all logs share; offsets begin at 1, as in a topic that begins with nobody's record."""
+    """The topic that all logs share; offsets begin at 1, as if the first record were nobody's."""
 
     def __init__(self) -> None:
         self.records: list[ControlRecord] = []

@@ -28,7 +28,7 @@ SUBSCRIPTION = {
 
 
 def settings(**changes: Any) -> Settings:
-    """As configured by default, but for the rules of tests and these changes."""
+    """Return the default settings with the rules of tests and these changes."""
     made = pipeline_settings(Subscription.model_validate(SUBSCRIPTION))
     dead_lettering = RetryRules(attempts_max=1, backoff_initial_s=1.0, backoff_max_s=8.0)
     told: dict[str, Any] = {"rules": policy_rules(), "dead_lettering": dead_lettering, **changes}
@@ -66,7 +66,7 @@ class Piped:
         return list(self.pipeline.pending.queues.values())
 
     def committed(self, partition: int = 0) -> int | None:
-        """Where the group stands, None if it never committed."""
+        """Return the group's committed offset; None if it never committed."""
         found = [point.next_offset for tp, point in self.source.committed.items() if tp.partition == partition]
         return found[0] if found else None
 
@@ -83,7 +83,7 @@ async def piped(
     sink: FakeDeadLetters | None = None,
     **changes: Any,
 ) -> AsyncIterator[Piped]:
-    """Started, joined, and stopped at the end unless the story did so."""
+    """Yield a pipeline that has started and joined; stop it at the end unless the story did so."""
     made = Piped(settings(**changes), control, replaying, sink)
     await made.pipeline.start()
     await made.joined()

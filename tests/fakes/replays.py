@@ -33,7 +33,7 @@ def dead_letter(
     sender: Sender = SENDER,
     at_ms: int = PRODUCED_MS,
 ) -> Row:
-    """A dead letter as the daemon writes it; `number` is its partition."""
+    """Return a dead letter as the daemon writes it; `number` is its partition."""
     dead = delivery(source_offset, key, assigned(partition))
     dead.failures = FailureHistory(attempts=1, last=last)
     reason = getattr(last, "reason", "")
@@ -99,7 +99,7 @@ class FakeRepublisher:
 
 
 class FakeControlTopic:
-    """What `ControlPlane.record` does: documents go through bytes, and everybody reads them back.
+    """A double of `ControlPlane.record`: documents go through bytes, and everybody reads them back.
 
     Attributes:
         echo_s: how long after a write that is; 0: before the writer knows that it was written.
@@ -165,6 +165,6 @@ class FakeControlTopic:
 
 
 def replaying(log: FakeDeadLetterLog, republisher: FakeRepublisher, topic: FakeControlTopic, **rules: int) -> Replaying:
-    """What a subscription replays with."""
+    """Return the parts that a subscription replays with."""
     bounds = {"replays_max": 3, "replayed_bytes_max": 256 * 1024, "tasks_max": 100, **rules}
     return Replaying(topic="orders.dlq", log=log, republisher=republisher, record=topic.record, **bounds)

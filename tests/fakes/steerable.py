@@ -348,7 +348,7 @@ async def following_pipe(
     sink: FakeDeadLetters | None = None,
     blocked_keys_max: int = 0,
 ) -> AsyncIterator[Piped]:
-    """A pipeline that is steered by the control topic."""
+    """Yield a pipeline that the control topic steers."""
     asked = asked_of(control.plane)
     replaying = Replaying(
         topic="letters",

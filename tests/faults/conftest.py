@@ -1,4 +1,4 @@
-"""What fault tests may ask for."""
+"""Fixtures of fault tests."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.integration.world import World
 
 @pytest.fixture
 def figures(request: pytest.FixtureRequest) -> Figures:
-    """Notes for the table at the end of the run."""
+    """Return the notes for the table at the end of the run."""
     node: pytest.Item = request.node
     return Figures(node.user_properties, f"{node.path.stem}::{node.name}")
 
@@ -30,7 +30,7 @@ async def fleet(kafka_bootstrap: list[str]) -> AsyncIterator[Fleet]:
 
 @pytest.fixture
 async def replicated(kafka_cluster: KafkaCluster) -> AsyncIterator[Fleet]:
-    """The same on three brokers, which the test may stop and freeze."""
+    """Yield a fleet on three brokers, which the test may stop and freeze."""
     async with World(kafka_cluster.bootstrap_servers) as world:
         yield Fleet(world, replicas=3)
 
@@ -52,7 +52,7 @@ class Guarded(NamedTuple):
 
 @pytest.fixture(scope="session")
 def guarded_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    """The daemons' user is `mps`."""
+    """Yield a guarded Kafka, whose user for daemons is `mps`."""
     password = "a password"
     listener = ClientListener(protocol="sasl_plaintext", users={"root": "r", "mps": password}, super_users=("root",))
     proxy, client, internal, controller = free_ports(4)
@@ -69,7 +69,7 @@ def guarded_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]
 
 @pytest.fixture
 async def proxy(guarded_kafka: Guarded) -> AsyncIterator[Proxy]:
-    """The daemons' only way to the guarded broker."""
+    """Yield the daemons' only way to the guarded broker."""
     async with Proxy(guarded_kafka.port, guarded_kafka.listener) as proxy:
         yield proxy
 

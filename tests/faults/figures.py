@@ -1,4 +1,4 @@
-"""What the faults cost: a row for each test, printed when the run ends."""
+"""The cost of faults: a row for each test, printed when the run ends."""
 
 from collections.abc import Iterable, Iterator, Mapping
 

@@ -88,7 +88,7 @@ class Fleet:
         await self.world.kafka.forbid(self._user, topic=topic, group=group)
 
     async def recreate_topic(self, partitions: int = PARTITIONS, **configs: str) -> None:
-        """The one of before, which has been deleted."""
+        """Create the topic again, which has been deleted."""
         settings = {key.replace("_", "."): value for key, value in configs.items()}
         new = NewTopic(self.topic, partitions, self._replicas, topic_configs=settings)
         for _, code, *_ in (await self.world.kafka.admin.create_topics([new])).topic_errors:
@@ -168,14 +168,14 @@ class Fleet:
     # records
     @asynccontextmanager
     async def load(self, per_s: int = PER_S, keys: int = KEYS) -> AsyncIterator[None]:
-        """Records at this pace while the block runs; entered once they flow."""
+        """Produce records at this pace while the block runs; enter the block once they flow."""
         before = self.accepted
         async with self.world.producing(self.topic, keys=keys, per_s=per_s):
             await until(lambda: self.accepted > before, "records flow")
             yield
 
     async def backlog(self, count: int, work_s: float) -> None:
-        """Records that are there already, and an application that takes its time: deliveries flow whatever Kafka does."""
+        """Produce a backlog for a slow application, so that deliveries flow whatever Kafka does."""
         self.behaviour = lambda _: Answer(after_s=work_s)
         await self.world.produce(self.topic, [keyed(number, KEYS) for number in range(count)])
 
@@ -201,7 +201,7 @@ class Fleet:
 
     # what was seen
     def stay_gap_s(self) -> float:
-        """The longest pause between two deliveries of a partition by one owner in one tenure."""
+        """Return the longest pause between two deliveries of a partition by one owner in one tenure."""
         tenures: dict[tuple[TopicPartition, int], list[float]] = {}
         for seen in self.seen:
             tenures.setdefault((seen.tp, seen.epoch), []).append(seen.at_s)
@@ -225,7 +225,7 @@ async def lasts(seconds: float) -> None:
 
 
 class Quiet:
-    """What daemons spend while they can do nothing.
+    """The work of daemons while they can do nothing.
 
     Use it with `with`: at the end no daemon has been in a busy loop, nor has it flooded its log.
     """

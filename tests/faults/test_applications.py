@@ -72,5 +72,5 @@ async def grows(log: Path, lines: int) -> None:
 
 
 def count(log: Path) -> int:
-    """Its lines so far."""
+    """Count the log's lines so far."""
     return log.read_bytes().count(b"\n") if log.exists() else 0

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 
 def plain(fleet: Fleet) -> Any:
-    """A consumer as anybody writes one: eager, with the range assignor."""
+    """Return a consumer as anybody writes one: eager, with the range assignor."""
     return AIOKafkaConsumer(
         fleet.topic,
         bootstrap_servers=fleet.world.kafka.bootstrap_servers,
@@ -78,6 +78,6 @@ async def test_ours_does_not_join_plain_consumers(fleet: Fleet, figures: Figures
 
 
 async def read(consumer: Any) -> None:
-    """Keeps it a member."""
+    """Read for ever, so that the consumer stays a member."""
     while True:
         await consumer.getmany(timeout_ms=100)

@@ -22,7 +22,7 @@ def numbered(first: int, count: int) -> list[Message]:
 
 
 def taken(fleet: Fleet) -> list[int]:
-    """The numbers that the application has accepted from now on."""
+    """Return the numbers that the application accepts from now on."""
     numbers: list[int] = []
     behaviour = fleet.behaviour
 
@@ -67,7 +67,7 @@ async def test_a_topic_is_deleted_and_recreated(fleet: Fleet, figures: Figures, 
 
 
 async def test_a_topic_recreated_outgrows_the_old_one_unnoticed(fleet: Fleet, figures: Figures) -> None:
-    """Its log reaches beyond the offsets that were read of the old one before the daemon looks again."""
+    """The new log reaches beyond the offsets read of the old one before the daemon looks again."""
     await fleet.create_topic(1)
     await fleet.start("a")
     await fleet.world.produce(fleet.topic, numbered(0, 100))

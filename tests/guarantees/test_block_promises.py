@@ -23,7 +23,7 @@ OWNER, FORMER = Assignment(ORDERS, 4), Assignment(ORDERS, 3)
 
 
 def holds(revision: int = 7, epoch: int = 4, *, acknowledged: bool = True, dead_letter: int = 10) -> Holds:
-    """An entry; the owner was assigned when revision 5 was the last."""
+    """Return an entry; the owner was assigned when revision 5 was the last."""
     made = Holds()
     made.assigned(OWNER, 5)
     made.entries[KEY] = Entry(revision, epoch, BlockedKey(1, 0, dead_letter))
@@ -89,7 +89,7 @@ def test_a_commit_may_pass_what_is_held_or_accepted_or_of_a_life_that_is_over() 
 
 
 def released(holding: Holds, *accepted: int, dead_letter: int = 12) -> BlockedKeysReleasedWhole:
-    """Records 2 and 3 are dead; these are accepted, and the owner removes the entry."""
+    """Return the guarantee after records 2 and 3 died, these were accepted, and the owner removed the entry."""
     guarantee = BlockedKeysReleasedWhole(holding)
     guarantee.died(KEY, 2, dead_letter, OWNER)
     guarantee.died(KEY, 3, dead_letter + 1, OWNER)

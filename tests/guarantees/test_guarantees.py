@@ -57,12 +57,12 @@ OTHER = re.compile(r"(?P<what>[pdce])(?P<number>\d+)(:(?P<key>[a-z-]))?(?P<exhau
 
 
 def record(offset: str, key: str | None) -> SeenRecord:
-    """A record of the story's one partition."""
+    """Return a record of the story's one partition."""
     return SeenRecord("orders", 0, int(offset), None if key == "-" else (key or "a").encode())
 
 
 def event(word: str, at_s: float) -> Event:
-    """What a word of a story means."""
+    """Return the event that a word of a story stands for."""
     match word:
         case "down":
             return OutageBegan(at_s)
@@ -93,7 +93,7 @@ def event(word: str, at_s: float) -> Event:
 
 
 def told(guarantee: Guarantee, story: str) -> Guarantee:
-    """The guarantee after the story."""
+    """Return the guarantee after the story."""
     Judge([guarantee]).see_all(event(word, float(at_s)) for at_s, word in enumerate(story.split()))
     return guarantee
 

@@ -1,4 +1,4 @@
-"""What operators are promised, shown to hold and to break."""
+"""Promises to operators, shown to hold and to break."""
 
 import pytest
 
@@ -59,7 +59,7 @@ def test_what_was_decided_before_the_assignment_is_known_before_the_first_delive
 
 
 def resets_of(*applied: tuple[str, int], now_ms: int = 0) -> ResetsApplied:
-    """`a` goes to 5, `b` to 9."""
+    """Return the guarantee after resets of which `a` goes to 5 and `b` to 9."""
     guarantee = ResetsApplied()
     guarantee.written("a", 3, {ORDERS: Target(5, 9)}, 0)
     guarantee.written("b", 4, {ORDERS: Target(9, 12)}, 0)

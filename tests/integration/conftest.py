@@ -1,4 +1,4 @@
-"""What integration tests may ask for beside the broker."""
+"""Fixtures of integration tests beside the broker."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -11,7 +11,7 @@ from tests.integration.world.guarded import guarded_cluster
 
 @pytest.fixture
 async def world(kafka_bootstrap: list[str]) -> AsyncIterator[World]:
-    """A corner of the run's Kafka."""
+    """Yield a corner of the run's Kafka."""
     async with World(kafka_bootstrap) as world:
         yield world
 

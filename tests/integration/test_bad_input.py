@@ -1,4 +1,4 @@
-"""What the world can do wrong, and what the daemon says of it: in words, without hurry, and without giving up."""
+"""Mistakes of the world around the daemon: it reports each without hurry, and does not give up."""
 
 import asyncio
 import json

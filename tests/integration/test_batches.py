@@ -18,7 +18,7 @@ def batches(application: BatchApplication, keys: str) -> dict[str, object]:
 
 
 def moody(value: bytes, attempt: int) -> str:
-    """Some fail at first, some for good, and a few spoil their whole request."""
+    """Return the answer to a record: some fail at first, some for good, and a few spoil their whole request."""
     number = int(value)
     if number % 500 == 250:
         return "422"

@@ -25,7 +25,7 @@ QUICK = {"session_timeout_ms": 2_500, "rebalance_timeout_ms": 2_500}
 
 
 class Asked:
-    """What the application is asked; it takes all but one record of the key.
+    """Requests to the application, which accepts all but one record of the key.
 
     Attributes:
         of_key: offsets of the key, as they came.
@@ -53,7 +53,7 @@ def mixed(count: int) -> list[Message]:
 
 
 def offsets(records: list[SeenRecord]) -> list[int]:
-    """Of the key."""
+    """Return the offsets of records of the key."""
     return [record.offset for record in records if record.key == KEY]
 
 
@@ -77,7 +77,7 @@ async def owner_of(world: World, topic: str, partition: int) -> Daemon:
 
 @asynccontextmanager
 async def going_on(world: World, topic: str, made: list[int]) -> AsyncIterator[None]:
-    """The key is produced until the block is left."""
+    """Produce records of the key until the end of the block."""
     stop = asyncio.Event()
 
     async def produce() -> None:

@@ -79,7 +79,7 @@ async def values_of(servers: list[str], topic: str, count: int) -> list[bytes | 
 
 @contextmanager
 def python(code: str) -> Iterator[subprocess.Popen[str]]:
-    """Runs code in a process group of its own, as a terminal would."""
+    """Run code in a process group of its own, as a terminal would."""
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
     with process:
         try:

@@ -1,4 +1,4 @@
-"""What operators are told while the broker is silent: who is to blame, and that the daemons are not."""
+"""Reports to operators while the broker is silent: the broker is to blame, and the daemons are not."""
 
 import asyncio
 import json

@@ -64,7 +64,7 @@ SERVERS = {
 
 @pytest.fixture(scope="module")
 def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Where each server listens."""
+    """Yield the URL of each server."""
     with closing(GuardedProcesses()) as processes:
         found = {}
         for (name, (application, words)), port in zip(SERVERS.items(), free_ports(len(SERVERS)), strict=True):
@@ -78,7 +78,7 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 
 async def checked(url: str, tmp_path: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
-    """The exit code and what is said, of a server that listens by now."""
+    """Return the exit code and the output of a check of a server that listens."""
 
     def listens() -> bool:
         try:

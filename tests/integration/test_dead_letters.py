@@ -166,7 +166,7 @@ async def until_failures(daemon: Daemon, count: int) -> Metrics:
 
 @pytest.fixture(scope="module")
 def tidy_kafka() -> Iterator[list[str]]:
-    """A Kafka that looks for expired records all the time."""
+    """Yield a Kafka that removes expired records all the time."""
     with KafkaCluster(
         properties={"log.retention.check.interval.ms": "100", "log.segment.delete.delay.ms": "0"}
     ) as kafka:

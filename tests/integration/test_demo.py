@@ -28,7 +28,7 @@ AllEnded = Callable[[Iterable[psutil.Process]], bool]
 
 @contextmanager
 def demo(kafka_bootstrap: list[str], tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A demo with a folder for its temporary files, ended at the latest with the block."""
+    """Start a demo with a folder for its temporary files; end it at the latest with the block."""
     environment = os.environ | {"KAFKA_BOOTSTRAP_SERVERS": ",".join(kafka_bootstrap), "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(
         [*DEMO, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -41,7 +41,7 @@ def demo(kafka_bootstrap: list[str], tmp_path: Path, *arguments: str) -> Iterato
 
 
 def lines_until(stream: IO[str] | None, word: str) -> list[str]:
-    """What it says, up to the first line with the word."""
+    """Return the lines up to the first one with the word."""
     lines: list[str] = []
     assert stream
     for line in stream:

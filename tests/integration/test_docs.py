@@ -61,7 +61,7 @@ class Reader:
                 pass
 
     def logs(self) -> str:
-        """What everything in the background has said."""
+        """Return the output of everything in the background."""
         return "\n".join(f"{name}:\n{(self._directory / f'{name}.log').read_text()}" for name in self._running)
 
     def leave(self) -> None:

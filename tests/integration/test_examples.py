@@ -27,7 +27,7 @@ BUILD_S = 300.0
 
 @pytest.fixture(scope="module")
 def go_services(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of the Go programs, built as their page says."""
+    """Return the directory of the Go programs, built as their page says."""
     if shutil.which("go") is None:
         pytest.skip("there is no Go here: the Go example is neither built nor run")
     directory = tmp_path_factory.mktemp("go") / "go"
@@ -62,7 +62,7 @@ def processes() -> Iterator[GuardedProcesses]:
 async def bills(
     world: World, processes: GuardedProcesses, delivery: dict[str, Any], argv: list[str], log: Path, code: int = 0
 ) -> int:
-    """What the daemon delivered, once the service has done its work and ended as SIGTERM asked it to."""
+    """Return the delivered records, once the service has done its work and ended at SIGTERM."""
     topic = await world.create_topic(2)
     subscription = {**world.subscription(topic), "delivery": delivery}
     daemon = await world.start_daemon(subscription)

@@ -49,7 +49,7 @@ async def complete(daemons: Sequence[Daemon]) -> None:
 
 
 def deliveries(world: World, topic: str, *, since_s: float) -> int:
-    """How many of the topic the application saw begin from then on."""
+    """Count the deliveries of the topic that began from then on."""
     return sum(
         isinstance(event, DeliveryStarted) and event.record.topic == topic and event.at_s >= since_s
         for event in world.application.events

@@ -20,7 +20,7 @@ WORK = Answer(after_s=0.005)
 
 
 async def assigned(*daemons: Daemon) -> list[int]:
-    """How many partitions each has; those that are leaving count for both sides of no one."""
+    """Return the number of partitions of each daemon; leaving partitions count for nobody."""
     metrics = [await daemon.metrics() for daemon in daemons]
     return [int(one.sum("mps_partition_state", state="running")) for one in metrics]
 

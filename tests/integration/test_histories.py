@@ -104,7 +104,7 @@ async def test_uncommitted_records_are_delivered_where_asked_for(world: World) -
 
 @pytest.fixture(scope="module")
 def compacting_kafka() -> Iterator[list[str]]:
-    """A Kafka that compacts all the time."""
+    """Yield a Kafka that compacts all the time."""
     with KafkaCluster(properties={"log.cleaner.backoff.ms": "50"}) as kafka:
         yield kafka.bootstrap_servers
 

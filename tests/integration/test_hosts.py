@@ -47,7 +47,7 @@ class Pod(NamedTuple):
         return Ran(process.returncode, out.decode(), err.decode())
 
     async def instances(self) -> dict[str, Any]:
-        """Those that its status lists, by id; none while it does not answer."""
+        """Return the instances that the status lists, by id; none while the daemon does not answer."""
         ran = await self.mpsctl("status", "--json")
         return {each["id"]: each for each in json.loads(ran.out)["instances"]} if ran.out else {}
 

@@ -63,7 +63,7 @@ def readme(tmp_path: Path) -> Iterator[Readme]:
 
 @pytest.fixture
 async def elsewhere() -> AsyncIterator[World]:
-    """A corner of another cluster."""
+    """Yield a corner of another cluster."""
     cluster = KafkaCluster()
     await asyncio.to_thread(cluster.start)
     try:

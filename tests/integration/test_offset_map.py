@@ -1,4 +1,4 @@
-"""What commits say beside their offset: after a restart nothing comes again but what was not finished, attempts go on."""
+"""Offset maps beside commits: after a restart only unfinished records come again, and attempts go on."""
 
 import json
 import re
@@ -51,7 +51,7 @@ async def is_full(daemon: Daemon) -> bool:
 
 
 async def begin(world: World, application: Stuck, packing: str = "ascii") -> tuple[str, Daemon]:
-    """A topic of which all but the first record is finished."""
+    """Start with a topic of which all but the first record is finished."""
     topic = await world.create_topic()
     world.application.behaviour = application
     subscription = world.subscription(topic, retry=PATIENT, commit={"metadata": packing})
@@ -110,7 +110,7 @@ async def test_what_another_program_has_committed_is_ignored_and_counted(world: 
 
 
 async def commit(world: World, group: str, next_offset: int, metadata: str) -> None:
-    """As any program may."""
+    """Commit as any program may."""
     tp = ClientPartition(group, 0)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=world.kafka.bootstrap_servers, group_id=group, enable_auto_commit=False
@@ -186,7 +186,7 @@ async def test_a_cluster_tells_what_is_committed(world: World) -> None:
 
 
 async def test_a_broker_that_takes_less_text_costs_room_and_repeats_nothing() -> None:
-    """Its limit is known before a map is long, at each start."""
+    """The broker's limit is known before a map is long, at each start."""
     with KafkaCluster(properties={"offset.metadata.max.bytes": "512"}) as cluster:
         async with World(cluster.bootstrap_servers) as world:
             topic = await world.create_topic()

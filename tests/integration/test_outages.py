@@ -1,4 +1,4 @@
-"""What becomes of records while nothing succeeds at the application, whatever it answers; nothing is set but the URL.
+"""Records while nothing succeeds at the application, whatever it answers; only the URL is configured.
 
 The table of `docs/explanation/guarantees.md`. `OUTAGE_S` and `RECORDS` make it longer: 20 and 10,000 are the page's.
 """

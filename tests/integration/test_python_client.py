@@ -60,7 +60,7 @@ async def test_a_client_of_one_address_is_served_by_every_daemon(world: World) -
 
 
 async def test_a_handler_sees_the_same_records_whichever_way_they_come(world: World) -> None:
-    """Of every shape. HTTP knows no upper and lower case in names of headers, and no null as their value."""
+    """Records have every shape. HTTP has no upper and lower case in names of headers, and no null as their value."""
     topic = await world.create_topic(max_message_bytes=str(2 << 20))
     sent = await world.produce(topic, SHAPES.values())
     seen: dict[str, dict[int, tuple[Any, ...]]] = {"stream": {}, "single": {}, "batch": {}}
@@ -108,7 +108,7 @@ async def _loop(records: Subscription, handler: Callable[[Record], Awaitable[Non
 
 @asynccontextmanager
 async def serving(application: Any) -> AsyncIterator[str]:
-    """The application at a URL, by uvicorn."""
+    """Serve the application at a URL, by uvicorn."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(application, lifespan="on", log_level="warning"))
     server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]

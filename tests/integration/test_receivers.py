@@ -43,7 +43,7 @@ async def test_a_subscription_that_nobody_receives_from_says_so_everywhere_until
 
 
 async def test_a_caller_that_asks_one_daemon_alone_takes_from_all_alike(world: World) -> None:
-    """It is the bottleneck: the daemon that it asks always has records ready."""
+    """The caller is the bottleneck: the daemon that it asks always has records ready."""
     topic = await world.create_topic(6)
     daemons = [await world.start_daemon(pulled(world, topic)) for _ in range(3)]
     addresses = {daemon.http_address for daemon in daemons}

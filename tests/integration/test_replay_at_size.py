@@ -35,7 +35,7 @@ does not depend on how many are replayed, as nothing is held of a record that is
 
 @pytest.fixture
 def say(capfd: pytest.CaptureFixture[str]) -> Callable[..., None]:
-    """Prints to whoever waits for `make replay`; in `make test` nobody does."""
+    """Return a function that prints for `make replay`; in `make test` nobody reads the lines."""
 
     def print_on(text: str, *, on_terminal: bool = False, end: str = "\n") -> None:
         with capfd.disabled():
@@ -46,7 +46,7 @@ def say(capfd: pytest.CaptureFixture[str]) -> Callable[..., None]:
 
 
 class Watch:
-    """What the daemons take while a replay runs; on a terminal it says how far that is."""
+    """CPU time and memory of the daemons while a replay runs, with its progress on a terminal."""
 
     def __init__(self, daemons: Sequence[Daemon], seen: Seen, say: Callable[..., None]) -> None:
         self.daemons = [*daemons]
@@ -83,11 +83,11 @@ class Watch:
 
     @property
     def cpu_s(self) -> float:
-        """Of all daemons."""
+        """Return the CPU time of all daemons."""
         return sum(last - first for first, last in self._cpu_s.values())
 
     def growth_mib(self) -> float:
-        """The most that one has grown by after the first tenth, in which buffers and code are loaded."""
+        """Return the most that a daemon grew after the first tenth, in which buffers and code are loaded."""
         late = [[rss for delivered, rss in looks if delivered > RECORDS / 10] for looks in self.rss_mib.values()]
         return max((max(rss) - rss[0] for rss in late if rss), default=0.0)
 
@@ -130,7 +130,7 @@ async def kill(daemon: Daemon) -> DaemonKilled:
 
 
 def judge(produced: Sequence[SeenRecord], events: Sequence[TimedEvent]) -> None:
-    """Of the replay alone: that all were dead before does not count.
+    """Judge the replay alone: the deaths before it do not count.
 
     Raises:
         ExceptionGroup: of every broken promise.

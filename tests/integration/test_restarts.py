@@ -1,4 +1,4 @@
-"""What a restart costs: nothing after a clean stop, and a bounded repetition after a kill."""
+"""The cost of a restart: nothing after a clean stop, and a bounded repetition after a kill."""
 
 import signal
 import time

@@ -37,7 +37,7 @@ class Step(NamedTuple):
 
 
 def sections() -> dict[str, list[Step]]:
-    """The page's situations by their titles."""
+    """Return the page's situations by their titles."""
     titles = re.split(r"^## (.+)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {title: _steps(blocks(text)) for title, text in zip(titles[1::2], titles[2::2], strict=True)}
 
@@ -53,7 +53,7 @@ def _steps(found: list[Block]) -> list[Step]:
 
 
 class Operator:
-    """Who does what a section says, command by command.
+    """An operator who follows a section, command by command.
 
     Args:
         topic: the page's `orders`.
@@ -67,18 +67,18 @@ class Operator:
         self._names = {world.application.url: APPLICATION, topic: "orders"}
 
     def subscription(self, **tables: object) -> dict[str, object]:
-        """The page's `billing`; a delivery that names its protocol stands in the place of the world's."""
+        """Return the page's `billing`; a delivery with a protocol replaces the world's."""
         delivery = tables.get("delivery")
         if not isinstance(delivery, dict) or "protocol" not in delivery:
             return self.world.subscription(self.topic, name="billing", **tables)
         return {**self.world.subscription(self.topic, name="billing"), "delivery": delivery}
 
     def called(self, name: str, shown: str) -> None:
-        """The page has another name for it."""
+        """Note the page's name for something."""
         self._names[name] = shown
 
     async def daemon(self, *, advertise: str = "", **tables: object) -> Daemon:
-        """The page's `billing`, and the first that is started is the one called."""
+        """Start a daemon with the page's `billing`; commands go to the first one."""
         daemon = await self.world.start_daemon(
             self.subscription(**tables),
             admin={"peer_timeout_s": 1.0, "advertise": advertise},
@@ -90,7 +90,7 @@ class Operator:
         return daemon
 
     async def step(self, code: int = 0) -> None:
-        """The next command: it ends with the code, and what it prints is what is shown."""
+        """Run the next command; compare its exit code and its output with the page."""
         step = self.left.pop(0)
         words = [re.sub(r"\borders\b", self.topic, word) for word in step.command]
         ran: list[Ran] = []
@@ -159,7 +159,7 @@ SITUATIONS: dict[tuple[str, ...], Situation] = {}
 
 
 def situation(*titles: str) -> Callable[[Situation], Situation]:
-    """Of one section, or of several in which one thing leads to the next."""
+    """Mark the test of one section, or of several that follow from each other."""
 
     def register(function: Situation) -> Situation:
         SITUATIONS[titles] = function
@@ -320,7 +320,7 @@ async def replay(at: Operator) -> None:
 
 
 async def holding(at: Operator, key: bytes) -> None:
-    """The first record of the key has died, and four are blocked behind it; of the partition 0."""
+    """Let the first record of the key die in partition 0, with four blocked behind it."""
     at.world.application.behaviour = lambda request: (
         Answer(422, "no such customer") if request.record.key == key else Answer()
     )

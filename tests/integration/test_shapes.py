@@ -57,7 +57,7 @@ async def test_every_shape_arrives_byte_for_byte(world: World) -> None:
 
 
 def in_flight_at_most(world: World) -> int:
-    """The most deliveries that the application saw at one time."""
+    """Return the most deliveries that the application saw at one time."""
     now = most = 0
     for event in world.application.events:
         now += -1 if isinstance(event, DeliveryEnded) else 1

@@ -77,7 +77,7 @@ def processes() -> Iterator[GuardedProcesses]:
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """The directory with the programs of the page, and one that says all that it was sent."""
+    """Return the directory with the programs of the page, and one that prints every request."""
     for block in blocks((ROOT / "docs/how-to/frameworks.md").read_text()):
         if "file" in block.words:
             (tmp_path / block.words["file"]).write_text(block.text)
@@ -87,7 +87,7 @@ def programs(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def express(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory of Node modules with Express in it."""
+    """Return a directory of Node modules with Express in it."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("there is no Node with npm here: Express is not tried")
     directory = tmp_path_factory.mktemp("node")

@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def hunt(mutant: Mutant, seeds: int) -> str:
-    """The first seed that breaks a guarantee, and the guarantees; empty if none does."""
+    """Return the first seed that breaks a guarantee, and the guarantees; empty if none does."""
     with tempfile.TemporaryDirectory() as directory:
         tree = Path(directory)
         shutil.copytree(ROOT / "server", tree / "server", ignore=shutil.ignore_patterns("__pycache__"))
@@ -50,7 +50,7 @@ def hunt(mutant: Mutant, seeds: int) -> str:
 
 
 def apply(mutant: Mutant, package: Path) -> None:
-    """Raises AssertionError: the code has changed, and the mutant must follow it."""
+    """Apply a mutant; raise AssertionError if the code has changed and the mutant must follow."""
     for edit in mutant.edits:
         file = package / edit.file
         text = file.read_text()

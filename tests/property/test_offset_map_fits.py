@@ -51,7 +51,7 @@ class OffsetMapFits(RuleBasedStateMachine):
 
     @rule(steps=st.lists(st.sampled_from([1, 1, 1, 2, 5]), min_size=50, max_size=200))
     def produce(self, steps: Sequence[int]) -> None:
-        """A step of more than one leaves a hole."""
+        """Produce records; a step of more than one leaves a hole."""
         for step in steps:
             self.log.append(self.log_end + step - 1)
             self.log_end += step

@@ -64,7 +64,7 @@ class TrackerMachine(RuleBasedStateMachine):
 
     @rule()
     def start_anew(self) -> None:
-        """What was read and not finished is read again, what was finished is not."""
+        """Start again: unfinished records are read again, and finished ones are not."""
         snapshot = self.tracker.snapshot()
         self.finished = offsets_of(snapshot.runs)
         self.tracker = OffsetTracker(snapshot.next_offset, snapshot.runs)

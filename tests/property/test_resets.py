@@ -35,7 +35,7 @@ STEPS = st.one_of(
 
 
 class Group:
-    """What owners share, one of whom has all partitions.
+    """State that owners share, one of whom has all partitions.
 
     Attributes:
         said: of each partition, what every commit named and where it was.
@@ -65,7 +65,7 @@ class Group:
 
 
 class SharedSource(FakeSource):
-    """Of one owner; what it commits once another has taken over is refused."""
+    """The source of one owner; its commits are refused once another owner has taken over."""
 
     def __init__(self, group: Group) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class Owner:
         self.tell()
 
     def tell(self) -> None:
-        """The last record wins."""
+        """Write a control record; the last one wins."""
         if self._group.written and not self.source.is_over:
             self.at.pipeline.controls.set_reset(self._group.written[-1])
 

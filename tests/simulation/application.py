@@ -29,7 +29,7 @@ BUSY = Unavailable(code="status_503", reason="later", status=503, throttled=True
 
 
 class Manner(StrEnum):
-    """How the application takes a record."""
+    """The way in which the application takes a record."""
 
     ACCEPTS = "accepts"
     FAILS_FIRST = "fails first"
@@ -41,7 +41,7 @@ class Manner(StrEnum):
 
 @dataclass(slots=True)
 class Temper:
-    """What a record meets.
+    """The application's treatment of one record.
 
     Attributes:
         failures: how many deliveries fail, or hang, before one is accepted.
@@ -53,7 +53,7 @@ class Temper:
 
 
 class Health(StrEnum):
-    """Of the application."""
+    """The health of the application."""
 
     WELL = "well"
     DOWN = "down"
@@ -151,7 +151,7 @@ class Application:
         self._refused[place] = self.outages
 
     def take(self, exchange: Exchange) -> None:
-        """It begins to work on it."""
+        """Begin to work on a request."""
         exchange.received = True
         self.in_flight[exchange] = None
         self._on_started(exchange)
@@ -160,7 +160,7 @@ class Application:
         return self._tempers[Place.of(exchange.delivery.record)]
 
     def names_failures(self) -> bool:
-        """Whether it says which of a batch failed, this time; or fails all of it."""
+        """Return True if the application names the failed records of a batch this time, or False if it fails all of it."""
         return self._dice.random() < 0.7
 
     def ill(self) -> Outcome | None:
@@ -177,7 +177,7 @@ class Application:
 
     @staticmethod
     def outcome(temper: Temper) -> Outcome | None:
-        """What it will answer; None: nothing."""
+        """Return the coming answer; None if there will be none."""
         match temper.manner:
             case Manner.FAILS:
                 return FAILED
@@ -195,7 +195,7 @@ class Application:
         exchange.adapter.process.later(after_s + self.latency_s(), exchange.adapter.answered, exchange, outcome)
 
     def end(self, exchange: Exchange, outcome: Outcome) -> None:
-        """The delivery is over for everybody but the daemon, which may not know yet."""
+        """End a delivery for everybody but the daemon, which may not know yet."""
         if not exchange.is_over:
             exchange.is_over = True
             if exchange.received:
@@ -211,7 +211,7 @@ class Application:
 
 
 class Before(NamedTuple):
-    """What was so before a daemon was told of an outcome.
+    """State from before a daemon got an outcome.
 
     Attributes:
         attempts: of the record.

@@ -151,7 +151,7 @@ class BatchingAdapter(SimulatedAdapter):
             self._settle_all(exchanges, outcomes, [NAMED.get(type(outcome), outcome) for outcome in outcomes])
 
     def _settle_all(self, exchanges: Sequence[Exchange], seen: Sequence[Outcome], settled: Sequence[Outcome]) -> None:
-        """What the application saw of each, and what the daemon is told."""
+        """Settle all exchanges: the outcomes that the application saw, and those that the daemon gets."""
         if not any(isinstance(outcome, Withdrawn) for outcome in settled):
             self._batches.settled([exchange.delivery for exchange in exchanges])
         for exchange, outcome, told in zip(exchanges, seen, settled, strict=True):

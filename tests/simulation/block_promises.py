@@ -1,4 +1,4 @@
-"""What is promised of blocked keys, as guarantees: see `mpsd.demo.guarantees`. Told by the Witness, not by events.
+"""Promises about blocked keys as guarantees: see `mpsd.demo.guarantees`. The Witness calls them, not events.
 
 Whether a key is blocked for an owner is judged by the control topic and the epoch: an entry holds for the owner that wrote it,
 once it knows that it is written, and for every owner that was assigned later. One that a former owner wrote late is none of
@@ -30,7 +30,7 @@ class KeyOf(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What the control topic says of a blocked key: at which revision, and written in which epoch."""
+    """A blocked key's entry in the control topic: its revision, and the epoch that wrote it."""
 
     revision: int
     epoch: int
@@ -56,7 +56,7 @@ class Holds:
         self._assigned[assignment] = revision
 
     def entry(self, at: KeyOf, assignment: Assignment) -> Entry | None:
-        """What holds for this owner."""
+        """Return the entry that holds for this owner."""
         entry = self.entries.get(at)
         if entry is None:
             return None
@@ -78,7 +78,7 @@ class NothingPastABlockedKey(Guarantee):
         self._faults: list[Fault] = []
 
     def on_sent(self, delivery: Delivery, by: str, at_s: float) -> None:
-        """A daemon hands it to its adapter."""
+        """Note that a daemon hands a delivery to its adapter."""
         at = KeyOf.of(delivery)
         if at is None or delivery.releases:
             return
@@ -106,18 +106,18 @@ class BlockedBeforeCommitted(Guarantee):
         self._faults: dict[Place, Fault] = {}
 
     def died(self, at: KeyOf, offset: int, at_s: float) -> None:
-        """Its dead letter is acknowledged, and nothing holds its key."""
+        """Note that a record's dead letter is acknowledged while its key is not blocked."""
         self._waiting[at.tp][offset] = at.key, at_s
 
     def waits_since_s(self, tp: TopicPartition) -> float | None:
-        """When the first of those died whose keys are not blocked; None: there are none."""
+        """Return when the first record died whose key is not blocked; None if there is none."""
         return min((at_s for _, at_s in self._waiting[tp].values()), default=None)
 
     def blocked(self, at: KeyOf) -> None:
         self._waiting[at.tp] = {offset: each for offset, each in self._waiting[at.tp].items() if each[0] != at.key}
 
     def over(self, tp: TopicPartition, offset: int) -> None:
-        """It was accepted after all, or retention took it."""
+        """Note that a record was accepted after all, or that retention removed it."""
         self._waiting[tp].pop(offset, None)
 
     def recreated(self, tp: TopicPartition) -> None:
@@ -229,7 +229,7 @@ class OrderOverBlocks(Guarantee):
 
 
 class NothingOldBehindALiveRecord(Guarantee):
-    """What a replay brought of a key before it was released is brought by no other, unless an operator wants that.
+    """A record that a replay delivered before its key was released is delivered by no other replay, unless an operator asks.
 
     Holds:   blocked, replay 1) 2) free 3) kill      Breaks:  blocked, replay 1) 2) free 3) kill, replay 1(
     """
@@ -243,7 +243,7 @@ class NothingOldBehindALiveRecord(Guarantee):
         self._faults: list[Fault] = []
 
     def again(self, replay: str) -> None:
-        """This one is to bring what was brought before."""
+        """Let this replay deliver records again."""
         self._again.add(replay)
 
     def accepted(self, at: KeyOf, delivery: ReplayedDelivery) -> None:
@@ -251,7 +251,7 @@ class NothingOldBehindALiveRecord(Guarantee):
         self._brought[at].add(delivery.dead_letter_offset)
 
     def removed(self, at: KeyOf) -> None:
-        """Its entry is, by its owner."""
+        """Note that the owner removed the entry."""
         self._settled[at.tp] |= self._brought.pop(at, set())
 
     def on_sent(self, delivery: ReplayedDelivery) -> None:

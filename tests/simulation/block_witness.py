@@ -22,7 +22,7 @@ from tests.simulation.block_promises import (
 
 
 class BlockWitness:
-    """Of one story.
+    """The witness of blocked keys in one story.
 
     Attributes:
         guarantees: of a story whose keys are blocked.
@@ -44,7 +44,7 @@ class BlockWitness:
 
     @property
     def released(self) -> int:
-        """How often one was, with nothing of it left."""
+        """Return the number of keys that were released with nothing left."""
         return self._releases.released
 
     def assigned(self, assignment: Assignment, revision: int) -> float | None:
@@ -79,7 +79,7 @@ class BlockWitness:
             self._releases.accepted(at, delivery.record.offset, None)
 
     def died(self, dead_letter: DeadLetter, dead_letter_offset: int, at_s: float) -> None:
-        """It is acknowledged, and its partition still that of whoever wrote it."""
+        """Note an acknowledged dead letter whose writer still owns the partition."""
         delivery = dead_letter.delivery
         if (at := KeyOf.of(delivery)) is None:
             return
@@ -93,7 +93,7 @@ class BlockWitness:
         self._commits.over(TopicPartition(made.topic, made.partition), made.offset)
 
     def recreated(self, tp: TopicPartition) -> None:
-        """A reset was applied."""
+        """Note that a reset was applied."""
         self._commits.recreated(tp)
         self._order.recreated(tp)
 
@@ -101,11 +101,11 @@ class BlockWitness:
         self._commits.committed(tp, next_offset)
 
     def acknowledged(self, revisions: range) -> None:
-        """Of control records: their writer knows that they are written."""
+        """Note the control records that their writer knows to be written."""
         self._holds.acknowledged.update(revisions)
 
     def decided(self, key: EntityKey, entity: Entity | None, owned: Collection[Assignment], by: str) -> str:
-        """The control topic says something of a key; returns it in words, for the trace.
+        """Note a control record about a key; return a description for the trace.
 
         Args:
             owned: by whoever wrote it.

@@ -28,14 +28,14 @@ IN_ORDER_S = 1e-6
 
 
 class Stored(NamedTuple):
-    """What a group has committed for a partition: one answer holds both."""
+    """A group's commit for a partition: one answer holds both parts."""
 
     offset: int
     metadata: str
 
 
 class Cut:
-    """What does not get through between a daemon and the broker, whatever connection it makes."""
+    """A cut between a daemon and the broker, for every connection that the daemon makes."""
 
     def __init__(self) -> None:
         self.requests = False
@@ -93,7 +93,7 @@ class Broker:
 
     # requests of the group's protocol
     def send(self, connection: Connection, request: Any, answer: "asyncio.Future[Any]") -> None:
-        """A request leaves the daemon."""
+        """Send a request of the daemon."""
         if not self.is_up or connection.closed:
             connection.process.later(self.latency_s(), fail, answer)
             return
@@ -194,7 +194,7 @@ class Broker:
                 self._fetches.append(fetch)
 
     def fetch(self, connection: Connection, asked: Mapping[Any, int], take: Callable[[Any], None]) -> None:
-        """Records of all partitions asked for, or None if it failed; waits for the first record if there is none."""
+        """Fetch records of all partitions asked for, or None on failure; wait for the first record if there is none."""
         if connection.cut.requests or not self.is_up:
             connection.process.later(FETCH_WAIT_S, take, None)
             return

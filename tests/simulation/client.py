@@ -25,14 +25,14 @@ RETRY_BACKOFF_MS = 100
 
 
 def tell_time(loop: asyncio.AbstractEventLoop) -> None:
-    """The library reads `time.monotonic`: let it read the loop's."""
+    """Let the library read the loop's time instead of `time.monotonic`."""
     clock = SimpleNamespace(monotonic=loop.time)
     group_coordinator.time = clock
     subscription_state.time = clock
 
 
 class Network:
-    """What the coordinator knows of the client: it sends requests and knows the cluster's topics."""
+    """The client as the coordinator knows it: it sends requests and knows the cluster's topics."""
 
     def __init__(self, name: str, process: Process, broker: Broker, cut: Cut) -> None:
         self.cluster = _Metadata(broker)
@@ -49,7 +49,7 @@ class Network:
         return connection
 
     async def send(self, node_id: int, request: Any, *, group: Any = None) -> Any:
-        """Raises KafkaError, as the library does."""
+        """Send a request; raise KafkaError, as the library does."""
         if self.connection.closed:
             self.connection = self._connected()
         connection = self.connection
@@ -83,7 +83,7 @@ class Network:
         return 1
 
     async def _maybe_wait_metadata(self) -> None:
-        """It is always at hand."""
+        """Return at once, because metadata is always known."""
 
     def set_topics(self, topics: Any) -> None:
         """All are known."""
@@ -198,7 +198,7 @@ class Fetches:
         return dict(found)
 
     async def close(self) -> None:
-        """Holds nothing that would need it."""
+        """Do nothing, because nothing is open."""
 
 
 class _Held:
@@ -242,13 +242,13 @@ class SimulatedConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # the library 
 
     @override
     def __del__(self) -> None:
-        """A process that was killed closes nothing."""
+        """Close nothing, like a killed process."""
 
 
 async def connect(
     settings: GroupSettings, assignor: CooperativeAssignor, process: Process, broker: Broker, cut: Cut
 ) -> SimulatedConsumer:
-    """As `mpsd.kafka.consumer.connected`: tries until the broker answers."""
+    """Connect like `mpsd.kafka.consumer.connected`, which retries until the broker answers."""
     trial = Connection(process.name, process, cut)
     while True:
         try:

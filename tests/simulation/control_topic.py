@@ -30,7 +30,7 @@ class Kept(NamedTuple):
 
 
 class ControlTopic:
-    """What all daemons share.
+    """The control topic that all daemons share.
 
     Args:
         on_decided: told of each record and who wrote it, before anybody can read it.
@@ -130,7 +130,7 @@ class SimulatedControlLog:
         return last
 
     def _latency_s(self) -> float:
-        """What one connection brings stays in order."""
+        """Return the latency of a write, such that writes of one connection stay in order."""
         arrives_s = self._loop.time() + self._broker.latency_s()
         if self._topic.writes == "late":
             arrives_s += self._dice.random() * LATE_MAX_S
@@ -138,7 +138,7 @@ class SimulatedControlLog:
         return self._last_arrives_s - self._loop.time()
 
     def _arrive(self, items: Sequence[ControlRecord], answer: "asyncio.Future[int]") -> None:
-        """What was sent before its sender was killed arrives all the same."""
+        """Take records, even if their sender was killed after it sent them."""
         if not self._broker.is_up or self._connection.cut.requests or self._topic.writes == "lost":
             return
         offset = self._topic.append(items, self._connection.name)

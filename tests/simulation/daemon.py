@@ -52,7 +52,7 @@ PENDING_BYTES_MAX = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What daemons share beside the broker, and who watches them."""
+    """Everything that daemons share beside the broker, and their witnesses."""
 
     control: ControlTopic
     dead_letters: DeadLetterTopic
@@ -188,7 +188,7 @@ class Daemon:
 
     @property
     def is_braked(self) -> bool:
-        """It dead-letters no rejections."""
+        """Return True if the brake keeps rejections from being dead-lettered."""
         return self.pipeline is not None and self.pipeline.policy.breaker.state is ALL_REJECTED
 
     def _settling(self, delivery: Delivery) -> Before:
@@ -238,14 +238,14 @@ class Daemon:
                 self._application.end(exchange, LOST)
 
     def over(self) -> None:
-        """The group has dropped it while it cannot act: nobody waits for its deliveries any more."""
+        """Give up the deliveries of a daemon that the group has dropped while it cannot act."""
         if self.adapter is not None:
             for exchange in list(self.adapter.in_flight):
                 self._application.end(exchange, ABORTED)
 
     @property
     def assignments(self) -> Sequence[Assignment]:
-        """What it owns, as far as it knows; nothing if it is gone."""
+        """Return the assignments that the daemon knows of; none if it is gone."""
         return list(self.pipeline.pending.queues) if self.pipeline is not None and not self.is_gone else []
 
     @property
@@ -276,7 +276,7 @@ class Daemon:
         return []
 
     async def members(self, group: str) -> Members:
-        """As the coordinator knows it now."""
+        """Return the members as the coordinator knows them now."""
         try:
             found: Members = await self._broker.ask(self._connection(), self._members)
         except KafkaConnectionError as error:
@@ -290,7 +290,7 @@ class Daemon:
 
     @property
     def failure(self) -> str:
-        """What ended one of its stages; empty if none did."""
+        """Return the failure of one of the stages; empty if none failed."""
         if self.pipeline is None or self.pipeline.state != "failed":
             return ""
         return f"{self.name}: a stage ended: {self.pipeline.reason}"

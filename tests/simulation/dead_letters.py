@@ -20,7 +20,7 @@ BEHIND_S = 0.0002
 
 
 class DeadLetterTopic:
-    """What has been written."""
+    """The dead letters written so far."""
 
     def __init__(self, partitions: int) -> None:
         self.partitions: list[list[SimulatedRecord]] = [[] for _ in range(partitions)]
@@ -63,7 +63,7 @@ class SimulatedDeadLetters:
         self._keep = keep
 
     async def prepare(self) -> None:
-        """It is there."""
+        """Do nothing, because the topic exists."""
 
     def write(self, dead_letters: Sequence[DeadLetter]) -> Awaitable[Sequence[DlqPosition | BaseException]]:
         return self._write(dead_letters)
@@ -90,7 +90,7 @@ class SimulatedDeadLetters:
         return dlq_position
 
     async def close(self) -> None:
-        """Holds nothing."""
+        """Do nothing, because nothing is open."""
 
 
 class DlqFaults:
@@ -134,7 +134,7 @@ class SimulatedDeadLetterLog:
         return LogPart(records, offset + len(records))
 
     async def close(self) -> None:
-        """Holds nothing."""
+        """Do nothing, because nothing is open."""
 
 
 class SimulatedRepublisher:
@@ -165,7 +165,7 @@ class SimulatedRepublisher:
             self._connection.process.later(self._broker.latency_s(), _resolve, answer)
 
     async def close(self) -> None:
-        """Holds nothing."""
+        """Do nothing, because nothing is open."""
 
 
 def _resolve(answer: "asyncio.Future[None]") -> None:

@@ -1,4 +1,4 @@
-"""What is promised of an endpoint, as a naive model of each daemon judges it: see `mpsd.demo.guarantees`.
+"""Promises about an endpoint, judged by a naive model of each daemon: see `mpsd.demo.guarantees`.
 
 A *row* is what a daemon's deliveries came to since the last one that succeeded. The model knows which rows must be an outage,
 which cannot be one, and how many rejected records of a row may be dead-lettered; in between it says nothing.
@@ -22,7 +22,7 @@ Lane = tuple[object, object]
 
 @dataclass(slots=True)
 class Row:
-    """Of one daemon.
+    """Failures in a row at one daemon.
 
     Attributes:
         fresh: lanes of records that never failed before, by an answer.

@@ -181,7 +181,7 @@ class Faults:
         self._story.unrest.ends(unrest)
 
     async def forget_member(self) -> None:
-        """Of a group of one: of several, the first to notice would get what others still deliver."""
+        """Let the coordinator forget the member of a group of one; in a larger group others would still deliver."""
         if len(self._story.living) == 1 and self._story.broker.is_up:
             self._happens("member forgotten")
             self._alone_until_s = self._loop.time() + FORGOTTEN_S
@@ -232,7 +232,7 @@ class Faults:
         self._end_outage()
 
     async def sicken_application(self) -> None:
-        """It answers, and accepts nothing, or half of what it is given."""
+        """Let the application answer, and accept nothing, or half of all records."""
         application = self._story.application
         if self._outages or application.health is not Health.WELL:
             await self.join()
@@ -257,7 +257,7 @@ class Faults:
         self._end_outage()
 
     def _chargeable(self, lost: list[Exchange]) -> list[Exchange]:
-        """Those that a daemon may well blame: the only one it lost, or one that was lost before."""
+        """Return the lost exchanges that a daemon may charge: the only one it lost, or one that was lost before."""
         alone = Counter(exchange.adapter for exchange in lost)
         places = {exchange: Place.of(exchange.delivery.record) for exchange in lost}
         blamed = [e for e in lost if alone[e.adapter] == 1 or self._failed_before[places[e]]]

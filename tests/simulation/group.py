@@ -22,7 +22,7 @@ Reply = Callable[[Any], None]
 
 
 class State(StrEnum):
-    """Of the group."""
+    """The state of the group."""
 
     EMPTY = "empty"
     PREPARING = "preparing"
@@ -136,7 +136,7 @@ class Group:
         return 0
 
     def commit(self, generation: int, member_id: str) -> int:
-        """What a commit is answered; 0: it is taken."""
+        """Return the error code of a commit; 0 if it is accepted."""
         if generation < 0 and self.state is State.EMPTY:
             return 0
         error = self._fence(generation, member_id)
@@ -146,12 +146,12 @@ class Group:
         return error
 
     def forget(self) -> None:
-        """The coordinator loses its members; the next of their requests tells them."""
+        """Forget all members; the next of their requests tells them."""
         for member in list(self.members.values()):
             self._drop(member)
 
     def go_down(self) -> None:
-        """The broker is gone: who waits is told by its connection, and nobody's silence counts."""
+        """Go down with the broker: waiting members learn it by their connection, and nobody's silence counts."""
         self._round += 1
         for member in self.members.values():
             member.join = member.sync = None
@@ -235,7 +235,7 @@ class Group:
                 reply(SimpleNamespace(error_code=0, member_assignment=assigned))
 
     def _listen(self, member: Member) -> None:
-        """Its session begins anew."""
+        """Start the member's session again."""
         self._silence(member)
         member.timer = self._loop.call_later(member.session_s, self._expire, member)
 

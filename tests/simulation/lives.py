@@ -1,4 +1,4 @@
-"""Which life of a record a delivery is of: a reset begins a new one, and every replay of its dead letter is one of its own.
+"""Lives of records: a reset begins a new life, and every replay of a dead letter is a life of its own.
 
 So every guarantee holds within a life as if there were neither: a record has a topic of its own in each, `orders`,
 `orders#1` after one reset, `orders!r5` in a replay.
@@ -21,7 +21,7 @@ class Begun(NamedTuple):
 
 
 class Lives:
-    """Of all partitions."""
+    """Lives of all partitions."""
 
     def __init__(self) -> None:
         self._begun: dict[TopicPartition, list[Begun]] = {}
@@ -29,7 +29,7 @@ class Lives:
         self._replays: set[str] = set()
 
     def reset_id(self, tp: TopicPartition) -> str:
-        """Of the reset that was applied last; empty: none was."""
+        """Return the id of the reset that was applied last; empty if none was."""
         begun = self._begun.get(tp)
         return begun[-1].reset_id if begun else ""
 
@@ -37,11 +37,11 @@ class Lives:
         self._begun.setdefault(tp, []).append(Begun(reset_id, offset, generation))
 
     def assigned(self, assignment: Assignment) -> None:
-        """What is delivered of it is of the life that the partition has now, whatever is committed later."""
+        """Note an assignment: its deliveries are of the life that the partition has now, whatever is committed later."""
         self._assigned[assignment] = len(self._begun.get(assignment.tp, ()))
 
     def begun(self, assignment: Assignment) -> Begun | None:
-        """What the life began with that is delivered of it; None: there was no reset before."""
+        """Return the beginning of the assignment's life; None if there was no reset before."""
         index = self._assigned[assignment]
         return self._begun[assignment.tp][index - 1] if index else None
 
@@ -49,14 +49,14 @@ class Lives:
         self._replays.add(task)
 
     def now(self, record: Record) -> Record:
-        """As it is known from now on."""
+        """Return the record under the name of its present life."""
         return _of(record, len(self._begun.get(TopicPartition(record.topic, record.partition), ())))
 
     def partition_now(self, tp: TopicPartition) -> TopicPartition:
         return TopicPartition(_named(tp.topic, len(self._begun.get(tp, ()))), tp.partition)
 
     def of(self, delivery: Delivery) -> Record:
-        """What is delivered."""
+        """Return the delivered record under the name of its life."""
         record, assignment = delivery.record, delivery.assignment
         if isinstance(delivery, ReplayedDelivery):
             topic = f"{record.topic}!{delivery.replay}"

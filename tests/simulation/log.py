@@ -20,7 +20,7 @@ class SimulatedRecord:
 
 
 class Read(NamedTuple):
-    """What a fetch finds."""
+    """The result of a fetch."""
 
     records: Sequence[SimulatedRecord]
     next_offset: int
@@ -47,7 +47,7 @@ class PartitionLog:
         self.end = record.offset + 1
 
     def skip(self, offsets: int) -> None:
-        """A marker, or what compaction has taken."""
+        """Skip offsets: of a marker, or removed by compaction."""
         self.end += offsets
 
     def delete_before(self, offset: int) -> Sequence[SimulatedRecord]:

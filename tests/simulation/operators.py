@@ -1,4 +1,4 @@
-"""What operators do while everything goes wrong: pauses, limits, resets and replays, each through whichever daemon answers.
+"""Operators while everything goes wrong: pauses, limits, resets and replays, each through a daemon that answers.
 
 Changes are the control plane's own, and confirmed by the admin service's own rule; only the calls between daemons are not
 real.
@@ -69,7 +69,7 @@ class SimulatedFleet:
 
 
 class Operators:
-    """Of one story; ends with all of it taken back, and every replay at its end."""
+    """The operators of one story, who finally take everything back and let every replay end."""
 
     def __init__(self, story: "Story", dice: random.Random) -> None:
         self._story = story
@@ -239,7 +239,7 @@ class Operators:
         return self._dice.choice(able) if able else None
 
     async def _answer(self, daemon: Daemon, work: Coroutine[Any, Any, Any]) -> Any:
-        """What it answers; None if it could not, or was killed meanwhile."""
+        """Return the daemon's answer; None if it could not answer, or was killed meanwhile."""
         task = daemon.process.spawn(work)
         task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may ask for it
         while not task.done():
@@ -278,7 +278,7 @@ class Operators:
         return all(task is not None and task.state.is_over for task in tasks)
 
     def conclude(self) -> None:
-        """What the tasks have come to."""
+        """Check the results of the tasks."""
         story = self._story
         for task_id in self._tasks:
             task = self._known(task_id)

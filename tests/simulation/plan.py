@@ -1,4 +1,4 @@
-"""What a seed means: the topics, the records and what the application makes of each, and the daemons' configuration."""
+"""The plan of a seed: the topics, the records, the application's answers, and the daemons' configuration."""
 
 import random
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What operators are promised, as guarantees: see `mpsd.demo.guarantees`. Told by the Witness, not by events."""
+"""Promises to operators as guarantees: see `mpsd.demo.guarantees`. The Witness calls them, not events."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
@@ -34,13 +34,13 @@ class NothingAgainstAPause(Guarantee):
         self._confirmed.pop(key, None)
 
     def time_is(self, now_ms: int) -> None:
-        """Those whose time is over have ended, whatever the clock says later."""
+        """End the pauses whose time is over, whatever the clock shows later."""
         for key, (_, until_ms) in list(self._confirmed.items()):
             if until_ms is not None and now_ms >= until_ms:
                 del self._confirmed[key]
 
     def on_sent(self, record: Record, by: str, at_s: float) -> None:
-        """A daemon hands the record to its adapter."""
+        """Note that a daemon hands the record to its adapter."""
         tp = TopicPartition(record.topic, record.partition)
         for scope, _ in self._confirmed.values():
             if scope.covers(tp) and scope.key in {None, record.key}:
@@ -112,7 +112,7 @@ class ResetsApplied(Guarantee):
         self._written.setdefault(reset_id, _Written(revision, targets, at_ms))
 
     def applied(self, tp: TopicPartition, reset_id: str, offset: int) -> None:
-        """A commit names another reset than the one before."""
+        """Note a commit that names another reset than the one before."""
         before, known = self._applied.setdefault(tp, []), self._written.get(reset_id)
         if known is None:
             self._faults.append(Fault(None, f"{tp} names reset {reset_id!r}, which nobody wrote, after {before}"))
@@ -123,7 +123,7 @@ class ResetsApplied(Guarantee):
         before.append(reset_id)
 
     def delivered(self, record: Record, epoch: int, begun: Begun) -> None:
-        """Of a partition that began where a reset said."""
+        """Note a delivery of a partition that began at a reset's offset."""
         if record.offset < begun.offset:
             self._faults.append(Fault(Place.of(record), f"is delivered though a reset went to {begun.offset}"))
         if epoch <= begun.generation:
@@ -165,7 +165,7 @@ class MatchedDeadLettersReplayed(Guarantee):
         self._unfinished: dict[str, str] = {}
 
     def replayed(self, source: TopicPartition, offset: int) -> None:
-        """It was accepted, written to its topic, or is durably dead again."""
+        """Note that a record was accepted, written to its topic, or is durably dead again."""
         self._replayed.add(WrittenDeadLetter(source, offset))
 
     def done(self, task: str, matched: Collection[WrittenDeadLetter]) -> None:

@@ -1,4 +1,4 @@
-"""What became of one seed."""
+"""The result of one seed."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Result:
-    """Of one story.
+    """The result of one story.
 
     Attributes:
         broken: what went wrong, by the name of the guarantee; `Stages` where a stage of a daemon ended or raised.

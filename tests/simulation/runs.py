@@ -10,6 +10,6 @@ SEEDS_PER_TASK = 4
 
 
 def run_all(seeds: Iterable[int], processes: int = 2) -> Iterator[Result]:
-    """The results, in the order of the seeds."""
+    """Yield the results, in the order of the seeds."""
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         yield from pool.imap(tell, seeds, chunksize=SEEDS_PER_TASK)

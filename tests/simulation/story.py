@@ -105,7 +105,7 @@ class Story:
         return dlq_position
 
     def _decided(self, offset: int, record: ControlRecord, by: str) -> None:
-        """A control record, before anybody can read it."""
+        """Note a control record before anybody can read it."""
         self.witness.decided(offset, record, self.daemons[by].assignments, by)
 
     def _assigned(self, assignment: Assignment) -> None:
@@ -114,7 +114,7 @@ class Story:
             self.witness.reports_forgotten({assignment.tp}, self.unrest.committed_before_s())
 
     def _republish(self, deliveries: Sequence[ReplayedDelivery]) -> None:
-        """What a replay writes to the topics."""
+        """Write the records of a replay to their topics."""
         for delivery in deliveries:
             record, tp = delivery.record, delivery.assignment.tp
             guards = ((REPLAY_HEADER, b"r"), (REPLAYS_HEADER, b"%d" % (delivery.replays + 1)))
@@ -149,7 +149,7 @@ class Story:
         return stored is not None and seen.offset < stored.offset
 
     def _dropped(self, owner: Connection) -> None:
-        """A member was dropped for its silence: what it had not committed is done again by the next owner."""
+        """Note a member dropped for its silence: the next owner does its uncommitted work again."""
         daemon = self.daemons[owner.name]
         self._lost.update(daemon.assignments)
         if not daemon.is_gone and not daemon.process.runs:
@@ -157,13 +157,13 @@ class Story:
         self.forgets(daemon)
 
     def forgets(self, daemon: Daemon) -> None:
-        """The daemon ends, or its membership does, with work done that was not committed."""
+        """Note the end of a daemon or of its membership with uncommitted work."""
         if partitions := daemon.partitions:
             since_s = self.unrest.committed_before_s()
             self.witness.forgotten(partitions, since_s, f"{daemon.name} forgets since {since_s:.6f}")
 
     def aborts(self, name: str, assignment: Assignment) -> None:
-        """A daemon has noticed that its membership is over: what it finished until then may be done again."""
+        """Note a daemon that noticed the end of its membership: its work until then may be done again."""
         if not self._is_member(name):
             self.witness.forgotten({assignment.tp}, self.unrest.committed_before_s())
 
@@ -171,7 +171,7 @@ class Story:
         return any(member.owner.name == name for member in self.broker.group.members.values())
 
     def forgets_at_stop(self, daemon: Daemon) -> None:
-        """A clean stop that could not commit."""
+        """Note a clean stop that could not commit."""
         self.witness.forgotten(None, self.unrest.committed_before_s())
 
     # what happens

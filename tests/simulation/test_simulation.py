@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def complaints(result: Result) -> list[str]:
-    """What is wrong with a run, be it that it was no trial."""
+    """Return the faults of a run; a run that tried nothing is one."""
     small = {
         "settled": result.settled < 2_000,
         "faults": result.faults.total() < 4,

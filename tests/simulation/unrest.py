@@ -1,4 +1,4 @@
-"""When commits could not be expected to get through: how far back a kill may reach."""
+"""Times at which commits could not get through: they bound the work that a kill may undo."""
 
 from collections.abc import Callable
 
@@ -42,11 +42,11 @@ class Unrest:
             self._group = self.begins()
 
     def is_hindered(self, since_s: float) -> bool:
-        """Whether commits failed at some time since then."""
+        """Return True if commits failed at some time since then."""
         return any(end_s >= since_s for _, end_s in self._hindrances)
 
     def committed_before_s(self) -> float:
-        """Whatever was finished before then must have been committed by now."""
+        """Return the time before which everything finished must be committed by now."""
         at_s = self._clock_s()
         for began_s, ended_s in sorted(self._times, key=lambda time: -time[1]):
             if ended_s >= at_s - CALM * self._interval_s:

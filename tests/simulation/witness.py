@@ -58,7 +58,7 @@ from tests.simulation.promises import (
 
 
 class Witness:
-    """Of one story.
+    """The witness of one story.
 
     Attributes:
         settled: records that were accepted or dead-lettered, in any of their lives; replays left out.
@@ -106,7 +106,7 @@ class Witness:
         return self._hash.hexdigest()
 
     def broken(self) -> dict[str, str]:
-        """What went wrong, by the name of the guarantee."""
+        """Return the failures by the name of the guarantee."""
         return {
             f"{whose}{type(verdict.guarantee).__name__}": str(verdict.broken)
             for whose, judge in (
@@ -157,7 +157,7 @@ class Witness:
             self.forgotten({assignment.tp}, since_s)
 
     def sent(self, delivery: Delivery, by: str, revision: int) -> None:
-        """A daemon hands it to its adapter."""
+        """Note that a daemon hands a delivery to its adapter."""
         now_ms = int(self._wall_s() * 1000)
         self.pauses.time_is(now_ms)
         self.resets.time_is(now_ms)
@@ -188,7 +188,7 @@ class Witness:
         self._of(delivery).see(DeliveryEnded(seen, at_s, outcome))
 
     def _spared(self, delivery: Delivery, attempts: int) -> None:
-        """It was not charged, or has attempts back; the endpoint's guarantee says whether that was right."""
+        """Note a delivery that was not charged, or has attempts back; the endpoint's guarantee judges if that was right."""
         self._of(delivery).see(Spared(self.lives.of(delivery), attempts))
 
     def _is_over(self, delivery: Delivery, seen: Record) -> None:
@@ -231,14 +231,14 @@ class Witness:
 
     # what is forgotten, and why
     def forgotten(self, tps: Collection[TopicPartition] | None, since_s: float, line: str = "") -> None:
-        """What was finished since then may be done again: see `DaemonKilled`."""
+        """Note that work finished since then may be done again: see `DaemonKilled`."""
         if line:
             self.tell(line)
         self._judge.see(DaemonKilled(self._now_s(), self.lives.partitions(tps), since_s))
         self.reports_forgotten(tps, since_s)
 
     def reports_forgotten(self, tps: Collection[TopicPartition] | None, since_s: float) -> None:
-        """The same, of what replays have settled."""
+        """Note that work of replays since then may be done again."""
         killed = DaemonKilled(self._now_s(), self.lives.replayed(tps), since_s)
         self._replayed.see(killed)
         self._released.see(killed)
@@ -268,7 +268,7 @@ class Witness:
 
     # what is decided
     def decided(self, offset: int, record: ControlRecord, owned: Collection[Assignment], by: str) -> None:
-        """A control record, before anybody can read it.
+        """Note a control record before anybody can read it.
 
         Args:
             owned: by whoever wrote it.
@@ -288,7 +288,7 @@ class Witness:
             self.resets.written(reset.id, offset, reset.targets, reset.provenance.at_ms)
 
     def paused(self, key: EntityKey, revision: int) -> None:
-        """A pause was confirmed, which may be another one by now."""
+        """Note a confirmed pause, which may have been replaced by now."""
         entity = self.state.get(key)
         if entity is not None and entity.revision == revision and (pause := pauses.parse(key, entity)) is not None:
             self.tell(f"confirmed {revision} {' '.join(key[1:])}")

@@ -22,7 +22,7 @@ _HEADERS = "mps-headers"
 
 
 class Answer(NamedTuple):
-    """What the daemon is told, after a while if `after_s` says so."""
+    """An answer to the daemon, after `after_s`."""
 
     status: int = 200
     reason: str = ""
@@ -134,7 +134,7 @@ class Application:
         return len(self._held)
 
     def holding(self) -> list[Request]:
-        """What waits for its answer."""
+        """Return the requests that wait for their answer."""
         return list(self._held.values())
 
     async def _listen(self) -> None:
@@ -256,5 +256,5 @@ def _decoded(lines: Sequence[tuple[str, str]], body: bytes) -> Request:
 
 
 def _bare(record: SeenRecord) -> SeenRecord:
-    """What a judge needs: values of thousands of records would fill the memory."""
+    """Return the part that a judge needs, because values of thousands of records would fill the memory."""
     return SeenRecord(record.topic, record.partition, record.offset, record.key)

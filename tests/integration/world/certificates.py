@@ -26,7 +26,7 @@ class Certificates:
         self.keystore.write_bytes(pem + b"".join(blob.bytes() for blob in self.server.cert_chain_pems))
 
     def server_context(self) -> ssl.SSLContext:
-        """It wants the client's certificate too."""
+        """Return the context of a server that also wants the client's certificate."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(self.ca))
         context.verify_mode = ssl.CERT_REQUIRED
         self.server.configure_cert(context)

@@ -81,12 +81,12 @@ class Daemon:
 
     # what it says
     def log(self) -> list[dict[str, Any]]:
-        """Its lines so far; one that is no JSON (a message before the log is set up) as its `message`."""
+        """Return the log's lines so far; a line that is no JSON, written before the log is set up, as a `message`."""
         lines = self.log_file.read_text(errors="replace").splitlines() if self.log_file.exists() else []
         return [json.loads(line) if line.startswith("{") else {"message": line} for line in lines]
 
     def said(self, *words: str) -> bool:
-        """Whether one line has all the words."""
+        """Return True if one line has all the words."""
         return any(all(word in line["message"] for word in words) for line in self.log())
 
     async def ready(self, timeout_s: float = PATIENCE_S) -> "Daemon":
@@ -169,7 +169,7 @@ class Daemon:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """It does nothing until the block ends, and its connections stay open."""
+        """Freeze the daemon until the block ends; its connections stay open."""
         self.signal(signal.SIGSTOP)
         try:
             yield
@@ -180,7 +180,7 @@ class Daemon:
         return self._processes.exit_code(self.name)
 
     async def ended(self, timeout_s: float = PATIENCE_S) -> int:
-        """The exit code, once it has ended."""
+        """Wait for the daemon's end, and return the exit code."""
         await until(lambda: self.exit_code() is not None, f"{self} has ended", timeout_s)
         code = self.exit_code()
         assert code is not None
@@ -198,7 +198,7 @@ class Daemon:
 
 
 def mpsd(*arguments: str) -> list[str]:
-    """How the command is run."""
+    """Return the command `mpsd` with arguments."""
     return [sys.executable, "-m", "mpsd", *arguments]
 
 

@@ -15,7 +15,7 @@ def guarded_cluster() -> KafkaCluster:
 def guarded_world(
     cluster: KafkaCluster, user: str = USER, *, password: str = "", mechanism: str = "SCRAM-SHA-256"
 ) -> World:
-    """The test's own hand comes by the brokers' listener, which is not guarded; daemons come as a user."""
+    """Return a world whose test uses the brokers' unguarded listener, and whose daemons come as a user."""
     secret = cluster.nodes[1].directory / f"{user}.{'wrong' if password else 'right'}"
     secret.write_text(password or USERS[user])
     security = {
@@ -28,5 +28,5 @@ def guarded_world(
 
 
 def inner_servers(cluster: KafkaCluster) -> list[str]:
-    """Where brokers talk among themselves: in plain text, and with every right."""
+    """Return the listeners among brokers: in plain text, and with every right."""
     return [f"127.0.0.1:{ports.internal}" for ports in cluster._ports.values()]

@@ -1,4 +1,4 @@
-"""What tests do to Kafka that no operator's tool of ours does: records of any shape, topics of any setting."""
+"""Kafka for tests: records of any shape, topics of any setting."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -105,7 +105,7 @@ class Kafka:
         await self.admin.delete_records({ClientPartition(topic, partition): RecordsToDelete(before_offset)})
 
     async def coordinator(self, group: str) -> int:
-        """The node that coordinates the group, or will."""
+        """Return the node that coordinates the group, or will."""
         node = 0
 
         async def is_known() -> bool:

@@ -14,7 +14,7 @@ from tests.integration.world.world import World
 
 
 class Ran(NamedTuple):
-    """How a run ended."""
+    """The end of a run."""
 
     code: int
     out: str
@@ -46,14 +46,14 @@ async def mpsctl(daemon: Daemon | str, *words: str) -> Ran:
 
 
 async def seen(daemon: Daemon, *words: str) -> Any:
-    """What it prints for programs, where it succeeds."""
+    """Run mpsctl, and return the JSON that it prints."""
     ran = await mpsctl(daemon, *words, "--json")
     assert ran.code == 0, ran.err
     return json.loads(ran.out)
 
 
 async def with_a_record_in_back_off(world: World, why: str = "") -> tuple[str, Daemon]:
-    """A topic and its daemon, at whose first record nothing can be committed: the application refuses it, and it waits.
+    """Return a topic and its daemon; the first record is refused and waits, so that nothing can be committed.
 
     Args:
         why: what the application answers.

@@ -40,7 +40,7 @@ class Host:
 
 @asynccontextmanager
 async def two_hosts(processes: GuardedProcesses, ports: Sequence[int]) -> AsyncIterator[tuple[Host, Host]]:
-    """Connected with each other within the context, and with ports of this machine's loopback.
+    """Connect two hosts with each other within the context, and with ports of this machine's loopback.
 
     Args:
         ports: that listen on 127.0.0.1 here, and are reached at the same number on every address there.
@@ -68,7 +68,7 @@ async def two_hosts(processes: GuardedProcesses, ports: Sequence[int]) -> AsyncI
 
 @asynccontextmanager
 async def _leading_to(port: int, path: Path) -> AsyncIterator[None]:
-    """A Unix socket behind which is a port of this machine."""
+    """Serve a Unix socket that leads to a port of this machine."""
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await relay.relay(reader, writer, lambda: asyncio.open_connection("127.0.0.1", port))

@@ -27,7 +27,7 @@ class Operator:
         self.plane = plane
 
     async def change(self, key: EntityKey, document: dict[str, Any] | None, **said: Any) -> int:
-        """As the admin service makes it; returns the revision."""
+        """Make a change as the admin service does; return the revision."""
         told: dict[str, Any] = {
             "who": "tester",
             "reason": "a test",
@@ -48,7 +48,7 @@ class Operator:
 async def operator(
     bootstrap_servers: Sequence[str], group: str, topic: str, audit: str = ""
 ) -> AsyncIterator[Operator]:
-    """Connected, and ended with the block.
+    """Yield a connected operator, and close it with the block.
 
     Args:
         topic: the control topic.

@@ -83,7 +83,7 @@ class PullingApplication:
 
 
 def seen_record(record: dict[str, Any]) -> SeenRecord:
-    """Of a record as it stands in an answer."""
+    """Return a record of an answer as a seen record."""
     key = record.get("key")
     key = b64decode(record["key_base64"]) if "key_base64" in record else None if key is None else key.encode()
     return SeenRecord(record["topic"], record["partition"], record["offset"], key)

@@ -55,7 +55,7 @@ def tables(control: str) -> dict[str, Any]:
 
 
 def book(at: Operator) -> ReplayBook:
-    """As the control topic says it now."""
+    """Return the replays as the control topic has them now."""
     made = ReplayBook(at.group, "orders")
     for kind in KINDS:
         for key, entity in at.plane.state.of_kind(at.group, kind).items():
@@ -92,7 +92,7 @@ async def ended(
 
 
 class Seen:
-    """What the application was given, replayed or not.
+    """Records that the application got, replayed or not.
 
     Attributes:
         answer: to all of it.
@@ -111,7 +111,7 @@ class Seen:
         return Counter((TopicPartition(place.topic, place.partition), place.offset) for _, place in self.all)
 
     def is_ordered(self) -> bool:
-        """Whether of each key the first deliveries were in order."""
+        """Return True if the first deliveries of each key were in order."""
         orders: defaultdict[tuple[int, bytes | None], dict[int, None]] = defaultdict(dict)
         for _, place in self.all:
             orders[place.partition, place.key][place.offset] = None

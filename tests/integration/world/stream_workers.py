@@ -38,7 +38,7 @@ class StreamWorker:
         processes.start(name, argv, log=self.output)
 
     def _lines(self) -> list[str]:
-        """The whole ones."""
+        """Return the complete lines."""
         return self._log.read_text().rpartition("\n")[0].splitlines() if self._log.exists() else []
 
     def said(self, event: str) -> list[dict[str, Any]]:
@@ -46,7 +46,7 @@ class StreamWorker:
 
     @property
     def events(self) -> list[TimedEvent]:
-        """What is to be judged."""
+        """Return the events to judge."""
         return list(read_events(line for line in self._lines() if json.loads(line)["event"] in _DELIVERIES))
 
     @property

@@ -1,4 +1,4 @@
-"""What a test has to itself, and what was seen of it."""
+"""A corner of Kafka for one test, and everything that was seen in it."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ _ROUNDS = 2
 
 
 class Witness(Protocol):
-    """Who received records, in whatever way."""
+    """A receiver of records, in whatever way."""
 
     @property
     def events(self) -> list[TimedEvent]: ...
@@ -74,7 +74,7 @@ class World:
     async def create_topic(
         self, partitions: int = 1, *, topic: str = "", nodes: Sequence[int] = (), **configs: str
     ) -> str:
-        """A new topic.
+        """Create a topic, and return its name.
 
         Args:
             topic: its name; one that nobody has used if not given.
@@ -94,7 +94,7 @@ class World:
 
     @asynccontextmanager
     async def producing(self, topic: str, *, keys: int, per_s: int, value: bytes = b"") -> AsyncIterator[None]:
-        """Records of so many keys, at this pace, until the block is left.
+        """Produce records of so many keys, at this pace, until the end of the block.
 
         Args:
             value: of each; its number if not given.
@@ -119,13 +119,13 @@ class World:
                     await asyncio.wait_for(stop.wait(), 1 / _CHUNKS_PER_S)
 
     def remember(self, records: list[SeenRecord]) -> list[SeenRecord]:
-        """These are to be settled."""
+        """Remember records that are to be settled."""
         self._produced += records
         return records
 
     # daemons
     def subscription(self, topic: str, **tables: Any) -> dict[str, Any]:
-        """A subscription of one topic, its group named after it.
+        """Return a subscription of one topic, whose group is named after the topic.
 
         Args:
             tables: added to; a key of `delivery` or any other table alone is enough.
@@ -147,7 +147,7 @@ class World:
 
     @property
     def directory(self) -> Path:
-        """Where the daemons' files are; it is gone with this world."""
+        """Return the directory of the daemons' files, which is removed with this world."""
         return self.processes.directory
 
     def configuration(self, *subscriptions: Mapping[str, Any], **tables: Any) -> str:
@@ -157,7 +157,7 @@ class World:
     def begin_daemon(
         self, *subscriptions: Mapping[str, Any], environment: Mapping[str, str] | None = None, **tables: Any
     ) -> Daemon:
-        """Started, and not waited for."""
+        """Start a daemon, and do not wait for it."""
         config = self.configuration(*subscriptions, **tables)
         daemon = Daemon(self.processes, f"mpsd-{len(self.daemons) + 1}", config, environment)
         self.daemons.append(daemon)
@@ -174,13 +174,13 @@ class World:
         return daemon
 
     async def start_daemon(self, *subscriptions: Mapping[str, Any], **tables: Any) -> Daemon:
-        """Started and ready."""
+        """Start a daemon, and wait until it is ready."""
         return await self.begin_daemon(*subscriptions, **tables).ready()
 
     def stream_worker(
         self, address: str, *, credit: int = 100, work_s: float = 0.01, subscription: str = "orders"
     ) -> StreamWorker:
-        """An application with one stream to this address."""
+        """Return an application with one stream to this address."""
         self._workers += 1
         name = f"worker-{self._workers}"
         return StreamWorker(self.processes, name, address, subscription, credit=credit, work_s=work_s)
@@ -190,7 +190,7 @@ class World:
         self.given_up()
 
     def given_up(self) -> None:
-        """A daemon is out of the group without having finished: what it had in flight may come once more."""
+        """Note that a daemon left the group unfinished, so that its deliveries in flight may come once more."""
         self._seen.append(DaemonKilled(time.monotonic()))
 
     # what became of it
@@ -212,12 +212,12 @@ class World:
             await until(lag, f"{topic} is settled: {self.application}", timeout_s, every_s=0.05, progress=committed)
 
     async def dead_letters(self, topic: str) -> list[Record]:
-        """Of the subscription that `subscription` makes for the topic."""
+        """Return the dead letters of the subscription that `subscription` makes for the topic."""
         dead_letters = f"{topic}.dlq"
         return await self.kafka.topics.read_all(dead_letters) if await self.kafka.topics.exists(dead_letters) else []
 
     def committed(self, group: str) -> Mapping[TopicPartition, int]:
-        """As it was seen last."""
+        """Return the commits as they were seen last."""
         return self._groups[group]
 
     async def judge(
@@ -278,7 +278,7 @@ class World:
 
 
 def keyed(number: int, keys: int) -> Message:
-    """The record of that number, its keys in turn."""
+    """Return the record of that number, with its keys in turn."""
     return Message(f"k{number % keys}".encode(), str(number).encode())
 
 
@@ -287,7 +287,7 @@ def _settings(configs: Mapping[str, str]) -> dict[str, str]:
 
 
 def name(purpose: str) -> str:
-    """That nobody has used."""
+    """Return a name that nobody has used."""
     return f"{purpose}-{uuid.uuid4().hex[:12]}"
 
 

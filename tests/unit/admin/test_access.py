@@ -1,4 +1,4 @@
-"""Who may call what, asked over real channels."""
+"""Rights to call methods, tested over real channels."""
 
 import re
 from pathlib import Path
@@ -47,7 +47,7 @@ async def test_a_role_may_do_what_it_may(role: str, reads: grpc.StatusCode, chan
 
 @pytest.mark.parametrize("role", ["consumer", "viewer", "operator", "admin"])
 async def test_every_method_asks_for_its_role(role: str) -> None:
-    """What is asked for makes no sense: who may call is refused for that alone."""
+    """The requests are invalid: callers with the role are refused for that alone."""
     async with served(known=tokens()) as (one,):
         for method in pb.DESCRIPTOR.services_by_name["Admin"].methods:
             request = getattr(pb, method.input_type.name)()

@@ -1,4 +1,4 @@
-"""What a viewer is shown of records and of the application's answers: that there is something, and not what."""
+"""Content of records and answers as a viewer sees it: its existence, and not the content."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What holds for many calls of the admin service: error details, pages, deadlines, and what is said of the control topic."""
+"""Rules for many calls of the admin service: error details, pages, deadlines, the state of the control topic."""
 
 import time
 from typing import Any
@@ -33,7 +33,7 @@ LISTS: dict[str, Message] = {
 
 
 async def details(call: Any) -> tuple[grpc.StatusCode, dict[type, Any]]:
-    """The code, and the details by type."""
+    """Return the code, and the details by type."""
     with pytest.raises(aio.AioRpcError) as caught:
         await call
     found: dict[type, Any] = {}

@@ -26,7 +26,7 @@ SENDER = Sender(subscription="billing", group="billing", endpoint="http://billin
 
 
 def written(number: int, *, partition: int = 0, reason: str = "no such customer", at_ms: int = 0) -> Row:
-    """The dead letter of orders/0 or orders/1 that lies at offset `number` of its partition."""
+    """Return the dead letter of orders/0 or orders/1 at offset `number` of its partition."""
     dead = delivery(number, b"k%d" % (number % 3), assigned(partition))
     dead.failures = FailureHistory(attempts=1, last=POISON)
     added = headers(dead, DeadLetterRequest(disposition=Disposition.REJECTED, reason=reason), SENDER)

@@ -26,7 +26,7 @@ async def settle(one: Served, refused: int, accepted: int) -> None:
 
 
 async def found(one: Served) -> pb.Finding:
-    """The finding about dead letters."""
+    """Return the finding about dead letters."""
     answer = await one.stub.Diagnose(pb.DiagnoseRequest(scope=pb.SCOPE_INSTANCE))
     finding: pb.Finding
     (finding,) = [each for each in answer.findings if "became dead letters" in each.message]

@@ -1,4 +1,4 @@
-"""What is said of an instance that did not answer."""
+"""Reports on an instance that did not answer."""
 
 import pytest
 

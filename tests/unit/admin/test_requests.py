@@ -25,7 +25,7 @@ def control_of(one: Served) -> FollowingControl:
 
 
 def methods(*instances: Served) -> list[str]:
-    """Of what the histories have."""
+    """Return the methods in the histories."""
     return [entry.method for one in instances for entry in control_of(one).kept.entries]
 
 
@@ -106,7 +106,7 @@ def _decided(answer: Any) -> Any:
 
 
 def _by_operators(topic: FakeControlTopic) -> int:
-    """How many records they wrote; a replay that was started reports by itself."""
+    """Count the records that operators wrote; a started replay reports by itself."""
     return sum(("mps-who", b"mpsd") not in record.headers for record in topic.records)
 
 

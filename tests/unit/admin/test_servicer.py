@@ -32,7 +32,7 @@ def billing(**more: Any) -> pb.Selection:
 
 
 async def refused(call: Any) -> tuple[grpc.StatusCode, str, ErrorInfo, BadRequest]:
-    """The code, the words and the details of a call that fails."""
+    """Return the code, the message and the details of a call that fails."""
     with pytest.raises(aio.AioRpcError) as caught:
         await call
     info, bad = ErrorInfo(), BadRequest()
@@ -44,7 +44,7 @@ async def refused(call: Any) -> tuple[grpc.StatusCode, str, ErrorInfo, BadReques
 
 
 async def hold(one: Served, *keys: bytes | None, partition: int = 0) -> None:
-    """Records that stay with the application."""
+    """Produce records that stay in flight at the application."""
     one.pipe.adapter.answer = lambda _: None
     one.pipe.source.assign(partition)
     one.pipe.source.produce(*keys, partition=partition)
@@ -382,7 +382,7 @@ async def test_one_that_has_died_and_was_started_again_holds_up_a_change_as_long
 
 
 async def test_who_answers_in_place_of_the_one_that_is_meant_is_found_out() -> None:
-    """As behind one address for several, or of a daemon that was started again."""
+    """One address may serve several daemons, or a daemon was started again."""
     async with served(2, confirm_timeout_s=0.3) as (one, other):
         meant = other.daemon.peer._replace(instance="gone")
         one.daemon.group_peers = [one.daemon.peer, meant]

@@ -1,4 +1,4 @@
-"""Where idempotency keys come from: the record's id, or one header that is named."""
+"""Sources of idempotency keys: the record's id, or one named header."""
 
 import pytest
 from pydantic import TypeAdapter, ValidationError

@@ -1,4 +1,4 @@
-"""Of too many dead letters of a key those that come first, whatever the order in which they stand."""
+"""Selection of a key's first dead letters out of too many, whatever their order."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What the control topic says of blocked keys, whoever wrote it."""
+"""Blocked keys in the control topic, whoever wrote them."""
 
 import pytest
 

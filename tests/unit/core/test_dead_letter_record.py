@@ -26,7 +26,7 @@ OWN = [("h", b"1"), ("h", None), ("__dlq.errors.topic", b"of an earlier life")]
 
 
 def written(**changes: Any) -> Row:
-    """As `KafkaDeadLetters` would write it."""
+    """Return a dead letter as `KafkaDeadLetters` would write it."""
     dead = delivery(1842, b"a", assigned(3))
     dead.failures = FailureHistory(attempts=5, last=POISON, first_failed_at_ms=1000, last_failed_at_ms=2000)
     added = headers(dead, DeadLetterRequest(disposition=Disposition.REJECTED, reason="No such customer"), SENDER)

@@ -1,4 +1,4 @@
-"""Who left, and when."""
+"""Departures and their times."""
 
 from mpsd.core.departures import DEPARTURES_MAX, KEPT_MS, Departures
 

@@ -94,7 +94,7 @@ def test_lanes_show_what_they_hold() -> None:
 
 
 def run_of(count: int) -> tuple[Lanes, list[Delivery]]:
-    """A lane of so many, all handed out in one run."""
+    """Return a lane of so many records, all handed out in one run."""
     lane = [delivery(offset) for offset in range(count)]
     lanes = lanes_of(*lane)
     assert [head := lanes.take(), *lanes.take_run(head, count)] == lane

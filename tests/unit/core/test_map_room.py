@@ -1,4 +1,4 @@
-"""How many records may be read: never so many that some offset map of them would not fit."""
+"""The bound of records read: never so many that some offset map of them would not fit."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -293,7 +293,7 @@ def test_a_renamed_copy_is_said_to_be_of_the_other_cluster() -> None:
 
 
 def forged(body: bytes, packing: Packing = Packing.ASCII) -> str:
-    """A text whose checksum is right, whatever its body says."""
+    """Return a text with a valid checksum, whatever its body."""
     bound = THIS.topic_id + THIS.cluster_tag
     data = len(body).to_bytes(2, "big") + crc32(b"orders/3@5\n" + bound + body).to_bytes(4, "big") + bound + body
     return f"mps2{'a' if packing is Packing.ASCII else 'u'}{pack(data, packing)}"

@@ -6,7 +6,7 @@ from tests.fakes.records import delivery
 
 
 def reading(*offsets: int, begin: int | None = None, attempts: int = 0) -> tuple[OffsetTracker, list[Delivery]]:
-    """A tracker that has read these."""
+    """Return a tracker that has read these offsets."""
     tracker, read = OffsetTracker(offsets[0] if begin is None else begin), []
     for offset in offsets:
         made = delivery(offset, attempts=attempts)

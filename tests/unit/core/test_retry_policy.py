@@ -83,7 +83,7 @@ def lose(policy: RetryPolicy, *lost: Delivery, now_s: float) -> list[tuple[Deliv
 
 
 def alone(suspect: Delivery) -> Delivery:
-    """It goes out as the only suspect."""
+    """Deliver the record as the only suspect."""
     assert suspect.failures is not None
     suspect.failures.group = 1
     return suspect

@@ -14,7 +14,7 @@ from mpsd.core.run_codes import FIXED_BYTES, Code, decode_runs, encode_runs, wor
 
 
 def finished(base: int, span: int, unfinished: Iterable[int]) -> tuple[Run, ...]:
-    """The runs of a span in which these are not finished, counted from the base."""
+    """Return the runs of a span in which these offsets, counted from the base, are not finished."""
     runs, at = [], base
     for offset in sorted(base + each for each in unfinished):
         if offset > at:

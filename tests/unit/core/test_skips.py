@@ -1,4 +1,4 @@
-"""What is remembered of a skip."""
+"""The memory of a skip."""
 
 import pytest
 

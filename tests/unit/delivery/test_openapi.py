@@ -29,7 +29,7 @@ def posted(given: Delivery, **settings: Any) -> tuple[list[tuple[str, str]], byt
 
 
 def posted_together(given: list[Delivery], **settings: Any) -> tuple[list[tuple[str, str]], bytes]:
-    """The same of a batch."""
+    """Return the headers and the body of a batch."""
     url = "http://127.0.0.1:8000/orders"
     requests = BatchRequests(RestSettings(subscription="billing", url=url, **settings), Endpoint.of(url), lambda: 1e9)
     batch = Batch(given)

@@ -1,4 +1,4 @@
-"""What the demo shows of the daemon's metrics."""
+"""Metrics of the daemon that the demo shows."""
 
 from mpsd.admin.metrics import METRICS
 from mpsd.demo.meters import Meters, read_meters

@@ -1,4 +1,4 @@
-"""What the demo produces."""
+"""Records of the demo."""
 
 import json
 

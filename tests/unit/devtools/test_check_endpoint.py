@@ -197,7 +197,7 @@ async def test_no_answer_in_time_is_a_problem() -> None:
 
 
 async def test_one_at_a_time_is_worth_a_hint() -> None:
-    """How long one takes alone is told: load can only add to what they take together, and so hides the difference."""
+    """The time of one alone is given, because load can only lengthen the time of several, and hide the difference."""
     turn, work_s = asyncio.Lock(), 0.05
 
     async def handler(peer: Peer, request: Request) -> None:

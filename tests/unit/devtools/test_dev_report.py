@@ -1,4 +1,4 @@
-"""What is shown of each record, and how it fits."""
+"""The report on each record, and its width."""
 
 import io
 

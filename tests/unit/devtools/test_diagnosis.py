@@ -1,4 +1,4 @@
-"""Why an ordinary record is not accepted: one cause, one piece of advice, and the application's own words."""
+"""The diagnosis of a refused ordinary record: one cause, one piece of advice, and the application's answer."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def path(request: Request) -> str:
 
 
 def each(answering: Answering) -> Script:
-    """A script that answers one request after the other."""
+    """Return a script that answers one request after the other."""
 
     async def script(peer: Peer) -> None:
         while True:
@@ -64,7 +64,7 @@ async def checked(
 
 
 async def only(script: Script, url: str = "http://127.0.0.1:{port}/orders", own: list[Sample] | None = None) -> Advice:
-    """The one piece of advice that there is."""
+    """Return the only piece of advice."""
     _, (found,) = await checked(script, url, own=own)
     assert (found.level, found.step) == ("problem", "normal")
     return found
@@ -261,7 +261,7 @@ async def test_http_on_a_tls_port_is_named(server_tls: ssl.SSLContext) -> None:
 
 
 async def test_http_on_a_tls_port_that_answers_400_in_the_clear_is_named(server_tls: ssl.SSLContext) -> None:
-    """As nginx and Go do: the first byte of a connection tells which of the two it speaks."""
+    """Servers such as nginx and Go tell TLS from HTTP by the first byte of a connection."""
 
     def serve(listening: socket.socket) -> None:
         while True:
@@ -349,7 +349,7 @@ async def test_a_port_that_never_says_a_word_has_no_name() -> None:
 
 
 def echoing(*dropped: str) -> Script:
-    """An application that answers with the headers it got, behind a server that drops some."""
+    """Return an application that answers with the headers it got, behind a server that drops some."""
 
     async def answering(peer: Peer, request: Request) -> None:
         got = {name: value for name, value in request.headers if not any(mark in name for mark in dropped)}

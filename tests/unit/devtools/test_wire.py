@@ -1,4 +1,4 @@
-"""What a port speaks, by its first bytes; and answers as a whole."""
+"""The protocol of a port by its first bytes, and whole answers."""
 
 import pytest
 

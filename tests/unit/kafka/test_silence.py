@@ -41,7 +41,7 @@ class Client:
 
 
 async def look(connection: Connection, *times_s: float) -> bool:
-    """Whether it is closed once it was looked at then."""
+    """Return True if the connection is closed after looks at these times."""
     client: Any = Client(connection)
     bound = SilenceBound(client, 3.0, 15.0)
     for now_s in times_s:

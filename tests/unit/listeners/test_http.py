@@ -24,7 +24,7 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
 async def connected(
     app: ASGIApp = hello, bounds: Bounds | None = None
 ) -> AsyncIterator[Callable[[], Awaitable[Streams]]]:
-    """Serves the application; gives what opens a connection to it."""
+    """Serve the application; yield a function that opens a connection to it."""
     listener = bind("http", "127.0.0.1:0")
     address = listener.getsockname()
     opened: list[asyncio.StreamWriter] = []

@@ -1,4 +1,4 @@
-"""Who a process is."""
+"""The identity of a process."""
 
 from pathlib import Path
 

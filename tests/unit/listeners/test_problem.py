@@ -1,4 +1,4 @@
-"""What a problem document says."""
+"""The content of a problem document."""
 
 import json
 from http import HTTPStatus

@@ -1,4 +1,4 @@
-"""Who calls: files good and bad, headers good and bad."""
+"""Callers by their tokens: files good and bad, headers good and bad."""
 
 from pathlib import Path
 

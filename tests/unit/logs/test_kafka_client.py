@@ -1,4 +1,4 @@
-"""What is made of the lines of the Kafka client library."""
+"""Log lines of the Kafka client library, translated."""
 
 import logging
 import sys

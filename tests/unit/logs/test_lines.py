@@ -1,4 +1,4 @@
-"""How a line looks, whatever it holds."""
+"""The form of a log line, whatever its content."""
 
 import json
 import logging

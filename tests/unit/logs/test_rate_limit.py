@@ -1,4 +1,4 @@
-"""Which lines are written, as small stories on a clock of their own."""
+"""The rate limit of lines, as small stories on a clock of their own."""
 
 import logging
 

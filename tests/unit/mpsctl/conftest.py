@@ -16,7 +16,7 @@ METHODS = [name for name in vars(AdminServicer) if name[0].isupper()]
 
 
 class Daemon:
-    """What the daemon answers to each method: a message, several for a stream, or a function of request and context.
+    """Answers of the daemon by method: a message, several for a stream, or a function of request and context.
 
     A method without a script is one that this daemon does not know: UNIMPLEMENTED, as of an older version.
     """
@@ -40,7 +40,7 @@ class Daemon:
 
 
 class Ran(NamedTuple):
-    """How a run of mpsctl ended."""
+    """The end of a run of mpsctl."""
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""What an operator mistypes, or may not do: mpsctl before the real admin service, over a real channel."""
+"""Mistakes and missing rights of an operator: mpsctl before the real admin service, over a real channel."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What an operator types, and what comes back."""
+"""Commands of an operator, and their output."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What a viewer may not see is shown as hidden, never as if it were not there."""
+"""Content that a viewer may not see is shown as hidden, never as missing."""
 
 from google.protobuf.timestamp_pb2 import Timestamp
 

@@ -1,4 +1,4 @@
-"""What people type, as values."""
+"""Values parsed from arguments."""
 
 from datetime import UTC, datetime, timedelta
 

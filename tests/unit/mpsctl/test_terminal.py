@@ -1,4 +1,4 @@
-"""What somebody sees who sits at a terminal of 80 columns: a real one, of the kernel."""
+"""Output on a terminal of 80 columns: a real one, of the kernel."""
 
 import os
 import pty
@@ -69,7 +69,7 @@ class Terminal:
         os.write(self._master, text.encode())
 
     def ended(self) -> int:
-        """Its exit code, when all was read."""
+        """Return the exit code, once all was read."""
         while self._read():
             pass
         return self.process.wait(PATIENCE_S)

@@ -1,4 +1,4 @@
-"""What becomes of dead records whose keys are blocked or are to be: skipped, crowded, without their partition."""
+"""Dead records whose keys are blocked or will be: skipped, crowded, without their partition."""
 
 import asyncio
 from collections.abc import Collection

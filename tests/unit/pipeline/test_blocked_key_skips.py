@@ -30,7 +30,7 @@ async def skipped(at: Piped, offset: int) -> DeadHead:
 
 
 def first_after(fleet: Fleet, event: Callable[[], Awaitable[None]]) -> None:
-    """The next fetch from the dead-letter topic is answered after the event, and those that come meanwhile at once."""
+    """Delay the answer to the next fetch from the dead-letter topic until after the event; answer others at once."""
     fetch = fleet.log.fetch
 
     async def slowly(partition: int, offset: int, records_max: int) -> LogPart:

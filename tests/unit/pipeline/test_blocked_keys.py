@@ -434,7 +434,7 @@ async def test_a_key_is_let_go_when_the_control_topic_is_there_again() -> None:
 
 @in_virtual_time
 async def test_a_busy_held_key_does_not_hold_up_the_others() -> None:
-    """Its records follow in runs: with a write of 0.1 s each, one at a time would take 100 s."""
+    """Records of the key follow in runs: with a write of 0.1 s each, one at a time would take 100 s."""
     fleet = Fleet()
     fleet.poison = {0}
     async with fleet.daemon(records_max=100) as at:
@@ -449,7 +449,7 @@ async def test_a_busy_held_key_does_not_hold_up_the_others() -> None:
 
 @in_virtual_time
 async def test_a_kill_right_after_a_key_was_let_go_brings_nothing_old_behind_what_is_live() -> None:
-    """What was settled is durable before the key is released: the next owner would send it as dead letters of a free key."""
+    """Settled work is durable before the key is released, or the next owner would send it as dead letters of a free key."""
     fleet = Fleet()
     async with fleet.daemon(commit_interval_s=5.0) as first:
         await fed(first, *ONE_KEY, wait_s=11.0)
@@ -472,7 +472,7 @@ async def test_a_kill_right_after_a_key_was_let_go_brings_nothing_old_behind_wha
 
 @in_virtual_time
 async def test_a_dead_letter_that_was_written_twice_before_its_key_was_held_breaks_no_order() -> None:
-    """Its owner was killed between the dead letter and the entry: the first copy stands before the key's dead letters."""
+    """The owner was killed between the dead letter and the entry: the first copy comes before the key's dead letters."""
     fleet = Fleet()
     async with fleet.daemon() as at:
         await fed(at, *ONE_KEY)
@@ -510,7 +510,7 @@ async def test_a_dead_letter_topic_recreated_keeps_no_key_held_for_ever() -> Non
 
 @in_virtual_time
 async def test_a_key_that_comes_to_be_held_under_a_replay_hides_nothing_that_died_before() -> None:
-    """What stands before the dead letter that holds it is not taken for something of a topic recreated."""
+    """Dead letters before the one that blocks the key are not taken for those of a recreated topic."""
     fleet = Fleet()
     fleet.poison = {0, 1}
     async with fleet.daemon() as at:

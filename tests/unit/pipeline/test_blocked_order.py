@@ -12,7 +12,7 @@ from tests.virtual_time import in_virtual_time
 
 
 def refuse(at: Piped, *offsets: int) -> None:
-    """Of these records the dead letters cannot be written; of all others they can."""
+    """Refuse the dead letters of these records, and accept all others."""
 
     def why(dead_letter: DeadLetter) -> Exception | None:
         return KafkaUnavailable("not now") if dead_letter.delivery.record.offset in offsets else None
@@ -56,7 +56,7 @@ async def test_the_next_owner_reads_what_a_former_one_could_not_write_before_it_
 
 @in_virtual_time
 async def test_dead_letters_of_a_log_that_is_gone_are_not_waited_for() -> None:
-    """Its topic was recreated, and is far from where the dead letters were."""
+    """The recreated topic is far from the positions of the dead letters."""
     fleet = Fleet()
     async with fleet.daemon() as first:
         await fed(first, *ONE_KEY)

@@ -1,4 +1,4 @@
-"""What operators decide, applied to a whole pipeline in virtual time."""
+"""Decisions of operators, applied to a whole pipeline in virtual time."""
 
 import asyncio
 from typing import Any

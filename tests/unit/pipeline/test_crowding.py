@@ -16,7 +16,7 @@ PATIENT = replace(
 
 
 async def crowded(*keys: bytes, records_max: int = 20) -> tuple[Stage, int]:
-    """A partition of which the first lane fails, and how many records it took."""
+    """Return a partition whose first lane fails, and the number of records it took."""
     stage = Stage(PATIENT, records_max=records_max)
     stage.adapter.answer = lambda delivery: FAILED if delivery.record.key == b"bad" else DELIVERED
     await stage.writer.start()

@@ -68,7 +68,7 @@ async def dead_letter_pending() -> AsyncIterator[DeadLettering]:
 
 
 def refusing(*offsets: int) -> Callable[[DeadLetter], Exception | None]:
-    """A topic that takes all dead letters but these."""
+    """Return a topic that takes all dead letters but these."""
     return lambda dead_letter: DOWN if dead_letter.delivery.record.offset in offsets else None
 
 

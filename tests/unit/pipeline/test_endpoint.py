@@ -1,4 +1,4 @@
-"""What is said of an endpoint at which nothing succeeds, and its brake in the control topic; in virtual time."""
+"""Reports on an endpoint at which nothing succeeds, and its brake in the control topic; in virtual time."""
 
 import asyncio
 import logging
@@ -209,7 +209,7 @@ async def test_a_success_at_another_daemon_releases_the_brake_here() -> None:
 
 @in_virtual_time
 async def test_a_success_before_the_brake_engaged_does_not_release_it() -> None:
-    """It was on its way through the control topic: the brake is written there again."""
+    """The brake was on its way through the control topic, and is written there again."""
     topic = Topic()
     async with piped(topic.control, rules=BRAKED) as at:
         await fed(at, POISON)

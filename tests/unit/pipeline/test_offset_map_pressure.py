@@ -25,7 +25,7 @@ def state(at: Piped) -> str:
 
 
 async def stuck(at: Piped, keys: int, of: int) -> None:
-    """Records of so many keys, some of which the application never accepts."""
+    """Produce records of so many keys, some of which the application never accepts."""
     at.adapter.takes_s = 0.001
     at.adapter.answer = lambda delivery: FAILED if delivery.record.offset % of < keys else DELIVERED
     at.source.assign()

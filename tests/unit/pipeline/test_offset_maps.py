@@ -1,4 +1,4 @@
-"""What a commit says beside its offset, and what becomes of it when the partition changes hands."""
+"""Offset maps beside commits, and their use when the partition changes hands."""
 
 import asyncio
 

@@ -11,7 +11,7 @@ from tests.virtual_time import in_virtual_time
 
 
 def rows(*sizes: int, begin: int = 0) -> list[Row]:
-    """Records that count so many bytes each, overhead included."""
+    """Return records that count so many bytes each, overhead included."""
     return [
         Row(offset=begin + at, key=None, value=bytes(size - RECORD_OVERHEAD_BYTES)) for at, size in enumerate(sizes)
     ]

@@ -86,7 +86,7 @@ async def test_a_full_partition_is_not_asked_for_and_polling_goes_on() -> None:
 
 @in_virtual_time
 async def test_what_did_not_fit_is_offered_again_before_anything_later_is_read() -> None:
-    """It was larger than the room that was left, while something smaller behind it would have fitted."""
+    """The record was larger than the room left, while a smaller one behind it would have fitted."""
     async with reading(bytes_max=2 * RECORD_OVERHEAD_BYTES + 100) as at:
         at.source.produce(b"a", b"b" * 1000, hole=0)
         queue = at.assign()

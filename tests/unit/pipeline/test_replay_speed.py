@@ -1,4 +1,4 @@
-"""How fast replays go, from samples."""
+"""The speed of replays, from samples."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a replay would do, counted beforehand; and the bounds that keep its `records_max`."""
+"""The survey of a replay beforehand, and the bounds that keep its `records_max`."""
 
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.offset_tracker import Run

@@ -29,12 +29,12 @@ KEYS = [b"%d" % number for number in range(10)]
 
 
 def dead_letters(count: int, **said: Any) -> list[Row]:
-    """Of ten keys, in turn."""
+    """Return dead letters of ten keys, in turn."""
     return [dead_letter(number, 100 + number, KEYS[number % len(KEYS)], **said) for number in range(count)]
 
 
 class Fleet:
-    """What daemons share: the dead-letter topic and the control topic; and what came to the application."""
+    """Topics that daemons share, and the records that came to the application."""
 
     def __init__(self, *rows: Row, partitions: int = 1) -> None:
         self.log = FakeDeadLetterLog(*rows, partitions=partitions)
@@ -76,7 +76,7 @@ class Fleet:
         return task
 
     def turn(self, task: ReplayTask, state: ReplayState) -> None:
-        """As an operator would."""
+        """Change the state of a task, as an operator would."""
         self.topic.put(task.key, replace(task, state=state).document())
 
     def offsets(self, task: str = "r1") -> list[int]:
@@ -380,7 +380,7 @@ async def test_a_topic_that_is_gone_fails_the_replay_and_nothing_else() -> None:
 
 @in_virtual_time
 async def test_a_topic_that_was_recreated_meanwhile_fails_the_replay() -> None:
-    """It may have as many dead letters as the old one had; those of the new one are not meant, and none was replayed."""
+    """The new topic may have as many dead letters as the old one had, but they are not meant, and none was replayed."""
     fleet = Fleet(*dead_letters(40))
     fleet.log.topic_id, fleet.log.records_max = "old", 5
     async with fleet.daemon() as at:

@@ -1,4 +1,4 @@
-"""What follows a dead letter of its key without a delivery."""
+"""Records that follow a dead letter of their key without a delivery."""
 
 from mpsd.core.delivery import ReplayedDelivery
 from mpsd.core.offset_tracker import OffsetTracker

@@ -25,7 +25,7 @@ async def started(stage: Stage) -> Stage:
 
 
 def only(*offsets: int, outcome: Outcome) -> Answer:
-    """These are answered so, all others are accepted."""
+    """Return an application that answers these offsets so, and accepts all others."""
     return lambda delivery: outcome if delivery.record.offset in offsets else DELIVERED
 
 
@@ -317,7 +317,7 @@ async def test_many_that_were_on_a_stream_that_died_are_not_held_up_by_each_othe
 
 @in_virtual_time
 async def test_a_suspect_that_finds_the_endpoint_busy_rests_like_any_other() -> None:
-    """It went out again at once, as often as the endpoint could answer."""
+    """The suspect once went out again at once, as often as the endpoint could answer."""
     stage = await three_suspects()
     (queue,) = stage.pending.queues.values()
     stage.adapter.answer = only(0, outcome=BUSY)

@@ -223,7 +223,7 @@ async def test_one_with_a_certificate_of_another_authority_is_listed_as_not_answ
 async def test_whose_certificates_peers_may_show_is_configured(
     tmp_path: Path, ours: Authority, theirs: Authority, right: bool
 ) -> None:
-    """Those of daemons may be signed by another authority than those of callers."""
+    """Certificates of daemons may be signed by another authority than those of callers."""
     believed = theirs if right else ours
     async with fleet(tmp_path, [theirs] * 2, [ours, theirs], peers_ca=believed) as (one, other):
         answer = await one.stub.GetStatus(pb.GetStatusRequest(), metadata=bearer("viewer"))

@@ -16,7 +16,7 @@ STREAM: dict[str, object] = {"protocol": "stream"}
 
 @pytest.fixture(autouse=True)
 def soft_limit() -> Iterator[int]:
-    """A low one to begin with."""
+    """Yield a low soft limit to begin with."""
     before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft = 512
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -79,7 +79,7 @@ async def serving(
     tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Served]:
-    """An adapter at work behind its endpoints.
+    """Serve an adapter at work behind its endpoints.
 
     Args:
         tls: of the listener, and of those who call it.

@@ -55,7 +55,7 @@ async def works(served: Served) -> None:
 
 
 def says(answer: Answer, status: int, *fields: str) -> None:
-    """It is a problem document about these fields."""
+    """Check that the answer is a problem document about these fields."""
     assert answer.headers["content-type"] == "application/problem+json"
     document = answer.json()
     assert (answer.status, document["status"]) == (status, status)

@@ -1,4 +1,4 @@
-"""How often something happened lately."""
+"""The pace of recent events."""
 
 import pytest
 

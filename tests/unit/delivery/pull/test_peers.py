@@ -186,7 +186,7 @@ def test_a_lease_names_its_instance_and_proves_itself() -> None:
 async def test_who_answers_at_the_address_of_another_instance_gives_nothing_and_settles_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """As after a restart, or where two advertise one address: a lease of the other is not that one's to settle."""
+    """After a restart, or where two instances advertise one address, another instance may answer."""
     async with serving() as here, serving() as there, here.caller() as caller:
         gone = ports.Peer("", there.address, "", "gone", "pod-b")
         here.adapter.on_peers([gone])

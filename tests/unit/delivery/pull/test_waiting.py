@@ -235,7 +235,7 @@ async def test_a_caller_that_cannot_keep_up_takes_from_all_instances_alike() -> 
 
 
 async def test_where_callers_come_to_all_alike_each_instance_gives_its_own_records() -> None:
-    """What another one gives goes through two."""
+    """A record of another instance goes through two."""
     async with serving() as one, serving() as other, one.caller() as caller, other.caller() as its_caller:
         met(one, other)
         for served in (one, other):

@@ -1,4 +1,4 @@
-"""Which address is tried when, and what is known of them when the name cannot be resolved."""
+"""The order in which addresses are tried, and the fallback when a name cannot be resolved."""
 
 import asyncio
 import socket
@@ -40,7 +40,7 @@ class Quiet(asyncio.Protocol):
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """Listens on 127.0.0.1 only."""
+    """Yield a port that listens on 127.0.0.1 only."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 

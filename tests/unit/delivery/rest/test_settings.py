@@ -1,4 +1,4 @@
-"""Where URLs lead."""
+"""Endpoints of URLs."""
 
 import pytest
 

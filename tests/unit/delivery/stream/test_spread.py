@@ -1,4 +1,4 @@
-"""Which stream is next."""
+"""The choice of the next stream."""
 
 import random
 
@@ -21,7 +21,7 @@ def joined(spread: Spread, credit: int, size: int = 0) -> Session:
 
 
 def share_out(spread: Spread, records: int) -> int:
-    """How many found a stream."""
+    """Count the records that found a stream."""
     shared = 0
     for session, share in spread.shares(records):
         session.assign(deliveries(share), 0.0)

@@ -1,4 +1,4 @@
-"""Which stream has to wait for bytes; the rest is told over the network, by the conformance suite."""
+"""Streams that wait for bytes; the conformance suite tests the rest over the network."""
 
 from mps.delivery.v1.delivery_pb2 import Credit, Open
 from mpsd.core.delivery import Delivery
@@ -16,7 +16,7 @@ SETTINGS = StreamSettings(
 
 
 async def test_what_has_to_wait_for_bytes_does_not_wait_behind_a_stream_that_is_stuck() -> None:
-    """It was given to the one with the most credit, and went nowhere until its lease was over."""
+    """The record went to the stream with the most credit, and nowhere until its lease was over."""
     settled: list[tuple[Delivery, Outcome]] = []
     streams = Streams(
         SETTINGS,

@@ -1,4 +1,4 @@
-"""What one stream holds, on a clock of the test's own."""
+"""Unsettled deliveries of one stream, on a clock of the test's own."""
 
 from mpsd.core.delivery import Delivery
 from mpsd.delivery.stream.unsettled import MARKS_PER_LEASE, Unsettled

@@ -1,4 +1,4 @@
-"""What is written by hand is what the generated code reads."""
+"""Hand-written frames, read by the generated code."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What the brokers are told."""
+"""Properties of brokers."""
 
 from pathlib import Path
 from typing import Any
