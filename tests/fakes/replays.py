@@ -49,9 +49,14 @@ Listener = Callable[[EntityKey, Entity | None, int], None]
 
 
 class FakeDeadLetterLog:
-    """`DeadLetterLog`, whose partitions are lists; holes are allowed."""
+    """`DeadLetterLog`, whose partitions are lists; holes are allowed.
+
+    Attributes:
+        fetched: the partition of each fetch.
+    """
 
     def __init__(self, *rows: Row, partitions: int = 1) -> None:
+        partitions = max([partitions, *(row.partition + 1 for row in rows)])
         self.rows: dict[int, list[Row]] = {number: [] for number in range(partitions)}
         for row in rows:
             self.rows[row.partition].append(row)
@@ -59,7 +64,7 @@ class FakeDeadLetterLog:
         self.error: Exception | None = None
         self.records_max = 1_000
         self.topic_id = ""
-        self.fetches = 0
+        self.fetched: list[int] = []
 
     async def bounds(self) -> dict[int, LogBounds]:
         if self.error is not None:
@@ -68,7 +73,7 @@ class FakeDeadLetterLog:
 
     async def fetch(self, partition: int, offset: int, records_max: int) -> LogPart:
         await asyncio.sleep(0.001)
-        self.fetches += 1
+        self.fetched.append(partition)
         if self.error is not None:
             raise self.error
         if partition not in self.rows:

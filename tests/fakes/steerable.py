@@ -16,7 +16,7 @@ from mpsd.admin.fleet import Fleet
 from mpsd.admin.servicer import AdminServicer
 from mpsd.core.audit import AuditEntry
 from mpsd.core.control import EntityKey, Request
-from mpsd.core.record import LogBounds, Record, TopicPartition
+from mpsd.core.record import TopicPartition
 from mpsd.core.resets import Move, To
 from mpsd.errors import KafkaUnavailable
 from mpsd.listeners.address import address_of, bind
@@ -31,6 +31,7 @@ from mpsd.service.steering import asked_of, steer
 from tests.fakes.control import FakeAudit, FakeControlLog, FakeControlTopic
 from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.pipeline import Piped, piped
+from tests.fakes.records import Row
 from tests.fakes.replays import FakeDeadLetterLog, FakeRepublisher
 
 TOKENS = {"consumer": "c" * 20, "viewer": "v" * 20, "operator": "o" * 20, "admin": "a" * 20}
@@ -43,25 +44,6 @@ class SharedControl:
         self.changes: list[tuple[EntityKey, Mapping[str, Any] | None, dict[str, Any]]] = []
         self.entries: list[AuditEntry] = []
         self.error: Exception | None = None
-
-
-class SteerableDeadLetters:
-    """`DeadLetterReader` of what a test wrote, and of nothing that is still coming."""
-
-    topic_id = ""
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self._records = records
-
-    async def bounds(self) -> Mapping[int, LogBounds]:
-        found: dict[int, LogBounds] = {}
-        for record in self._records:
-            start, end = found.get(record.partition, (record.offset, 0))
-            found[record.partition] = LogBounds(min(start, record.offset), max(end, record.offset + 1))
-        return found
-
-    async def read(self, partition: int, start: int, stop: int) -> Sequence[Record]:
-        return [each for each in self._records if each.partition == partition and start <= each.offset < stop]
 
 
 class FakeControl:
@@ -187,7 +169,7 @@ class FakeDaemon:
         self.config_hash = "a1b2c3"
         self.not_ready_for: list[str] = []
         self.watched: Sequence[WatchedFiles] = ()
-        self.dead_letter_records: Sequence[Record] = ()
+        self.dead_letter_records: Sequence[Row] = ()
         self.group_positions: Mapping[TopicPartition, GroupPosition] = {}
         self.asked_positions = 0
 
@@ -223,10 +205,10 @@ class FakeDaemon:
         return Members(True, self.group_peers, self.assigned)
 
     @asynccontextmanager
-    async def dead_letters(self, subscription: str) -> AsyncIterator[SteerableDeadLetters]:
+    async def dead_letters(self, subscription: str) -> AsyncIterator[FakeDeadLetterLog]:
         if self.cluster_error is not None:
             raise self.cluster_error
-        yield SteerableDeadLetters(self.dead_letter_records)
+        yield FakeDeadLetterLog(*self.dead_letter_records)
 
     async def moves(self, subscription: str, to: To) -> Mapping[TopicPartition, Move]:
         """One partition of a hundred records, of which half are committed at first."""

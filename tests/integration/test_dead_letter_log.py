@@ -2,13 +2,16 @@
 
 import asyncio
 import gc
+from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka.consumer.fetcher import PartitionRecords
 
-from mpsd.core.dead_letter_record import DeadLetterRecord, parse
+from mpsd.core.record import LogBounds
 from mpsd.errors import DeadLetterTopicGone
-from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog, read
+from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog
+from mpsd.pipeline.dead_letter_scan import DeadLetterScan
+from mpsd.ports import DeadLetterLog
 from tests.integration.world import Answer, Message, World
 from tests.integration.world.world import name
 
@@ -19,8 +22,19 @@ def log_of(world: World, topic: str) -> KafkaDeadLetterLog:
     return KafkaDeadLetterLog(topic, {"bootstrap_servers": world.kafka.bootstrap_servers, "client_id": "test"})
 
 
-async def offsets(log: KafkaDeadLetterLog, partition: int, start: int, stop: int, records_max: int = 500) -> list[int]:
-    return [record.offset async for batch in read(log, partition, start, stop, records_max) for record in batch]
+async def parts(
+    log: DeadLetterLog, partition: int, start: int, stop: int, records_max: int = 500
+) -> AsyncIterator[list[int]]:
+    """Yield the offsets below `stop` that each fetch brings."""
+    at = start
+    while at < stop:
+        part = await log.fetch(partition, at, records_max)
+        at = part.next_offset
+        yield [record.offset for record in part.records if record.offset < stop]
+
+
+async def offsets(log: DeadLetterLog, partition: int, start: int, stop: int, records_max: int = 500) -> list[int]:
+    return [offset async for part in parts(log, partition, start, stop, records_max) for offset in part]
 
 
 async def test_parts_of_several_partitions_are_read_in_turns(world: World) -> None:
@@ -29,11 +43,11 @@ async def test_parts_of_several_partitions_are_read_in_turns(world: World) -> No
     log = log_of(world, topic)
     assert await log.bounds() == {0: (0, 1_000), 1: (0, 1_000)}
     assert await offsets(log, 0, 0, 1_000, 100) == list(range(1_000))
-    one, other = read(log, 0, 10, 700, 90), read(log, 1, 20, 1_000, 110)
+    one, other = parts(log, 0, 10, 700, 90), parts(log, 1, 20, 1_000, 110)
     got: dict[int, list[int]] = {0: [], 1: []}
     for _ in range(7):
         for partition, reading in ((0, one), (1, other)):
-            got[partition] += [record.offset for record in await anext(reading, [])]
+            got[partition] += await anext(reading, [])
     assert got[0] == list(range(10, 10 + len(got[0])))
     assert got[1] == list(range(20, 20 + len(got[1])))
     assert min(map(len, got.values())) > 500
@@ -94,9 +108,8 @@ async def test_dead_letters_of_a_daemon_are_read_as_such(world: World) -> None:
     await world.produce(topic, [Message(b"k", b"v", [("h", b"1")])])
     await world.settled(topic)
     log = log_of(world, f"{topic}.dlq")
-    (batch,) = [records async for records in read(log, 0, 0, 1)]
-    found = parse(batch[0])
-    assert isinstance(found, DeadLetterRecord)
+    (part,) = [part async for part in DeadLetterScan(log, 0, LogBounds(0, 1), {"orders"}) if part.dead_letters]
+    (found,) = part.dead_letters
     assert (found.source, found.source_offset, found.status) == ((topic, 0), 0, 422)
     assert list(found.headers) == [("h", b"1")]
     assert "no such customer" in found.reason

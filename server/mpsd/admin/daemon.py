@@ -9,7 +9,7 @@ from mpsd.core.record import TopicPartition
 from mpsd.core.resets import Move, To
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import SubscriptionStatistics
-from mpsd.ports import ControlChanges, DeadLetterReader, Peer
+from mpsd.ports import ControlChanges, DeadLetterLog, Peer
 
 
 class ControlStatistics(NamedTuple):
@@ -163,7 +163,7 @@ class Steerable(Daemon, Protocol):
             KafkaUnavailable, KafkaRefused: it could not be looked up.
         """
 
-    def dead_letters(self, subscription: str) -> AbstractAsyncContextManager[DeadLetterReader]:
+    def dead_letters(self, subscription: str) -> AbstractAsyncContextManager[DeadLetterLog]:
         """Connected within the context."""
 
     async def partitions(self, subscription: str) -> Mapping[str, int]:

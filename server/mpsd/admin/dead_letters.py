@@ -12,11 +12,12 @@ from mpsd.admin.fleet import MARGIN
 from mpsd.admin.page_tokens import page_size, page_token, parse_token
 from mpsd.admin.refusals import InvalidArgument, NotFound
 from mpsd.admin.validation import check_topic, pipeline_of
-from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord, parse
+from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord
 from mpsd.core.record import LogBounds
 from mpsd.core.replay_book import ReplayBook
+from mpsd.pipeline.dead_letter_scan import DeadLetterScan
 from mpsd.pipeline.pipeline import Pipeline
-from mpsd.ports import DeadLetterReader
+from mpsd.ports import DeadLetterLog
 
 WINDOW_RECORDS = 500
 """Read at a time; a list goes back from the end in such steps."""
@@ -32,7 +33,7 @@ GROUPS_MAX, GROUPS_MOST = 100, 1_000
 
 
 async def list_dead_letters(daemon: Steerable, request: pb.ListDeadLettersRequest) -> pb.ListDeadLettersResponse:
-    """Raises InvalidArgument, NotFound, and what `DeadLetterReader` raises."""
+    """Raises InvalidArgument, NotFound, and what `DeadLetterLog` raises."""
     pipeline = pipeline_of(daemon.pipelines, request.subscription)
     name, book = pipeline.settings.name, _book(pipeline)
     wanted, size = filter_of(request.filter), page_size(request.page_size)
@@ -118,13 +119,13 @@ class _Back:
 class DeadLetters:
     """The dead letters of one subscription."""
 
-    def __init__(self, reader: DeadLetterReader, subscription: str, book: ReplayBook | None = None) -> None:
+    def __init__(self, log: DeadLetterLog, subscription: str, book: ReplayBook | None = None) -> None:
         """Begin with nothing read.
 
         Args:
             book: told which topic it is that is read.
         """
-        self._reader = reader
+        self._log = log
         self._book = book
         self._subscription = subscription
 
@@ -160,28 +161,26 @@ class DeadLetters:
         return given, _token(backs)
 
     async def _bounds(self) -> Mapping[int, LogBounds]:
-        bounds = await self._reader.bounds()
+        bounds = await self._log.bounds()
         if self._book is not None:
-            self._book.see_topic(self._reader.topic_id)
+            self._book.see_topic(self._log.topic_id)
         return bounds
 
     async def _fill(self, back: _Back, wanted: DeadLetterFilter) -> None:
         begin = max(back.start, back.before - WINDOW_RECORDS)
-        records = await self._reader.read(back.partition, begin, back.before)
-        dead_letters = [dead_letter for dead_letter in map(parse, records) if isinstance(dead_letter, DeadLetterRecord)]
-        back.found = [dead_letter for dead_letter in dead_letters if self._matches(dead_letter, wanted)]
+        scan = self._scan(back.partition, LogBounds(begin, back.before))
+        dead_letters = [dead_letter async for part in scan for dead_letter in part.dead_letters]
+        back.found = list(filter(wanted.matches, dead_letters))
         back.before = begin
-        if wanted.since_ms is not None and records and records[-1].timestamp < wanted.since_ms:
+        if wanted.since_ms is not None and dead_letters and dead_letters[-1].dead_lettered_at_ms < wanted.since_ms:
             back.before = back.start  # a dead letter's time is that of its writing: what is before it is older
 
     async def every(self, wanted: DeadLetterFilter) -> AsyncIterator[DeadLetterRecord]:
         """All that match, partition by partition, as of now."""
-        for partition, (start, end) in sorted((await self._bounds()).items()):
-            for begin in range(start, end, WINDOW_RECORDS):
-                for record in await self._reader.read(partition, begin, min(end, begin + WINDOW_RECORDS)):
-                    dead_letter = parse(record)
-                    if isinstance(dead_letter, DeadLetterRecord) and self._matches(dead_letter, wanted):
-                        yield dead_letter
+        for partition, bounds in sorted((await self._bounds()).items()):
+            async for part in self._scan(partition, bounds):
+                for dead_letter in filter(wanted.matches, part.dead_letters):
+                    yield dead_letter
                 await asyncio.sleep(0)
 
     async def newest_of(self, source: pb.RecordRef) -> DeadLetterRecord:
@@ -204,8 +203,9 @@ class DeadLetters:
         words = f"{self._subscription} has no dead letter of {where}: it never had, or it has expired"
         raise NotFound(words, "dead letter", where)
 
-    def _matches(self, dead_letter: DeadLetterRecord, wanted: DeadLetterFilter) -> bool:
-        return dead_letter.subscription in {"", self._subscription} and wanted.matches(dead_letter)
+    def _scan(self, partition: int, bounds: LogBounds) -> DeadLetterScan:
+        """Return a scan of dead letters of the subscription, and of those that name none."""
+        return DeadLetterScan(self._log, partition, bounds, {"", self._subscription})
 
 
 def whole(dead_letter: DeadLetterRecord, book: ReplayBook | None, *, values: bool) -> pb.GetDeadLetterResponse:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +13,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from mpsd.core.offset_tracker import next_offset_after
 from mpsd.core.record import LogBounds, LogPart, Record
-from mpsd.errors import DeadLetterTopicGone, KafkaUnavailable
+from mpsd.errors import DeadLetterTopicGone
 from mpsd.kafka.connection import asking, existing_topics, start
 from mpsd.kafka.consumer import stop
 from mpsd.kafka.topic_ids import topic_ids
@@ -22,8 +22,6 @@ CONNECT_TIMEOUT_S = 15.0
 REQUEST_TIMEOUT_MS = 10_000
 WAIT_MS = 500
 """How long a fetch waits for records that the log should have."""
-SILENCE_MAX = 20
-"""So many empty answers in a row, and the broker is taken for out of reach."""
 FETCH_BYTES_MAX = 1 << 18
 """Some 500 dead letters of small records; a record that is larger is fetched all the same, alone."""
 STOP_TIMEOUT_S = 3.0
@@ -181,23 +179,3 @@ class _Asking:
         if error is not None:
             await self._log.close()
         self._asking.__exit__(kind, error, trace)
-
-
-async def read(
-    log: KafkaDeadLetterLog, partition: int, start: int, stop: int, records_max: int = 500
-) -> AsyncIterator[Sequence[Record]]:
-    """Records of a partition from `start` up to but not including `stop`, in offset order, a fetch at a time.
-
-    Raises:
-        DeadLetterTopicGone: the topic was deleted; what was read until then was yielded.
-        KafkaUnavailable, KafkaRefused: not now.
-    """
-    offset, silence = start, 0
-    while offset < stop:
-        part = await log.fetch(partition, offset, records_max)
-        silence = silence + 1 if part.next_offset == offset else 0
-        if silence > SILENCE_MAX:
-            raise KafkaUnavailable(f"partition {partition} of the dead-letter topic has no answer at {offset}")
-        offset = part.next_offset
-        if records := [record for record in part.records if record.offset < stop]:
-            yield records

@@ -17,7 +17,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from mpsd.core.blocked_key_dead_letters import BlockedKeyDeadLetters, Place, Reach
 from mpsd.core.blocked_keys import BlockedKey, first_dead_letter
-from mpsd.core.dead_letter_record import DeadLetterRecord, parse
+from mpsd.core.dead_letter_record import DeadLetterRecord
+from mpsd.core.record import LogBounds
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.blocked_key_sender import BlockedKeySender
 from mpsd.pipeline.replay_sender import ERROR_REST_S, LOOK_S, ReplaySender
@@ -160,25 +161,23 @@ class BlockedKeyReplay:
     ) -> dict[bytes, BlockedKeyDeadLetters]:
         """What there is of these keys; where it is too much, what comes first in the order of their partition."""
         found: dict[bytes, BlockedKeyDeadLetters] = {}
-        offset, places_max = begin, max(1, LETTERS_MAX // len(keys))
-        while offset < end and not self._sender.is_ending:
-            part = await self._dead_letters.fetch(offset)
-            for record in part.records:
-                if record.offset >= end or record.key is None or record.key not in keys:
-                    continue
-                dead_letter = parse(record)
-                if self._dead_letters.is_its(dead_letter):
-                    each = found.setdefault(record.key, BlockedKeyDeadLetters())
-                    each.is_meant |= self._is_meant(dead_letter)
-                    if dead_letter.offset not in self._settled:
-                        each.problem = each.problem or self._failures(dead_letter)
-                        place = Place(dead_letter.source_offset, dead_letter.offset)
-                        is_unread = reach.is_unread(place)
-                        if is_unread or reach.is_behind(record.key, place):
-                            each.leave(place, is_unread)
-                        else:
-                            each.add(place, places_max)
-            offset = part.next_offset
+        places_max = max(1, LETTERS_MAX // len(keys))
+        async for part in self._dead_letters.scan(LogBounds(begin, end), keys):
+            for dead_letter in filter(self._dead_letters.is_wanted, part.dead_letters):
+                key = dead_letter.key
+                assert key is not None
+                each = found.setdefault(key, BlockedKeyDeadLetters())
+                each.is_meant |= self._is_meant(dead_letter)
+                if dead_letter.offset not in self._settled:
+                    each.problem = each.problem or self._failures(dead_letter)
+                    place = Place(dead_letter.source_offset, dead_letter.offset)
+                    is_unread = reach.is_unread(place)
+                    if is_unread or reach.is_behind(key, place):
+                        each.leave(place, is_unread)
+                    else:
+                        each.add(place, places_max)
+            if self._sender.is_ending:
+                break
         for each in found.values():
             each.cut(places_max)
         return found

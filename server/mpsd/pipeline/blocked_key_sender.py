@@ -1,20 +1,17 @@
 """The dead letters of blocked keys, read and sent one at a time."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import TypeGuard
 
 from mpsd.core.blocked_key_dead_letters import Place
-from mpsd.core.dead_letter_record import DeadLetterRecord, Foreign, parse
+from mpsd.core.dead_letter_record import DeadLetterRecord, source_of
 from mpsd.core.delivery import ReplayedDelivery, Seat
-from mpsd.core.record import LogPart, Record
+from mpsd.core.record import LogBounds, Record
 from mpsd.core.retry import Disposition
-from mpsd.errors import KafkaUnavailable
-from mpsd.pipeline.replay_sender import RECORDS_PER_FETCH_MAX, ReplaySender
+from mpsd.pipeline.dead_letter_scan import DeadLetterScan
+from mpsd.pipeline.replay_sender import ReplaySender
 
-SILENCE_MAX = 20
-"""So many empty answers in a row, and the broker is taken for out of reach."""
 PATIENCE_S = 5.0
 """How long the other keys wait for a record that is not at the application."""
 
@@ -48,9 +45,10 @@ class BlockedKeySender:
         """Until all of them are accepted, or one is out; returns why it went no further, in words; empty if nothing failed."""
         read: dict[int, DeadLetterRecord] = {}
         wanted = {place.dead_letter for place in places}
+        end = max(wanted, default=0) + 1
         for place in places:
             if place.dead_letter not in read:
-                read = await self._read(place.dead_letter, wanted)
+                read = await self._read(key, LogBounds(place.dead_letter, end), wanted)
             dead_letter = read.pop(place.dead_letter, None)
             if dead_letter is None:  # retention was faster
                 self._counts.expired += 1
@@ -91,28 +89,22 @@ class BlockedKeySender:
             del self.out[key]
         return {key: f"{each} failed again" if each.is_dead_again else "" for key, each in ended.items()}
 
-    async def fetch(self, offset: int) -> LogPart:
-        """What stands there and behind it.
+    def scan(self, bounds: LogBounds, keys: Collection[bytes]) -> DeadLetterScan:
+        """Return a scan of the dead letters of some keys that are to be sent."""
 
-        Raises:
-            DeadLetterTopicGone, KafkaUnavailable, KafkaRefused: see `DeadLetterLog`.
-        """
-        for _ in range(SILENCE_MAX):
-            part = await self._means.log.fetch(self._number, offset, RECORDS_PER_FETCH_MAX)
-            if part.next_offset > offset or self._sender.is_ending:
-                return part
-        raise KafkaUnavailable(f"partition {self._number} of {self._means.topic} has no answer at {offset}")
+        def select(record: Record) -> bool:
+            key = record.key
+            is_its = key is not None and key in keys and record.offset >= self._begins.get(key, bounds.end)
+            return is_its and source_of(record) == self._source
 
-    def is_its(self, dead_letter: DeadLetterRecord | Foreign) -> TypeGuard[DeadLetterRecord]:
-        """Whether it is a dead letter of a key that is replayed, and to be sent with it."""
-        if not isinstance(dead_letter, DeadLetterRecord) or dead_letter.key is None:
-            return False
-        wanted = self._task.plan.filter.dispositions
-        if dead_letter.disposition is Disposition.SKIPPED and Disposition.SKIPPED not in wanted:  # it was given up
-            return False
-        begin = self._begins.get(dead_letter.key)
-        is_its = (dead_letter.source, dead_letter.subscription) == (self._source, self._task.subscription)
-        return is_its and begin is not None and dead_letter.offset >= begin
+        return DeadLetterScan(self._means.log, self._number, bounds, {self._task.subscription}, select)
+
+    def is_wanted(self, dead_letter: DeadLetterRecord) -> bool:
+        """Return False if an operator gave the dead letter up, and the task does not ask for such."""
+        return (
+            dead_letter.disposition is not Disposition.SKIPPED
+            or Disposition.SKIPPED in self._task.plan.filter.dispositions
+        )
 
     async def _ended(self, delivery: ReplayedDelivery, finished: asyncio.Event) -> bool:
         while not finished.is_set():
@@ -123,12 +115,10 @@ class BlockedKeySender:
                 return False
         return True
 
-    async def _read(self, offset: int, wanted: Collection[int]) -> dict[int, DeadLetterRecord]:
-        """The dead letter at the offset, and what else the fetch brings of those that are wanted."""
-        end, at = offset + 1, offset
-        records: Iterable[Record] = ()
-        while at < end and not records and not self._sender.is_ending:
-            part = await self.fetch(at)
-            records, at = part.records, part.next_offset
-        dead_letters = [parse(record) for record in records if record.offset in wanted]
-        return {dead_letter.offset: dead_letter for dead_letter in dead_letters if self.is_its(dead_letter)}
+    async def _read(self, key: bytes, bounds: LogBounds, wanted: Collection[int]) -> dict[int, DeadLetterRecord]:
+        """Return the dead letter at the start of the bounds, and the wanted ones that came with the same fetch."""
+        async for part in self.scan(bounds, {key}):
+            if part.next_offset > bounds.start or self._sender.is_ending:
+                found = (dead_letter for dead_letter in part.dead_letters if dead_letter.offset in wanted)
+                return {dead_letter.offset: dead_letter for dead_letter in found if self.is_wanted(dead_letter)}
+        return {}

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mpsd.core.blocked_keys import first_dead_letter
-from mpsd.core.dead_letter_record import DeadLetterRecord, parse
+from mpsd.core.dead_letter_record import DeadLetterRecord, source_of
 from mpsd.core.offset_set import OffsetSet
-from mpsd.core.record import Record
+from mpsd.core.record import LogBounds, Record
 from mpsd.core.retry import Disposition
 from mpsd.errors import DeadLetterTopicGone, RecordNotHere, ReplayRefused
+from mpsd.pipeline.dead_letter_scan import DeadLetterScan
 from mpsd.pipeline.pending_queue import PartitionQueue
-from mpsd.pipeline.replay_sender import RECORDS_PER_FETCH_MAX
 from mpsd.pipeline.replays import Replays
 
 
@@ -135,23 +135,22 @@ class _Look:
 
     async def around(self) -> dict[bytes, _Found]:
         """Through the part of the log that can have something of them."""
-        at, found = min(self._begins.values(), default=self._end), dict[bytes, _Found]()
-        while at < self._end:
-            part = await self._replays.rules.log.fetch(self.number, at, RECORDS_PER_FETCH_MAX)
-            for record in part.records:
-                if record.offset < self._end and record.key is not None and record.key in self._begins:
-                    self._see(record, record.key, found)
-            at = part.next_offset
+        bounds = LogBounds(min(self._begins.values(), default=self._end), self._end)
+        scan = DeadLetterScan(
+            self._replays.rules.log, self.number, bounds, {self._replays.subscription}, self._is_of_blocked_key
+        )
+        found = dict[bytes, _Found]()
+        async for part in scan:
+            for dead_letter in part.dead_letters:
+                assert dead_letter.key is not None
+                self._see(dead_letter, dead_letter.key, found)
         return found
 
-    def _see(self, record: Record, key: bytes, found: dict[bytes, _Found]) -> None:
-        dead_letter = parse(record)
-        if (
-            not isinstance(dead_letter, DeadLetterRecord)
-            or (dead_letter.source, dead_letter.subscription) != (self._source, self._replays.subscription)
-            or dead_letter.offset < self._begins[key]
-        ):
-            return
+    def _is_of_blocked_key(self, record: Record) -> bool:
+        begin = self._begins.get(record.key) if record.key is not None else None
+        return begin is not None and record.offset >= begin and source_of(record) == self._source
+
+    def _see(self, dead_letter: DeadLetterRecord, key: bytes, found: dict[bytes, _Found]) -> None:
         each = found.setdefault(key, _Found())
         each.is_meant |= self._task is not None and self._task.plan.wants(dead_letter)
         is_open, died = dead_letter.offset not in self._settled, dead_letter.disposition is not Disposition.BLOCKED

@@ -7,18 +7,19 @@ from dataclasses import replace
 from functools import partial
 
 from mpsd.core.blocked_keys import BlockedKey, first_dead_letter
-from mpsd.core.dead_letter_record import DeadLetterRecord, parse, source_of
+from mpsd.core.dead_letter_record import DeadLetterRecord, source_of
 from mpsd.core.delivery import FailureHistory, ReplayedDelivery
 from mpsd.core.offset_set import OffsetSet, same_topic
 from mpsd.core.offset_tracker import next_offset_after
 from mpsd.core.rate import TokenBucket
-from mpsd.core.record import LogBounds, LogPart, Record, TopicPartition
+from mpsd.core.record import LogBounds, Record, TopicPartition
 from mpsd.core.replay import ReplayPart, ReplayTarget, ReplayTask
 from mpsd.core.replay_progress import Progress, restored, snapshot
 from mpsd.errors import DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.blocked_key_replay import replay_blocked
+from mpsd.pipeline.dead_letter_scan import DeadLetterScan, ScanPart
 from mpsd.pipeline.pending_queue import PartitionQueue
-from mpsd.pipeline.replay_sender import ERROR_REST_S, LOOK_S, RECORDS_PER_FETCH_MAX, Means, ReplaySender
+from mpsd.pipeline.replay_sender import ERROR_REST_S, LOOK_S, Means, ReplaySender
 
 log = logging.getLogger("mpsd.replay")
 
@@ -122,13 +123,14 @@ class ReplayRun:
     async def _run(self) -> None:
         while not self._sender.is_ending and not self._are_keys_done:
             try:
-                if self._tracker.end < self._bounds.end:
-                    part = await self._means.log.fetch(self.number, self._tracker.end, RECORDS_PER_FETCH_MAX)
+                async for part in self._scan():
                     if not same_topic(self.task.topic_id, self._means.log.topic_id):
                         raise DeadLetterTopicGone(f"dead-letter topic {self._means.topic} was deleted and recreated")
                     await self._take_all(part)
-                else:
-                    await self._release_keys()
+                    self.waiting = ""
+                    if self._sender.is_ending:
+                        return
+                await self._release_keys()
                 self.waiting = ""
             except DeadLetterTopicGone as error:
                 self.failure = str(error)
@@ -138,6 +140,11 @@ class ReplayRun:
                 extra = {"code": error.code, "subscription": self._means.subscription}
                 log.warning("%s: replay %s waits: %s", self.source, self.task.id, error, extra=extra)
                 await self._sender.rest(ERROR_REST_S)
+
+    def _scan(self) -> DeadLetterScan:
+        """Return a scan of the dead letters that are still to be read."""
+        rest = LogBounds(self._tracker.end, self._bounds.end)
+        return DeadLetterScan(self._means.log, self.number, rest, {self.task.subscription}, self._is_meant)
 
     async def _release_keys(self) -> None:
         while self._sender.outstanding and not self._sender.is_ending:
@@ -156,39 +163,33 @@ class ReplayRun:
         """Return True if keys of the dead letters can be blocked: those of the owner's own partition."""
         return self.source == self.queue.assignment.tp
 
-    def _is_meant(self, source: TopicPartition | None) -> bool:
+    def _is_meant(self, record: Record) -> bool:
+        source = source_of(record)
         return source == self.source or (self._sources is not None and source not in self._sources)
 
     def _touch(self) -> None:
         self.is_dirty = True
 
-    async def _take_all(self, part: LogPart) -> None:
-        stop = min(part.next_offset, self._bounds.end)
-        if not part.records and stop > self._tracker.end:  # retention was faster
-            self._counts.expired += stop - self._tracker.end
-            self.settled.clip(stop)
+    async def _take_all(self, part: ScanPart) -> None:
+        if part.expired:
+            self._counts.expired += part.expired
+            self.settled.clip(part.next_offset)
             self.is_dirty = True
-        for record in part.records:
-            if record.offset >= stop:
-                break
-            await self._take(record)
+        for dead_letter in part.dead_letters:
+            await self._take(dead_letter)
             if self._sender.is_ending:
                 return
-            self._tracker.read_to(next_offset_after(record.offset))
+            self._tracker.read_to(next_offset_after(dead_letter.offset))
         await self._flush()
         if not self._sender.is_ending:
-            self._tracker.read_to(stop)
+            self._tracker.read_to(part.next_offset)
             self.is_dirty = True
 
-    async def _take(self, record: Record) -> None:
-        """One that does not match, or is settled already, is passed by."""
-        offset, plan, source = record.offset, self.task.plan, source_of(record)
-        if not self._is_meant(source) or (self._tracker.restored and self._tracker.was_finished(offset)):
-            return
-        dead_letter = parse(record)
+    async def _take(self, dead_letter: DeadLetterRecord) -> None:
+        """Send a dead letter that matches the plan and is not settled."""
+        offset, plan, source = dead_letter.offset, self.task.plan, dead_letter.source
         if (
-            not isinstance(dead_letter, DeadLetterRecord)
-            or dead_letter.subscription != self.task.subscription
+            (self._tracker.restored and self._tracker.was_finished(offset))
             or not plan.wants(dead_letter)
             or plan.quarantines(dead_letter, self._means.replays_max)
             or (not plan.again and self._was_settled(dead_letter))

@@ -18,7 +18,6 @@ from mpsd.pipeline.blocked_keys import BlockedKeys
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.ports import DeadLetterLog, Republisher
 
-RECORDS_PER_FETCH_MAX = 500
 OUTSTANDING_MAX = 500
 """Replayed records of a partition that are not settled: enough to keep an application busy, and few enough to remember."""
 ROOM_AT = OUTSTANDING_MAX * 3 // 4

@@ -7,19 +7,16 @@ from dataclasses import dataclass, field
 from heapq import heappush, heappushpop
 
 from mpsd.core.dead_letter_groups import BY_REASON, DeadLetterGroups
-from mpsd.core.dead_letter_record import DeadLetterRecord, parse
-from mpsd.core.record import LogBounds, Record
+from mpsd.core.dead_letter_record import DeadLetterRecord
+from mpsd.core.record import LogBounds
 from mpsd.core.replay import ReplayPlan
 from mpsd.core.replay_book import ReplayBook
-from mpsd.errors import KafkaUnavailable
-from mpsd.pipeline.replay_sender import RECORDS_PER_FETCH_MAX
+from mpsd.pipeline.dead_letter_scan import DeadLetterScan
 from mpsd.ports import DeadLetterLog
 
 SAMPLES_MAX = 10
 KEYS_MAX = 100_000
 """Different keys that are counted; the dead letters of further ones are counted all the same, but not their keys."""
-SILENCE_MAX = 20
-"""So many empty answers in a row, and the broker is taken for out of reach."""
 
 Place = tuple[int, int, int]
 """Time, partition and offset of a dead letter."""
@@ -72,18 +69,12 @@ async def survey(
     seen = Survey()
     try:
         async with asyncio.timeout(timeout_s):
-            for number, (start, end) in sorted(bounds.items()):
-                offset, silence, latest_ms = start, 0, 0
-                while offset < end:
-                    part = await log.fetch(number, offset, RECORDS_PER_FETCH_MAX)
-                    silence = silence + 1 if part.next_offset == offset else 0
-                    if silence > SILENCE_MAX:
-                        raise KafkaUnavailable(f"partition {number} of the dead-letter topic has no answer at {offset}")
-                    for record in part.records:
-                        if record.offset < end:
-                            latest_ms = max(latest_ms, record.timestamp)
-                            _see(seen, record, plan, book, subscription, replays_max, latest_ms)
-                    offset = part.next_offset
+            for number, within in sorted(bounds.items()):
+                latest_ms = 0
+                async for part in DeadLetterScan(log, number, within, {subscription}):
+                    for dead_letter in part.dead_letters:
+                        latest_ms = max(latest_ms, dead_letter.dead_lettered_at_ms)
+                        _see(seen, dead_letter, plan, book, replays_max, latest_ms)
             seen.is_complete = True
     except TimeoutError:
         pass
@@ -91,27 +82,14 @@ async def survey(
 
 
 def _see(
-    seen: Survey,
-    record: Record,
-    plan: ReplayPlan,
-    book: ReplayBook,
-    subscription: str,
-    replays_max: int,
-    latest_ms: int,
+    seen: Survey, dead_letter: DeadLetterRecord, plan: ReplayPlan, book: ReplayBook, replays_max: int, latest_ms: int
 ) -> None:
-    dead_letter = parse(record)
-    if (
-        not isinstance(dead_letter, DeadLetterRecord)
-        or dead_letter.subscription != subscription
-        or not plan.wants(dead_letter)
-    ):
-        return
-    if dead_letter.omitted is not None:
+    if not plan.wants(dead_letter) or dead_letter.omitted is not None:
         return
     if plan.quarantines(dead_letter, replays_max):
         seen.quarantined += 1
         return
-    if book.is_settled((dead_letter.source, record.partition), record.offset):
+    if book.is_settled((dead_letter.source, dead_letter.tp.partition), dead_letter.offset):
         seen.replayed += 1
         if not plan.again:
             return
@@ -122,7 +100,11 @@ def _see(
     if len(seen.samples) < SAMPLES_MAX:
         seen.samples.append(dead_letter)
     if plan.records_max:
-        place = (-latest_ms, record.partition, -record.offset)  # the youngest of the oldest is the first to give way
+        place = (
+            -latest_ms,
+            dead_letter.tp.partition,
+            -dead_letter.offset,
+        )  # the youngest of the oldest is the first to give way
         if len(seen.oldest) < plan.records_max:
             heappush(seen.oldest, place)
         else:

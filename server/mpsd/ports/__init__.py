@@ -17,7 +17,6 @@ from mpsd.ports.control import (
 from mpsd.ports.dead_letters import (
     DeadLetter,
     DeadLetterLog,
-    DeadLetterReader,
     DeadLetterSink,
     DlqPosition,
     Republisher,
@@ -39,7 +38,6 @@ __all__ = [
     "ControlRecord",
     "DeadLetter",
     "DeadLetterLog",
-    "DeadLetterReader",
     "DeadLetterSink",
     "DeliveryAdapter",
     "Demand",

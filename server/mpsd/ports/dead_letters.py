@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from mpsd.core.delivery import Delivery, ReplayedDelivery
-from mpsd.core.record import LogBounds, LogPart, Record
+from mpsd.core.record import LogBounds, LogPart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class DeadLetterSink(Protocol):
 
 
 class DeadLetterLog(Protocol):
-    """A reader of the dead-letter topic that waits for records.
+    """A reader of the dead-letter topic.
 
     Raises DeadLetterTopicGone, KafkaUnavailable or KafkaRefused.
 
@@ -64,23 +64,6 @@ class DeadLetterLog(Protocol):
         """Return records from an offset on; none, and the same offset, if none came in a short while."""
 
     async def close(self) -> None: ...
-
-
-class DeadLetterReader(Protocol):
-    """A reader of ranges of the dead-letter topic.
-
-    Raises DeadLetterTopicGone, KafkaUnavailable or KafkaRefused.
-    """
-
-    @property
-    def topic_id(self) -> str:
-        """The id of the topic that answered last; empty if unknown."""
-
-    async def bounds(self) -> Mapping[int, LogBounds]:
-        """Return first and end offset of every partition as they are now."""
-
-    async def read(self, partition: int, start: int, stop: int) -> Sequence[Record]:
-        """Return the records of a partition from `start` up to but not including `stop`, in offset order."""
 
 
 class Republisher(Protocol):

@@ -7,10 +7,10 @@ from typing import Any
 
 from mpsd.admin.daemon import Finding, GroupPosition, Members
 from mpsd.config import Config
-from mpsd.core.record import LogBounds, Record, TopicPartition
+from mpsd.core.record import TopicPartition
 from mpsd.core.resets import Move, To
 from mpsd.kafka.cluster import Cluster
-from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog, read
+from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog
 from mpsd.kafka.group_positions import group_positions
 from mpsd.kafka.members import STABLE, members
 from mpsd.kafka.targets import moves
@@ -57,12 +57,12 @@ class ClusterAdmin:
         return await moves(self._options, found.group, found.topics, to)
 
     @asynccontextmanager
-    async def dead_letters(self, subscription: str) -> AsyncIterator["DeadLetterLookup"]:
+    async def dead_letters(self, subscription: str) -> AsyncIterator[KafkaDeadLetterLog]:
         """See `admin.daemon.Steerable`."""
         (topic,) = (each.dead_letter.topic for each in self._config.subscriptions if each.name == subscription)
         log = KafkaDeadLetterLog(topic, self._options)
         try:
-            yield DeadLetterLookup(log)
+            yield log
         finally:
             await log.close()
 
@@ -72,23 +72,3 @@ class ClusterAdmin:
         async with Cluster(self._options) as cluster:
             found = await cluster.look(sorted(topics))
         return {topic: found[topic].partitions for topic in topics}
-
-
-class DeadLetterLookup:
-    """`ports.DeadLetterReader` on a real Kafka."""
-
-    def __init__(self, log: KafkaDeadLetterLog) -> None:
-        self._log = log
-
-    @property
-    def topic_id(self) -> str:
-        """See `DeadLetterReader`."""
-        return self._log.topic_id
-
-    async def bounds(self) -> Mapping[int, LogBounds]:
-        """See `DeadLetterReader`."""
-        return await self._log.bounds()
-
-    async def read(self, partition: int, start: int, stop: int) -> Sequence[Record]:
-        """See `DeadLetterReader`."""
-        return [record async for part in read(self._log, partition, start, stop) for record in part]

@@ -1,11 +1,9 @@
 """Dead letters and skips over real channels."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import grpc
 import pytest
-from typing_extensions import override
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.dead_letters import DeadLetters
@@ -14,12 +12,11 @@ from mpsd.core.dead_letter import Sender, headers
 from mpsd.core.delivery import FailureHistory
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.offset_tracker import Run
-from mpsd.core.record import Record
 from mpsd.core.replay_progress import REPLAYED_KIND, replayed_document
 from mpsd.core.retry import DeadLetterRequest, Disposition
 from tests.fakes.records import FAILED, POISON, Row, assigned, delivery
 from tests.fakes.replays import FakeControlTopic, FakeDeadLetterLog, FakeRepublisher, replaying
-from tests.fakes.steerable import SteerableDeadLetters, served
+from tests.fakes.steerable import served
 from tests.unit.admin.test_servicer import change, hold, refused
 
 SENDER = Sender(subscription="billing", group="billing", endpoint="http://billing:8000/orders")
@@ -122,32 +119,18 @@ async def test_the_newest_copy_is_shown_and_what_is_not_there_is_said() -> None:
         assert "no dead letter of orders/0@4" in words
 
 
-class SeenDeadLetters(SteerableDeadLetters):
-    """Notes which partitions are read."""
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        super().__init__(records)
-        self.partitions: list[int] = []
-
-    @override
-    async def read(self, partition: int, start: int, stop: int) -> Sequence[Record]:
-        self.partitions.append(partition)
-        return await super().read(partition, start, stop)
-
-
 async def test_one_is_looked_for_where_the_daemon_writes_it_and_then_elsewhere() -> None:
-    dead_letters = SeenDeadLetters([written(number, partition=each) for each in (0, 1) for number in range(700)])
+    dead_letters = FakeDeadLetterLog(*(written(number, partition=each) for each in (0, 1) for number in range(700)))
     assert (await DeadLetters(dead_letters, "billing").newest_of(pb.RecordRef(topic="orders", partition=1))).offset == 0
-    assert set(dead_letters.partitions) == {1}
-    dead_letters = SeenDeadLetters(
-        [replace(written(3), partition=1), written(4)]
-    )  # there are more partitions now than then
+    assert set(dead_letters.fetched) == {1}
+    dead_letters = FakeDeadLetterLog(replace(written(3), partition=1), written(4))
+    # there are more partitions now than then
     assert (
         await DeadLetters(dead_letters, "billing").newest_of(pb.RecordRef(topic="orders", offset=3))
     ).tp.partition == 1
-    assert dead_letters.partitions == [0, 1]
+    assert dead_letters.fetched == [0, 1]
     with pytest.raises(NotFound):
-        await DeadLetters(SeenDeadLetters([]), "billing").newest_of(pb.RecordRef(topic="orders", offset=3))
+        await DeadLetters(FakeDeadLetterLog(), "billing").newest_of(pb.RecordRef(topic="orders", offset=3))
 
 
 @pytest.mark.parametrize(

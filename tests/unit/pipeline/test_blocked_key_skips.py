@@ -192,7 +192,7 @@ async def test_where_nothing_is_held_nothing_is_looked_up() -> None:
         await fed(at, *ONE_KEY)
         with pytest.raises(RecordNotHere, match="in no queue"):
             await skipped(at, 2)
-        assert not fleet.log.fetches
+        assert not fleet.log.fetched
 
 
 @in_virtual_time
