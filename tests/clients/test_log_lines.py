@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from mps_client import Record, Subscription, SubscriptionRefused
-from mps_client.sentences import sentence
+from mps_client.link import sentence
 from tests.clients.scripted_daemon import many, scripted_daemon
 from tests.integration.world.patience import until
 

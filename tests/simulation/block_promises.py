@@ -50,9 +50,7 @@ class Holds:
         self._assigned: dict[Assignment, int] = {}
 
     def assigned(self, assignment: Assignment, revision: int) -> None:
-        """Args:
-        revision: of the last control record now.
-        """
+        """Note an assignment, and the revision of the last control record now."""
         self._assigned[assignment] = revision
 
     def entry(self, at: KeyOf, assignment: Assignment) -> Entry | None:
@@ -153,22 +151,18 @@ class BlockedKeysReleasedWhole(Guarantee):
         self.released = 0
 
     def died(self, at: KeyOf, offset: int, dead_letter: int, assignment: Assignment) -> None:
-        """Args:
-        dead letter: offset of its dead letter.
-        """
+        """Note that a record died; `dead_letter` is the offset of its dead letter."""
         if (assignment, offset) not in self._brought:
             self._dead[at][offset] = dead_letter
 
     def accepted(self, at: KeyOf, offset: int, brought: Assignment | None) -> None:
-        """Args:
-        brought: by the replay that is to release the key.
-        """
+        """Note an accepted record; `brought` is set if the replay that is to release the key delivered it."""
         self._dead[at].pop(offset, None)
         if brought is not None:
             self._brought.add((brought, offset))
 
     def removed(self, at: KeyOf, owned: Collection[Assignment]) -> bool:
-        """Before its entry is removed; returns whether that releases it.
+        """Note that the entry is about to be removed; return True if that releases the key.
 
         Args:
             owned: by whoever removes it.

@@ -64,15 +64,11 @@ class ControlReadFirst(Guarantee):
         self._faults: list[Fault] = []
 
     def assigned(self, assignment: Assignment, revision: int) -> None:
-        """Args:
-        revision: of the last control record now.
-        """
+        """Note an assignment, and the revision of the last control record now."""
         self._needed[assignment] = revision
 
     def on_sent(self, record: Record, assignment: Assignment, by: str, revision: int) -> None:
-        """Args:
-        revision: of the last control record that the daemon has applied.
-        """
+        """Judge a delivery by the revision of the last control record that the daemon has applied."""
         needed = self._needed.get(assignment, -1)
         if revision < needed:
             said = f"was sent by {by}, which knew control revision {revision}; at its assignment there was {needed}"

@@ -21,9 +21,7 @@ class Unrest:
         self._group: list[float] | None = None
 
     def begins(self, hinders: bool = False) -> list[float]:
-        """Args:
-        hinders: commits fail, so that even a clean stop may leave something behind.
-        """
+        """Begin a time of unrest; if it hinders, commits fail, so that even a clean stop may leave work behind."""
         time = [self._clock_s(), float("inf")]
         self._times.append(time)
         if hinders:

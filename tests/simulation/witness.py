@@ -209,9 +209,7 @@ class Witness:
         self._of(delivery).see_all(events)
 
     def dead_lettered(self, dead_letter: DeadLetter, is_ours: bool, dlq_position: DlqPosition) -> None:
-        """Args:
-        is_ours: the partition was neither handed on nor lost while the write was under way.
-        """
+        """Note a written dead letter; `is_ours` if the partition was kept while the write was under way."""
         delivery, at_s = dead_letter.delivery, self._now_s()
         seen = self.lives.of(delivery)
         self.endpoint.dead_lettered(delivery, dead_letter.disposition)

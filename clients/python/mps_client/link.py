@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -11,10 +12,8 @@ import grpc
 import grpc.aio
 
 from mps_client._stubs import delivery_pb2 as pb
-from mps_client.backoff import backoff_s
 from mps_client.errors import BadFrameError, SubscriptionRefused
 from mps_client.inbox import Inbox
-from mps_client.sentences import sentence
 from mps_client.settings import Settings
 from mps_client.statistics import Counters, DaemonStatistics
 from mps_client.stream import Stream
@@ -174,3 +173,48 @@ class Link:
         if self._settings.tls is None:
             return grpc.aio.insecure_channel(self.address, _OPTIONS)
         return grpc.aio.secure_channel(self.address, self._settings.tls, _OPTIONS)
+
+
+INITIAL_S = 0.1
+MAX_S = 10.0
+"""A daemon that restarts is found again within seconds, and a thousand clients are no storm."""
+
+
+def backoff_s(failures: int, jitter: float) -> float:
+    """Return the pause after so many failures in a row.
+
+    Args:
+        failures: 1 or more.
+        jitter: 0 up to 1, drawn by the caller.
+
+    Source: full jitter, AWS Architecture Blog, "Exponential Backoff and Jitter".
+    """
+    return jitter * min(MAX_S, INITIAL_S * 2.0 ** min(failures - 1, 16))
+
+
+def sentence(code: grpc.StatusCode, details: str, subscription: str) -> str:
+    """Say why a stream ended, by its status and what the daemon, or gRPC, said of it."""
+    words = _last_words(details)
+    match code:
+        case grpc.StatusCode.NOT_FOUND:
+            return f"subscription {subscription} is not known there: {words}"
+        case grpc.StatusCode.FAILED_PRECONDITION:
+            return f"subscription {subscription} is not delivered by streams: {words}"
+        case grpc.StatusCode.UNAUTHENTICATED:
+            return f"the token was not accepted: {words}"
+        case grpc.StatusCode.PERMISSION_DENIED:
+            return f"the token does not allow subscription {subscription}: {words}"
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return f"no stream listener answers there, is it the address of [stream] listen? {words}"
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return f"the daemon takes no more streams: {words}"
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+            return words
+        case _:
+            return f"{words} ({code.name})"
+
+
+def _last_words(details: str) -> str:
+    """Return the cause alone: gRPC puts the address, which is said already, and its own layers before it."""
+    words = details.rpartition("last error: ")[2]
+    return re.sub(r"^(?:[A-Z_]+: |ipv[46]:\S+: )+", "", words) or "it gave no reason"

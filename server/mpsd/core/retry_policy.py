@@ -1,9 +1,9 @@
-"""From the outcome of a delivery to its verdict, with all that is remembered of an endpoint and of troubled records.
+"""The verdict on a delivery's outcome, with everything remembered of the endpoint and of records that failed.
 
-The table of cases is `retry.decide`; what it cannot see is kept here: is the endpoint out (`breaker`), was this one of
-many lost at once (`lost`), does its key always fail (`failing_keys`), does the endpoint ask for less (`throttle`).
+The table of cases is `retry.decide`. State that the table cannot see is kept here: an outage of the endpoint (`breaker`),
+many deliveries lost at once (`lost`), a key that always fails (`FailingKeys`), an endpoint that asks for less (`Throttle`).
 
-An attempt is charged on probation: if the next thing that happens is an outage and not a success, it is given back.
+An attempt is charged on probation: if an outage follows, and not a success, the attempt is given back.
 Synchronous and deterministic: time and jitter are arguments.
 """
 
@@ -11,15 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from typing_extensions import override
+
 from mpsd.core.breaker import Breaker, BreakerRules
-from mpsd.core.delivery import Delivery, FailureHistory, ReplayedDelivery
-from mpsd.core.failing_keys import FailingKeys
+from mpsd.core.delivery import Delivery, FailureHistory, Lane, ReplayedDelivery
 from mpsd.core.lost import LostDeliveries, was_suspect_alone
 from mpsd.core.outcome import Moment, Outcome, Rejected, Retryable, Unavailable, Undeliverable, Withdrawn
-from mpsd.core.probation import Probation
 from mpsd.core.record import TopicPartition
 from mpsd.core.retry import DeadLetterRequest, Defer, Disposition, RetryRules, Verdict, backoff_s, decide
-from mpsd.core.throttle import Throttle
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Suspect:
 
 
 class _Answer(NamedTuple):
-    """The last answer Unavailable: the request it was for if records shared it, when it came, and its luck of the draw."""
+    """The last answer Unavailable: the request it was for if records shared it, when it came, and its jitter."""
 
     request: int
     now_s: float
@@ -296,3 +295,137 @@ def _identity(delivery: Delivery) -> object:
 def _reason(outcome: Outcome) -> str:
     """Describe the outcome as the reason why an endpoint is out."""
     return getattr(outcome, "reason", "")
+
+
+class FailingKeys:
+    """Keys whose records always fail: they must not fill their partition with back-offs.
+
+    After `threshold` records of a key exhausted their attempts in a row, later ones get a single attempt until one succeeds.
+
+    Holds at most: `keys_max` keys; beyond that the one that failed longest ago is forgotten, and gets its attempts again.
+    """
+
+    __slots__ = ("_exhausted", "_keys_max", "_threshold")
+
+    def __init__(self, threshold: int, keys_max: int) -> None:
+        """Begin with none.
+
+        Args:
+            threshold: 1 or more; 0 switches it off.
+            keys_max: bound of what is remembered, 1 or more.
+        """
+        self._threshold = threshold
+        self._keys_max = keys_max
+        self._exhausted: dict[tuple[TopicPartition, Lane], int] = {}
+
+    def exhausted(self, tp: TopicPartition, lane: Lane) -> None:
+        """Count a record of the lane that was dead-lettered because its attempts were exhausted."""
+        if lane is None or not self._threshold:
+            return
+        count = self._exhausted.pop((tp, lane), 0) + 1
+        self._exhausted[tp, lane] = count
+        if len(self._exhausted) > self._keys_max:
+            del self._exhausted[next(iter(self._exhausted))]
+
+    def succeeded(self, tp: TopicPartition, lane: Lane) -> None:
+        if self._exhausted:
+            self._exhausted.pop((tp, lane), None)
+
+    def is_failing(self, tp: TopicPartition, lane: Lane) -> bool:
+        return bool(self._exhausted) and self._exhausted.get((tp, lane), 0) >= self._threshold
+
+    def forget(self, tp: TopicPartition) -> None:
+        """Forget a revoked partition."""
+        for known in [known for known in self._exhausted if known[0] == tp]:
+            del self._exhausted[known]
+
+    def __len__(self) -> int:
+        return len(self._exhausted)
+
+
+class Probation:
+    """Attempts charged since the endpoint's last success, which an outage before the next success gives back.
+
+    charged a, charged b, success           both stand
+    charged a, charged b, outage            both are given back
+
+    Holds at most: heads of lanes that failed since then; `left` and `forget` drop what is no longer one.
+
+    Attributes:
+        charges: attempts by delivery; the hot path looks at it directly, because most often it is empty.
+    """
+
+    __slots__ = ("charges",)
+
+    def __init__(self) -> None:
+        self.charges: dict[Delivery, int] = {}
+
+    def charged(self, delivery: Delivery) -> None:
+        """Remember an attempt that was charged to a record that goes on."""
+        self.charges[delivery] = self.charges.get(delivery, 0) + 1
+
+    def succeeded(self) -> None:
+        """Let all of them stand: the endpoint was up."""
+        self.charges.clear()
+
+    def give_back(self) -> None:
+        """Give all of them back: the endpoint was out."""
+        for delivery, attempts in self.charges.items():
+            assert delivery.failures is not None
+            delivery.failures.attempts -= attempts
+        self.charges.clear()
+
+    def left(self, delivery: Delivery) -> None:
+        """Forget a record that is settled otherwise."""
+        self.charges.pop(delivery, None)
+
+    def forget(self, tp: TopicPartition) -> None:
+        """Forget the records of a partition that is no longer ours."""
+        for delivery in [delivery for delivery in self.charges if delivery.assignment.tp == tp]:
+            del self.charges[delivery]
+
+
+class Throttle:
+    """A limit of concurrency between 1 and `concurrency_max`: additive increase, multiplicative decrease.
+
+    Source: the congestion avoidance of TCP (RFC 5681, section 3.1), with answers 429 and 503 in place of lost segments.
+
+    Attributes:
+        limit: deliveries that may be in flight now.
+    """
+
+    __slots__ = ("_concurrency_max", "_credit", "_decreased_at_s", "_rest_s", "limit")
+
+    def __init__(self, concurrency_max: int, rest_s: float = 1.0) -> None:
+        """Begin wide open.
+
+        Args:
+            rest_s: the answers of one burst halve the limit once: no second halving within this time.
+        """
+        self._concurrency_max = concurrency_max
+        self._rest_s = rest_s
+        self._credit = 0
+        self._decreased_at_s = float("-inf")
+        self.limit = concurrency_max
+
+    @property
+    def is_wide_open(self) -> bool:
+        return self.limit >= self._concurrency_max
+
+    def asked_for_less(self, now_s: float) -> None:
+        if now_s - self._decreased_at_s >= self._rest_s:
+            self._decreased_at_s = now_s
+            self.limit = max(1, self.limit // 2)
+            self._credit = 0
+
+    def succeeded(self) -> None:
+        """Count a success; each full round of successes allows one more delivery in flight."""
+        if self.limit < self._concurrency_max:
+            self._credit += 1
+            if self._credit >= self.limit:
+                self._credit = 0
+                self.limit += 1
+
+    @override
+    def __repr__(self) -> str:
+        return f"<Throttle {self.limit}/{self._concurrency_max}>"

@@ -12,22 +12,21 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from mpsd.config import Config, validate
-from mpsd.core.delivery import Delivery
+from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import Outcome
 from mpsd.demo.broker import KafkaCluster, external_servers
 from mpsd.devtools.dev_report import Attempt, Fate, attempt_line, summary, write_table
 from mpsd.devtools.records_file import RecordsFileError, read_records
-from mpsd.devtools.watched import WatchedAdapter
 from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.topics import Message, Topics
-from mpsd.ports import DeliveryAdapter
+from mpsd.ports import DeliveryAdapter, Demand, Peer
 from mpsd.service import Daemon
 
 POLL_S = 0.1
@@ -247,3 +246,40 @@ def configuration(plan: Plan, servers: Sequence[str], topic: str) -> Config:
             ],
         }
     )
+
+
+Tell = Callable[[Delivery, int, Outcome, float], None]
+"""Is told the delivery, its attempt, what it came to, and how long that took in seconds."""
+
+
+class WatchedAdapter:
+    """`DeliveryAdapter`: the inner one, with a word of each outcome to `tell` before the pipeline has it."""
+
+    def __init__(self, inner: DeliveryAdapter, tell: Tell) -> None:
+        self._inner = inner
+        self._tell = tell
+
+    async def start(self, on_demand: Callable[[], None], settle: Callable[[Delivery, Outcome], None]) -> None:
+        def settled(delivery: Delivery, outcome: Outcome) -> None:
+            self._tell(delivery, delivery.attempt, outcome, time.monotonic() - delivery.started_s)
+            settle(delivery, outcome)
+
+        await self._inner.start(on_demand, settled)
+
+    def demand(self) -> Demand:
+        return self._inner.demand()
+
+    def deliver(self, batch: Sequence[Delivery]) -> None:
+        self._inner.deliver(batch)
+
+    async def revoke(self, assignment: Assignment, deadline_s: float) -> None:
+        await self._inner.revoke(assignment, deadline_s)
+
+    async def close(self, deadline_s: float) -> None:
+        await self._inner.close(deadline_s)
+
+    def on_peers(self, peers: Sequence[Peer]) -> None:
+        self._inner.on_peers(peers)
+
+    def statistics(self) -> Mapping[str, int | float | str]:
+        return self._inner.statistics()

@@ -3,6 +3,7 @@
 import logging
 import os
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -10,7 +11,6 @@ from contextlib import suppress
 
 from typing_extensions import override
 
-from mpsd.logs.kafka_client import in_our_words
 from mpsd.logs.lines import JsonLines
 from mpsd.logs.rate_limit import RateLimit
 
@@ -69,7 +69,7 @@ class LogWriter(logging.Handler):
     @override
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            if (line := in_our_words(record)) is not None:
+            if (line := translated(record)) is not None:
                 self._hand_over(self._limit.admit(line, self._clock()))
         except Exception:  # noqa: BLE001 - the boundary: a line that cannot be made must not harm what it tells of
             self.handleError(record)
@@ -123,3 +123,34 @@ class LogWriter(logging.Handler):
                 line = line[os.write(self._descriptor, line) :]
         except OSError:  # the other end is gone, or made it non-blocking and does not read
             self._lost += 1
+
+
+LIBRARY = "aiokafka"
+ROUTINE = re.compile(
+    r"Heartbeat failed for group \S+ because it is rebalancing"
+    r"|Group Coordinator Request failed: .*(?:CoordinatorNotAvailable|CoordinatorLoadInProgress)"
+    r"|Topic \S+ is not available during auto-create initialization"
+    r"|Topic \S+ not found in cluster metadata"
+    r"|OffsetRequest -- unknown topic"
+    r"|Failed fetch messages from \S+: .*(?:NotLeaderForPartition|UnknownTopicOrPartition)"
+)
+"""What belongs to a first start, to a rebalance, or to a topic that is to be created; our own lines say what matters of it."""
+
+
+def translated(record: logging.LogRecord) -> logging.LogRecord | None:
+    """Return the line to write instead of one of the Kafka client library; None if that one is routine.
+
+    The library logs each failed request as an error, also those that it repeats by itself. Our own lines report when
+    deliveries or commits stand still, so that a line of the library is at most a warning, unless it has a traceback.
+    """
+    if record.name.partition(".")[0] != LIBRARY:
+        return record
+    text = record.getMessage()
+    if ROUTINE.match(text):
+        return None
+    level = record.levelno if record.exc_info else min(record.levelno, logging.WARNING)
+    mapped = logging.makeLogRecord(vars(record))
+    mapped.levelno, mapped.levelname = level, logging.getLevelName(level)
+    mapped.msg, mapped.args = "the Kafka client reports: %s; it tries again by itself", (text.rstrip("."),)
+    vars(mapped).update({"code": "kafka.client"})
+    return mapped

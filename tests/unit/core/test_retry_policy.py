@@ -3,10 +3,20 @@ from dataclasses import replace
 import pytest
 
 from mpsd.core.breaker import ALL_REJECTED, OUT, BreakerRules
-from mpsd.core.delivery import Delivery, ReplayedDelivery, Seat
+from mpsd.core.delivery import Delivery, FailureHistory, ReplayedDelivery, Seat
 from mpsd.core.outcome import Moment, Outcome, Unavailable
 from mpsd.core.retry import DeadLetterRequest, Defer, Disposition, Retry, RetryRules, Verdict
-from mpsd.core.retry_policy import SUSPECT, UNDECIDED, PolicyRules, RetryPolicy, Suspect, Undecided
+from mpsd.core.retry_policy import (
+    SUSPECT,
+    UNDECIDED,
+    FailingKeys,
+    PolicyRules,
+    Probation,
+    RetryPolicy,
+    Suspect,
+    Throttle,
+    Undecided,
+)
 from tests.fakes.records import (
     BUSY,
     FAILED,
@@ -550,3 +560,178 @@ def test_a_record_that_a_replay_brought_back_is_never_too_old() -> None:
         Row(), assigned(), b"a", 1, 0.0, replay="r1", replays=0, dead_letter_offset=0, on_finished=lambda _: None
     )
     assert not policy.is_expired(brought, PRODUCED_MS + 1_000_000)
+
+
+ORDERS = assigned(0).tp
+OTHER = assigned(1).tp
+
+
+def exhausting(times: int, threshold: int = 3, keys_max: int = 10) -> FailingKeys:
+    keys = FailingKeys(threshold, keys_max)
+    for _ in range(times):
+        keys.exhausted(ORDERS, b"a")
+    return keys
+
+
+def test_a_key_is_sick_once_so_many_records_in_a_row_exhausted_their_attempts() -> None:
+    assert not exhausting(2).is_failing(ORDERS, b"a")
+    assert exhausting(3).is_failing(ORDERS, b"a")
+
+
+def test_a_key_is_healed_by_its_first_success() -> None:
+    keys = exhausting(3)
+    keys.succeeded(ORDERS, b"a")
+    assert not keys.is_failing(ORDERS, b"a")
+    assert len(keys) == 0
+
+
+def test_a_success_between_begins_the_row_anew() -> None:
+    keys = exhausting(2)
+    keys.succeeded(ORDERS, b"a")
+    keys.exhausted(ORDERS, b"a")
+    assert not keys.is_failing(ORDERS, b"a")
+
+
+def test_the_success_of_another_key_heals_nobody() -> None:
+    keys = exhausting(3)
+    keys.succeeded(ORDERS, b"b")
+    assert keys.is_failing(ORDERS, b"a")
+
+
+def test_the_same_key_of_another_partition_is_another_key() -> None:
+    assert not exhausting(3).is_failing(OTHER, b"a")
+
+
+def test_records_without_a_lane_have_no_history() -> None:
+    keys = FailingKeys(1, 10)
+    keys.exhausted(ORDERS, None)
+    assert not keys.is_failing(ORDERS, None)
+    assert len(keys) == 0
+
+
+def test_a_threshold_of_zero_switches_it_off() -> None:
+    keys = exhausting(99, threshold=0)
+    assert not keys.is_failing(ORDERS, b"a")
+    assert len(keys) == 0
+
+
+def test_beyond_the_bound_the_key_that_failed_longest_ago_is_forgotten() -> None:
+    keys = FailingKeys(1, 2)
+    for lane in (b"a", b"b", b"a", b"c"):
+        keys.exhausted(ORDERS, lane)
+    assert [keys.is_failing(ORDERS, lane) for lane in (b"a", b"b", b"c")] == [True, False, True]
+
+
+def test_a_partition_takes_its_keys_along_when_it_leaves() -> None:
+    keys = exhausting(3)
+    keys.exhausted(OTHER, b"a")
+    keys.forget(ORDERS)
+    assert (len(keys), keys.is_failing(ORDERS, b"a")) == (1, False)
+
+
+def charged(offset: int, attempts: int, partition: int = 0) -> Delivery:
+    made = delivery(offset, assignment=assigned(partition))
+    made.failures = FailureHistory(attempts=attempts)
+    return made
+
+
+def attempts(*made: Delivery) -> list[int]:
+    return [each.failures.attempts for each in made if each.failures is not None]
+
+
+def test_an_outage_gives_back_what_was_charged_since_the_last_success() -> None:
+    probation, a, b = Probation(), charged(0, 5), charged(1, 1)
+    probation.charged(a)
+    probation.charged(a)
+    probation.charged(b)
+    probation.give_back()
+    assert attempts(a, b) == [3, 0]
+    probation.give_back()
+    assert attempts(a, b) == [3, 0]
+
+
+def test_after_a_success_charges_stand() -> None:
+    probation, a = Probation(), charged(0, 5)
+    probation.charged(a)
+    probation.succeeded()
+    probation.give_back()
+    assert attempts(a) == [5]
+
+
+def test_a_record_that_is_settled_otherwise_is_forgotten() -> None:
+    probation, a = Probation(), charged(0, 5)
+    probation.charged(a)
+    probation.left(a)
+    probation.left(a)
+    assert not probation.charges
+
+
+def test_a_partition_that_leaves_takes_its_records_along() -> None:
+    probation, a, b = Probation(), charged(0, 1), charged(1, 1, partition=1)
+    probation.charged(a)
+    probation.charged(b)
+    probation.forget(assigned(1).tp)
+    probation.give_back()
+    assert attempts(a, b) == [0, 1]
+
+
+def test_it_begins_wide_open() -> None:
+    throttle = Throttle(64)
+    assert throttle.is_wide_open
+    assert throttle.limit == 64
+
+
+def test_an_endpoint_that_asks_for_less_gets_half() -> None:
+    throttle = Throttle(64)
+    throttle.asked_for_less(10.0)
+    assert throttle.limit == 32
+    assert not throttle.is_wide_open
+
+
+def test_a_burst_of_answers_is_one_wish() -> None:
+    throttle = Throttle(64)
+    for hundredth in range(100):
+        throttle.asked_for_less(10.0 + hundredth / 100)
+    assert throttle.limit == 32
+    throttle.asked_for_less(11.0)
+    assert throttle.limit == 16
+
+
+def test_one_delivery_at_a_time_is_the_least() -> None:
+    throttle = Throttle(4)
+    for second in range(10):
+        throttle.asked_for_less(float(second))
+    assert throttle.limit == 1
+
+
+def test_each_full_round_of_successes_gives_one_more() -> None:
+    throttle = Throttle(8)
+    throttle.asked_for_less(10.0)
+    for _ in range(3):
+        throttle.succeeded()
+    assert throttle.limit == 4
+    throttle.succeeded()
+    assert throttle.limit == 5
+
+
+def test_it_opens_to_the_limit_of_the_operator_and_no_further() -> None:
+    throttle = Throttle(4)
+    throttle.asked_for_less(10.0)
+    for _ in range(100):
+        throttle.succeeded()
+    assert throttle.is_wide_open
+    assert throttle.limit == 4
+
+
+def test_a_wish_in_the_middle_of_a_round_begins_the_round_anew() -> None:
+    throttle = Throttle(4)
+    throttle.asked_for_less(10.0)
+    throttle.succeeded()
+    throttle.asked_for_less(20.0)
+    assert throttle.limit == 1
+    throttle.succeeded()
+    assert throttle.limit == 2
+
+
+def test_it_shows_its_limit() -> None:
+    assert repr(Throttle(64)) == "<Throttle 64/64>"

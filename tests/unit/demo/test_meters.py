@@ -1,7 +1,7 @@
 """Metrics of the daemon that the demo shows."""
 
 from mpsd.admin.metrics import METRICS
-from mpsd.demo.meters import Meters, read_meters
+from mpsd.demo.run import Meters, read_meters
 
 EXPOSITION = """\
 # HELP mps_deliveries_total Ended deliveries by outcome.

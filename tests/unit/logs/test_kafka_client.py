@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from mpsd.logs.kafka_client import in_our_words
+from mpsd.logs.writer import translated
 
 
 def line(message: str, *args: object, level: int = logging.ERROR, name: str = "aiokafka.client") -> logging.LogRecord:
@@ -14,11 +14,11 @@ def line(message: str, *args: object, level: int = logging.ERROR, name: str = "a
 
 def test_lines_of_others_stay_as_they_are() -> None:
     record = line("no broker", name="mpsd.group")
-    assert in_our_words(record) is record
+    assert translated(record) is record
 
 
 def test_a_request_that_failed_is_a_warning_and_says_what_happens_next() -> None:
-    found = in_our_words(line("Failed fetch messages from %s: %s", 1, "[Error 7] RequestTimedOutError"))
+    found = translated(line("Failed fetch messages from %s: %s", 1, "[Error 7] RequestTimedOutError"))
     assert found is not None
     assert (found.levelname, vars(found)["code"]) == ("WARNING", "kafka.client")
     assert found.getMessage() == (
@@ -36,7 +36,7 @@ def test_a_request_that_failed_is_a_warning_and_says_what_happens_next() -> None
     ],
 )
 def test_what_belongs_to_a_first_start_is_left_out(message: str) -> None:
-    assert in_our_words(line(message)) is None
+    assert translated(line(message)) is None
 
 
 def test_a_bug_stays_an_error_with_its_traceback() -> None:
@@ -45,6 +45,6 @@ def test_a_bug_stays_an_error_with_its_traceback() -> None:
     except RuntimeError:
         record = line("Unexpected error in coordinator routine")
         record.exc_info = sys.exc_info()
-    found = in_our_words(record)
+    found = translated(record)
     assert found is not None
     assert (found.levelno, found.exc_info) == (logging.ERROR, record.exc_info)

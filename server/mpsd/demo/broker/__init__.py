@@ -7,8 +7,7 @@ Nothing needs to be installed but the extra: `pip install 'kafka-mps[demo]'` (se
 (see `warmup`), and no broker outlives the process that started it (see `guard`).
 """
 
-from mpsd.demo.broker.bootstrap import external_servers, kafka
-from mpsd.demo.broker.cluster import KafkaCluster
+from mpsd.demo.broker.cluster import KafkaCluster, external_servers, kafka
 from mpsd.demo.broker.command import run_broker_command
 from mpsd.demo.broker.errors import BrokerFailed, DemoExtraMissing, DownloadFailed
 from mpsd.demo.broker.properties import ClientListener

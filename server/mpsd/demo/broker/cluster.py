@@ -3,7 +3,8 @@
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Literal, Self
 
@@ -210,3 +211,21 @@ def _claim(port: int) -> int:
         except OSError as error:
             raise AddressInUse(f"{LOOPBACK}:{port} is in use; choose another port, or none for a free one") from error
     return port
+
+
+BOOTSTRAP_VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
+
+
+def external_servers(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the `host:port` pairs of `KAFKA_BOOTSTRAP_SERVERS`, which commas separate; none if it is not set."""
+    return [server.strip() for server in environment.get(BOOTSTRAP_VARIABLE, "").split(",") if server.strip()]
+
+
+@contextmanager
+def kafka(nodes: Literal[1, 3] = 1, *, full_compiler: bool = False) -> Iterator[list[str]]:
+    """Yield the bootstrap servers of the external Kafka if there is one, else of a cluster that lives as long as the block."""
+    if servers := external_servers():
+        yield servers
+        return
+    with KafkaCluster(nodes, full_compiler=full_compiler) as cluster:
+        yield cluster.bootstrap_servers

@@ -5,11 +5,10 @@ breaking. `Judge` fans events out to all; `read_events` reads what an applicatio
 """
 
 from mpsd.demo.guarantees.attempts import AttemptsSurvive, OutageSpendsNoAttempts
-from mpsd.demo.guarantees.epochs import EpochRises
 from mpsd.demo.guarantees.event_log import EventLogError, read_events
 from mpsd.demo.guarantees.guarantee import Fault, Guarantee, GuaranteeBroken, Place
 from mpsd.demo.guarantees.judge import Judge, Verdict, every_guarantee
-from mpsd.demo.guarantees.order import FreedomIsUsed, KeyOrder, NullKeysAreFree, OneInFlightPerKey
+from mpsd.demo.guarantees.order import EpochRises, FreedomIsUsed, KeyOrder, NullKeysAreFree, OneInFlightPerKey
 from mpsd.demo.guarantees.repetition import BoundedRepetition
 from mpsd.demo.guarantees.settlement import (
     CommitNeverGoesBack,
