@@ -64,6 +64,23 @@ def test_the_hook_reads_the_first_line_of_a_message(tmp_path: Path, capsys: pyte
     assert "'wip'" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("server/mpsd/delivery/rest/request.py", "def opening_headers("),
+        ("server/mpsd/delivery/rest/request.py", 'headers["Mps-Subscription"] = percent_encode('),
+        ("server/mpsd/delivery/webhooks.py", 'alias="Mps-Subscription"'),
+        ("tests/unit/delivery/rest/test_request.py", "def test_an_ordinary_record("),
+        ("tests/unit/delivery/rest/test_request.py", '"Mps-Subscription: billing"'),
+        ("docs/reference/contract.md", "`Mps-Subscription`"),
+    ],
+)
+def test_the_first_change_begins_where_the_page_says(file: str, name: str) -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    assert Path(file).name in page
+    assert name in (ROOT / file).read_text()
+
+
 ROOMS = re.findall(
     r"^\| `([\w/]+)` \| (.*) \| (.*) \|$",
     (ROOT / "tests/README.md").read_text().partition("## To change a room")[2].partition("\n## ")[0],
