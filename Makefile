@@ -14,6 +14,8 @@ RESOLVE = build/lock/bin/uv pip compile --universal --python-version 3.11 --gene
 RESOLVE_ALL = $(RESOLVE) pyproject.toml --group dev --extra demo
 SITE_LOCK := docs/site/requirements.lock
 PLATFORMS := x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin
+# Hundreds of daemons start in a run of the tests; without this each would compile all its modules again.
+unexport PYTHONDONTWRITEBYTECODE
 SYNC   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: help demo test check soak replay bench proto broker fix docs docs-site lock floors clean lint types layers protos breaking pages fast \
@@ -25,8 +27,8 @@ help: ## list the targets
 demo: $(STUBS) ## deliver 20,000 records from a real Kafka to an application, and check them (KEEP=1 keeps it running)
 	@$(BIN)/mpsd demo $(if $(KEEP),--keep)
 
-test: $(STUBS) ## run every test in WORKERS=2 processes, with coverage of the server (ARGS="-k lanes" selects some)
-	@$(BIN)/python -m pytest -p tests.progress --cov --numprocesses $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder $(ARGS)
+test: $(STUBS) ## run every test in WORKERS=3 processes (ARGS="-k lanes" selects some, ARGS=--cov adds coverage)
+	@$(BIN)/python -m pytest -p tests.progress --numprocesses $(or $(WORKERS),3) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STUBS) ## run what CI runs before the slow tests: the parts of check below, two at a time
 	@$(MAKE) --no-print-directory --keep-going -j2 $(SYNC) types fast lint layers protos breaking pages

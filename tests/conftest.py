@@ -4,7 +4,6 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 import psutil
 import pytest
@@ -12,20 +11,11 @@ from hypothesis import HealthCheck, settings
 
 from mpsd.demo.broker import KafkaCluster, kafka
 from tests.faults.figures import markdown
-from tests.progress import group_of
-
-ROOT = Path(__file__).parent.parent
 
 # A job in the background of a shell begins with Ctrl-C ignored, and so would every process that a test starts and ends by it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("shared")  # a busy machine is no fault of the code, and a failing seed says how to run it again
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share brokers of their own together when `make test` spreads the files over processes."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item.path.relative_to(ROOT).as_posix())))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -47,9 +37,12 @@ def kafka_bootstrap() -> Iterator[list[str]]:
         yield servers
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kafka_cluster() -> Iterator[KafkaCluster]:
-    """Three nodes of our own, for tests that stop and freeze them. Leave all of them running."""
+    """Start three nodes for tests that stop and freeze them; each test leaves all of them running.
+
+    A cluster without work takes as much of the processor in a minute as a start of it does, so it ends with the file.
+    """
     with KafkaCluster(nodes=3) as cluster:
         yield cluster
 

@@ -7,8 +7,8 @@ longest files begin first, so that no process is alone with one at the end. `--m
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -18,10 +18,6 @@ FILE_S_MIN = 1.0
 REST_S = 0.02
 """A test of a file that is not in the table."""
 LINE_EVERY_S = 30.0
-_SHARED = {
-    **dict.fromkeys(("test_brokers", "test_random"), "stop brokers"),
-    **dict.fromkeys(("test_access", "test_network"), "guard a broker"),
-}
 STARTUP_S = 20.0
 """Before that the run says nothing of its own speed: brokers start, and the first tests are no sample."""
 
@@ -52,23 +48,10 @@ class Expected:
         return self.all_s * (1.0 - share) * pace
 
 
-def longest_first(files: Sequence[str], durations: Mapping[str, float], group: Callable[[str], str]) -> dict[str, int]:
-    """Return the place of each file in the run; those that are not in the table come last, in their order.
-
-    Args:
-        group: the name of the files that one process takes together.
-    """
+def longest_first(files: Sequence[str], durations: Mapping[str, float]) -> dict[str, int]:
+    """Return the place of each file in the run; those that are not in the table come last, in their order."""
     known = dict.fromkeys(files)
-    takes_s: defaultdict[str, float] = defaultdict(float)
-    for file in known:
-        takes_s[group(file)] += durations.get(file, 0.0)
-    return {file: place for place, file in enumerate(sorted(known, key=lambda file: -takes_s[group(file)]))}
-
-
-def group_of(file: str) -> str:
-    """Return the name of the files that share brokers of their own: one process runs them, one after the other."""
-    path = PurePosixPath(file)
-    return f"faults that {_SHARED[path.stem]}" if path.parent.name == "faults" and path.stem in _SHARED else file
+    return {file: place for place, file in enumerate(sorted(known, key=lambda file: -durations.get(file, 0.0)))}
 
 
 def spoken(seconds: float) -> str:
@@ -82,7 +65,7 @@ class LongestFirst:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        places = longest_first([_file(item.nodeid) for item in items], durations(), group_of)
+        places = longest_first([_file(item.nodeid) for item in items], durations())
         items.sort(key=lambda item: places[_file(item.nodeid)])
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.progress import STARTUP_S, Expected, durations, group_of, longest_first, spoken
+from tests.progress import STARTUP_S, Expected, durations, longest_first, spoken
 from tests.test_tidy import ROOT
 
 TABLE = {"a": 10.0, "b": 30.0}
@@ -28,19 +28,7 @@ def test_a_run_of_nothing_has_nothing_left() -> None:
 
 
 def test_the_longest_file_begins() -> None:
-    assert longest_first(["x", "a", "y", "b", "a"], TABLE, str) == {"b": 0, "a": 1, "x": 2, "y": 3}
-
-
-def test_files_of_one_process_begin_by_what_they_take_together() -> None:
-    shared = {"a": "together", "x": "together"}
-    places = longest_first(["b", "x", "a"], {**TABLE, "x": 25.0}, lambda file: shared.get(file, file))
-    assert places == {"x": 0, "a": 1, "b": 2}
-
-
-def test_only_faults_that_share_brokers_of_their_own_stay_together() -> None:
-    assert group_of("tests/faults/test_brokers.py") == group_of("tests/faults/test_random.py")
-    assert group_of("tests/faults/test_members.py") == "tests/faults/test_members.py"
-    assert group_of("tests/integration/test_brokers.py") == "tests/integration/test_brokers.py"
+    assert longest_first(["x", "a", "y", "b", "a"], TABLE) == {"b": 0, "a": 1, "x": 2, "y": 3}
 
 
 def test_a_duration_is_said_in_minutes() -> None:

@@ -50,7 +50,7 @@ class Guarded(NamedTuple):
     secret: Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def guarded_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """Yield a guarded Kafka, whose user for daemons is `mps`."""
     password = "a password"

@@ -16,7 +16,7 @@ async def world(kafka_bootstrap: list[str]) -> AsyncIterator[World]:
         yield world
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def guarded_kafka() -> Iterator[KafkaCluster]:
     """See `world.guarded`."""
     with guarded_cluster() as cluster:

@@ -127,6 +127,7 @@ def _replication(nodes: int) -> dict[str, str]:
 def _small_and_quick() -> dict[str, str]:
     return {
         "auto.create.topics.enable": "false",  # a misspelled topic is an error, not a new topic
+        "metadata.max.idle.interval.ms": "0",  # no record twice a second while nothing happens: half of an idle broker's work
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "1000",
         "offsets.topic.num.partitions": "8",
