@@ -11,6 +11,10 @@ from mps.admin.v1 import admin_pb2 as pb
 ESCAPE = "\x1b[31mred\x1b[0m"
 
 
+LONG_S = 9_030.0
+"""Shown as 2h30m, also half a minute later: a page that counts from now may be late on a busy machine."""
+
+
 def ago(seconds: float) -> Timestamp:
     stamp = Timestamp()
     stamp.FromMilliseconds(round((time.time() - seconds) * 1000))
@@ -35,7 +39,7 @@ def instance(address: str = "10.0.0.1:7070", *, answered: bool = True, revision:
 
 
 def provenance(reason: str = "deploy") -> pb.Provenance:
-    return pb.Provenance(who="anna", changed_at=ago(700), reason=reason, revision=7)
+    return pb.Provenance(who="anna", changed_at=ago(LONG_S), reason=reason, revision=7)
 
 
 def flow(lag: int = 0, age_s: int = 0, **counts: Any) -> pb.Flow:

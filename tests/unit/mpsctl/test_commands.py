@@ -216,12 +216,12 @@ def test_what_is_no_state_is_not_waited_for_in_vain(failed_before: Daemon, mpsct
 def test_a_pause_names_the_one_that_it_replaces(failed_before: Daemon, mpsctl: Run) -> None:
     changed = fleet.changed(fleet.instance("a:7070"))
     selection = pb.Selection(subscription="billing")
-    pause = pb.PauseState(selection=selection, until=fleet.ago(-1_600), provenance=fleet.provenance("looking"))
+    pause = pb.PauseState(selection=selection, until=fleet.ago(-fleet.LONG_S), provenance=fleet.provenance("looking"))
     changed.replaced.CopyFrom(pause)
     failed_before.answers["Pause"] = pb.PauseResponse(changed=changed)
     out = mpsctl("pause", "billing", "--reason", "why", "--for", "1.5s").out
     assert "✓ paused billing for 1.5s; confirmed by the daemon\n" in out
-    assert "  it replaces the pause by anna 11m40s ago: looking, which had 26m40s left\n" in out
+    assert "  it replaces the pause by anna 2h30m ago: looking, which had 2h30m left\n" in out
 
 
 def test_a_replay_that_was_cancelled_already_is_said_to_be(failed_before: Daemon, mpsctl: Run) -> None:
