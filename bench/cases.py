@@ -7,6 +7,8 @@ from typing import Literal
 from bench.workload import Workload
 
 RECORDS = 100_000
+SILENT_S = 8.0
+"""Longer than `kafka.silence_max_ms`, so that the daemon has given up its requests when the broker comes back."""
 GROWTH_MAX = 1.25
 """Cost per record relative to the base's, over partitions, keys and backlog."""
 
@@ -18,6 +20,7 @@ class Kind(Enum):
     FULL = "an application that never answers, until the memory no longer grows"
     STATUS = "the same, while an operator asks for the status again and again"
     LATENCY = "500 records a second, from the producer's call to the sink"
+    OUTAGE = "the broker is frozen or killed, comes back, and takes new records"
     FLOOR = "the adapter alone, without Kafka and pipeline"
     CEILING = "the sink alone, under a client that only repeats itself"
 
@@ -50,6 +53,7 @@ class Case:
         batch: `delivery.batch.records_max`.
         way: `delivery.protocol`.
         callers: streams, or callers that pull; `in_flight` is the credit, or the records of a lease, of each.
+        frozen_s: how long the broker is silent in an outage; 0: it is killed and started again.
         grows_from: the case whose cost per record this one's is compared with; empty: none.
     """
 
@@ -62,6 +66,7 @@ class Case:
     batch: int = 1
     way: Literal["rest", "stream", "pull"] = "rest"
     callers: int = 0
+    frozen_s: float = 0.0
     grows_from: str = ""
     targets: tuple[Target, ...] = ()
 
@@ -182,11 +187,18 @@ def cases(records: int = RECORDS) -> list[Case]:
             callers=2,
             targets=(Target(figure="p99_ms", sense="max", bound=20, aim=10),),
         ),
+        _outage("broker-silent", f"broker silent for {SILENT_S:.0f} s", base, SILENT_S),
+        _outage("broker-killed", "broker killed, started again at once", base),
     ]
 
 
 def _grown(name: str, title: str, workload: Workload) -> Case:
     return Case(name=name, title=title, workload=workload, grows_from="base", targets=(GROWTH,))
+
+
+def _outage(name: str, title: str, workload: Workload, frozen_s: float = 0.0) -> Case:
+    target = Target(figure="on_again_s", sense="max", bound=5)
+    return Case(name=name, title=title, kind=Kind.OUTAGE, workload=workload, frozen_s=frozen_s, targets=(target,))
 
 
 def _full(name: str, title: str, workload: Workload) -> Case:

@@ -19,6 +19,7 @@ class Figures:
         peak_mib: resident memory at its highest.
         first_s: from the start of the process to the first delivery.
         p50_ms: latency from the producer's call to the sink; p99_ms and worst_ms alike.
+        on_again_s: from the return of the broker until each record produced then was delivered.
         sink_cpu_us: CPU time of the sink per record.
         growth: `cpu_us` relative to the case that it is compared with.
     """
@@ -32,6 +33,7 @@ class Figures:
     p50_ms: float | None = None
     p99_ms: float | None = None
     worst_ms: float | None = None
+    on_again_s: float | None = None
     sink_cpu_us: float | None = None
     growth: float | None = None
 

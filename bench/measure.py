@@ -13,10 +13,13 @@ from grpc import aio
 from bench.cases import Case, Kind
 from bench.daemon import Daemon
 from bench.figures import Figures, quantile
+from bench.machine import bound_to
 from bench.stage import POLL_S, Stage
 from bench.workload import timed
 from mps.admin.v1 import admin_pb2, admin_pb2_grpc
+from mpsd.demo.broker import KafkaCluster
 from mpsd.errors import MpsError
+from mpsd.kafka.topics import Message, Topics
 
 STALLED_S = 20.0
 """Without any delivery for so long, a run has failed."""
@@ -27,6 +30,9 @@ PACE_PER_S = 500
 PACED_S = 12.0
 PACED_WARM_UP_S = 2.0
 ASK_S = 0.05
+
+EACH_PARTITION = 25
+"""Keys, on the average: enough that no partition is without one."""
 
 Beside = Callable[[Daemon], Coroutine[Any, Any, None]]
 
@@ -52,6 +58,8 @@ async def measure(stage: Stage, case: Case) -> Figures:
             return await _full(stage, case)
         case Kind.LATENCY:
             return await _latency(stage, case)
+        case Kind.OUTAGE:
+            return await _outage(stage, case)
         case Kind.FLOOR:
             return await _tool(stage, case, "bench.floor")
         case Kind.CEILING:
@@ -175,6 +183,38 @@ async def _latency(stage: Stage, case: Case) -> Figures:
         worst_ms=max(latencies_ms),
         sink_cpu_us=seen.sink_cpu_s / records * 1e6,
     )
+
+
+async def _outage(stage: Stage, case: Case) -> Figures:
+    """Measure on a broker that only this case uses, because a broker that was killed is slow for some time."""
+    with bound_to(stage.cores.others):
+        cluster = KafkaCluster()
+    async with cluster, Topics(cluster.bootstrap_servers) as topics:
+        there = stage.at(cluster.bootstrap_servers, topics)
+        topic = await there.empty_topic(case.workload)
+        daemon = Daemon(there, topic, case)
+        await daemon.ready()
+        await _delivered(there, daemon, topic, case)
+        if case.frozen_s:
+            cluster.freeze_node(1)
+            await asyncio.sleep(case.frozen_s)
+            cluster.thaw_node(1)
+        else:
+            cluster.stop_node(1, kill=True)
+            await asyncio.to_thread(cluster.start_node, 1)
+        back_s = time.monotonic()
+        await _delivered(there, daemon, topic, case)
+        on_again_s = time.monotonic() - back_s
+        await daemon.stop()
+    return Figures(on_again_s=on_again_s)
+
+
+async def _delivered(stage: Stage, daemon: Daemon, topic: str, case: Case) -> None:
+    """Produce some records to each partition, and wait until the sink has all of them."""
+    await stage.sink.begin()
+    count = EACH_PARTITION * case.workload.partitions
+    await stage.topics.produce(topic, [Message(b"key-%d" % number, b"") for number in range(count)])
+    await _arrived(stage, daemon, count)
 
 
 async def _tool(stage: Stage, case: Case, module: str) -> Figures:

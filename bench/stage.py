@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.machine import Cores, bound_to, shared_out
@@ -75,6 +75,10 @@ class Stage:
         topic = self._new_topic()
         await self.topics.create(topic, workload.partitions)
         return topic
+
+    def at(self, bootstrap_servers: list[str], topics: Topics) -> "Stage":
+        """Return a copy of this stage that uses another broker."""
+        return replace(self, bootstrap_servers=bootstrap_servers, topics=topics, made=[], _filled={})
 
     def new_name(self, what: str) -> str:
         """For a topic, a group or a process; never the same again."""

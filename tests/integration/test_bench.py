@@ -34,7 +34,8 @@ async def bench(bootstrap_servers: list[str], *arguments: str) -> tuple[int | No
 
 async def test_every_record_is_counted_and_every_stage_has_its_price(kafka_bootstrap: list[str]) -> None:
     code, output, progress = await bench(
-        kafka_bootstrap, "base", "floor", "ceiling", "stages", "--records", "2000", "--repeat", "1", "--json"
+        *(kafka_bootstrap, "base", "floor", "ceiling", "stages", "broker-killed"),
+        *("--records", "2000", "--repeat", "1", "--json"),
     )
     assert code == 0, progress
     said: dict[str, Any] = json.loads(output)
@@ -43,6 +44,7 @@ async def test_every_record_is_counted_and_every_stage_has_its_price(kafka_boots
     assert said["cases"]["base"]["medians"]["peak_mib"] > 10
     assert said["cases"]["floor"]["medians"]["cpu_us"] > 0
     assert said["cases"]["ceiling"]["medians"]["sink_cpu_us"] > 0
+    assert said["cases"]["broker-killed"]["medians"]["on_again_s"] > 0
     assert list(said["stages_us"]) == ["fetch and decode", "pending queue", "order and writer", "settle", "POST"]
     assert "Kafka" in said["about"]["versions"]
 
