@@ -1,4 +1,4 @@
-"""Fixtures for tests of any kind. Brokers start with the first test that asks for one, and end with the run."""
+"""Fixtures for tests of any kind. Brokers start with the first test that asks for one, and end with the run or the file."""
 
 import signal
 import time
