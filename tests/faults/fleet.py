@@ -195,7 +195,7 @@ class Fleet:
             ExceptionGroup: of every broken promise.
         """
         await self.world.settled(self.topic, timeout_s=timeout_s)
-        await self.world.judge(self.topic, repeated_s=repeated_s)
+        await self.world.judge(self.topic, repeated_s=repeated_s, killed_late=True)
         again = sum(count - 1 for count in self.world.application.accepted.values())
         return {"records": self.accepted, "lost": 0, "again": again, "out_of_order": 0, "overlaps": 0}
 

@@ -17,7 +17,7 @@ from mps_client import DeadLetter, Record, Retry, Subscription, asgi
 from mpsd.demo.broker.processes import GuardedProcesses
 from tests.docs.blocks import ROOT
 from tests.integration.test_shapes import SHAPES
-from tests.integration.world import Message, World, keyed, until
+from tests.integration.world import World, keyed, until
 from tests.integration.world.streaming import StreamingApplication
 
 pytestmark = pytest.mark.integration
@@ -138,22 +138,24 @@ async def test_when_a_daemon_is_killed_the_others_carry_on(world: World) -> None
 async def test_a_service_that_gets_sigterm_leaves_nothing_to_repeat(world: World, tmp_path: Path) -> None:
     topic = await world.create_topic(2)
     daemon = await world.start_daemon(streamed(world, topic))
-    await world.produce(topic, [Message(b"k%d" % (number % 40), b'{"amount": 5}') for number in range(4_000)])
     with closing(GuardedProcesses()) as processes:
-        for turn in range(2):
-            name = f"billing-{turn}"
+
+        def start(name: str) -> None:
             argv = ["env", f"BILLS={tmp_path}/bills", sys.executable, str(ROOT / "examples/python/billing.py")]
             processes.start(name, [*argv, "orders", daemon.stream_address], log=tmp_path / name)
-            if turn == 0:
-                await until(lambda: billed(tmp_path) > 500, "bills are written")
-                processes.signal(name, signal.SIGTERM)
-                await until(lambda: processes.exit_code("billing-0") is not None, "it has ended")
-                assert processes.exit_code(name) == 0, (tmp_path / name).read_text()
-                assert billed(tmp_path) < 4_000
+
+        async with world.producing(topic, keys=40, per_s=2_000, value=b'{"amount": 5}'):
+            start("first")
+            await until(lambda: billed(tmp_path) > 500, "bills are written")
+            processes.signal("first", signal.SIGTERM)
+            await until(lambda: processes.exit_code("first") is not None, "it has ended")
+        assert processes.exit_code("first") == 0, (tmp_path / "first").read_text()
+        start("second")
         await world.settled(topic)
         metrics = await daemon.metrics()
-    assert billed(tmp_path) == 4_000
-    assert metrics.sum("mps_deliveries_total", outcome="delivered") == 4_000
+    records = sum((await world.kafka.topics.log_end(topic)).values())
+    assert billed(tmp_path) == records
+    assert metrics.sum("mps_deliveries_total", outcome="delivered") == records
     assert metrics.sum("mps_dead_letters_total") == 0
 
 

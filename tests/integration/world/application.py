@@ -1,6 +1,7 @@
 """An application that takes records over HTTP, does as the test tells it, and remembers when each delivery began and ended."""
 
 import asyncio
+import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -74,6 +75,8 @@ class Application:
         self.port = 0
         self._connections: set[_Connection] = set()
         self._held: dict[_Connection, Request] = {}
+        self._working: dict[tuple[str, int, bytes | None], _Connection] = {}
+        """The connection by which a key is in flight."""
 
     @override
     def __repr__(self) -> str:
@@ -159,11 +162,15 @@ class Application:
         self._connections.discard(connection)
         self._held.pop(connection, None)
         if request is not None:
-            self.in_flight -= 1
+            self._finished(connection, request)
             lost = Retryable(code="lost", reason="the connection was lost before the answer", lost=True)
             self.events.append(DeliveryEnded(_bare(request.record), time.monotonic(), lost))
 
     def received(self, connection: "_Connection", request: Request) -> None:
+        key = _key(request)
+        if key in self._working and self._working[key].is_gone():
+            self._working[key].abort()  # a loop that was late hears of what came first and of what came next at once
+        self._working[key] = connection
         self.requests += 1
         self.in_flight += 1
         self.events.append(DeliveryStarted(_bare(request.record), time.monotonic(), request.attempt))
@@ -178,12 +185,20 @@ class Application:
     def _end(self, connection: "_Connection", request: Request, answer: Answer) -> None:
         if connection.request is not request:
             return  # lost meanwhile
-        self.in_flight -= 1
+        if connection.is_gone():
+            connection.abort()
+            return
+        self._finished(connection, request)
         outcome = outcome_of(answer.status, answer.reason)
         self.events.append(DeliveryEnded(_bare(request.record), time.monotonic(), outcome))
         if isinstance(outcome, Delivered):
             self.accepted[request.place] = self.accepted.get(request.place, 0) + 1
         connection.answer(answer)
+
+    def _finished(self, connection: "_Connection", request: Request) -> None:
+        self.in_flight -= 1
+        if self._working.get(_key(request)) is connection:
+            del self._working[_key(request)]
 
 
 class _Connection(asyncio.Protocol):
@@ -229,11 +244,31 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(head.encode() + body)
 
+    def is_gone(self) -> bool:
+        """Return True if the other end has closed the connection, also where the loop has not heard of it yet."""
+        if self._transport is None or self._transport.is_closing():
+            return True
+        end = socket.socket(
+            socket.AF_INET, socket.SOCK_STREAM, fileno=self._transport.get_extra_info("socket").fileno()
+        )
+        try:
+            return not end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            end.detach()
+
     def abort(self) -> None:
         """Cut at once: what becomes due before the loop tells of it must not pass for an answer."""
         if self._transport is not None:
             self._transport.abort()
         self.connection_lost(None)
+
+
+def _key(request: Request) -> tuple[str, int, bytes | None]:
+    return request.record.topic, request.record.partition, request.record.key
 
 
 def _decoded(lines: Sequence[tuple[str, str]], body: bytes) -> Request:

@@ -3,8 +3,9 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from math import inf
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -228,6 +229,7 @@ class World:
         at_once_min: int = 0,
         applications: Sequence[Witness] = (),
         replayed: bool = False,
+        killed_late: bool = False,
     ) -> None:
         """Put all that was seen of the topics before every guarantee.
 
@@ -236,6 +238,8 @@ class World:
             repeated_s: what a kill of the daemon may undo; where anything may be, what commits took meanwhile is added.
             at_once_min: deliveries of one partition that must have been in flight at one time; 0: not asked.
             replayed: what was dead-lettered may be accepted afterwards.
+            killed_late: a kill may undo `repeated_s` before the last commit that was seen of each partition: the commits
+                of a busy machine can be late, and those of a group that rebalances are.
 
         Raises:
             ExceptionGroup: of every broken promise.
@@ -256,7 +260,8 @@ class World:
         judge = Judge([each for each in every_guarantee(repeated_s, at_once_min) if type(each) not in unasked])
         judge.see_all(Produced(record) for record in self._produced if record.topic in topics)
         seen: list[TimedEvent] = [event for event in events if _is_of(event, topics)]
-        judge.see_all(sorted(seen, key=attrgetter("at_s")))
+        seen.sort(key=attrgetter("at_s"))
+        judge.see_all(_kills_by_partition(seen, ends, repeated_s) if killed_late else seen)
         judge.see_all(LogEnd(tp, end) for tp, end in ends.items())
         judge.check()
 
@@ -306,6 +311,24 @@ def _is_of(event: TimedEvent, topics: Sequence[str]) -> bool:
         case _:
             record = getattr(event, "record", None)
             return record is None or record.topic in topics
+
+
+def _kills_by_partition(
+    events: Iterable[TimedEvent], partitions: Iterable[TopicPartition], repeated_s: float
+) -> Iterator[TimedEvent]:
+    """Yield the events, and in place of each kill one of each partition that reaches back to the last commit seen of it."""
+    committed_s: dict[TopicPartition, float] = {}
+    for event in events:
+        match event:
+            case DaemonKilled(at_s, None, None):
+                for tp in partitions:
+                    yield DaemonKilled(at_s, {tp}, committed_s.get(tp, -inf) - repeated_s)
+                continue
+            case Committed(tp=tp, at_s=at_s):
+                committed_s[tp] = at_s
+            case _:
+                pass
+        yield event
 
 
 def _dead_lettered(dead_letter: Record) -> DeadLettered:
