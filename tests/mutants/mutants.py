@@ -323,7 +323,7 @@ MUTANTS = (
     _one(
         "replays a blocked key without its pending dead letters",
         "pipeline/blocked_key_replay.py",
-        "if is_unread or reach.is_behind(record.key, place):",
+        "if is_unread or reach.is_behind(key, place):",
         "if False:",
     ),
     _one(
