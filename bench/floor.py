@@ -13,10 +13,11 @@ from collections import deque
 import uvloop
 
 from bench.workload import synthetic
+from mpsd.config import Batch, RestDelivery
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.core.record import TopicPartition, record_bytes
-from mpsd.delivery.rest import BatchAdapter, BatchSettings, RestAdapter, RestSettings
+from mpsd.delivery.rest import BatchAdapter, RestAdapter
 from mpsd.ports import DeliveryAdapter
 
 
@@ -50,10 +51,8 @@ class Source:
 
 
 def _adapter(url: str, connections: int, batch: int) -> DeliveryAdapter:
-    settings = RestSettings(subscription="bench", url=url, concurrency_max=connections)
-    if batch == 1:
-        return RestAdapter(settings)
-    return BatchAdapter(settings, BatchSettings(records_max=batch, bytes_max=1 << 20))
+    delivery = RestDelivery(protocol="rest", url=url, concurrency_max=connections, batch=Batch(records_max=batch))
+    return RestAdapter("bench", delivery) if batch == 1 else BatchAdapter("bench", delivery)
 
 
 async def floor(url: str, records: int, connections: int, body_bytes: int, batch: int) -> dict[str, float]:

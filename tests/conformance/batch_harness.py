@@ -7,10 +7,12 @@ from urllib.parse import unquote_to_bytes
 
 from typing_extensions import override
 
-from mpsd.delivery.rest import BatchAdapter, BatchSettings, RestSettings
+from mpsd.config import Batch
+from mpsd.delivery.rest import BatchAdapter
 from tests.conformance.harness import Reaction, Received
 from tests.conformance.http_server import Peer, Request
 from tests.conformance.rest_harness import REACTIONS, RestHarness
+from tests.fakes.rest_delivery import rest_delivery
 
 RECORDS_MAX = 5
 ACTIONS = {Reaction.ASK_TO_RETRY: "retry", Reaction.REJECT: "dead-letter"}
@@ -23,8 +25,10 @@ class BatchHarness(RestHarness):
     async def start(self, *, concurrency_max: int, timeout_s: float) -> BatchAdapter:
         port = await self.server.start()
         url = f"http://127.0.0.1:{port}/orders"
-        settings = RestSettings(subscription="billing", url=url, concurrency_max=concurrency_max, timeout_s=timeout_s)
-        return BatchAdapter(settings, BatchSettings(records_max=RECORDS_MAX, bytes_max=1 << 20))
+        batch = Batch(records_max=RECORDS_MAX)
+        return BatchAdapter(
+            "billing", rest_delivery(url, concurrency_max=concurrency_max, timeout_s=timeout_s, batch=batch)
+        )
 
     @override
     async def serve(self, peer: Peer) -> None:

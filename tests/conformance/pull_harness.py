@@ -8,12 +8,13 @@ from typing import Any
 from starlette.applications import Starlette
 from typing_extensions import override
 
-from mpsd.delivery.pull import PullAdapter, PullSettings
+from mpsd.config import PullDelivery
+from mpsd.delivery.pull import PullAdapter
 from mpsd.delivery.pull.peer_request import PeerClient
 from mpsd.delivery.pull.routes import PullApi
 from mpsd.listeners.address import address_of, bind
 from mpsd.listeners.http import serving_http
-from mpsd.ports import DeliveryAdapter
+from mpsd.ports import DeliveryAdapter, Peer
 from tests.conformance.harness import LeasingHarness, Reaction, Received
 from tests.conformance.http_client import Answer, Caller
 
@@ -44,13 +45,14 @@ class PullHarness(LeasingHarness):
         listener = bind("http", "127.0.0.1:0")
         self._address = address_of(listener)
         self._adapter = PullAdapter(
-            PullSettings(
-                subscription="billing",
-                address=self._address,
+            "billing",
+            PullDelivery(
+                protocol="pull",
                 concurrency_max=concurrency_max,
                 lease_s=timeout_s,
                 lease_total_max_s=self.lease_total_max_s,
-            )
+            ),
+            Peer("", self._address, "", "here"),
         )
         api = PullApi({"billing": self._adapter}, (), PeerClient(None, 1 << 20), body_bytes_max=1 << 20)
         await self._stack.enter_async_context(serving_http(Starlette(routes=api.routes()), listener))

@@ -7,10 +7,11 @@ from urllib.parse import unquote_to_bytes
 
 from typing_extensions import override
 
-from mpsd.delivery.rest import RestAdapter, RestSettings
+from mpsd.delivery.rest import RestAdapter
 from mpsd.ports import DeliveryAdapter
 from tests.conformance.harness import AdapterHarness, Reaction, Received
 from tests.conformance.http_server import HttpServer, Peer, Request
+from tests.fakes.rest_delivery import rest_delivery
 
 
 class RestHarness(AdapterHarness):
@@ -23,9 +24,7 @@ class RestHarness(AdapterHarness):
     async def start(self, *, concurrency_max: int, timeout_s: float) -> DeliveryAdapter:
         port = await self.server.start()
         url = f"http://127.0.0.1:{port}/orders"
-        return RestAdapter(
-            RestSettings(subscription="billing", url=url, concurrency_max=concurrency_max, timeout_s=timeout_s)
-        )
+        return RestAdapter("billing", rest_delivery(url, concurrency_max=concurrency_max, timeout_s=timeout_s))
 
     @override
     def release(self) -> None:

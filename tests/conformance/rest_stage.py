@@ -3,14 +3,16 @@
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from mpsd.config import Batch, RestDelivery
 from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import Outcome
-from mpsd.delivery.rest import BatchAdapter, BatchSettings, RestAdapter, RestSettings
-from mpsd.delivery.rest.connector import LookUp, look_up
+from mpsd.delivery.rest import BatchAdapter, RestAdapter, Surroundings
+from mpsd.delivery.rest.client.connector import LookUp, look_up
 from tests.conformance.deliveries import Settlements
 from tests.conformance.http_server import HttpServer, Script
+from tests.fakes import rest_delivery
 
 WALL_S = 1_000_000.0
 """What the wall clock says in these tests."""
@@ -20,7 +22,7 @@ WALL_S = 1_000_000.0
 class RestStage:
     adapter: RestAdapter | BatchAdapter
     server: HttpServer
-    settings: RestSettings
+    settings: RestDelivery
     settlements: Settlements = field(default_factory=Settlements)
 
     def deliver(self, *batch: Delivery) -> None:
@@ -32,7 +34,7 @@ class RestStage:
 
     def renew(self, **changed: object) -> None:
         """Give the adapter other settings."""
-        self.settings = replace(self.settings, **changed)  # type: ignore[arg-type]
+        self.settings = rest_delivery.changed(self.settings, **changed)
         self.adapter.renew(self.settings)
 
     def statistic(self, name: str) -> int:
@@ -48,22 +50,26 @@ async def rest(
     server_tls: ssl.SSLContext | None = None,
     look_up: LookUp = look_up,
     may_start: Callable[[], bool] = lambda: True,
-    batch: BatchSettings | None = None,
+    batch: Batch | None = None,
+    dead_letter_stops_key: bool = False,
     look_again: Callable[["RestStage"], None] = lambda _: None,
     **settings: object,
 ) -> AsyncIterator[RestStage]:
     server = HttpServer(script)
     port = await server.start(host=host, tls=server_tls)
     given = {"concurrency_max": 8, **settings}
-    told = RestSettings(subscription="billing", url=url.format(port=port), **given)  # type: ignore[arg-type]
+    if batch is not None:
+        given["batch"] = batch
+    told = rest_delivery.rest_delivery(url.format(port=port), **given)
 
     def look() -> None:
         look_again(stage)
 
+    around = Surroundings(wall_s=lambda: WALL_S, look_up=look_up, may_start=may_start, look_again=look)
     adapter = (
-        RestAdapter(told, wall_s=lambda: WALL_S, look_up=look_up, may_start=may_start, look_again=look)
+        RestAdapter("billing", told, around)
         if batch is None
-        else BatchAdapter(told, batch, wall_s=lambda: WALL_S, look_up=look_up, may_start=may_start, look_again=look)
+        else BatchAdapter("billing", told, around, dead_letter_stops_key=dead_letter_stops_key)
     )
     stage = RestStage(adapter=adapter, server=server, settings=told)
     await adapter.start(lambda: None, stage.settlements.settle)

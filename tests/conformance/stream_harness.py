@@ -7,9 +7,9 @@ import grpc
 from typing_extensions import override
 
 from mps.delivery.v1 import delivery_pb2 as v1
+from mpsd.config import Stream, StreamDelivery
 from mpsd.delivery.stream.adapter import StreamAdapter
 from mpsd.delivery.stream.servicer import DeliveryServicer
-from mpsd.delivery.stream.settings import StreamSettings
 from mpsd.listeners.address import address_of, bind
 from mpsd.listeners.grpc import bounded_server, serving_grpc
 from mpsd.ports import DeliveryAdapter
@@ -38,13 +38,13 @@ class StreamHarness(LeasingHarness):
     @override
     async def start(self, *, concurrency_max: int, timeout_s: float) -> StreamAdapter:
         self._credit = concurrency_max
-        settings = StreamSettings(
-            subscription="billing",
+        delivery = StreamDelivery(
+            protocol="stream",
             concurrency_max=concurrency_max,
             lease_s=timeout_s,
             lease_total_max_s=self.lease_total_max_s,
         )
-        adapter = StreamAdapter(settings)
+        adapter = StreamAdapter("billing", delivery, Stream())
         listener = bind("stream", "127.0.0.1:0")
         self._address = address_of(listener)
         server = bounded_server()

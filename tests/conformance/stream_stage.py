@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
+from mpsd.config import Stream, StreamDelivery
 from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import Outcome
 from mpsd.delivery.stream.adapter import StreamAdapter
 from mpsd.delivery.stream.servicer import DeliveryServicer
-from mpsd.delivery.stream.settings import StreamSettings
 from mpsd.listeners.address import address_of, bind
 from mpsd.listeners.grpc import bounded_server, serving_grpc
 from mpsd.listeners.tokens import Tokens
@@ -66,15 +66,9 @@ async def streams(
     network: str = "",
 ) -> AsyncIterator[StreamStage]:
     settlements = Settlements()
-    settings = StreamSettings(
-        subscription="billing",
-        concurrency_max=concurrency_max,
-        lease_s=lease_s,
-        keep_alive_s=keep_alive_s,
-        frame_bytes_max=frame_bytes_max,
-        network=network,
-    )
-    adapter = StreamAdapter(settings, may_start=lambda: stage.may_start)
+    delivery = StreamDelivery(protocol="stream", concurrency_max=concurrency_max, lease_s=lease_s)
+    stream = Stream.model_construct(keep_alive_s=keep_alive_s, frame_bytes_max=frame_bytes_max)
+    adapter = StreamAdapter("billing", delivery, stream, network, may_start=lambda: stage.may_start)
     servicer = DeliveryServicer({"billing": adapter}, {"pushed"}, streams_max, tokens, open_within_s)
     listener = bind("stream", "127.0.0.1:0")
     stage = StreamStage(adapter, servicer, settlements, address_of(listener))

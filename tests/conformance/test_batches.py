@@ -5,17 +5,17 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
+from mpsd.config import Batch
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.lanes import Lanes
 from mpsd.core.outcome import DELIVERED, Outcome, Rejected, Retryable, Unavailable, Withdrawn
-from mpsd.delivery.rest import BatchSettings
 from tests.conformance.batch_harness import answer, events
 from tests.conformance.deliveries import assigned, deliveries, delivery
 from tests.conformance.http_server import Peer
 from tests.conformance.rest_stage import RestStage, rest
 from tests.conformance.watch import Watch
 
-TWENTY = BatchSettings(records_max=20, bytes_max=1 << 20)
+TWENTY = Batch(records_max=20)
 Answer = Callable[[Peer, list[int]], Awaitable[None]]
 
 
@@ -105,7 +105,7 @@ async def test_many_failures_fit_into_an_answer() -> None:
         failures = [{"id": f"AAECAwQFBgcICQoLDA0ODw/3/{at}", "action": "retry", "reason": "x" * 256} for at in offsets]
         await peer.answer(200, body=json.dumps({"failures": failures}).encode())
 
-    batch = BatchSettings(records_max=1000, bytes_max=1 << 20)
+    batch = Batch(records_max=1000)
     async with rest(Application(says).serve, batch=batch, response_body_bytes_max=0) as stage:
         stage.deliver(*deliveries(1000))
         assert all(isinstance(outcome, Retryable) for outcome in await stage.settlements.all())
@@ -240,8 +240,7 @@ async def test_a_dead_letter_stops_its_key_only_where_it_is_held(stops: bool) ->
     async def says(peer: Peer, offsets: list[int]) -> None:
         await answer(peer, {"AAECAwQFBgcICQoLDA0ODw/3/1": "dead-letter"})
 
-    batch = BatchSettings(records_max=20, bytes_max=1 << 20, dead_letter_stops_key=stops)
-    async with rest(Application(says).serve, batch=batch) as stage:
+    async with rest(Application(says).serve, batch=TWENTY, dead_letter_stops_key=stops) as stage:
         given = run(3)
         stage.deliver(*given)
         await stage.settlements.all()
@@ -262,7 +261,7 @@ async def test_behind_an_endpoint_that_is_out_a_run_waits_for_its_head() -> None
 
 async def test_a_run_that_does_not_fit_comes_back_and_nothing_overtakes() -> None:
     application = poisoned()
-    batch = BatchSettings(records_max=2, bytes_max=1 << 20)
+    batch = Batch(records_max=2)
     async with rest(application.serve, batch=batch, concurrency_max=4) as stage:
         given = run(5)
         stage.deliver(*given)
@@ -307,7 +306,7 @@ async def test_nothing_starts_late_where_the_lease_is_over() -> None:
 
 async def test_large_records_go_in_requests_of_their_own_and_wait_for_a_connection() -> None:
     application = poisoned()
-    batch = BatchSettings(records_max=20, bytes_max=1024)
+    batch = Batch(records_max=20, bytes_max=1024)
     async with rest(application.serve, batch=batch, concurrency_max=2) as stage:
         given = [delivery(offset=at, key=b"%d" % at, value=bytes(2000)) for at in range(10)]
         for each in given:

@@ -5,12 +5,14 @@ from collections.abc import Callable
 
 import pytest
 
+from mpsd.config import Batch
 from mpsd.core.batches import THROTTLED_TOGETHER_MAX
-from mpsd.delivery.rest import BatchAdapter, BatchSettings, RestSettings
+from mpsd.delivery.rest import BatchAdapter
 from mpsd.pipeline.writer import Writer
 from tests.conformance.http_server import HttpServer, Peer
 from tests.conformance.test_batches import Application
 from tests.fakes.clock import loop_clock
+from tests.fakes.rest_delivery import rest_delivery
 from tests.fakes.stage import Stage, policy_rules
 from tests.integration.world.patience import until
 
@@ -34,10 +36,7 @@ async def requests_until_done(says: Callable[[int, list[int]], int], left: int =
     url = f"http://127.0.0.1:{await server.start()}/orders"
     rules = policy_rules(backoff_initial_s=0.02, backoff_max_s=0.05, successes_between=5, concurrency_max=80)
     stage = Stage(rules)
-    adapter = BatchAdapter(
-        RestSettings(subscription="billing", url=url, concurrency_max=4),
-        BatchSettings(records_max=20, bytes_max=1 << 20),
-    )
+    adapter = BatchAdapter("billing", rest_delivery(url, concurrency_max=4, batch=Batch(records_max=20)))
     stage.writer = Writer(
         "billing", stage.pending, stage.order, stage.policy, adapter, stage.source, stage.bucket, stage.dead_letter,
         loop_clock(), random.Random(1).random,

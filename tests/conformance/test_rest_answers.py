@@ -115,7 +115,7 @@ async def test_a_reason_in_a_header_counts_more_than_the_body() -> None:
 
 
 async def test_an_operator_keeps_the_body_out_of_the_reason() -> None:
-    async with rest(answering(422, body=FASTAPI), reads_body=False) as stage:
+    async with rest(answering(422, body=FASTAPI), reason="header") as stage:
         outcome = await stage.outcome(delivery())
         assert isinstance(outcome, Rejected)
         assert (outcome.reason, outcome.excerpt) == ("answered 422", FASTAPI)

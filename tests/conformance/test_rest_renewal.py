@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 import trustme
 
+from mpsd.config import Auth, Batch, ClientTls
 from mpsd.core.outcome import DELIVERED, Unavailable, Withdrawn
-from mpsd.delivery.rest import BatchSettings, ClientTls
 from mpsd.errors import ConfigError
 from tests.conformance.deliveries import deliveries, delivery
 from tests.conformance.http_server import HttpServer, Peer, Request
 from tests.conformance.rest_stage import RestStage, rest
+from tests.fakes.rest_delivery import secret
 
 URL = "https://localhost:{port}/orders"
 WEBHOOK = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
-BATCH = pytest.mark.parametrize("batch", [None, BatchSettings(records_max=10, bytes_max=1 << 20)])
+BATCH = pytest.mark.parametrize("batch", [None, Batch(records_max=10)])
 
 
 class Guard:
@@ -34,7 +35,7 @@ class Guard:
 
 
 @BATCH
-async def test_the_next_request_has_the_new_token(batch: BatchSettings | None) -> None:
+async def test_the_next_request_has_the_new_token(batch: Batch | None) -> None:
     guard = Guard("one")
     async with rest(guard, bearer="one", batch=batch) as stage:
         assert await stage.outcome(delivery()) is DELIVERED
@@ -45,11 +46,11 @@ async def test_the_next_request_has_the_new_token(batch: BatchSettings | None) -
 
 
 @BATCH
-async def test_a_refusal_of_the_old_token_costs_nothing(batch: BatchSettings | None) -> None:
+async def test_a_refusal_of_the_old_token_costs_nothing(batch: Batch | None) -> None:
     guard = Guard("two")
 
     def look_again(stage: RestStage) -> None:
-        if stage.settings.bearer == "one":
+        if stage.settings.auth == Auth(bearer=secret("one")):
             stage.renew(bearer="two")
 
     async with rest(guard, bearer="one", batch=batch, look_again=look_again) as stage:
@@ -64,7 +65,7 @@ async def test_a_refusal_of_the_old_token_costs_nothing(batch: BatchSettings | N
 
 
 @BATCH
-async def test_all_that_was_in_flight_with_the_old_token_costs_nothing(batch: BatchSettings | None) -> None:
+async def test_all_that_was_in_flight_with_the_old_token_costs_nothing(batch: Batch | None) -> None:
     let = asyncio.Event()
     arrived = asyncio.Semaphore(0)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+from mpsd.config import ClientTls
 from mpsd.core.outcome import DELIVERED, Unavailable
-from mpsd.delivery.rest import ClientTls
 from tests.conformance.deliveries import deliveries, delivery
 from tests.conformance.http_server import Peer
 from tests.conformance.rest_stage import rest

@@ -14,7 +14,7 @@ PAGE = (ROOT / "docs/explanation/architecture.md").read_text()
 def layers() -> list[set[str]]:
     """Return the packages of each layer, those without imports first."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (found,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    (found,) = [contract["layers"] for contract in contracts if contract.get("containers") == ["mpsd"]]
     packages = {file.parent.name for file in (ROOT / "server/mpsd").glob("*/__init__.py")}
     return [packages & set(re.findall(r"\w+", layer)) for layer in reversed(found)]
 

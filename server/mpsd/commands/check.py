@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mpsd.commands.app import app
+
+if TYPE_CHECKING:
+    from mpsd.config import Secret
 
 
 class Method(StrEnum):
@@ -18,8 +22,6 @@ class Method(StrEnum):
     PUT = "PUT"
 
 
-BATCH_BYTES_MAX = 1 << 20
-"""The default of `delivery.batch.bytes_max`."""
 EXAMPLE = """\b
 Example:
   mpsd check-endpoint http://127.0.0.1:8000/orders --records samples.jsonl
@@ -72,7 +74,9 @@ def check_endpoint(
 
     Exits with 0 if all is well, 1 if there are problems, 2 if the command line is wrong.
     """
-    from mpsd.delivery.rest.settings import BatchSettings, ClientTls, RestSettings
+    from pydantic import ValidationError
+
+    from mpsd.config import Batch, ClientTls, RestDelivery
     from mpsd.devtools.check_endpoint import check
     from mpsd.devtools.check_report import as_json, show
     from mpsd.devtools.records_file import RecordsFileError, read_records
@@ -83,19 +87,22 @@ def check_endpoint(
         own = [sample_of(message) for message in read_records(records)] if records is not None else []
     except RecordsFileError as error:
         raise typer.BadParameter(str(error), param_hint="--records") from None
-    settings = RestSettings(
-        subscription="check-endpoint",
-        url=url,
-        concurrency_max=CONCURRENT,
-        timeout_s=timeout,
-        method=method.value,
-        record_headers="separate" if separate_headers else "combined",
-        headers=_headers(header or []),
-        batch=BatchSettings(records_max=batch, bytes_max=BATCH_BYTES_MAX) if batch > 1 else None,
-        tls=ClientTls(ca=_named(ca), cert=_named(cert), key=_named(key)),
-    )
     try:
-        results, found = asyncio.run(check(settings, own))
+        delivery = RestDelivery(
+            protocol="rest",
+            url=url,
+            concurrency_max=CONCURRENT,
+            timeout_s=timeout,
+            method=method.value,
+            record_headers="separate" if separate_headers else "combined",
+            headers=_headers(header or []),
+            batch=Batch(records_max=batch),
+            tls=ClientTls(ca=_named(ca), cert=_named(cert), key=_named(key)),
+        )
+        results, found = asyncio.run(check(delivery, own))
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        raise typer.BadParameter(first["msg"], param_hint=_option(first["loc"])) from None
     except ConfigError as error:
         raise typer.BadParameter("; ".join(problem.message for problem in error.problems), param_hint="URL") from None
     if json_output:
@@ -109,10 +116,17 @@ def _named(file: Path | None) -> str | None:
     return str(file) if file is not None else None
 
 
-def _headers(given: list[str]) -> dict[str, str]:
+def _option(path: Sequence[str | int]) -> str:
+    """Return the name on the command line of a setting in `delivery`; of an option of `tls`, the last key."""
+    return {"url": "URL", "headers": "--header"}.get(str(path[0]), f"--{path[-1]}")
+
+
+def _headers(given: list[str]) -> "dict[str, Secret]":
+    """Return the headers to add, as secrets, because credentials may be among them."""
+    from mpsd.config import Secret
     from mpsd.core.percent import TOKEN
 
-    headers = {}
+    headers: dict[str, Secret] = {}
     for header in given:
         name, colon, value = (part.strip() for part in header.partition(":"))
         if (
@@ -122,5 +136,5 @@ def _headers(given: list[str]) -> dict[str, str]:
             or not (value.isascii() and value.isprintable())
         ):
             raise typer.BadParameter("is not NAME:VALUE in visible ASCII", param_hint="--header")
-        headers[name] = value
+        headers[name] = Secret("env", "--header", value)
     return headers

@@ -4,15 +4,15 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from mpsd.config import RestDelivery
 from mpsd.core.outcome import Delivered
-from mpsd.delivery.rest.settings import RestSettings
 from mpsd.devtools.advice import Advice, advice
 from mpsd.devtools.deliverer import StepResult, deliver_steps
 from mpsd.devtools.diagnosis import Diagnosis
 from mpsd.devtools.samples import Sample, steps
 
 
-async def check(settings: RestSettings, own: Sequence[Sample]) -> tuple[list[StepResult], list[Advice]]:
+async def check(settings: RestDelivery, own: Sequence[Sample]) -> tuple[list[StepResult], list[Advice]]:
     """Return what was delivered and what is to be improved; ends within the time-outs of the settings.
 
     Args:
@@ -21,10 +21,10 @@ async def check(settings: RestSettings, own: Sequence[Sample]) -> tuple[list[Ste
     Raises:
         ConfigError: the URL or a file of the TLS settings cannot be used.
     """
-    batch = settings.batch.records_max if settings.batch is not None else 1
+    batch = settings.batch.records_max
     with _quiet():
         results, connections = await deliver_steps(settings, steps(own, batch))
-    looked, normal, more = Diagnosis(settings, is_batch=batch > 1), results[0], list[Advice]()
+    looked, normal, more = Diagnosis(settings), results[0], list[Advice]()
     why = await looked.of(normal, has_own=bool(own))
     if batch == 1 and all(isinstance(outcome, Delivered) for outcome in normal.outcomes):
         lost = await looked.lost_headers(normal.step.samples[0])

@@ -7,15 +7,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
+from mpsd.config import RestDelivery
 from mpsd.core.delivery import Delivery
 from mpsd.core.incarnation import Incarnation
 from mpsd.core.outcome import Delivered, Outcome, Unavailable
-from mpsd.delivery.rest import BatchAdapter, RestAdapter, RestSettings
-from mpsd.delivery.rest.answer import Answer, AnswerRules, judge
+from mpsd.delivery.rest import BatchAdapter, RestAdapter, Surroundings
+from mpsd.delivery.rest.answer import AnswerRules, judge
+from mpsd.delivery.rest.client.answer_reader import Answer
 from mpsd.devtools.samples import Step, deliveries
 from mpsd.ports import DeliveryAdapter
 
 CLOSE_S = 1.0
+SUBSCRIPTION = "check-endpoint"
+"""Name that the requests bear."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +41,13 @@ class StepResult:
 class SampleDeliverer:
     """A deliverer of steps, one after the other; each ends within the adapter's time-outs."""
 
-    def __init__(self, settings: RestSettings) -> None:
+    def __init__(self, settings: RestDelivery) -> None:
         self._answers: list[Answer] = []
+        around = Surroundings(judge=self._look_on)
         self._adapter: DeliveryAdapter = (
-            RestAdapter(settings, judge=self._look_on)
-            if settings.batch is None
-            else BatchAdapter(settings, settings.batch, judge=self._look_on)
+            RestAdapter(SUBSCRIPTION, settings, around)
+            if settings.batch.records_max == 1
+            else BatchAdapter(SUBSCRIPTION, settings, around)
         )
         self._outcomes: dict[Delivery, Outcome] = {}
         self._settled = asyncio.Event()
@@ -89,7 +94,7 @@ class SampleDeliverer:
         return Delivered() if isinstance(outcome, Delivered) else outcome
 
 
-async def deliver_steps(settings: RestSettings, steps: Iterable[Step]) -> tuple[list[StepResult], int]:
+async def deliver_steps(settings: RestDelivery, steps: Iterable[Step]) -> tuple[list[StepResult], int]:
     """Deliver all steps; return their results, and the number of connections they took.
 
     Where the first, an ordinary record, finds nobody or is answered as if the endpoint were out, it is the only one: the

@@ -12,15 +12,16 @@ import time
 from dataclasses import replace
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
+from mpsd.config import RestDelivery, reveal
 from mpsd.core.answer_reason import one_line
 from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import Delivered, Outcome, Rejected, Unavailable, Undeliverable
-from mpsd.delivery.rest.connector import tls_context
-from mpsd.delivery.rest.handshake import describe_failure, shake_hands
+from mpsd.delivery.rest.client.connector import tls_context
+from mpsd.delivery.rest.client.endpoint import Endpoint
+from mpsd.delivery.rest.client.handshake import describe_failure, shake_hands
 from mpsd.delivery.rest.request import RequestHeads
-from mpsd.delivery.rest.settings import Endpoint, RestSettings
 from mpsd.devtools.advice import Advice
-from mpsd.devtools.deliverer import StepResult
+from mpsd.devtools.deliverer import SUBSCRIPTION, StepResult
 from mpsd.devtools.samples import Sample, Step, deliveries
 from mpsd.devtools.wire import HTTP_2_PREFACE, REDIS_PING, Reply, exchange, is_whole, protocol_of, reply_of, speaks_tls
 
@@ -34,17 +35,13 @@ _GATEWAYS = {502: "Bad Gateway", 504: "Gateway Timeout"}
 
 
 class Diagnosis:
-    """Diagnostic requests to one endpoint.
+    """Diagnostic requests to one endpoint."""
 
-    Args:
-        is_batch: the endpoint takes several records in a request.
-    """
-
-    def __init__(self, settings: RestSettings, *, is_batch: bool) -> None:
+    def __init__(self, settings: RestDelivery) -> None:
         self._endpoint = Endpoint.of(settings.url)
-        self._url = settings.url
+        self._url = reveal(settings.url)
         self._settings = settings
-        self._is_batch = is_batch
+        self._is_batch = settings.batch.records_max > 1
         self._timeout_s = min(LOOK_S_MAX, settings.timeout_s)
         self._context: ssl.SSLContext | None = tls_context(settings.tls) if self._endpoint.is_tls else None
 
@@ -136,7 +133,9 @@ class Diagnosis:
         except TimeoutError:
             return ""
         except OSError as error:
-            return describe_failure(error, has_certificate=self._settings.tls.cert is not None)
+            return describe_failure(
+                error, has_certificate=self._settings.tls is not None and self._settings.tls.cert is not None
+            )
         return ""
 
     async def _protocol(self) -> str:
@@ -224,7 +223,7 @@ class Diagnosis:
     def _request(self, delivery: Delivery, url: str = "") -> bytes:
         """Return the request as the daemon writes it, except that the connection ends with the answer."""
         endpoint = Endpoint.of(url) if url else self._endpoint
-        head = RequestHeads(self._settings, endpoint, time.time).head(delivery)
+        head = RequestHeads(SUBSCRIPTION, self._settings, endpoint, time.time).head(delivery)
         line, _, rest = head.partition(b"\r\n")
         return b"%b\r\nConnection: close\r\n%b%b" % (line, rest, delivery.record.value or b"")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
 from typing import Any, cast
 
-from mpsd.delivery.rest.settings import Endpoint
+from mpsd.delivery.rest.client.endpoint import Endpoint
 
 BYTES_MAX = 262_144
 """As much of what comes back is read."""

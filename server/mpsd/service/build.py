@@ -3,30 +3,18 @@
 from collections.abc import Callable, Mapping
 from typing import Any, assert_never
 
-from mpsd.config import (
-    Config,
-    PullDelivery,
-    RestDelivery,
-    Stream,
-    StreamDelivery,
-    Subscription,
-    idempotency_header,
-    reveal,
-)
+from mpsd.config import Config, PullDelivery, RestDelivery, StreamDelivery, Subscription
 from mpsd.config.daemon import Control as ControlTable
-from mpsd.config.values import masked_url, split_user
+from mpsd.config.values import masked_url
 from mpsd.core.breaker import BreakerRules
 from mpsd.core.dead_letter import Sender
 from mpsd.core.metadata_text import Packing
 from mpsd.core.offset_map import MapSpace
 from mpsd.core.retry import RetryRules
 from mpsd.core.retry_policy import PolicyRules
-from mpsd.core.status_table import Meaning
 from mpsd.delivery.pull.adapter import PullAdapter
-from mpsd.delivery.pull.settings import PullSettings
-from mpsd.delivery.rest import BatchAdapter, BatchSettings, ClientTls, RestAdapter, RestSettings
-from mpsd.delivery.rest.settings import Endpoint
-from mpsd.delivery.stream.settings import StreamSettings
+from mpsd.delivery.rest import BatchAdapter, RestAdapter, Surroundings
+from mpsd.delivery.rest.client.endpoint import Endpoint
 from mpsd.errors import ConfigError, Problem
 from mpsd.kafka.audit import AuditSettings, KafkaAudit
 from mpsd.kafka.batches import end_at_unreadable_batches
@@ -113,11 +101,9 @@ def _adapter(
         case StreamDelivery():
             from mpsd.delivery.stream.adapter import StreamAdapter  # noqa: PLC0415 - gRPC takes long to load, and others do without
 
-            return StreamAdapter(
-                stream_settings(subscription.name, delivery, config.stream, peer.network), may_start=may_start
-            )
+            return StreamAdapter(subscription.name, delivery, config.stream, peer.network, may_start=may_start)
         case PullDelivery():
-            return PullAdapter(pull_settings(subscription.name, delivery, peer), may_start)
+            return PullAdapter(subscription.name, delivery, peer, may_start)
         case _:
             assert_never(delivery)
 
@@ -126,16 +112,16 @@ def rest_adapter(
     subscription: Subscription, kept: WatchedPart[RestDelivery], may_start: Callable[[], bool]
 ) -> RestAdapter | BatchAdapter:
     """Return an adapter whose secrets and certificates follow their files."""
-    settings = rest_settings(subscription, kept.part)
+    delivery, around = kept.part, Surroundings(may_start=may_start, look_again=kept.look_soon)
+    stops = subscription.ordering.after_dead_letter == "block"
     adapter = (
-        RestAdapter(settings, may_start=may_start, look_again=kept.look_soon)
-        if settings.batch is None
-        else BatchAdapter(settings, settings.batch, may_start=may_start, look_again=kept.look_soon)
+        RestAdapter(subscription.name, delivery, around)
+        if delivery.batch.records_max == 1
+        else BatchAdapter(subscription.name, delivery, around, dead_letter_stops_key=stops)
     )
 
-    def renew(delivery: RestDelivery) -> None:
-        fresh = rest_settings(subscription, delivery)
-        if Endpoint.of(fresh.url).origin != Endpoint.of(settings.url).origin:
+    def renew(fresh: RestDelivery) -> None:
+        if Endpoint.of(fresh.url).origin != Endpoint.of(delivery.url).origin:
             message = "the URL leads to another host by now, which needs a restart"
             raise ConfigError([Problem(path="url", message=message, subscription=subscription.name)])
         adapter.renew(fresh)
@@ -226,89 +212,6 @@ def dead_letter_settings(subscription: Subscription) -> DeadLetterSettings:
         retention_s=dead_letter.retention_s,
         replication_factor=dead_letter.replication_factor,
         write_timeout_s=dead_letter.write_timeout_s,
-    )
-
-
-def pull_settings(subscription: str, delivery: PullDelivery, peer: Peer) -> PullSettings:
-    """Return the settings of the pull adapter."""
-    return PullSettings(
-        subscription=subscription,
-        address=peer.http,
-        content_type=delivery.content_type,
-        instance=peer.instance,
-        network=peer.network,
-        concurrency_max=delivery.concurrency_max,
-        lease_s=delivery.lease_s,
-        lease_total_max_s=delivery.lease_total_max_s,
-        records_max=delivery.records_max,
-        bytes_max=delivery.bytes_max,
-        wait_max_s=delivery.wait_max_s,
-        waiters_max=delivery.waiters_max,
-        idempotency_header=idempotency_header(delivery.idempotency_key),
-    )
-
-
-def rest_settings(subscription: Subscription, delivery: RestDelivery) -> RestSettings:
-    """Return the settings of a REST adapter, with secrets in clear text."""
-    auth, batch = delivery.auth, delivery.batch
-    basic = auth.basic if auth is not None else None
-    url, user = split_user(reveal(delivery.url))
-    return RestSettings(
-        subscription=subscription.name,
-        url=url,
-        method=delivery.method,
-        concurrency_max=delivery.concurrency_max,
-        timeout_s=delivery.timeout_s,
-        connect_timeout_s=delivery.connect_timeout_s,
-        connection_age_max_s=delivery.connection_age_max_s,
-        connection_idle_max_s=delivery.connection_idle_max_s,
-        request_header_bytes_max=delivery.request_header_bytes_max,
-        response_header_bytes_max=delivery.response_header_bytes_max,
-        response_body_bytes_max=delivery.response_body_bytes_max,
-        retry_after_max_s=delivery.retry_after_max_s,
-        body=delivery.body,
-        content_type=delivery.content_type,
-        record_headers=delivery.record_headers,
-        idempotency_header=idempotency_header(delivery.idempotency_key),
-        headers={name: reveal(value) for name, value in delivery.headers.items()},
-        basic=(reveal(basic.username), reveal(basic.password)) if basic is not None else user if auth is None else None,
-        bearer=reveal(auth.bearer) if auth is not None and auth.bearer is not None else None,
-        webhook_secrets=tuple(reveal(secret) for secret in delivery.webhook_secrets),
-        tls=client_tls(delivery),
-        batch=BatchSettings(
-            records_max=batch.records_max,
-            bytes_max=batch.bytes_max,
-            dead_letter_stops_key=subscription.ordering.after_dead_letter == "block",
-        )
-        if batch.records_max > 1
-        else None,
-        status={status: Meaning(meaning) for status, meaning in delivery.status.items()},
-        reads_body=delivery.reason == "body",
-    )
-
-
-def client_tls(delivery: RestDelivery) -> ClientTls:
-    """Return the files of the TLS towards an endpoint."""
-    tls = delivery.tls
-    return ClientTls(
-        ca=str(tls.ca) if tls is not None and tls.ca else None,
-        cert=str(tls.cert) if tls is not None and tls.cert else None,
-        key=str(tls.key) if tls is not None and tls.key else None,
-    )
-
-
-def stream_settings(subscription: str, delivery: StreamDelivery, stream: Stream, network: str = "") -> StreamSettings:
-    """Return the settings of the stream adapter."""
-    return StreamSettings(
-        subscription=subscription,
-        content_type=delivery.content_type,
-        concurrency_max=delivery.concurrency_max,
-        lease_s=delivery.lease_s,
-        lease_total_max_s=delivery.lease_total_max_s,
-        keep_alive_s=stream.keep_alive_s,
-        frame_bytes_max=stream.frame_bytes_max,
-        network=network,
-        idempotency_header=idempotency_header(delivery.idempotency_key),
     )
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mpsd.admin.daemon import Finding
-from mpsd.config import Config, RestDelivery, Subscription, reveal
-from mpsd.config.values import masked_url, split_user
-from mpsd.delivery.rest.connector import tls_context
-from mpsd.delivery.rest.handshake import Handshake, describe_failure, shake_hands
-from mpsd.delivery.rest.settings import Endpoint
+from mpsd.config import Config, RestDelivery, Subscription
+from mpsd.config.values import masked_url
+from mpsd.delivery.rest.client.connector import tls_context
+from mpsd.delivery.rest.client.endpoint import Endpoint
+from mpsd.delivery.rest.client.handshake import Handshake, describe_failure, shake_hands
 from mpsd.errors import ConfigError, MpsError, Problem
 from mpsd.kafka.cluster import Cluster
 from mpsd.kafka.connection import client_options
@@ -21,7 +21,7 @@ from mpsd.kafka.topic_look import TopicLook
 from mpsd.kafka.transactions import OpenTransaction, open_transactions
 from mpsd.listeners.tokens import load_tokens
 from mpsd.service import open_files
-from mpsd.service.build import client_tls, dead_letter_settings, internal_topics
+from mpsd.service.build import dead_letter_settings, internal_topics
 
 CONNECT_TIMEOUT_S = 5.0
 CHECK_S_MAX = 60.0
@@ -69,7 +69,7 @@ async def check_endpoint(subscription: Subscription) -> Finding:
     if not isinstance(delivery, RestDelivery):
         return Finding(ok=True, about=name, text=f"waits for applications to come by {delivery.protocol}")
     url = masked_url(delivery.url)
-    endpoint, tls = Endpoint.of(split_user(reveal(delivery.url))[0]), client_tls(delivery)
+    endpoint, tls = Endpoint.of(delivery.url), delivery.tls
     try:
         if endpoint.is_tls:
             return _certificate(name, url, await shake_hands(endpoint, tls_context(tls), CONNECT_TIMEOUT_S))
@@ -81,7 +81,7 @@ async def check_endpoint(subscription: Subscription) -> Finding:
         text = f"{url}: no {what} within {CONNECT_TIMEOUT_S:g} s; records would wait"
         return Finding(ok=False, about=name, text=text, advice=ENDPOINT)
     except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError) as error:
-        why = describe_failure(error, has_certificate=tls.cert is not None)
+        why = describe_failure(error, has_certificate=tls is not None and tls.cert is not None)
         return Finding(ok=False, about=name, text=f"{url}: {why}; records would wait", advice=TLS)
     except OSError as error:
         text = f"{url}: {error.strerror or error}; records would wait"

@@ -4,6 +4,7 @@ import base64
 import copy
 import os
 import pickle
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 
 from mpsd.config import Config, RestDelivery, Secret, print_config, reveal, validate
 from mpsd.config.files import files_of, read_again
+from mpsd.delivery.rest.client.endpoint import Endpoint
+from mpsd.delivery.rest.request import opening_headers
 from mpsd.errors import ConfigError
-from mpsd.service.build import endpoint, rest_settings
+from mpsd.service.build import endpoint
 
 HIDDEN = "hunter2-hunter2-hunter2-hunter2"
 WEBHOOK = "whsec_" + base64.b64encode(HIDDEN.encode()).decode()
@@ -190,10 +193,11 @@ def test_a_url_may_be_a_secret(tmp_path: Path) -> None:
     ):
         delivery = rest(config)
         assert reveal(delivery.url) == URL
-        settings = rest_settings(config.subscriptions[0], delivery)
-        assert settings.url == f"https://hooks.example:8443/services/{HIDDEN}?token={HIDDEN}"
-        assert settings.basic == ("me", HIDDEN)
-        for shown in (print_config(config), repr(config), repr(settings), endpoint(config.subscriptions[0])):
+        to = Endpoint.of(delivery.url)
+        assert (to.authority, to.target) == ("hooks.example:8443", f"/services/{HIDDEN}?token={HIDDEN}")
+        credentials = b64encode(f"me:{HIDDEN}".encode())
+        assert b"Authorization: Basic " + credentials in opening_headers("billing", delivery, to)
+        for shown in (print_config(config), repr(config), endpoint(config.subscriptions[0])):
             assert HIDDEN not in shown
         assert endpoint(config.subscriptions[0]) == "https://hooks.example:8443/***"
 

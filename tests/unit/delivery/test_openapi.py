@@ -8,11 +8,12 @@ import pytest
 
 from mpsd.core.delivery import Delivery
 from mpsd.delivery.openapi import document
+from mpsd.delivery.rest.client.endpoint import Endpoint
 from mpsd.delivery.rest.events import Batch, BatchRequests
 from mpsd.delivery.rest.request import RequestHeads
-from mpsd.delivery.rest.settings import Endpoint, RestSettings
 from tests.conformance.deliveries import delivery
 from tests.conformance.webhooks import complaints_of_answer, complaints_of_webhook
+from tests.fakes.rest_delivery import rest_delivery
 from tests.unit.delivery.pull.served import LEASES, serving
 
 SECRET = "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"
@@ -21,7 +22,7 @@ SECRET = "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"
 def posted(given: Delivery, **settings: Any) -> tuple[list[tuple[str, str]], bytes]:
     """Headers and body as they go out."""
     url = "http://127.0.0.1:8000/orders"
-    heads = RequestHeads(RestSettings(subscription="billing", url=url, **settings), Endpoint.of(url), lambda: 1e9)
+    heads = RequestHeads("billing", rest_delivery(url, **settings), Endpoint.of(url), lambda: 1e9)
     lines = heads.head(given).decode().split("\r\n")[1:]
     return [
         (name, value) for name, _, value in (line.partition(": ") for line in lines if line)
@@ -31,7 +32,7 @@ def posted(given: Delivery, **settings: Any) -> tuple[list[tuple[str, str]], byt
 def posted_together(given: list[Delivery], **settings: Any) -> tuple[list[tuple[str, str]], bytes]:
     """Return the headers and the body of a batch."""
     url = "http://127.0.0.1:8000/orders"
-    requests = BatchRequests(RestSettings(subscription="billing", url=url, **settings), Endpoint.of(url), lambda: 1e9)
+    requests = BatchRequests("billing", rest_delivery(url, **settings), Endpoint.of(url), lambda: 1e9)
     batch = Batch(given)
     lines = requests.head(batch).decode().split("\r\n")[1:]
     headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines if line)]

@@ -14,12 +14,13 @@ from typer.testing import CliRunner
 from typing_extensions import override
 
 from mpsd.commands import app
-from mpsd.delivery.rest import BatchSettings, RestSettings
+from mpsd.config import Batch, RestDelivery
 from mpsd.devtools.advice import Advice, advice
 from mpsd.devtools.check_endpoint import check
 from mpsd.devtools.deliverer import StepResult, deliver_steps
 from mpsd.devtools.samples import steps
 from tests.conformance.http_server import HttpServer, Peer, Request
+from tests.fakes.rest_delivery import rest_delivery
 
 Handler = Callable[[Peer, Request], Awaitable[None]]
 
@@ -41,7 +42,7 @@ async def good(peer: Peer, request: Request) -> None:
 
 
 @asynccontextmanager
-async def serving(handler: Handler, batch: int = 1, timeout_s: float = 30.0) -> AsyncIterator[RestSettings]:
+async def serving(handler: Handler, batch: int = 1, timeout_s: float = 30.0) -> AsyncIterator[RestDelivery]:
     async def serve(peer: Peer) -> None:
         while True:
             await handler(peer, await peer.request())
@@ -49,13 +50,8 @@ async def serving(handler: Handler, batch: int = 1, timeout_s: float = 30.0) -> 
     server = HttpServer(serve)
     port = await server.start()
     try:
-        yield RestSettings(
-            subscription="check",
-            url=f"http://127.0.0.1:{port}/",
-            concurrency_max=8,
-            timeout_s=timeout_s,
-            batch=BatchSettings(records_max=batch, bytes_max=1 << 20) if batch > 1 else None,
-        )
+        url = f"http://127.0.0.1:{port}/"
+        yield rest_delivery(url, concurrency_max=8, timeout_s=timeout_s, batch=Batch(records_max=batch))
     finally:
         await server.stop()
 

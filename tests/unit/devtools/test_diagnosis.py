@@ -7,19 +7,19 @@ import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
 import trustme
 
-from mpsd.delivery.rest.settings import BatchSettings, ClientTls, RestSettings
+from mpsd.config import Batch, ClientTls, RestDelivery
 from mpsd.devtools.advice import Advice
 from mpsd.devtools.check_endpoint import check
 from mpsd.devtools.deliverer import StepResult
 from mpsd.devtools.samples import Sample
 from tests.conformance.http_server import HttpServer, Peer, Request, Script
+from tests.fakes.rest_delivery import changed, rest_delivery
 
 Answering = Callable[[Peer, Request], Awaitable[None]]
 
@@ -41,12 +41,12 @@ def each(answering: Answering) -> Script:
 @asynccontextmanager
 async def serving(
     script: Script, url: str, server_tls: ssl.SSLContext | None, tls: ClientTls
-) -> AsyncIterator[RestSettings]:
+) -> AsyncIterator[RestDelivery]:
     server = HttpServer(script)
     port = await server.start(tls=server_tls)
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # handshakes that fail are what is tried
     try:
-        yield RestSettings(subscription="check", url=url.format(port=port), concurrency_max=8, timeout_s=2.0, tls=tls)
+        yield rest_delivery(url.format(port=port), concurrency_max=8, timeout_s=2.0, tls=tls)
     finally:
         await server.stop()
 
@@ -207,7 +207,7 @@ async def test_an_application_that_takes_no_batches_is_one_problem() -> None:
         await peer.answer(422 if is_batch else 200)
 
     async with serving(each(answering), "http://127.0.0.1:{port}/", None, ClientTls()) as settings:
-        _, (found,) = await check(replace(settings, batch=BatchSettings(records_max=10, bytes_max=1 << 20)), [])
+        _, (found,) = await check(changed(settings, batch=Batch(records_max=10)), [])
     assert "it takes one record in a request, and no batch; leave delivery.batch.records_max at 1" in found.text
 
 
@@ -283,7 +283,7 @@ async def test_http_on_a_tls_port_that_answers_400_in_the_clear_is_named(server_
         thread.start()
         try:
             url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
-            settings = RestSettings(subscription="check", url=url, concurrency_max=8, timeout_s=2.0)
+            settings = rest_delivery(url, concurrency_max=8, timeout_s=2.0)
             _, found = await check(settings, [])
         finally:
             listening.shutdown(socket.SHUT_RDWR)
@@ -360,7 +360,7 @@ def echoing(*dropped: str) -> Script:
 
 async def about_headers(script: Script, record_headers: Literal["combined", "separate"]) -> list[Advice]:
     async with serving(script, "http://127.0.0.1:{port}/", None, ClientTls()) as settings:
-        _, found = await check(replace(settings, record_headers=record_headers), [])
+        _, found = await check(changed(settings, record_headers=record_headers), [])
     return [each for each in found if each.step == "headers"]
 
 

@@ -5,6 +5,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
+from mpsd.config import PullDelivery, idempotency_header
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.idempotency import IdempotencyKeys
 from mpsd.core.outcome import Outcome, Withdrawn
@@ -12,7 +13,6 @@ from mpsd.delivery.pull.lease_ids import LeaseIds
 from mpsd.delivery.pull.leases import Held, Lease, Leases
 from mpsd.delivery.pull.messages import LEASE_S_MIN, Settlement
 from mpsd.delivery.pull.pace import Pace
-from mpsd.delivery.pull.settings import PullSettings
 from mpsd.delivery.pull.verdict import lost, outcome_of
 from mpsd.delivery.pull.waiter import ClosingError, TooManyWaitersError, Waiter
 from mpsd.listeners.reach import reachable
@@ -32,16 +32,24 @@ class PullAdapter:
     Holds at most: `concurrency_max` deliveries, `waiters_max` callers.
 
     Args:
-        may_start: whether a delivery may start now; asked again before a caller sees what it was given.
+        may_start: returns True if a delivery may start now; asked again before a caller sees the records given to it.
+
+    Attributes:
+        settings: the bounds and times.
+        peer: addresses and ids of this instance.
     """
 
-    def __init__(self, settings: PullSettings, may_start: Callable[[], bool] = lambda: True) -> None:
-        self.settings = settings
-        self.ids = LeaseIds(settings.subscription, settings.instance)
-        self.keys = IdempotencyKeys(settings.idempotency_header)
+    def __init__(
+        self, subscription: str, delivery: PullDelivery, peer: Peer, may_start: Callable[[], bool] = lambda: True
+    ) -> None:
+        self.subscription = subscription
+        self.settings = delivery
+        self.peer = peer
+        self.ids = LeaseIds(subscription, peer.instance)
+        self.keys = IdempotencyKeys(idempotency_header(delivery.idempotency_key))
         self.peers: Sequence[Peer] = ()
         self._may_start = may_start
-        self._leases = Leases(settings.lease_total_max_s)
+        self._leases = Leases(delivery.lease_total_max_s)
         self._waiters: OrderedDict[Waiter, None] = OrderedDict()
         self._aside = 0
         self._is_closed = False
@@ -96,7 +104,7 @@ class PullAdapter:
 
     def on_peers(self, peers: Sequence[Peer]) -> None:
         """See `DeliveryAdapter`; they are asked for records when there are none here, and settle what is theirs."""
-        own, network = self.settings.instance, self.settings.network
+        own, network = self.peer.instance, self.peer.network
         others = {peer for peer in peers if peer.instance != own}
         self.peers = sorted(peer for peer in others if reachable(peer, peer.http, network))
 

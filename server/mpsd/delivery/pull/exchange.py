@@ -135,9 +135,8 @@ class LeaseExchange:
 
     def _url(self, lease: Lease) -> str:
         """Where the lease is settled: at the address that others are told, or else the one that this caller used."""
-        settings = self._adapter.settings
-        at = settings.address or self._request.url.netloc
-        return f"{self._scheme}://{at}/v1/subscriptions/{settings.subscription}/leases/{lease.id}"
+        at = self._adapter.peer.http or self._request.url.netloc
+        return f"{self._scheme}://{at}/v1/subscriptions/{self._adapter.subscription}/leases/{lease.id}"
 
 
 async def _answer(body: bytes, content_type: str, records: str, send: Send) -> None:

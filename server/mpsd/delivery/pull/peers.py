@@ -61,7 +61,7 @@ class Peers:
     def __init__(self, adapter: PullAdapter, client: PeerClient) -> None:
         self._adapter = adapter
         self._client = client
-        self._path = f"/v1/subscriptions/{adapter.settings.subscription}/leases"
+        self._path = f"/v1/subscriptions/{adapter.subscription}/leases"
         self._first = 0
         self._turns = 0
         self._passed_over: dict[str, float] = {}
@@ -173,5 +173,5 @@ class Peers:
         return answer
 
     def _failed(self, error: PeerError) -> None:
-        extra = {"code": "pull.peer", "subscription": self._adapter.settings.subscription}
+        extra = {"code": "pull.peer", "subscription": self._adapter.subscription}
         log.warning("another instance does not answer: %s", error, extra=extra)

@@ -75,7 +75,7 @@ class PullApi:
     async def _lease(self, request: Request, receive: Receive, send: Send) -> None:
         adapter = self._adapter(request)
         wanted = read(LeaseRequest, await body_of(request, self._body_bytes_max) or b"{}")
-        name = adapter.settings.subscription
+        name = adapter.subscription
         exchange = LeaseExchange(adapter, self._peers[name], wanted, request, self._scheme, self._json[name])
         await exchange(request.scope, receive, send)
 
@@ -146,7 +146,7 @@ class PullApi:
         Raises:
             Refused: 503, it does not answer.
         """
-        peers = self._peers[adapter.settings.subscription]
+        peers = self._peers[adapter.subscription]
         if adapter.ids.is_ours(lease_id) or FORWARDED in request.headers:
             return None
         if (peer := peers.holder(lease_id)) is None:

@@ -2,6 +2,6 @@
 
 from mpsd.delivery.rest.adapter import RestAdapter
 from mpsd.delivery.rest.batch_adapter import BatchAdapter
-from mpsd.delivery.rest.settings import BatchSettings, ClientTls, RestSettings
+from mpsd.delivery.rest.poster import Surroundings
 
-__all__ = ["BatchAdapter", "BatchSettings", "ClientTls", "RestAdapter", "RestSettings"]
+__all__ = ["BatchAdapter", "RestAdapter", "Surroundings"]

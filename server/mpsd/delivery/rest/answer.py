@@ -4,33 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self, assert_never
 
+from mpsd.config import RestDelivery
 from mpsd.core.answer_reason import reason_of
 from mpsd.core.outcome import DELIVERED, EXCERPT_BYTES_MAX, Outcome, Rejected, Retryable, Unavailable
 from mpsd.core.retry_after import retry_after_s
 from mpsd.core.status_table import Meaning, StatusTable
-from mpsd.delivery.rest.settings import RestSettings
+from mpsd.delivery.rest.client.answer_reader import Answer
 
 REASON_CHARACTERS_MAX = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """As much of an HTTP answer as counts.
-
-    Attributes:
-        verdict: `Mps-Verdict`, in lower case; empty if absent.
-        reason: `Mps-Reason`; empty if absent.
-        retry_after: `Retry-After`; empty if absent.
-        body: as much of it as is kept.
-        reusable: the connection can carry another request.
-    """
-
-    status: int
-    verdict: bytes
-    reason: bytes
-    retry_after: bytes
-    body: bytes
-    reusable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +27,15 @@ class AnswerRules:
     reads_body: bool = True
 
     @classmethod
-    def of(cls, settings: RestSettings) -> Self:
+    def of(cls, delivery: RestDelivery) -> Self:
         return cls(
-            statuses=StatusTable(settings.status),
-            retry_after_max_s=settings.retry_after_max_s,
-            reads_body=settings.reads_body,
+            statuses=StatusTable({status: Meaning(meaning) for status, meaning in delivery.status.items()}),
+            retry_after_max_s=delivery.retry_after_max_s,
+            reads_body=delivery.reason == "body",
         )
 
 
-Judge = Callable[["Answer", "AnswerRules", float], Outcome]
+Judge = Callable[[Answer, AnswerRules, float], Outcome]
 """What decides what an answer means: `judge`, or one that looks on."""
 
 

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from mpsd.config import RestDelivery
 from mpsd.core.batches import Batches
 from mpsd.core.delivery import Assignment, Delivery, Lane
 from mpsd.core.outcome import (
@@ -19,17 +19,13 @@ from mpsd.core.outcome import (
     Withdrawn,
 )
 from mpsd.core.record import RECORD_OVERHEAD_BYTES
-from mpsd.delivery.rest.adapter import NOT_SENT, reached, renewed
-from mpsd.delivery.rest.answer import Answer, AnswerRules, Judge, judge
+from mpsd.delivery.rest.adapter import NOT_SENT
 from mpsd.delivery.rest.batch_answer import FAILURE_BYTES_MAX, Unbelievable, failures
-from mpsd.delivery.rest.connection import Connection
-from mpsd.delivery.rest.connector import LookUp, look_up
-from mpsd.delivery.rest.credentials import REFUSALS, SENT_WITH_OLD_CREDENTIALS
-from mpsd.delivery.rest.endpoint_pool import EndpointPool
+from mpsd.delivery.rest.client.answer_reader import Answer
+from mpsd.delivery.rest.client.connection import Connection
+from mpsd.delivery.rest.client.pool import Requests
 from mpsd.delivery.rest.events import Batch, BatchRequests
-from mpsd.delivery.rest.pool_limits import Requests
-from mpsd.delivery.rest.settings import BatchSettings, RestSettings
-from mpsd.delivery.rest.strange_retry_after import StrangeRetryAfter
+from mpsd.delivery.rest.poster import Poster, Surroundings
 from mpsd.ports import Demand, Peer
 
 log = logging.getLogger("mpsd.delivery")
@@ -47,11 +43,10 @@ class BatchAdapter:
         handed over with them wait for a connection.
 
     Args:
-        wall_s: seconds since the epoch, for signatures and dates.
-        look_up: where the addresses of the URL's host come from.
-        may_start: whether a delivery may start now; asked for those that waited for a connection, as time may have passed.
-        look_again: asks for `renew` where the secrets have changed; called when a request was refused for its credentials.
-        judge: what answers mean; those whose bytes came to DELIVERED before are not asked about again.
+        dead_letter_stops_key: a dead-lettered record withdraws the later ones of its key.
+
+    Attributes:
+        renew: see `Poster.renew`.
 
     Raises:
         ConfigError: the URL, a webhook secret, or a file of the TLS settings cannot be used.
@@ -59,29 +54,21 @@ class BatchAdapter:
 
     def __init__(
         self,
-        settings: RestSettings,
-        batch: BatchSettings,
+        subscription: str,
+        delivery: RestDelivery,
+        around: Surroundings = Surroundings(),  # noqa: B008 - it cannot be changed
         *,
-        wall_s: Callable[[], float] = time.time,
-        look_up: LookUp = look_up,
-        may_start: Callable[[], bool] = lambda: True,
-        look_again: Callable[[], None] = lambda: None,
-        judge: Judge = judge,
+        dead_letter_stops_key: bool = False,
     ) -> None:
-        self._settings = settings
-        self._look_again = look_again
-        self._may_start = may_start
-        self._wall_s = wall_s
-        self._judge_answer = judge
-        self._requests, self._connector = reached(settings, wall_s, look_up, BatchRequests)
-        self._rules = AnswerRules.of(settings)
-        self._strange = StrangeRetryAfter(settings.subscription)
+        self._subscription = subscription
+        self._poster: Poster[Batch, Answer] = Poster(subscription, delivery, BatchRequests, around)
+        self.renew = self._poster.renew
+        batch = delivery.batch
         self._records_max = batch.records_max
         self._request_bytes = batch.bytes_max + batch.records_max * RECORD_OVERHEAD_BYTES
-        self._dead_letter_stops_key = batch.dead_letter_stops_key
-        self._batches = Batches(batch.records_max, batch.bytes_max, settings.concurrency_max * batch.records_max)
-        self._endpoint: EndpointPool[Batch, Answer] | None = None
-        self._free = settings.concurrency_max
+        self._dead_letter_stops_key = dead_letter_stops_key
+        self._batches = Batches(batch.records_max, batch.bytes_max, delivery.concurrency_max * batch.records_max)
+        self._free = delivery.concurrency_max
         self._left: list[Delivery] = []
         self._is_closed = False
         self._cut = 0
@@ -89,18 +76,19 @@ class BatchAdapter:
         self._unbelievable = 0
 
     async def start(self, on_demand: Callable[[], None], settle: Callable[[Delivery, Outcome], None]) -> None:
-        """Connections are opened when deliveries need them, so that a dead endpoint does not hinder the start."""
+        """See `DeliveryAdapter`; connections are opened when deliveries need them."""
         self._on_demand = on_demand
         self._settle = settle
         self._loop = asyncio.get_running_loop()
-        self._endpoint = EndpointPool(
-            self._settings,
-            self._connector,
-            Requests(head=self._requests.head, body=Batch.take_body, concerns=Batch.concerns),
-            self._judge,
-            self._ended,
-            self._take_back,
-            self._may_start,
+        self._send = self._poster.start(
+            Requests(
+                head=self._poster.writer.head,
+                body=Batch.take_body,
+                concerns=Batch.concerns,
+                judge=self._judge,
+                ended=self._ended,
+                withdrawn=self._take_back,
+            ),
             answer_bytes=self._records_max * FAILURE_BYTES_MAX,
         )
 
@@ -110,79 +98,50 @@ class BatchAdapter:
 
     def deliver(self, batch: Sequence[Delivery]) -> None:
         """See `DeliveryAdapter`."""
-        assert self._endpoint is not None
         assert not self._is_closed
         assert len(batch) <= self._free * self._records_max
         grouped = self._batches.group(batch)
         self._free -= len(grouped.requests)
-        self._endpoint.pool.deliver([Batch(deliveries) for deliveries in grouped.requests])
+        self._send([Batch(deliveries) for deliveries in grouped.requests])
         if grouped.left:
             if not self._left:
                 self._loop.call_soon(self._settle_left)
             self._left += grouped.left
 
-    def renew(self, settings: RestSettings) -> None:
-        """Use other credentials, headers, certificates and another URL, from the next request on.
-
-        Raises:
-            ConfigError: as the constructor; then nothing has changed.
-        """
-        self._requests, is_other_way = renewed(settings, self._wall_s, BatchRequests, self._connector)
-        if self._endpoint is not None:
-            self._endpoint.pool.renew(self._requests.head, replace_connections=is_other_way)
-
     async def revoke(self, assignment: Assignment, deadline_s: float) -> None:
-        """See `DeliveryAdapter`. At the deadline whole requests are aborted, and what shares them is withdrawn with it."""
+        """See `DeliveryAdapter`. At the deadline whole requests are aborted, so that others of the request are withdrawn too."""
         self._settle_left()
-        if self._endpoint is not None:
-            await self._endpoint.drain(assignment, deadline_s)
+        await self._poster.drain(assignment, deadline_s)
         self._batches.forget(assignment)
 
     async def close(self, deadline_s: float) -> None:
         """See `DeliveryAdapter`."""
         self._is_closed = True
         self._settle_left()
-        if self._endpoint is not None:
-            await self._endpoint.drain(None, deadline_s)
-            await self._endpoint.pool.close()
-        await self._connector.close()
+        await self._poster.close(deadline_s)
 
     def on_peers(self, peers: Sequence[Peer]) -> None:
-        """See `DeliveryAdapter`; one who is called by us has no need of it."""
+        """Ignore the peers, because the application calls none of them."""
 
     def statistics(self) -> Mapping[str, int | float | str]:
-        own = {
+        return {
             "free": self._free,
             "batches_cut": self._cut,
             "answers_unbelievable": self._unbelievable,
             "suspects": len(self._batches),
-            **self._requests.keys.statistics(),
+            **self._poster.statistics(),
         }
-        if self._endpoint is None:
-            return own
-        return {**own, "addresses": self._connector.addresses, **self._endpoint.pool.statistics()}
 
     def _judge(self, answer: Answer, connection: Connection[Batch, Answer]) -> Outcome | Answer:
-        """An answer that names records is judged together with what it answers."""
-        if answer.status in REFUSALS:
-            self._look_again()
-            if connection.is_outdated:
-                return SENT_WITH_OLD_CREDENTIALS
-        now_s = self._wall_s()
-        outcome = self._judge_answer(answer, self._rules, now_s)
-        if answer.retry_after and not isinstance(outcome, Delivered):
-            self._strange.look(answer, now_s)
+        """Return an answer that names records as it is, because `_conclude` needs the records of its request."""
+        outcome = self._poster.judge(answer, connection)
         return answer if isinstance(outcome, Delivered) and answer.body.strip() else outcome
 
     def _ended(self, batch: Batch, result: Outcome | Answer) -> None:
         """A request has ended: the one place where its deliveries are settled."""
-        endpoint = self._endpoint
-        assert endpoint is not None
         self._free += 1
         had_none = self._free == 1
         self._conclude(batch.deliveries, result)
-        if endpoint.drains:
-            endpoint.ended(batch)
         if had_none and self._free > 0:
             self._on_demand()
 
@@ -214,8 +173,8 @@ class BatchAdapter:
     def _named(self, deliveries: Sequence[Delivery], answer: Answer) -> Mapping[Delivery, Outcome]:
         by_id: dict[str, list[Delivery]] = {}
         for delivery in deliveries:
-            by_id.setdefault(self._requests.keys.of(delivery).decode(), []).append(delivery)
-        found = failures(answer, by_id, self._rules)
+            by_id.setdefault(self._poster.writer.keys.of(delivery).decode(), []).append(delivery)
+        found = failures(answer, by_id, self._poster.rules)
         return {delivery: outcome for event_id, outcome in found.items() for delivery in by_id[event_id]}
 
     def _settle_each(self, deliveries: Sequence[Delivery], failed: Mapping[Delivery, Outcome]) -> None:
@@ -236,7 +195,7 @@ class BatchAdapter:
         self._cut += 1
         self._batches.cut(deliveries)
         words = "%s and %d more in one request: %s; delivered again in two"
-        extra = {"code": "delivery.batch_cut", "subscription": self._settings.subscription}
+        extra = {"code": "delivery.batch_cut", "subscription": self._subscription}
         log.warning(words, deliveries[0], len(deliveries) - 1, outcome.reason, extra=extra)
         withdrawn = Withdrawn(reason=f"with {len(deliveries) - 1} others in a request that failed: {outcome.reason}")
         for delivery in deliveries:
@@ -244,8 +203,6 @@ class BatchAdapter:
 
     def _take_back(self, batch: Batch, assignment: Assignment | None) -> None:
         """What was not sent yet of a partition that leaves; the others of its request go on."""
-        endpoint = self._endpoint
-        assert endpoint is not None
         others = [each for each in batch.deliveries if assignment is not None and each.assignment is not assignment]
         self._free += not others
         kept = set(others)
@@ -253,7 +210,7 @@ class BatchAdapter:
             if delivery not in kept:
                 self._settle(delivery, NOT_SENT)
         if others:
-            endpoint.pool.deliver([Batch(others)])
+            self._send([Batch(others)])
 
     def _settle_left(self) -> None:
         left, self._left = self._left, []

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from mpsd.core.outcome import Outcome, Rejected, Retryable
-from mpsd.delivery.rest.answer import Answer, AnswerRules, printable
+from mpsd.delivery.rest.answer import AnswerRules, printable
+from mpsd.delivery.rest.client.answer_reader import Answer
 
 FAILURE_BYTES_MAX = 1024
 """What an answer may take for each record of the largest batch, beside `response_body_bytes_max`: an id, an action, a

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from pydantic_core import SchemaValidator, core_schema, from_json
 
+from mpsd.config import RestDelivery, idempotency_header
 from mpsd.core.cloudevents import RECORD_TYPE, rfc3339
 from mpsd.core.content_type import ContentTypes, content_encoding, looks_like_json
 from mpsd.core.delivery import Assignment, Delivery
@@ -22,6 +23,7 @@ from mpsd.core.idempotency import IdempotencyKeys
 from mpsd.core.percent import JSON_TEXT, percent_encode
 from mpsd.core.record_headers import encode_headers
 from mpsd.core.target_template import TargetTemplate
+from mpsd.delivery.rest.client.endpoint import Endpoint
 from mpsd.delivery.rest.request import (
     ASSIGNMENTS_CACHED_MAX,
     TRACE_PARENT,
@@ -30,7 +32,6 @@ from mpsd.delivery.rest.request import (
     opening_headers,
     request_line,
 )
-from mpsd.delivery.rest.settings import Endpoint, RestSettings
 from mpsd.delivery.rest.signature import Signer
 
 TIMESTAMP_END_MS = 253_402_300_800_000
@@ -107,18 +108,20 @@ class BatchRequests:
         ValueError: the URL has places that each record fills.
     """
 
-    def __init__(self, settings: RestSettings, endpoint: Endpoint, wall_s: Callable[[], float]) -> None:
+    def __init__(
+        self, subscription: str, delivery: RestDelivery, endpoint: Endpoint, wall_s: Callable[[], float]
+    ) -> None:
         self._wall_s = wall_s
-        self._subscription = settings.subscription
-        self._types = ContentTypes(settings.content_type)
+        self._subscription = subscription
+        self._types = ContentTypes(delivery.content_type)
         self._json_type = _data_beginning(self._types.json)
         self._other_type = _data_beginning(self._types.other)
         if TargetTemplate.of(endpoint.target):
             raise ValueError("has places to fill, which several records of one request cannot")
-        opening = request_line(settings.method, endpoint.target.encode()) + opening_headers(settings, endpoint)
-        self._opening = opening + b"Content-Type: %b\r\n" % MEDIA_TYPE
-        self._signer = Signer(settings.webhook_secrets) if settings.webhook_secrets else None
-        self.keys = IdempotencyKeys(settings.idempotency_header)
+        line = request_line(delivery.method, endpoint.target.encode())
+        self._opening = line + opening_headers(subscription, delivery, endpoint) + b"Content-Type: %b\r\n" % MEDIA_TYPE
+        self._signer = Signer.of(delivery)
+        self.keys = IdempotencyKeys(idempotency_header(delivery.idempotency_key))
         self._is_plain = self.keys.are_record_ids
         self._beginnings: dict[Assignment, _Beginning] = {}
         self._second = -1

@@ -9,6 +9,8 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from mpsd.config import RestDelivery, idempotency_header, reveal
+from mpsd.config.values import split_user
 from mpsd.core.cloudevents import attributes_of_event, attributes_of_record, is_structured
 from mpsd.core.content_type import NAMES, ContentTypes, content_encoding, looks_like_json
 from mpsd.core.delivery import Assignment, Delivery
@@ -17,7 +19,7 @@ from mpsd.core.percent import TOKEN, VISIBLE, percent_encode
 from mpsd.core.record import Record
 from mpsd.core.record_headers import encode_headers, split_headers
 from mpsd.core.target_template import Headers, TargetTemplate
-from mpsd.delivery.rest.settings import Endpoint, RestSettings
+from mpsd.delivery.rest.client.endpoint import Endpoint
 from mpsd.delivery.rest.signature import Signer
 
 ASSIGNMENTS_CACHED_MAX = 4096
@@ -53,16 +55,18 @@ class RequestHeads:
         keys: what `Idempotency-Key`, `webhook-id` and `ce-id` say.
     """
 
-    def __init__(self, settings: RestSettings, endpoint: Endpoint, wall_s: Callable[[], float]) -> None:
+    def __init__(
+        self, subscription: str, delivery: RestDelivery, endpoint: Endpoint, wall_s: Callable[[], float]
+    ) -> None:
         self._wall_s = wall_s
-        self.keys = IdempotencyKeys(settings.idempotency_header)
-        self._opening = opening_headers(settings, endpoint)
-        self._method = settings.method
+        self.keys = IdempotencyKeys(idempotency_header(delivery.idempotency_key))
+        self._opening = opening_headers(subscription, delivery, endpoint)
+        self._method = delivery.method
         self._target = TargetTemplate.of(endpoint.target)
-        self._types = ContentTypes(settings.content_type)
-        self._signer = Signer(settings.webhook_secrets) if settings.webhook_secrets else None
-        self._as_events = settings.body == "cloudevents-binary"
-        self._is_combined = settings.record_headers == "combined"
+        self._types = ContentTypes(delivery.content_type)
+        self._signer = Signer.of(delivery)
+        self._as_events = delivery.body == "cloudevents-binary"
+        self._is_combined = delivery.record_headers == "combined"
         self._is_plain = self.keys.are_record_ids and not (
             self._as_events or self._signer is not None or self._target.needs_headers
         )
@@ -178,16 +182,26 @@ def request_line(method: str, target: bytes) -> bytes:
     return b"%b %b HTTP/1.1\r\n" % (method.encode(), target)
 
 
-def opening_headers(settings: RestSettings, endpoint: Endpoint) -> bytes:
+def opening_headers(subscription: str, delivery: RestDelivery, endpoint: Endpoint) -> bytes:
     """Return the headers that no record changes."""
-    headers = {"Host": endpoint.authority, "User-Agent": "mpsd", **settings.headers}
-    if settings.basic is not None:
-        credentials = b64encode(":".join(settings.basic).encode())
-        headers["Authorization"] = f"Basic {credentials.decode()}"
-    elif settings.bearer is not None:
-        headers["Authorization"] = f"Bearer {settings.bearer}"
-    headers["Mps-Subscription"] = percent_encode(settings.subscription.encode()).decode()
+    headers = {"Host": endpoint.authority, "User-Agent": "mpsd"}
+    headers.update((name, reveal(value)) for name, value in delivery.headers.items())
+    if authorization := _authorization(delivery):
+        headers["Authorization"] = authorization
+    headers["Mps-Subscription"] = percent_encode(subscription.encode()).decode()
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
+
+
+def _authorization(delivery: RestDelivery) -> str:
+    """Return the credentials of the delivery or of its URL; empty if it has none."""
+    auth = delivery.auth
+    if auth is not None and auth.bearer is not None:
+        return f"Bearer {reveal(auth.bearer)}"
+    if auth is not None and auth.basic is not None:
+        user: tuple[str, str] | None = (reveal(auth.basic.username), reveal(auth.basic.password))
+    else:
+        user = split_user(reveal(delivery.url))[1]
+    return f"Basic {b64encode(':'.join(user).encode()).decode()}" if user is not None else ""
 
 
 def first_header(record: Record, wanted: str, valid: re.Pattern[bytes]) -> bytes | None:

@@ -6,6 +6,9 @@ Source: Standard Webhooks 1.0, "Signature scheme" and "Webhook headers".
 import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
+from typing import Self
+
+from mpsd.config import RestDelivery, reveal
 
 
 class Signer:
@@ -17,6 +20,11 @@ class Signer:
 
     def __init__(self, secrets: Sequence[str]) -> None:
         self._keys = [b64decode(secret.removeprefix("whsec_"), validate=True) for secret in secrets]
+
+    @classmethod
+    def of(cls, delivery: RestDelivery) -> Self | None:
+        """Return the signer of a delivery; None if it has no secrets."""
+        return cls([reveal(secret) for secret in delivery.webhook_secrets]) if delivery.webhook_secrets else None
 
     def headers(self, identity: bytes, body: bytes, now_s: int) -> bytes:
         """The three header lines.

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from mps.delivery.v1.delivery_pb2 import Open
+from mpsd.config import Stream, StreamDelivery, idempotency_header
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.idempotency import IdempotencyKeys
 from mpsd.core.outcome import Outcome, Withdrawn
 from mpsd.delivery.stream.session import Client, Session, SessionStatistics
-from mpsd.delivery.stream.settings import StreamSettings
 from mpsd.delivery.stream.streams import Streams
 from mpsd.delivery.stream.wire import RecordWriter
 from mpsd.listeners.reach import reachable
@@ -40,10 +40,21 @@ class StreamAdapter:
         may_start: whether a delivery may start now; asked for records that are about to be sent, as they may have waited.
     """
 
-    def __init__(self, settings: StreamSettings, *, may_start: Callable[[], bool] = lambda: True) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        subscription: str,
+        delivery: StreamDelivery,
+        stream: Stream,
+        network: str = "",
+        *,
+        may_start: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.subscription = subscription
+        self.settings = delivery
+        self._stream = stream
+        self._network = network
         self._may_start = may_start
-        self._keys = IdempotencyKeys(settings.idempotency_header)
+        self._keys = IdempotencyKeys(idempotency_header(delivery.idempotency_key))
         self._streams: Streams | None = None
         self._peers: Sequence[str] = ()
         self._is_closed = False
@@ -51,7 +62,7 @@ class StreamAdapter:
     async def start(self, on_demand: Callable[[], None], settle: Callable[[Delivery, Outcome], None]) -> None:
         """Streams may be opened from now on."""
         writer = RecordWriter(self._keys, self.settings.content_type)
-        self._streams = Streams(self.settings, on_demand, settle, self._may_start, writer)
+        self._streams = Streams(self.settings, self._stream, on_demand, settle, self._may_start, writer)
 
     def demand(self) -> Demand:
         streams = self._streams
@@ -94,7 +105,7 @@ class StreamAdapter:
 
     def on_peers(self, peers: Sequence[Peer]) -> None:
         """See `DeliveryAdapter`; told to every stream, now and when it is opened."""
-        network = self.settings.network
+        network = self._network
         addresses = sorted({peer.stream for peer in peers if reachable(peer, peer.stream, network)})
         if addresses != self._peers:
             self._peers = addresses

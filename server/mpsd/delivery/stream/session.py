@@ -7,9 +7,9 @@ from typing import NamedTuple
 from typing_extensions import override
 
 from mps.delivery.v1.delivery_pb2 import Drain, KeepAlive, Opened, Peers, Stale, SubscribeResponse
+from mpsd.config import Stream, StreamDelivery
 from mpsd.core.delivery import Delivery
 from mpsd.delivery.stream.requests import CREDIT_BYTES_MAX, CREDIT_RECORDS_MAX
-from mpsd.delivery.stream.settings import StreamSettings
 from mpsd.delivery.stream.unsettled import Unsettled
 from mpsd.delivery.stream.wire import RecordWriter, frame, payload_bytes
 
@@ -61,12 +61,14 @@ class Session:
         "_is_keep_alive_due",
         "_is_over",
         "_is_stuck",
+        "_lease_s",
+        "_lease_s",
         "_opened_s",
         "_out",
         "_peers",
-        "_settings",
         "_sleeper",
         "_stale",
+        "_stream",
         "_writer",
         "_written_s",
         "bytes_queued",
@@ -80,12 +82,21 @@ class Session:
         "unsettled",
     )
 
-    def __init__(self, name: str, client: Client, settings: StreamSettings, writer: RecordWriter, now_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        client: Client,
+        delivery: StreamDelivery,
+        stream: Stream,
+        writer: RecordWriter,
+        now_s: float,
+    ) -> None:
         self.name = name
         self.client = client
-        self._settings = settings
+        self._lease_s = delivery.lease_s
+        self._stream = stream
         self._writer = writer
-        self.unsettled = Unsettled(settings.lease_s, settings.lease_total_max_s)
+        self.unsettled = Unsettled(delivery.lease_s, delivery.lease_total_max_s)
         self.credit = 0
         self._bytes_left: int | None = None
         self.bytes_queued = 0
@@ -171,7 +182,7 @@ class Session:
 
     def look_after(self, now_s: float, sweep_s: float) -> None:
         """Break a silence before it is too long."""
-        if now_s - self._written_s + sweep_s >= self._settings.keep_alive_s:
+        if now_s - self._written_s + sweep_s >= self._stream.keep_alive_s:
             self._is_keep_alive_due = True
             self._wake()
 
@@ -240,7 +251,7 @@ class Session:
     def _records(self) -> bytes:
         """A frame of records that are ready and within the credit of bytes; empty if there is none."""
         self._is_keep_alive_due = False
-        unsettled, write, room = self.unsettled, self._writer.write, self._settings.frame_bytes_max
+        unsettled, write, room = self.unsettled, self._writer.write, self._stream.frame_bytes_max
         records: list[bytes] = []
         size = 0
         while (following := unsettled.next_unsent()) is not None:
@@ -274,8 +285,7 @@ class Session:
             self.bytes_queued += size
 
     def _opened(self) -> bytes:
-        settings = self._settings
-        lease_ms, keep_alive_ms = max(1, int(settings.lease_s * 1000)), int(settings.keep_alive_s * 1000)
+        lease_ms, keep_alive_ms = max(1, int(self._lease_s * 1000)), int(self._stream.keep_alive_s * 1000)
         opened = Opened(session=self.name, lease_ms=lease_ms, keep_alive_ms=keep_alive_ms)
         return SubscribeResponse(opened=opened).SerializeToString()
 

@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from secrets import token_hex
 
 from mps.delivery.v1.delivery_pb2 import Extend, Open, Settle
+from mpsd.config import Stream, StreamDelivery
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import DELIVERED, Outcome, Retryable, Withdrawn
 from mpsd.delivery.stream.requests import BadFrame, check_credit, check_extend, parsed, settlements
 from mpsd.delivery.stream.session import Client, Session
-from mpsd.delivery.stream.settings import StreamSettings
 from mpsd.delivery.stream.spread import Spread
 from mpsd.delivery.stream.wire import RecordWriter
 
 NOT_SENT = Withdrawn(reason="not sent yet when it was taken back")
 CLOSED = Withdrawn(reason="the client closed its stream")
+SWEEPS = 20
+"""Looks at all leases within the shortest time, so that none is exceeded by much."""
+SWEEP_S_MIN = 0.005
+SWEEP_S_MAX = 0.5
 
 
 @dataclass(slots=True)
@@ -41,13 +45,16 @@ class Streams:
 
     def __init__(
         self,
-        settings: StreamSettings,
+        delivery: StreamDelivery,
+        stream: Stream,
         on_demand: Callable[[], None],
         settle: Callable[[Delivery, Outcome], None],
         may_start: Callable[[], bool],
         writer: RecordWriter,
     ) -> None:
-        self._settings = settings
+        self._delivery = delivery
+        self._stream = stream
+        self._sweep_s = min(max(min(delivery.lease_s, stream.keep_alive_s) / SWEEPS, SWEEP_S_MIN), SWEEP_S_MAX)
         self._on_demand = on_demand
         self._settle = settle
         self._may_start = may_start
@@ -60,7 +67,7 @@ class Streams:
         self.counts: Counter[str] = Counter()
         self.all_gone = asyncio.Event()
         self.all_gone.set()
-        self._sweeping = self._loop.call_later(settings.sweep_s, self._sweep)
+        self._sweeping = self._loop.call_later(self._sweep_s, self._sweep)
 
     def stop(self) -> None:
         """Look after leases no longer."""
@@ -82,7 +89,7 @@ class Streams:
     # a stream's life
     def open(self, opening: Open, client: Client, peers: Sequence[str]) -> Session:
         """A client has opened a stream; `opening` is checked."""
-        session = Session(token_hex(6), client, self._settings, self._writer, self._loop.time())
+        session = Session(token_hex(6), client, self._delivery, self._stream, self._writer, self._loop.time())
         self.sessions[session.name] = session
         self.all_gone.clear()
         self.counts["opened"] += 1
@@ -170,7 +177,7 @@ class Streams:
     def _extend(self, session: Session, extend: Extend) -> None:
         check_extend(extend)
         now_s = self._loop.time()
-        lease_s = extend.lease_ms / 1000 or self._settings.lease_s
+        lease_s = extend.lease_ms / 1000 or self._delivery.lease_s
         stale = [each for each in extend.delivery_ids if not session.unsettled.extend(each, lease_s, now_s)]
         if stale:
             self.counts["stale_extends"] += len(stale)
@@ -179,7 +186,7 @@ class Streams:
     # what ends by itself
     def _sweep(self) -> None:
         """One timer for all leases and silences."""
-        now_s, sweep_s = self._loop.time(), self._settings.sweep_s
+        now_s, sweep_s = self._loop.time(), self._sweep_s
         self._sweeping = self._loop.call_later(sweep_s, self._sweep)
         for session in list(self.sessions.values()):
             session.look_after(now_s, sweep_s)

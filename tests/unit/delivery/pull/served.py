@@ -10,15 +10,17 @@ from typing import Any
 
 from starlette.applications import Starlette
 
+from mpsd.config import PullDelivery
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import Outcome
 from mpsd.core.record import TopicPartition
-from mpsd.delivery.pull import PullAdapter, PullSettings
+from mpsd.delivery.pull import PullAdapter
 from mpsd.delivery.pull.peer_request import PeerClient
 from mpsd.delivery.pull.routes import PullApi
 from mpsd.listeners.address import address_of, bind
 from mpsd.listeners.http import Bounds, serving_http
 from mpsd.listeners.tokens import Tokens
+from mpsd.ports import Peer
 from tests.conformance.deliveries import delivery
 from tests.conformance.http_client import Caller
 
@@ -86,7 +88,7 @@ async def serving(
     """
     listener = bind("http", "127.0.0.1:0")
     address = address_of(listener)
-    adapter = PullAdapter(PullSettings(subscription="billing", address=address, instance=token_hex(5), **settings))
+    adapter = PullAdapter("billing", PullDelivery(protocol="pull", **settings), Peer("", address, "", token_hex(5)))
     api = PullApi(
         {"billing": adapter},
         ["billing", "posted"],

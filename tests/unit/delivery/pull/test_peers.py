@@ -10,9 +10,10 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from mpsd import ports
+from mpsd.config import PullDelivery
 from mpsd.config.daemon import ListenerTls
 from mpsd.core.outcome import Withdrawn
-from mpsd.delivery.pull import PullAdapter, PullSettings
+from mpsd.delivery.pull import PullAdapter
 from mpsd.delivery.pull.exchange import LeaseExchange
 from mpsd.delivery.pull.lease_ids import LeaseIds, holder
 from mpsd.delivery.pull.messages import LeaseRequest
@@ -25,6 +26,9 @@ from tests.conformance.http_server import HttpServer, Peer
 from tests.fakes.clock import turns
 from tests.unit.delivery.pull.served import LEASES, serving
 from tests.unit.delivery.pull.test_waiting import met
+
+DELIVERY = PullDelivery(protocol="pull")
+PEER = ports.Peer("", "127.0.0.1:1", "", "here")
 
 
 def listener_tls(directory: Path, authority: trustme.CA) -> ListenerTls:
@@ -133,7 +137,7 @@ async def test_what_another_instance_gave_to_a_caller_that_left_is_given_back(le
     server = HttpServer(script)
     address = f"127.0.0.1:{await server.start()}"
     lease_id = "another.1.ab"
-    adapter = PullAdapter(PullSettings(subscription="billing", address="127.0.0.1:1"))
+    adapter = PullAdapter("billing", DELIVERY, PEER)
     adapter.on_peers([ports.Peer("", address, "", "another")])
     await adapter.start(lambda: None, lambda delivery, outcome: None)
     request = Request(
@@ -168,7 +172,7 @@ async def test_records_that_are_given_back_cost_nothing_and_only_instances_do_it
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"lease_id": 1}', b'{"lease_id": "nobody.1.ab"}'])
 async def test_a_lease_that_nobody_has_is_not_given_back(body: bytes) -> None:
-    adapter = PullAdapter(PullSettings(subscription="billing", address="127.0.0.1:1"))
+    adapter = PullAdapter("billing", DELIVERY, PEER)
     adapter.on_peers([ports.Peer("", "127.0.0.1:2", "", "another")])
     await Peers(adapter, PeerClient(None, 1 << 20)).give_back(PeerAnswer(200, {}, body), None)
 
@@ -196,13 +200,13 @@ async def test_who_answers_at_the_address_of_another_instance_gives_nothing_and_
         assert (await caller.post(f"{LEASES}/gone.1.ab/settle", settled)).status == 503
         answer = await PeerClient(None, 1 << 20).post(there.address, LEASES, {MEANT: "gone"}, b"", 10.0)
         assert answer.status == 421
-        assert there.adapter.settings.instance in json.loads(answer.body)["detail"]
+        assert there.adapter.peer.instance in json.loads(answer.body)["detail"]
         assert there.statistic("asked") == 0
         assert f"{there.address}: another daemon answers there than gone on pod-b" in caplog.text
 
 
 def test_a_loopback_address_of_another_host_is_no_peer() -> None:
-    adapter = PullAdapter(PullSettings(subscription="billing", address="127.0.0.1:1", instance="own", network="a"))
+    adapter = PullAdapter("billing", DELIVERY, ports.Peer("", "127.0.0.1:1", "", "own", network="a"))
     own, near, far = (
         ports.Peer("", f"127.0.0.1:{number}", "", name, name, network)
         for number, name, network in ((1, "own", "a"), (2, "near", "a"), (1, "far", "b"))

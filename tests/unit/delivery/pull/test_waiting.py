@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 
+from mpsd.config import PullDelivery
 from mpsd.core.outcome import Rejected, Retryable, Withdrawn
-from mpsd.delivery.pull import PullAdapter, PullSettings, peers
+from mpsd.delivery.pull import PullAdapter, peers
 from mpsd.ports import Peer
 from tests.conformance.http_client import Answer, Caller
 from tests.unit.delivery.pull.served import LEASES, Served, serving
+
+DELIVERY = PullDelivery(protocol="pull")
+PEER = Peer("", "127.0.0.1:1", "", "here")
 
 
 def asking(caller: Caller, **wanted: float) -> asyncio.Future[Answer]:
@@ -57,7 +61,7 @@ async def test_a_caller_that_goes_away_while_it_waits_holds_nothing() -> None:
 
 
 async def test_a_caller_that_went_when_it_was_given_records_gives_them_back() -> None:
-    adapter = PullAdapter(PullSettings(subscription="billing"))
+    adapter = PullAdapter("billing", DELIVERY, PEER)
     served = Served(adapter, "")
     await adapter.start(served.on_demand, served.settle)
     waiter = adapter.ask(10, None)
@@ -152,7 +156,7 @@ async def test_requests_are_bounded_by_the_configuration() -> None:
 
 async def test_one_timer_looks_after_all_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
-    adapter = PullAdapter(PullSettings(subscription="billing"))
+    adapter = PullAdapter("billing", DELIVERY, PEER)
     served = Served(adapter, "")
     await adapter.start(served.on_demand, served.settle)
     armed: list[float] = []
@@ -175,7 +179,7 @@ async def test_one_timer_looks_after_all_leases(monkeypatch: pytest.MonkeyPatch)
 async def test_what_may_not_start_any_more_is_not_shown() -> None:
     """The process was frozen between the hand-over and the answer: somebody else may have the partition by now."""
     may_start = True
-    adapter = PullAdapter(PullSettings(subscription="billing"), lambda: may_start)
+    adapter = PullAdapter("billing", DELIVERY, PEER, lambda: may_start)
     served = Served(adapter, "")
     await adapter.start(served.on_demand, served.settle)
     waiter = adapter.ask(10, None)
@@ -188,7 +192,7 @@ async def test_what_may_not_start_any_more_is_not_shown() -> None:
 
 
 async def test_what_was_taken_back_before_it_was_sent_is_not_sent() -> None:
-    adapter = PullAdapter(PullSettings(subscription="billing"))
+    adapter = PullAdapter("billing", DELIVERY, PEER)
     served = Served(adapter, "")
     await adapter.start(served.on_demand, served.settle)
     waiter = adapter.ask(10, None)
@@ -201,7 +205,7 @@ async def test_what_was_taken_back_before_it_was_sent_is_not_sent() -> None:
 
 def met(*all_served: Served) -> None:
     """They are told of each other."""
-    known = [Peer("", served.address, "", served.adapter.settings.instance) for served in all_served]
+    known = [served.adapter.peer for served in all_served]
     for served in all_served:
         served.adapter.on_peers(known)
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import pytest
 from typing_extensions import override
 
-from mpsd.delivery.rest.connector import ConnectFailed, EndpointConnector, look_up
-from mpsd.delivery.rest.settings import ClientTls, Endpoint
+from mpsd.config import ClientTls
+from mpsd.delivery.rest.client.connector import ConnectFailed, EndpointConnector, look_up
+from mpsd.delivery.rest.client.endpoint import Endpoint
 
 
 class Names:

@@ -6,12 +6,15 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import pytest
 
 from mpsd.core.delivery import Delivery, FailureHistory
+from mpsd.delivery.rest.client.endpoint import Endpoint
 from mpsd.delivery.rest.events import Batch, BatchRequests
-from mpsd.delivery.rest.settings import Endpoint, RestSettings
 from tests.conformance.deliveries import INCARNATION
 from tests.fakes.records import Row, assigned
+from tests.fakes.rest_delivery import rest_delivery
 
 URL = "http://127.0.0.1:8000/orders"
+
+SECRET = "whsec_" + "A" * 32
 
 
 def made(**fields: object) -> Delivery:
@@ -25,8 +28,7 @@ def made(**fields: object) -> Delivery:
 
 
 def posted(*given: Delivery, **settings: object) -> tuple[str, list[dict[str, object]]]:
-    told = RestSettings(subscription="bil%ling", url=URL, **settings)  # type: ignore[arg-type]
-    requests = BatchRequests(told, Endpoint.of(URL), lambda: 1_700_000_000.0)
+    requests = BatchRequests("bil%ling", rest_delivery(URL, **settings), Endpoint.of(URL), lambda: 1_700_000_000.0)
     batch = Batch(given)
     head = requests.head(batch).decode()
     body = batch.take_body()
@@ -149,7 +151,7 @@ def test_a_batch_is_put_where_that_is_asked_for() -> None:
 def test_a_batch_fills_no_places_of_a_url() -> None:
     url = "http://a/{topic}"
     with pytest.raises(ValueError, match="several records"):
-        BatchRequests(RestSettings(subscription="b", url=url), Endpoint.of(url), lambda: 0.0)
+        BatchRequests("b", rest_delivery(url), Endpoint.of(url), lambda: 0.0)
 
 
 def test_a_configured_type_is_that_of_every_record() -> None:
@@ -205,7 +207,7 @@ def test_attempts_and_replays_are_told() -> None:
 
 
 def test_a_batch_is_signed_as_one_message() -> None:
-    head, _ = posted(made(), made(offset=1843), webhook_secrets=("whsec_c2VjcmV0",))
+    head, _ = posted(made(), made(offset=1843), webhook_secrets=(SECRET,))
     assert re.search(r"\r\nwebhook-id: [0-9a-f]{32}\r\n", head)
     assert "\r\nwebhook-signature: v1," in head
 
@@ -215,7 +217,7 @@ def test_only_a_batch_of_the_same_records_has_the_same_webhook_id() -> None:
     one, other, third = made(), made(offset=1843), made(offset=1844)
     ids = []
     for batch in ((one, other), (one, other), (one, third), (one,), (other, one)):
-        head, _ = posted(*batch, webhook_secrets=("whsec_c2VjcmV0",))
+        head, _ = posted(*batch, webhook_secrets=(SECRET,))
         ids += re.findall(r"webhook-id: (\S+)", head)
     assert ids[0] == ids[1]
     assert len(set(ids)) == 4
@@ -223,7 +225,7 @@ def test_only_a_batch_of_the_same_records_has_the_same_webhook_id() -> None:
 
 def test_a_producers_key_is_the_id_whatever_it_is() -> None:
     given = made(headers=(("order-id", b'"o-1"\\%'),)), made(headers=(("order-id", b"o 1"),))
-    _, events = posted(*given, idempotency_header="order-id")
+    _, events = posted(*given, idempotency_key="header:order-id")
     assert [event["id"] for event in events] == ['"o-1"\\%', "AAECAwQFBgcICQoLDA0ODw/5/1842"]
     assert event(given[0])["id"] == "AAECAwQFBgcICQoLDA0ODw/5/1842", "unless the header is asked for"
 
@@ -236,7 +238,7 @@ def test_a_topic_that_needs_quoting_stays_json() -> None:
 
 
 def test_beginnings_are_not_kept_for_ever() -> None:
-    requests = BatchRequests(RestSettings(subscription="b", url=URL), Endpoint.of(URL), lambda: 0.0)
+    requests = BatchRequests("b", rest_delivery(URL), Endpoint.of(URL), lambda: 0.0)
     for epoch in range(4100):
         requests.head(Batch([Delivery(Row(), assigned(0, epoch), b"a", 1)]))
     assert len(requests._beginnings) <= 4096

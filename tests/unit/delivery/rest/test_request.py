@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 from mpsd.core.delivery import Assignment, Delivery, FailureHistory
 from mpsd.core.record import TopicPartition
 from mpsd.core.target_template import UnfilledError
+from mpsd.delivery.rest.client.endpoint import Endpoint
 from mpsd.delivery.rest.request import ASSIGNMENTS_CACHED_MAX, RequestHeads
-from mpsd.delivery.rest.settings import Endpoint, RestSettings
 from tests.conformance.deliveries import INCARNATION, Row
+from tests.fakes.rest_delivery import rest_delivery
 
 URL = "http://billing:8000/orders?v=1"
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
 def heads(**settings: object) -> RequestHeads:
-    given = RestSettings(**{"subscription": "billing", "url": URL, **settings})  # type: ignore[arg-type]
-    return RequestHeads(given, Endpoint.of(given.url), lambda: 1_700_000_000.9)
+    given = rest_delivery(**{"url": URL, **settings})  # type: ignore[arg-type]
+    return RequestHeads("billing", given, Endpoint.of(given.url), lambda: 1_700_000_000.9)
 
 
 def made(*, attempts: int = 0, replay: str | None = None, **fields: object) -> Delivery:
@@ -210,15 +211,9 @@ def test_static_headers_and_authentication() -> None:
 
 
 def test_secrets_are_never_shown() -> None:
-    settings = RestSettings(
-        subscription="s",
-        url=URL,
-        headers={"a": "SECRET"},
-        basic=("u", "SECRET"),
-        bearer="SECRET",
-        webhook_secrets=("SECRET",),
-    )
-    assert "SECRET" not in repr(settings)
+    secrets = {"headers": {"a": "s3cret"}, "webhook_secrets": ("whsec_" + "s3cret" * 6,)}
+    assert "s3cret" not in repr(rest_delivery(URL, bearer="s3cret", **secrets))
+    assert "s3cret" not in repr(rest_delivery(URL, basic=("u", "s3cret")))
 
 
 def test_signatures_stand_beside_the_rest() -> None:

@@ -2,9 +2,11 @@
 
 import pytest
 
-from mpsd.delivery.rest import RestAdapter, RestSettings
-from mpsd.delivery.rest.settings import ClientTls, Endpoint
+from mpsd.config import ClientTls
+from mpsd.delivery.rest import RestAdapter
+from mpsd.delivery.rest.client.endpoint import Endpoint
 from mpsd.errors import ConfigError
+from tests.fakes.rest_delivery import changed, rest_delivery
 
 
 @pytest.mark.parametrize(
@@ -46,12 +48,12 @@ def test_what_cannot_be_posted_to_is_refused(url: str) -> None:
     [
         ({"url": "http://user:word@billing/"}, "subscriptions.delivery.url"),
         ({"url": "http://billing/", "webhook_secrets": ("whsec_!",)}, "subscriptions.delivery.webhook_secrets"),
-        ({"url": "https://billing/", "tls": ClientTls(ca="/nowhere")}, "subscriptions.delivery.tls"),
+        ({"url": "https://billing/", "tls": ClientTls.model_construct(ca="/nowhere")}, "subscriptions.delivery.tls"),
     ],
 )
 def test_what_cannot_be_used_is_named(settings: dict[str, object], path: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        RestAdapter(RestSettings(subscription="billing", **settings))  # type: ignore[arg-type]
+        RestAdapter("billing", changed(rest_delivery(), **settings))
     (problem,) = caught.value.problems
     assert (problem.path, problem.subscription) == (path, "billing")
     assert "word" not in problem.message

@@ -2,18 +2,18 @@
 
 import random
 
+from mpsd.config import Stream, StreamDelivery
 from mpsd.core.idempotency import IdempotencyKeys
 from mpsd.delivery.stream.session import Client, Session
-from mpsd.delivery.stream.settings import StreamSettings
 from mpsd.delivery.stream.spread import Spread
 from mpsd.delivery.stream.wire import RecordWriter
 from tests.conformance.deliveries import deliveries
 
-SETTINGS = StreamSettings(subscription="billing")
+DELIVERY = StreamDelivery(protocol="stream")
 
 
 def joined(spread: Spread, credit: int, size: int = 0) -> Session:
-    session = Session(f"s{credit}", Client("", ""), SETTINGS, RecordWriter(IdempotencyKeys()), 0.0)
+    session = Session(f"s{credit}", Client("", ""), DELIVERY, Stream(), RecordWriter(IdempotencyKeys()), 0.0)
     spread.join(session)
     session.grant(credit, size)
     spread.count(session)

@@ -1,25 +1,24 @@
 """Streams that wait for bytes; the conformance suite tests the rest over the network."""
 
 from mps.delivery.v1.delivery_pb2 import Credit, Open
+from mpsd.config import Stream, StreamDelivery
 from mpsd.core.delivery import Delivery
 from mpsd.core.idempotency import IdempotencyKeys
 from mpsd.core.outcome import Outcome
 from mpsd.delivery.stream.session import Client
-from mpsd.delivery.stream.settings import StreamSettings
 from mpsd.delivery.stream.streams import Streams
 from mpsd.delivery.stream.wire import RecordWriter
 from tests.conformance.deliveries import delivery
 
-SETTINGS = StreamSettings(
-    subscription="billing", concurrency_max=1_000, lease_s=30.0, keep_alive_s=10.0, frame_bytes_max=1_048_576
-)
+DELIVERY = StreamDelivery(protocol="stream", concurrency_max=1_000)
 
 
 async def test_what_has_to_wait_for_bytes_does_not_wait_behind_a_stream_that_is_stuck() -> None:
     """The record went to the stream with the most credit, and nowhere until its lease was over."""
     settled: list[tuple[Delivery, Outcome]] = []
     streams = Streams(
-        SETTINGS,
+        DELIVERY,
+        Stream(),
         lambda: None,
         lambda *settlement: settled.append(settlement),
         lambda: True,

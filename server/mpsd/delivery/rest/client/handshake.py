@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 
-from mpsd.delivery.rest.settings import Endpoint
+from mpsd.delivery.rest.client.endpoint import Endpoint
 
 ALERT_WAIT_S = 0.5
 """With TLS 1.3 a server that wants a client certificate says so only after the handshake: so long it is waited for."""

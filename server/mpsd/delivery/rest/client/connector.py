@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from mpsd.config import ClientTls
 from mpsd.core.outcome import Unavailable
-from mpsd.delivery.rest.handshake import describe_failure
-from mpsd.delivery.rest.settings import ClientTls, Endpoint
+from mpsd.delivery.rest.client.endpoint import Endpoint
+from mpsd.delivery.rest.client.handshake import describe_failure
 
 RESOLVE_INTERVAL_S = 5.0
 """How long resolved addresses serve; new connections then ask again."""
@@ -47,14 +48,14 @@ class EndpointConnector:
     """Spreads new connections over all addresses of the endpoint, those that failed last."""
 
     def __init__(
-        self, endpoint: Endpoint, tls: ClientTls, look_up: LookUp, resolve_interval_s: float = RESOLVE_INTERVAL_S
+        self, endpoint: Endpoint, tls: ClientTls | None, look_up: LookUp, resolve_interval_s: float = RESOLVE_INTERVAL_S
     ) -> None:
         self._endpoint = endpoint
         self._material = material(tls) if endpoint.is_tls else ()
         self._look_up = look_up
         self._resolve_interval_s = resolve_interval_s
         self._context = tls_context(tls) if endpoint.is_tls else None
-        self._has_certificate = tls.cert is not None
+        self._has_certificate = tls is not None and tls.cert is not None
         self._addresses: list[str] = []
         self._failed: set[str] = set()
         self._resolved_s = float("-inf")
@@ -90,7 +91,7 @@ class EndpointConnector:
                 return
         raise ConnectFailed(failure)
 
-    def renew(self, endpoint: Endpoint, tls: ClientTls) -> bool:
+    def renew(self, endpoint: Endpoint, tls: ClientTls | None) -> bool:
         """Lead new connections elsewhere, or open them with other certificates; return True if anything differs.
 
         Raises:
@@ -183,25 +184,26 @@ class EndpointConnector:
                 return Unavailable(code="unreachable", reason=f"{where} cannot be reached: {_words(error)}")
 
 
-def tls_context(tls: ClientTls) -> ssl.SSLContext:
+def tls_context(tls: ClientTls | None) -> ssl.SSLContext:
     """Verifies the endpoint's certificate and name, always.
 
     Raises:
         OSError: a file cannot be read or is not what it should be (`ssl.SSLError`).
     """
-    context = ssl.create_default_context(cafile=tls.ca)
-    if tls.cert is not None:
+    context = ssl.create_default_context(cafile=tls.ca if tls is not None else None)
+    if tls is not None and tls.cert is not None:
         context.load_cert_chain(tls.cert, tls.key)
     return context
 
 
-def material(tls: ClientTls) -> tuple[bytes, ...]:
+def material(tls: ClientTls | None) -> tuple[bytes, ...]:
     """Return what the files of the settings hold, to tell whether any of them has changed.
 
     Raises:
         OSError: one cannot be read.
     """
-    return tuple(Path(file).read_bytes() if file else b"" for file in (tls.ca, tls.cert, tls.key))
+    files = (tls.ca, tls.cert, tls.key) if tls is not None else ()
+    return tuple(Path(file).read_bytes() if file else b"" for file in files)
 
 
 async def look_up(host: str, port: int) -> Sequence[str]:

@@ -7,8 +7,7 @@ from typing import Generic, Protocol, TypeVar, cast
 from typing_extensions import override
 
 from mpsd.core.outcome import DELIVERED, Outcome, Retryable
-from mpsd.delivery.rest.answer import Answer
-from mpsd.delivery.rest.answer_reader import AnswerBounds, AnswerReader, Nonsense
+from mpsd.delivery.rest.client.answer_reader import Answer, AnswerBounds, AnswerReader, Nonsense
 
 JOINED_BYTES_MAX = 65_536
 """Up to this size head and body are copied into one piece, which was measured to be cheaper than two; a kernel takes

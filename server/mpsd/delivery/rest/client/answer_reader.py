@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from mpsd.core.outcome import EXCERPT_BYTES_MAX
-from mpsd.delivery.rest.answer import Answer
 
 _SWITCHING_PROTOCOLS = 101
 
@@ -27,6 +26,26 @@ class AnswerBounds:
     header_bytes_max: int
     body_bytes_max: int
     kept_bytes_max: int = EXCERPT_BYTES_MAX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """As much of an HTTP answer as counts.
+
+    Attributes:
+        verdict: `Mps-Verdict`, in lower case; empty if absent.
+        reason: `Mps-Reason`; empty if absent.
+        retry_after: `Retry-After`; empty if absent.
+        body: as much of it as is kept.
+        reusable: the connection can carry another request.
+    """
+
+    status: int
+    verdict: bytes
+    reason: bytes
+    retry_after: bytes
+    body: bytes
+    reusable: bool
 
 
 class AnswerReader:
