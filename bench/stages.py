@@ -31,7 +31,7 @@ from mpsd.kafka.group import KafkaGroup
 from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from mpsd.pipeline.reader import RECORDS_PER_FETCH_MAX, WAIT_S
-from mpsd.pipeline.writer import Writer
+from mpsd.pipeline.writer import Application, Writer
 from mpsd.ports import Demand, Peer, Position
 from mpsd.service.build import group_settings, pipeline_settings
 
@@ -117,7 +117,8 @@ async def handled(config: Config, records: int, value_bytes: int) -> dict[str, f
         told.ordering, told.records_max, told.bytes_max, PendingBudget(1 << 40), order.ready, _nothing
     )
     member = Member(group_settings(config, config.subscriptions[0]), {})
-    writer = Writer("bench", pending, order, policy, taker, member, TokenBucket(None, 0.0), _nothing)
+    application = Application(adapter=taker, policy=policy, bucket=TokenBucket(None, 0.0))
+    writer = Writer("bench", pending, order, application, member, _nothing)
     await writer.start()
     queues = deque(_opened(pending, partition) for partition in range(PARTITIONS))
     coming = synthetic(records, KEYS, value_bytes)

@@ -2,12 +2,14 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from mpsd.config import Batch
 from mpsd.core.batches import THROTTLED_TOGETHER_MAX
 from mpsd.delivery.rest import BatchAdapter
+from mpsd.pipeline.writer import Application as Target
 from mpsd.pipeline.writer import Writer
 from tests.conformance.http_server import HttpServer, Peer
 from tests.conformance.test_batches import Application
@@ -38,9 +40,14 @@ async def requests_until_done(says: Callable[[int, list[int]], int], left: int =
     stage = Stage(rules)
     adapter = BatchAdapter("billing", rest_delivery(url, concurrency_max=4, batch=Batch(records_max=20)))
     stage.writer = Writer(
-        "billing", stage.pending, stage.order, stage.policy, adapter, stage.source, stage.bucket, stage.dead_letter,
-        loop_clock(), random.Random(1).random,
-    )  # fmt: skip
+        "billing",
+        stage.pending,
+        stage.order,
+        Target(adapter=adapter, policy=stage.policy, bucket=stage.bucket),
+        stage.source,
+        stage.dead_letter,
+        replace(loop_clock(), jitter=random.Random(1).random),
+    )
     await stage.writer.start()
     queue = stage.open()
     try:

@@ -56,7 +56,6 @@ class Piped:
             self.sink,
             PendingBudget(1 << 30),
             loop_clock(),
-            lambda: 1.0,
             control,
             replaying,
         )

@@ -10,7 +10,7 @@ from mpsd.core.states import DeliveryState
 from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.ordering import Ordering
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
-from mpsd.pipeline.writer import Writer
+from mpsd.pipeline.writer import Application, Writer
 from tests.fakes.adapter import FakeAdapter
 from tests.fakes.clock import loop_clock
 from tests.fakes.records import PRODUCED_MS, Row, assigned
@@ -77,9 +77,14 @@ class Stage:
         self.entry: list[tuple[int, str]] = []
         self.bucket = TokenBucket(rate_per_s, clock.monotonic_s())
         self.writer = Writer(
-            "billing", self.pending, self.order, self.policy, self.adapter, self.source, self.bucket, self.dead_letter, clock,
-            lambda: 1.0,
-        )  # fmt: skip
+            "billing",
+            self.pending,
+            self.order,
+            Application(adapter=self.adapter, policy=self.policy, bucket=self.bucket),
+            self.source,
+            self.dead_letter,
+            clock,
+        )
         self._is_dead_lettering = is_dead_lettering
 
     def open(self, partition: int = 0) -> PartitionQueue:

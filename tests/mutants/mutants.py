@@ -253,7 +253,7 @@ MUTANTS = (
     ),
     _one(
         "notices the end of the lease a quarter of a second late",
-        "pipeline/lease_guard.py",
+        "pipeline/writer.py",
         "await asyncio.sleep(left_s if 0 < left_s < LEASE_GUARD_S else LEASE_GUARD_S)",
         "await asyncio.sleep(LEASE_GUARD_S)",
     ),
@@ -299,7 +299,11 @@ MUTANTS = (
                 "self._pending_blocks.add(entry, answer)\n",
                 "self._pending_blocks.add(entry, answer)\n                self._finish(entry)\n",
             ),
-            Edit("pipeline/pending_blocks.py", "                self._finish(entry)\n", ""),
+            Edit(
+                "pipeline/dead_letter_writer.py",
+                "                self._finish(entry)\n                if queue not in",
+                "                if queue not in",
+            ),
         ),
     ),
     _one(

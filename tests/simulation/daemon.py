@@ -156,8 +156,7 @@ class Daemon:
                 self._broker, self.cut, self._failures, self._dice, partial(self._keep, self), self._plan.holds
             ),
             PendingBudget(PENDING_BYTES_MAX),
-            Clock(monotonic_s=loop.time, wall_s=self._wall_s),
-            self._dice.random,
+            Clock(monotonic_s=loop.time, wall_s=self._wall_s, jitter=self._dice.random),
             asked_of(plane) if plane is not None else NO_CONTROL,
             self._replaying(plane) if plane is not None else None,
         )

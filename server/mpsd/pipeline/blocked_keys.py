@@ -40,7 +40,6 @@ class BlockedKeys:
 
     Attributes:
         book: what the control topic says, of all partitions.
-        on_room: called when there may be room for another.
     """
 
     def __init__(
@@ -51,12 +50,14 @@ class BlockedKeys:
         control: Control,
         pending: PendingQueue,
         lease_left_s: Callable[[], float] = lambda: 1.0,
+        on_room: Callable[[], None] = lambda: None,
     ) -> None:
         """Begin with none.
 
         Args:
             keys_max: 0: none is ever blocked.
             lease_left_s: 0 or less: what others wrote may hold, and is left alone until the membership is confirmed.
+            on_room: called when there may be room for another key.
         """
         self._lease_left_s = lease_left_s
         self._group = group
@@ -70,7 +71,7 @@ class BlockedKeys:
         self._writing: set[Place] = set()
         self._said: dict[Place, int] = {}
         self.book = BlockedKeyBook(group, subscription)
-        self.on_room: Callable[[], None] = lambda: None
+        self._on_room = on_room
 
     @property
     def is_on(self) -> bool:
@@ -124,7 +125,7 @@ class BlockedKeys:
             self._pending.take_in(queue, key)
         extra = {"code": "blocked_key.released", "subscription": self._subscription}
         log.info("%s: a key is blocked no longer", queue.assignment.tp, extra=extra)
-        self.on_room()
+        self._on_room()
 
     def on_entity(self, entity_key: EntityKey, entity: Entity | None, revision: int) -> None:
         """The control topic says something of a key; of a partition that is ours it can be news only from a former owner.
@@ -142,7 +143,7 @@ class BlockedKeys:
             if self._said.get(known, -1) <= revision and known not in self._writing:
                 self._said.pop(known, None)
                 self._compare(known)
-        self.on_room()
+        self._on_room()
 
     def on_recreated(self) -> None:
         """The control topic is another one: its offsets begin anew, and what was not read of the old one is not in it."""

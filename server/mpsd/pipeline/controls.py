@@ -9,7 +9,6 @@ from mpsd.core.control import EntityKey
 from mpsd.core.delivery import Assignment
 from mpsd.core.limits import Limit
 from mpsd.core.pauses import Pause, next_end_ms, stopped
-from mpsd.core.rate import TokenBucket
 from mpsd.core.resets import Reset
 from mpsd.core.states import DeliveryState
 from mpsd.errors import ControlOff
@@ -71,8 +70,6 @@ class Controls:
         rate_max_per_s: float,
         pending: PendingQueue,
         writer: Writer,
-        bucket: TokenBucket,
-        on_ready: Callable[[PartitionQueue], None],
         resets: Resets,
         clock: Clock,
         on_task_done: Callable[[asyncio.Task[None]], None],
@@ -82,7 +79,6 @@ class Controls:
 
         Args:
             rate_max_per_s: as configured, a fleet total; 0: none.
-            on_ready: a partition may deliver again.
             on_task_done: told how a read of the control log ended; it fails only by a bug.
             on_read: all that was decided until its assignment is known of a partition; nothing of it was delivered yet.
         """
@@ -90,8 +86,6 @@ class Controls:
         self._configured_rate = rate_max_per_s
         self._pending = pending
         self._writer = writer
-        self._bucket = bucket
-        self._on_ready = on_ready
         self._resets = resets
         self._on_read = on_read
         self._clock = clock
@@ -172,8 +166,7 @@ class Controls:
                 if self._is_ours(queue.assignment, queue):
                     self._on_read(queue)
                     self._resets.admit(queue)
-                    queue.go_on(UNREAD)
-                    self._on_ready(queue)
+                    self._pending.resume_partition(queue, UNREAD)
 
     def _is_ours(self, assignment: Assignment, queue: PartitionQueue) -> bool:
         return self._pending.queues.get(assignment) is queue
@@ -196,13 +189,13 @@ class Controls:
         self._pending.resume(queue, keys)
         if whole:
             queue.stop(PAUSED)
-        elif PAUSED in queue.causes and queue.go_on(PAUSED):
-            self._on_ready(queue)
+        elif PAUSED in queue.causes:
+            self._pending.resume_partition(queue, PAUSED)
 
     def _set_rate(self) -> None:
         limit = self.limit
         rate = self._configured_rate if limit is None or limit.rate_max_per_s is None else limit.rate_max_per_s
-        self._bucket.set_rate(rate * self._share if rate else None, self._clock.monotonic_s())
+        self._writer.bucket.set_rate(rate * self._share if rate else None, self._clock.monotonic_s())
         self._writer.wake()
 
     def _now_ms(self) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from functools import partial
 
 from mpsd.core.delivery import Assignment
@@ -11,6 +12,7 @@ from mpsd.pipeline.committer import RETRY_S, Committer
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.pipeline.replays import Replays
+from mpsd.pipeline.settings import Settings
 from mpsd.ports import Clock, CommitPoint, DeliveryAdapter, RecordSource
 
 log = logging.getLogger("mpsd.pipeline")
@@ -18,6 +20,16 @@ log = logging.getLogger("mpsd.pipeline")
 LEAVING = DeliveryState.DRAINING
 REPORT_S_MIN = 1.0
 """However long the deliveries took, how far a replay is may take this long to be written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exits:
+    """The stages that must be done with a partition before it may move, in this order."""
+
+    adapter: DeliveryAdapter
+    dead_letters: DeadLetterWriter
+    committer: Committer
+    replays: Replays | None
 
 
 class Handover:
@@ -30,14 +42,10 @@ class Handover:
 
     def __init__(
         self,
-        subscription: str,
-        drain_timeout_s: float,
+        settings: Settings,
         source: RecordSource,
-        adapter: DeliveryAdapter,
         pending: PendingQueue,
-        dead_letters: DeadLetterWriter,
-        committer: Committer,
-        replays: Replays | None,
+        exits: Exits,
         forget: Callable[[Assignment], None],
         on_ended: Callable[[asyncio.Task[None]], None],
         clock: Clock,
@@ -45,18 +53,16 @@ class Handover:
         """Begin with none leaving.
 
         Args:
-            drain_timeout_s: for deliveries in flight and dead letters under way; then they are aborted.
+            settings: `drain_timeout_s` is for deliveries in flight and dead letters under way; then they are aborted.
             forget: lets all stages forget a partition.
             on_ended: looks at a task that has ended, well or not.
         """
-        self._subscription = subscription
-        self._drain_timeout_s = drain_timeout_s
+        self._subscription = settings.name
+        self._drain_timeout_s = settings.drain_timeout_s
         self._source = source
-        self._adapter = adapter
         self._pending = pending
-        self._dead_letters = dead_letters
-        self._committer = committer
-        self._replays = replays
+        self._adapter, self._dead_letters = exits.adapter, exits.dead_letters
+        self._committer, self._replays = exits.committer, exits.replays
         self._forget = forget
         self._on_ended = on_ended
         self._clock = clock

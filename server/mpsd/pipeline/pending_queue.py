@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from mpsd.core.blocked_keys import BlockedKey
 from mpsd.core.delivery import Assignment, Delivery, FailureHistory, ReplayedDelivery, Seat
-from mpsd.core.lanes import Lanes, predecessor
+from mpsd.core.lanes import Lanes, chain, predecessor
 from mpsd.core.map_room import has_map_room, mappable
 from mpsd.core.offset_map import NO_BOUND
 from mpsd.core.offset_tracker import OffsetTracker
@@ -22,6 +22,11 @@ REFILL_SHARE = 4
 """A full partition is read again once a quarter of its records has gone, so that reading goes in batches."""
 MAP_REFILL = 15
 """Sixteenths of the offset map's bound below which a partition whose map was full is read again at once."""
+
+FULL_SHARE = 2
+"""A partition is crowded once this part of its room is taken: a half."""
+LANE_SHARE = 4
+"""A lane crowds its partition if the records behind its head take this part of the room: a quarter."""
 
 
 class PendingBudget:
@@ -311,6 +316,11 @@ class PendingQueue:
         if not queue.in_turn:
             self._on_ready(queue)
 
+    def resume_partition(self, queue: PartitionQueue, cause: Cause) -> None:
+        """Take back a cause, given or not; if no other stops the partition, its lanes may deliver again."""
+        if queue.go_on(cause):
+            self._on_ready(queue)
+
     def resume(self, queue: PartitionQueue, paused_keys: frozenset[bytes]) -> None:
         """Let the paused heads of all keys but these be delivered again."""
         if queue.lanes.paused:
@@ -335,6 +345,24 @@ class PendingQueue:
         if pending and (pending > self._refill_records or queue.bytes > self.bytes_max * 3 // 4):
             return False
         return not queue.map_full or has_map_room(queue.tracker, self.map_bits_max * MAP_REFILL // 16)
+
+    def is_crowding(self, queue: PartitionQueue, head: Delivery) -> bool:
+        """Return True if the records behind the head of a lane leave the other lanes of its partition too little room.
+
+        Costs a look at up to a quarter of the partition's records, and only where the partition is crowded.
+        """
+        records_max, bytes_max = self.records_max, self.bytes_max
+        if len(queue.tracker.unfinished) * FULL_SHARE < records_max and queue.bytes * FULL_SHARE < bytes_max:
+            return False
+        if head.next is None:
+            return False
+        records_left, bytes_left = max(1, records_max // LANE_SHARE), max(1, bytes_max // LANE_SHARE)
+        for behind in chain(head.next):
+            records_left -= 1
+            bytes_left -= behind.size_bytes
+            if records_left <= 0 or bytes_left <= 0:
+                return True
+        return False
 
     def statistics(self) -> dict[str, int | float | str]:
         queues: Iterable[PartitionQueue] = self.queues.values()

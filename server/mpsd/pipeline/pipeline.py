@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Mapping, Sequence
 
 from mpsd.core.brake import BrakeRecord
@@ -20,8 +19,7 @@ from mpsd.pipeline.committer import Committer
 from mpsd.pipeline.controls import NO_CONTROL, Control, Controls
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.endpoint import Endpoint
-from mpsd.pipeline.handover import Handover
-from mpsd.pipeline.lease_guard import guard_lease
+from mpsd.pipeline.handover import Exits, Handover
 from mpsd.pipeline.offset_maps import OffsetMaps
 from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
@@ -32,7 +30,7 @@ from mpsd.pipeline.resets import Resets
 from mpsd.pipeline.settings import Settings
 from mpsd.pipeline.skips import Skips
 from mpsd.pipeline.statistics import SubscriptionStatistics, partition_statistics
-from mpsd.pipeline.writer import Writer
+from mpsd.pipeline.writer import Application, Writer
 from mpsd.ports import SYSTEM_CLOCK, Clock, DeadLetterSink, DeliveryAdapter, DlqPosition, Peer, Position, RecordSource
 
 log = logging.getLogger("mpsd.pipeline")
@@ -59,7 +57,6 @@ class Pipeline:
         sink: DeadLetterSink,
         budget: PendingBudget,
         clock: Clock = SYSTEM_CLOCK,
-        draw: Callable[[], float] = random.random,
         control: Control = NO_CONTROL,
         replaying: Replaying | None = None,
     ) -> None:
@@ -76,26 +73,28 @@ class Pipeline:
             self._on_full,
         )  # fmt: skip
         self.reader = Reader(source, self.pending, settings.name, clock)
-        bucket = TokenBucket(settings.rate_max_per_s or None, clock.monotonic_s())
         group, keys_max = settings.sender.group, settings.blocked_keys_max
-        self.blocked = BlockedKeys(group, settings.name, keys_max, control, self.pending, source.lease_left_s)
+        self.blocked = BlockedKeys(
+            group, settings.name, keys_max, control, self.pending, source.lease_left_s, self._on_blocked_keys_room
+        )
         self._dead_letters = DeadLetterWriter(
             sink,
             settings.sender,
             settings.dead_lettering,
             self.pending,
             self.blocked,
-            self._on_ready,
-            draw,
+            clock,
             source.lease_left_s,
         )
+        bucket = TokenBucket(settings.rate_max_per_s or None, clock.monotonic_s())
+        application = Application(adapter=adapter, policy=self.policy, bucket=bucket)
         self.writer = Writer(
-            settings.name, self.pending, self._order, self.policy, adapter, source, bucket, self._dead_letters.dead_letter, clock,
-            draw, self._on_endpoint,
+            settings.name, self.pending, self._order, application, source, self._dead_letters.dead_letter, clock,
+            self._on_endpoint,
         )  # fmt: skip
         self.endpoint = Endpoint(
             settings.name, group, settings.sender.endpoint, self.policy.breaker, self.pending, control, clock,
-            1 + int(draw() * PROCESS_NUMBER_MAX),
+            1 + int(clock.jitter() * PROCESS_NUMBER_MAX),
         )  # fmt: skip
         self.committer = Committer(settings.name, source, self.pending, self.maps, settings.commit_interval_s)
         self._skips = Skips(self.pending, self.writer, self._dead_letters)
@@ -103,23 +102,12 @@ class Pipeline:
             Replays(settings, replaying, self.pending, self.blocked, source.lease_left_s, clock) if replaying else None
         )
         self._tasks: list[asyncio.Task[None]] = []
-        self._handover = Handover(
-            settings.name,
-            settings.drain_timeout_s,
-            source,
-            adapter,
-            self.pending,
-            self._dead_letters,
-            self.committer,
-            self.replays,
-            self._forget,
-            self._on_task_done,
-            clock,
-        )
+        exits = Exits(adapter=adapter, dead_letters=self._dead_letters, committer=self.committer, replays=self.replays)
+        self._handover = Handover(settings, source, self.pending, exits, self._forget, self._on_task_done, clock)
         resets = Resets(self.maps, self._handover.reset, clock)
         self.controls = Controls(
-            control, settings.rate_max_per_s, self.pending, self.writer, bucket, self._on_ready, resets, clock,
-            self._on_task_done, self.blocked.begin,
+            control, settings.rate_max_per_s, self.pending, self.writer, resets, clock, self._on_task_done,
+            self.blocked.begin,
         )  # fmt: skip
         self.receivers = (
             Receivers(
@@ -131,7 +119,7 @@ class Pipeline:
         )  # fmt: skip
         self._aborting: set[asyncio.Task[None]] = set()
         self.peers: Sequence[Peer] = ()
-        self.on_members: Callable[[], None] = lambda: None
+        self._on_members: Callable[[], None] = lambda: None
         self._departures = Departures()
         self.topics = source.topics
         self._unresolved = -1
@@ -146,7 +134,7 @@ class Pipeline:
             "reader": self._join_and_read(),
             "dead letters": self._dead_letters.run(),
             "committer": self.committer.run(),
-            "lease": guard_lease(name, self._source, self.adapter, self.pending, self.writer),
+            "lease": self.writer.guard_lease(),
         }
         if self.replays is not None:
             stages["replays"] = self.replays.run()
@@ -239,7 +227,7 @@ class Pipeline:
         self.peers = tuple(peers)
         self._departures.see([peer.admin for peer in peers], int(self._clock.wall_s() * 1000))
         self.adapter.on_peers(self.peers)
-        self.on_members()
+        self._on_members()
 
     def on_log_end(self, assignment: Assignment, log_end: int, stable_end: int) -> None:
         """See `AssignmentListener`."""
@@ -313,6 +301,13 @@ class Pipeline:
         """Do as the control topic says of the brake on dead-lettering."""
         self.endpoint.set_brake(record)
         self.writer.wake()
+
+    def watch_members(self, on_members: Callable[[], None]) -> None:
+        """Call a function whenever the members of the group change."""
+        self._on_members = on_members
+
+    def _on_blocked_keys_room(self) -> None:
+        self._dead_letters.on_room()
 
     def _on_endpoint(self) -> None:
         self.endpoint.report()

@@ -9,11 +9,12 @@ from functools import partial
 from mpsd.core.blocked_keys import BlockedKey, first_dead_letter
 from mpsd.core.dead_letter_record import DeadLetterRecord, source_of
 from mpsd.core.delivery import FailureHistory, ReplayedDelivery
-from mpsd.core.offset_set import OffsetSet, same_topic
+from mpsd.core.offset_set import same_topic
 from mpsd.core.offset_tracker import next_offset_after
 from mpsd.core.rate import TokenBucket
 from mpsd.core.record import LogBounds, Record, TopicPartition
 from mpsd.core.replay import ReplayPart, ReplayTarget, ReplayTask
+from mpsd.core.replay_book import ReplayBook
 from mpsd.core.replay_progress import Progress, restored, snapshot
 from mpsd.errors import DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.blocked_key_replay import replay_blocked
@@ -43,17 +44,14 @@ class ReplayRun:
         task: ReplayTask,
         part: ReplayPart,
         queue: PartitionQueue,
-        before: Progress | None,
-        settled: OffsetSet,
+        book: ReplayBook,
         bucket: TokenBucket,
         means: Means,
         report: "Callable[[Sequence[ReplayRun]], Awaitable[bool]]",
-        is_settled: Callable[[TopicPartition, int], bool],
     ) -> None:
         """Begin at once.
 
         Args:
-            is_settled: tells whether a replay has settled the dead letter of a source partition at an offset.
             report: writes how far runs are; returns whether that is durable.
         """
         self._report = partial(report, [self])
@@ -61,14 +59,14 @@ class ReplayRun:
         self.queue = queue
         self.source, self.number = part.source, part.number
         self._sources = set(task.partitions()) if part.takes_strangers else None
-        self._is_settled = is_settled
+        self._book = book
         self._tp = TopicPartition(means.topic, self.number)
         self._bounds = task.bounds[self.number]
-        self._tracker, self._counts = restored(before, self._tp, self._bounds)
-        self.settled = settled
+        self._tracker, self._counts = restored(book.report(task.id, self.source), self._tp, self._bounds)
+        self.settled = book.settled((self.source, self.number), task.topic_id)
         self.settled.clip(self._bounds.start)
         self._means = means
-        self._sender = ReplaySender(task, part, queue, settled, self._counts, bucket, means, self._touch)
+        self._sender = ReplaySender(task, part, queue, self.settled, self._counts, bucket, means, self._touch)
         self._log = LogBounds(0, 0)
         self._begins: dict[BlockedKey, int] = {}
         self._are_keys_done = False
@@ -226,7 +224,9 @@ class ReplayRun:
         """Return True if a replay has settled it: one of a stranger perhaps when its partition had an owner of its own."""
         if dead_letter.offset in self.settled:
             return True
-        return dead_letter.source != self.source and self._is_settled(dead_letter.source, dead_letter.offset)
+        return dead_letter.source != self.source and self._book.is_settled(
+            (dead_letter.source, self.number), dead_letter.offset
+        )
 
     async def _is_blocked(self, dead_letter: DeadLetterRecord) -> bool:
         """Whether it is of a key that is blocked, and dead since then: such a key is replayed whole, or not at all."""

@@ -179,17 +179,9 @@ class Replays:
                 self._runs[assignment] = self._started(*found, queue)
 
     def _started(self, task: ReplayTask, part: ReplayPart, queue: PartitionQueue) -> ReplayRun:
-        source, number = part.source, part.number
         if task.id not in self._buckets:
             self._buckets[task.id] = TokenBucket(self._rate(task), self._monotonic_s())
-        settled = self.book.settled((source, number), task.topic_id)
-        report = self.book.report(task.id, source)
-        bucket = self._buckets[task.id]
-
-        def is_settled(tp: TopicPartition, offset: int) -> bool:
-            return self.book.is_settled((tp, number), offset)
-
-        return ReplayRun(task, part, queue, report, settled, bucket, self._means, self._report, is_settled)
+        return ReplayRun(task, part, queue, self.book, self._buckets[task.id], self._means, self._report)
 
     def _rate(self, task: ReplayTask) -> float | None:
         rate = task.plan.rate_max_per_s

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
@@ -13,13 +13,11 @@ from mpsd.core.histogram import Histogram
 from mpsd.core.lanes import Event, move
 from mpsd.core.outcome import Delivered, Moment, Outcome, Withdrawn, code_of
 from mpsd.core.rate import TokenBucket
-from mpsd.core.retry import Ack, DeadLetterRequest, Defer, Retry, Verdict, describe
+from mpsd.core.retry import Ack, DeadLetterRequest, Defer, Disposition, Retry, Verdict, describe
 from mpsd.core.retry_policy import RetryPolicy, Suspect, Undecided
-from mpsd.pipeline.crowding import is_crowding
 from mpsd.pipeline.last_failures import LastFailures
 from mpsd.pipeline.order_iterator import OrderIterator, Turn
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-from mpsd.pipeline.undelivered import BLOCKED, EXPIRED, behind_blocked
 from mpsd.pipeline.waiting import Skip, Waiting
 from mpsd.ports import SYSTEM_CLOCK, Clock, DeliveryAdapter, RecordSource
 
@@ -29,7 +27,26 @@ LEASE_POLL_S = 0.05
 """How often a lease that is over is looked at again while something waits for it."""
 TIMER_S_MIN = 0.001
 """Timers are no finer: what falls due a rounding error from now must not keep the loop from turning to others."""
+LEASE_GUARD_S = 0.25
+"""How often the lease is looked at before it is about to end."""
 UNLIMITED = 1 << 62
+EXPIRED = DeadLetterRequest(
+    disposition=Disposition.EXPIRED, reason="older than retry.record_age_max_s before it was accepted"
+)
+BLOCKED = DeadLetterRequest(
+    disposition=Disposition.BLOCKED, reason="an earlier record of its key is in the dead-letter topic"
+)
+BLOCKED_RUN_MAX = 500
+"""Records of a blocked key that follow its dead letter at once: a write takes as many. One at a time is slower than they come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """The endpoint of a subscription: how it is reached, judged and paced."""
+
+    adapter: DeliveryAdapter
+    policy: RetryPolicy
+    bucket: TokenBucket
 
 
 class Writer:
@@ -51,32 +68,27 @@ class Writer:
         subscription: str,
         pending: PendingQueue,
         order: OrderIterator,
-        policy: RetryPolicy,
-        adapter: DeliveryAdapter,
+        application: Application,
         source: RecordSource,
-        bucket: TokenBucket,
         dead_letter: Callable[[PartitionQueue, Delivery, DeadLetterRequest], None],
         clock: Clock = SYSTEM_CLOCK,
-        draw: Callable[[], float] = random.random,
         on_endpoint: Callable[[], None] = lambda: None,
     ) -> None:
         """Begin stopped; `start` opens.
 
         Args:
-            dead-letter: takes a record over for the dead-letter topic.
-            draw: jitter, 0 up to 1.
-            on_endpoint: the breaker has transitions to be reported; whoever reports them clears them.
+            dead_letter: takes a record over for the dead-letter topic.
+            on_endpoint: called when the breaker has transitions to be reported; whoever reports them clears them.
         """
         self._subscription = subscription
         self._pending = pending
         self._order = order
-        self._policy = policy
-        self._adapter = adapter
+        self._policy, self._adapter = application.policy, application.adapter
+        self.bucket = application.bucket
         self._source = source
-        self._bucket = bucket
         self._dead_letter = dead_letter
         self._monotonic_s, self._wall_s = clock.monotonic_s, clock.wall_s
-        self._draw = draw
+        self._jitter = clock.jitter
         self._on_endpoint = on_endpoint
         self._loop = asyncio.get_running_loop()
         self._is_pump_due = False
@@ -142,7 +154,7 @@ class Writer:
         """End the back-offs of failing lanes that fill the partition: the others must find room."""
         pending = self._pending
         crowding = self.waiting.take(
-            lambda head: head.assignment is queue.assignment and is_crowding(pending, queue, head)
+            lambda head: head.assignment is queue.assignment and pending.is_crowding(queue, head)
         )
         for delivery in crowding:
             self._ready_again(queue, delivery)
@@ -153,6 +165,21 @@ class Writer:
         """The partition is no longer ours: nothing of it is delivered any more, late outcomes mean nothing."""
         self.waiting.forget(assignment)
         self._policy.forget(assignment.tp)
+
+    async def guard_lease(self) -> None:
+        """Abort what is in flight when the membership is not confirmed in time; until cancelled.
+
+        A delivery ends with its lease, not a moment later: somebody else may start the next of its key then.
+        """
+        while True:
+            left_s = self._source.lease_left_s()
+            await asyncio.sleep(left_s if 0 < left_s < LEASE_GUARD_S else LEASE_GUARD_S)
+            if self.in_flight and self._source.lease_left_s() <= 0:
+                extra = {"code": "partition.lease_over", "subscription": self._subscription}
+                log.warning(
+                    "membership not confirmed in time: deliveries in flight are aborted and made again", extra=extra
+                )
+                await asyncio.gather(*(self._adapter.revoke(assignment, 0.0) for assignment in self._pending.queues))
 
     def _pump(self) -> None:
         """Hand over what may be delivered now, and see to it that somebody comes back when more may be."""
@@ -182,7 +209,7 @@ class Writer:
         policy = self._policy
         records, size = self._adapter.demand()
         records = min(records, min(policy.throttle.limit, self.concurrency_max) - self.in_flight)
-        if (tokens := self._bucket.available(now_s)) is not None:
+        if (tokens := self.bucket.available(now_s)) is not None:
             records = min(records, tokens)
         if policy.breaker.is_open:
             if records <= 0 or not policy.breaker.may_probe(now_s):
@@ -234,12 +261,12 @@ class Writer:
             batch.append(delivery)
         if batch:
             self.in_flight += len(batch)
-            self._bucket.spend(len(batch))
+            self.bucket.spend(len(batch))
             self._adapter.deliver(batch)
 
     def _failed(self, queue: PartitionQueue, delivery: Delivery, outcome: Outcome, now_s: float) -> None:
-        crowds = is_crowding(self._pending, queue, delivery)
-        moment = Moment(now_s, int(self._wall_s() * 1000), self._draw(), self.in_flight, crowds)
+        crowds = self._pending.is_crowding(queue, delivery)
+        moment = Moment(now_s, int(self._wall_s() * 1000), self._jitter(), self.in_flight, crowds)
         self.outcomes[code_of(outcome)] += 1
         verdict = self._policy.judge(delivery, outcome, moment)
         if not isinstance(verdict, Undecided):
@@ -291,7 +318,7 @@ class Writer:
         due_s = self._policy.lost_due_s
         if due_s is None or now_s < due_s:
             return
-        for delivery, verdict in self._policy.judge_lost(Moment(now_s, int(self._wall_s() * 1000), self._draw())):
+        for delivery, verdict in self._policy.judge_lost(Moment(now_s, int(self._wall_s() * 1000), self._jitter())):
             queue = self._pending.queues.get(delivery.assignment)
             if queue is not None and delivery.failures is not None and delivery.failures.last is not None:
                 self._apply(queue, delivery, delivery.failures.last, verdict, now_s)
@@ -317,8 +344,8 @@ class Writer:
         if self._order or self._suspects:
             if (probe_due_s := self._policy.breaker.probe_due_s) is not None and probe_due_s > now_s:
                 due_s = min(due_s, probe_due_s)
-            if self._bucket.available(now_s) == 0:
-                due_s = min(due_s, self._bucket.due_s(now_s))
+            if self.bucket.available(now_s) == 0:
+                due_s = min(due_s, self.bucket.due_s(now_s))
             if lease_left_s <= 0:
                 due_s = min(due_s, now_s + LEASE_POLL_S)
         if self._timer is not None:
@@ -346,3 +373,12 @@ class Writer:
             "suspects": len(self._suspects) + len(self._suspects.out),
             "stale_outcomes": self.late,
         }
+
+
+def behind_blocked(queue: PartitionQueue, head: Delivery) -> Sequence[Delivery]:
+    """Return the records behind the head of a blocked key's lane that follow it: all but those that may release the key."""
+    run = queue.lanes.take_run(head, BLOCKED_RUN_MAX)
+    for delivery in run:
+        if delivery.releases:
+            queue.lanes.put_back(delivery)
+    return [delivery for delivery in run if not delivery.releases]

@@ -93,7 +93,7 @@ class Daemon:
         self.pipelines = pipelines(self._config, self._options, self.peer, asked, self._watched, self.reloads)
         steer(control, self.pipelines)
         for pipeline in self.pipelines:
-            pipeline.on_members = self._neighbours.look
+            pipeline.watch_members(self._neighbours.look)
         await control.start()
         for pipeline in self.pipelines:
             await pipeline.start()

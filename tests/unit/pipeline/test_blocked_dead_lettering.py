@@ -11,7 +11,7 @@ from mpsd.core.control import bytes_of
 from mpsd.errors import ControlUnavailable, KafkaUnavailable, RecordNotHere
 from mpsd.pipeline.blocked_keys import UNWRITABLE
 from mpsd.pipeline.controls import Items
-from mpsd.pipeline.pending_blocks import BLOCKED_KEY_BYTES_MAX
+from mpsd.pipeline.dead_letter_writer import BLOCKED_KEY_BYTES_MAX
 from mpsd.ports import DlqPosition
 from tests.fakes.blocked_keys import Fleet, fed
 from tests.fakes.pipeline import Piped

@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import replace
 
 from mpsd.core.outcome import DELIVERED
-from mpsd.pipeline.crowding import is_crowding
 from tests.fakes.records import FAILED
 from tests.fakes.stage import Stage, policy_rules
 from tests.virtual_time import in_virtual_time
@@ -27,7 +26,7 @@ def is_first_crowding(stage: Stage) -> bool:
     (queue,) = stage.pending.queues.values()
     oldest = queue.tracker.oldest()
     assert oldest is not None
-    return is_crowding(stage.pending, queue, oldest)
+    return stage.pending.is_crowding(queue, oldest)
 
 
 @in_virtual_time

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from typing_extensions import override
 
 from mpsd.core.dead_letter import Sender
 from mpsd.core.lanes import Event, move
@@ -14,8 +15,10 @@ from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.blocked_keys import BlockedKeys
 from mpsd.pipeline.controls import NO_CONTROL
 from mpsd.pipeline.dead_letter_writer import DEAD_LETTERS_PER_WRITE_MAX, HOLD, DeadLetterWriter
-from mpsd.pipeline.pending_queue import PartitionQueue
+from mpsd.pipeline.ordering import Ordering
+from mpsd.pipeline.pending_queue import Cause, PartitionQueue, PendingQueue
 from mpsd.ports import DeadLetter
+from tests.fakes.clock import loop_clock
 from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.records import take
 from tests.fakes.stage import Stage
@@ -27,17 +30,30 @@ REJECTED = DeadLetterRequest(disposition=Disposition.REJECTED, reason="no such c
 DOWN = KafkaUnavailable("not enough replicas")
 
 
+class Resumed(PendingQueue):
+    """A PendingQueue that remembers the partitions that nothing stops any more."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(Ordering(), 1000, 1 << 30, stage.budget, stage.on_ready, lambda: None)
+        self.resumed: list[PartitionQueue] = []
+
+    @override
+    def resume_partition(self, queue: PartitionQueue, cause: Cause) -> None:
+        super().resume_partition(queue, cause)
+        if not queue.stopped_by:
+            self.resumed.append(queue)
+
+
 class DeadLettering:
     """A writer at work, and the partitions it lets go."""
 
     def __init__(self) -> None:
         self.stage = Stage()
         self.sink = FakeDeadLetters()
-        self.released: list[PartitionQueue] = []
+        self.stage.pending = pending = Resumed(self.stage)
+        self.released = pending.resumed
         blocked = BlockedKeys(SENDER.group, SENDER.subscription, 0, NO_CONTROL, self.stage.pending)
-        self.writer = DeadLetterWriter(
-            self.sink, SENDER, RULES, self.stage.pending, blocked, self.released.append, lambda: 1.0
-        )
+        self.writer = DeadLetterWriter(self.sink, SENDER, RULES, self.stage.pending, blocked, loop_clock())
 
     def read(self, queue: PartitionQueue, records: int) -> None:
         self.stage.read(queue, *[b"%d" % number for number in range(records)])

@@ -3,7 +3,7 @@
 from mpsd.core.delivery import ReplayedDelivery
 from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.pipeline.pending_queue import PartitionQueue
-from mpsd.pipeline.undelivered import behind_blocked
+from mpsd.pipeline.writer import behind_blocked
 from tests.fakes.records import Row, assigned, delivery
 
 
