@@ -21,7 +21,7 @@ KEY_PARTS = 6
 
 
 class BlockedKey(NamedTuple):
-    """Why a key is blocked.
+    """The reason for which a key is blocked.
 
     Attributes:
         offset: of the record that died, in its source partition.
@@ -34,7 +34,7 @@ class BlockedKey(NamedTuple):
     dead_letter_offset: int
 
     def document(self, epoch: int) -> dict[str, Any]:
-        """What its control record says beside its key.
+        """Return the value of its control record.
 
         Args:
             epoch: of the ownership of whoever writes it.
@@ -48,7 +48,7 @@ class BlockedKey(NamedTuple):
 
 
 def first_dead_letter(blocked: BlockedKey, number: int, bounds: LogBounds) -> int:
-    """Where the dead letters of a blocked key begin: at the log's start, if the topic was recreated or given more partitions.
+    """Return where the dead letters of a key begin: the log's start, if the topic was recreated or given more partitions.
 
     Args:
         number: the partition of the dead-letter topic that has them now.
@@ -63,7 +63,7 @@ def entity_key(group: str, subscription: str, tp: TopicPartition, key: bytes) ->
 
 
 class BlockedKeyBook:
-    """What the control topic says of one subscription's blocked keys.
+    """The blocked keys of a subscription, as the control topic has them.
 
     Takes: entities as they change; those of others, and what cannot be read, are passed over.
     Gives: the blocked keys of a partition.
@@ -77,7 +77,7 @@ class BlockedKeyBook:
         self._count = 0
 
     def on_entity(self, key: EntityKey, entity: Entity | None) -> tuple[TopicPartition, bytes] | None:
-        """An entity has changed, None: it is gone; which key that is of, None if none of ours."""
+        """Take in an entity that has changed, None if it is gone; return its key, None if it is none of ours."""
         place = self._parse(key)
         if place is None:
             return None
@@ -100,28 +100,28 @@ class BlockedKeyBook:
         return place
 
     def see(self, tp: TopicPartition, key: bytes, blocked: BlockedKey) -> None:
-        """It is blocked."""
+        """Add a blocked key."""
         keys = self._blocked.setdefault(tp, {})
         self._count += key not in keys
         keys[key] = blocked
 
     def drop(self, tp: TopicPartition, key: bytes) -> None:
-        """It is not blocked, or not any more."""
+        """Remove a key that is not blocked, or not any more."""
         keys = self._blocked.get(tp, {})
         self._count -= keys.pop(key, None) is not None
         if not keys:
             self._blocked.pop(tp, None)
 
     def of(self, tp: TopicPartition) -> Mapping[bytes, BlockedKey]:
-        """The blocked keys of a partition, as of now."""
+        """Return the blocked keys of a partition, as of now."""
         return dict(self._blocked.get(tp, {}))
 
     def partitions(self) -> Collection[TopicPartition]:
-        """Those that have blocked keys."""
+        """Return the partitions that have blocked keys."""
         return list(self._blocked)
 
     def __len__(self) -> int:
-        """Blocked keys, of all partitions."""
+        """Return the number of blocked keys, of all partitions."""
         return self._count
 
     def _parse(self, key: EntityKey) -> tuple[TopicPartition, bytes] | None:

@@ -21,7 +21,7 @@ from mpsd.core.record import TopicPartition
 
 
 class Judged(NamedTuple):
-    """What one event came to."""
+    """The verdict on one event."""
 
     charged: Sequence[Delivery]
     suspects: Sequence[Delivery]
@@ -49,7 +49,7 @@ class LostDeliveries:
         self._lost.append(delivery)
 
     def judge(self, now_s: float) -> Judged:
-        """Whom to blame, once the window is over; nobody before."""
+        """Return whom to blame, once the window is over; nobody before."""
         if self.due_s is None or now_s < self.due_s:
             return Judged((), ())
         lost, self._lost, self.due_s = self._lost, [], None
@@ -69,6 +69,6 @@ class LostDeliveries:
 
 
 def was_suspect_alone(delivery: Delivery) -> bool:
-    """Whether it was delivered as a suspect, and no other suspect with it."""
+    """Return True if the record was delivered as a suspect, and no other suspect with it."""
     failures = delivery.failures
     return failures is not None and failures.suspect and failures.group == 1

@@ -30,13 +30,13 @@ KEYS_AT_ONCE = 16
 LETTERS_MAX = 100_000
 """Dead letters of a partition that are sent in a round, in equal shares for its keys; twice as many are about 40 MiB."""
 FEW = 100
-"""So many dead letters of a key, and the rest of them is sent while its records wait."""
+"""Dead letters of a key up to which the rest of them is sent while its records wait."""
 DRAIN_S = 5.0
-"""How long the lane of a key may take to become empty before its records go into the dead-letter topic again."""
+"""Time that the lane of a key may take to become empty before its records go into the dead-letter topic again."""
 
 
 async def replay_blocked(sender: ReplaySender, report: Callable[[], Awaitable[bool]]) -> bool:
-    """Replay those blocked keys of which the task means a letter.
+    """Replay the blocked keys of which the task means a dead letter.
 
     Args:
         report: writes what is settled; returns whether that is durable.
@@ -56,7 +56,7 @@ async def replay_blocked(sender: ReplaySender, report: Callable[[], Awaitable[bo
 
 
 class BlockedKeyReplay:
-    """Replays those blocked keys of which a task means a letter.
+    """A replay of the blocked keys of which a task means a dead letter.
 
     Takes: dead letters of its source partition.
     Gives: their records to the lanes of the partition, one of a key at a time; keys to be released to BlockedKeys.
@@ -88,7 +88,7 @@ class BlockedKeyReplay:
         self._dead_letters = BlockedKeySender(sender, begins)
 
     async def run(self) -> bool:
-        """Returns whether it is over: False if it was ended before.
+        """Replay the keys; return True once that is over, False if it was ended before.
 
         Raises:
             DeadLetterTopicGone, KafkaUnavailable, KafkaRefused: nothing is lost; run another one.
@@ -131,11 +131,11 @@ class BlockedKeyReplay:
                 await self._sender.rest(LOOK_S)
 
     def _in_order(self, keys: Collection[bytes]) -> list[bytes]:
-        """As they came to be blocked: the order of a set is another one in each process."""
+        """Return the keys in the order in which they were blocked; a set has another order in each process."""
         return [key for key in self._begins if key in keys]
 
     def _reach(self, keys: Collection[bytes]) -> Reach:
-        """Of keys whose lanes have something, or may have."""
+        """Return the reach of keys whose lanes have something, or may have."""
         queue, unfinished = self._queue, dict[bytes, int]()
         for offset, delivery in queue.tracker.unfinished.items():
             key = delivery.record.key
@@ -147,7 +147,7 @@ class BlockedKeyReplay:
         return Reach(unfinished, position, log_end, self._dead_letters_end)
 
     async def _drained(self, keys: Collection[bytes]) -> set[bytes]:
-        """Those whose lanes are empty; of the others, such as a paused one, records go their way again."""
+        """Return the keys whose lanes are empty; the records of others, such as a paused key, go their way again."""
         lanes, until_s = self._queue.lanes.tails, self._means.monotonic_s() + DRAIN_S
         while any(key in lanes for key in keys) and self._means.monotonic_s() < until_s and not self._sender.is_ending:
             await self._sender.rest(LOOK_S)
@@ -159,7 +159,7 @@ class BlockedKeyReplay:
     async def _look_up(
         self, begin: int, end: int, keys: Collection[bytes], reach: Reach
     ) -> dict[bytes, BlockedKeyDeadLetters]:
-        """What there is of these keys; where it is too much, what comes first in the order of their partition."""
+        """Return the dead letters of the keys; where they are too many, the first in the order of their partition."""
         found: dict[bytes, BlockedKeyDeadLetters] = {}
         places_max = max(1, LETTERS_MAX // len(keys))
         async for part in self._dead_letters.scan(LogBounds(begin, end), keys):
@@ -193,7 +193,7 @@ class BlockedKeyReplay:
         return f"the value of {where} is not in the dead-letter topic" if dead_letter.omitted is not None else ""
 
     async def _send_all(self, places: dict[bytes, list[Place]], last: Collection[bytes]) -> set[bytes]:
-        """Send them, a few keys at a time, and release those of which that was the last; returns those that failed."""
+        """Send dead letters, a few keys at a time, and release the keys of which that was the last; return those that failed."""
         waiting, failed = deque(places.items()), set[bytes]()
 
         async def work() -> None:
@@ -225,7 +225,7 @@ class BlockedKeyReplay:
             await self._sender.rest(ERROR_REST_S)
 
     def _stays_blocked(self, key: bytes, why: str) -> bool:
-        """Whether it does, and if so it is said; no if there is no reason."""
+        """Return True and log `why` if the key must stay blocked."""
         if why:
             extra = {"code": "blocked_key.still_blocked", "subscription": self._means.subscription}
             log.warning("%s: replay %s leaves a key blocked: %s", self._source, self._task.id, why, extra=extra)

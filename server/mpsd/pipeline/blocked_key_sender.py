@@ -13,11 +13,11 @@ from mpsd.pipeline.dead_letter_scan import DeadLetterScan
 from mpsd.pipeline.replay_sender import ReplaySender
 
 PATIENCE_S = 5.0
-"""How long the other keys wait for a record that is not at the application."""
+"""Time that the other keys wait for a record that is not at the application."""
 
 
 class BlockedKeySender:
-    """Sends what a round has found of a key, in order.
+    """A sender of the dead letters that a round has found, those of each key in order.
 
     Takes: places of dead letters.
     Gives: their records to the lanes of the partition, the next of a key once the last is accepted.
@@ -42,7 +42,7 @@ class BlockedKeySender:
         self.out: dict[bytes, ReplayedDelivery] = {}
 
     async def send(self, key: bytes, places: list[Place]) -> str:
-        """Until all of them are accepted, or one is out; returns why it went no further, in words; empty if nothing failed."""
+        """Send dead letters until all are accepted, one fails or one is out; return why one failed, empty if none did."""
         read: dict[int, DeadLetterRecord] = {}
         wanted = {place.dead_letter for place in places}
         end = max(wanted, default=0) + 1
@@ -83,7 +83,7 @@ class BlockedKeySender:
         return ""
 
     def back(self) -> dict[bytes, str]:
-        """Those that were out and are settled now: by key why it goes no further, empty if it does."""
+        """Return the keys whose records were out and are settled now, and why each cannot go on; empty if it can."""
         ended = {key: each for key, each in self.out.items() if each.dead_letter_offset in self._settled}
         for key in ended:
             del self.out[key]

@@ -1,6 +1,6 @@
-"""A dead letter that holds its key, and that an operator gives up: it is settled without a delivery.
+"""Skip the dead letter that blocks a key: settle it without a delivery.
 
-What was blocked behind it is then for a replay, as it is of any blocked key; with the dead letter out of the way it can succeed.
+The records that were blocked behind it are for a replay, which can succeed with the dead letter out of the way.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class DeadHead(NamedTuple):
 
 @dataclass(slots=True)
 class _Found:
-    """What there is of a blocked key.
+    """The dead letters of a blocked key, as far as a skip needs to know.
 
     Attributes:
         dead letters: of the record that is skipped, settled or not.
@@ -129,7 +129,7 @@ class _Look:
         self._task = replays.run_of(queue.assignment)
 
     def is_outdated(self) -> bool:
-        """Whether another replay is at work there now than when it began."""
+        """Return True if another replay is at work there now than when the look began."""
         task = self._replays.run_of(self._queue.assignment)
         return (task and task.id) != (self._task and self._task.id)
 

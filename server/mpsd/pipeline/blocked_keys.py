@@ -1,4 +1,4 @@
-"""Keys that are blocked behind a dead letter: the way in, and the way out."""
+"""Block keys behind dead letters, and release them."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ log = logging.getLogger("mpsd.blocked_keys")
 
 FULL, UNWRITABLE = DeliveryState.BLOCKED_KEYS_FULL, DeliveryState.BLOCKED_KEYS_UNWRITABLE
 BLOCKING = frozenset(Disposition) - {Disposition.SKIPPED, Disposition.BLOCKED}
-"""A dead letter of these holds its key. What an operator skips does not: it is decided."""
+"""Dispositions that block the key. A skip blocks none, because an operator has decided."""
 REST_S = 0.5
 
 Place = tuple[PartitionQueue, bytes]
@@ -28,7 +28,7 @@ Dead = tuple[PartitionQueue, Delivery, DlqPosition]
 
 
 class BlockedKeys:
-    """Holds the keys of a subscription, while this member owns their partitions.
+    """The blocked keys of a subscription, while this member owns their partitions.
 
     The owner alone decides, and what it says is in the control topic before it acts on it; what somebody who was the owner
     writes late is written over.
@@ -75,26 +75,26 @@ class BlockedKeys:
 
     @property
     def is_on(self) -> bool:
-        """Whether keys are blocked at all."""
+        """Return True if keys are blocked at all."""
         return self._keys_max > 0
 
     def begin(self, queue: PartitionQueue) -> None:
-        """What was decided until its assignment is known."""
+        """Block the keys of a partition as the control topic says, once that is read up to its assignment."""
         if self.is_on:
             queue.blocked = dict(self.book.of(queue.assignment.tp))
 
     def wants(self, queue: PartitionQueue, delivery: Delivery, disposition: str) -> bool:
-        """Whether the key must be blocked before the record counts as done."""
+        """Return True if the key must be blocked before the record counts as done."""
         key = delivery.record.key
         return self.is_on and key is not None and disposition in BLOCKING and key not in queue.blocked
 
     def room(self) -> int:
-        """How many more may be blocked now."""
+        """Return how many more keys may be blocked now."""
         unread = sum(key in queue.blocked and key not in self.book.of(queue.assignment.tp) for queue, key in self._said)
         return max(0, self._keys_max - len(self.book) - unread)
 
     async def block(self, dead: Sequence[Dead]) -> None:
-        """From now on nothing of their keys is delivered.
+        """Block the keys of dead records.
 
         Raises:
             ControlUnavailable, ControlOff: they may be blocked or not; ask again.
@@ -114,7 +114,7 @@ class BlockedKeys:
             log.warning("%s: the key of the record at %d is blocked", queue.assignment.tp, offset, extra=extra)
 
     async def release(self, queue: PartitionQueue, key: bytes) -> None:
-        """It is delivered again: what was set aside first.
+        """Release a key: its records are delivered again, those that were set aside first.
 
         Raises:
             ControlUnavailable, ControlOff: it may be blocked or not; ask again.
@@ -128,7 +128,7 @@ class BlockedKeys:
         self._on_room()
 
     def on_entity(self, entity_key: EntityKey, entity: Entity | None, revision: int) -> None:
-        """The control topic says something of a key; of a partition that is ours it can be news only from a former owner.
+        """Take in an entity of the control topic; only a former owner can have written news of a partition that is ours.
 
         Args:
             revision: offset of its record.
@@ -146,7 +146,7 @@ class BlockedKeys:
         self._on_room()
 
     def on_recreated(self) -> None:
-        """The control topic is another one: its offsets begin anew, and what was not read of the old one is not in it."""
+        """Compare all keys with a recreated control topic: its offsets begin again, without the records of the old one."""
         self._said.clear()
         for queue in self._pending.queues.values():
             for key in queue.blocked:
@@ -159,7 +159,7 @@ class BlockedKeys:
             await asyncio.gather(self._mending, return_exceptions=True)
 
     async def _write(self, said: Mapping[Place, BlockedKey | None]) -> None:
-        """First to the control topic, then to the partitions; what is not ours any more is left alone."""
+        """Write to the control topic, then to the partitions; leave alone the partitions that are not ours any more."""
         ours = {place: blocked for place, blocked in said.items() if self._is_ours(place[0])}
         items = [
             (self._entity_key(queue, key), None if blocked is None else blocked.document(queue.assignment.epoch))
@@ -192,7 +192,7 @@ class BlockedKeys:
             queue.blocked[key] = blocked
 
     def _compare(self, place: Place) -> None:
-        """Somebody else may have written: then what holds is said again."""
+        """Write an entry again if somebody else has written another."""
         queue, key = place
         if not self._is_ours(queue) or (key in self.book.of(queue.assignment.tp)) == (key in queue.blocked):
             return

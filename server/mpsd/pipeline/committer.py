@@ -1,4 +1,4 @@
-"""From the OffsetTrackers to the group's committed offsets."""
+"""Commit the offsets that the OffsetTrackers have reached."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ RETRY_S = 0.1
 
 
 class Committer:
-    """Commits what changed: every `interval_s`, when a partition leaves, and at the end.
+    """A stage that commits what changed: every `interval_s`, when a partition leaves, and at the end.
 
     Takes: snapshots of the OffsetTrackers, as OffsetMaps writes them.
     Gives: commit points to the broker.
@@ -57,17 +57,17 @@ class Committer:
         self._due.set()
 
     def forget(self, assignment: Assignment) -> None:
-        """The partition is no longer ours."""
+        """Forget a partition that is no longer ours."""
         self._done.pop(assignment, None)
         self._moving.discard(assignment)
         self._maps.forget(assignment)
 
     def stays(self, assignment: Assignment) -> None:
-        """It does not move after all: what it says of itself is committed again."""
+        """Commit a partition as its own tracker says again, because it does not move after all."""
         self._moving.discard(assignment)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Commit every `interval_s` until cancelled."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval_s):  # `wait_for` of Python 3.11 may swallow a cancellation
@@ -109,9 +109,9 @@ class Committer:
             return True
 
     async def commit_at(self, assignment: Assignment, point: CommitPoint, then: Callable[[], None]) -> bool:
-        """Commit something else than what the partition says of itself; returns whether it succeeded.
+        """Commit another point than the partition's own; return True if that succeeded.
 
-        If not, it may be committed all the same: what the partition says of itself must not take it back until `stays`.
+        A commit that failed may be there all the same: the partition's own point must not take it back until `stays`.
 
         Args:
             then: called if so, before anything else can be committed of it.
@@ -130,7 +130,7 @@ class Committer:
             return True
 
     async def commit_all(self, assignments: Collection[Assignment], timeout_s: float | None = None) -> bool:
-        """Commit these, trying again while they are ours; returns whether it succeeded within the time."""
+        """Commit these, trying again while they are ours; return True if that succeeded within the time."""
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
@@ -141,7 +141,7 @@ class Committer:
             return False
 
     def _point(self, assignment: Assignment) -> CommitPoint | None:
-        """What there is to commit, None if that is committed already; costs nothing where nothing changed."""
+        """Return the point to commit, None if it is committed already; costs nothing where nothing changed."""
         queue = self._pending.queues.get(assignment)
         if queue is None or assignment in self._moving:
             return None
@@ -161,13 +161,13 @@ class Committer:
         return {**points, assignment: whole}
 
     def _prove(self) -> None:
-        """The broker takes as much as was sent: maps may become as long."""
+        """Let maps become as long as configured, because the broker took a text of that length."""
         if not self.is_proven:
             self.is_proven = True
             self._pending.map_bits_max = self._maps.space.worst_bits_max
 
     def _shrink(self, error: MetadataTooLarge) -> None:
-        """Offset maps that the broker does not take must not keep the group from committing at all."""
+        """Shorten maps that the broker does not take: they must not keep the group from committing at all."""
         self._maps.shrink()
         if self.is_proven:
             self._pending.map_bits_max = self._maps.space.worst_bits_max
@@ -180,7 +180,10 @@ class Committer:
 
     @staticmethod
     def _state(queue: PartitionQueue) -> object:
-        """Differs whenever a commit could say something new: attempts are charged, or spent by what is being dead-lettered."""
+        """Return a value that differs whenever a commit could say something new.
+
+        Attempts are charged, or spent by records that are being dead-lettered.
+        """
         return queue.tracker.state, queue.charges, queue.dead_letter_pending
 
     def statistics(self) -> dict[str, int | float | str]:

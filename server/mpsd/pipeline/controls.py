@@ -1,4 +1,4 @@
-"""What operators decided, applied: partitions that wait for it to be known, pauses, limits."""
+"""Apply what operators decided: pauses, limits, resets, and partitions that wait until they are known."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ Items = Sequence[tuple[EntityKey, Mapping[str, Any] | None]]
 
 
 async def _nothing() -> None:
-    """There is nothing to be read."""
+    """Read nothing."""
 
 
 async def _nowhere(_items: Items) -> int:
@@ -36,7 +36,7 @@ async def _nowhere(_items: Items) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """What a pipeline asks of the control state.
+    """The control state, as far as a pipeline asks for it.
 
     Attributes:
         read_to_end: returns once all that is in the control log at the time of the call is applied, however long it takes.
@@ -57,10 +57,10 @@ NO_CONTROL = Control(is_on=False)
 
 
 class Controls:
-    """Holds what operators stopped.
+    """The pauses, limits and resets of a subscription, applied.
 
     Takes: the pauses and the limit of its subscription, whenever they change; partitions as they are assigned.
-    Gives: holds to the PartitionQueues, limits to the Writer.
+    Gives: causes to stop to the PartitionQueues, limits to the Writer.
     Holds at most: the pauses of its subscription; one read of the control log, shared by the partitions that wait for it.
     """
 
@@ -98,7 +98,7 @@ class Controls:
         self.limit: Limit | None = None
 
     def begin(self, queue: PartitionQueue) -> None:
-        """It was just assigned: nothing of it is delivered before what was decided until now is known."""
+        """Stop a partition that was just assigned until all that was decided until now is known."""
         if self._control.is_on:
             queue.stop(UNREAD)
             self._unread.append(queue)
@@ -108,7 +108,7 @@ class Controls:
         self._stop_or_go(queue)
 
     async def stop(self) -> None:
-        """Wait for nothing any more."""
+        """Stop all waiting."""
         if self._end is not None:
             self._end.cancel()
         if self._reading is not None:
@@ -116,12 +116,12 @@ class Controls:
             await asyncio.gather(self._reading, return_exceptions=True)
 
     def set_pauses(self, pauses: Sequence[Pause]) -> None:
-        """These hold from now on, and no others: no delivery against them starts after this returns."""
+        """Set all pauses; no delivery against them starts after this returns."""
         self.pauses = tuple(pauses)
         self._apply()
 
     def set_limit(self, limit: Limit | None) -> None:
-        """From now on; None: as configured."""
+        """Set the limit; None: as configured."""
         self.limit = limit
         concurrency_max = limit.concurrency_max if limit is not None else None
         self._writer.concurrency_max = UNLIMITED if concurrency_max is None else concurrency_max
@@ -129,17 +129,17 @@ class Controls:
 
     @property
     def reset(self) -> Reset | None:
-        """The last one, applied or not."""
+        """Return the last reset, applied or not."""
         return self._resets.reset
 
     def set_reset(self, reset: Reset | None) -> None:
-        """Assigned partitions that it names, and that it was not applied to, go where it says."""
+        """Set the reset, and apply it to the assigned partitions that it names."""
         self._resets.reset = reset
         for queue in list(self._pending.queues.values()):
             self.stays(queue)
 
     def stays(self, queue: PartitionQueue) -> None:
-        """It was about to leave and does not: what was decided meanwhile holds for it, too."""
+        """Apply to a partition that does not leave after all what was decided meanwhile."""
         if UNREAD not in queue.causes:
             self._resets.admit(queue)
 
@@ -149,16 +149,16 @@ class Controls:
         self._set_rate()
 
     def waiting_for(self) -> str:
-        """Why partitions that were assigned wait; empty if none does."""
+        """Return why partitions that were assigned wait; empty if none does."""
         is_unread = any(UNREAD in queue.causes for queue in self._pending.queues.values())
         return (self.problem() or "reading the control topic") if is_unread else ""
 
     def problem(self) -> str:
-        """Why the control topic cannot be read now; what is known of it holds on."""
+        """Return why the control topic cannot be read now; all that is known of it stays valid."""
         return self._control.waiting_for()
 
     async def _release(self) -> None:
-        """A read begun after the assignment; partitions that come during one wait for the next."""
+        """Read the control log, and resume the partitions that waited; those that come during a read wait for the next."""
         while self._unread:
             queues, self._unread = self._unread, []
             await self._control.read_to_end()

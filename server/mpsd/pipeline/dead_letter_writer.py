@@ -1,4 +1,4 @@
-"""From verdicts to the dead-letter topic: a record's offset counts as done only when all in-sync replicas have it."""
+"""Write dead letters: the offset of a record counts as done only when all in-sync replicas have its dead letter."""
 
 import asyncio
 import logging
@@ -21,15 +21,15 @@ log = logging.getLogger("mpsd.dead_letters")
 
 DEAD_LETTERS_PER_WRITE_MAX = 500
 LEASE_WAIT_S = 0.05
-"""How late it is noticed that the membership is confirmed again."""
+"""Longest delay until the writer notices that the membership is confirmed again."""
 PREPARE_REST_S = 10.0
-"""Between two attempts to make the topic, while there is no dead letter to write."""
+"""Rest between two attempts to make the topic, while there is no dead letter to write."""
 HOLD = DeliveryState.DLQ_BLOCKED
 DIED = "became a dead letter meanwhile; ask again"
 BLOCKED_KEY_BYTES_MAX = 256 * 1024
 """A longer key is not blocked: with the third that its text adds it must fit well into a control record, 1 MiB by default."""
 FAILURES_MAX = 3
-"""So many entries that cannot be written alone, and it is the topic: the others are tried in the next round."""
+"""Entries that cannot be written alone before the topic is to blame; the others are tried in the next round."""
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class DeadLetterEntry:
 
 
 class DeadLetterWriter:
-    """Writes dead letters, and while it cannot, holds the partitions they came from.
+    """A writer of dead letters, which stops the partitions they came from while it cannot write.
 
     Takes: records with the verdict to dead-letter them.
     Gives: finished records back to the PendingQueue, once acknowledged.
@@ -98,7 +98,10 @@ class DeadLetterWriter:
         self._arrived.set()
 
     def divert(self, delivery: Delivery, verdict: DeadLetterRequest) -> None:
-        """It is to be written with another verdict, which holds no key; where it is written already, see `position_written`."""
+        """Give a dead letter that is to be written another verdict, which blocks no key.
+
+        `position_written` tells what becomes of one that is written already.
+        """
         if not self._blocked.is_on:
             return  # it goes there all the same, and why it died says more
         for entry in self._writing:
@@ -119,7 +122,7 @@ class DeadLetterWriter:
         )
 
     def on_room(self) -> None:
-        """More keys may be blocked."""
+        """Try again to write the dead letters that waited for room to block their keys."""
         crowded, self._crowded = self._crowded, []
         for entry in crowded:
             move(entry.dead_letter.delivery, Event.KEYS_ROOM)
@@ -129,20 +132,21 @@ class DeadLetterWriter:
             self._arrived.set()
 
     def position_written(self, delivery: Delivery) -> asyncio.Future[DlqPosition]:
-        """Where it lands once it is written, now or some time; the same for all who ask.
+        """Return where the dead letter of a record is, once it is written; all who ask share one future.
 
-        RecordNotHere if it never is, or where keys are blocked was written with another verdict before this was asked.
+        The future raises RecordNotHere if none is ever written, or, where keys are blocked, if one was written with another
+        verdict before anybody asked.
         """
         return self._written.setdefault(delivery, asyncio.get_running_loop().create_future())
 
     def lands_not(self, delivery: Delivery, why: str) -> None:
-        """It is settled otherwise, or not ours any more: whoever waits for where it lands is told."""
+        """Tell whoever waits for the dead letter of a record that there will be none."""
         position_written = self._written.pop(delivery, None)
         if position_written is not None and not position_written.done():
             position_written.set_exception(RecordNotHere(f"{delivery}: {why}"))
 
     def forget(self, assignment: Assignment) -> None:
-        """The partition is no longer ours, and its dead letters are not ours to write."""
+        """Forget the dead letters of a partition that is no longer ours; its next owner writes them."""
         for delivery in [each for each in self._written if each.assignment is assignment]:
             self.lands_not(delivery, "its partition has moved to another daemon; ask that one")
         self._waiting = deque(entry for entry in self._waiting if entry.queue.assignment is not assignment)
@@ -152,9 +156,9 @@ class DeadLetterWriter:
         self.on_room()
 
     async def settled(self, assignments: Collection[Assignment], timeout_s: float) -> bool:
-        """Wait until none of these has a dead letter to be written; returns whether that was so within the time.
+        """Wait until none of these has a dead letter to be written; return True if that was so within the time.
 
-        Those that wait for room to hold their keys do not count: that takes an operator.
+        Dead letters that wait for room to block their keys do not count, because an operator has to make it.
         """
         try:
             async with asyncio.timeout(max(0.0, timeout_s)):
@@ -170,7 +174,7 @@ class DeadLetterWriter:
         return True
 
     async def run(self) -> None:
-        """Until cancelled; a write that is cut off is repeated by whoever owns the partition next."""
+        """Write dead letters until cancelled; the next owner of the partition repeats a write that is cut off."""
         failed, is_prepared = 0, await self._prepare()
         while True:
             if not is_prepared:
@@ -208,7 +212,7 @@ class DeadLetterWriter:
         return True
 
     def _next(self) -> list[DeadLetterEntry]:
-        """As many as go into one write; those whose keys there is no room to hold wait, and their lanes with them."""
+        """Return as many as go into one write; those without room to block their keys wait, and their lanes with them."""
         batch: list[DeadLetterEntry] = []
         room = self._blocked.room() - len(self._pending_blocks)
         while self._waiting and len(batch) < DEAD_LETTERS_PER_WRITE_MAX:
@@ -236,7 +240,7 @@ class DeadLetterWriter:
         return batch
 
     async def _write(self, batch: list[DeadLetterEntry]) -> list[DeadLetterEntry]:
-        """Write; returns those that must be written again."""
+        """Write dead letters; return those that must be written again."""
         self._writing = batch
         try:
             answers = await self._sink.write([entry.dead_letter for entry in batch])
@@ -293,7 +297,7 @@ class DeadLetterWriter:
         )
 
     def _release(self, entry: DeadLetterEntry) -> None:
-        """The last of the dead letters that could not be written lets the partition go."""
+        """Resume the partition with the last of its dead letters that could not be written."""
         queue = entry.queue
         queue.unwritable -= entry.failed
         if entry.failed and not queue.unwritable:
@@ -304,7 +308,7 @@ class DeadLetterWriter:
 
 
 class PendingBlocks:
-    """Holds the keys of what is written.
+    """The dead letters that are written and whose keys are still to be blocked.
 
     Takes: dead letters that are written.
     Gives: them back when their keys are blocked; holds their partitions while that cannot be written.
@@ -333,14 +337,14 @@ class PendingBlocks:
         return len(self._dead_letters)
 
     def wants(self, entry: DeadLetterEntry) -> bool:
-        """Whether its key must be blocked; one that no control record has room for is not: it would wait for ever."""
+        """Return True if the key of a dead letter must be blocked; a key that fits into no control record would wait for ever."""
         delivery = entry.dead_letter.delivery
         if not self._blocked.wants(entry.queue, delivery, entry.dead_letter.disposition):
             return False
         return len(delivery.record.key or b"") <= BLOCKED_KEY_BYTES_MAX
 
     def tell_if_too_large(self, entry: DeadLetterEntry) -> None:
-        """It is written, and its key is not blocked though it should be."""
+        """Log a dead letter that is written and whose key is too large to be blocked."""
         delivery = entry.dead_letter.delivery
         extra = {"code": "blocked_key.too_large", "subscription": self._subscription, **log_fields(delivery)}
         if self._blocked.wants(entry.queue, delivery, entry.dead_letter.disposition):
@@ -355,13 +359,13 @@ class PendingBlocks:
         self._dead_letters.append((entry, dlq_position))
 
     def forget(self, assignment: Assignment) -> None:
-        """The partition is no longer ours."""
+        """Forget a partition that is no longer ours."""
         self._dead_letters = [each for each in self._dead_letters if each[0].queue.assignment is not assignment]
 
     async def block(self) -> bool:
-        """Give back those whose keys could be blocked; returns whether that is all of them.
+        """Give back those whose keys could be blocked; return True if that is all of them.
 
-        All at once; if that fails one by one, as one entry that cannot be written must not stop the partitions of others.
+        All are tried at once; if that fails, one by one, because one entry that cannot be written must not stop the others.
         """
         problem = await self._try(self._dead_letters)
         failed: list[tuple[DeadLetterEntry, DlqPosition]] = []
@@ -383,7 +387,7 @@ class PendingBlocks:
         return False
 
     async def _try(self, dead_letters: Sequence[tuple[DeadLetterEntry, DlqPosition]]) -> Exception | None:
-        """Give them back, and let their partitions go on that wait for no other; returns why not."""
+        """Give dead letters back and resume the partitions that wait for no other; return the error if that failed."""
         dead_letters = list(dead_letters)
         try:
             await self._blocked.block(

@@ -16,9 +16,9 @@ from mpsd.ports import Clock
 log = logging.getLogger("mpsd.endpoint")
 
 WRITE_REST_S = 1.0
-"""Between two tries to write the brake into the control topic; it holds in this daemon all the while."""
+"""Rest between two tries to write the brake into the control topic; the brake is engaged in this daemon all the while."""
 REASON_CHARS_MAX = 500
-"""Of the last failure, in a log line and in the control record."""
+"""Length of the last failure's reason in a log line and in the control record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""How a partition leaves: drained, committed, released, in this order, while everything else goes on."""
+"""Hand a partition on: drained, committed, released, in this order, while everything else goes on."""
 
 import asyncio
 import logging
@@ -86,7 +86,7 @@ class Handover:
         self._tasks[queue.assignment] = task
 
     def cancel(self, assignment: Assignment) -> None:
-        """It stays after all, or is lost already."""
+        """Stop the handover of a partition that stays after all, or is lost already."""
         if (task := self._tasks.pop(assignment, None)) is not None:
             task.cancel()
         self._committer.stays(assignment)
@@ -103,7 +103,7 @@ class Handover:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _hand_on(self, queue: PartitionQueue) -> None:
-        """In this order, or finished work would be done again by the next owner."""
+        """Drain, commit and release; in another order the next owner would do finished work again."""
         assignment = queue.assignment
         deadline_s = self._clock.monotonic_s() + self._drain_timeout_s
         await self._adapter.revoke(assignment, self._drain_timeout_s)
@@ -122,7 +122,7 @@ class Handover:
         self._source.release([assignment])
 
     async def _reset(self, queue: PartitionQueue, point: CommitPoint) -> None:
-        """In this order: what is under way when the offset moves would be settled in an order that is no longer its own."""
+        """Drain, commit the point and release; what is under way when the offset moves would be settled in a wrong order."""
         assignment = queue.assignment
         deadline_s = self._clock.monotonic_s() + self._drain_timeout_s
         await self._adapter.revoke(assignment, self._drain_timeout_s)
@@ -145,8 +145,8 @@ class Handover:
 
     @staticmethod
     def _is_committed(queue: PartitionQueue) -> bool:
-        """Whether nothing was dead-lettered while the commit was under way, as what was lost at last may be when its window ends.
+        """Return True if nothing was dead-lettered while the commit was under way, when the window of a lost record ended.
 
-        What waits for room to hold its key is for the next owner.
+        A record that waits for room to block its key is for the next owner.
         """
         return queue.dead_letter_pending == queue.crowded and queue.committed == queue.tracker.next_offset

@@ -1,4 +1,4 @@
-"""What the lanes of a partition hold and wait for, looked at from outside without keeping the loop from its work."""
+"""List the lanes of partitions and the states of their heads, without keeping the loop from its work."""
 
 import asyncio
 from collections import Counter
@@ -20,7 +20,7 @@ RECORDS_PER_TURN_MAX = 2_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneView:
-    """A lane.
+    """A lane, as an operator sees it.
 
     Attributes:
         head: its first unfinished record.
@@ -41,7 +41,7 @@ class LaneView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which lanes.
+    """A selection of lanes.
 
     Attributes:
         key: only of this key; None: of any, and without one.
@@ -58,7 +58,7 @@ class Wanted:
 
 
 async def lanes_of(pipeline: Pipeline, wanted: Wanted) -> AsyncIterator[Sequence[LaneView]]:
-    """The lanes, a part of a partition at a time; each part is of one moment, and between parts deliveries go on."""
+    """Yield the lanes, a part of a partition at a time; each part is of one moment, and between parts deliveries go on."""
     for queue in list(pipeline.pending.queues.values()):
         if not wanted.covers(queue.assignment.tp):
             continue
@@ -69,7 +69,7 @@ async def lanes_of(pipeline: Pipeline, wanted: Wanted) -> AsyncIterator[Sequence
 
 
 async def _heads(queue: PartitionQueue, wanted: Wanted) -> list[tuple[Delivery, int]]:
-    """The first unfinished record of each lane, which is its head, and how many the lane has."""
+    """Return the first unfinished record of each lane, which is its head, and how many the lane has."""
     oldest = queue.tracker.oldest()
     if oldest is None:
         return []

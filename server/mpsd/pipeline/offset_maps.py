@@ -1,4 +1,4 @@
-"""What commits say beside their offset, written and read back."""
+"""Write and read the offset maps that commits carry beside their offset."""
 
 import logging
 from collections import Counter
@@ -21,7 +21,7 @@ log = logging.getLogger("mpsd.committer")
 
 
 class OffsetMaps:
-    """Makes commit points of trackers, and trackers of what was committed.
+    """A maker of commit points from trackers, and of trackers from commits.
 
     Takes: trackers; committed text, which anybody may have written.
     Gives: a commit point whose base and map are of one moment; a tracker that knows no more than both say together.
@@ -65,7 +65,7 @@ class OffsetMaps:
         )
 
     def point(self, assignment: Assignment, tracker: OffsetTracker) -> CommitPoint:
-        """Base and map of one snapshot."""
+        """Return the commit point of a tracker: base and map of one snapshot."""
         snapshot = tracker.snapshot()
         reset_id = self.reset_id(assignment)
         encoded = encode(snapshot, assignment.tp, self.space.beside_reset(reset_id), assignment.incarnation)
@@ -79,19 +79,19 @@ class OffsetMaps:
         return CommitPoint(next_offset, with_reset(reset_id, text))
 
     def reset_id(self, assignment: Assignment) -> str:
-        """The reset that its commits name, empty for none."""
+        """Return the reset that the commits of a partition name; empty for none."""
         return self._reset_ids.get(assignment, "")
 
     def shrink(self) -> None:
-        """The broker takes less than it was told to."""
+        """Halve the space of a map, because the broker takes less than configured."""
         self.space = self.space.halved()
 
     def forget(self, assignment: Assignment) -> None:
-        """The partition is no longer ours."""
+        """Forget a partition that is no longer ours."""
         self._left_out.pop(assignment, None)
         self._reset_ids.pop(assignment, None)
 
     @property
     def attempts_left_out(self) -> int:
-        """Records whose attempts had no room in the last commits."""
+        """Return the number of records whose attempts had no room in the last commits."""
         return sum(self._left_out.values())

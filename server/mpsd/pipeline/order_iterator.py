@@ -1,4 +1,4 @@
-"""Which delivery is next: fair over partitions, then over lanes, one of a lane at a time, or a run of them."""
+"""Choose the next delivery: fair over partitions, then over lanes, one of a lane at a time, or a run of them."""
 
 from collections import deque
 
@@ -10,7 +10,7 @@ Turn = tuple[PartitionQueue, Delivery]
 
 
 class OrderIterator:
-    """Takes turns over the partitions that have something ready.
+    """A round over the partitions that have something ready.
 
     Takes: partitions with a ready lane.
     Gives: heads of lanes; a lane gives nothing more until its head is settled or put back. Where runs are allowed, what
@@ -29,13 +29,13 @@ class OrderIterator:
         self._taken = 0
 
     def ready(self, queue: PartitionQueue) -> None:
-        """The partition has something ready. It joins the round unless it is in it, or blocked."""
+        """Add a partition that has something ready to the round, unless it is in it or stopped."""
         if not queue.in_turn and not queue.stopped_by:
             queue.in_turn = True
             self._turns.append(queue)
 
     def take(self, records_max: int, bytes_max: int) -> list[Turn]:
-        """Up to so many deliveries; the bytes are passed by one record at most."""
+        """Return up to so many deliveries; one record at most passes the bytes."""
         turns = self._turns
         taken: list[Turn] = []
         while turns and len(taken) < records_max and bytes_max > 0:
@@ -83,9 +83,9 @@ class OrderIterator:
         return []
 
     def _with_runs(self, heads: list[Turn], spare: int, bytes_max: int) -> list[Turn]:
-        """Each head with its share of what is spare behind it, as far as it is good for a run.
+        """Return each head with its share of the spare demand behind it.
 
-        In a partition with paused keys nothing is, as a lane need not be a key's.
+        A partition with paused keys has no runs, because a lane need not be a key's.
         """
         taken: list[Turn] = []
         for number, (queue, head) in enumerate(heads):

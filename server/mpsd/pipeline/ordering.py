@@ -1,4 +1,4 @@
-"""Which records must not overtake each other."""
+"""Name the lanes: records of one lane must not overtake each other."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,13 +11,13 @@ PARTITION_LANE = "partition"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ordering:
-    """What forms a lane."""
+    """The rule that forms lanes."""
 
     by: Literal["key", "partition", "none"] = "key"
     null_key: Literal["none", "partition"] = "none"
 
     def lane(self, key: bytes | None) -> Lane:
-        """The lane of a record, within its partition."""
+        """Return the lane of a record, within its partition."""
         match self.by:
             case "none":
                 return None

@@ -38,16 +38,16 @@ class PendingBudget:
         self.share_bytes = bytes_max
 
     def count(self, change: int) -> None:
-        """So many partitions came (or went, if negative)."""
+        """Count partitions that came, or went if negative."""
         self._partitions += change
         self.share_bytes = self._bytes_max // max(1, self._partitions)
 
 
 class PartitionQueue:
-    """One assigned partition: its lanes, its offsets, and why it is blocked, if it is.
+    """An assigned partition: its lanes, its offsets, and why it is stopped, if it is.
 
     Attributes:
-        hold: why nothing of it may be delivered now, the first of the causes; empty if it may: see `stop`.
+        stopped_by: why nothing of it may be delivered now, the first of the causes; empty if it may: see `stop`.
         is_leaving: it must move: nothing more of it is read.
         in_turn: whether the OrderIterator has it on its list.
         in_flight: deliveries with the adapter.
@@ -55,12 +55,12 @@ class PartitionQueue:
         wants_refill: it was full; whoever frees room tells the Reader.
         charges: attempts charged, ever: with the tracker's state it says whether a commit would say anything new.
         paused_keys: keys of which nothing is delivered.
-        blocked: keys of which nothing is delivered, but what their replay brings; read here, and changed by BlockedKeys.
+        blocked: keys of which only a replay delivers records; read here, and changed by BlockedKeys.
         aside: records of blocked keys that are about to be released: see `PendingQueue.set_aside`.
-        crowded: dead records whose keys there is no room to hold.
+        crowded: dead records that wait for room to block their keys.
         replay, replay_end: records below this offset are brought back by this reset.
         replayed: records in its lanes that a replay brought back, not settled.
-        dead-lettering: records on their way to the dead-letter topic.
+        dead_letter_pending: records on their way to the dead-letter topic.
         unwritable: those of them that could not be written so far.
     """
 
@@ -122,11 +122,11 @@ class PartitionQueue:
 
     @property
     def readable_end(self) -> int:
-        """Return where what can be read ends, as last heard."""
+        """Return the offset where readable records end, as last heard."""
         return self.stable_end if self.waits_for_transaction else self.high_watermark
 
     def see_log_end(self, log_end: int, stable_end: int) -> None:
-        """Take the end of the log, and of what can be read of it; where that stands from one look to the next, it is said."""
+        """Note the end of the log, and of what can be read of it; one that stays from look to look waits for a transaction."""
         self.high_watermark = max(self.high_watermark, log_end)
         is_held_up = 0 <= stable_end < log_end and stable_end == self.stable_end
         self.waits_for_transaction = is_held_up and self.tracker.end >= stable_end
@@ -134,7 +134,7 @@ class PartitionQueue:
 
     @property
     def causes(self) -> Collection[Cause]:
-        """Why nothing of it may be delivered now, all that was given to `stop`."""
+        """Return all causes that were given to `stop` and not taken back."""
         return self._causes.keys()
 
     def stop(self, cause: Cause) -> None:
@@ -143,7 +143,7 @@ class PartitionQueue:
         self.stopped_by = next(iter(self._causes))
 
     def go_on(self, cause: Cause) -> bool:
-        """Take back a cause, given or not; whether nothing holds it now, and then tell whoever orders its lanes."""
+        """Take back a cause, given or not; return True if no other stops the partition: see `PendingQueue.resume_partition`."""
         self._causes.pop(cause, None)
         self.stopped_by = next(iter(self._causes), "")
         return not self.stopped_by
@@ -198,12 +198,12 @@ class PendingQueue:
         self.queues: dict[Assignment, PartitionQueue] = {}
 
     def open(self, queue: PartitionQueue) -> None:
-        """The partition is ours."""
+        """Open a partition that is ours."""
         self.queues[queue.assignment] = queue
         self._budget.count(1)
 
     def discard(self, assignment: Assignment) -> PartitionQueue | None:
-        """The partition is no longer ours; its records are forgotten. None if it was not here."""
+        """Forget a partition that is no longer ours, and its records; return None if it was not here."""
         queue = self.queues.pop(assignment, None)
         if queue is not None:
             queue.stop(GONE)
@@ -211,7 +211,7 @@ class PendingQueue:
         return queue
 
     def has_room(self, queue: PartitionQueue) -> bool:
-        """Whether its partition may be read."""
+        """Return True if the partition may be read."""
         pending = len(queue.tracker.unfinished)
         if not pending or (pending < self.records_max and queue.bytes < self.bytes_max):
             queue.map_full = not has_map_room(queue.tracker, self.map_bits_max)
@@ -227,7 +227,7 @@ class PendingQueue:
 
     @property
     def bytes_max(self) -> int:
-        """Of one partition, now."""
+        """Return the bound of one partition as of now."""
         return min(self._bytes_max, self._budget.share_bytes)
 
     def add(self, queue: PartitionQueue, records: Sequence[Record], now_s: float) -> int:
@@ -284,18 +284,18 @@ class PendingQueue:
             self._on_ready(queue)
 
     def set_aside(self, queue: PartitionQueue, key: bytes) -> None:
-        """What is read of the key from now on waits beside its lane, until it is taken in: so the lane comes to an end."""
+        """Keep the records that are read of a key beside its lane until `take_in`, so that the lane comes to an end."""
         queue.aside.setdefault(key, [])
 
     def take_in(self, queue: PartitionQueue, key: bytes) -> None:
-        """What was set aside goes into its lane, and what is read from now on."""
+        """Put the records that were set aside into their lane, and those that are read from now on."""
         for delivery in queue.aside.pop(key, ()):
             queue.lanes.add(delivery)
         if queue.lanes.ready and not queue.in_turn:
             self._on_ready(queue)
 
     def finish(self, queue: PartitionQueue, delivery: Delivery) -> None:
-        """The record is accepted or durably dead-lettered: its offset is done and its lane goes on."""
+        """Finish a record that is accepted or durably dead-lettered: its offset is done and its lane goes on."""
         lanes = queue.lanes
         if delivery.replay is not None and isinstance(delivery, ReplayedDelivery):
             queue.replayed.discard(delivery)
@@ -311,7 +311,7 @@ class PendingQueue:
             self._on_room()
 
     def put_back(self, queue: PartitionQueue, delivery: Delivery) -> None:
-        """The head of a lane may be delivered again now."""
+        """Let the head of a lane be delivered again now."""
         queue.lanes.put_back(delivery)
         if not queue.in_turn:
             self._on_ready(queue)

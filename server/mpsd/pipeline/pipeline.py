@@ -1,4 +1,4 @@
-"""One subscription's path of a record, from the broker to the application and back, and its way in and out of life."""
+"""The path of a record of one subscription, from the broker to the application and back; its start and its end."""
 
 import asyncio
 import logging
@@ -319,7 +319,7 @@ class Pipeline:
         self.reader.on_room()
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
-        """A stage ends only when it is cancelled; anything else is a bug or a refusal, and must not stay unseen."""
+        """Report a stage that ended without being cancelled: that is a bug or a refusal."""
         if task.cancelled() or (error := task.exception()) is None:
             return
         self.state, self.reason = DeliveryState.FAILED, str(error)

@@ -1,4 +1,4 @@
-"""From the broker's fetches into the PendingQueue."""
+"""Read fetches of the broker into the PendingQueue."""
 
 import asyncio
 import logging
@@ -15,12 +15,12 @@ log = logging.getLogger("mpsd.reader")
 
 RECORDS_PER_FETCH_MAX = 500
 WAIT_S = 0.1
-"""How long a fetch waits for records; also how late a partition that has room again is asked for."""
+"""Wait of a fetch for records, and longest delay until a partition that has room again is read."""
 ERROR_REST_S = 1.0
 
 
 class Reader:
-    """Polls steadily, whatever the application does; asks only for partitions with room.
+    """A reader that polls steadily, whatever the application does, and asks only for partitions with room.
 
     Takes: fetches.
     Gives: records to the PendingQueue.
@@ -42,7 +42,7 @@ class Reader:
         self.polled_at_s = self._monotonic_s()
 
     def on_room(self) -> None:
-        """A partition that was full may be read again."""
+        """Read again a partition that was full."""
         self._room.set()
 
     def stop(self) -> None:
@@ -50,11 +50,11 @@ class Reader:
         self._stopping = True
 
     def forget(self, assignment: Assignment) -> None:
-        """The partition is no longer ours."""
+        """Forget a partition that is no longer ours."""
         self._leftovers.pop(assignment, None)
 
     async def run(self) -> None:
-        """Until cancelled, which leaves nothing half-read: a fetch that was answered has been taken."""
+        """Read until cancelled, which leaves nothing half-read: a fetch that was answered has been taken."""
         while True:
             self.polled_at_s = self._monotonic_s()
             self._offer_leftovers()

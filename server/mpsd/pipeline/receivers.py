@@ -10,9 +10,9 @@ from mpsd.ports import DeliveryAdapter
 log = logging.getLogger("mpsd.pipeline")
 
 LOOK_S = 1.0
-"""Between two looks; a bound below it is looked at more often."""
+"""Rest between two looks; a bound below it is looked at more often."""
 ASKED = "asked"
-"""What an adapter calls its count of requests, where callers ask again and again and may be gone at each look."""
+"""Name of an adapter's count of requests, where callers ask again and again and may be gone at each look."""
 WORDS = {
     "stream": "no stream with credit has been open here for {0:.0f} s: start the application, or let it dial this daemon too",
     "pull": "nobody has asked for records for {0:.0f} s: start the application, or see whether its requests are refused",
@@ -20,7 +20,7 @@ WORDS = {
 
 
 class Receivers:
-    """Watches whether anybody receives the records of one subscription.
+    """A watch for somebody who receives the records of one subscription.
 
     Somebody does while there is demand, while records are blocked, or where somebody has asked since the last look. Nobody
     needs to as long as this daemon has no partition.

@@ -1,4 +1,4 @@
-"""One replay over one source partition: from its dead letters into its own lanes, or back into its topic."""
+"""Replay the dead letters of one source partition into its lanes, or back into its topic."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ log = logging.getLogger("mpsd.replay")
 
 
 class ReplayRun:
-    """Replays what matches, in the order of the dead-letter topic; and then the blocked keys that are meant, each whole.
+    """A replay of the dead letters that match, in the order of their topic, and then of the blocked keys, each whole.
 
     Takes: dead letters of its source partition.
     Gives: their records to the lanes of the partition; progress.
@@ -79,42 +79,42 @@ class ReplayRun:
 
     @property
     def outstanding(self) -> int:
-        """Records that are not settled."""
+        """Return how many records are not settled."""
         return self._sender.outstanding
 
     @property
     def is_through(self) -> bool:
-        """Nothing more comes of it, and all that it sent is settled."""
+        """Return True if nothing more is sent, and all that was sent is settled."""
         return self._reading.done() and not self.outstanding
 
     def end(self) -> None:
-        """Send nothing more; what was sent is settled all the same."""
+        """Send nothing more; records that were sent are settled all the same."""
         self._sender.end()
 
     def abandon(self) -> None:
-        """Somebody else has the partition."""
+        """End the run, because somebody else has the partition."""
         self.end()
         self._reading.cancel()
 
     async def halt(self) -> None:
-        """The same, at once."""
+        """Send nothing more, and return once the run has ended."""
         self.end()
         self._reading.cancel()
         await asyncio.wait([self._reading])  # nothing else lets a cancellation of the caller through
 
     def problem(self) -> BaseException | None:
-        """What ended it, if that was a bug."""
+        """Return the bug that ended the run; None if none did."""
         return self._reading.exception() if self._reading.done() and not self._reading.cancelled() else None
 
     def has_news(self) -> bool:
-        """Whether there is progress to be reported; attempts that were charged are, as they survive whoever charged them."""
+        """Return True if there is progress to be reported; charged attempts are progress, because the next owner counts them."""
         if self.outstanding and self.queue.charges != self._charges:
             self._charges = self.queue.charges
             self.is_dirty = True
         return self.is_dirty
 
     def progress(self) -> Progress:
-        """As of now. What is left of the log before the bound counts as done only if it was read."""
+        """Return the progress as of now; the log before the bound counts as done only if it was read."""
         now = snapshot(self._tracker, self._tp, self.queue.assignment.epoch, self._counts, self._bounds.end)
         return replace(now, done=now.done and self._are_keys_done)
 
@@ -229,7 +229,7 @@ class ReplayRun:
         )
 
     async def _is_blocked(self, dead_letter: DeadLetterRecord) -> bool:
-        """Whether it is of a key that is blocked, and dead since then: such a key is replayed whole, or not at all."""
+        """Return True if the dead letter is of a blocked key and died since; such a key is replayed whole, or not at all."""
         blocked = self.queue.blocked.get(dead_letter.key) if dead_letter.key is not None else None
         if blocked is None:
             return False
@@ -240,12 +240,12 @@ class ReplayRun:
         return dead_letter.offset >= self._begins[blocked]
 
     def _finished(self, delivery: ReplayedDelivery) -> None:
-        """It is accepted, written, or durably dead again."""
+        """Note a record that is accepted, written, or durably dead again."""
         self._tracker.finished(delivery.dead_letter_offset)
         self._sender.finished(delivery)
 
     async def _flush(self) -> None:
-        """What goes to the topic is settled once it is acknowledged; until then it is tried again."""
+        """Write to the source topic, again and again until it is acknowledged."""
         while self._chunk:
             try:
                 if self._means.may_write():

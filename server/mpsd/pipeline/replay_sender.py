@@ -1,4 +1,4 @@
-"""What replays send with: into the lanes of a partition, at the rate of their task."""
+"""Send replayed records into the lanes of a partition, at the rate of their task."""
 
 import asyncio
 from collections import Counter
@@ -23,9 +23,9 @@ OUTSTANDING_MAX = 500
 ROOM_AT = OUTSTANDING_MAX * 3 // 4
 """A run that waits for room goes on from here: woken by each record, it would send one at a time."""
 PACE_S = 0.02
-"""How long a run rests when its rate is used up; what may be sent by then goes together, as a timer for each costs more."""
+"""Rest of a run whose rate is used up; records that may be sent by then go together, because a timer for each costs more."""
 LOOK_S = 0.1
-"""How late a run that waits for room notices what nobody tells it."""
+"""Longest delay until a run that waits for room notices a change that it is not told."""
 ERROR_REST_S = 1.0
 
 
@@ -44,7 +44,7 @@ class Revived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What all runs of a subscription work with.
+    """The means of all runs of a subscription.
 
     Attributes:
         topic: the dead-letter topic.
@@ -66,7 +66,7 @@ class Means:
     finished: Counter[str] = field(default_factory=Counter)
 
     async def bounds(self, number: int) -> LogBounds:
-        """What a partition of the dead-letter topic has, as of now.
+        """Return the bounds of a partition of the dead-letter topic, as of now.
 
         Raises:
             DeadLetterTopicGone, KafkaUnavailable, KafkaRefused: see `DeadLetterLog`; also if there is no such partition.
@@ -78,7 +78,7 @@ class Means:
 
 
 class ReplaySender:
-    """Makes deliveries of dead letters, and says when they may go.
+    """A maker of deliveries from dead letters, which says when they may go.
 
     Takes: dead letters of its source partition.
     Gives: deliveries, which whoever asked for them puts where they belong.
@@ -117,7 +117,7 @@ class ReplaySender:
 
     @property
     def is_ending(self) -> bool:
-        """Nothing more is to be sent."""
+        """Return True if nothing more is to be sent."""
         return self._ending.is_set()
 
     def end(self) -> None:
@@ -128,7 +128,7 @@ class ReplaySender:
     def revive(
         self, dead_letter: DeadLetterRecord, on_finished: Callable[[ReplayedDelivery], None], *, releases: bool = False
     ) -> ReplayedDelivery:
-        """A delivery of the record as it was before it was dead."""
+        """Return a delivery of the record as it was before it was dead."""
         record = Revived(
             topic=dead_letter.source.topic,
             partition=dead_letter.source.partition,
@@ -184,7 +184,7 @@ class ReplaySender:
         return False
 
     def finished(self, delivery: ReplayedDelivery) -> None:
-        """It is accepted, written, or durably dead again."""
+        """Note a record that is accepted, written, or durably dead again."""
         self.settled.add(delivery.dead_letter_offset)
         self.means.finished["failed" if delivery.is_dead_again else "succeeded"] += 1
         if delivery.is_dead_again:
@@ -195,18 +195,18 @@ class ReplaySender:
         self.touch()
 
     def give_back(self) -> None:
-        """Room for one: it is settled, or was not sent after all."""
+        """Make room for one, because a record is settled or was not sent after all."""
         self.outstanding -= 1
         if self.outstanding <= ROOM_AT:
             self._room.set()
 
     async def rest(self, timeout_s: float) -> None:
-        """So long, or until nothing more is to be sent."""
+        """Rest for a time, or until nothing more is to be sent."""
         await _wait(self._ending, timeout_s)
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:
-    """For the event or the time, whichever comes first."""
+    """Wait for the event or the time, whichever comes first."""
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):  # `wait_for` of Python 3.11 may swallow a cancellation
             await event.wait()

@@ -1,4 +1,4 @@
-"""How fast replays go."""
+"""Measure the speed of replays."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ SPEED_S = 10.0
 
 
 class Sample(NamedTuple):
-    """How far a task was at a moment."""
+    """The position of a task at a moment."""
 
     at_s: float
     sent: int
@@ -16,7 +16,7 @@ class Sample(NamedTuple):
 
 
 class ReplaySpeeds:
-    """Remembers where running tasks were of late.
+    """The positions of running tasks in the last `SPEED_S`.
 
     Takes: a sample of each of them, again and again.
     Gives: their speeds.
@@ -27,7 +27,7 @@ class ReplaySpeeds:
         self._samples: dict[str, deque[Sample]] = {}
 
     def add(self, task: str, sample: Sample) -> None:
-        """Where it is now."""
+        """Add a sample of a task."""
         samples = self._samples.setdefault(task, deque())
         samples.append(sample)
         while samples[0].at_s < sample.at_s - SPEED_S:
@@ -39,7 +39,7 @@ class ReplaySpeeds:
             del self._samples[gone]
 
     def of(self, task: str) -> tuple[float, float | None]:
-        """Records sent in each second, mean of the last `SPEED_S`, and how long it will take as it goes; None: nobody knows."""
+        """Return the records sent a second, mean of the last `SPEED_S`, and the seconds left at that speed; None: unknown."""
         samples = self._samples.get(task)
         if not samples or samples[-1].at_s <= samples[0].at_s:
             return 0.0, None

@@ -29,14 +29,14 @@ from mpsd.ports import Clock, DeadLetterLog, Republisher
 log = logging.getLogger("mpsd.replay")
 
 SETTLED_BYTES_MOST = 1_000_000
-"""What a record of the control topic takes, by Kafka's own default of 1 MiB."""
+"""Size that a record of the control topic may have, by Kafka's own default of 1 MiB."""
 RETRY_S = 0.1
 """Rest between two tries of a report that somebody waits for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replaying:
-    """What a subscription replays with.
+    """The means with which a subscription replays.
 
     Attributes:
         topic: its dead-letter topic.
@@ -56,7 +56,7 @@ class Replaying:
 
 
 class Replays:
-    """Runs the oldest task that is not done on each partition, and reports how far it is.
+    """The replays of a subscription: a run of the oldest task that is not done on each partition, and its reports.
 
     Takes: tasks and reports, by way of the book.
     Gives: records to the lanes of their partitions; reports to the control topic.
@@ -98,7 +98,7 @@ class Replays:
         self._is_stopping = False
 
     def wake(self) -> None:
-        """A task has changed."""
+        """Look at the tasks soon, because one has changed."""
         self._due.set()
 
     def on_share(self, share: float) -> None:
@@ -109,7 +109,7 @@ class Replays:
                 bucket.set_rate(self._rate(known), self._monotonic_s())
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Begin, report and conclude runs until cancelled."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval_s):
@@ -119,7 +119,7 @@ class Replays:
                 await self._look()
 
     async def hand_on(self, assignment: Assignment, timeout_s: float) -> None:
-        """The partition leaves: report how far it is, so that the next owner repeats nothing."""
+        """Report how far a partition is that leaves, so that the next owner repeats nothing."""
         if (run := self._runs.get(assignment)) is None:
             return
         await run.halt()
@@ -130,12 +130,12 @@ class Replays:
                         await asyncio.sleep(RETRY_S)
 
     def forget(self, assignment: Assignment) -> None:
-        """The partition is no longer ours."""
+        """Abandon the run of a partition that is no longer ours."""
         if (run := self._runs.pop(assignment, None)) is not None:
             run.abandon()
 
     async def stop(self, timeout_s: float) -> None:
-        """Report all for the last time."""
+        """Report all runs for the last time."""
         self._is_stopping = True
         await asyncio.gather(*(self.hand_on(assignment, timeout_s) for assignment in list(self._runs)))
         await self._means.log.close()
@@ -165,7 +165,7 @@ class Replays:
             del self._buckets[gone]
 
     def _begin(self) -> None:
-        """A run for each partition that has none and is known not to be anybody else's."""
+        """Begin a run for each partition that has none and is known not to be anybody else's."""
         undone: dict[TopicPartition, tuple[ReplayTask, ReplayPart]] = {}
         for task in self.book.running():
             for part in task.parts():
@@ -188,7 +188,7 @@ class Replays:
         return rate * self._share if rate else None
 
     async def _report(self, runs: Sequence[ReplayRun]) -> bool:
-        """Write how far these are; what is settled first, so that it is not offered again if only half is written."""
+        """Write how far runs are; the settled offsets first, so that they are not offered again if only half is written."""
         if not runs:
             return True
         if not self._means.may_write():
@@ -219,7 +219,7 @@ class Replays:
         return True
 
     async def _report_overridden(self) -> None:
-        """A member that has lost the partition wrote over the report of ours: write ours again."""
+        """Write our reports again that a member wrote over which has lost the partition."""
         ours = {assignment.tp for assignment in self._means.pending.queues}
         for task_id, source in list(self.book.overridden):
             self.book.overridden.discard((task_id, source))
@@ -230,7 +230,7 @@ class Replays:
                 await self._record([(progress_key(task, source), report.document())])
 
     async def _conclude(self, task: ReplayTask, state: ReplayState, reason: str) -> None:
-        """Several may do so at once, and say the same."""
+        """Record the end of a task; several members may do so at once, and write the same."""
         known = self.book.tasks.get(task.id)
         if known is None or known.state.is_over:
             return
@@ -254,7 +254,7 @@ class Replays:
         return True
 
     def run_of(self, assignment: Assignment) -> ReplayTask | None:
-        """The task that is at work on a partition, or has records there that are not settled."""
+        """Return the task that is at work on a partition, or has records there that are not settled."""
         run = self._runs.get(assignment)
         return run.task if run is not None else None
 
@@ -263,7 +263,7 @@ class Replays:
         return next((run.waiting for run in self._runs.values() if run.task.id == task.id and run.waiting), "")
 
     def settled(self, queue: PartitionQueue, number: int) -> OffsetSet:
-        """What replays have settled of a dead-letter partition, as of now; to be read only."""
+        """Return the offsets that replays have settled of a dead-letter partition, as of now; to be read only."""
         run = self._run_at(queue, number)
         return run.settled if run is not None else self.book.settled((queue.assignment.tp, number))
 
@@ -273,7 +273,7 @@ class Replays:
         return run if run is not None and (run.source, run.number) == (queue.assignment.tp, number) else None
 
     async def settle(self, queue: PartitionQueue, number: int, dead_letters: Sequence[int]) -> None:
-        """Offer these dead letters no more; of a partition that is ours, while no run has one of them in hand.
+        """Settle dead letters without a delivery; of a partition that is ours, while no run has one of them in hand.
 
         Raises:
             ControlUnavailable, ControlOff: they may be settled or not; ask again.
@@ -294,7 +294,7 @@ class Replays:
                     run.settled.add(dead_letter)
 
     def speed(self, task: ReplayTask) -> tuple[float, float | None]:
-        """See `ReplaySpeeds.of`."""
+        """Return the speed of a task: see `ReplaySpeeds.of`."""
         return self._speeds.of(task.id)
 
     def _sample(self) -> None:
@@ -306,7 +306,7 @@ class Replays:
 
     @property
     def finished(self) -> Counter[str]:
-        """Dead letters that replays of this daemon have settled since its start, by result."""
+        """Return how many dead letters replays of this daemon have settled since its start, by result."""
         return self._means.finished
 
     def unfinished(self) -> Sequence[ReplayTask]:

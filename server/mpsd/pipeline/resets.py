@@ -34,7 +34,7 @@ class Resets:
         self.reset: Reset | None = None
 
     def admit(self, queue: PartitionQueue) -> None:
-        """Called when all that was decided until its assignment is known, and again for each new reset."""
+        """Apply the reset to a partition, once all that was decided until its assignment is known and for each new reset."""
         reset = self.reset
         if reset is None:
             return

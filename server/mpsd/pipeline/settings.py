@@ -1,4 +1,4 @@
-"""What a pipeline is told."""
+"""The settings of a pipeline."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from mpsd.pipeline.ordering import Ordering
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Of one subscription; ranges, defaults and reasons are the configuration's. For `runs_max` see OrderIterator.
+    """The settings of a subscription; ranges, defaults and reasons are the configuration's. For `runs_max` see OrderIterator.
 
     Attributes:
         blocked_keys_max: keys that are blocked behind dead letters; 0: keys go on.

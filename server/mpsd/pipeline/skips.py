@@ -1,4 +1,4 @@
-"""A record that an operator sends to the dead-letter topic, wherever it stands."""
+"""Skip a record: send it to the dead-letter topic on an operator's word, wherever it is."""
 
 import asyncio
 from functools import partial
@@ -17,12 +17,12 @@ from mpsd.ports import DlqPosition
 
 
 class Skips:
-    """Takes a record out of its place.
+    """The skips of a subscription.
 
-    Takes: where a record stands.
-    Gives: it to the DeadLetterWriter: at once, or if it is at the application, unless it is accepted there; behind a
-        record that a replay brought back, when its turn comes. What is to be written already is written as skipped.
-    Holds at most: what is asked for and neither written nor settled.
+    Takes: the positions of records.
+    Gives: their deliveries to the DeadLetterWriter: at once, or once they come back from the application without being
+        accepted. A dead letter that is to be written already is written as skipped.
+    Holds at most: the records that are asked for and neither written nor settled.
     """
 
     def __init__(self, pending: PendingQueue, writer: Writer, dead_letters: DeadLetterWriter) -> None:
@@ -31,7 +31,7 @@ class Skips:
         self._dead_letters = dead_letters
 
     async def skip(self, tp: TopicPartition, offset: int, reason: str) -> DlqPosition:
-        """Returns where the dead letter is, once all in-sync replicas have it. Cancelled, it is skipped all the same.
+        """Return where the dead letter is, once all in-sync replicas have it. Cancelled, the record is skipped all the same.
 
         Raises:
             RecordNotHere: it is settled, was not read yet, its partition is another's, or meanwhile it was accepted, or

@@ -1,4 +1,4 @@
-"""What a subscription says of itself: plain values, taken in one step, for metrics, admin and tests."""
+"""Statistics of a subscription: plain values, taken in one step, for metrics, admin and tests."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionStatistics:
-    """One assigned partition.
+    """Statistics of an assigned partition.
 
     Attributes:
         epoch: generation of the group in which it was acquired.
@@ -59,7 +59,7 @@ class PartitionStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionStatistics:
-    """One subscription.
+    """Statistics of a subscription.
 
     Attributes:
         state: of the subscription alone: `starting`, `waiting`, `running`, `draining` or `failed`; see `situation`.

@@ -13,14 +13,14 @@ from mpsd.core.suspects import Suspects
 
 
 class Skip(NamedTuple):
-    """What becomes of a delivery that is out, instead of another one; `accepted` is called if none is needed."""
+    """A request to dead-letter a delivery that is out, unless it is accepted; then `accepted` is called."""
 
     verdict: DeadLetterRequest
     accepted: Callable[[], None]
 
 
 class Waiting:
-    """What the Writer keeps until it may be delivered again.
+    """The deliveries that the Writer keeps until they may be delivered again.
 
     Takes: deliveries that failed.
     Gives: those whose time has come; the suspects to whoever takes turns over them.
@@ -41,7 +41,7 @@ class Waiting:
         heappush(self._backing_off, (until_s, self._sequence, delivery))
 
     def take_due(self, now_s: float) -> list[Delivery]:
-        """Those whose back-off is over, the first due first."""
+        """Return the deliveries whose back-off is over, the first due first."""
         heap, due = self._backing_off, list[Delivery]()
         while heap and heap[0][0] <= now_s:
             due.append(heappop(heap)[2])
@@ -57,7 +57,7 @@ class Waiting:
 
     @property
     def due_s(self) -> float:
-        """When the first back-off ends; inf if there is none."""
+        """Return when the first back-off ends; inf if there is none."""
         return self._backing_off[0][0] if self._backing_off else inf
 
     def remove(self, delivery: Delivery) -> None:
@@ -69,7 +69,7 @@ class Waiting:
             heapify(self._backing_off)
 
     def forget(self, assignment: Assignment) -> None:
-        """The partition is no longer ours."""
+        """Forget a partition that is no longer ours."""
         self._backing_off = [entry for entry in self._backing_off if entry[2].assignment is not assignment]
         heapify(self._backing_off)
         self.suspects.forget(assignment)

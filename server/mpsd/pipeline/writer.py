@@ -1,4 +1,4 @@
-"""From ready lanes to the adapter, and from outcomes to verdicts."""
+"""Hand ready lanes to the adapter, and turn outcomes into verdicts."""
 
 import asyncio
 import logging
@@ -24,11 +24,11 @@ from mpsd.ports import SYSTEM_CLOCK, Clock, DeliveryAdapter, RecordSource
 log = logging.getLogger("mpsd.writer")
 
 LEASE_POLL_S = 0.05
-"""How often a lease that is over is looked at again while something waits for it."""
+"""Interval between two looks at a lease that is over while something waits for it."""
 TIMER_S_MIN = 0.001
 """Timers are no finer: what falls due a rounding error from now must not keep the loop from turning to others."""
 LEASE_GUARD_S = 0.25
-"""How often the lease is looked at before it is about to end."""
+"""Interval between two looks at the lease before it is about to end."""
 UNLIMITED = 1 << 62
 EXPIRED = DeadLetterRequest(
     disposition=Disposition.EXPIRED, reason="older than retry.record_age_max_s before it was accepted"
@@ -50,7 +50,7 @@ class Application:
 
 
 class Writer:
-    """Keeps the adapter busy, and never sleeps on a retry.
+    """A stage that keeps the adapter busy, and never sleeps on a retry.
 
     Takes: heads of lanes from the OrderIterator; outcomes from the adapter.
     Gives: deliveries to the adapter; finished records back to the PendingQueue; dead letters to `dead_letter`.
@@ -59,7 +59,7 @@ class Writer:
 
     Attributes:
         concurrency_max: what an operator allows at once, below what is configured; may be set at any time.
-        skips: what an operator wants to be dead-lettered.
+        skips: records that an operator skips, until they are dead-lettered or accepted.
         last_failures: what deliveries failed with last.
     """
 
@@ -119,13 +119,13 @@ class Writer:
             self._timer.cancel()
 
     def wake(self) -> None:
-        """Something may be deliverable. Cheap: wake-ups of one turn of the loop are one."""
+        """Look for deliveries soon. Cheap: wake-ups of one turn of the loop are one."""
         if not self._is_pump_due and self._is_open:
             self._is_pump_due = True
             self._loop.call_soon(self._pump)
 
     def settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        """What a delivery came to; called by the adapter, once for each."""
+        """Take the outcome of a delivery; called by the adapter, once for each."""
         self.in_flight -= 1
         queue = self._pending.queues.get(delivery.assignment)
         if self._suspects.out:
@@ -162,7 +162,7 @@ class Writer:
             self.wake()
 
     def forget(self, assignment: Assignment) -> None:
-        """The partition is no longer ours: nothing of it is delivered any more, late outcomes mean nothing."""
+        """Forget a partition that is no longer ours: nothing of it is delivered any more, stale outcomes are ignored."""
         self.waiting.forget(assignment)
         self._policy.forget(assignment.tp)
 
@@ -205,7 +205,7 @@ class Writer:
         self._on_endpoint()
 
     def _next(self, now_s: float) -> list[Turn]:
-        """The deliveries that may start now."""
+        """Return the deliveries that may start now."""
         policy = self._policy
         records, size = self._adapter.demand()
         records = min(records, min(policy.throttle.limit, self.concurrency_max) - self.in_flight)
@@ -231,7 +231,7 @@ class Writer:
         return turns
 
     def _next_suspects(self, records_max: int, bytes_max: int) -> list[Turn]:
-        """A group of suspects; those of partitions that are blocked, or of paused keys, keep their place."""
+        """Return a group of suspects; those of stopped partitions and of paused keys keep their place."""
         queues = self._pending.queues
 
         def is_blocked(assignment: Assignment) -> bool:
@@ -338,7 +338,7 @@ class Writer:
             self._pending.put_back(queue, delivery)
 
     def _arm(self, now_s: float, lease_left_s: float) -> None:
-        """One timer for whatever is due first. What waits for an outcome or for demand is woken by it, and needs none."""
+        """Set one timer for whatever is due first; an outcome and demand wake the Writer without one."""
         lost_due_s = self._policy.lost_due_s
         due_s = min(self.waiting.due_s, inf if lost_due_s is None else lost_due_s)
         if self._order or self._suspects:
