@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from grpc import aio
@@ -14,8 +14,7 @@ from mpsd.admin.access import Access
 from mpsd.admin.daemon import AdminSettings, ControlStatistics, Finding, GroupPosition, Members, WatchedFiles
 from mpsd.admin.fleet import Fleet
 from mpsd.admin.servicer import AdminServicer
-from mpsd.core.audit import AuditEntry
-from mpsd.core.control import EntityKey, Request
+from mpsd.core.control import EntityKey
 from mpsd.core.record import TopicPartition
 from mpsd.core.resets import Move, To
 from mpsd.errors import KafkaUnavailable
@@ -25,7 +24,7 @@ from mpsd.listeners.tokens import Token, Tokens
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.replays import Replaying
 from mpsd.pipeline.statistics import SubscriptionStatistics
-from mpsd.ports import AuditLog, Peer
+from mpsd.ports import Peer
 from mpsd.service.control import ControlPlane
 from mpsd.service.steering import asked_of, steer
 from tests.fakes.control import FakeAudit, FakeControlLog, FakeControlTopic
@@ -37,111 +36,31 @@ from tests.fakes.replays import FakeDeadLetterLog, FakeRepublisher
 TOKENS = {"consumer": "c" * 20, "viewer": "v" * 20, "operator": "o" * 20, "admin": "a" * 20}
 
 
-class SharedControl:
-    """The control topic that all daemons of a test read at once, unless one `lags`."""
-
-    def __init__(self) -> None:
-        self.changes: list[tuple[EntityKey, Mapping[str, Any] | None, dict[str, Any]]] = []
-        self.entries: list[AuditEntry] = []
-        self.error: Exception | None = None
-
-
-class FakeControl:
-    """`ControlChanges`: knows every change but the `lags` last ones."""
-
-    def __init__(self, shared: SharedControl) -> None:
-        self.shared = shared
-        self.lags = 0
-        self.history: AuditLog | None = None
-
-    @property
-    def revision(self) -> int:
-        return len(self.shared.changes) - self.lags
-
-    def waiting_for(self) -> str:
-        return ""
-
-    def statistics(self) -> ControlStatistics:
-        return ControlStatistics(is_on=True, waiting_for=self.waiting_for(), revision=self.revision, ignored={})
-
-    async def is_set(self, key: EntityKey, request_id: str) -> bool:
-        if self.shared.error is not None:
-            raise self.shared.error
-        documents = [document for known, document, _ in self.shared.changes if known == key]
-        asked = [said["request_id"] for _, _, said in self.shared.changes]
-        return documents[-1:] not in ([], [None]) or request_id in asked
-
-    def request(self, request_id: str) -> Request | None:
-        for number, (key, _, said) in enumerate(self.shared.changes, 1):
-            if said["request_id"] == request_id:
-                return Request(key, number, 0)
-        return None
-
-    async def read_to_end(self) -> int:
-        return self.revision
-
-    async def audit(self, entry: AuditEntry) -> None:
-        self.shared.entries.append(entry)
-
-    async def change(self, key: EntityKey, document: Mapping[str, Any] | None, **said: Any) -> int:
-        if self.shared.error is not None:
-            raise self.shared.error
-        self.shared.changes.append((key, document, said))
-        return len(self.shared.changes)
-
-
-class FollowingControl(FakeControl):
-    """`ControlChanges`: the real one, on a topic in memory that it follows unless it is told not to.
+class FollowingControl(ControlPlane):
+    """The real control plane on a topic in memory, which it follows unless it is told not to.
 
     Attributes:
-        follows: whether what others write is seen before somebody asks for the end.
+        follows: what others write is read before somebody asks for the end.
+        changes: those that were made through this one.
     """
 
-    def __init__(self, shared: SharedControl, topic: FakeControlTopic, address: str) -> None:
-        super().__init__(shared)
-        self.history = self.kept = FakeAudit()
-        self.log = FakeControlLog(topic)
-        self.plane = ControlPlane(self.log, self.kept, ["billing"], address)
+    def __init__(self, topic: FakeControlTopic, address: str) -> None:
+        self.log, self.kept = FakeControlLog(topic), FakeAudit()
+        super().__init__(self.log, self.kept, ["billing"], address)
         self.follows = True
+        self.changes: list[tuple[EntityKey, Mapping[str, Any] | None, dict[str, Any]]] = []
 
     async def follow(self) -> None:
         while True:
             if self.follows:
-                await self.plane.must_read_to_end()
+                await self.must_read_to_end()
             await asyncio.sleep(0.005)
 
-    @property
     @override
-    def revision(self) -> int:
-        return self.plane.revision
-
-    @override
-    def waiting_for(self) -> str:
-        return self.plane.waiting_for()
-
-    @override
-    def statistics(self) -> ControlStatistics:
-        return super().statistics()._replace(ignored=self.plane.state.ignored)
-
-    @override
-    def request(self, request_id: str) -> Request | None:
-        return self.plane.request(request_id)
-
-    @override
-    async def is_set(self, key: EntityKey, request_id: str) -> bool:
-        return await self.plane.is_set(key, request_id)
-
-    @override
-    async def read_to_end(self) -> int:
-        return await self.plane.read_to_end()
-
-    @override
-    async def audit(self, entry: AuditEntry) -> None:
-        await self.plane.audit(entry)
-
-    @override
-    async def change(self, key: EntityKey, document: Mapping[str, Any] | None, **said: Any) -> int:
-        return await self.plane.change(key, document, **said)
+    async def change(self, key: EntityKey, document: Mapping[str, Any] | None, **given: Any) -> int:
+        revision = await super().change(key, document, **given)
+        self.changes.append((key, document, given))
+        return revision
 
 
 class FakeDaemon:
@@ -154,7 +73,7 @@ class FakeDaemon:
 
     started_at_s = 1_790_000_000.0
 
-    def __init__(self, pipes: Sequence[Piped], control: FakeControl) -> None:
+    def __init__(self, pipes: Sequence[Piped], control: FollowingControl) -> None:
         self.pipes = pipes
         self.control = control
         self.peer = Peer("", "", "")
@@ -187,7 +106,8 @@ class FakeDaemon:
         return self.watched
 
     def control_statistics(self) -> ControlStatistics:
-        return self.control.statistics()
+        control = self.control
+        return ControlStatistics(control.is_on, control.waiting_for(), control.revision, control.state.ignored)
 
     def not_ready(self) -> Sequence[str]:
         return self.not_ready_for
@@ -262,7 +182,6 @@ async def served(
     confirm_timeout_s: float = 2.0,
     peer_timeout_s: float = 5.0,
     silent: int = 0,
-    replaying: Replaying | None = None,
     topic: FakeControlTopic | None = None,
     dead_letters: FakeDeadLetterLog | None = None,
     sink: FakeDeadLetters | None = None,
@@ -272,22 +191,19 @@ async def served(
 
     Args:
         silent: so many more are members, and listen, but never answer.
-        topic: makes the control state the real one, of this topic.
-        dead letters: with `topic`: what replays read.
-        sink: with `topic`: where dead letters of all of them go.
+        topic: of the control state.
+        dead_letters: replays read them.
+        sink: takes the dead letters of all daemons.
     """
-    shared = SharedControl()
+    topic = topic or FakeControlTopic()
     async with AsyncExitStack() as stack:
         made = []
         ports = itertools.count(1)
         for _ in range(count):
             listener = bind("admin", "127.0.0.1:0")
             address = address_of(listener)
-            if topic is not None:
-                control: FakeControl = FollowingControl(shared, topic, address)
-            else:
-                control = FakeControl(shared)
-            pipe = await stack.enter_async_context(_piped(control, dead_letters, replaying, sink, blocked_keys_max))
+            control = FollowingControl(topic, address)
+            pipe = await stack.enter_async_context(following_pipe(control, dead_letters, sink, blocked_keys_max))
             daemon = FakeDaemon([pipe], control)
             port = next(ports)
             daemon.peer = Peer(address, f"127.0.0.1:{port}", "", f"instance{port}")
@@ -311,18 +227,6 @@ async def served(
         yield made
 
 
-def _piped(
-    control: FakeControl,
-    dead_letters: FakeDeadLetterLog | None,
-    replaying: Replaying | None,
-    sink: FakeDeadLetters | None,
-    blocked_keys_max: int,
-) -> AbstractAsyncContextManager[Piped]:
-    if isinstance(control, FollowingControl):
-        return following_pipe(control, dead_letters, sink, blocked_keys_max)
-    return piped(replaying=replaying)
-
-
 @asynccontextmanager
 async def following_pipe(
     control: FollowingControl,
@@ -331,7 +235,7 @@ async def following_pipe(
     blocked_keys_max: int = 0,
 ) -> AsyncIterator[Piped]:
     """Yield a pipeline that the control topic steers."""
-    asked = asked_of(control.plane)
+    asked = asked_of(control)
     replaying = Replaying(
         topic="letters",
         log=dead_letters or FakeDeadLetterLog(),
@@ -341,16 +245,16 @@ async def following_pipe(
         tasks_max=100,
         record=asked.record,
     )
-    await control.plane.start()
+    await control.start()
     async with piped(asked, replaying, sink, commit_interval_s=0.02, blocked_keys_max=blocked_keys_max) as pipe:
-        steer(control.plane, [pipe.pipeline])
+        steer(control, [pipe.pipeline])
         reading = asyncio.create_task(control.follow())
         try:
             yield pipe
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
-            await control.plane.close()
+            await control.close()
 
 
 def bearer(role: str) -> list[tuple[str, str]]:

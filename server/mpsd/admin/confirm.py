@@ -77,14 +77,15 @@ async def _applied(
     wrong = faults({daemon.peer, *others})
     known = {peer: silent(peer, wrong.get(peer, "")) for peer in others}
     while True:
-        missing = [peer for peer in others if peer not in wrong and known[peer].control_revision < revision]
+        asked = [(peer, known[peer]) for peer in others if peer not in wrong]
+        missing = [peer for peer, said in asked if not said.answered or said.control_revision < revision]
         answers = await fleet.ask(missing, ask_instance, metadata, max(0.1, deadline_s - loop.time()), timeout_s)
         known |= dict(answers.given)
         said_nothing = {(each.address, each.id): each for each in answers.silent}
         known |= {p: said_nothing[p.admin, p.instance] for p in missing if (p.admin, p.instance) in said_nothing}
         instances = [instance_of(daemon, wrong.get(daemon.peer)), *known.values()]
-        asked = [instance_of(daemon), *(known[peer] for peer in others if peer not in wrong)]
-        is_applied = all(instance.answered and instance.control_revision >= revision for instance in asked)
+        needed = [instance_of(daemon), *(known[peer] for peer in others if peer not in wrong)]
+        is_applied = all(instance.answered and instance.control_revision >= revision for instance in needed)
         if is_applied or loop.time() + ASK_AGAIN_S >= deadline_s:
             is_confirmed = is_applied and not wrong
             return pb.Changed(revision=revision, confirmed=is_confirmed, instances=sort_instances(instances))

@@ -61,7 +61,7 @@ async def test_every_method_asks_for_its_role(role: str) -> None:
                     await call.read()
             is_refused = await code_of(call) == grpc.StatusCode.PERMISSION_DENIED
             assert is_refused == (Role[role.upper()] < ROLES[method.name]), method.name
-        assert not one.daemon.control.shared.changes
+        assert not one.daemon.control.changes
 
 
 @pytest.mark.parametrize(
@@ -79,16 +79,16 @@ async def test_who_is_not_known_may_do_nothing(metadata: list[tuple[str, str]]) 
         with pytest.raises(aio.AioRpcError) as caught:
             await watch.read()
         assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
-        assert not one.daemon.control.shared.changes
+        assert not one.daemon.control.changes
 
 
 async def test_who_made_a_change_is_known() -> None:
     async with served(known=tokens()) as (one,):
         await one.stub.Pause(PAUSE, metadata=bearer("operator"))
-        assert one.daemon.control.shared.changes[0][2]["who"] == "operator"
+        assert one.daemon.control.changes[0][2]["who"] == "operator"
     async with served() as (one,):
         await one.stub.Pause(PAUSE)
-        assert one.daemon.control.shared.changes[0][2]["who"] == "local"
+        assert one.daemon.control.changes[0][2]["who"] == "local"
 
 
 async def test_credentials_are_passed_on_to_the_others() -> None:

@@ -15,11 +15,9 @@ from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.errors import RecordNotHere
 from mpsd.listeners.rights import Caller, Role
 from tests.fakes.blocked_keys import ReadableDeadLetters
-from tests.fakes.control import FakeControlTopic
 from tests.fakes.records import POISON
 from tests.fakes.replays import FakeDeadLetterLog
 from tests.fakes.steerable import Served, served
-from tests.unit.admin.test_requests import control_of
 from tests.unit.admin.test_servicer import change, refused
 
 SUBSCRIPTION = pb.GetStatusRequest(subscription="billing", partitions=True)
@@ -30,7 +28,7 @@ async def holding(keys_max: int = 100) -> AsyncIterator[tuple[Served, Served]]:
     """Two daemons; the first has the partition. Its second record has died, and two are blocked behind it."""
     log = FakeDeadLetterLog()
     sink = ReadableDeadLetters(log)
-    async with served(2, topic=FakeControlTopic(), dead_letters=log, sink=sink, blocked_keys_max=keys_max) as (
+    async with served(2, dead_letters=log, sink=sink, blocked_keys_max=keys_max) as (
         one,
         other,
     ):
@@ -116,7 +114,9 @@ async def test_the_dead_letter_is_skipped_and_the_rest_of_its_key_delivered_whoe
         one.pipe.source.produce(b"k")
         await until_offsets(one, [0, 1, 2, 3, 4, 5])
         await until(lambda: succeeded(other, answer.replay_id) == 2)
-        reasons = [entry.provenance.reason for entry in control_of(one).kept.entries if entry.method == "StartReplay"]
+        reasons = [
+            entry.provenance.reason for entry in one.daemon.control.kept.entries if entry.method == "StartReplay"
+        ]
         assert reasons == ["orders/0@1 is skipped: the endpoint is on fire"]
 
 

@@ -1,8 +1,8 @@
 """Metrics as Prometheus reads them, judged as its own linter would."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from mpsd.core.retry import Disposition
 from mpsd.core.states import DeliveryState, Situation
 from mpsd.pipeline.endpoint import EndpointStatistics
 from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
+from tests.fakes.daemon import QuietDaemon
 
 ROOT = Path(__file__).parents[3]
 
@@ -57,30 +58,14 @@ def subscription() -> SubscriptionStatistics:
     )  # fmt: skip
 
 
-@dataclass
-class FakeDaemon:
-    subscriptions: Sequence[SubscriptionStatistics] = field(default_factory=lambda: [subscription()])
-    config_hash: str = "a1b2c3"
-
-    def statistics(self) -> Sequence[SubscriptionStatistics]:
-        return self.subscriptions
-
-    def not_alive(self) -> Sequence[str]:
-        return []
-
-    def watched_files(self) -> Sequence[WatchedFiles]:
-        return [WatchedFiles("kafka.security", "", ["ca.pem"], "", 0, 0, 0.0)]
-
-    def control_statistics(self) -> ControlStatistics:
-        return CONTROL
-
-    def not_ready(self) -> Sequence[str]:
-        return []
+def daemon(*subscriptions: SubscriptionStatistics) -> QuietDaemon:
+    watched = [WatchedFiles("kafka.security", "", ["ca.pem"], "", 0, 0, 0.0)]
+    return QuietDaemon(subscriptions, watched=watched, control=CONTROL)
 
 
 def scrape(*subscriptions: SubscriptionStatistics) -> list[Family]:
     encode, _ = choose_encoder("")
-    text = encode(registry(FakeDaemon(subscriptions), "1.2.3", lambda: 42)).decode()
+    text = encode(registry(daemon(*subscriptions), "1.2.3", lambda: 42)).decode()
     return list(text_string_to_metric_families(text))
 
 
@@ -250,5 +235,5 @@ def test_conventions(metric: Metric) -> None:
 
 def test_openmetrics_is_strict_and_content() -> None:
     encode, _ = choose_encoder("application/openmetrics-text; version=1.0.0")
-    text = encode(registry(FakeDaemon(), "1.2.3", lambda: 0)).decode()
+    text = encode(registry(daemon(subscription()), "1.2.3", lambda: 0)).decode()
     assert list(openmetrics_families(text))  # type: ignore[no-untyped-call]

@@ -20,7 +20,7 @@ from mpsd.ports import AuditPage, ControlRecord
 from tests.fakes.control import FakeControlTopic
 from tests.fakes.replays import FakeDeadLetterLog
 from tests.fakes.steerable import served
-from tests.unit.admin.test_requests import CHANGES, control_of, dead_letters, methods, started
+from tests.unit.admin.test_requests import CHANGES, dead_letters, methods, started
 from tests.unit.admin.test_servicer import billing, change, hold
 
 LISTS: dict[str, Message] = {
@@ -59,7 +59,7 @@ def test_every_list_is_tried() -> None:
     [("page_token", "x"), ("page_token", page_token("other", 1)), ("page_token", "=" * 70_000), ("page_size", 1_001)],
 )
 async def test_a_page_that_cannot_be_is_named_by_its_field(method: str, field: str, value: Any) -> None:
-    async with served(1, topic=FakeControlTopic()) as (one,):
+    async with served(1) as (one,):
         request = type(LISTS[method])()
         request.CopyFrom(LISTS[method])
         setattr(request, field, value)
@@ -69,7 +69,7 @@ async def test_a_page_that_cannot_be_is_named_by_its_field(method: str, field: s
 
 
 async def test_pages_of_replays_show_each_once_the_newest_first() -> None:
-    async with served(1, topic=FakeControlTopic(), dead_letters=dead_letters()) as (one,):
+    async with served(1, dead_letters=dead_letters()) as (one,):
         ids = [(await started(one, f"start {number}")).replay.id for number in range(5)]
         seen: list[pb.Replay] = []
         token = ""
@@ -85,14 +85,14 @@ async def test_pages_of_replays_show_each_once_the_newest_first() -> None:
 
 
 async def test_pages_of_the_history_go_on_where_the_last_ended() -> None:
-    async with served(1, topic=FakeControlTopic()) as (one,):
+    async with served(1) as (one,):
         asked: list[int | None] = []
 
         async def page(before: int | None, *_: Any) -> AuditPage:
             asked.append(before)
             return AuditPage((), 7 if before is None else None)
 
-        control_of(one).kept.page = page  # type: ignore[method-assign, assignment]
+        one.daemon.control.kept.page = page  # type: ignore[method-assign, assignment]
         first = await one.stub.ListAudit(pb.ListAuditRequest())
         last = await one.stub.ListAudit(pb.ListAuditRequest(page_token=first.next_page_token))
         assert (asked, last.next_page_token) == ([None, 7], "")
@@ -118,7 +118,7 @@ async def test_what_is_not_there_is_named_for_programs(call: tuple[str, Any], ki
 
 
 async def test_who_expects_another_revision_is_told_what_there_is() -> None:
-    async with served(2, topic=FakeControlTopic()) as (one, other):
+    async with served(2) as (one, other):
         made = await other.stub.Pause(CHANGES["Pause"](change(request_id="first", reason="deploying")))
         late = CHANGES["Pause"](change(expected_revision=0))
         code, found = await details(one.stub.Pause(late))
@@ -131,9 +131,7 @@ async def test_who_expects_another_revision_is_told_what_there_is() -> None:
 
 @pytest.mark.parametrize("method", ["Pause", "StartReplay"])
 async def test_a_change_is_answered_within_the_callers_deadline_confirmed_or_not(method: str) -> None:
-    async with served(
-        1, topic=FakeControlTopic(), dead_letters=FakeDeadLetterLog(), silent=1, confirm_timeout_s=60, peer_timeout_s=60
-    ) as (one,):
+    async with served(1, dead_letters=FakeDeadLetterLog(), silent=1, confirm_timeout_s=60, peer_timeout_s=60) as (one,):
         answer = await getattr(one.stub, method)(CHANGES[method](change()), timeout=3)
         assert not answer.changed.confirmed
         assert sorted(each.answered for each in answer.changed.instances) == [False, True]
@@ -141,10 +139,10 @@ async def test_a_change_is_answered_within_the_callers_deadline_confirmed_or_not
 
 
 async def test_a_control_topic_that_cannot_be_read_is_said_and_what_is_known_holds() -> None:
-    async with served(2, topic=FakeControlTopic(), confirm_timeout_s=0.5) as (one, other):
+    async with served(2, confirm_timeout_s=0.5) as (one, other):
         await hold(other, b"a")
         await one.stub.Pause(CHANGES["Pause"](change()))
-        control_of(other).log.error = ControlUnavailable("the control topic has no leader")
+        other.daemon.control.log.error = ControlUnavailable("the control topic has no leader")
         status = (await one.stub.GetStatus(pb.GetStatusRequest())).status
         problems = {each.address: each.problem for each in status.instances}
         assert "goes on with what it knows of the control topic: the control topic has no leader" in problems.pop(
@@ -164,7 +162,7 @@ async def test_control_records_that_are_not_understood_are_counted_and_found() -
     key = key_bytes(Scope("billing").entity_key("billing"))
     topic.records += [ControlRecord(b"no key of ours", b"x"), ControlRecord(key, b'{"version":9,"until_ms":null}')]
     async with served(1, topic=topic) as (one,):
-        await control_of(one).plane.read_to_end()
+        await one.daemon.control.read_to_end()
         status = (await one.stub.GetStatus(pb.GetStatusRequest())).status
         assert status.instances[0].control_records_ignored == 2
         assert not status.subscriptions[0].pauses

@@ -15,7 +15,7 @@ from mpsd.core.offset_tracker import Run
 from mpsd.core.replay_progress import REPLAYED_KIND, replayed_document
 from mpsd.core.retry import DeadLetterRequest, Disposition
 from tests.fakes.records import FAILED, POISON, Row, assigned, delivery
-from tests.fakes.replays import FakeControlTopic, FakeDeadLetterLog, FakeRepublisher, replaying
+from tests.fakes.replays import FakeDeadLetterLog
 from tests.fakes.steerable import served
 from tests.unit.admin.test_servicer import change, hold, refused
 
@@ -75,8 +75,7 @@ async def test_only_those_that_match_are_listed_and_counted() -> None:
 @pytest.mark.parametrize(("topic", "partition"), [("order", None), ("orders", 4)])
 async def test_a_place_that_is_not_there_is_not_just_without_dead_letters(topic: str, partition: int | None) -> None:
     place = pb.DeadLetterFilter(topic=topic, partition=partition)
-    replayed = replaying(FakeDeadLetterLog(), FakeRepublisher(), FakeControlTopic())
-    async with served(replaying=replayed) as (one,):
+    async with served() as (one,):
         plan = pb.ReplayPlan(subscription="billing", filter=place)
         for call in (
             one.stub.ListDeadLetters(pb.ListDeadLettersRequest(subscription="billing", filter=place)),
@@ -93,7 +92,7 @@ async def test_a_place_that_is_not_there_is_not_just_without_dead_letters(topic:
         ):
             code, words, _, _ = await refused(call)
             assert (code, "orders" in words) == (grpc.StatusCode.NOT_FOUND, True)
-        assert not one.daemon.control.shared.changes
+        assert not one.daemon.control.changes
 
 
 async def test_dead_letters_of_a_topic_that_is_subscribed_no_more_are_listed() -> None:
@@ -157,7 +156,7 @@ async def test_a_record_is_skipped_by_whoever_has_it_and_once() -> None:
         answer = await one.stub.Skip(asked)
         assert answer.dead_letter.topic == "letters"
         assert (await one.stub.Skip(asked)).dead_letter == answer.dead_letter
-        ((_, _, said),) = other.daemon.control.shared.changes
+        ((_, _, said),) = other.daemon.control.changes
         assert (said["method"], said["subscription"]) == ("Skip", "billing")
         asked.change.request_id = "r2"
         code, _, _, _ = await refused(one.stub.Skip(asked))
@@ -165,12 +164,11 @@ async def test_a_record_is_skipped_by_whoever_has_it_and_once() -> None:
 
 
 async def test_what_a_replay_is_done_with_is_marked_in_lists_counts_and_alone() -> None:
-    topic = FakeControlTopic()
-    async with served(replaying=replaying(FakeDeadLetterLog(), FakeRepublisher(), topic)) as (one,):
-        topic.follow(one.pipe.pipeline)
+    async with served() as (one,):
         one.daemon.dead_letter_records = [written(number) for number in range(3)]
         key = ("billing", REPLAYED_KIND, "billing", "orders", "0", "0")
-        topic.put(key, replayed_document(OffsetSet(0, [Run(0, 2)]), 1))
+        await one.daemon.control.record([(key, replayed_document(OffsetSet(0, [Run(0, 2)]), 1))])
+        await one.daemon.control.read_to_end()
         listed = await one.stub.ListDeadLetters(pb.ListDeadLettersRequest(subscription="billing"))
         assert [each.replayed for each in listed.dead_letters] == [False, True, True]
         (group,) = (await one.stub.SummarizeDeadLetters(pb.SummarizeDeadLettersRequest(subscription="billing"))).groups

@@ -1,9 +1,8 @@
 """The standard health service and reflection, asked over a real channel."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +14,20 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from mpsd.admin.daemon import NO_CONTROL, ControlStatistics, WatchedFiles
 from mpsd.admin.grpc import HEALTH, WATCHERS_MAX, Health, add_health_and_reflection
 from mpsd.config.daemon import ListenerTls
 from mpsd.errors import AddressInUse, ConfigError
 from mpsd.listeners.address import address_of, bind
 from mpsd.listeners.grpc import GrpcCertificates, bounded_server, serving_grpc
-from mpsd.pipeline.statistics import SubscriptionStatistics
+from tests.fakes.daemon import QuietDaemon
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 
 
-@dataclass
-class FakeDaemon:
-    waiting: list[str] = field(default_factory=list)
-    config_hash: str = "a1b2c3"
-
-    def statistics(self) -> Sequence[SubscriptionStatistics]:
-        return []
-
-    def not_alive(self) -> Sequence[str]:
-        return []
-
-    def watched_files(self) -> Sequence[WatchedFiles]:
-        return []
-
-    def control_statistics(self) -> ControlStatistics:
-        return NO_CONTROL
-
-    def not_ready(self) -> Sequence[str]:
-        return self.waiting
-
-
 @asynccontextmanager
-async def serving(daemon: FakeDaemon, close_s: float = 1.0) -> AsyncIterator[tuple[Health, aio.Channel]]:
+async def serving(daemon: QuietDaemon, close_s: float = 1.0) -> AsyncIterator[tuple[Health, aio.Channel]]:
     listener = bind("admin", "127.0.0.1:0")
     address = address_of(listener)
     health, server = Health(daemon, watch_s=0.01), bounded_server()
@@ -69,7 +46,7 @@ async def check(channel: aio.Channel, service: str = "") -> int:
 
 
 async def test_health_follows_readiness_for_all_and_for_each_service() -> None:
-    daemon = FakeDaemon(waiting=["billing: joining its group"])
+    daemon = QuietDaemon(waiting=["billing: joining its group"])
     async with serving(daemon) as (_, channel):
         assert [await check(channel, name) for name in ("", HEALTH, REFLECTION)] == [NOT_SERVING] * 3
         daemon.waiting.clear()
@@ -77,7 +54,7 @@ async def test_health_follows_readiness_for_all_and_for_each_service() -> None:
 
 
 async def test_a_service_added_later_is_known_and_another_is_not() -> None:
-    async with serving(FakeDaemon()) as (health, channel):
+    async with serving(QuietDaemon()) as (health, channel):
         health.serves("mps.admin.v1.AdminService")
         assert await check(channel, "mps.admin.v1.AdminService") == SERVING
         with pytest.raises(aio.AioRpcError) as caught:
@@ -87,7 +64,7 @@ async def test_a_service_added_later_is_known_and_another_is_not() -> None:
 
 
 async def test_a_watch_tells_changes_and_ends_with_the_service() -> None:
-    daemon = FakeDaemon()
+    daemon = QuietDaemon()
     async with serving(daemon) as (health, channel):
         watch = health_stub(channel).Watch(health_pb2.HealthCheckRequest())
         seen = [(await watch.read()).status]
@@ -103,7 +80,7 @@ async def test_a_watch_tells_changes_and_ends_with_the_service() -> None:
 
 
 async def test_a_watch_of_a_service_that_is_not_there_waits_for_it() -> None:
-    async with serving(FakeDaemon()) as (health, channel):
+    async with serving(QuietDaemon()) as (health, channel):
         watch = health_stub(channel).Watch(health_pb2.HealthCheckRequest(service="later"))
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
         health.serves("later")
@@ -112,7 +89,7 @@ async def test_a_watch_of_a_service_that_is_not_there_waits_for_it() -> None:
 
 
 async def test_watches_are_bounded_and_given_back() -> None:
-    async with serving(FakeDaemon()) as (_, channel):
+    async with serving(QuietDaemon()) as (_, channel):
         stub = health_stub(channel)
         watches = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(WATCHERS_MAX)]
         for watch in watches:
@@ -125,7 +102,7 @@ async def test_watches_are_bounded_and_given_back() -> None:
 
 
 async def test_stopping_with_an_open_watch_takes_no_grace() -> None:
-    async with asyncio.timeout(30), serving(FakeDaemon(), close_s=3600) as (health, channel):
+    async with asyncio.timeout(30), serving(QuietDaemon(), close_s=3600) as (health, channel):
         watch = health_stub(channel).Watch(health_pb2.HealthCheckRequest())
         await watch.read()
         health.end()
@@ -142,14 +119,14 @@ async def reflect(
 
 
 async def test_reflection_lists_what_is_served() -> None:
-    async with serving(FakeDaemon()) as (_, channel):
+    async with serving(QuietDaemon()) as (_, channel):
         answer = await reflect(channel, reflection_pb2.ServerReflectionRequest(list_services=""))
     assert [service.name for service in answer.list_services_response.service] == [HEALTH, REFLECTION]
 
 
 @pytest.mark.parametrize("name", ["mps/admin/v1/admin.proto", "mps/delivery/v1/delivery.proto"])
 async def test_reflection_describes_the_contract(name: str) -> None:
-    async with serving(FakeDaemon()) as (_, channel):
+    async with serving(QuietDaemon()) as (_, channel):
         answer = await reflect(channel, reflection_pb2.ServerReflectionRequest(file_by_filename=name))
     files = [FileDescriptorProto.FromString(file) for file in answer.file_descriptor_response.file_descriptor_proto]
     assert name in [file.name for file in files]
@@ -197,7 +174,7 @@ async def test_mutual_tls(authority: trustme.CA, tls: ListenerTls) -> None:
     key, certificate = theirs.private_key_pem.bytes(), theirs.cert_chain_pems[0].bytes()
     listener = bind("admin", "127.0.0.1:0")
     address, server = address_of(listener), bounded_server()
-    add_health_and_reflection(server, Health(FakeDaemon()))
+    add_health_and_reflection(server, Health(QuietDaemon()))
     async with serving_grpc("admin", server, listener, GrpcCertificates("admin", tls)):
         async with aio.secure_channel(address, grpc.ssl_channel_credentials(root, key, certificate)) as channel:
             assert await check(channel) == SERVING
@@ -212,7 +189,7 @@ async def test_certificates_are_exchanged_while_the_listener_serves(tls: Listene
     other, certificates = trustme.CA(), GrpcCertificates("admin", tls)
     listener = bind("admin", "127.0.0.1:0")
     address, server = address_of(listener), bounded_server()
-    add_health_and_reflection(server, Health(FakeDaemon()))
+    add_health_and_reflection(server, Health(QuietDaemon()))
     theirs = other.issue_cert("client@example.org")
     credentials = grpc.ssl_channel_credentials(
         other.cert_pem.bytes(), theirs.private_key_pem.bytes(), theirs.cert_chain_pems[0].bytes()

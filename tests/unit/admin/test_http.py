@@ -2,9 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -13,38 +12,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from mpsd.admin.collector import registry
-from mpsd.admin.daemon import NO_CONTROL, ControlStatistics, WatchedFiles
 from mpsd.admin.http import http_app
 from mpsd.listeners.address import bind
 from mpsd.listeners.http import serving_http
 from mpsd.listeners.tokens import Tokens, load_tokens
-from mpsd.pipeline.statistics import SubscriptionStatistics
 from tests.conformance.http_client import Answer
-
-
-@dataclass
-class FakeDaemon:
-    dead: list[str] = field(default_factory=list)
-    waiting: list[str] = field(default_factory=list)
-    broken: bool = False
-    config_hash: str = "a1b2c3"
-
-    def statistics(self) -> Sequence[SubscriptionStatistics]:
-        if self.broken:
-            raise RuntimeError("a bug")
-        return []
-
-    def not_alive(self) -> Sequence[str]:
-        return self.dead
-
-    def watched_files(self) -> Sequence[WatchedFiles]:
-        return []
-
-    def control_statistics(self) -> ControlStatistics:
-        return NO_CONTROL
-
-    def not_ready(self) -> Sequence[str]:
-        return self.waiting
+from tests.fakes.daemon import QuietDaemon
 
 
 class Client:
@@ -65,7 +38,7 @@ class Client:
 
 @asynccontextmanager
 async def serving(
-    daemon: FakeDaemon, tokens: Tokens | None = None, tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
+    daemon: QuietDaemon, tokens: Tokens | None = None, tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
 ) -> AsyncIterator[Client]:
     listener = bind("http", "127.0.0.1:0")
     address = listener.getsockname()
@@ -76,7 +49,7 @@ async def serving(
 
 @pytest.mark.parametrize(("path", "word"), [("/healthz", "alive"), ("/readyz", "ready")])
 async def test_all_is_well(path: str, word: str) -> None:
-    async with serving(FakeDaemon()) as get:
+    async with serving(QuietDaemon()) as get:
         answer = await get(path)
     assert (answer.status, answer.json()) == (200, {"status": word, "reasons": []})
     assert answer.headers["content-type"] == "application/json"
@@ -84,7 +57,7 @@ async def test_all_is_well(path: str, word: str) -> None:
 
 
 async def test_a_stuck_poll_is_named_and_does_not_touch_readiness() -> None:
-    async with serving(FakeDaemon(dead=["billing: no poll for 61 s"])) as get:
+    async with serving(QuietDaemon(dead=["billing: no poll for 61 s"])) as get:
         answer = await get("/healthz")
         assert (answer.status, answer.json()["reasons"]) == (503, ["billing: no poll for 61 s"])
         assert answer.json()["status"] == "not alive"
@@ -92,7 +65,7 @@ async def test_a_stuck_poll_is_named_and_does_not_touch_readiness() -> None:
 
 
 async def test_readiness_follows_the_daemon() -> None:
-    daemon = FakeDaemon(waiting=["billing: joining its group"])
+    daemon = QuietDaemon(waiting=["billing: joining its group"])
     async with serving(daemon) as get:
         assert (await get("/readyz")).status == 503
         daemon.waiting.clear()
@@ -101,7 +74,7 @@ async def test_readiness_follows_the_daemon() -> None:
 
 
 async def test_metrics_are_text_or_openmetrics_as_asked() -> None:
-    async with serving(FakeDaemon()) as get:
+    async with serving(QuietDaemon()) as get:
         plain = await get("/metrics")
         strict = await get("/metrics", accept="application/openmetrics-text; version=1.0.0")
     assert plain.headers["content-type"].startswith("text/plain; version=")
@@ -113,7 +86,7 @@ async def test_metrics_are_text_or_openmetrics_as_asked() -> None:
 
 
 async def test_an_unknown_path_is_a_problem_that_says_what_there_is() -> None:
-    async with serving(FakeDaemon()) as get:
+    async with serving(QuietDaemon()) as get:
         answer = await get("/health")
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json() == {
@@ -125,20 +98,20 @@ async def test_an_unknown_path_is_a_problem_that_says_what_there_is() -> None:
 
 
 async def test_a_method_that_is_not_allowed_is_a_problem_that_says_which_are() -> None:
-    async with serving(FakeDaemon()) as get:
+    async with serving(QuietDaemon()) as get:
         answer = await get("/metrics", "POST", content_length="0")
     assert (answer.status, answer.json()["status"]) == (405, 405)
     assert set(answer.headers["allow"].split(", ")) == {"get", "head"}
 
 
 async def test_head_has_no_body() -> None:
-    async with serving(FakeDaemon()) as get:
+    async with serving(QuietDaemon()) as get:
         answer = await get("/readyz", "HEAD")
     assert (answer.status, answer.body) == (200, b"")
 
 
 async def test_a_bug_is_a_problem_and_the_server_goes_on(caplog: pytest.LogCaptureFixture) -> None:
-    async with serving(FakeDaemon(broken=True)) as get:
+    async with serving(QuietDaemon(broken=True)) as get:
         answer = await get("/metrics")
         assert (await get("/healthz")).status == 200
     assert (answer.status, answer.json()["title"]) == (500, "Internal Server Error")
@@ -151,7 +124,7 @@ async def test_with_tokens_metrics_need_one_and_probes_do_not(tmp_path: Path) ->
     path.write_text("[[tokens]]\nname = 'prometheus'\nrole = 'viewer'\ntoken = 'viewer-0123456789'\n")
     with path.open("a") as file:
         file.write("[[tokens]]\nname='app'\nrole='consumer'\nsubscriptions=['*']\ntoken = 'consumer-01234567'\n")
-    async with serving(FakeDaemon(), load_tokens("http", str(path), ())) as get:
+    async with serving(QuietDaemon(), load_tokens("http", str(path), ())) as get:
         refused = await get("/metrics", authorization="Bearer consumer-01234567")
         assert (refused.status, refused.json()["title"]) == (403, "Forbidden")
         assert refused.json()["detail"] == "metrics need the role viewer; app has consumer"
@@ -168,5 +141,5 @@ async def test_over_tls() -> None:
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(server)
     authority.configure_trust(client)
-    async with serving(FakeDaemon(), tls=(server, client)) as get:
+    async with serving(QuietDaemon(), tls=(server, client)) as get:
         assert (await get("/healthz")).status == 200

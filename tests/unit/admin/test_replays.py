@@ -8,7 +8,6 @@ import pytest
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.core.record import TopicPartition
 from mpsd.pipeline.replays import Replays
-from tests.fakes.control import FakeControlTopic
 from tests.fakes.records import FAILED, POISON, PRODUCED_MS
 from tests.fakes.replays import FakeDeadLetterLog, dead_letter
 from tests.fakes.steerable import Served, served
@@ -36,7 +35,7 @@ async def test_a_dry_run_counts_by_reason_key_and_time_with_ten_samples_and_how_
         for n in range(12)
     ]
     log = FakeDeadLetterLog(*rows, dead_letter(12, 12, replays=3))
-    async with served(topic=FakeControlTopic(), dead_letters=log) as [one]:
+    async with served(dead_letters=log) as [one]:
         plan = pb.ReplayPlan(subscription="billing", rate_max_per_s=4.0)
         seen = await one.stub.PreviewReplay(pb.PreviewReplayRequest(plan=plan), timeout=10)
         assert (seen.matched_records, seen.quarantined_records, seen.takes.seconds) == (12, 1, 3)
@@ -53,7 +52,7 @@ async def test_a_dry_run_counts_by_reason_key_and_time_with_ten_samples_and_how_
 
 
 async def test_where_what_was_replayed_takes_too_much_to_remember_a_new_one_is_refused_with_the_reason() -> None:
-    async with served(topic=FakeControlTopic(), dead_letters=FakeDeadLetterLog(dead_letter(0, 0))) as [one]:
+    async with served(dead_letters=FakeDeadLetterLog(dead_letter(0, 0))) as [one]:
         replays = replays_of(one)
         place = (TopicPartition("orders", 2), 0)
         replays.book.see_settled(place, {"epoch": 1, "base": 0, "offsets": "A" * replays.rules.replayed_bytes_max})
@@ -66,7 +65,7 @@ async def test_where_what_was_replayed_takes_too_much_to_remember_a_new_one_is_r
 
 
 async def test_the_oldest_that_has_ended_gives_way_and_where_none_has_a_new_one_is_refused() -> None:
-    async with served(topic=FakeControlTopic(), dead_letters=FakeDeadLetterLog(dead_letter(0, 0))) as [one]:
+    async with served(dead_letters=FakeDeadLetterLog(dead_letter(0, 0))) as [one]:
         replays = replays_of(one)
         replays.rules = replace(replays.rules, tasks_max=2)
         first, second = await started(one, "one"), await started(one, "two")

@@ -10,23 +10,19 @@ from google.protobuf.duration_pb2 import Duration
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.core import brake
+from mpsd.core.control import ControlState
 from tests.fakes.control import FakeControlTopic
 from tests.fakes.replays import FakeDeadLetterLog, dead_letter
-from tests.fakes.steerable import FollowingControl, Served, served
+from tests.fakes.steerable import Served, served
 from tests.unit.admin.test_servicer import billing, change, hold, refused
 
 BILLING = pb.ReplayPlan(subscription="billing")
 ORDER_0 = pb.RecordRef(topic="orders", partition=0, offset=0)
 
 
-def control_of(one: Served) -> FollowingControl:
-    assert isinstance(one.daemon.control, FollowingControl)
-    return one.daemon.control
-
-
 def methods(*instances: Served) -> list[str]:
     """Return the methods in the histories."""
-    return [entry.method for one in instances for entry in control_of(one).kept.entries]
+    return [entry.method for one in instances for entry in one.daemon.control.kept.entries]
 
 
 async def started(one: Served, request_id: str = "start", **plan: Any) -> pb.StartReplayResponse:
@@ -41,7 +37,7 @@ async def brake_engages(one: Served) -> None:
     said = brake.document(
         brake.BrakeState.ENGAGED, since_ms=1_000, at_ms=2_000, rejections=100, reason="no such field", writer=7
     )
-    await control_of(one).plane.record([(brake.entity_key("billing", "billing"), said)])
+    await one.daemon.control.record([(brake.entity_key("billing", "billing"), said)])
 
 
 def turn(task: str, action: "pb.ReplayAction.ValueType", request_id: str, **more: Any) -> pb.ControlReplayRequest:
@@ -152,13 +148,13 @@ async def test_an_id_of_a_skip_skips_nothing_else_also_without_a_control_topic()
         one.pipe.adapter.crash()
         request = CHANGES["Skip"](change())
         await one.stub.Skip(request)
-        one.daemon.control.shared.changes.clear()
+        one.daemon.control.state = ControlState(["billing"])
         request.record.offset = 1
         assert (await refused(one.stub.Skip(request)))[0] == grpc.StatusCode.ALREADY_EXISTS
 
 
 async def test_who_gives_up_on_a_change_does_not_take_it_from_the_history() -> None:
-    async with served(1, topic=FakeControlTopic()) as (one,):
+    async with served(1) as (one,):
         await hold(one, b"a")
         one.pipe.adapter.crash()
         one.pipe.sink.takes_s = 0.2
@@ -176,7 +172,7 @@ async def test_who_gives_up_on_a_change_does_not_take_it_from_the_history() -> N
 
 
 async def test_a_replay_is_confirmed_by_all_in_all_it_is_told() -> None:
-    async with served(3, topic=FakeControlTopic(), dead_letters=dead_letters()) as (one, other, _):
+    async with served(3, dead_letters=dead_letters()) as (one, other, _):
         answer = await started(one)
         changes = [answer.changed]
         for number, action in enumerate((pb.REPLAY_ACTION_PAUSE, pb.REPLAY_ACTION_RESUME, pb.REPLAY_ACTION_CANCEL)):
@@ -193,27 +189,26 @@ async def test_a_replay_is_confirmed_by_all_in_all_it_is_told() -> None:
 async def test_a_replay_that_not_all_know_of_is_started_and_not_confirmed(silent: int) -> None:
     async with served(
         2,
-        topic=FakeControlTopic(),
         dead_letters=dead_letters(),
         silent=silent,
         confirm_timeout_s=1.0,
         peer_timeout_s=0.5,
     ) as (one, other):
-        control_of(other).follows = bool(silent)
+        other.daemon.control.follows = bool(silent)
         answer = await started(one)
         assert not answer.changed.confirmed
         missing = [each for each in answer.changed.instances if each.control_revision < answer.changed.revision]
         assert [each.answered for each in missing] == [not silent]
         assert answer.replay.state == pb.REPLAY_STATE_RUNNING
-        control_of(other).follows = True
+        other.daemon.control.follows = True
         again = await started(one)
         assert (again.replay.id, again.changed.confirmed) == (answer.replay.id, not silent)
 
 
 async def test_a_replay_that_was_cancelled_elsewhere_is_not_brought_back_by_who_has_not_heard_of_it() -> None:
-    async with served(2, topic=FakeControlTopic(), dead_letters=dead_letters(), confirm_timeout_s=0.1) as (one, other):
+    async with served(2, dead_letters=dead_letters(), confirm_timeout_s=0.1) as (one, other):
         task = (await started(one)).replay.id
-        control_of(one).follows = False
+        one.daemon.control.follows = False
         await other.stub.ControlReplay(turn(task, pb.REPLAY_ACTION_CANCEL, "first"))
         code, words, _, _ = await refused(one.stub.ControlReplay(turn(task, pb.REPLAY_ACTION_PAUSE, "late")))
         assert (code, "is cancelled" in words) == (grpc.StatusCode.FAILED_PRECONDITION, True)
@@ -236,7 +231,7 @@ async def test_a_replay_that_is_so_already_is_not_turned_again(action: pb.Replay
 
 
 async def test_a_pause_over_another_says_whose_it_replaces() -> None:
-    async with served(2, topic=FakeControlTopic()) as (one, other):
+    async with served(2) as (one, other):
         first = await one.stub.Pause(
             pb.PauseRequest(change=change(request_id="a", reason="deploy"), selection=billing())
         )
@@ -249,13 +244,13 @@ async def test_a_pause_over_another_says_whose_it_replaces() -> None:
         assert not second.HasField("replaced"), "the same request again replaces nothing"
         third = pb.PauseRequest(change=change(request_id="c"), selection=billing(topic="orders"))
         assert not (await one.stub.Pause(third)).changed.HasField("replaced"), "another selection is another pause"
-        assert [entry.description for entry in control_of(other).kept.entries] == [
+        assert [entry.description for entry in other.daemon.control.kept.entries] == [
             "pause of billing for 1.5 s, in place of the pause by local"
         ]
 
 
 async def test_a_replay_is_turned_only_as_it_was_when_the_caller_looked() -> None:
-    async with served(1, topic=FakeControlTopic(), dead_letters=dead_letters()) as (one,):
+    async with served(1, dead_letters=dead_letters()) as (one,):
         replay = (await started(one)).replay
         seen = replay.provenance.revision
         pause = turn(replay.id, pb.REPLAY_ACTION_PAUSE, "first", expected_revision=seen)
@@ -268,8 +263,8 @@ async def test_a_replay_is_turned_only_as_it_was_when_the_caller_looked() -> Non
 
 
 async def test_who_asked_for_a_skip_is_known_to_the_instance_that_makes_it() -> None:
-    async with served(2, topic=FakeControlTopic()) as (one, other):
+    async with served(2) as (one, other):
         await hold(other, b"a")
         other.pipe.adapter.crash()
         await one.stub.Skip(CHANGES["Skip"](change()))
-        assert [entry.provenance.who for entry in control_of(other).kept.entries] == ["local by way of local"]
+        assert [entry.provenance.who for entry in other.daemon.control.kept.entries] == ["local by way of local"]

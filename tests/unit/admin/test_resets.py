@@ -8,7 +8,6 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mps.admin.v1 import admin_pb2 as pb
-from tests.fakes.control import FakeControlTopic
 from tests.fakes.steerable import served
 from tests.unit.admin.test_servicer import change, refused
 
@@ -27,7 +26,7 @@ async def test_a_dry_run_says_what_would_be_and_changes_nothing() -> None:
         (part,) = answer.partitions
         assert (part.from_offset, part.to_offset, part.repeated_records, part.skipped_records) == (60, 10, 50, 0)
         assert (answer.id, answer.HasField("changed")) == ("", False)
-        assert one.daemon.control.shared.changes == []
+        assert one.daemon.control.changes == []
 
 
 async def test_a_reset_is_written_for_the_owners_under_an_id_of_its_request() -> None:
@@ -38,14 +37,14 @@ async def test_a_reset_is_written_for_the_owners_under_an_id_of_its_request() ->
         assert answer.partitions[0].skipped_records == 50
         assert answer.changed.confirmed
         assert answer.id == again.id != other.id
-        key, document, said = one.daemon.control.shared.changes[0]
+        key, document, said = one.daemon.control.changes[0]
         assert key == ("billing", "reset", "billing")
         assert document == {"id": answer.id, "targets": [["orders", 0, 110, 60]]}
         assert said["method"] == "Reset"
 
 
 async def test_the_same_request_is_answered_as_the_first_time_though_offsets_have_moved() -> None:
-    async with served(2, topic=FakeControlTopic()) as (one, other):
+    async with served(2) as (one, other):
         first = await one.stub.Reset(asked(edge=pb.LOG_EDGE_EARLIEST))
         for each in (one, other):
             each.daemon.committed = 10

@@ -13,7 +13,7 @@ from grpc import aio
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.daemon import Finding, GroupPosition
 from mpsd.core.record import TopicPartition
-from mpsd.errors import ControlUnavailable, KafkaUnavailable, RevisionConflict
+from mpsd.errors import ControlUnavailable, KafkaUnavailable
 from mpsd.listeners.grpc_errors import DETAILS_KEY
 from mpsd.ports import Peer
 from tests.fakes.records import FAILED
@@ -264,7 +264,7 @@ async def test_a_bad_field_is_named_and_nothing_is_changed(request_: Any, field:
         code, _, info, bad = await refused(call.read() if field == "interval" else call)
         assert (code, info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "admin.invalid_argument")
         assert [violation.field for violation in bad.field_violations] == [field]
-        assert not one.daemon.control.shared.changes
+        assert not one.daemon.control.changes
 
 
 @pytest.mark.parametrize(("topic", "partition"), [("order", None), ("orders", 4)])
@@ -276,7 +276,7 @@ async def test_a_topic_or_partition_that_is_not_there(topic: str, partition: int
         assert "orders" in words
         code, _, _, _ = await refused(one.stub.Resume(pb.ResumeRequest(change=change(), selection=selection)))
         assert code == grpc.StatusCode.NOT_FOUND
-        assert not one.daemon.control.shared.changes
+        assert not one.daemon.control.changes
 
 
 async def test_a_change_is_confirmed_by_all() -> None:
@@ -284,7 +284,7 @@ async def test_a_change_is_confirmed_by_all() -> None:
         answer = await one.stub.Pause(pb.PauseRequest(change=change(), selection=billing(key=b"k")))
         assert (answer.changed.revision, answer.changed.confirmed) == (1, True)
         assert [each.control_revision for each in answer.changed.instances] == [1, 1, 1]
-        key, document, said = one.daemon.control.shared.changes[0]
+        key, document, said = one.daemon.control.changes[0]
         assert key[:3] == ("billing", "pause", "billing")
         assert (document, said["reason"], said["method"]) == ({"until_ms": None}, "the endpoint is on fire", "Pause")
 
@@ -297,7 +297,7 @@ async def test_what_is_not_there_is_not_taken_back_and_that_is_said() -> None:
         ):
             answer = (await call).changed
             assert (answer.unchanged, answer.confirmed, len(answer.instances)) == (True, True, 2)
-        assert not one.daemon.control.shared.changes
+        assert not one.daemon.control.changes
         await other.stub.Pause(pb.PauseRequest(change=change(), selection=billing()))
         for _ in range(2):  # the second is the same request again: its answer was lost
             resumed = await one.stub.Resume(pb.ResumeRequest(change=change(request_id="r2"), selection=billing()))
@@ -308,8 +308,8 @@ async def test_what_is_not_there_is_not_taken_back_and_that_is_said() -> None:
 
 async def test_a_change_waits_for_who_lags() -> None:
     async with served(2) as (one, other):
-        other.daemon.control.lags = 1
-        asyncio.get_running_loop().call_later(0.3, lambda: setattr(other.daemon.control, "lags", 0))
+        other.daemon.control.follows = False
+        asyncio.get_running_loop().call_later(0.3, lambda: setattr(other.daemon.control, "follows", True))
         answer = await one.stub.Pause(pb.PauseRequest(change=change(), selection=billing()))
         assert answer.changed.confirmed
 
@@ -317,14 +317,14 @@ async def test_a_change_waits_for_who_lags() -> None:
 @pytest.mark.parametrize("silent", [0, 1])
 async def test_a_change_that_not_all_have_is_made_and_not_confirmed(silent: int) -> None:
     async with served(2, confirm_timeout_s=0.5, peer_timeout_s=0.2, silent=silent) as (one, other):
-        other.daemon.control.lags = 1
+        other.daemon.control.follows = False
         answer = await one.stub.Limit(pb.LimitRequest(change=change(), subscription="billing", concurrency_max=3))
         assert not answer.changed.confirmed
         assert len(answer.changed.instances) == 2 + silent
         members = {one.address, other.address}
         problems = [each.problem for each in answer.changed.instances if each.address not in members]
         assert problems == ["no answer within 0.5 s"] * silent
-        assert one.daemon.control.shared.changes[0][1] == {"rate_max_per_s": None, "concurrency_max": 3}
+        assert one.daemon.control.changes[0][1] == {"rate_max_per_s": None, "concurrency_max": 3}
 
 
 async def test_a_rebalance_is_waited_for() -> None:
@@ -409,14 +409,9 @@ async def test_who_is_in_the_group_cannot_be_found_out(unstable: bool) -> None:
 
 async def test_errors_of_the_control_state_are_the_wires() -> None:
     async with served() as (one,):
-        shared = one.daemon.control.shared
-        for error, status in (
-            (RevisionConflict("expected 3, but it is at revision 7", 7), grpc.StatusCode.FAILED_PRECONDITION),
-            (ControlUnavailable("not now"), grpc.StatusCode.UNAVAILABLE),
-        ):
-            shared.error = error
-            code, words, info, _ = await refused(one.stub.Pause(pb.PauseRequest(change=change(), selection=billing())))
-            assert (code, words, info.reason) == (status, str(error), error.code)
+        one.daemon.control.log.error = error = ControlUnavailable("not now")
+        code, words, info, _ = await refused(one.stub.Pause(pb.PauseRequest(change=change(), selection=billing())))
+        assert (code, words, info.reason) == (grpc.StatusCode.UNAVAILABLE, str(error), error.code)
 
 
 async def test_inspect_shows_lanes_and_their_states() -> None:

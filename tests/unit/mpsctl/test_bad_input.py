@@ -6,7 +6,6 @@ import pytest
 from typer.testing import CliRunner
 
 from mpsctl.__main__ import app
-from tests.fakes.replays import FakeControlTopic, FakeDeadLetterLog, FakeRepublisher, replaying
 from tests.fakes.steerable import TOKENS, Served, served, tokens
 from tests.unit.mpsctl.conftest import Ran
 
@@ -60,31 +59,28 @@ async def mpsctl(one: Served, words: str, token: str = "") -> Ran:
 
 
 async def test_a_subscription_that_is_not_there_is_answered_with_the_nearest() -> None:
-    replays = replaying(FakeDeadLetterLog(), FakeRepublisher(), FakeControlTopic())
-    async with served(replaying=replays) as (one,):
+    async with served() as (one,):
         for words in UNKNOWN_SUBSCRIPTION:
             ran = await mpsctl(one, words)
             assert (ran.code, 'did you mean "billing"?' in ran.err) == (1, True), (words, ran)
-        assert not one.daemon.control.shared.changes
+        assert not one.daemon.control.changes
 
 
 @pytest.mark.parametrize(("place", "says"), [("orders/4", "0 to 3"), ("order/0", 'did you mean "orders"?')])
 async def test_a_place_that_is_not_there_is_answered_with_what_is(place: str, says: str) -> None:
-    replays = replaying(FakeDeadLetterLog(), FakeRepublisher(), FakeControlTopic())
-    async with served(replaying=replays) as (one,):
+    async with served() as (one,):
         for words in UNKNOWN_PLACE:
             ran = await mpsctl(one, words.format(place))
             assert (ran.code, says in ran.err) == (1, True), (words, ran)
-        assert not one.daemon.control.shared.changes
+        assert not one.daemon.control.changes
 
 
 async def test_a_bad_filter_or_time_is_named() -> None:
-    replays = replaying(FakeDeadLetterLog(), FakeRepublisher(), FakeControlTopic())
-    async with served(replaying=replays) as (one,):
+    async with served() as (one,):
         for words, says in NONSENSE.items():
             ran = await mpsctl(one, words)
             assert (ran.code, says in ran.err) == (2, True), (words, ran)
-        assert not one.daemon.control.shared.changes
+        assert not one.daemon.control.changes
 
 
 @pytest.mark.parametrize(
@@ -103,12 +99,12 @@ async def test_who_may_not_is_told_what_it_takes(token: str, words: str, says: s
     async with served(known=tokens()) as (one,):
         ran = await mpsctl(one, words, token)
         assert (ran.code, says in ran.err) == (1, True), ran
-        assert not one.daemon.control.shared.changes
+        assert not one.daemon.control.changes
 
 
 async def test_who_may_does() -> None:
     async with served(known=tokens()) as (one,):
         assert (await mpsctl(one, "status", TOKENS["viewer"])).code == 0
         assert (await mpsctl(one, "pause billing --reason x", TOKENS["operator"])).code == 0
-        (said,) = (said for _, _, said in one.daemon.control.shared.changes)
+        (said,) = (said for _, _, said in one.daemon.control.changes)
         assert said["who"] == "operator"

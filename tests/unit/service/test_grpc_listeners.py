@@ -22,7 +22,7 @@ from mpsd.service.reload import Reloads
 from tests.fakes.control import FakeControlTopic
 from tests.fakes.pipeline import SUBSCRIPTION
 from tests.fakes.records import FAILED
-from tests.fakes.steerable import TOKENS, FakeDaemon, FollowingControl, SharedControl, bearer, following_pipe, settled
+from tests.fakes.steerable import TOKENS, FakeDaemon, FollowingControl, bearer, following_pipe, settled
 from tests.unit.admin.test_requests import CHANGES
 from tests.unit.admin.test_servicer import change, refused
 
@@ -100,7 +100,7 @@ async def fleet(
                 peers_ca=str((peers_ca or trusts[0]).ca),
                 tokens_file=str(tokens) if known else None,
             )
-            control = FollowingControl(SharedControl(), topic, address)
+            control = FollowingControl(topic, address)
             pipe = await stack.enter_async_context(following_pipe(control))
             daemon = FakeDaemon([pipe], control)
             daemon.peer = Peer(address, "", "")
@@ -274,7 +274,7 @@ async def test_a_file_that_is_no_certificate_ends_the_start(tmp_path: Path, ours
     bad.write_text("none")
     files = {"cert": str(cert), "key": str(key), "peers_ca": str(ours.ca)} | {what: str(bad)}
     config = configured(tls={"cert": files["cert"], "key": files["key"]}, peers_ca=files["peers_ca"])
-    control = FollowingControl(SharedControl(), FakeControlTopic(), "")
+    control = FollowingControl(FakeControlTopic(), "")
     daemon = FakeDaemon([], control)
     with bind("admin", "127.0.0.1:0") as listener, pytest.raises(ConfigError, match="not in PEM format"):
         async with serving_admin(daemon, config, listener, Health(daemon), Reloads(60.0)):
