@@ -1,1 +1,1 @@
-"""What the daemon decides: pure and synchronous. No I/O, clock, randomness or logging; time is an argument."""
+"""Decisions of the daemon: pure and synchronous. No I/O, clock, randomness or logging; time is an argument."""

@@ -1,4 +1,4 @@
-"""Which deliveries share a request, and how the one that spoils a request is found.
+"""Grouping of deliveries into requests, and the search for the one that spoils a request.
 
 What was handed over together is cut into requests in its order, each as full as it may be. A request that failed as a
 whole is not made again as it was: its records go back, and its halves are remembered. When they come again, those of one
@@ -29,7 +29,7 @@ THROTTLED_TOGETHER_MAX = 3
 
 
 class Grouped(NamedTuple):
-    """What becomes of deliveries that were handed over.
+    """The grouping of deliveries that were handed over.
 
     Attributes:
         left: those that can be in no request now, because one before them in their lane is in another.
@@ -58,7 +58,7 @@ class Batches:
         self._cut = 0
 
     def group(self, batch: Sequence[Delivery]) -> Grouped:
-        """Requests for all that can be sent now."""
+        """Return requests for all deliveries that can be sent now."""
         records_max, cells = self._records_max, self._cells
         requests: list[list[Delivery]] = []
         left: list[Delivery] = []
@@ -88,7 +88,7 @@ class Batches:
         return Grouped(requests, left)
 
     def cut(self, request: Sequence[Delivery]) -> None:
-        """It failed as a whole: its halves are to be tried apart."""
+        """Cut a request that failed as a whole, so that its halves are tried apart."""
         middle = len(request) // 2
         for half in (request[:middle], request[middle:]):
             self._cut += 1
@@ -105,12 +105,12 @@ class Batches:
                 self._cells.pop(delivery, None)
 
     def forget(self, assignment: Assignment) -> None:
-        """The partition is no longer ours."""
+        """Forget a revoked partition."""
         for delivery in [delivery for delivery in self._cells if delivery.assignment is assignment]:
             del self._cells[delivery]
 
     def __len__(self) -> int:
-        """Records of requests that failed."""
+        """Return the number of records of failed requests."""
         return len(self._cells)
 
     @override
@@ -129,7 +129,7 @@ class _Filling:
 
 
 def goes_alone(delivery: Delivery) -> bool:
-    """Whether it failed before, neither as one of those that an answer named nor because the endpoint asked for less."""
+    """Return True if the delivery failed before, but was not named by an answer, and the endpoint did not ask for less."""
     failures = delivery.failures
     if failures is None or failures.last is None:
         return False

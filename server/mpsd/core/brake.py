@@ -15,7 +15,7 @@ KIND = "brake"
 
 
 class BrakeState(StrEnum):
-    """What holds for rejections."""
+    """The brake's state, which applies to rejections."""
 
     ENGAGED = "engaged"
     ACCEPTED = "accepted"

@@ -8,7 +8,7 @@ class Malformed(Exception):  # noqa: N818 - it says what the bytes are
 
 
 def number(value: int) -> bytes:
-    """A number from 0 up: seven bits a byte, the least significant first; the highest bit says that more follow."""
+    """Encode a number from 0 up: seven bits a byte, the least significant first; the highest bit is set if more follow."""
     data = bytearray()
     while value >= 0x80:
         data.append(value & 0x7F | 0x80)
@@ -28,7 +28,7 @@ class ByteReader:
         return self.take(1)[0]
 
     def number(self) -> int:
-        """What the function `number` wrote, in its one and shortest form, below 2^63."""
+        """Read a number below 2^63 that the function `number` wrote, in its only and shortest form."""
         value = shift = 0
         while True:
             byte = self.byte()
@@ -80,5 +80,5 @@ def rice(values: list[int], k: int) -> bytes:
 
 
 def rice_bytes(values: list[int], k: int) -> int:
-    """How long that is."""
+    """Return the length of the code in bytes."""
     return -(-sum([(value >> k) + k + 1 for value in values]) // 8)

@@ -22,7 +22,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def attributes_of_event(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, bytes] | None:
-    """The attributes of a record that is an event in binary mode, encoded for HTTP; None for any other record.
+    """Return the attributes of a record that is an event in binary mode, encoded for HTTP; None for any other record.
 
     Of an attribute that is there twice the first counts; one that is no UTF-8 text is none.
     """
@@ -54,7 +54,7 @@ def attributes_of_record(record: Record, identity: bytes) -> dict[str, bytes]:
 
 
 def is_structured(content_type: str) -> bool:
-    """Whether the record's value is a whole event (structured mode), to be posted as it is."""
+    """Return True if the record's value is a whole event (structured mode), to be posted as it is."""
     return content_type.lower().startswith("application/cloudevents")
 
 

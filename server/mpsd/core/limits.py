@@ -30,12 +30,12 @@ def entity_key(group: str, subscription: str) -> EntityKey:
 
 
 def document(rate_max_per_s: float | None, concurrency_max: int | None) -> dict[str, Any]:
-    """What the control record of a limit says beside its key."""
+    """Return the document of a limit's control record."""
     return {"rate_max_per_s": rate_max_per_s, "concurrency_max": concurrency_max}
 
 
 def parse(entity: Entity) -> Limit | None:
-    """The limit that an entity is; None where it says something else, as a foreign record may."""
+    """Return the limit of an entity; None for a document that is no limit, which a foreign record may be."""
     rate, concurrency = entity.document.get("rate_max_per_s"), entity.document.get("concurrency_max")
     if rate is not None and (type(rate) not in {int, float} or not isfinite(rate) or rate < 0):
         return None

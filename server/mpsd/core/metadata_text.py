@@ -20,19 +20,19 @@ _SHIFTS = tuple(range(_BITS * (_BLOCK_UNITS - 1), -1, -_BITS))
 
 
 class Packing(StrEnum):
-    """How bytes become text."""
+    """The encoding of bytes as text."""
 
     ASCII = "ascii"
     UTF16 = "utf16"
 
 
 def bytes_in(units: int, packing: Packing) -> int:
-    """How many bytes so many units hold."""
+    """Return the number of bytes that fit into so many units."""
     return units * (6 if packing is Packing.ASCII else _BITS) // 8
 
 
 def pack(data: bytes, packing: Packing) -> str:
-    """The text; as short as it can be."""
+    """Return the shortest text for the bytes."""
     if packing is Packing.ASCII:
         return b64encode(data).decode("ascii").rstrip("=")
     text = []
@@ -44,7 +44,7 @@ def pack(data: bytes, packing: Packing) -> str:
 
 
 def unpack(text: str, packing: Packing) -> bytes:
-    """The bytes, with up to one zero byte behind them: the text does not tell where they end.
+    """Return the bytes, with up to one zero byte behind them, because the text does not show where they end.
 
     Raises:
         ValueError: a character that this packing has not, or a length that it never has.

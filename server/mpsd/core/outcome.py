@@ -1,4 +1,4 @@
-"""What one delivery came to: many dialects of applications, these few meanings.
+"""Outcomes of a delivery: few meanings for the many dialects of applications.
 
 Source: the delivery contract, "What the answer means".
 """
@@ -121,7 +121,7 @@ class Moment(NamedTuple):
 
 
 def code_of(outcome: Outcome) -> str:
-    """The outcome in one word, of a bounded set."""
+    """Return the outcome's code, one of a bounded set."""
     match outcome:
         case Delivered():
             return "delivered"

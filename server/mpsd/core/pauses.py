@@ -16,7 +16,7 @@ KIND = "pause"
 
 
 class Scope(NamedTuple):
-    """What is stopped: all of a subscription, or the part that is named.
+    """The scope of a pause: all of a subscription, or the named part.
 
     Attributes:
         partition: only together with `topic`.
@@ -29,7 +29,7 @@ class Scope(NamedTuple):
     key: bytes | None = None
 
     def covers(self, tp: TopicPartition) -> bool:
-        """Whether the partition lies in it."""
+        """Return True if the partition is in the scope."""
         return self.topic in {None, tp.topic} and self.partition in {None, tp.partition}
 
     def entity_key(self, group: str) -> EntityKey:
@@ -56,7 +56,7 @@ class Pause:
 
 
 class Stopped(NamedTuple):
-    """What pauses mean for a partition.
+    """The effect of pauses on a partition.
 
     Attributes:
         whole: nothing of it is delivered.
@@ -68,12 +68,12 @@ class Stopped(NamedTuple):
 
 
 def document(until_ms: int | None) -> dict[str, Any]:
-    """What the control record of a pause says beside its key."""
+    """Return the document of a pause's control record."""
     return {"until_ms": until_ms}
 
 
 def parse(key: EntityKey, entity: Entity) -> Pause | None:
-    """The pause that an entity is; None where it says something else, as a foreign record may."""
+    """Return the pause of an entity; None for a document that is no pause, which a foreign record may be."""
     try:
         _, _, subscription, topic, partition, text = key
         scope = Scope(subscription, topic or None, int(partition) if partition else None, bytes_of(text))
@@ -86,12 +86,12 @@ def parse(key: EntityKey, entity: Entity) -> Pause | None:
 
 
 def stopped(pauses: Iterable[Pause], tp: TopicPartition, now_ms: int) -> Stopped:
-    """What pauses of its subscription mean for a partition now."""
+    """Return the effect of its subscription's pauses on a partition now."""
     scopes = [pause.scope for pause in pauses if pause.holds(now_ms) and pause.scope.covers(tp)]
     keys = frozenset(scope.key for scope in scopes if scope.key is not None)
     return Stopped(any(scope.key is None for scope in scopes), keys)
 
 
 def next_end_ms(pauses: Collection[Pause], now_ms: int) -> int | None:
-    """When the first of those that hold ends by itself; None: none will."""
+    """Return when the first pause in effect ends by itself; None if none will."""
     return min((p.until_ms for p in pauses if p.until_ms is not None and p.holds(now_ms)), default=None)

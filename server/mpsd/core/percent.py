@@ -22,7 +22,7 @@ FORM = b"-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def percent_encode(data: bytes, plain: bytes = VISIBLE) -> bytes:
-    """The data with every byte that is not in `plain` as `%` and two upper-case hexadecimal digits."""
+    """Return the data with every byte that is not in `plain` as `%` and two upper-case hexadecimal digits."""
     if not data.translate(None, plain):
         return data
     forms = _forms(plain)

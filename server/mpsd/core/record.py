@@ -21,7 +21,7 @@ class TopicPartition(NamedTuple):
 
 
 class Record(Protocol):
-    """What the core needs of a record; the Kafka client's own objects fit, so none is copied."""
+    """A record as the core needs it; the Kafka client's own objects fit, so that none is copied."""
 
     @property
     def topic(self) -> str: ...
@@ -44,7 +44,7 @@ class Record(Protocol):
 
 
 class LogBounds(NamedTuple):
-    """What a partition has: offsets from `start` up to but not including `end`."""
+    """The offsets of a partition, from `start` up to but not including `end`."""
 
     start: int
     end: int
@@ -62,7 +62,7 @@ class LogPart(NamedTuple):
 
 
 def record_bytes(record: Record) -> int:
-    """What the record counts against a bound: key, value, headers and the overhead of holding it."""
+    """Return the bytes of a record that count against a bound: key, value, headers and overhead."""
     size = RECORD_OVERHEAD_BYTES + len(record.value or b"") + len(record.key or b"")
     if record.headers:
         size += sum(len(name) + len(value or b"") + 64 for name, value in record.headers)

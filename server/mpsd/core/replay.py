@@ -27,14 +27,14 @@ STRANGERS = "*"
 
 
 class ReplayTarget(StrEnum):
-    """Where a replay goes."""
+    """The target of a replay."""
 
     APPLICATION = "application"
     TOPIC = "topic"
 
 
 class ReplayState(StrEnum):
-    """What a task does."""
+    """The state of a replay task."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -49,7 +49,7 @@ class ReplayState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayPlan:
-    """What to replay, and how.
+    """The selection of dead letters to replay, and the way to replay them.
 
     Attributes:
         rate_max_per_s: a total of the fleet; 0: no limit.
@@ -66,7 +66,7 @@ class ReplayPlan:
     include_quarantined: bool = False
 
     def wants(self, dead_letter: DeadLetterRecord) -> bool:
-        """Whether it is meant; quarantine and earlier replays are a matter of their own."""
+        """Return True if the plan selects the dead letter; quarantine and earlier replays are checked elsewhere."""
         return self.filter.matches(dead_letter)
 
     def quarantines(self, dead_letter: DeadLetterRecord, replays_max: int) -> bool:
@@ -125,7 +125,7 @@ class ReplayTask:
         return task_key(self.group, self.subscription, self.id)
 
     def partitions(self) -> Iterable[TopicPartition]:
-        """The source partitions whose owners must report."""
+        """Return the source partitions whose owners must report."""
         return (TopicPartition(topic, number) for topic, count in self.sources.items() for number in range(count))
 
     def parts(self) -> list[ReplayPart]:
@@ -184,7 +184,7 @@ def task_key(group: str, subscription: str, task: str) -> EntityKey:
 
 
 def parse_task(key: EntityKey, entity: Entity) -> ReplayTask | None:
-    """The task that an entity is; None where it is none, as a foreign record may be."""
+    """Return the task of an entity; None for a document that is no task, which a foreign record may be."""
     if len(key) != KEY_PARTS or not key[3]:
         return None
     document = {

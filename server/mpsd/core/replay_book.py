@@ -1,4 +1,4 @@
-"""What the control topic says of one subscription's replays: its tasks, and how far the owners have come with each."""
+"""One subscription's replays in the control topic: its tasks, and the progress of the owners with each."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ class ReplayBook:
         self.overridden: set[Reported] = set()
 
     def on_entity(self, key: EntityKey, entity: Entity | None) -> bool:
-        """An entity has changed, None: it is gone; whether a task has."""
+        """Take a changed entity, None if it was removed; return True if a task changed."""
         if key[0] != self._group or key[2:3] != (self._subscription,):
             return False
         match key[1]:
@@ -71,7 +71,7 @@ class ReplayBook:
         return False
 
     def running(self) -> list[ReplayTask]:
-        """Those that are not paused or over; the oldest first."""
+        """Return the tasks that are neither paused nor over, the oldest first."""
         return sorted(
             (task for task in self.tasks.values() if task.state is ReplayState.RUNNING),
             key=lambda task: (task.started_at_ms, task.id),
@@ -81,7 +81,7 @@ class ReplayBook:
         return self._reports.get(task, {}).get(source)
 
     def see_report(self, task: str, source: TopicPartition, progress: Progress) -> None:
-        """An owner has written it; one of an older epoch, or of a moment before, changes nothing."""
+        """Take an owner's report; a report of an older epoch, or of an earlier moment, changes nothing."""
         known = self.report(task, source)
         if known is not None and progress.epoch < known.epoch:
             self.overridden.add((task, source))
@@ -89,13 +89,13 @@ class ReplayBook:
             self._reports.setdefault(task, {})[source] = progress
 
     def see_topic(self, topic_id: str) -> None:
-        """The dead-letter topic was looked at; empty, and its id is not known."""
+        """Take the id of the dead-letter topic; empty if the id is not known."""
         if topic_id not in {"", self.topic_id}:
             self.topic_id = topic_id
             self._looked_at.clear()
 
     def settled(self, place: Place, topic_id: str = "") -> OffsetSet:
-        """What replays have settled of a dead-letter partition; the caller's own to add to.
+        """Return a copy of the offsets that replays have settled of a dead-letter partition.
 
         It is decoded when somebody asks: every instance hears of every report, and few ask.
 
@@ -142,7 +142,7 @@ class ReplayBook:
         return Counter(task.state.value for task in self.tasks.values())
 
     def see_settled(self, place: Place, document: Mapping[str, Any]) -> None:
-        """It was written; what cannot be decoded counts as nothing settled, and so is offered again."""
+        """Take a written document; one that cannot be decoded counts as nothing settled, so that all is offered again."""
         self._settled[place] = document
         self._looked_at.pop(place, None)
         self.settled_bytes[place] = len(str(document.get("offsets", "")))
@@ -151,7 +151,7 @@ class ReplayBook:
         return total(task, self._reports.get(task.id, {}))
 
     def reported(self, task: str) -> list[TopicPartition]:
-        """The source partitions of which there is a report."""
+        """Return the source partitions that have a report."""
         return list(self._reports.get(task, {}))
 
     def _on_task(self, key: EntityKey, entity: Entity | None) -> bool:
@@ -179,7 +179,7 @@ class ReplayBook:
             known.pop(place, None)
 
     def _joined(self, place: Place, late: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What a former owner wrote late undoes nothing, and nothing that it settled is lost: epochs may begin anew."""
+        """Join the stale document of a former owner, so that it undoes nothing and loses nothing; epochs may start again."""
         document, known, more = self._settled[place], self._known(place), parse_replayed(late)
         if more is None:
             return document
@@ -191,7 +191,7 @@ class ReplayBook:
 
 
 def _epoch(document: Mapping[str, Any]) -> int:
-    """Of what is settled; -1 where it says nothing of it."""
+    """Return the epoch of a settled document; -1 if it has none."""
     epoch = document.get("epoch")
     return epoch if type(epoch) is int else -1
 

@@ -1,4 +1,4 @@
-"""How far the owner of a source partition has come with a replay: an offset map over the dead-letter partition.
+"""The progress of a source partition's owner with a replay: an offset map over the dead-letter partition.
 
 What was read and is not settled is unfinished, as in a partition that is delivered; what does not match is passed by. So
 whoever goes on, after a kill or a rebalance, takes up exactly what was not known to be settled, and skips nothing.
@@ -51,7 +51,7 @@ COUNTS = tuple(each.name for each in fields(Counts))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What an owner has reported.
+    """An owner's report.
 
     Attributes:
         epoch: of its ownership; a report of a lower one never overrides one of a higher.
@@ -78,7 +78,7 @@ def progress_key(task: ReplayTask, source: TopicPartition) -> EntityKey:
 
 
 def parse_progress(document: Mapping[str, Any]) -> Progress | None:
-    """What an owner reported; None for anything else."""
+    """Return an owner's report; None for anything else."""
     try:
         return Progress(
             epoch=number(document, "epoch", -1),
@@ -92,7 +92,7 @@ def parse_progress(document: Mapping[str, Any]) -> Progress | None:
 
 
 def snapshot(tracker: OffsetTracker, tp: TopicPartition, epoch: int, counts: Counts, bound: int) -> Progress:
-    """What to report now: base and map of one moment."""
+    """Return the report of this moment: base and map."""
     now = tracker.snapshot()
     return Progress(
         epoch=epoch,
@@ -104,7 +104,7 @@ def snapshot(tracker: OffsetTracker, tp: TopicPartition, epoch: int, counts: Cou
 
 
 def restored(progress: Progress | None, tp: TopicPartition, bounds: LogBounds) -> tuple[OffsetTracker, Counts]:
-    """Where the next owner goes on; what cannot be read is done again, and what was on its way is sent again.
+    """Return the state in which the next owner goes on; unreadable parts are done again, those in flight are sent again.
 
     Args:
         tp: of the dead-letter topic.
@@ -127,7 +127,7 @@ def replayed_document(settled: OffsetSet, epoch: int) -> dict[str, Any]:
 
 
 def parse_replayed(document: Mapping[str, Any]) -> OffsetSet | None:
-    """What `replayed_document` wrote; None for anything else."""
+    """Return the offsets that `replayed_document` wrote; None for anything else."""
     try:
         number(document, "epoch", -1)
         found = parse_offsets(number(document, "base"), text(document, "offsets"))
@@ -151,7 +151,7 @@ class Total(NamedTuple):
 
 
 def total(task: ReplayTask, reports: Mapping[TopicPartition, Progress]) -> Total:
-    """Sums; several source partitions may share a dead-letter partition, whose records then are looked at by each."""
+    """Return the sums; source partitions that share a dead-letter partition each look at its records."""
     parts = task.parts()
     counts, is_done = Counts(), bool(parts)
     left, expired = dict.fromkeys(range(len(task.bounds)), 0), dict.fromkeys(range(len(task.bounds)), 0)

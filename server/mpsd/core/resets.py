@@ -24,7 +24,7 @@ To = Literal["earliest", "latest"] | datetime | Mapping[TopicPartition, int]
 
 
 class Move(NamedTuple):
-    """Where a partition stands and where it would go.
+    """A partition's position, and its position after a reset.
 
     Attributes:
         committed: -1: nothing is.
@@ -48,7 +48,7 @@ class Move(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Where a partition goes.
+    """The target of a reset for one partition.
 
     Attributes:
         offset: of the next record to be delivered.
@@ -74,7 +74,7 @@ class Reset:
     provenance: Provenance
 
     def target(self, tp: TopicPartition, applied_id: str, now_ms: int) -> Target | None:
-        """Where the partition must go still; None if nowhere.
+        """Return the target that the partition has still to reach; None if it has none.
 
         Args:
             applied_id: of the reset that its last commit names; empty: none.
@@ -89,12 +89,12 @@ def entity_key(group: str, subscription: str) -> EntityKey:
 
 
 def document(reset_id: str, targets: Mapping[TopicPartition, Target]) -> dict[str, Any]:
-    """What the control record of a reset says beside its key."""
+    """Return the document of a reset's control record."""
     return {"id": reset_id, "targets": [[*tp, *target] for tp, target in sorted(targets.items())]}
 
 
 def parse(entity: Entity) -> Reset | None:
-    """The reset that an entity is; None where it says something else, as a foreign record may."""
+    """Return the reset of an entity; None for a document that is no reset, which a foreign record may be."""
     reset_id, listed = entity.document.get("id"), entity.document.get("targets")
     if not isinstance(reset_id, str) or not ID.fullmatch(reset_id) or not isinstance(listed, list):
         return None

@@ -17,17 +17,17 @@ Place = tuple[TopicPartition, int]
 
 
 def entity_key(group: str, subscription: str, source: Place, dead_letter: Place) -> EntityKey:
-    """Of the record that says: this one is dead, and lies there now."""
+    """Return the key of the control record that names a skipped record and its dead letter."""
     return (group, KIND, subscription, *_parts(source), *_parts(dead_letter))
 
 
 def is_of(key: EntityKey, group: str, subscription: str, source: Place) -> bool:
-    """Whether the key is of a skip of this very record."""
+    """Return True if the key is of a skip of this record."""
     return key[:-3] == (group, KIND, subscription, *_parts(source)) and dead_letter_of(key) is not None
 
 
 def dead_letter_of(key: EntityKey) -> Place | None:
-    """Where the dead letter is; None: the key is of something else, as a foreign record's may be."""
+    """Return the position of the dead letter; None if the key is no skip, which a foreign record's may be."""
     topic, *numbers = key[-3:]
     if len(key) != len(("group", KIND, "subscription")) + 6 or not all(map(str.isdecimal, numbers)):
         return None

@@ -1,4 +1,4 @@
-"""What an HTTP status says about a delivery.
+"""Meanings of HTTP statuses for a delivery.
 
 Source: the delivery contract, "What the answer means".
 """
@@ -42,11 +42,11 @@ class StatusTable:
         self._meanings = {**_NAMED, **overrides}
 
     def meaning(self, status: int) -> Meaning:
-        """Of a final status; what is no 2xx, 3xx or 4xx and not named is a server's failure: retry."""
+        """Return the meaning of a final status; one that is not named, and no 2xx, 3xx or 4xx, is a server's failure: retry."""
         return self._meanings.get(status) or _CLASSES.get(status // 100, Meaning.RETRY)
 
     def code(self, status: int) -> str:
-        """A metric label: `status_503` for the named ones, `status_4xx` for the rest of a class."""
+        """Return the metric label: `status_503` for named statuses, `status_4xx` for the rest of a class."""
         if status in self._meanings:
             return f"status_{status}"
         return f"status_{status // 100}xx"
