@@ -13,7 +13,7 @@ from mpsd.core.pauses import Scope
 from mpsd.core.record import TopicPartition
 from mpsd.demo.guarantees.guarantee import Place
 from mpsd.errors import RequestIdReused, RevisionConflict
-from mpsd.kafka.targets import moves
+from mpsd.kafka.cluster import moves
 from tests.integration.world import Answer, Daemon, Message, Request, World, keyed, run_mpsd, until
 from tests.integration.world.operator import operator
 from tests.integration.world.world import name

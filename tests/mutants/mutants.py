@@ -180,7 +180,7 @@ MUTANTS = (
     ),
     _one(
         "uses only the session time-out for the lease",
-        "kafka/lease.py",
+        "kafka/membership.py",
         "min(session_timeout_ms, rebalance_timeout_ms)",
         "session_timeout_ms",
     ),

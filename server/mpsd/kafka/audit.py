@@ -11,10 +11,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from mpsd.core.audit import AuditEntry, audit_value, parse_audit
 from mpsd.errors import ControlUnavailable, KafkaRefused, KafkaUnavailable
-from mpsd.kafka.acked_producer import AckedProducer
 from mpsd.kafka.connection import asking, existing_topics, start
 from mpsd.kafka.consumer import stop
-from mpsd.kafka.internal_topics import InternalTopic
+from mpsd.kafka.internal_topics import AckedProducer, InternalTopic
 from mpsd.ports import AuditPage, ControlRecord
 
 RECORDS_PER_STEP = 500

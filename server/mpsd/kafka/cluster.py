@@ -1,12 +1,17 @@
-"""A look at a cluster, for `mpsd --check` and `mpsd decode-offsets`."""
+"""Looks at a cluster and at a group, for operators: each call connects, asks and disconnects."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as ClientPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
@@ -14,16 +19,20 @@ from aiokafka.errors import (
     NotCoordinatorForGroupError,
     for_code,
 )
+from aiokafka.protocol.offset import OffsetRequest
 
 from mpsd.core.incarnation import Incarnation
 from mpsd.core.record import TopicPartition
-from mpsd.kafka.connection import asking, start
-from mpsd.kafka.dead_letter_topic import DeadLetterSettings, create
+from mpsd.core.resets import Move, To
+from mpsd.errors import KafkaUnavailable
+from mpsd.kafka.assignor import peer_of
+from mpsd.kafka.connection import asking, existing_topics, start
+from mpsd.kafka.consumer import stop
+from mpsd.kafka.dead_letters import DeadLetterSettings, create
 from mpsd.kafka.internal_topics import InternalTopic
-from mpsd.kafka.protocol import GroupRights, rights
-from mpsd.kafka.topic_ids import incarnations
-from mpsd.kafka.topic_look import TopicLook, look_at
-from mpsd.ports import CommitPoint
+from mpsd.kafka.protocol import GroupRights, Metadata, Producers, rights
+from mpsd.kafka.topic_look import TopicLook, incarnations, look_at
+from mpsd.ports import NOWHERE, CommitPoint, Peer
 
 TIMEOUT_S = 15.0
 COORDINATOR_REST_S = 0.2
@@ -114,3 +123,249 @@ class Cluster:
             for tp, (offset, metadata) in answer.items()
             if offset >= 0
         }
+
+
+LOOK_TIMEOUT_S = 10.0
+
+
+async def group_positions(
+    options: Mapping[str, Any], group: str, topics: Sequence[str]
+) -> dict[TopicPartition, tuple[int, int]]:
+    """Return the committed offset, -1 for none, and the log end of every partition of the topics that exist.
+
+    Args:
+        options: of every client: see `connection.client_options`.
+
+    Raises:
+        KafkaUnavailable, KafkaRefused: they could not be looked up.
+    """
+    with asking(f"look up how far group {group} is"):
+        async with asyncio.timeout(LOOK_TIMEOUT_S), AsyncExitStack() as stack:
+            admin = AIOKafkaAdminClient(**options)
+            stack.push_async_callback(admin.close)
+            await start(admin, options)
+            found = sorted(await existing_topics(admin, topics))
+            described = await admin.describe_topics(found) if found else []
+            keys = [
+                ClientPartition(topic["topic"], each["partition"])
+                for topic in described
+                for each in topic["partitions"]
+            ]
+            committed = await admin.list_consumer_group_offsets(group)
+            consumer = AIOKafkaConsumer(**options, enable_auto_commit=False)
+            stack.push_async_callback(stop, consumer)
+            await consumer.start()
+            ends = await consumer.end_offsets(keys) if keys else {}
+    return {TopicPartition(*key): (committed[key].offset if key in committed else -1, ends[key]) for key in keys}
+
+
+STABLE = "Stable"
+
+
+class Described(NamedTuple):
+    """A group.
+
+    Attributes:
+        state: as Kafka names it; only in `Stable` do members' own words, and what they were given, come with them.
+        members: where each is, and what it was given in the last rebalance.
+    """
+
+    state: str
+    members: list[tuple[Peer, list[TopicPartition]]]
+
+
+async def members(options: Mapping[str, Any], group: str) -> Described:
+    """Ask the coordinator.
+
+    Raises:
+        KafkaUnavailable, KafkaRefused: it could not be asked.
+    """
+    admin = AIOKafkaAdminClient(**options)
+    try:
+        with asking(f"list the members of group {group}"):
+            async with asyncio.timeout(LOOK_TIMEOUT_S):
+                await start(admin, options)
+                (answer,) = await admin.describe_consumer_groups([group])
+                described = answer.to_object()["groups"][0]
+                if described["error_code"]:
+                    raise for_code(described["error_code"])(group)
+    finally:
+        await admin.close()
+    found = [(_peer(each["member_metadata"]), _assigned(each["member_assignment"])) for each in described["members"]]
+    return Described(described["state"], found)
+
+
+def _peer(metadata: bytes | None) -> Peer:
+    if not metadata:
+        return NOWHERE
+    try:
+        return peer_of(ConsumerProtocolMemberMetadata.decode(metadata).user_data or b"")
+    except (ValueError, TypeError, IndexError) as error:  # the library's decoder has no error of its own
+        del error
+        return NOWHERE
+
+
+def _assigned(assignment: bytes | None) -> list[TopicPartition]:
+    if not assignment:
+        return []
+    try:
+        given = ConsumerProtocolMemberAssignment.decode(assignment).partitions()
+    except (ValueError, TypeError, IndexError) as error:  # as above
+        del error
+        return []
+    return [TopicPartition(each.topic, each.partition) for each in given]
+
+
+async def moves(options: Mapping[str, Any], group: str, topics: Sequence[str], to: To) -> dict[TopicPartition, Move]:
+    """What a reset of the group would do; offsets beyond the log are moved to its nearest edge.
+
+    Partitions that are named and not there are left out.
+
+    Args:
+        options: of every client: see `connection.client_options`.
+
+    Raises:
+        KafkaUnavailable, KafkaRefused: it could not be looked up, or a topic is missing.
+    """
+    with asking(f"look up where a reset would take group {group}"):
+        async with asyncio.timeout(TIMEOUT_S), AsyncExitStack() as stack:
+            admin = AIOKafkaAdminClient(**options)
+            stack.push_async_callback(admin.close)
+            await start(admin, options)
+            if missing := set(topics) - await existing_topics(admin, topics):
+                raise KafkaUnavailable(f"topic {', '.join(sorted(missing))} does not exist")
+            described = await admin.describe_topics(list(topics))
+            keys = [
+                ClientPartition(topic["topic"], each["partition"])
+                for topic in described
+                for each in topic["partitions"]
+            ]
+            committed = await admin.list_consumer_group_offsets(group)
+            consumer = AIOKafkaConsumer(**options, enable_auto_commit=False)
+            stack.push_async_callback(stop, consumer)
+            await consumer.start()
+            starts, ends = await consumer.beginning_offsets(keys), await consumer.end_offsets(keys)
+            wanted = await _wanted(consumer, keys, to, starts, ends)
+    return {
+        TopicPartition(*key): Move(
+            committed=committed[key].offset if key in committed else -1,
+            to=min(max(wanted[key], starts[key]), ends[key]),
+            log_start=starts[key],
+            log_end=ends[key],
+        )
+        for key in keys
+        if key in wanted
+    }
+
+
+async def _wanted(
+    consumer: Any, keys: Sequence[Any], to: To, starts: Mapping[Any, int], ends: Mapping[Any, int]
+) -> Mapping[Any, int]:
+    match to:
+        case "earliest":
+            return starts
+        case "latest":
+            return ends
+        case datetime():
+            found = await consumer.offsets_for_times(dict.fromkeys(keys, int(to.timestamp() * 1000)))
+            return {key: ends[key] if found.get(key) is None else found[key].offset for key in keys}
+        case _:
+            return {key: to[TopicPartition(*key)] for key in keys if TopicPartition(*key) in to}
+
+
+LOOK_AGAIN_S = 1.0
+"""A transaction that is through by then held nobody up."""
+_LATEST, _ALL, _COMMITTED = -1, 0, 1
+_NOT_OPEN = -1
+
+
+class Producer(NamedTuple):
+    """Who has a transaction open.
+
+    Attributes:
+        start: the first offset of the transaction in this partition.
+        wrote_at_ms: when it last wrote.
+    """
+
+    id: int
+    epoch: int
+    start: int
+    wrote_at_ms: int
+
+
+class OpenTransaction(NamedTuple):
+    """A partition of which not all can be read.
+
+    Attributes:
+        producers: those that have a transaction open in it; empty where the broker does not say.
+    """
+
+    tp: TopicPartition
+    stable_end: int
+    log_end: int
+    producers: Sequence[Producer]
+
+
+async def open_transactions(options: Mapping[str, Any], topics: Sequence[str]) -> list[OpenTransaction]:
+    """Look for partitions that wait for a transaction; topics that cannot be seen are left out.
+
+    Raises:
+        KafkaUnavailable, KafkaRefused: it could not be looked up.
+    """
+    admin = AIOKafkaAdminClient(**options)
+    try:
+        with asking("look for open transactions"):
+            async with asyncio.timeout(TIMEOUT_S):
+                await start(admin, options)
+                leaders = await _leaders(admin, topics)
+                first = await _waiting(admin, leaders)
+                if not first:
+                    return []
+                await asyncio.sleep(LOOK_AGAIN_S)
+                again = await _waiting(admin, {tp: leaders[tp] for tp in first})
+                still = {tp: ends for tp, ends in again.items() if ends[0] == first[tp][0]}
+                return [
+                    OpenTransaction(tp, *ends, await _producers(admin, leaders[tp], tp)) for tp, ends in still.items()
+                ]
+    finally:
+        await admin.close()
+
+
+async def _leaders(admin: Any, topics: Sequence[str]) -> dict[TopicPartition, int]:
+    answer = await admin._send_request(Metadata(topics))
+    return {
+        TopicPartition(topic["name"], each["partition"]): each["leader"]
+        for topic in answer.to_object()["topics"]
+        for each in topic["partitions"]
+        if each["leader"] >= 0
+    }
+
+
+async def _waiting(admin: Any, leaders: Mapping[TopicPartition, int]) -> dict[TopicPartition, tuple[int, int]]:
+    """Return the stable end and the end of those partitions where they differ."""
+    stable, ends = await _ends(admin, leaders, _COMMITTED), await _ends(admin, leaders, _ALL)
+    return {tp: (end, ends[tp]) for tp, end in stable.items() if end < ends.get(tp, end)}
+
+
+async def _ends(admin: Any, leaders: Mapping[TopicPartition, int], isolation: int) -> dict[TopicPartition, int]:
+    asked: defaultdict[int, defaultdict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
+    for tp, node in leaders.items():
+        asked[node][tp.topic].append((tp.partition, _LATEST))
+    found = {}
+    for node, topics in asked.items():
+        answer = await admin._send_request(OffsetRequest(-1, isolation, list(topics.items())), node)
+        for topic, partitions in answer.topics:
+            found.update({TopicPartition(topic, number): offset for number, code, _, offset in partitions if not code})
+    return found
+
+
+async def _producers(admin: Any, node: int, tp: TopicPartition) -> list[Producer]:
+    try:
+        answer = await admin._send_request(Producers(tp.topic, tp.partition), node)
+    except (IncompatibleBrokerVersion, NotImplementedError):
+        return []
+    ((_, ((_, code, _, producers, *_), *_), *_), *_) = answer.topics
+    if code:
+        return []
+    active = [Producer(number, epoch, begun, wrote) for number, epoch, _, wrote, _, begun, *_ in producers]
+    return [each for each in active if each.start != _NOT_OPEN]

@@ -12,11 +12,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from mpsd.core.control import REQUEST_AGE_MAX_MS
 from mpsd.errors import ControlUnavailable, KafkaRefused, KafkaUnavailable, MpsError
-from mpsd.kafka.acked_producer import AckedProducer
 from mpsd.kafka.connection import asking, start
 from mpsd.kafka.consumer import stop
-from mpsd.kafka.internal_topics import InternalTopic
-from mpsd.kafka.topic_ids import topic_ids
+from mpsd.kafka.internal_topics import AckedProducer, InternalTopic
+from mpsd.kafka.topic_look import topic_ids
 from mpsd.ports import ControlListener, ControlRecord
 
 log = logging.getLogger("mpsd.control")

@@ -4,12 +4,12 @@ What the library does by itself, and what is done here about it (measured facts,
 - It revokes everything at each rebalance. Here nothing is: what the assignor says is compared with what is owned, in the
   step in which the library replaces its assignment, and positions of what stays are set again at once.
 - A commit that travels behind a JoinGroup is answered IllegalGeneration, which forces another rebalance: see `commits`.
-- It does not say when the membership was last confirmed: one hook where all its requests pass keeps the lease: see `lease`.
+- It does not say when the membership was last confirmed: one hook where all its requests pass keeps the lease: see `membership`.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,18 +25,15 @@ from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.assignor import CooperativeAssignor, Group
 from mpsd.kafka.batches import Unreadable, collecting
 from mpsd.kafka.commits import Commits
-from mpsd.kafka.committed import topics_with_commits, watch_offset_fetches
 from mpsd.kafka.connection import asking
 from mpsd.kafka.consumer import CONNECT_TIMEOUT_S, Connect, GroupSettings, bound_prefetch, connected, mended, stop
-from mpsd.kafka.fetches import taken
-from mpsd.kafka.group_monitor import UNCONFIRMED, GroupMonitor
-from mpsd.kafka.lease import Lease, boottime_s
-from mpsd.kafka.loading import REST_S, PositionLoader
-from mpsd.kafka.owned import OwnedPartition
-from mpsd.kafka.positions import Positions
+from mpsd.kafka.group_monitor import REST_S, UNCONFIRMED, GroupMonitor, PositionLoader
+from mpsd.kafka.membership import Lease, Membership, OwnedPartition, boottime_s
+from mpsd.kafka.positions import Positions, topics_with_commits, watch_offset_fetches
 from mpsd.ports import AssignmentListener, CommitPoint, Fetched, Position
 
 log = logging.getLogger("mpsd.group")
+
 
 UNREADABLE_REST_S = 30.0
 """Until a batch that could not be read is tried again: it may have been damaged on its way, or deleted since."""
@@ -65,9 +62,9 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._connect = connect
         self._lease = Lease(settings.session_timeout_ms, settings.rebalance_timeout_ms, clock_s)
         self._commits = Commits()
-        self._consumer: Any = None
         self._positions = Positions(settings.subscription, settings.start, settings.out_of_range)
-        self._owned: dict[TopicPartition, OwnedPartition] = {}
+        self._member = Membership(settings, self._lease, self._positions)
+        self._owned = self._member.owned
         self._member_id = ""
         self._rejoin_wanted = False
         self._waiting = "connecting to Kafka"
@@ -76,28 +73,23 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._renewals = 0
         self._renewing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
-        looking = settings.subscription, self._positions, lambda: self._consumer, self._owned.values
-        self._loading = PositionLoader(*looking, self._begin)
+        self._loading = PositionLoader(self._member, self._begin)
+
+    @property
+    def _consumer(self) -> Any:
+        return self._member.consumer
 
     async def start(self, listener: AssignmentListener) -> None:
         """See `RecordSource`."""
         self._listener = listener
-        self._monitor = GroupMonitor(
-            self._settings,
-            self._lease,
-            self._positions,
-            lambda: self._consumer,
-            self._owned.values,
-            listener.on_log_end,
-            self._begin_anew,
-        )
+        self._monitor = GroupMonitor(self._member, listener.on_log_end, self._begin_again)
         await self._join()
         self._watching = asyncio.create_task(self._monitor.run())
 
     async def _join(self) -> None:
         self._assignor = CooperativeAssignor(self._claims, self._take_assignment, self._settings.peer)
         waits = partial(setattr, self, "_waiting")
-        self._consumer = await self._connect(self._settings, self._options, self._assignor, waits)
+        self._member.consumer = await self._connect(self._settings, self._options, self._assignor, waits)
         watch_offset_fetches(self._consumer._coordinator)
         await self._look_before_joining()
         self._waiting = "joining the group"
@@ -210,11 +202,11 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         else:
             self._consumer.resume(owned.key)
 
-    async def _begin_anew(self, old: Sequence[OwnedPartition]) -> None:
+    async def _begin_again(self, old: Sequence[OwnedPartition]) -> None:
         """These belong to a topic that is gone: what was read and committed of it means nothing in the new one."""
         with asking("look up where a topic begins"):
             starts = await self._consumer.beginning_offsets([owned.key for owned in old])
-        old = [owned for owned in old if self._is_ours(owned.assignment)]
+        old = [owned for owned in old if self._member.is_ours(owned.assignment)]
         for owned in old:
             self._positions.see_topics({owned.assignment.tp.topic: 0})
             self._drop(owned)
@@ -228,7 +220,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         """See `RecordSource`."""
         self._assignor.releases += 1  # else the epoch of what comes back might stay
         for assignment in assignments:
-            if self._is_ours(assignment):
+            if self._member.is_ours(assignment):
                 del self._owned[assignment.tp]
         if not any(owned.leaving for owned in self._owned.values()):
             self._rejoin_wanted = True
@@ -236,7 +228,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
 
     async def fetch(self, wanted: Collection[Assignment], records_max: int, wait_s: float) -> dict[Assignment, Fetched]:
         """See `RecordSource`."""
-        keys = [self._owned[assignment.tp].key for assignment in wanted if self._is_ours(assignment)]
+        keys = [self._owned[assignment.tp].key for assignment in wanted if self._member.is_ours(assignment)]
         if wanted and not keys:
             await asyncio.sleep(wait_s)
         for task in filter(None, (self._watching, self._renewing, self._loading.failed)):
@@ -275,7 +267,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         asyncio.get_running_loop().call_later(UNREADABLE_REST_S, self._read_on, owned)
 
     def _read_on(self, owned: OwnedPartition) -> None:
-        if self._is_ours(owned.assignment) and not owned.leaving and not owned.stopped:
+        if self._member.is_ours(owned.assignment) and not owned.leaving and not owned.stopped:
             self._consumer.resume(owned.key)
 
     async def _go_on(self, error: OffsetOutOfRangeError) -> None:
@@ -286,7 +278,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
                 continue
             with asking("look up the log's range"):
                 next_offset = await self._positions.gone(self._consumer, owned.assignment.tp, offset)
-            if not self._is_ours(owned.assignment):
+            if not self._member.is_ours(owned.assignment):
                 continue
             if next_offset is None:
                 owned.stopped = f"{owned.assignment.tp}: offset {offset} is gone, and out_of_range = stop"
@@ -316,11 +308,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
 
     async def commit(self, points: Mapping[Assignment, CommitPoint]) -> None:
         """See `RecordSource`."""
-        await self._commits.commit(self._consumer, points, self._is_ours)
-
-    def _is_ours(self, assignment: Assignment) -> bool:
-        owned = self._owned.get(assignment.tp)
-        return owned is not None and owned.assignment is assignment
+        await self._commits.commit(self._consumer, points, self._member.is_ours)
 
     def topics(self) -> dict[str, int]:
         """See `RecordSource`."""
@@ -348,3 +336,28 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             "lost_offsets": self._positions.lost,
             "lease_left_s": round(self.lease_left_s(), 3),
         }
+
+
+def taken(
+    consumer: Any, got: Mapping[Any, Sequence[Any]], partitions: Iterable[OwnedPartition]
+) -> dict[Assignment, Fetched]:
+    """What is new of these partitions, into the assignments that they have now; their positions move on."""
+    fetched: dict[Assignment, Fetched] = {}
+    for owned in partitions:
+        if owned.position is None:
+            continue
+        records = got.get(owned.key, [])
+        if records and records[0].offset < owned.position:  # of an assignment before this one
+            continue
+        position = _position(consumer, owned.key)
+        if records or position > owned.position:
+            owned.position = max(position, owned.position)
+            fetched[owned.assignment] = Fetched(records, owned.position, consumer.highwater(owned.key) or -1)
+    return fetched
+
+
+def _position(consumer: Any, key: Any) -> int:
+    """The offset that the library hands out next; it has passed markers and holes that hold no record."""
+    assignment = consumer._subscription.subscription.assignment
+    state = assignment.state_value(key) if assignment is not None else None
+    return state.position if state is not None and state.has_valid_position else -1

@@ -1,11 +1,15 @@
-"""Where newly assigned partitions begin: what the group committed, or what `start` and `out_of_range` say."""
+"""Positions: where newly assigned partitions begin, what a group has committed, and where logs end."""
 
+import copy
 import logging
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition as ClientPartition
+from aiokafka.consumer.fetcher import READ_UNCOMMITTED
+from aiokafka.errors import NotCoordinatorForGroupError, for_code
+from aiokafka.protocol.commit import OffsetFetchRequest
 
 from mpsd.core.incarnation import Incarnation
 from mpsd.core.offset_map import is_of_former_topic
@@ -137,3 +141,64 @@ class Positions:
             extra={"code": "kafka.out_of_range", "subscription": self._subscription},
         )
         return next_offset
+
+
+def watch_offset_fetches(coordinator: Any) -> None:
+    """Let an error of a whole answer be one; to the library a group whose coordinator is loading has committed nothing.
+
+    With `start = "latest"` such a group would skip all that it has not read yet.
+    """
+    send = coordinator._send_req
+
+    async def send_and_raise(request: Any) -> Any:
+        response = await send(request)
+        if isinstance(request, OffsetFetchRequest) and (code := getattr(response, "error_code", 0)):
+            if for_code(code) is NotCoordinatorForGroupError:
+                coordinator.coordinator_dead()
+            raise for_code(code)(coordinator.group_id)
+        return response
+
+    coordinator._send_req = send_and_raise
+
+
+async def topics_with_commits(consumer: Any, topics: Collection[str]) -> frozenset[str]:
+    """Return those of the topics of which the group has committed any partition.
+
+    Args:
+        consumer: connected; it need not have joined.
+
+    Raises:
+        KafkaError: as the library does.
+    """
+    await consumer._coordinator.ensure_coordinator_known()
+    answer = await consumer._coordinator._send_req(OffsetFetchRequest(consumer._coordinator.group_id, None))
+    found = {topic for topic, partitions in answer.topics for _, offset, *_ in partitions if offset >= 0}
+    return frozenset(found.intersection(topics))
+
+
+class LogEnd(NamedTuple):
+    """The end of a partition.
+
+    Attributes:
+        log_end: the high watermark.
+        stable_end: the last stable offset; below the log end there is an open transaction, and nothing beyond can be read.
+    """
+
+    log_end: int
+    stable_end: int
+
+
+async def log_ends(consumer: Any, keys: Collection[Any]) -> dict[Any, LogEnd]:
+    """Look up both ends; to a consumer of committed records alone the library shows only the stable one.
+
+    Raises:
+        KafkaError: as the library does.
+    """
+    if not keys:
+        return {}
+    stable = ends = await consumer.end_offsets(keys)
+    if getattr(consumer._fetcher, "_isolation_level", READ_UNCOMMITTED) != READ_UNCOMMITTED:
+        of_all = copy.copy(consumer._fetcher)  # asks over the same client; nothing else is done with it
+        of_all._isolation_level = READ_UNCOMMITTED
+        ends = await of_all.end_offsets(keys, consumer._request_timeout_ms)
+    return {key: LogEnd(max(ends.get(key, -1), end), end) for key, end in stable.items()}

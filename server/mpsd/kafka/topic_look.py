@@ -1,6 +1,6 @@
-"""A look at topics: settings, replicas and rights, each as far as the user may see it."""
+"""Looks at topics: settings, replicas, rights and ids, each as far as the user may see it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,14 +8,16 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     BrokerResponseError,
     IncompatibleBrokerVersion,
+    NodeNotReadyError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
+from mpsd.core.incarnation import Incarnation
 from mpsd.core.topic_durability import TopicSettings
-from mpsd.kafka.protocol import Metadata, rights
+from mpsd.kafka.protocol import NO_ID, Metadata, rights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,3 +108,44 @@ async def _configs(admin: Any, names: Sequence[str]) -> dict[str, dict[str, str]
     answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
     shown = [resource for answer in answers for resource in answer.resources if not resource[0]]
     return {resource[3]: {entry[0]: entry[1] for entry in resource[4]} for resource in shown}
+
+
+async def topic_ids(client: Any, topics: Collection[str]) -> dict[str, bytes]:
+    """Return the ids of those topics that are there; none where the broker knows no ids.
+
+    Args:
+        client: a consumer, producer or admin client of the library.
+
+    Raises:
+        KafkaError: as the library does.
+    """
+    if not topics or client._client.get_random_node() is None:
+        return {}
+    found = await incarnations(client, topics)
+    return {name: incarnation.topic_id for name, incarnation in found.items() if incarnation.topic_id}
+
+
+async def incarnations(client: Any, topics: Collection[str]) -> dict[str, Incarnation]:
+    """Return the incarnations of those topics that the broker asked knows.
+
+    A broker that knows no ids is asked for the cluster's alone, and all topics are said to be there.
+
+    Args:
+        client: as for `topic_ids`.
+
+    Raises:
+        KafkaError: as the library does.
+    """
+    if (node := client._client.get_random_node()) is None:
+        raise NodeNotReadyError("no broker is known")
+    try:
+        answer = (await client._client.send(node, Metadata(topics))).to_object()
+    except (IncompatibleBrokerVersion, NotImplementedError):
+        answer = (await client._client.send(node, MetadataRequest([], False))).to_object()
+        return dict.fromkeys(topics, Incarnation(cluster_id=answer.get("cluster_id") or ""))
+    cluster_id = answer["cluster_id"] or ""
+    return {
+        topic["name"]: Incarnation(b"" if topic["id"] == NO_ID else topic["id"], cluster_id)
+        for topic in answer["topics"]
+        if topic["id"] != NO_ID or not topic["error_code"]  # a topic without a leader has an error and an id
+    }

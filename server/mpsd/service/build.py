@@ -21,8 +21,7 @@ from mpsd.kafka.batches import end_at_unreadable_batches
 from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.control_log import ControlSettings, KafkaControlLog
 from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog
-from mpsd.kafka.dead_letter_topic import DeadLetterSettings
-from mpsd.kafka.dead_letters import KafkaDeadLetters
+from mpsd.kafka.dead_letters import DeadLetterSettings, KafkaDeadLetters
 from mpsd.kafka.decompression import bound_batches
 from mpsd.kafka.group import KafkaGroup
 from mpsd.kafka.internal_topics import InternalTopic

@@ -13,12 +13,11 @@ from mpsd.delivery.rest.client.connector import tls_context
 from mpsd.delivery.rest.client.endpoint import Endpoint
 from mpsd.delivery.rest.client.handshake import Handshake, describe_failure, shake_hands
 from mpsd.errors import ConfigError, MpsError, Problem
-from mpsd.kafka.cluster import Cluster
+from mpsd.kafka.cluster import Cluster, OpenTransaction, open_transactions
 from mpsd.kafka.connection import client_options
-from mpsd.kafka.dead_letter_topic import weaknesses_of
+from mpsd.kafka.dead_letters import weaknesses_of
 from mpsd.kafka.internal_topics import InternalTopic
 from mpsd.kafka.topic_look import TopicLook
-from mpsd.kafka.transactions import OpenTransaction, open_transactions
 from mpsd.listeners.tokens import load_tokens
 from mpsd.service import open_files
 from mpsd.service.build import dead_letter_settings, internal_topics

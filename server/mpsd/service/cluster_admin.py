@@ -9,11 +9,8 @@ from mpsd.admin.daemon import Finding, GroupPosition, Members
 from mpsd.config import Config
 from mpsd.core.record import TopicPartition
 from mpsd.core.resets import Move, To
-from mpsd.kafka.cluster import Cluster
+from mpsd.kafka.cluster import STABLE, Cluster, group_positions, members, moves
 from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog
-from mpsd.kafka.group_positions import group_positions
-from mpsd.kafka.members import STABLE, members
-from mpsd.kafka.targets import moves
 from mpsd.service.check import check, transaction_findings
 
 

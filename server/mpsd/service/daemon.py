@@ -15,7 +15,7 @@ from mpsd.config.effective import effective_settings, settings_hash
 from mpsd.core.states import DeliveryState
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.connection import client_options
-from mpsd.kafka.dead_letter_ends import DeadLetterEnds, TopicEnds
+from mpsd.kafka.dead_letter_log import DeadLetterEnds, TopicEnds
 from mpsd.listeners.address import address_of, advertised, bind
 from mpsd.listeners.identity import new_identity
 from mpsd.listeners.reach import faults

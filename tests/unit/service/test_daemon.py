@@ -8,7 +8,7 @@ import pytest
 
 from mpsd.core.record import LogBounds
 from mpsd.errors import KafkaUnavailable
-from mpsd.kafka.dead_letter_ends import TopicEnds
+from mpsd.kafka.dead_letter_log import TopicEnds
 from mpsd.ports import Peer
 from mpsd.service.daemon import LOOK_INTERVAL_S, Neighbours, count_unresolved
 from tests.fakes.pipeline import piped

@@ -4,7 +4,7 @@ from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
-from mpsd.kafka.silence import SilenceBound
+from mpsd.kafka.consumer import SilenceBound
 
 FETCH, JOIN = 1, 11
 

@@ -8,7 +8,7 @@ from aiokafka.errors import GroupLoadInProgressError, NotCoordinatorForGroupErro
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.group import HeartbeatRequest
 
-from mpsd.kafka.committed import topics_with_commits, watch_offset_fetches
+from mpsd.kafka.positions import topics_with_commits, watch_offset_fetches
 
 
 class Coordinator:

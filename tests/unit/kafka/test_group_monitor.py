@@ -16,8 +16,9 @@ from mpsd.core.metadata_text import Packing
 from mpsd.core.offset_map import MapSpace, encode
 from mpsd.core.offset_tracker import Snapshot
 from mpsd.core.record import TopicPartition
-from mpsd.kafka.loading import PositionLoader
-from mpsd.kafka.owned import OwnedPartition
+from mpsd.kafka.consumer import GroupSettings
+from mpsd.kafka.group_monitor import PositionLoader
+from mpsd.kafka.membership import Lease, Membership, OwnedPartition
 from mpsd.kafka.positions import Positions
 from mpsd.ports import Position
 from tests.fakes.records import assigned
@@ -54,6 +55,19 @@ WITHOUT_IDS = {"cluster_id": "c", "topics": [{"name": "orders", "id": bytes(16),
 LEADERLESS = {"cluster_id": None, "topics": [{"name": "orders", "id": TOPIC_ID, "error_code": 5}]}
 
 
+def member(positions: type[Positions], consumer: Consumer, *owned: OwnedPartition) -> Membership:
+    """Return a membership that owns these partitions."""
+    settings = GroupSettings(
+        subscription="billing", group="billing", topics=("orders",), start="earliest", out_of_range="earliest",
+        isolation_level="read_committed", session_timeout_ms=6_000, rebalance_timeout_ms=30_000,
+        heartbeat_interval_ms=1_000, fetch_bytes_max=1_000_000,
+    )  # fmt: skip
+    made = Membership(settings, Lease(6_000, 30_000), positions("billing", "earliest", "earliest"))
+    made.consumer = consumer
+    made.owned.update({each.assignment.tp: each for each in owned})
+    return made
+
+
 class SlowPositions(Positions):
     """Everything begins at 0, and to say so takes a second."""
 
@@ -67,20 +81,17 @@ class SlowPositions(Positions):
 
 @in_virtual_time
 async def test_what_was_lost_during_the_look_up_does_not_begin() -> None:
-    owned = [OwnedPartition(assigned(0)), OwnedPartition(assigned(1))]
-    kept = owned[1]
+    leaves, kept = OwnedPartition(assigned(0)), OwnedPartition(assigned(1))
     begun: list[OwnedPartition] = []
 
     def begin(each: OwnedPartition, position: Position | None) -> None:
         each.position = 0
         begun.append(each)
 
-    loading = PositionLoader(
-        "billing", SlowPositions("billing", "earliest", "earliest"), lambda: Consumer(KNOWN), lambda: owned, begin
-    )
+    loading = PositionLoader(of := member(SlowPositions, Consumer(KNOWN), leaves, kept), begin)
     loading.begin()
     await asyncio.sleep(0.5)
-    del owned[0]
+    del of.owned[leaves.assignment.tp]
     await asyncio.sleep(1.0)
     assert begun == [kept]
 
@@ -98,14 +109,8 @@ class BrokenPositions(Positions):
 @in_virtual_time
 async def test_a_look_up_that_ends_by_a_bug_is_found_out() -> None:
     """By the next fetch: else the partition would be assigned, and nothing of it ever read."""
-    owned = [OwnedPartition(assigned(0))]
-    loading = PositionLoader(
-        "billing",
-        BrokenPositions("billing", "earliest", "earliest"),
-        lambda: Consumer(KNOWN),
-        lambda: owned,
-        NotImplemented,
-    )
+    owned = OwnedPartition(assigned(0))
+    loading = PositionLoader(member(BrokenPositions, Consumer(KNOWN), owned), NotImplemented)
     assert loading.failed is None
     loading.begin()
     assert loading.failed is None
@@ -132,7 +137,7 @@ async def test_a_look_up_that_ends_by_a_bug_is_found_out() -> None:
 )
 @in_virtual_time
 async def test_the_topic_is_known_before_anything_of_it_is_delivered(answers: list[Any], known: Incarnation) -> None:
-    owned = [OwnedPartition(assigned(0))]
+    owned = OwnedPartition(assigned(0))
     begun: list[Incarnation] = []
 
     def begin(each: OwnedPartition, position: Position | None) -> None:
@@ -140,23 +145,19 @@ async def test_the_topic_is_known_before_anything_of_it_is_delivered(answers: li
         begun.append(each.assignment.incarnation)
 
     consumer = Consumer(*answers)
-    loading = PositionLoader(
-        "billing", SlowPositions("billing", "earliest", "earliest"), lambda: consumer, lambda: owned, begin
-    )
+    loading = PositionLoader(member(SlowPositions, consumer, owned), begin)
     loading.begin()
     await asyncio.sleep(5.0)
     assert begun == [known]
-    assert owned[0].assignment.record_prefix == known.record_prefix(owned[0].assignment.tp)
+    assert owned.assignment.record_prefix == known.record_prefix(owned.assignment.tp)
     assert not loading.waiting
 
 
 @in_virtual_time
 async def test_while_the_topic_is_not_known_it_waits_and_says_so() -> None:
-    owned = [OwnedPartition(assigned(0))]
+    owned = OwnedPartition(assigned(0))
     consumer = Consumer(NOT_YET)
-    loading = PositionLoader(
-        "billing", SlowPositions("billing", "earliest", "earliest"), lambda: consumer, lambda: owned, NotImplemented
-    )
+    loading = PositionLoader(member(SlowPositions, consumer, owned), NotImplemented)
     loading.begin()
     await asyncio.sleep(3.5)
     assert "UnknownTopicOrPartition (orders)" in loading.waiting

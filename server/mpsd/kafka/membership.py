@@ -1,12 +1,18 @@
-"""How long this member may still start deliveries: until the broker could have given its partitions away."""
+"""Membership of a group: its lease, its partitions, and the client that has them."""
 
 import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
 
+from aiokafka import TopicPartition as ClientPartition
 from aiokafka.errors import RequestTimedOutError
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
+
+from mpsd.core.delivery import Assignment
+from mpsd.core.record import TopicPartition
+from mpsd.kafka.consumer import GroupSettings
+from mpsd.kafka.positions import Positions
 
 MEMBERSHIP_LOST = {22, 25}
 """IllegalGeneration and UnknownMemberId."""
@@ -67,3 +73,44 @@ class Lease:
     def left_s(self) -> float:
         """0 or less: no delivery may start."""
         return self._end_s - self._clock_s()
+
+
+class OwnedPartition:
+    """A partition of ours.
+
+    Attributes:
+        key: the partition as the client library names it.
+        position: the offset that is read next; None until the committed one was looked up.
+        leaving: it is being drained.
+        stopped: why it is not read at all, in words; empty otherwise.
+    """
+
+    __slots__ = ("assignment", "key", "leaving", "position", "stopped")
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.assignment = assignment
+        self.key = ClientPartition(*assignment.tp)
+        self.position: int | None = None
+        self.leaving = False
+        self.stopped = ""
+
+
+class Membership:
+    """A member's knowledge, which the group and its background work share.
+
+    Attributes:
+        consumer: the present client; None before the first connection.
+        owned: partitions that are ours now.
+    """
+
+    def __init__(self, settings: GroupSettings, lease: Lease, positions: Positions) -> None:
+        self.settings = settings
+        self.lease = lease
+        self.positions = positions
+        self.consumer: Any = None
+        self.owned: dict[TopicPartition, OwnedPartition] = {}
+
+    def is_ours(self, assignment: Assignment) -> bool:
+        """Return True if the assignment is the present one of its partition."""
+        owned = self.owned.get(assignment.tp)
+        return owned is not None and owned.assignment is assignment
