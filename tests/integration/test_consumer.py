@@ -49,7 +49,7 @@ async def test_a_cancellation_that_is_not_ours_is_an_error_like_others() -> None
     """A future of the library that it has cancelled itself says nothing of the task that waits for it."""
     gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     gone.cancel()
-    with pytest.raises(KafkaUnavailable, match="could not look: the client library gave it up"), asking("look"):
+    with pytest.raises(KafkaUnavailable, match="could not look: the client library gave up"), asking("look"):
         await gone
 
 

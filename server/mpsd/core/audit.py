@@ -26,13 +26,13 @@ class AuditEntry(NamedTuple):
 
 
 def audit_value(entry: AuditEntry) -> bytes:
-    """The value of its record."""
+    """Return the record value of an entry."""
     fields = entry._asdict() | {"provenance": entry.provenance._asdict()}
     return json.dumps({"version": VERSION, **fields}, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def parse_audit(value: bytes | None) -> AuditEntry | None:
-    """What a record says; None for one of another program or version."""
+    """Parse the entry of a record; None for a record of another program or version."""
     try:
         found = json.loads(value or b"")
     except (ValueError, RecursionError):
@@ -45,7 +45,7 @@ def parse_audit(value: bytes | None) -> AuditEntry | None:
 
 
 def _typed(kind: Any, found: Any) -> Any:
-    """An instance of a NamedTuple whose fields all have the types they are annotated with; else None."""
+    """Return an instance of a NamedTuple whose fields all have their annotated types; else None."""
     wanted = kind.__annotations__
     if not isinstance(found, dict) or found.keys() != wanted.keys():
         return None

@@ -1,4 +1,4 @@
-"""The dead letters of a blocked key, found in the order of the dead-letter topic and wanted in that of their own partition.
+"""Dead letters of a blocked key, found in the order of the dead-letter topic and wanted in that of their own partition.
 
 One that could not be written at once stands behind those of later records, and one that its owner could not write before it
 was killed is not there at all until the next has read the record again. So what is behind either waits (`Reach`).
@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """Where a record was, and where its dead letter is."""
+    """The source offset of a record, and the offset of its dead letter."""
 
     source_offset: int
     dead_letter: int
 
 
 class Reach(NamedTuple):
-    """How far a partition was read and settled, before it was asked where the dead-letter topic ends.
+    """A partition's progress, taken before the end of the dead-letter topic was looked up.
 
     Attributes:
         unfinished: by key the first record that was read and is neither accepted nor dead; of a log that is gone it means
@@ -33,19 +33,19 @@ class Reach(NamedTuple):
     dead_letters_end: int
 
     def is_unread(self, place: Place) -> bool:
-        """Whether its record is still to be read, so that others before it may be, too."""
+        """Return True if the record is still to be read, so that earlier ones may be, too."""
         is_new = place.dead_letter >= self.dead_letters_end
         return place.source_offset >= self.position and (is_new or place.source_offset < self.log_end)
 
     def is_behind(self, key: bytes, place: Place) -> bool:
-        """Whether it comes behind one of its key that may still die."""
+        """Return True if the record comes behind one of its key that may still be dead-lettered."""
         first = self.unfinished.get(key)
         return first is not None and place.source_offset >= first
 
 
 @dataclass(slots=True)
 class BlockedKeyDeadLetters:
-    """What a round has found of a key.
+    """Dead letters of one key that a round has found.
 
     Attributes:
         places: of what is not settled; the first of its partition, if there were too many.
@@ -64,18 +64,18 @@ class BlockedKeyDeadLetters:
     is_unread: bool = False
 
     def add(self, place: Place, places_max: int) -> None:
-        """Keep it if it is among the first."""
+        """Add a dead letter; those beyond the first `places_max` are cut."""
         self.places.append(place)
         if len(self.places) >= 2 * places_max:
             self.cut(places_max)
 
     def leave(self, place: Place, is_unread: bool) -> None:
-        """Another round brings it."""
+        """Leave a dead letter to the next round."""
         self.left = place.dead_letter if self.left is None else min(self.left, place.dead_letter)
         self.is_unread |= is_unread
 
     def cut(self, places_max: int) -> None:
-        """Bring them into order, and keep so many."""
+        """Sort by source offset, and keep only the first `places_max`."""
         self.places.sort()
         self.is_cut |= len(self.places) > places_max
         del self.places[places_max:]

@@ -43,7 +43,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 
 class Provenance(NamedTuple):
-    """Whose a change is. Times are milliseconds since the epoch; what a record does not say is empty or 0."""
+    """The author of a change. Times are milliseconds since the epoch; a missing field is empty or 0."""
 
     who: str
     reason: str
@@ -54,7 +54,7 @@ class Provenance(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entity:
-    """One thing that is decided.
+    """A decision of an operator, or of the daemon.
 
     Attributes:
         document: what was decided, without the version.
@@ -67,7 +67,7 @@ class Entity:
 
 
 class Request(NamedTuple):
-    """What a request id stands for."""
+    """The change that a request id stands for."""
 
     key: EntityKey
     revision: int
@@ -75,7 +75,7 @@ class Request(NamedTuple):
 
 
 class ControlState:
-    """What the control topic says of some groups.
+    """The entities of some groups, as the control topic has them.
 
     Takes: its records, in offset order.
     Gives: entities by key; the revision of a request.
@@ -101,7 +101,7 @@ class ControlState:
     def apply(
         self, offset: int, key: bytes | None, value: bytes | None, headers: Headers, timestamp_ms: int
     ) -> EntityKey | None:
-        """See a record; returns which entity it changed, None if none."""
+        """Apply a record; return the entity that it changed, None if none."""
         self.revision = max(self.revision, offset)
         entity_key = parse_key(key)
         if entity_key is None:
@@ -127,7 +127,7 @@ class ControlState:
         return entity_key
 
     def begin_anew(self) -> dict[EntityKey, Entity]:
-        """The topic is another one: its offsets begin anew. Returns what is known, which holds until it is replaced."""
+        """Start with a recreated topic; return the known entities, which hold until they are replaced."""
         self._requests.clear()
         self.revision = -1
         return {key: entity for kind in self._kinds.values() for key, entity in kind.items()}
@@ -136,11 +136,11 @@ class ControlState:
         return self._kinds.get((key[0], key[1]), {}).get(key)
 
     def of_kind(self, group: str, kind: str) -> Mapping[EntityKey, Entity]:
-        """All entities of a group and kind; a live view."""
+        """Return all entities of a group and kind, as a live view."""
         return MappingProxyType(self._kinds.get((group, kind), {}))
 
     def request(self, request_id: str) -> Request | None:
-        """What was done for a request id within the last 24 hours of the log."""
+        """Return the change that was made for a request id within the last 24 hours of the log."""
         return self._requests.get(request_id)
 
     def _remember(self, key: EntityKey, offset: int, request_id: str, at_ms: int) -> None:
@@ -159,12 +159,12 @@ class ControlState:
 
 
 def key_bytes(key: EntityKey) -> bytes:
-    """The record key of an entity: one form only, as compaction compares bytes."""
+    """Return the record key of an entity, in one form only, because compaction compares bytes."""
     return json.dumps(key, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def parse_key(data: bytes | None) -> EntityKey | None:
-    """The entity that a record is of; None for a key of any other form."""
+    """Return the entity of a record key; None for a key of any other form."""
     try:
         found = json.loads(data or b"")
     except (ValueError, RecursionError):
@@ -179,19 +179,19 @@ def parse_key(data: bytes | None) -> EntityKey | None:
 
 
 def value_bytes(document: Mapping[str, Any]) -> bytes:
-    """The record value of a document."""
+    """Return the record value of a document."""
     return json.dumps({"version": VERSION, **document}, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def headers_of(provenance: Provenance) -> list[tuple[str, bytes]]:
-    """The record headers that say whose a change is."""
+    """Return the record headers that name the author of a change."""
     who, reason, at_ms, request_id, instance = provenance
     named = {"request-id": request_id, "who": who, "reason": reason, "at-ms": str(at_ms), "instance": instance}
     return [(f"mps-{name}", value.encode("utf-8", "replace")) for name, value in named.items()]
 
 
 def described(entity: Entity | None) -> dict[str, str]:
-    """What an entity is and whose, for who expected another: nothing where there is none, or too much to show."""
+    """Return an entity's state and author as error details, for a caller who expected another state; empty without an entity."""
     if entity is None:
         return {}
     who, reason, at_ms, *_ = entity.provenance
@@ -201,12 +201,12 @@ def described(entity: Entity | None) -> dict[str, str]:
 
 
 def text_of(data: bytes | None) -> str:
-    """Bytes as a part of a key: empty for none, which is not the empty key."""
+    """Return bytes as a part of a key; empty for None, which is not the empty key."""
     return "" if data is None else "=" + urlsafe_b64encode(data).decode()
 
 
 def bytes_of(text: str) -> bytes | None:
-    """What `text_of` was given.
+    """Return the bytes that `text_of` was given.
 
     Raises:
         ValueError: it was given nothing like it.
@@ -220,7 +220,7 @@ def bytes_of(text: str) -> bytes | None:
 
 
 def _document(value: bytes) -> Mapping[str, Any] | str:
-    """What the value says, or why it is ignored."""
+    """Return the document of a value, or the reason to ignore the record."""
     try:
         found = json.loads(value)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What a dead letter says of itself, beside the record it carries.
+"""Headers that a dead letter has beside those of the record it carries.
 
 Source: the delivery contract, "Dead letters"; the `__dlq.errors.*` names are those of Kafka's share groups (KIP-1191).
 """
@@ -16,7 +16,7 @@ REASON_CHARACTERS_MAX = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sender:
-    """Who writes the dead letter, the same for all of a subscription."""
+    """The writer of dead letters, one for each subscription."""
 
     subscription: str
     group: str
@@ -24,7 +24,7 @@ class Sender:
 
 
 def headers(delivery: Delivery, dead_letter: DeadLetterRequest, sender: Sender) -> list[tuple[str, bytes]]:
-    """The added headers, in the contract's order; those that would be empty are left out, `status` and times among them."""
+    """Return the added headers in the contract's order, without those that would be empty, such as `status` and times."""
     record, failures = delivery.record, delivery.failures
     last = failures.last if failures is not None else None
     reason = dead_letter.reason[:REASON_CHARACTERS_MAX]
@@ -60,12 +60,12 @@ REPLAYS_DIGITS_MAX = 9
 
 
 def _is_held_back(delivery: Delivery, dead_letter: DeadLetterRequest) -> bool:
-    """Whether a replay brought it, and it was not delivered: that does not count as brought back."""
+    """Return True if a replay sent the record but it was not delivered, which does not count as a replay."""
     return dead_letter.disposition is Disposition.BLOCKED and isinstance(delivery, ReplayedDelivery)
 
 
 def replays_of(delivery: Delivery) -> int:
-    """How often the record was brought back, this time included."""
+    """Return how often the record was replayed, this time included."""
     if isinstance(delivery, ReplayedDelivery):
         return delivery.replays + 1
     said = [value or b"" for name, value in delivery.record.headers if name == REPLAYS_HEADER]

@@ -12,7 +12,7 @@ GROUPS_MAX = 10_000
 
 @dataclass(slots=True)
 class DeadLetterGroup:
-    """Some dead letters.
+    """Dead letters that have something in common.
 
     Attributes:
         name: what they have in common; where all have the same reason, that reason in full.
@@ -29,7 +29,7 @@ class DeadLetterGroup:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """How dead letters are told apart.
+    """A way to group dead letters.
 
     Attributes:
         key: equal for those of one group.

@@ -1,4 +1,4 @@
-"""What stands in a dead-letter topic, read back as untrusted input: anybody may have written it.
+"""Records of a dead-letter topic, parsed as untrusted input, because anybody may have written them.
 
 A dead letter is the record as it was, its own headers first, and behind them what `dead_letter.headers` added. The added
 ones begin at the *last* `__dlq.errors.topic`: a record that had headers of that name of its own keeps them.
@@ -25,7 +25,7 @@ RecordHeaders = Sequence[tuple[str, bytes | None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Omitted:
-    """The value was too large for the dead-letter topic.
+    """A value that was too large for the dead-letter topic.
 
     Attributes:
         sha256: in hexadecimal digits; empty if it is not said.
@@ -84,13 +84,13 @@ class DeadLetterRecord:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """Something else wrote this."""
+    """A record that another program wrote."""
 
     why: str
 
 
 def parse(record: Record) -> DeadLetterRecord | Foreign:
-    """A record of a dead-letter topic; whatever it is, nothing is raised.
+    """Parse a record of a dead-letter topic; nothing is raised, whatever the record is.
 
     What does not say where it came from is foreign. Everything else may be missing.
     """
@@ -129,7 +129,7 @@ def parse(record: Record) -> DeadLetterRecord | Foreign:
 
 
 def source_of(record: Record) -> TopicPartition | None:
-    """The partition that a record of a dead-letter topic says it was read from, as `parse` has it; None only if it is foreign.
+    """Return the source partition that a record of a dead-letter topic names, as `parse` does; None only if it is foreign.
 
     A dead-letter partition has the records of several source partitions where it must, and whoever wants those of one
     looks here first: it takes a tenth of the time.
@@ -146,7 +146,7 @@ def source_of(record: Record) -> TopicPartition | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterFilter:
-    """Which dead letters are meant: those that all of it is true of.
+    """A filter of dead letters; a dead letter matches if all fields match.
 
     Attributes:
         since_ms: dead-lettered at this time or later; None: whenever.
@@ -186,7 +186,7 @@ EVERY_DEAD_LETTER = DeadLetterFilter()
 
 
 def _first_added(headers: RecordHeaders) -> int | None:
-    """Where the added headers begin; None if there are none."""
+    """Return the index of the first added header; None if there is none."""
     for index in range(len(headers) - 1, -1, -1):
         if headers[index][0] == FIRST_ADDED:
             return index
@@ -198,7 +198,7 @@ def _text(said: Mapping[str, bytes], name: str) -> str:
 
 
 def _number(said: Mapping[str, bytes], name: str, digits_max: int = DIGITS_MAX) -> int | None:
-    """None where there is none, or what stands there is no number of ours."""
+    """Return a header as a number; None if it is missing or no number of ours."""
     return _digits(said.get(name), digits_max)
 
 

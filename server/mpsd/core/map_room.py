@@ -1,4 +1,4 @@
-"""How many records may be read so that every offset map that can come of them still fits."""
+"""Room for records to read, so that every offset map that can result still fits."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from mpsd.core.run_codes import worst_bits
 
 
 def has_map_room(tracker: OffsetTracker, bits_max: int) -> bool:
-    """Whether the next record would fit, whatever of all is finished first.
+    """Return True if the next record would fit, whatever records finish first.
 
     Args:
         bits_max: bound of `worst_bits` of the partition's offset map.
@@ -19,7 +19,7 @@ def has_map_room(tracker: OffsetTracker, bits_max: int) -> bool:
 
 
 def mappable(tracker: OffsetTracker, records: Sequence[Record], bits_max: int) -> int:
-    """How many of the records, from the front, may be read so that every offset map that can come of them fits.
+    """Return how many of the records, from the front, may be read so that every resulting offset map fits.
 
     Args:
         records: in offset order, 1 or more.

@@ -57,7 +57,7 @@ Attempts = tuple[tuple[int, int], ...]
 
 
 class MapSpace(NamedTuple):
-    """Where maps are written to.
+    """The space for maps in a commit.
 
     Attributes:
         units_max: UTF-16 units, or bytes where `packing` is ASCII, that the broker takes.
@@ -68,7 +68,7 @@ class MapSpace(NamedTuple):
 
     @property
     def body_bytes(self) -> int:
-        """What runs and attempts may take; too little: nothing is written."""
+        """Return the bytes for runs and attempts; with too few nothing is written."""
         body_bytes = bytes_in(self.units_max - HEAD_UNITS, self.packing) - HEAD_BYTES
         return body_bytes if body_bytes >= BODY_BYTES_MIN else 0
 
@@ -78,7 +78,7 @@ class MapSpace(NamedTuple):
         return (self.body_bytes - FIXED_BYTES) * 8 * 3 // 4 if self.body_bytes else NO_BOUND
 
     def beside_reset(self, reset_id: str) -> "MapSpace":
-        """What is left of it if the commit names a reset: the attempts' quarter has room for that."""
+        """Return the space that is left if the commit names a reset, for which the attempts' quarter has room."""
         return self._replace(units_max=max(0, self.units_max - RESET_UNITS)) if reset_id else self
 
     def halved(self) -> "MapSpace":
@@ -100,14 +100,14 @@ class Encoded(NamedTuple):
 
 
 class OffsetMap(NamedTuple):
-    """What a commit says beside its offset."""
+    """A commit's metadata, decoded."""
 
     runs: Runs
     attempts: Attempts
 
 
 class Ignored(StrEnum):
-    """Why a map is not used."""
+    """The reason why a map is not used."""
 
     FOREIGN = "foreign"
     OTHER_VERSION = "other-version"
@@ -188,7 +188,7 @@ def padded(text: str, units_max: int) -> str:
 
 
 def with_reset(reset_id: str, text: str) -> str:
-    """The text of a commit that names a reset; `RESET_UNITS` longer, if there is one."""
+    """Return the text of a commit that names a reset, `RESET_UNITS` longer if there is one."""
     return f"mpsr{reset_id};{text}" if reset_id else text
 
 
@@ -304,17 +304,17 @@ def _parse(body: bytes, base: int) -> tuple[list[Run], list[tuple[int, int]]]:
 
 
 def _encode_attempts(base: int, attempts: Attempts) -> bytes:
-    """How many there are; offsets between each and the one before (or from the base on); attempts spent, less one."""
+    """Encode the count, then for each the distance from the one before (or the base), then attempts spent, less one."""
     return number(len(attempts)) + b"".join(bytes([k]) + rice(values, k) for values, k in _lists(base, attempts))
 
 
 def _attempts_bytes(base: int, attempts: Attempts) -> int:
-    """How long that is, without making it."""
+    """Return the length of encoded attempts without encoding them."""
     return len(number(len(attempts))) + sum(1 + rice_bytes(values, k) for values, k in _lists(base, attempts))
 
 
 def _lists(base: int, attempts: Attempts) -> Iterator[tuple[list[int], int]]:
-    """The numbers of both lists, and their parameters."""
+    """Return the numbers of both lists, and their parameters."""
     ends = (base, *(next_offset_after(offset) for offset, _ in attempts))
     between = [offset - end for (offset, _), end in zip(attempts, ends, strict=False)]
     for values in (between, [spent - 1 for _, spent in attempts]) if attempts else ():
@@ -334,7 +334,7 @@ def _decode_attempts(reader: ByteReader, base: int) -> list[tuple[int, int]]:
 
 
 def _fitting_runs(base: int, runs: Runs, room: int) -> tuple[Runs, bytes]:
-    """As many of the lowest as fit, and their code."""
+    """Return as many of the lowest runs as fit, and their code."""
     code = encode_runs(base, runs)
     if len(code) <= room:
         return runs, code

@@ -42,7 +42,7 @@ class OffsetSet:
         return at > 0 and offset < self._stops[at - 1]
 
     def add(self, offset: int) -> None:
-        """Remember it; below the base, or known already, it changes nothing."""
+        """Add an offset; one below the base or known already changes nothing."""
         if offset < self.base or offset in self:
             return
         starts, stops, stop = self._starts, self._stops, next_offset_after(offset)
@@ -61,13 +61,13 @@ class OffsetSet:
             stops.insert(at, stop)
 
     def clip(self, base: int) -> None:
-        """Forget what lies below, where the topic now begins."""
+        """Forget offsets below the topic's new start."""
         if base > self.base:
             clipped = OffsetSet(base, self.runs)
             self.base, self._starts, self._stops = base, clipped._starts, clipped._stops
 
     def joined(self, other: "OffsetSet") -> "OffsetSet":
-        """What is in either of them and not below the higher base; of two topics only this one's."""
+        """Return the offsets of both sets that are not below the higher base; of two topics only this one's."""
         if not same_topic(self.topic_id, other.topic_id):
             return OffsetSet(self.base, self.runs, self.topic_id)
         runs = list[Run]()
@@ -92,12 +92,12 @@ class OffsetSet:
 
 
 def same_topic(one: str, other: str) -> bool:
-    """Whether these may be ids of the same topic; an empty one says nothing."""
+    """Return True if these may be ids of the same topic; an empty id says nothing."""
     return not (one and other) or one == other
 
 
 def parse_offsets(base: int, text: str) -> OffsetSet | None:
-    """What `OffsetSet.text` wrote with this base; None for anything else."""
+    """Parse the text that `OffsetSet.text` wrote with this base; None for anything else."""
     try:
         reader = ByteReader(b64decode(text, validate=True))
         runs = decode_runs(reader, base)

@@ -1,4 +1,4 @@
-"""Which offsets of a partition are finished, and so how far the group may commit.
+"""Offsets of a partition that are finished, and so how far the group may commit.
 
 Only unfinished offsets are kept, in the order in which they were read: their first is the commit point, and everything
 between them that lies below the read position is finished or never existed. Holes of the log (compaction, transaction
@@ -22,7 +22,7 @@ from mpsd.core.delivery import Delivery
 
 
 def next_offset_after(offset: int) -> int:
-    """What Kafka commits to say that `offset` is finished."""
+    """Return the offset that Kafka commits to say that `offset` is finished."""
     return offset + 1
 
 
@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What is finished, all from one moment.
+    """Finished offsets, all of one moment.
 
     Attributes:
         next_offset: everything below is finished.
@@ -87,23 +87,23 @@ class OffsetTracker:
         self.highest_finished = self.restored[-1].stop - 1 if self.restored else -1
 
     def read(self, offset: int, delivery: Delivery) -> None:
-        """The record at `offset` was read and is unfinished. Offsets must ascend."""
+        """Add a record that was read and is unfinished. Offsets must ascend."""
         self.unfinished[offset] = delivery
         self.end = next_offset_after(offset)
 
     def read_to(self, end: int) -> None:
-        """Everything below `end` has been read; what lies between the last record and it does not exist."""
+        """Note that all below `end` was read; no record exists between the last one and `end`."""
         self.end = max(self.end, end)
 
     def was_finished(self, offset: int) -> bool:
-        """Whether a restored run covers the offset. Ask in ascending order: runs passed by are forgotten."""
+        """Return True if a restored run covers the offset. Ask in ascending order, because runs passed by are forgotten."""
         restored = self.restored
         while restored and restored[0].stop <= offset:
             del restored[0]
         return bool(restored) and restored[0].start <= offset
 
     def finished(self, offset: int) -> None:
-        """The record is accepted or durably dead-lettered.
+        """Remove a record that is accepted or durably dead-lettered.
 
         Raises:
             KeyError: the offset was not read, or finished before.
@@ -113,26 +113,26 @@ class OffsetTracker:
 
     @property
     def next_offset(self) -> int:
-        """What may be committed: the first unfinished offset, or the read position."""
+        """Return the offset to commit: the first unfinished one, or the read position."""
         return next(iter(self.unfinished), self.end)
 
     @property
     def state(self) -> tuple[int, int, int]:
-        """Differs whenever a snapshot could differ; attempts aside."""
+        """Return a value that differs whenever a snapshot could differ, attempts aside."""
         return self.end, self.highest_finished, len(self.unfinished)
 
     def oldest(self) -> Delivery | None:
-        """The unfinished record that holds up the commit."""
+        """Return the unfinished record that holds up the commit."""
         return next(iter(self.unfinished.values()), None)
 
     def snapshot(self) -> Snapshot:
-        """Base, runs and attempts of one moment. Cost: the unfinished offsets below the highest finished one."""
+        """Return base, runs and attempts of one moment. Cost: the unfinished offsets below the highest finished one."""
         attempts = [(o, d.failures.attempts) for o, d in self.unfinished.items() if d.failures and d.failures.attempts]
         attempts += [(offset, spent) for offset, spent in self.restored_attempts.items() if offset >= self.end]
         return Snapshot(self.next_offset, tuple(self._runs()), tuple(attempts))
 
     def spread(self, first: int, stop: int, records: int) -> Spread:
-        """How far snapshots could spread if so many records more were read, whatever of all is finished by then.
+        """Return how far snapshots could spread if so many more records were read, whatever finishes by then.
 
         Args:
             first: offset of the first of them.
@@ -145,11 +145,11 @@ class OffsetTracker:
 
     @property
     def restored_end(self) -> int:
-        """The offset behind all that was finished before and is not read yet; 0 if there is none."""
+        """Return the offset behind all that was finished before and is not read yet; 0 if there is none."""
         return self.restored[-1].stop if self.restored else 0
 
     def _runs(self) -> list[Run]:
-        """Finished runs beyond the base: what lies between unfinished offsets, then what was restored and not read yet."""
+        """Return finished runs beyond the base: between unfinished offsets, then those restored and not read yet."""
         runs, start = [], self.next_offset
         for offset in self.unfinished:
             if offset > self.highest_finished:

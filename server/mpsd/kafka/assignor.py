@@ -46,7 +46,7 @@ Assigned = Callable[[list[TopicPartition], set[TopicPartition], Group], None]
 
 
 class CooperativeAssignor:
-    """Sticky, balanced, and without a stop of what stays.
+    """A sticky, balanced assignor that does not interrupt partitions that stay.
 
     Args:
         claims: what this member holds; asked right before each JoinGroup.
@@ -71,13 +71,13 @@ class CooperativeAssignor:
         self.releases = 0
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
-        """What travels with the JoinGroup."""
+        """Return the data that travels with the JoinGroup."""
         claims = [[tp.topic, tp.partition, claim.epoch, claim.leaving] for tp, claim in self._claims().items()]
         told = {"claims": claims, "peer": self._peer, "releases": self.releases}
         return ConsumerProtocolMemberMetadata(0, list(topics), _dump(told))
 
     def assign(self, cluster: Any, members: Mapping[str, Any]) -> dict[str, ConsumerProtocolMemberAssignment]:
-        """Called on the leader only."""
+        """Assign partitions to members; the library calls this on the leader only."""
         known = {
             member: Member(topics=frozenset(data.subscription), claims=_claims_of(member, data.user_data))
             for member, data in members.items()
@@ -96,7 +96,7 @@ class CooperativeAssignor:
         }
 
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
-        """Called on every member with its own.
+        """Take this member's own assignment; the library calls this on every member.
 
         Raises:
             InconsistentGroupProtocolError: it is not the work of this assignor. In a group that has a member of the consumer
@@ -110,7 +110,7 @@ class CooperativeAssignor:
 
 
 def _claims_of(member: str, user_data: bytes) -> dict[TopicPartition, Claim]:
-    """A member whose words are not understood holds nothing: it is fenced by the epochs of those who do."""
+    """Return the claims of a member; none if they cannot be read, because the epochs of the others fence it."""
     try:
         told = _load(user_data)
         return {
@@ -119,13 +119,16 @@ def _claims_of(member: str, user_data: bytes) -> dict[TopicPartition, Claim]:
         }
     except (TypeError, ValueError) as error:
         log.warning(
-            "member %s: its claims cannot be read: %s", member, error, extra={"code": "group.claims_unreadable"}
+            "member %s: claims cannot be read: %s; treating them as none",
+            member,
+            error,
+            extra={"code": "group.claims_unreadable"},
         )
         return {}
 
 
 def peer_of(user_data: bytes) -> Peer:
-    """Where a member can be reached; nowhere if its words are not understood."""
+    """Return the addresses of a member; `NOWHERE` if they cannot be read."""
     try:
         peers = _peers_of([_load(user_data).get("peer")])
     except ValueError:
@@ -134,7 +137,7 @@ def peer_of(user_data: bytes) -> Peer:
 
 
 def _peers_of(told: Any) -> list[Peer]:
-    """The members that can be understood."""
+    """Return the members whose addresses can be read."""
     known = told if isinstance(told, list) else []
     return [
         Peer(*each)
@@ -170,7 +173,11 @@ def _dump(told: Mapping[str, Any]) -> bytes:
 
 
 def _unpacked(user_data: bytes) -> bytes:
-    """Raises ValueError: it cannot be unpacked, or is far longer than any words of ours."""
+    """Return the text of member data.
+
+    Raises:
+        ValueError: the data cannot be unpacked, or is far longer than any of ours.
+    """
     if user_data[:1] != PACKED:
         return user_data
     inflate = zlib.decompressobj()
@@ -184,7 +191,11 @@ def _unpacked(user_data: bytes) -> bytes:
 
 
 def _load(user_data: bytes) -> dict[str, Any]:
-    """Raises ValueError: it is none of ours."""
+    """Return the fields of member data.
+
+    Raises:
+        ValueError: the data is of another program.
+    """
     told = json.loads(_unpacked(user_data) or b"{}")
     if not isinstance(told, dict):
         raise ValueError("no JSON object")  # noqa: TRY004 - malformed words are a value, not a type, to the caller

@@ -24,7 +24,7 @@ FETCH_WAIT_MS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditSettings:
-    """What the history needs to know; ranges, defaults and reasons are the configuration's.
+    """Settings of the history; the configuration has ranges, defaults and reasons.
 
     Attributes:
         retention_s: 0: for ever.
@@ -37,7 +37,7 @@ class AuditSettings:
 
     @property
     def own_topic(self) -> InternalTopic:
-        """As it is made."""
+        """Return the topic with the settings it is created with."""
         return InternalTopic(
             name=self.topic,
             purpose="audit",

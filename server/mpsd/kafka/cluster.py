@@ -41,7 +41,7 @@ NOT_YET = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoord
 
 
 class Cluster:
-    """Use it with `async with`; each call fails with KafkaUnavailable or KafkaRefused within `TIMEOUT_S`."""
+    """A connection to a cluster, for `async with`; each call fails with KafkaUnavailable or KafkaRefused within `TIMEOUT_S`."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
@@ -71,13 +71,13 @@ class Cluster:
                 return await look_at(self._admin, names)
 
     async def try_to_create(self, settings: DeadLetterSettings, looks: Mapping[str, TopicLook]) -> None:
-        """Let the broker say whether it would make the dead-letter topic; nothing is made."""
+        """Ask the broker to validate the creation of the dead-letter topic; nothing is created."""
         with asking(f"create dead-letter topic {settings.topic}"):
             async with asyncio.timeout(TIMEOUT_S):
                 await create(self._admin, settings, looks, self.brokers, only_try=True)
 
     async def try_to_make(self, topic: InternalTopic) -> None:
-        """Let the broker say whether it would make a topic of the daemon's own; nothing is made."""
+        """Ask the broker to validate the creation of an internal topic; nothing is created."""
         with asking(f"create topic {topic.name}"):
             async with asyncio.timeout(TIMEOUT_S):
                 await topic.create(self._admin, only_try=True)
@@ -102,7 +102,7 @@ class Cluster:
         return rights(described["authorized_operations"])
 
     async def weaknesses(self, topic: InternalTopic) -> list[str] | None:
-        """What is weaker than it should be of a topic of the daemon's own; None where it does not exist."""
+        """Return the weak settings of an internal topic; None if the topic does not exist."""
         with asking(f"look at topic {topic.name}"):
             async with asyncio.timeout(TIMEOUT_S):
                 return await topic.look(self._admin)
@@ -114,7 +114,7 @@ class Cluster:
                 return await incarnations(self._admin, topics) if topics else {}
 
     async def committed(self, group: str) -> dict[TopicPartition, CommitPoint]:
-        """What the group has committed of every partition, with what was written beside it."""
+        """Return offset and metadata that the group has committed of each partition."""
         with asking(f"look up what group {group} has committed"):
             async with asyncio.timeout(TIMEOUT_S):
                 answer = await self._admin.list_consumer_group_offsets(group)
@@ -175,7 +175,7 @@ class Described(NamedTuple):
 
 
 async def members(options: Mapping[str, Any], group: str) -> Described:
-    """Ask the coordinator.
+    """Return the members of a group, as its coordinator knows them now.
 
     Raises:
         KafkaUnavailable, KafkaRefused: it could not be asked.
@@ -217,7 +217,7 @@ def _assigned(assignment: bytes | None) -> list[TopicPartition]:
 
 
 async def moves(options: Mapping[str, Any], group: str, topics: Sequence[str], to: To) -> dict[TopicPartition, Move]:
-    """What a reset of the group would do; offsets beyond the log are moved to its nearest edge.
+    """Return the moves that a reset of the group would make, offsets beyond the log moved to its nearest edge.
 
     Partitions that are named and not there are left out.
 
@@ -280,7 +280,7 @@ _NOT_OPEN = -1
 
 
 class Producer(NamedTuple):
-    """Who has a transaction open.
+    """A producer that has a transaction open.
 
     Attributes:
         start: the first offset of the transaction in this partition.

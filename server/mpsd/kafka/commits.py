@@ -23,7 +23,7 @@ FENCED = (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError
 
 
 class Commits:
-    """Lets commits through while the member is joined.
+    """A gate that lets commits through while the member is joined.
 
     A commit that travels behind an outstanding JoinGroup is answered with IllegalGeneration, which forces another
     rebalance; in a group of several that never ends. So commits wait from `hold` to `let`.
@@ -37,17 +37,17 @@ class Commits:
         self._task: asyncio.Task[Any] | None = None
 
     async def hold(self) -> None:
-        """A JoinGroup is about to be sent: no commit goes out from now on; returns when the running one is through."""
+        """Stop commits, because a JoinGroup is about to be sent; return when the running one has ended."""
         self._open.clear()
         async with self._one:
             pass
 
     def let(self) -> None:
-        """The assignment is there."""
+        """Let commits through again, because the assignment has arrived."""
         self._open.set()
 
     def abandon(self) -> None:
-        """The membership is over: a queued commit would be sent with whatever member id comes next."""
+        """Cancel the queued commit, which would be sent with the member id of the next membership."""
         if self._task is not None:
             self._task.cancel()
 
@@ -80,7 +80,7 @@ class Commits:
                 self._task = None
 
     async def _finish(self, task: asyncio.Task[Any]) -> None:
-        """Wait for it, bounded: the library looks for a coordinator for ever."""
+        """Wait for a commit with a bound, because the library looks for a coordinator for ever."""
         try:
             with asking("commit"):
                 async with asyncio.timeout(TIMEOUT_S):
@@ -97,7 +97,7 @@ class Commits:
 
 
 async def _send(coordinator: Any, offsets: Mapping[Any, Any]) -> None:
-    """Once: the library's own `commit` tries again for ever, and when it is cancelled its request goes on unheard.
+    """Send a commit once, because the library's own `commit` retries for ever, and its cancelled request goes on unheard.
 
     A commit without a generation would be taken by a group that is empty, whatever others had committed meanwhile.
     """

@@ -1,4 +1,4 @@
-"""How every client connects, and what its errors mean to us."""
+"""Connections of all Kafka clients, and the mapping of their errors to ours."""
 
 import asyncio
 import ssl
@@ -130,13 +130,17 @@ _REFUSALS = (
 
 
 class ClientOptions(dict[str, Any]):
-    """What aiokafka's consumer, producer and admin client all take: `AIOKafkaConsumer(**options)`.
+    """Options that aiokafka's consumer, producer and admin client all take: `AIOKafkaConsumer(**options)`.
 
     Those that follow connect again with the password and the certificates that are in use by then.
     """
 
     def __init__(self, kafka: Kafka) -> None:
-        """Raises ConfigError: a certificate or key cannot be used."""
+        """Read the security settings.
+
+        Raises:
+            ConfigError: a certificate or key cannot be used.
+        """
         security = kafka.security
         super().__init__(
             bootstrap_servers=list(kafka.bootstrap_servers),
@@ -174,7 +178,7 @@ class ClientOptions(dict[str, Any]):
 
 
 def client_options(kafka: Kafka) -> ClientOptions:
-    """Return what every Kafka client of a configuration takes.
+    """Return the options of every Kafka client of a configuration.
 
     Raises:
         ConfigError: a certificate or key cannot be used.
@@ -218,7 +222,7 @@ async def start(client: Any, options: Mapping[str, Any]) -> None:
 
 
 async def existing_topics(admin: Any, topics: Sequence[str]) -> set[str]:
-    """Those of the topics that are there. None is created by asking.
+    """Return the topics that exist, without creating any by asking.
 
     Raises:
         TopicAuthorizationFailedError: some may not be described; lists of topics leave those out.
@@ -250,7 +254,7 @@ def asking(what: str) -> Iterator[None]:
     try:
         yield
     except _REFUSALS as error:
-        hint = "grant it or correct kafka.security; it is tried again"
+        hint = "grant the right or correct kafka.security; retrying"
         raise KafkaRefused(f"could not {what}: {_words(error)}; {hint}") from error
     except InconsistentGroupProtocolError as error:
         raise KafkaRefused(
@@ -264,7 +268,7 @@ def asking(what: str) -> Iterator[None]:
     except asyncio.CancelledError as error:
         if (task := asyncio.current_task()) is None or task.cancelling():
             raise
-        raise KafkaUnavailable(f"could not {what}: the client library gave it up") from error
+        raise KafkaUnavailable(f"could not {what}: the client library gave up") from error
     except (KafkaError, OSError) as error:
         raise KafkaUnavailable(f"could not {what}: {_words(error)}") from error
 

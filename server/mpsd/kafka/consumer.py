@@ -28,7 +28,7 @@ WAITED_FOR = {11, 14}
 
 
 class SilenceBound:
-    """Watches the connections of one client until the client is closed.
+    """A watch over the connections of one client, until the client is closed.
 
     An answer that arrives slowly is not silence: what counts is whether any of its bytes came.
     """
@@ -78,7 +78,7 @@ class SilenceBound:
                 self._heard[connection] = sign, since_s
                 continue
             log.warning(
-                "broker %s:%d is silent: it owes an answer, and nothing came for %.1f s; connecting again",
+                "broker %s:%d is silent: no byte of an expected answer for %.1f s; reconnecting",
                 connection.host,
                 connection.port,
                 now_s - since_s,
@@ -101,7 +101,7 @@ PARTITION_FETCH_BYTES_MIN = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSettings:
-    """What a membership needs to know; ranges, defaults and reasons are the configuration's.
+    """Settings of a membership; the configuration has ranges, defaults and reasons.
 
     Attributes:
         silence_max_ms: how long a broker may owe an answer and bring nothing of it.
@@ -131,7 +131,7 @@ Connect = Callable[[GroupSettings, Mapping[str, Any], CooperativeAssignor, Calla
 async def connected(
     settings: GroupSettings, options: Mapping[str, Any], assignor: CooperativeAssignor, waits: Callable[[str], None]
 ) -> Any:
-    """A consumer that is connected and outside the group, as it knows no topics yet.
+    """Return a connected consumer outside the group, because it knows no topics yet.
 
     Tries again, with growing rests, while the broker is out of reach, refuses, or lacks a topic. Cancelled, it leaves
     nothing open.
@@ -194,7 +194,7 @@ async def _find_topics(settings: GroupSettings, options: Mapping[str, Any]) -> N
         await admin.close()
     missing = [topic for topic in settings.topics if topic not in existing]
     if missing:
-        raise KafkaUnavailable(f"topic {', '.join(missing)} does not exist; it is read as soon as somebody creates it")
+        raise KafkaUnavailable(f"topic {', '.join(missing)} does not exist; reading starts once somebody creates it")
 
 
 async def refuse_strangers(admin: Any, group: str) -> None:
@@ -212,7 +212,7 @@ async def refuse_strangers(admin: Any, group: str) -> None:
 
 
 def mended(consumer: Any) -> bool:
-    """After an error; False if the consumer is past help: a task of its own has ended, and it says so for ever."""
+    """Repair a consumer after an error; return False if a new one is needed because a task of the library has ended."""
     coordinator = consumer._coordinator
     if coordinator._coordination_task.done():
         return False

@@ -43,7 +43,7 @@ BEGIN = ControlRecord(b'["","begin"]', b'{"version":1}')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlSettings:
-    """What the log needs to know; ranges, defaults and reasons are the configuration's."""
+    """Settings of the control log; the configuration has ranges, defaults and reasons."""
 
     topic: str
     replication_factor: int
@@ -51,7 +51,7 @@ class ControlSettings:
 
     @property
     def own_topic(self) -> InternalTopic:
-        """As it is made. Nothing of the last day is compacted away, so that request ids are known for as long."""
+        """Return the topic with the settings it is created with: no compaction of the last day, so that request ids are known."""
         return InternalTopic(
             name=self.topic,
             purpose="control",
@@ -149,14 +149,14 @@ class KafkaControlLog:
         return False
 
     async def _moved(self, wait_s: float) -> None:
-        """Until something was read or connected, or the time is over."""
+        """Wait until a record was read or a client connected, or the time is over."""
         self._progress.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._progress.wait()
 
     async def _run(self) -> None:
-        """Until cancelled: connect, follow, and begin again with growing rests."""
+        """Connect, follow, and start again with growing rests, until cancelled."""
         rest_s = REST_MIN_S
         while True:
             try:
@@ -167,10 +167,12 @@ class KafkaControlLog:
                         await self._follow(clients)
             except MpsError as error:
                 self._waiting = str(error)
-                log.warning("%s; going on with what is known", self.waiting_for(), extra={"code": error.code})
+                log.warning(
+                    "%s; keeping the state as last read; reconnecting", self.waiting_for(), extra={"code": error.code}
+                )
             except Exception as error:  # a bug, and no reason to miss what is decided from then on
                 self._waiting = f"could not follow control topic {self._settings.topic}: {error!r}"
-                log.error("%s; it is tried again", self.waiting_for(), exc_info=error, extra={"code": "internal"})
+                log.error("%s; retrying", self.waiting_for(), exc_info=error, extra={"code": "internal"})
             finally:
                 self._clients = None
             await asyncio.sleep(rest_s)
@@ -197,7 +199,7 @@ class KafkaControlLog:
                 await self._producer.write([BEGIN])
         if self.position >= 0 and (self.position > end or _differ(clients.topic_id, self._topic_id)):
             extra = {"code": "control.topic_recreated"}
-            log.error("control topic %s is another one than before", self._settings.topic, extra=extra)
+            log.error("control topic %s was recreated; restoring what was decided", self._settings.topic, extra=extra)
             self.position = -1
             self._listener.on_recreated()
         self._topic_id = clients.topic_id or self._topic_id
@@ -232,7 +234,7 @@ class KafkaControlLog:
         if weak:
             extra = {"code": "control.topic_weak"}
             log.warning(
-                "control topic %s is weaker than it should be: %s", self._settings.topic, ", ".join(weak), extra=extra
+                "control topic %s is weak: %s; going on with it", self._settings.topic, ", ".join(weak), extra=extra
             )
 
     async def _follow(self, clients: _Clients) -> None:
@@ -250,7 +252,7 @@ class KafkaControlLog:
             await asyncio.gather(watch, return_exceptions=True)
 
     async def _watch(self, clients: _Clients) -> None:
-        """Ends, with the reason, when the topic is gone, another one, or cannot be reached."""
+        """Raise KafkaUnavailable once the topic is gone, recreated or unreachable."""
         missed = 0
         while missed < MISSED_MAX:
             await asyncio.sleep(LOOK_INTERVAL_S)
@@ -266,5 +268,5 @@ class KafkaControlLog:
 
 
 def _differ(topic_id: bytes, other: bytes) -> bool:
-    """Whether they are of two topics; nothing is known of one without an id."""
+    """Return True if the ids are of two topics; an empty id says nothing."""
     return bool(topic_id and other) and topic_id != other

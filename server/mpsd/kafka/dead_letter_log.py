@@ -58,12 +58,12 @@ class KafkaDeadLetterLog:
         self.topic_id = ""
 
     async def bounds(self) -> dict[int, LogBounds]:
-        """What every partition has, as of now."""
+        """Return first and end offset of every partition as they are now."""
         async with self._lock, self._asking("look up where {} begins and ends"):
             return await self._bounds()
 
     async def fetch(self, partition: int, offset: int, records_max: int) -> LogPart:
-        """Records from an offset on; none, and the same offset again, if none came within `WAIT_MS`."""
+        """Return records from an offset on; none, and the same offset again, if none came within `WAIT_MS`."""
         async with self._lock, self._asking("read {}"):
             if self._place != (partition, offset) or not self._left:
                 self._left.clear()
@@ -76,7 +76,7 @@ class KafkaDeadLetterLog:
             return LogPart(records, next_offset)
 
     async def _fill(self, partition: int, offset: int) -> None:
-        """One fetch, all of it, and none ahead.
+        """Read one whole fetch, and none ahead.
 
         What the library has fetched and nobody has read to its end is held by a cycle of references, and so remains
         until the collector comes by, which in this daemon is seldom. So it is read to its end at once.
@@ -98,7 +98,7 @@ class KafkaDeadLetterLog:
         await self._identify(consumer)
 
     async def _identify(self, consumer: Any) -> None:
-        """Behind every answer: if the topic is the same then, what came before is of it."""
+        """Note the topic's id behind every answer, which proves that the answer is of this topic."""
         if topic_id := (await topic_ids(consumer, [self._topic])).get(self._topic):
             self.topic_id = topic_id.hex()
 
@@ -129,7 +129,7 @@ class KafkaDeadLetterLog:
         return self._consumer
 
     async def _must_exist(self) -> int:
-        """How many partitions it has.
+        """Return the number of partitions.
 
         Raises:
             DeadLetterTopicGone: it is not there.
@@ -155,7 +155,7 @@ class KafkaDeadLetterLog:
         return {key.partition: LogBounds(starts[key], ends[key]) for key in keys}
 
     async def _out_of_range(self, partition: int, offset: int) -> LogPart:
-        """Nothing came: retention has taken what stood there, or the log ends before it, or the topic is gone."""
+        """Return where to go on after an empty answer: retention took the records, the log ends earlier, or the topic is gone."""
         bounds = (await self._bounds()).get(partition)
         if bounds is None or offset > bounds.end:
             raise DeadLetterTopicGone(
@@ -165,7 +165,7 @@ class KafkaDeadLetterLog:
 
 
 class _Asking:
-    """Maps errors; a consumer that failed is not used again."""
+    """A context that maps errors, and closes a consumer that failed."""
 
     def __init__(self, log: KafkaDeadLetterLog, what: str) -> None:
         self._log = log
@@ -186,7 +186,7 @@ ENDS_TIMEOUT_S = 10.0
 
 
 class TopicEnds(NamedTuple):
-    """A topic.
+    """The ends of a topic.
 
     Attributes:
         id: empty where the broker does not know any.
@@ -198,7 +198,7 @@ class TopicEnds(NamedTuple):
 
 
 class DeadLetterEnds:
-    """Looks up topics that exist, and creates none by asking.
+    """A look-up of topics that exist, without creating any by asking.
 
     Holds at most: one client, which is not used again once it failed.
     """

@@ -37,7 +37,7 @@ ADDED_BYTES_MAX = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterSettings:
-    """What the sink needs to know; ranges, defaults and reasons are the configuration's.
+    """Settings of the sink; the configuration has ranges, defaults and reasons.
 
     Attributes:
         replication_factor: 0: three, or as many as there are brokers.
@@ -60,7 +60,7 @@ class DeadLetterSettings:
 
 
 def weaknesses_of(settings: DeadLetterSettings, looks: Mapping[str, TopicLook], brokers: int) -> list[Weakness]:
-    """Return what is weak of an existing dead-letter topic.
+    """Return the weak settings of an existing dead-letter topic.
 
     Args:
         looks: of the dead-letter topic and its source topics.
@@ -69,7 +69,7 @@ def weaknesses_of(settings: DeadLetterSettings, looks: Mapping[str, TopicLook], 
 
 
 class DeadLetterTopic:
-    """One dead-letter topic, made and checked whenever a writer connects."""
+    """One dead-letter topic, created and checked whenever a writer connects."""
 
     def __init__(self, settings: DeadLetterSettings, options: Mapping[str, Any]) -> None:
         self._settings = settings
@@ -77,7 +77,7 @@ class DeadLetterTopic:
         self._said: list[str] = []
 
     async def prepare(self) -> None:
-        """Make the topic, or look at the one that is there; log what is weak of it, once.
+        """Create the topic, or check the existing one; log its weak settings once.
 
         Raises:
             DeadLetterTopicUnsafe: it would lose dead letters.
@@ -133,7 +133,7 @@ async def create(
     *,
     only_try: bool = False,
 ) -> None:
-    """Make the topic, as wide as the widest source topic.
+    """Create the topic, with as many partitions as the widest source topic.
 
     Args:
         only_try: let the broker say whether it would, and change nothing.
@@ -250,7 +250,7 @@ class KafkaDeadLetters:
             raise KafkaUnavailable(f"topic {self._settings.topic} has no partitions yet")
 
     async def _write(self, dead_letter: DeadLetter) -> DlqPosition | BaseException:
-        """One dead letter; too large for the topic, it goes without excerpt, then without value, never nowhere."""
+        """Write one dead letter; if it is too large for the topic, without excerpt, then without value, but always write it."""
         record = dead_letter.delivery.record
         own = [(name, value) for name, value in record.headers]
         short = [header for header in dead_letter.headers if header[0] != "mps-dlq-excerpt"]
@@ -281,7 +281,7 @@ class KafkaDeadLetters:
     async def _begin(
         self, key: bytes | None, value: bytes | None, partition: int, headers: Sequence[tuple[str, bytes | None]]
     ) -> Any:
-        """The future of its acknowledgement.
+        """Return the future of a dead letter's acknowledgement.
 
         A record of neither key nor value, which Kafka knows and the library's `send` refuses, goes as a batch.
         """

@@ -110,7 +110,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             except (KafkaUnavailable, KafkaRefused) as error:
                 self._waiting = str(error)
                 extra = {"code": error.code, "subscription": self._settings.subscription}
-                log.warning("%s: waiting: %s", self._settings.subscription, error, extra=extra)
+                log.warning("%s: cannot join: %s; retrying", self._settings.subscription, error, extra=extra)
                 await asyncio.sleep(REST_S)
             else:
                 self._positions.begun = found
@@ -130,7 +130,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         return self._lease.left_s()
 
     def _claims(self) -> dict[TopicPartition, Claim]:
-        """Asked right before each JoinGroup, so this one place sees every loss of the membership."""
+        """Return the claims; the library asks right before each JoinGroup, so every loss of the membership shows here."""
         if self._consumer._coordinator.member_id != self._member_id:
             for owned in list(self._owned.values()):
                 self._drop(owned)
@@ -144,11 +144,11 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
 
     @override
     async def on_partitions_revoked(self, revoked: Collection[Any]) -> None:
-        """The library is about to send a JoinGroup: no commit may travel behind it."""
+        """Stop commits, because the library is about to send a JoinGroup and no commit may travel behind it."""
         await self._commits.hold()
 
     def _take_assignment(self, partitions: list[TopicPartition], leaving: set[TopicPartition], group: Group) -> None:
-        """Runs in the step in which the library replaces its assignment: nothing is fetched or reset before these seeks."""
+        """Take an assignment in the step in which the library does, so that nothing is fetched or reset before these seeks."""
         coordinator = self._consumer._coordinator
         self._member_id, generation = coordinator.member_id, coordinator.generation
         self._generations += 1
@@ -183,7 +183,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
 
     @override
     async def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
-        """The library has its new assignment: commits may go out, gained partitions are looked up."""
+        """Let commits out and look up gained partitions, because the library has its new assignment."""
         self._commits.let()
         self._waiting = ""
         if self._rejoin_wanted:
@@ -192,7 +192,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
 
     def _begin(self, owned: OwnedPartition, position: Position | None) -> None:
         if position is None:
-            owned.stopped = f"{owned.assignment.tp}: what was committed is gone, and out_of_range = stop"
+            owned.stopped = f"{owned.assignment.tp}: the committed offset is gone, and out_of_range = stop"
             return
         owned.position = position.next_offset
         self._consumer.seek(owned.key, position.next_offset)
@@ -203,7 +203,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             self._consumer.resume(owned.key)
 
     async def _begin_again(self, old: Sequence[OwnedPartition]) -> None:
-        """These belong to a topic that is gone: what was read and committed of it means nothing in the new one."""
+        """Drop and recommit partitions of a recreated topic, because offsets of the old topic mean nothing in the new one."""
         with asking("look up where a topic begins"):
             starts = await self._consumer.beginning_offsets([owned.key for owned in old])
         old = [owned for owned in old if self._member.is_ours(owned.assignment)]
@@ -259,7 +259,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         return fetched
 
     def _stop_at(self, batch: Unreadable) -> None:
-        """Read nothing more of the partition for a while; what was read before the batch goes its way."""
+        """Stop reading a partition for a while; records before the unreadable batch are still delivered."""
         if (owned := self._owned.get(TopicPartition(*batch.key))) is None:
             return
         self._consumer.pause(batch.key)
@@ -271,7 +271,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             self._consumer.resume(owned.key)
 
     async def _go_on(self, error: OffsetOutOfRangeError) -> None:
-        """Retention has taken what was to be read next."""
+        """Set positions again, because retention took the record that was to be read next."""
         for key, offset in dict(error.args[0]).items():
             owned = self._owned.get(TopicPartition(*key))
             if owned is None:
@@ -292,10 +292,12 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
                 self._consumer.seek(key, next_offset)
 
     async def _renew(self) -> None:
-        """Go on with another client: this one is past help."""
+        """Replace the client, because this one cannot be repaired."""
         self._renewals += 1
         extra = {"code": "group.renewed", "subscription": self._settings.subscription}
-        log.error("%s: connecting anew, as %s", self._settings.subscription, self._failures, extra=extra)
+        log.error(
+            "%s: client failed: %s; reconnecting to Kafka", self._settings.subscription, self._failures, extra=extra
+        )
         self._lease.end()
         await self._commits.hold()
         for owned in list(self._owned.values()):
@@ -323,7 +325,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         if self._failures or self._waiting or self._loading.waiting:
             return self._failures or self._waiting or self._loading.waiting
         if self._monitor.missing:
-            return f"topic {', '.join(self._monitor.missing)} is gone; it is read as soon as somebody creates it"
+            return f"topic {', '.join(self._monitor.missing)} is gone; reading starts once somebody creates it"
         if self.lease_left_s() <= 0:
             return UNCONFIRMED
         return next((owned.stopped for owned in self._owned.values() if owned.stopped), "")
@@ -341,7 +343,7 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
 def taken(
     consumer: Any, got: Mapping[Any, Sequence[Any]], partitions: Iterable[OwnedPartition]
 ) -> dict[Assignment, Fetched]:
-    """What is new of these partitions, into the assignments that they have now; their positions move on."""
+    """Return the new records of these partitions under their present assignments, and move their positions on."""
     fetched: dict[Assignment, Fetched] = {}
     for owned in partitions:
         if owned.position is None:
@@ -357,7 +359,7 @@ def taken(
 
 
 def _position(consumer: Any, key: Any) -> int:
-    """The offset that the library hands out next; it has passed markers and holes that hold no record."""
+    """Return the offset that the library hands out next, behind markers and holes without a record."""
     assignment = consumer._subscription.subscription.assignment
     state = assignment.state_value(key) if assignment is not None else None
     return state.position if state is not None and state.has_valid_position else -1

@@ -51,7 +51,7 @@ class GroupMonitor:
         self.missing: list[str] = []
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run all checks until cancelled."""
         await asyncio.gather(self._watch(), self._watch_log_ends(), self._watch_topic_ids())
 
     async def _watch(self) -> None:
@@ -77,7 +77,7 @@ class GroupMonitor:
             log.warning("%s: %s", self._subscription, UNCONFIRMED, extra=extra)
 
     async def _watch_log_ends(self) -> None:
-        """An answer that does not come is only a lag that is older."""
+        """Look up log ends now and then; a missing answer only leaves an older lag."""
         while True:
             await asyncio.sleep(LOG_END_INTERVAL_S)
             owned = [each for each in self._member.owned.values() if each.position is not None]
@@ -136,21 +136,21 @@ class PositionLoader:
         self.waiting = ""
 
     def begin(self) -> None:
-        """There is a new assignment."""
+        """Look up the partitions of a new assignment."""
         self.cancel()
         for owned in self._member.owned.values():
             owned.stopped = ""
         self._task = asyncio.create_task(self._run())
 
     def cancel(self) -> None:
-        """Look nothing up any more."""
+        """Cancel the look-up."""
         self.waiting = ""
         if self._task is not None:
             self._task.cancel()
 
     @property
     def failed(self) -> asyncio.Task[None] | None:
-        """The look-up, if a bug has ended it: what was gained would wait for ever."""
+        """Return the look-up if a bug has ended it, because gained partitions would wait for ever."""
         task = self._task
         return task if task is not None and task.done() and not task.cancelled() and task.exception() else None
 
@@ -178,7 +178,7 @@ class PositionLoader:
                 self._found(owned, found[owned.assignment.tp])
 
     async def _incarnations(self, gained: Collection[OwnedPartition]) -> dict[TopicPartition, Incarnation]:
-        """Return which topics the partitions are of: nothing of one is delivered, nor its commit believed, without."""
+        """Return the topic of each partition, without which no record is delivered and no commit is believed."""
         topics = {owned.assignment.tp.topic for owned in gained}
         known = await incarnations(self._member.consumer, topics)
         if missing := topics - known.keys():

@@ -25,7 +25,7 @@ MIN_IN_SYNC = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InternalTopic:
-    """A topic of one partition, as it should be.
+    """A topic of one partition, with the settings it should have.
 
     Attributes:
         replication_factor: 0: three, or as many as there are brokers.
@@ -38,7 +38,7 @@ class InternalTopic:
     configs: Mapping[str, str]
 
     async def ensure(self, admin: Any) -> list[str]:
-        """Make it, or say what is weaker than it should be of the one that is there.
+        """Create the topic, or return the weak settings of the existing one.
 
         Raises:
             KafkaError: as the library does.
@@ -50,7 +50,7 @@ class InternalTopic:
         return []
 
     async def create(self, admin: Any, *, only_try: bool = False) -> None:
-        """Make it.
+        """Create the topic.
 
         Args:
             only_try: let the broker say whether it would, and change nothing.
@@ -68,7 +68,7 @@ class InternalTopic:
                 raise for_code(code)(name)
 
     async def look(self, admin: Any) -> list[str] | None:
-        """What is weaker than it should be, in words; None where it does not exist.
+        """Return the weak settings, formatted; None if the topic does not exist.
 
         Raises:
             KafkaError: as the library does.
@@ -89,7 +89,7 @@ class InternalTopic:
 def weaknesses(
     topic: InternalTopic, partitions: int, replicas: int, replicas_wanted: int, configs: Mapping[str, str]
 ) -> list[str]:
-    """What is weaker than it should be, in words."""
+    """Return the weak settings, formatted."""
     weak = []
     if partitions > 1:
         weak.append(f"{partitions} partitions, of which only the first is used")
@@ -110,7 +110,7 @@ CLOSE_TIMEOUT_S = 3.0
 
 
 class AckedProducer:
-    """Appends to partition 0 of a topic; connects when there is something to write.
+    """A producer for partition 0 of a topic, which connects when there is something to write.
 
     The library's idempotent producer tries again for ever. So one that has not answered in time is thrown away with what
     it had to write, which may then be there or not: whoever asks again reads first.
@@ -126,7 +126,7 @@ class AckedProducer:
         self._connecting = asyncio.Lock()
 
     async def write(self, records: Sequence[ControlRecord]) -> int:
-        """Append in order; returns the offset of the last.
+        """Append records in order; return the offset of the last.
 
         Raises:
             ControlUnavailable: it may be written or not.
@@ -142,7 +142,7 @@ class AckedProducer:
                     answers = await asyncio.gather(*sent)
         except MpsError as error:
             await self.close()
-            words = f"{error}; whether it is written is not known: ask again with the same request id"
+            words = f"{error}; the record may be written or not: ask again with the same request id"
             raise ControlUnavailable(words) from error
         return max((int(answer.offset) for answer in answers), default=-1)
 

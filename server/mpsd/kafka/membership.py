@@ -23,12 +23,12 @@ HEARTBEATS_PER_SESSION = 3
 
 
 def boottime_s() -> float:
-    """A clock that runs while the process, or the machine, is stopped, where the system has one."""
+    """Return the time of a clock that runs while the process or the machine is stopped, if the system has one."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Lease:
-    """Renewed by every heartbeat, join and sync that is answered without an error, counted from its sending.
+    """A lease that every heartbeat, join and sync renews from its sending, if it is answered without an error.
 
     RebalanceInProgress does not renew it: the rebalance time-out, after which a silent member is dropped, is running then.
     """
@@ -42,7 +42,7 @@ class Lease:
         self._end_s = 0.0
 
     def hook(self, coordinator: Any) -> None:
-        """See every request of the membership; before the consumer subscribes, so that none is missed."""
+        """Hook every request of the membership, before the consumer subscribes, so that none is missed."""
         send = coordinator._send_req
 
         async def send_and_renew(request: Any) -> Any:
@@ -60,23 +60,23 @@ class Lease:
         coordinator._send_req = send_and_renew
 
     def answered(self, error_code: int, sent_s: float) -> None:
-        """The coordinator has answered what was sent then."""
+        """Renew or end the lease by an answer of the coordinator."""
         if error_code == 0:
             self._end_s = max(self._end_s, sent_s + self._length_s)
         elif error_code in MEMBERSHIP_LOST:
             self.end()
 
     def end(self) -> None:
-        """The membership is over."""
+        """End the lease."""
         self._end_s = 0.0
 
     def left_s(self) -> float:
-        """0 or less: no delivery may start."""
+        """Return the rest of the lease; at 0 or less no delivery may start."""
         return self._end_s - self._clock_s()
 
 
 class OwnedPartition:
-    """A partition of ours.
+    """A partition of this member.
 
     Attributes:
         key: the partition as the client library names it.

@@ -20,7 +20,7 @@ log = logging.getLogger("mpsd.group")
 
 
 class Positions:
-    """Looks positions up, for many partitions in few requests.
+    """A look-up of positions, for many partitions in few requests.
 
     Args:
         start: where a group without commits begins. A partition that the group has not seen before begins at its first
@@ -42,7 +42,7 @@ class Positions:
         self.lost = 0
 
     def see_topics(self, partitions: Mapping[str, int]) -> list[str]:
-        """Told how many partitions each topic has, 0 for one that is not there; returns the topics that are gone.
+        """Learn the number of partitions of each topic, 0 for a missing one; return the topics that are gone.
 
         What comes back under the name of one that is gone is another topic: all its partitions appear.
         """
@@ -54,7 +54,7 @@ class Positions:
         return [topic for topic, count in partitions.items() if topic in self._known and not count]
 
     def learn_topics(self, consumer: Any, topics: Collection[str]) -> None:
-        """Of an assignment: one that is deleted before anybody looks again is gone, and not merely not there yet."""
+        """Learn the topics of an assignment, so that one deleted before the next look counts as gone, not as not created yet."""
         found = {topic: len(consumer.partitions_for_topic(topic) or ()) for topic in topics}
         self.see_topics({topic: count for topic, count in found.items() if count})
 
@@ -92,7 +92,7 @@ class Positions:
         return positions
 
     async def gone(self, consumer: Any, tp: TopicPartition, position: int) -> int | None:
-        """Where to go on when the log no longer has the position that was to be read; None: nowhere."""
+        """Return where to go on if the log no longer has the position that was to be read; None to stop."""
         key = ClientPartition(*tp)
         starts, ends = await consumer.beginning_offsets([key]), await consumer.end_offsets([key])
         return self._in_range(key, position, starts[key], ends[key])
@@ -144,7 +144,7 @@ class Positions:
 
 
 def watch_offset_fetches(coordinator: Any) -> None:
-    """Let an error of a whole answer be one; to the library a group whose coordinator is loading has committed nothing.
+    """Raise the error of a whole answer; to the library a group whose coordinator is loading has committed nothing.
 
     With `start = "latest"` such a group would skip all that it has not read yet.
     """

@@ -19,7 +19,7 @@ LOOP_GUARDS = frozenset({REPLAY_HEADER, REPLAYS_HEADER})
 
 
 class KafkaRepublisher:
-    """Writes as an idempotent producer, acknowledged by all in-sync replicas. Connects when there is something to write.
+    """An idempotent producer, acknowledged by all in-sync replicas, which connects when there is something to write.
 
     What goes out of a connection that failed may be there twice, never not at all.
     """
@@ -75,7 +75,7 @@ class KafkaRepublisher:
 
 
 async def _begin(producer: Any, delivery: ReplayedDelivery) -> Any:
-    """The future of its acknowledgement; one of neither key nor value, which `send` refuses, goes as a batch."""
+    """Return the future of the acknowledgement; a record of neither key nor value, which `send` refuses, goes as a batch."""
     record = delivery.record
     guards = [(REPLAY_HEADER, (delivery.replay or "").encode()), (REPLAYS_HEADER, str(delivery.replays + 1).encode())]
     headers = [(name, value) for name, value in record.headers if name not in LOOP_GUARDS] + guards

@@ -32,7 +32,7 @@ class Message(NamedTuple):
 
 
 class Written(NamedTuple):
-    """Where a message became a record."""
+    """The position of a message that was written."""
 
     partition: int
     offset: int
@@ -68,7 +68,7 @@ class Topics:
         await self._admin.close()
 
     async def create(self, topic: str, partitions: int) -> None:
-        """A new topic, replicated up to three times."""
+        """Create a topic, replicated up to three times."""
         async with _asking(f"create topic {topic}"):
             brokers = len((await self._admin.describe_cluster())["brokers"])
             new = NewTopic(name=topic, num_partitions=partitions, replication_factor=min(_REPLICATION_MAX, brokers))
@@ -80,18 +80,18 @@ class Topics:
             _raise_first((await self._admin.delete_topics(list(topics))).topic_error_codes)
 
     async def exists(self, topic: str) -> bool:
-        """Whether the cluster has the topic now."""
+        """Return True if the cluster has the topic now."""
         async with _asking("list topics"):
             return topic in await self._admin.list_topics()
 
     async def committed(self, group: str) -> dict[TopicPartition, int]:
-        """The group's committed offsets, the next of each partition; partitions without a commit are left out."""
+        """Return the group's committed offsets by partition, without partitions that have no commit."""
         async with _asking(f"look up the offsets of group {group}"):
             answer = await self._admin.list_consumer_group_offsets(group)
         return {TopicPartition(tp.topic, tp.partition): offset for tp, (offset, _) in answer.items() if offset >= 0}
 
     async def log_end(self, topic: str) -> dict[TopicPartition, int]:
-        """Where each partition ends: the offset that its next record will have."""
+        """Return the end of each partition, the offset that its next record will have."""
         async with self._consumer() as consumer, _asking(f"look up the end of {topic}"):
             ends = await consumer.end_offsets(await self._partitions(topic))
         return {TopicPartition(tp.topic, tp.partition): offset for tp, offset in ends.items()}
