@@ -25,9 +25,8 @@ UNDER_WAY = (
     "clients/python/mps_client/subscription.py",
     "server/mpsd/admin/",
     "server/mpsd/config/",
-    "server/mpsd/core/",
+    "server/mpsd/core/delivery.py",
     "server/mpsd/delivery/",
-    "server/mpsd/kafka/",
     "server/mpsd/listeners/",
     "server/mpsd/pipeline/",
 )

@@ -42,7 +42,7 @@ class Lease:
         self._end_s = 0.0
 
     def hook(self, coordinator: Any) -> None:
-        """Hook every request of the membership, before the consumer subscribes, so that none is missed."""
+        """Watch every request of the membership, from before the consumer subscribes, so that none is missed."""
         send = coordinator._send_req
 
         async def send_and_renew(request: Any) -> Any:
