@@ -100,7 +100,7 @@ def _broken_files(watched: WatchedFiles) -> Finding:
         ok=False,
         works=True,
         about=watched.subscription or "this daemon",
-        text=f"{watched.name} cannot be read again: {watched.broken}; what was read before stays in use",
+        text=f"{watched.name} cannot be reloaded: {watched.broken}; the last good version stays in use",
         code="reload.kept",
         advice=f"put right {', '.join(watched.files)}; the daemon looks again by itself",
     )

@@ -33,7 +33,7 @@ def instance_of(daemon: Steerable, fault: str | None = None) -> pb.Instance:
     control = daemon.control_statistics()
     if fault is None:
         fault = faults(members_of(daemon)).get(daemon.peer, "")
-    broken = [f"{each.name} cannot be read again: {each.broken}" for each in daemon.watched_files() if each.broken]
+    broken = [f"{each.name} cannot be reloaded: {each.broken}" for each in daemon.watched_files() if each.broken]
     problem = [
         *daemon.not_alive(),
         *daemon.not_ready(),

@@ -15,7 +15,7 @@ Examples:
   mpsd dev --records FILE --url URL
                                  try an application, without a Kafka of your own
   mpsd init                      write mps.toml, a configuration to begin with
-  mpsd --config mps.toml --check say what would be done and whether it can be
+  mpsd --config mps.toml --check check that the configuration can work
   mpsd --config mps.toml         serve, until SIGTERM or Ctrl-C
 
 Exit codes: 0 done, 1 failed, 2 the configuration or the command line is wrong.

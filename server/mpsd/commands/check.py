@@ -31,9 +31,7 @@ Example:
 @app.command("check-endpoint", epilog=EXAMPLE)
 def check_endpoint(
     url: Annotated[str, typer.Argument(metavar="URL", help="Where the application takes records.")],
-    batch: Annotated[
-        int, typer.Option(min=1, max=10_000, metavar="NUMBER", help="Records in a request; 1: each has its own.")
-    ] = 1,
+    batch: Annotated[int, typer.Option(min=1, max=10_000, metavar="NUMBER", help="Records in a request.")] = 1,
     header: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME:VALUE", help="Add a header to every request; repeatable.", show_default=False),
@@ -42,37 +40,40 @@ def check_endpoint(
         Path | None,
         typer.Option(
             metavar="FILE.jsonl",
-            help="Deliver these records too, JSON lines as `mpsd dev` takes them; the first stands for an ordinary one.",
+            help="Deliver these records too, JSON lines as `mpsd dev` takes them; the first one replaces the normal record.",
             show_default=False,
         ),
     ] = None,
-    method: Annotated[Method, typer.Option(help="Of each request, as delivery.method.")] = Method.POST,
+    method: Annotated[Method, typer.Option(help="Method of each request, like delivery.method.")] = Method.POST,
     separate_headers: Annotated[
-        bool, typer.Option("--separate-headers", help='As delivery.record_headers = "separate".')
+        bool, typer.Option("--separate-headers", help='Send headers like delivery.record_headers = "separate".')
     ] = False,
     timeout: Annotated[
-        float, typer.Option(min=0.1, max=3600.0, metavar="SECONDS", help="For each answer, as delivery.timeout_s.")
+        float,
+        typer.Option(min=0.1, max=3600.0, metavar="SECONDS", help="Time for each answer, like delivery.timeout_s."),
     ] = 30.0,
     ca: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Of authorities to trust, as delivery.tls.ca.", show_default=False),
+        typer.Option(metavar="FILE", help="Trusted authorities, like delivery.tls.ca.", show_default=False),
     ] = None,
     cert: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A client certificate, as delivery.tls.cert.", show_default=False),
+        typer.Option(metavar="FILE", help="Client certificate, like delivery.tls.cert.", show_default=False),
     ] = None,
     key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Its private key, as delivery.tls.key.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="Private key of the certificate, like delivery.tls.key.", show_default=False),
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Deliver the records that matter to an application, without a Kafka.
 
-    Delivers them as the daemon would: a normal one, a repetition, several keys at once, poison, a tombstone, a binary key, one
-    with nothing but a value, one of 1 MiB. Shows what was answered, what the proxy would do with it, and what to improve. Where
-    the normal one is not accepted, a few requests more find out why: path, method, redirect, media type, protocol of the port.
+    The command delivers them like the daemon: a normal record, a repetition, several keys at once, poison, a tombstone, a
+    binary key, a record with a value alone, one of 1 MiB. It shows each answer, what the proxy would do with the record, and
+    what to improve. If the normal record is not accepted, a few more requests find the reason: path, method, redirect, media
+    type, protocol of the port.
 
-    Exits with 0 if all is well, 1 if there are problems, 2 if the command line is wrong.
+    The exit code is 0 if all is well, 1 if there are problems, 2 if the command line is wrong.
     """
     from pydantic import ValidationError
 

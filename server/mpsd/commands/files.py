@@ -15,13 +15,11 @@ EXAMPLE = "mps.toml"
 
 @app.command()
 def init(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it; - for standard output.")] = Path(
-        EXAMPLE
-    ),
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="File to write; - for standard output.")] = Path(EXAMPLE),
 ) -> None:
     """Write a commented configuration to start from.
 
-    A file that exists is left alone.
+    An existing file is not overwritten.
     """
     from mpsd.config.example import example
 
@@ -49,17 +47,17 @@ def schema() -> None:
 @app.command("decode-offsets")
 def decode_offsets(
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Of the groups in this configuration.", show_default=False)
+        Path | None, typer.Option(metavar="FILE", help="Print the groups of this configuration.", show_default=False)
     ] = None,
     subscription: Annotated[
-        str, typer.Option(metavar="NAME", help="With --config: of this subscription alone.", show_default=False)
+        str, typer.Option(metavar="NAME", help="With --config: this subscription only.", show_default=False)
     ] = "",
-    group: Annotated[str, typer.Option(metavar="GROUP", help="Of this group.", show_default=False)] = "",
+    group: Annotated[str, typer.Option(metavar="GROUP", help="Print this group.", show_default=False)] = "",
     bootstrap: Annotated[
         str,
-        typer.Option(metavar="HOST:PORT", help="With --group: the Kafka to ask, in plain text.", show_default=False),
+        typer.Option(metavar="HOST:PORT", help="With --group: the Kafka to ask, without TLS.", show_default=False),
     ] = "",
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object a line and group.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object per group, one per line.")] = False,
 ) -> None:
     """Print the commits of consumer groups, decoded.
 

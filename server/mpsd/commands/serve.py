@@ -28,12 +28,12 @@ def serve(
         Path | None, typer.Option(metavar="FILE", help="Serve with this configuration (TOML).", show_default=False)
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Do not serve: say what would be done and whether it can be.")
+        bool, typer.Option("--check", help="Do not serve: check that the configuration can work.")
     ] = False,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Do not serve: print the configuration in effect, secrets masked.")
     ] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="With --check: one JSON object.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="With --check: print one JSON object.")] = False,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as kafka.client_id=test; repeatable."),

@@ -151,6 +151,6 @@ def translated(record: logging.LogRecord) -> logging.LogRecord | None:
     level = record.levelno if record.exc_info else min(record.levelno, logging.WARNING)
     mapped = logging.makeLogRecord(vars(record))
     mapped.levelno, mapped.levelname = level, logging.getLevelName(level)
-    mapped.msg, mapped.args = "the Kafka client reports: %s; it tries again by itself", (text.rstrip("."),)
+    mapped.msg, mapped.args = "the Kafka client reports: %s; it retries by itself", (text.rstrip("."),)
     vars(mapped).update({"code": "kafka.client"})
     return mapped

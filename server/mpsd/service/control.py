@@ -122,7 +122,7 @@ class ControlPlane:
                 await self.read_to_end()
             except ControlUnavailable as error:
                 if not self.waiting_for():  # else the log has said so itself
-                    log.warning("%s; it is tried again", error, extra={"code": error.code})
+                    log.warning("%s; retrying", error, extra={"code": error.code})
                 await asyncio.sleep(REST_S)
             else:
                 return
@@ -224,7 +224,11 @@ class ControlPlane:
         try:
             await self.history.append(entry)
         except ControlUnavailable as error:
-            log.error("the history lacks a change: %s", error, extra={"code": "control.audit_failed"})
+            log.error(
+                "a change is missing from the history: %s; the change itself is in effect",
+                error,
+                extra={"code": "control.audit_failed"},
+            )
 
     def on_record(
         self,
@@ -240,7 +244,7 @@ class ControlPlane:
         if self.state.ignored.total() > ignored:
             extra = {"code": "control.record_ignored"}
             log.warning(
-                "control record at offset %d is ignored: not of this program, or of a later version",
+                "control record at offset %d is ignored: it is from another program, or from a later version",
                 offset,
                 extra=extra,
             )
@@ -270,11 +274,15 @@ class ControlPlane:
             try:
                 await self._log_or_raise().write(records)
             except ControlUnavailable as error:
-                log.warning("%s", error, extra={"code": error.code})
+                log.warning("writing to the new control topic failed: %s; retrying", error, extra={"code": error.code})
                 await asyncio.sleep(REST_S)
             else:
                 extra = {"code": "control.restored"}
-                log.warning("%d entries of the old control topic were written to the new", len(lacking), extra=extra)
+                log.warning(
+                    "the control topic was recreated: %d entries of the old topic were written to the new one",
+                    len(lacking),
+                    extra=extra,
+                )
 
     async def _write_and_read_back(
         self, key: EntityKey, document: Mapping[str, Any] | None, provenance: Provenance

@@ -150,7 +150,7 @@ class Daemon:
     async def _stop(self) -> None:
         self._is_stopping = True
         grace_s = self._config.shutdown.grace_s
-        log.info("stopping: deliveries in flight have %.0f s", grace_s, extra={"code": "service.stopping"})
+        log.info("stopping; deliveries in flight may take %.0f s more", grace_s, extra={"code": "service.stopping"})
         await asyncio.gather(*(pipeline.stop(grace_s) for pipeline in self.pipelines))
         await self.control.close()
         log.info("stopped; everything finished is committed", extra={"code": "service.stopped"})
@@ -246,9 +246,9 @@ class Neighbours:
         """Log new faults, and the end of the last one."""
         found = frozenset(faults(frozenset(self._members())).values())
         for fault in sorted(found - self._said):
-            log.error("%s; until then no change is confirmed", fault, extra={"code": "fleet.unreachable"})
+            log.error("%s; no change is confirmed until that is mended", fault, extra={"code": "fleet.unreachable"})
         if self._said and not found:
-            log.info("every daemon can be reached; changes are confirmed again", extra={"code": "fleet.reachable"})
+            log.info("all daemons can be reached: changes are confirmed again", extra={"code": "fleet.reachable"})
         self._said = found
 
 

@@ -94,7 +94,7 @@ def raise_limit(config: Config) -> None:
     """Raise the limit at the start; log a warning if it stays below what the configuration may need."""
     files = raised(needed(config))
     if files.is_short:
-        log.warning("%s: connections beyond are refused; %s", files, ADVICE, extra={"code": "service.open_files"})
+        log.warning("%s; further connections will be refused: %s", files, ADVICE, extra={"code": "service.open_files"})
 
 
 def findings(config: Config) -> list[Finding]:

@@ -131,7 +131,7 @@ class Watched(Generic[Part]):
             self.broken = self._problem
             self.failures += 1
             extra = {"code": "reload.kept", **self._whose}
-            log.error("%s cannot be read again: %s; what was read before stays in use", self, self.broken, extra=extra)
+            log.error("%s cannot be reloaded: %s; the last good version stays in use", self, self.broken, extra=extra)
         self._suspected = self._refused
         return bool(self.broken)
 
@@ -166,16 +166,14 @@ class Watched(Generic[Part]):
         self._problem = self.broken = ""
         self.renewals += 1
         self.renewed_at_s = time.time()
-        why = f"{', '.join(changed)} changed" if changed else "its configuration was loaded again"
+        why = f"{', '.join(changed)} changed" if changed else "the configuration was reloaded"
         extra = {"code": "reload.renewed", **self._whose}
-        log.info("%s was read again: %s; it is in use from now on", self, why, extra=extra)
+        log.info("%s was reloaded: %s; the new version is in use", self, why, extra=extra)
 
     def _forget_problem(self) -> None:
         if self.broken:
             extra = {"code": "reload.usable_again", **self._whose}
-            log.info(
-                "%s can be used again: its files are as they were before; nothing is left to do", self, extra=extra
-            )
+            log.info("%s can be used again: its files have their former content", self, extra=extra)
         self._refused = self._suspected = ()
         self._problem = self.broken = ""
 
@@ -242,7 +240,7 @@ class Reloads:
 log = logging.getLogger("mpsd.reload")
 
 LEVEL: Path = ("logging", "level")
-NEEDS_RESTART = "changed, and needs a restart"
+NEEDS_RESTART = "changed, which needs a restart"
 
 
 class Reconfiguration:
@@ -264,7 +262,7 @@ class Reconfiguration:
         if not self._pending:
             return ()
         text = f"{', '.join(self._pending)}: {NEEDS_RESTART}"
-        advice = "restart the daemon when it suits you"
+        advice = "restart the daemon"
         return [
             Finding(ok=False, works=True, about="this daemon", text=text, code="reload.needs_restart", advice=advice)
         ]
@@ -300,7 +298,7 @@ class Reconfiguration:
         except ConfigError as error:
             problems = " / ".join(map(str, error.problems))
             log.error(
-                "the configuration cannot be reloaded: %s; the one that was read before stays in use",
+                "the configuration cannot be reloaded: %s; the last good one stays in use",
                 problems,
                 extra={"code": "reload.refused"},
             )
@@ -316,14 +314,14 @@ class Reconfiguration:
         ]
         if self._pending:
             log.warning(
-                "%s: %s; what runs is kept until then",
+                "%s: %s; the running settings stay in use until then",
                 ", ".join(self._pending),
                 NEEDS_RESTART,
                 extra={"code": "reload.needs_restart"},
             )
         log.info(
-            "the configuration was read again: secrets, tokens, certificates and logging.level are as it says%s",
-            ", but for what is named above" if kept or self._pending else "",
+            "the configuration was reloaded: secrets, tokens, certificates and logging.level are in use%s",
+            ", except those named above" if kept or self._pending else "",
             extra={"code": "reload.done"},
         )
 
@@ -347,7 +345,7 @@ def is_kept(watched: Watched[Any], loaded: Config) -> bool:
         watched.replace(part)
     except (ConfigError, OSError) as error:
         extra = {"code": "reload.kept"}
-        log.error("%s cannot be read again: %s; what was read before stays in use", watched, words(error), extra=extra)
+        log.error("%s cannot be reloaded: %s; the last good version stays in use", watched, words(error), extra=extra)
         return True
     return False
 

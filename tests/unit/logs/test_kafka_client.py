@@ -22,7 +22,7 @@ def test_a_request_that_failed_is_a_warning_and_says_what_happens_next() -> None
     assert found is not None
     assert (found.levelname, vars(found)["code"]) == ("WARNING", "kafka.client")
     assert found.getMessage() == (
-        "the Kafka client reports: Failed fetch messages from 1: [Error 7] RequestTimedOutError; it tries again by itself"
+        "the Kafka client reports: Failed fetch messages from 1: [Error 7] RequestTimedOutError; it retries by itself"
     )
 
 

@@ -41,7 +41,7 @@ def test_ours_from_the_level_on_and_others_from_warning_on(tmp_path: Path) -> No
         logging.getLogger("aiokafka.test").warning("theirs")
     assert [line["message"] for line in lines_of(path)] == [
         "ours",
-        "the Kafka client reports: theirs; it tries again by itself",
+        "the Kafka client reports: theirs; it retries by itself",
     ]
     assert lines_of(path)[0]["code"] == "test.ours"
 
@@ -61,7 +61,7 @@ def test_a_dead_broker_is_one_line_and_a_count(tmp_path: Path) -> None:
             logging.getLogger("aiokafka").error("Unable connect to node with id %s", 1)
         assert logs.suppressed == 99
     messages = [line["message"] for line in lines_of(path)]
-    assert messages[0] == "the Kafka client reports: Unable connect to node with id 1; it tries again by itself"
+    assert messages[0] == "the Kafka client reports: Unable connect to node with id 1; it retries by itself"
     assert len(messages) == 2
     assert str(messages[1]).startswith("… 99 more")
 

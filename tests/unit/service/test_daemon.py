@@ -39,7 +39,7 @@ def test_what_is_wrong_is_said_once_and_that_it_is_over(caplog: pytest.LogCaptur
     assert said[0][2].startswith(
         "daemon i on host a advertises 127.0.0.1:7070 as its admin listener, which no other host"
     )
-    assert said[0][2].endswith("; until then no change is confirmed")
+    assert said[0][2].endswith("; no change is confirmed until that is mended")
     assert said[1][2].startswith("daemon k on host b advertises 127.0.0.1:7070")
 
 

@@ -93,7 +93,7 @@ async def test_files_and_the_level_are_exchanged(stage: Stage, caplog: pytest.Lo
     assert (stage.tokens.caller(f"Bearer {OLD}"), stage.tokens.caller(f"Bearer {NEW}") is None) == (None, False)
     assert not said(caplog, "reload.needs_restart")
     (done,) = said(caplog, "reload.done")
-    assert done.endswith("are as it says")
+    assert done.endswith("are in use")
 
 
 async def test_another_file_for_a_secret_is_used(stage: Stage, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ async def test_what_needs_a_restart_is_said_by_its_path_and_kept(
         "kafka.bootstrap_servers, limits.pending_bytes_max, admin.tokens_file,"
         " subscriptions[0].delivery.retry_after_max_s (billing),"
         " subscriptions[1] (mail, which is gone), subscriptions[1] (post, which is new):"
-        " changed, and needs a restart; what runs is kept until then"
+        " changed, which needs a restart; the running settings stay in use until then"
     )
     assert stage.tokens.caller(f"Bearer {OLD}") is not None
     (finding,) = stage.reconfiguration.findings()
@@ -158,7 +158,7 @@ async def test_a_broken_file_is_said_as_check_says_it_and_changes_nothing(
     await stage.hang_up()
     (line,) = said(caplog, "reload.refused")
     assert problem in line
-    assert line.endswith("the one that was read before stays in use")
+    assert line.endswith("the last good one stays in use")
     assert (stage.used, stage.levels) == ([], [])
 
 
@@ -182,7 +182,7 @@ async def test_a_broken_tokens_file_keeps_the_tokens_and_the_rest_is_exchanged(
     (line,) = said(caplog, "reload.kept")
     assert "tokens_file" in line
     (done,) = said(caplog, "reload.done")
-    assert done.endswith("but for what is named above")
+    assert done.endswith("except those named above")
     assert len(stage.used) == 1
     assert stage.tokens.caller(f"Bearer {OLD}") is not None
 

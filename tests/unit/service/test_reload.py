@@ -190,7 +190,7 @@ async def test_a_broken_file_keeps_the_old_value_and_is_said_once(
         await reloads.look()
     (line,) = caplog.records
     assert said in line.message
-    assert line.message.endswith("what was read before stays in use")
+    assert line.message.endswith("the last good version stays in use")
     assert (line.levelname, line.code, line.subscription) == ("ERROR", "reload.kept", "billing")  # type: ignore[attr-defined]
     (shown,) = reloads.statistics()
     assert said in shown.broken
