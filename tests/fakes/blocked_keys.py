@@ -17,10 +17,11 @@ from mpsd.core.record import TopicPartition
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTask
 from mpsd.pipeline.controls import Control
 from mpsd.ports import DeadLetter, DlqPosition
+from tests.fakes.control import FakeControlTopic
 from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import POISON, Row
-from tests.fakes.replays import FakeControlTopic, FakeDeadLetterLog, FakeRepublisher, replaying
+from tests.fakes.replays import FakeDeadLetterLog, FakeRepublisher, replaying
 
 TP = TopicPartition("orders", 0)
 OTHERS = tuple(b"o%d" % number for number in range(5))

@@ -1,18 +1,93 @@
 """A control topic in memory, followed by as many as like."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from mpsd.core import blocked_keys
 from mpsd.core.audit import AuditEntry
+from mpsd.core.control import ControlState, Entity, EntityKey, Provenance
+from mpsd.core.replay_book import KINDS
 from mpsd.errors import ControlUnavailable
-from mpsd.ports import AuditPage, ControlListener, ControlRecord
+from mpsd.pipeline.pipeline import Pipeline
+from mpsd.ports import AuditPage, ControlListener, ControlRecord, control_record
+
+Listener = Callable[[EntityKey, Entity | None, int], None]
+NOBODY = Provenance("", "", 0, "", "")
 
 
 class FakeControlTopic:
-    """The topic that all logs share; offsets begin at 1, as if the first record were nobody's."""
+    """The topic that control logs share, and that pipelines without a control plane follow by themselves.
+
+    Attributes:
+        records: in order; offsets begin at 1, as if the first record were nobody's.
+        state: the sum of all records.
+        read: revision that the followers have read.
+        down: writes of `record` fail.
+        lost_answers: so many of the next writes of `record` are made, and not answered.
+        echo_s: from a write to its reading by followers; 0: before the writer knows that it was written.
+    """
 
     def __init__(self) -> None:
         self.records: list[ControlRecord] = []
+        self.state = ControlState(["billing"])
+        self.read = -1
+        self.down = False
+        self.lost_answers = 0
+        self.echo_s = 0.0
+        self.writes = 0
+        self._listeners: list[Listener] = []
+
+    def follow(self, pipeline: Pipeline) -> None:
+        """Let a pipeline read all that is there, and go on reading."""
+        replays, blocked = pipeline.replays, pipeline.blocked
+
+        def listener(key: EntityKey, entity: Entity | None, revision: int) -> None:
+            if replays is not None:
+                replays.book.on_entity(key, entity)
+            blocked.on_entity(key, entity, revision)
+
+        self._listeners.append(listener)
+        for kind in (*KINDS, blocked_keys.KIND):
+            for key, entity in self.state.of_kind("billing", kind).items():
+                listener(key, entity, entity.revision)
+
+    def follow_no_more(self) -> None:
+        """Forget the followers, because they are dead."""
+        self._listeners.clear()
+
+    async def record(self, items: Sequence[tuple[EntityKey, Mapping[str, Any] | None]]) -> int:
+        """Write like `ControlPlane.record`."""
+        await asyncio.sleep(0.001)
+        if self.down:
+            raise ControlUnavailable("down")
+        self.writes += 1
+        for key, document in items:
+            self.put(key, document)
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise ControlUnavailable("no answer")
+        return len(self.records)
+
+    def put(self, key: EntityKey, document: Mapping[str, Any] | None) -> None:
+        self.append(control_record(key, document, NOBODY))
+
+    def append(self, record: ControlRecord) -> None:
+        self.records.append(record)
+        offset = len(self.records)
+        key = self.state.apply(offset, record.key, record.value, record.headers, 0)
+        if key is None:
+            return
+        entity = self.state.get(key)
+        for listener in self._listeners:
+            if self.echo_s:
+                asyncio.get_running_loop().call_later(self.echo_s, self._tell, listener, key, entity, offset)
+            else:
+                self._tell(listener, key, entity, offset)
+
+    def _tell(self, listener: Listener, key: EntityKey, entity: Entity | None, revision: int) -> None:
+        self.read = revision
+        listener(key, entity, revision)
 
 
 class FakeControlLog:
@@ -45,11 +120,13 @@ class FakeControlLog:
     async def write(self, items: Sequence[ControlRecord]) -> int:
         await asyncio.sleep(0.001)
         self._raise()
-        self.topic.records += items
+        for item in items:
+            self.topic.append(item)
         return len(self.topic.records)
 
     def recreated(self) -> None:
         self.topic.records.clear()
+        self.topic.state = ControlState(["billing"])
         self.position = 1
         self.listener.on_recreated()
 

@@ -1,21 +1,16 @@
-"""A dead-letter topic, a control topic and a producer in memory, for replays."""
+"""A dead-letter topic and a producer in memory, for replays."""
 
 import asyncio
-import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from mpsd.core import blocked_keys
-from mpsd.core.control import ControlState, Entity, EntityKey, key_bytes, value_bytes
 from mpsd.core.dead_letter import Sender, headers
 from mpsd.core.delivery import FailureHistory, ReplayedDelivery
 from mpsd.core.outcome import Outcome
 from mpsd.core.record import LogBounds, LogPart
-from mpsd.core.replay_book import KINDS
 from mpsd.core.retry import DeadLetterRequest, Disposition
-from mpsd.errors import ControlUnavailable, DeadLetterTopicGone
-from mpsd.pipeline.pipeline import Pipeline
+from mpsd.errors import DeadLetterTopicGone
 from mpsd.pipeline.replays import Replaying
+from tests.fakes.control import FakeControlTopic
 from tests.fakes.records import POISON, PRODUCED_MS, Row, assigned, delivery
 
 SENDER = Sender(subscription="billing", group="billing", endpoint="http://127.0.0.1:8000/orders")
@@ -43,9 +38,6 @@ def dead_letter(
         topic="orders.dlq", partition=number, offset=offset, key=key, value=b"v%d" % source_offset,
         headers=[("own", b"1"), *added], timestamp=at_ms,
     )  # fmt: skip
-
-
-Listener = Callable[[EntityKey, Entity | None, int], None]
 
 
 class FakeDeadLetterLog:
@@ -101,72 +93,6 @@ class FakeRepublisher:
         self.written += deliveries
 
     async def close(self) -> None: ...
-
-
-class FakeControlTopic:
-    """A double of `ControlPlane.record`: documents go through bytes, and everybody reads them back.
-
-    Attributes:
-        echo_s: how long after a write that is; 0: before the writer knows that it was written.
-        read: revision of what was read last.
-        lost_answers: so many of the next writes are made, and not answered.
-    """
-
-    def __init__(self) -> None:
-        self.state = ControlState(["billing"])
-        self._listeners: list[Listener] = []
-        self.down = False
-        self.writes = 0
-        self.echo_s = 0.0
-        self.read = -1
-        self.lost_answers = 0
-        self._offset = 0
-
-    def follow(self, pipeline: Pipeline) -> None:
-        """Read all that is there, and go on reading."""
-        replays, blocked = pipeline.replays, pipeline.blocked
-
-        def listener(key: EntityKey, entity: Entity | None, revision: int) -> None:
-            if replays is not None:
-                replays.book.on_entity(key, entity)
-            blocked.on_entity(key, entity, revision)
-
-        self._listeners.append(listener)
-        for kind in (*KINDS, blocked_keys.KIND):
-            for key, entity in self.state.of_kind("billing", kind).items():
-                listener(key, entity, entity.revision)
-
-    def follow_no_more(self) -> None:
-        """All that read it are dead."""
-        self._listeners.clear()
-
-    async def record(self, items: Sequence[tuple[EntityKey, Mapping[str, Any] | None]]) -> int:
-        await asyncio.sleep(0.001)
-        if self.down:
-            raise ControlUnavailable("down")
-        self.writes += 1
-        for key, document in items:
-            self.put(key, document)
-        if self.lost_answers:
-            self.lost_answers -= 1
-            raise ControlUnavailable("no answer")
-        return self._offset
-
-    def put(self, key: EntityKey, document: Mapping[str, Any] | None) -> None:
-        self._offset += 1
-        value = None if document is None else value_bytes(json.loads(json.dumps(document)))
-        changed = self.state.apply(self._offset, key_bytes(key), value, (), 0)
-        assert changed == key
-        entity = self.state.get(key)
-        for listener in self._listeners:
-            if self.echo_s:
-                asyncio.get_running_loop().call_later(self.echo_s, self._tell, listener, key, entity, self._offset)
-            else:
-                self._tell(listener, key, entity, self._offset)
-
-    def _tell(self, listener: Listener, key: EntityKey, entity: Entity | None, revision: int) -> None:
-        self.read = revision
-        listener(key, entity, revision)
 
 
 def replaying(log: FakeDeadLetterLog, republisher: FakeRepublisher, topic: FakeControlTopic, **rules: int) -> Replaying:

@@ -18,9 +18,10 @@ from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget, ReplayTask
 from mpsd.core.replay_progress import Counts
 from mpsd.errors import DeadLetterTopicGone, KafkaUnavailable
 from mpsd.pipeline.replays import Replaying
+from tests.fakes.control import FakeControlTopic
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, POISON, Row
-from tests.fakes.replays import SENDER, FakeControlTopic, FakeDeadLetterLog, FakeRepublisher, dead_letter
+from tests.fakes.replays import SENDER, FakeDeadLetterLog, FakeRepublisher, dead_letter
 from tests.fakes.stage import policy_rules
 from tests.virtual_time import in_virtual_time
 
