@@ -10,8 +10,8 @@ from mpsd.config.checks import CHECKS
 from mpsd.config.example import keys_of, tables_within, title_of
 from mpsd.config.overrides import overridable, variable_name
 from mpsd.config.root import Config
+from mpsd.config.shapes import describe, shape_of, tables_of, tag_of
 from mpsd.config.toml import toml_value
-from mpsd.config.words import shape_of, tables_of, tag_of, words
 
 HEAD = """\
 # Configuration
@@ -69,7 +69,7 @@ def _row(key: str, field: FieldInfo) -> tuple[str, str, str]:
     default = "**required**" if field.is_required() else f"default `{toml_value(field.default)}`"
     if field.default in (None, (), {}):
         default = "no default"
-    return key, f"{words(shape_of(field))}; {default}", field.description or ""
+    return key, f"{describe(shape_of(field))}; {default}", field.description or ""
 
 
 def _tag(table: type[BaseModel], field: FieldInfo) -> str:

@@ -1,4 +1,4 @@
-"""What no key can be wrong about alone: duplicates and contradictions between keys.
+"""The checks of several keys at once: duplicates and contradictions.
 
 The checks look at what was written, not at the validated models, so that they also speak up when something else is
 wrong; a key that has a problem of its own is left out.
@@ -8,12 +8,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from mpsd.config.blocked_keys import blocked_keys
-from mpsd.config.problems import Path, dotted
-from mpsd.config.subscription import DELIVERY_BOUND
+from pydantic_core import PydanticUndefined
+
+from mpsd.config.problems import Path, dotted, subscription_name
+from mpsd.config.root import Config
+from mpsd.config.shapes import field_at, shown
+from mpsd.config.subscription import DELIVERY_BOUND, dead_letter_topic
 from mpsd.config.values import split_address
-from mpsd.config.words import shown
-from mpsd.config.written import Written
 from mpsd.errors import Problem
 
 LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
@@ -24,10 +25,72 @@ HEARTBEATS_PER_REBALANCE_MIN = 2
 FETCHES_PER_SUBSCRIPTION_MIN = 2
 """One fetch is read while the next one is on its way."""
 LISTENERS = ("admin", "http", "stream")
+BLOCKED_KEYS_MAX = 150_000
+"""Of all subscriptions: three quarters of the entities that the control state remembers."""
+
+
+class Written:
+    """A configuration as it was written, read leniently, with the defaults of absent keys."""
+
+    def __init__(self, tree: Mapping[str, object], bad: AbstractSet[Path]) -> None:
+        self.tree = tree
+        self.bad = bad
+
+    def value(self, *path: str | int) -> object:
+        """Return the value at a path; None if it is absent without a default, or known to be bad."""
+        if any(path[: len(bad)] == bad for bad in self.bad):
+            return None
+        found: object = self.tree
+        for step in path:
+            match found, step:
+                case dict(), str() if step in found:
+                    found = found[step]
+                case ((list() | tuple()), int()) if step < len(found):
+                    found = found[step]
+                case _:
+                    return self._default(path)
+        return found
+
+    def _default(self, path: Path) -> object:
+        field = field_at(Config, path)
+        return None if field is None or field.default is PydanticUndefined else field.default
+
+    def number(self, *path: str | int) -> float | None:
+        value = self.value(*path)
+        return value if isinstance(value, int | float) else None
+
+    def text(self, *path: str | int) -> str:
+        value = self.value(*path)
+        return value if isinstance(value, str) else ""
+
+    def items(self, *path: str | int) -> list[object]:
+        value = self.value(*path)
+        return list(value) if isinstance(value, list | tuple) else []
+
+    def has(self, *path: str | int) -> bool:
+        return self.value(*path) not in (None, "")
+
+    def subscriptions(self) -> range:
+        return range(len(self.items("subscriptions")))
+
+    def topics(self, index: int) -> list[tuple[Path, str]]:
+        """Source topics of a subscription and where each is written."""
+        path = ("subscriptions", index, "topics")
+        topics = [((*path, i), self.text(*path, i)) for i in range(len(self.items(*path)))]
+        return [(where, topic) for where, topic in topics if topic]
+
+    def dead_letter_topic(self, index: int) -> str:
+        own = self.text("subscriptions", index, "dead_letter", "topic")
+        return own or dead_letter_topic(
+            self.text("subscriptions", index, "name"), self.text("subscriptions", index, "topics", 0)
+        )
+
+    def problem(self, path: Path, message: str, hint: str = "") -> Problem:
+        return Problem(path=dotted(path), message=message, hint=hint, subscription=subscription_name(self.tree, path))
 
 
 def contradictions(tree: Mapping[str, object], bad: AbstractSet[Path]) -> Iterator[Problem]:
-    """Every contradiction between keys.
+    """Yield every contradiction between keys.
 
     Args:
         bad: paths of keys that have problems of their own.
@@ -287,6 +350,31 @@ def _authentication(written: Written) -> Iterator[Problem]:
             yield written.problem(path, "sets the header Authorization, which delivery.headers sets too")
 
 
+def _blocked_keys(written: Written) -> Iterator[Problem]:
+    """`ordering.after_dead_letter = "block"` needs `ordering.by = "key"`, and a control topic for all that may be blocked."""
+    blocking = [
+        ("subscriptions", index, "ordering")
+        for index in written.subscriptions()
+        if written.text("subscriptions", index, "ordering", "after_dead_letter") == "block"
+    ]
+    for path in blocking:
+        at = (*path, "after_dead_letter")
+        if written.text(*path, "by") in {"partition", "none"}:
+            yield written.problem(
+                at, 'blocks keys, and ordering.by is not "key"', 'write ordering.by = "key", or "continue"'
+            )
+        if written.value("control", "topic") == "":
+            yield written.problem(
+                at, "keeps blocked keys in the control topic, and there is none", "name it: control.topic"
+            )
+    keys = sum(written.number(*path, "blocked_keys_max") or 0 for path in blocking)
+    if keys > BLOCKED_KEYS_MAX:
+        at = (*blocking[-1], "blocked_keys_max")
+        yield written.problem(
+            at, f"all subscriptions may block {keys:.0f} keys, which is more than {BLOCKED_KEYS_MAX}", "lower it"
+        )
+
+
 CHECKS: Sequence[Callable[[Written], Iterator[Problem]]] = (
     _heartbeats,
     _security,
@@ -304,6 +392,6 @@ CHECKS: Sequence[Callable[[Written], Iterator[Problem]]] = (
     _backoffs,
     _endpoints,
     _authentication,
-    blocked_keys,
+    _blocked_keys,
 )
-"""Each with the rule that it holds as its docstring, which the reference page lists."""
+"""The checks; the reference page lists the docstring of each, which is its rule."""

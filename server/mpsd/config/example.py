@@ -9,8 +9,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from mpsd.config.root import Config
+from mpsd.config.shapes import describe, shape_of, table_of, tables_of
 from mpsd.config.toml import toml_value
-from mpsd.config.words import shape_of, table_of, tables_of, words
 
 COLUMNS = 100
 
@@ -49,7 +49,7 @@ def _example(table: type[BaseModel], path: tuple[str, ...], mark: str = "") -> I
         yield ""
         yield from textwrap.wrap(field.description or "", COLUMNS, initial_indent="# ", subsequent_indent="# ")
         active = "" if field.is_required() else "#"
-        yield f"{mark or active}{name} = {toml_value(_shown_value(field))}  # {words(shape_of(field))}"
+        yield f"{mark or active}{name} = {toml_value(_shown_value(field))}  # {describe(shape_of(field))}"
     for name, field, inner in tables_within(table):
         header = f"[{'.'.join((*path, name))}]"
         other = inner is not table_of(field)  # of a union, which only one table can be

@@ -17,7 +17,7 @@ from mpsd.errors import ConfigError, Problem
 
 
 def load(path: str | Path, environ: Mapping[str, str], flags: Mapping[str, object] | None = None) -> Config:
-    """The configuration in a TOML file, with what the environment and flags set in it.
+    """Return the configuration of a TOML file, with the values that the environment and flags set.
 
     Args:
         environ: where secrets and `MPS_<TABLE>_<KEY>` are looked up.
@@ -36,7 +36,7 @@ def validate(
     directory: Path | None = None,
     flags: Mapping[str, object] | None = None,
 ) -> Config:
-    """The configuration that a parsed file means; as `load`, without the file.
+    """Return the configuration of a parsed file; see `load`.
 
     Raises:
         ConfigError: something is wrong; all of it is listed.

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from mpsd.config.problems import Path, dotted
 from mpsd.config.secret import Secret
-from mpsd.config.words import shape_of, table_of
+from mpsd.config.shapes import shape_of, table_of
 from mpsd.errors import Problem
 
 PREFIX = "MPS_"
@@ -21,7 +21,7 @@ Tree = dict[str, object]
 
 
 def variable_name(path: Path) -> str:
-    """The environment variable of a key: MPS_KAFKA_CLIENT_ID for kafka.client_id."""
+    """Return the environment variable of a key: MPS_KAFKA_CLIENT_ID for kafka.client_id."""
     return PREFIX + "_".join(map(str, path)).upper()
 
 
@@ -46,7 +46,7 @@ def _keys_of(table_field: FieldInfo) -> Iterator[tuple[str, FieldInfo]]:
 def override(
     tree: Mapping[str, object], model: type[BaseModel], environ: Mapping[str, str], flags: Mapping[str, object]
 ) -> tuple[Tree, dict[Path, str], list[Problem]]:
-    """The tree with what variables and flags set in it.
+    """Return the tree with the values that variables and flags set.
 
     Args:
         flags: values by dotted path, such as `{"kafka.client_id": "mps-1"}`; a text is read as a variable's is.
@@ -95,7 +95,7 @@ def _set(tree: Tree, path: tuple[str, str], value: object) -> None:
 
 
 def _read(text: str, field: FieldInfo) -> object:
-    """The text as the type of its field; left as it is where it is none, which the validation then says."""
+    """Return a text as the type of its field, or unchanged if it is none, so that the validation reports it."""
     kind, _ = shape_of(field)
     if get_origin(kind) is tuple:
         return [item.strip() for item in text.split(",")]

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, said so that it can be put right."""
+"""The errors of a configuration, in messages that say how to correct them."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-from mpsd.config.words import Step, field_at, kind_of, shown, table_of, tables_of, tag_of, words_at
+from mpsd.config.shapes import Step, describe_at, field_at, kind_of, shown, table_of, tables_of, tag_of
 from mpsd.errors import Problem
 
 Path = tuple[Step, ...]
@@ -16,7 +16,7 @@ NESTED = ("a table", "a list ")
 
 
 def dotted(path: Iterable[Step]) -> str:
-    """A path as it is written in messages: `subscriptions[0].delivery.url`."""
+    """Return a path as messages show it: `subscriptions[0].delivery.url`."""
     text = ""
     for step in path:
         if isinstance(step, int):
@@ -27,7 +27,7 @@ def dotted(path: Iterable[Step]) -> str:
 
 
 def subscription_name(tree: Mapping[str, object], path: Sequence[Step]) -> str:
-    """The name of the subscription that a path is in; empty outside of one, or where its name is no text."""
+    """Return the name of the subscription that a path is in; empty if there is none, or if its name is no text."""
     subscriptions, index = tree.get("subscriptions"), path[1] if len(path) > 1 else None
     if path[0] != "subscriptions" or not isinstance(subscriptions, list | tuple) or not isinstance(index, int):
         return ""
@@ -57,7 +57,7 @@ def problems_of(
 
 
 def _untagged(path: Path, model: type[BaseModel]) -> tuple[Path, type[BaseModel] | None]:
-    """A path as it is written, without the tags of unions; and the table of the last union on it, None without one."""
+    """Return a path without the tags of unions, and the table of the last union on it; None if there is no union."""
     clean: list[Step] = []
     table: type[BaseModel] | None = None
     for step in path:
@@ -85,15 +85,15 @@ def _say(
         case "mps":
             return detail["ctx"]["message"], ""
         case "missing":
-            return "is required", words_at(model, path)
+            return "is required", describe_at(model, path)
         case "extra_forbidden":
             return "is not a known key", _nearest(path, model, table)
         case "too_short" if len(given) >= detail["ctx"]["min_length"]:
             return None  # its items have problems of their own
         case "too_short" | "too_long" if isinstance(given, list | tuple):
-            return f"must be {words_at(model, path)}, not {len(given)} items", ""
+            return f"must be {describe_at(model, path)}, not {len(given)} items", ""
         case _:
-            allowed = words_at(model, path)
+            allowed = describe_at(model, path)
             return f"must be {allowed}, not {(kind_of if allowed[:7] in NESTED else shown)(given)}", _default(
                 path, model
             )
@@ -107,7 +107,7 @@ def _default(path: Path, model: type[BaseModel]) -> str:
 
 
 def _tags(path: Path, model: type[BaseModel]) -> str:
-    """The tags of the union whose discriminator stands at a path."""
+    """Return the tags of the union whose discriminator is at a path."""
     field = field_at(model, path[:-1])
     *others, last = [f'"{tag_of(each, str(path[-1]))}"' for each in tables_of(field)] if field else [""]
     return f"{', '.join(others)} or {last}"

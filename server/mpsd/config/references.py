@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from mpsd.config.overrides import Tree, overridable, variable_name
 from mpsd.config.problems import Path, dotted, subscription_name
 from mpsd.config.root import Config
-from mpsd.config.words import shown, words_at
+from mpsd.config.shapes import describe_at, shown
 from mpsd.errors import Problem
 
 PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
@@ -92,7 +92,7 @@ def _placeholders(value: object, path: Path) -> Iterator[tuple[Path, str]]:
 def _not_expanded(tree: Mapping[str, object], path: Path, placeholder: str) -> Problem:
     """Say what to write instead; of the text only the placeholder is shown."""
     name = placeholder[2:-1].partition(":")[0] or "NAME"
-    if "{ env = " in words_at(Config, path):
+    if "{ env = " in describe_at(Config, path):
         hint = f"write {{ env = {shown(name)} }} for the whole value"
     elif len(path) == 2 and path in overridable(Config):
         hint = f"leave the key out and set the environment variable {variable_name(path)}"

@@ -19,13 +19,13 @@ class Config(Table):
     stream: Stream = Field(default=Stream(), description="gRPC: delivery streams.")
     reload: Reload = Field(default=Reload(), description="Secrets and certificates that change.")
     shutdown: Shutdown = Field(default=Shutdown(), description="Between SIGTERM and the end.")
-    control: Control = Field(default=Control(), description="Where operators' decisions are kept.")
-    logging: Logging = Field(default=Logging(), description="What is written to standard error.")
+    control: Control = Field(default=Control(), description="Topics for operators' decisions.")
+    logging: Logging = Field(default=Logging(), description="Log on standard error.")
     subscriptions: Annotated[tuple[Subscription, ...], Field(strict=False, min_length=1, max_length=1_000)] = Field(
-        description="What is read and where it is delivered."
+        description="Topics to read and applications to deliver to."
     )
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those of the subscriptions."""
+        """Return the names of the subscriptions."""
         return tuple(each.name for each in self.subscriptions)

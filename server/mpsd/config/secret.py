@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainValidator, Validation
 from pydantic_core import PydanticCustomError
 from typing_extensions import override
 
-from mpsd.config.words import Allowed, shown
+from mpsd.config.shapes import Allowed, shown
 
 SECRET_BYTES_MAX = 65_536
 """A file bigger than this is not a secret but a mistake in the path."""
@@ -54,7 +54,7 @@ class Secret:
         return fresh
 
     def reveal(self) -> str:
-        """The value itself: for the wire, never for a log, a message or a metric."""
+        """Return the value, for the wire only; never for a log, a message or a metric."""
         return self._value
 
     @override
@@ -83,13 +83,13 @@ class Secret:
 
 
 def reveal(text: str | Secret) -> str:
-    """The text to send, whether it was written down or is a secret."""
+    """Return the text to send, from plain text or from a secret."""
     return text.reveal() if isinstance(text, Secret) else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a configuration may refer to outside itself; the validation context.
+    """The environment and the directory that a configuration may refer to; the validation context.
 
     Attributes:
         directory: where relative paths begin: that of the configuration file.
@@ -105,12 +105,12 @@ def refuse(message: str) -> Never:
 
 
 def surroundings(info: ValidationInfo) -> Surroundings:
-    """Those of the load; without one, nothing is set and paths begin at the working directory."""
+    """Return the context of the validation; without one, no variable is set and paths start at the working directory."""
     return info.context if isinstance(info.context, Surroundings) else Surroundings()
 
 
 def readable_path(given: object, info: ValidationInfo) -> object:
-    """The path of a file that exists, made absolute; what is no string is left to the type check."""
+    """Return the absolute path of a file that exists; leave a value that is no string to the type check."""
     if not isinstance(given, str):
         return given
     path = os.path.join(surroundings(info).directory, given)  # noqa: PTH118 - a Path would normalise what is shown

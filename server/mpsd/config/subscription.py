@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, WithJsonSchema, model_validator
 
 from mpsd.config.delivery import Delivery
+from mpsd.config.shapes import Allowed
 from mpsd.config.values import ENV_SCHEMA, TEXT_SCHEMA, TOPIC, DeadLetterTopic, Group, Start, Table, Topic
-from mpsd.config.words import Allowed
 
 DELIVERY_BOUND = {"rest": "timeout_s", "stream": "lease_s", "pull": "lease_s"}
 """Which key says how long a delivery may take, by protocol."""
@@ -16,239 +16,247 @@ DRAIN_SPARE_S = 5.0
 
 
 class Ordering(Table):
-    """What is delivered in order."""
+    """The order of deliveries."""
 
     by: Literal["key", "partition", "none"] = Field(
         default="key",
-        description="What forms a lane, in which one record is in flight at a time; the key, as producers mean it.",
+        description="Scope of order: records of one key, of one partition, or none; one record of it is in flight"
+        " at a time. key, because producers choose keys for order.",
     )
     null_key: Literal["none", "partition"] = Field(
         default="none",
-        description="Records without a key: free, or all of a partition in one lane; free, as who wants order sets a key.",
+        description="Order of records without a key: none, or all of a partition one by one; none, because a"
+        " producer that wants order sets a key.",
     )
     after_dead_letter: Literal["continue", "block"] = Field(
         default="continue",
-        description="What becomes of a key after one of its records was dead-lettered: it goes on, or its later records"
-        " follow into the dead-letter topic until somebody replays or skips them; it goes on, so that nobody needs to be"
-        " awake.",
+        description="Treatment of a key after one of its records was dead-lettered: `continue` delivers its later"
+        " records, `block` sends them to the dead-letter topic until an operator replays or skips them; continue,"
+        " so that no operator has to be on call.",
     )
     blocked_keys_max: int = Field(
         default=10_000,
         ge=1,
         le=100_000,
-        description="Keys of the subscription blocked at a time under `block`, beyond which a partition waits; 10,000 are no"
-        " accident any more.",
+        description="Keys of the subscription that are blocked at a time under `block`, beyond which a partition"
+        " waits; 10,000 blocked keys are a general failure and not one of single keys.",
     )
 
 
 class Pending(Table):
-    """Records read and not yet settled, of each partition."""
+    """Bounds of the records read and not yet settled, of each partition."""
 
     records_max: int = Field(
         default=10_000,
         ge=1,
         le=10_000_000,
-        description="Records held per partition; enough that one slow key does not stop the others behind it.",
+        description="Pending records of a partition; 10,000, so that one slow key does not stop the others behind it.",
     )
     bytes_max: int = Field(
         default=33_554_432,
         ge=1_024,
         le=1_099_511_627_776,
-        description="Bytes held per partition, overhead included; 32 MiB, so that one partition never takes more than"
-        " half of limits.pending_bytes_max.",
+        description="Bytes of the pending records of a partition, overhead included; 32 MiB, so that one partition"
+        " never takes more than half of limits.pending_bytes_max.",
     )
 
 
 class Retry(Table):
-    """What becomes of a record whose delivery failed."""
+    """The attempts to deliver a record, and the pauses between them."""
 
     attempts_max: int = Field(
         default=13,
         ge=1,
         le=1_000,
-        description="Deliveries before a record is dead-lettered; 13, which with the pauses between them take one to two"
-        " minutes: longer than most brown-outs. An outage spends none.",
+        description="Deliveries of a record before it is dead-lettered; 13 take one to two minutes with the pauses"
+        " between them, which is longer than most short outages. An outage of the endpoint costs no attempt.",
     )
     crowding_attempts_max: int = Field(
         default=5,
         ge=1,
         le=1_000,
-        description="Deliveries before a record is dead-lettered while those behind it in its key fill more than a"
-        " quarter of its partition's room; five, within about a second, so that one failing key never stops the others.",
+        description="Deliveries of a record before it is dead-lettered while the records behind it in its key fill"
+        " more than a quarter of its partition's bound; five end within about a second, so that one failing key"
+        " never stops the others.",
     )
     backoff_initial_s: float = Field(
         default=0.1,
         ge=0.001,
         le=3_600.0,
-        description="Longest first pause, doubled with each attempt; a pause is random between half of it and all of it."
-        " 0.1 s is over before anyone waits.",
+        description="Longest first pause in seconds, doubled with each attempt; a pause is random between half of"
+        " it and all of it. 0.1 s, because most failures end at once.",
     )
     backoff_max_s: float = Field(
         default=24.0,
         ge=0.001,
         le=86_400.0,
-        description="Longest pause; 24 s, so that a record whose endpoint works again is delivered within half a minute.",
+        description="Longest pause in seconds; 24 s, so that a record whose endpoint works again is delivered"
+        " within half a minute.",
     )
     failing_key_after: int = Field(
         default=3,
         ge=0,
         le=1_000,
         description="Records of one key that must exhaust their attempts in a row until later ones get a single"
-        " attempt; 0: never. Three tell a broken key from bad luck.",
+        " attempt, 0: never; three, because two in a row may be chance.",
     )
     failing_keys_max: int = Field(
         default=10_000,
         ge=1,
         le=1_000_000,
-        description="Failing keys that are remembered; 10,000 cost a few MiB at most.",
+        description="Failing keys that the daemon remembers; 10,000 need a few MiB.",
     )
     record_age_max_s: float = Field(
         default=0.0,
         ge=0.0,
         le=315_360_000.0,
-        description="Age at which a record is dead-lettered as expired; 0: never, as only the application knows when"
-        " news is old.",
+        description="Age in seconds at which a record is dead-lettered as expired; 0: never, because only the"
+        " application knows when a record is too old.",
     )
     lost_window_s: float = Field(
         default=1.0,
         ge=0.0,
         le=60.0,
-        description="How near in time lost deliveries count as one event, for which no record is charged; 1 s, as the"
-        " connections to a dying process break within that.",
+        description="Time in seconds within which lost deliveries count as one event, for which no record is"
+        " charged; 1 s, because all connections to a crashed process break within that time.",
     )
 
 
 class Breaker(Table):
-    """How an outage of the endpoint is told from a record that it cannot take."""
+    """The signs by which an outage of the endpoint is told from a record that the endpoint cannot take."""
 
     lanes_min: int = Field(
         default=3,
         ge=1,
         le=1_000,
-        description="Keys (lanes) that must fail, with no success between, until deliveries pause; three keys rarely go"
-        " bad at once.",
+        description="Keys (lanes) that must fail, with no success between, until deliveries pause; three, because"
+        " three keys rarely fail at the same time by themselves.",
     )
     failures_min: int = Field(
         default=20,
         ge=1,
         le=1_000_000,
-        description="Failures in a row, with no success between, that pause deliveries at once; fewer do after"
-        " probe_interval_s. 20, as half of all requests failing at random is no outage.",
+        description="Failures in a row, with no success between, that pause deliveries at once; with fewer they"
+        " pause after probe_interval_s. 20, because random failures of half of the requests are not an outage.",
     )
     rejections_max: int = Field(
         default=100,
         ge=0,
         le=1_000_000,
-        description="Rejected records (400, 422 and the like) in a row, with no success between, that are dead-lettered"
-        " until the subscription stops doing so and waits for a success or an operator; 0: never. A bad deploy rejects"
-        " everything, and 100 records are replayed in a second.",
+        description="Rejected records (400, 422 and the like) in a row, with no success between, that are"
+        " dead-lettered until the subscription stops and waits for a success or an operator, 0: never; 100, because"
+        " a bad deployment rejects everything and 100 records are replayed in a second.",
     )
     successes_between: int = Field(
         default=20,
         ge=1,
         le=1_000_000,
-        description="Deliveries of others that succeed while a record fails until the blame is its own; 20 are no"
-        " coincidence.",
+        description="Deliveries of other records that succeed while a record fails, after which the record itself"
+        " is to blame; 20 are not chance.",
     )
     probe_interval_s: float = Field(
         default=1.0,
         ge=0.01,
         le=3_600.0,
-        description="Longest pause between probes while deliveries pause; the first pause is an eighth of it. One probe"
-        " a second burdens nobody and finds the endpoint soon.",
+        description="Longest pause in seconds between probes while deliveries pause; the first pause is an eighth"
+        " of it. 1 s, because one probe a second is a small load and finds the endpoint soon.",
     )
 
 
 class DeadLetter(Table):
-    """Where records go that the application cannot take."""
+    """The topic for records that the application cannot take."""
 
     topic: DeadLetterTopic = Field(
         default="",
-        description="The topic, created if absent, of this subscription alone and never a source; empty:"
-        " `<first topic>.<name>.dlq`, which says whose it is.",
+        description="Dead-letter topic of this subscription alone, never a source, created if it does not exist;"
+        " empty: `<first topic>.<name>.dlq`, because the name then says to whom it belongs.",
         examples=["orders.billing.dlq"],
     )
     retention_s: int = Field(
         default=1_209_600,
         ge=0,
         le=315_360_000,
-        description="How long a created topic keeps them; 0: for ever. Two weeks, so that a holiday loses none.",
+        description="Time in seconds for which a created topic keeps dead letters, 0: for ever; two weeks, so that"
+        " none is lost in a holiday.",
     )
     replication_factor: int = Field(
         default=0,
         ge=0,
         le=100,
-        description="Copies of a created topic; 0: three, or as many as there are brokers.",
+        description="Replicas of a created topic; 0: three, or as many as there are brokers.",
     )
     replays_max: int = Field(
         default=3,
         ge=1,
         le=100,
-        description="Replays after which a record that fails again is quarantined: replayed only if asked for by name;"
-        " three tell that nothing has changed.",
+        description="Replays after which a record that fails again is quarantined, so that only an explicit request"
+        " replays it; three, because after three failures nothing has changed.",
     )
     write_timeout_s: float = Field(
         default=10.0,
         ge=0.1,
         le=600.0,
-        description="How long a write may wait for all in-sync replicas until it is tried again; 10 s outlast a"
-        " change of leader.",
+        description="Time in seconds within which all in-sync replicas must have a dead letter, else it is written"
+        " again; 10 s are longer than a change of leader.",
     )
     backoff_initial_s: float = Field(
         default=0.5,
         ge=0.001,
         le=3_600.0,
-        description="Pause before the first repeated write, then doubled; 0.5 s, about what a change of leader takes.",
+        description="Pause in seconds before the first repeated write, then doubled; 0.5 s, about the time of a"
+        " change of leader.",
     )
     backoff_max_s: float = Field(
         default=30.0,
         ge=0.001,
         le=86_400.0,
-        description="Longest pause between writes while the topic cannot be written and its partition waits; 30 s, so"
-        " that it goes on soon after the repair.",
+        description="Longest pause in seconds between writes while the topic cannot be written and its partition"
+        " waits; 30 s, so that the partition goes on soon after the repair.",
     )
 
 
 class Commit(Table):
-    """When progress is written to Kafka."""
+    """The offsets that are committed to Kafka."""
 
     interval_s: float = Field(
         default=1.0,
         ge=0.05,
         le=3_600.0,
-        description="Pause between commits; 1 s bounds what a kill repeats and costs one small request.",
+        description="Pause between commits in seconds; 1 s, because a killed daemon repeats the deliveries of one"
+        " interval and a commit is one small request.",
     )
     metadata: Literal["ascii", "utf16"] = Field(
         default="ascii",
-        description="How the offset map beside a commit is packed; ascii, which every broker counts alike. Apache Kafka"
-        " counts UTF-16 units, of which utf16 makes two and a half times as much.",
+        description="Text form of the offset map in a commit; ascii, because every broker counts it alike. Apache"
+        " Kafka counts UTF-16 units, so that utf16 holds two and a half times as much.",
     )
     metadata_units_max: int = Field(
         default=4_096,
         ge=160,
         le=10_000,
-        description="Length of the offset map; what offset.metadata.max.bytes of a broker is where nobody changed it.",
+        description="Length of the offset map; 4,096, the default of the broker's offset.metadata.max.bytes.",
     )
 
 
 class Rebalance(Table):
-    """How a partition changes hands."""
+    """The hand-over of partitions between instances."""
 
     drain_timeout_s: float = Field(
         default=35.0,
         ge=0.1,
         le=7_200.0,
-        description="How long a partition that moves waits for its deliveries in flight; unless it is set, 5 s more than"
-        " delivery.timeout_s (delivery.lease_s of a stream or pull), so that none is cut off.",
+        description="Time in seconds that a partition that moves waits for its deliveries in flight; if it is not"
+        " set, 5 s more than delivery.timeout_s (delivery.lease_s of a stream or pull), so that no delivery is cut"
+        " off.",
     )
 
 
 class Subscription(Table):
-    """One consumer group, its topics, and one application endpoint; a daemon runs several."""
+    """One consumer group, its topics, and one application; a daemon runs several subscriptions."""
 
-    name: Annotated[str, Allowed("a dead letter or digit, then up to 62 of a-z A-Z 0-9 . _ -")] = Field(
+    name: Annotated[str, Allowed("1 to 63 of a-z A-Z 0-9 . _ -, the first one of a-z A-Z 0-9")] = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
-        description="Its name in logs, metrics and headers; no default, as it is public.",
+        description="Name of the subscription in logs, metrics and headers; no default, because it is public.",
         examples=["billing"],
     )
     topics: Annotated[
@@ -258,34 +266,37 @@ class Subscription(Table):
             {"anyOf": [{"type": "array", "items": TEXT_SCHEMA, "minItems": 1, "maxItems": 1_000}, ENV_SCHEMA]}
         ),
     ] = Field(
-        description='Topics to read; `{ env = "NAME" }` stands for one of them, or for all of them with commas between.',
+        description='Topics to read; `{ env = "NAME" }` stands for one topic, or for all of them with commas between.',
         examples=[["orders"]],
     )
     group: Group = Field(
-        description="Consumer group; no default, as another name means to start over.",
+        description="Consumer group; no default, because another group starts again.",
         examples=["billing"],
     )
     start: Start = Field(
         default="earliest",
-        description="Where a group without commits begins, committed at once; earliest, so that nothing is left out. A partition"
-        " that the group has not seen before begins at its first record, also where it was added while no daemon ran.",
+        description="Position from which a group without commits reads, committed at once; earliest, so that no"
+        " record is missed. A partition that the group has not read before is read from its first record, even if"
+        " it was added while no daemon ran.",
     )
     out_of_range: Literal["earliest", "latest", "stop"] = Field(
         default="earliest",
-        description="Where to go on if the committed offset is gone from the log; earliest, which leaves out the least.",
+        description="Position from which to go on if the committed offset is no longer in the log; earliest,"
+        " because it skips the fewest records.",
     )
     isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
         default="read_committed",
-        description="Whether records of open or aborted transactions are delivered; not, as they may never have happened.",
+        description="Deliver records of committed transactions only, or also of open and aborted ones;"
+        " read_committed, because an aborted transaction never happened.",
     )
-    delivery: Delivery = Field(description="How records reach the application.")
-    ordering: Ordering = Field(default=Ordering(), description="What is delivered in order.")
+    delivery: Delivery = Field(description="Protocol and address of the application.")
+    ordering: Ordering = Field(default=Ordering(), description="The order of deliveries.")
     pending: Pending = Field(default=Pending(), description="Bounds per partition.")
-    retry: Retry = Field(default=Retry(), description="What becomes of failed deliveries.")
-    breaker: Breaker = Field(default=Breaker(), description="How an outage is recognised.")
-    dead_letter: DeadLetter = Field(default=DeadLetter(), description="Where refused records go.")
-    commit: Commit = Field(default=Commit(), description="When progress is written.")
-    rebalance: Rebalance = Field(default=Rebalance(), description="How a partition changes hands.")
+    retry: Retry = Field(default=Retry(), description="Attempts and pauses.")
+    breaker: Breaker = Field(default=Breaker(), description="Detection of an outage.")
+    dead_letter: DeadLetter = Field(default=DeadLetter(), description="The dead-letter topic.")
+    commit: Commit = Field(default=Commit(), description="Commits of offsets.")
+    rebalance: Rebalance = Field(default=Rebalance(), description="Hand-over of partitions.")
 
     @model_validator(mode="before")
     @classmethod
@@ -321,6 +332,6 @@ class Subscription(Table):
 
 
 def dead_letter_topic(name: str, first_topic: str) -> str:
-    """The topic where none is named; empty where the parts make no topic's name, which is reported of them."""
+    """Return the default dead-letter topic; empty if it would be no valid name, which the checks of its parts report."""
     topic = f"{first_topic}.{name}.dlq"
     return topic if TOPIC.fullmatch(topic) else ""

@@ -14,12 +14,12 @@ BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789
 
 
 def print_config(config: Config) -> str:
-    """The effective configuration: it loads again where the same secrets are set, and shows none of them."""
+    """Return the settings in effect as TOML, which loads again if the same secrets are set, and shows none of them."""
     return "\n".join(_table(config, ())).lstrip() + "\n"
 
 
 def toml_value(value: object) -> str:
-    """A value in TOML, on one line."""
+    """Return a value as TOML, on one line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Secret):
@@ -37,7 +37,7 @@ def toml_value(value: object) -> str:
 
 
 def toml_key(key: str) -> str:
-    """A key in TOML, quoted where it has to be."""
+    """Return a key as TOML, quoted if necessary."""
     return key if key and BARE.issuperset(key) else toml_value(key)
 
 

@@ -1,4 +1,4 @@
-"""What a value may be: the kinds that TOML does not know, each with the rule that admits it."""
+"""The kinds of values that TOML does not have, each with the rule that admits it."""
 
 import re
 from base64 import b64decode
@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from mpsd.config.secret import SECRET_SCHEMA, Secret, SecretValue, TextValue, read_secret, refuse, reveal
-from mpsd.config.words import Allowed, shown
+from mpsd.config.shapes import Allowed, shown
 from mpsd.core.content_type import AUTO, is_media_type
 from mpsd.core.target_template import TargetTemplate
 
@@ -70,7 +70,7 @@ def _read_url(given: object, info: ValidationInfo) -> str | Secret:
 
 
 def _check_secret_url(what: str, url: str) -> None:
-    """As for a URL that is written down, with a user name if need be; and no message has any part of it."""
+    """Check a secret URL, which may have a user name; no message shows any part of it."""
     try:
         _check_url(url)
     except ValueError:
@@ -133,7 +133,7 @@ EVERYWHERE = ("0.0.0.0", "::")
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Host and port of `host:port` or `[ipv6]:port`.
+    """Return host and port of `host:port` or `[ipv6]:port`.
 
     Raises:
         ValueError: it is neither.
@@ -186,7 +186,7 @@ def _read_start(given: object) -> object:
 
 def _check_header_name(name: str) -> str:
     if not HEADER_NAME.fullmatch(name):
-        refuse("is not a header name: dead letters, digits and - only")
+        refuse("is not a header name: letters, digits and - only")
     if name.lower() == "content-type":
         refuse("is set by the daemon itself: use delivery.content_type")
     if HEADERS_OF_OURS.fullmatch(name):

@@ -1,7 +1,7 @@
 """The headers of a record as one text: `name=value&name=value`, both percent-encoded, in order.
 
 Names and values of Kafka headers are any text and any bytes, which HTTP headers cannot carry and which servers between here
-and a handler drop. The text needs dead letters, digits and `-._~%=&` only, so it survives all of them, and so do the order, the
+and a handler drop. The text needs letters, digits and `-._~%=&` only, so it survives all of them, and so do the order, the
 case of names, repeated names, and a null value (a name without `=`).
 """
 

@@ -1,7 +1,7 @@
 """The path and query of a URL with places that each record fills: `{topic}` and `{header:NAME}`.
 
 What fills a place can come from anybody who may produce, so it never adds a segment, leads out of one, or ends the request
-line: every byte but dead letters, digits and `-._~` is percent-encoded, and what would make a segment `.` or `..`, also where a
+line: every byte but letters, digits and `-._~` is percent-encoded, and what would make a segment `.` or `..`, also where a
 server decodes slashes first, fills nothing.
 
 Source: RFC 3986, sections 2.3 (unreserved characters) and 3.3 (dot segments).

@@ -55,7 +55,7 @@ VERDICT_HEADERS: Mapping[str, Any] = {
 
 
 def document() -> dict[str, Any]:
-    """The whole of it; the same for every configuration."""
+    """Return the whole document, which is the same for every configuration."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -166,7 +166,7 @@ def _batch() -> dict[str, Any]:
 
 
 def _meanings() -> dict[str, Any]:
-    """The contract's table in brief; `delivery.status` may move each."""
+    """Return the contract's table of status codes in brief; `delivery.status` may change each."""
     meanings = {
         "2XX": "Accepted.",
         "429": "Less, please: delivered again after a pause, and fewer at a time.",
@@ -195,7 +195,7 @@ def _headers(model: type[BaseModel]) -> list[dict[str, Any]]:
 
 
 def _plain(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a header that may be absent, what it is where it is there."""
+    """Return the schema of an optional header without its null."""
     kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
     return {name: value for name, value in kinds[0].items() if name not in {"title", "description", "default"}}
 

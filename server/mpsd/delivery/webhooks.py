@@ -1,4 +1,4 @@
-"""What an application that is called receives, as models: the parts A and B of the delivery contract for the OpenAPI document.
+"""The requests to an application, as models: parts A and B of the delivery contract for the OpenAPI document.
 
 The requests are written by hand in `delivery.rest`, for speed; tests hold what is really sent to these models.
 """
@@ -14,7 +14,7 @@ Number = Annotated[str, Field(pattern="^(0|[1-9][0-9]*)$")]
 
 
 class Sent(BaseModel):
-    """What the daemon sends; more may be added, and is to be ignored."""
+    """A message of the daemon; later versions may add members, which an application ignores."""
 
     model_config = ConfigDict(frozen=True)
 

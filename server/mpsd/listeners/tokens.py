@@ -25,8 +25,8 @@ from pydantic import Field, ValidationError, model_validator
 from typing_extensions import override
 
 from mpsd.config.secret import refuse
+from mpsd.config.shapes import shown
 from mpsd.config.values import Table
-from mpsd.config.words import shown
 from mpsd.errors import ConfigError, Problem
 from mpsd.listeners.rights import EVERY, Caller, Role
 

@@ -12,8 +12,8 @@ from mpsd.config import load, print_config, validate
 from mpsd.config.example import example, json_schema
 from mpsd.config.problems import tables
 from mpsd.config.root import Config
+from mpsd.config.shapes import describe, shape_of, table_of
 from mpsd.config.toml import toml_key, toml_value
-from mpsd.config.words import shape_of, table_of, words
 
 
 def test_the_example_loads(tmp_path: Path) -> None:
@@ -88,10 +88,10 @@ def test_every_key_has_a_reason_a_range_and_a_unit() -> None:
         for name, field in table.model_fields.items():
             kind, _ = shape_of(field)
             assert (field.description or "").endswith("."), (path, name)
-            assert words(shape_of(field)), (path, name)
+            assert describe(shape_of(field)), (path, name)
             if kind in (int, float):
                 assert name in counts or name.endswith(("_s", "_ms", "_bytes_max", "bytes_max")), (path, name)
-                assert " from " in words(shape_of(field)), (path, name)
+                assert " from " in describe(shape_of(field)), (path, name)
             if not field.is_required() and field.default and table_of(field) is None:
                 assert ";" in (field.description or ""), f"{path} {name} does not say why its default is what it is"
 

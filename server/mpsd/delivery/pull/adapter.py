@@ -1,4 +1,4 @@
-"""The delivery port for applications that come and ask."""
+"""The delivery port for applications that ask for records."""
 
 import asyncio
 from collections import Counter, OrderedDict
@@ -9,12 +9,8 @@ from mpsd.config import PullDelivery, idempotency_header
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.idempotency import IdempotencyKeys
 from mpsd.core.outcome import Outcome, Withdrawn
-from mpsd.delivery.pull.lease_ids import LeaseIds
-from mpsd.delivery.pull.leases import Held, Lease, Leases
+from mpsd.delivery.pull.leases import Held, Lease, LeaseIds, Leases, Pace, lost, outcome_of
 from mpsd.delivery.pull.messages import LEASE_S_MIN, Settlement
-from mpsd.delivery.pull.pace import Pace
-from mpsd.delivery.pull.verdict import lost, outcome_of
-from mpsd.delivery.pull.waiter import ClosingError, TooManyWaitersError, Waiter
 from mpsd.listeners.reach import reachable
 from mpsd.ports import Demand, Peer
 
@@ -24,8 +20,32 @@ PACE_S = 10.0
 _NOTHING = Demand(0, 0)
 
 
+class Waiter:
+    """A caller that waits for records.
+
+    Attributes:
+        given: the lease, set by `deliver`; who awaits it calls `adapter.leave` if the caller goes away.
+    """
+
+    __slots__ = ("given", "is_suspended", "lease_s", "records_max")
+
+    def __init__(self, records_max: int, lease_s: float, given: asyncio.Future[Lease]) -> None:
+        self.records_max = records_max
+        self.lease_s = lease_s
+        self.given = given
+        self.is_suspended = False
+
+
+class ClosingError(Exception):
+    """The adapter gives no records any more."""
+
+
+class TooManyWaitersError(Exception):
+    """The number of callers that wait is `waiters_max`."""
+
+
 class PullAdapter:
-    """Gives records to callers in the order in which they came, each as much as is ready when its turn is there.
+    """A queue of callers; each gets the records that are ready when it is first.
 
     Takes: deliveries for the caller that has waited longest; one caller at a time, so that none takes from another.
     Gives: one outcome for each, when it is settled, or when its lease ends.
@@ -51,7 +71,7 @@ class PullAdapter:
         self._may_start = may_start
         self._leases = Leases(delivery.lease_total_max_s)
         self._waiters: OrderedDict[Waiter, None] = OrderedDict()
-        self._aside = 0
+        self._suspended = 0
         self._is_closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeping: asyncio.TimerHandle | None = None
@@ -70,7 +90,7 @@ class PullAdapter:
             on_demand()
 
     def demand(self) -> Demand:
-        """Of the first caller alone: the next one is asked for as soon as this one has its records."""
+        """Return the demand of the first caller alone; that of the next follows once this one has its records."""
         free = self.settings.concurrency_max - len(self._leases)
         if not self._waiters or free <= 0:
             return _NOTHING
@@ -125,18 +145,18 @@ class PullAdapter:
 
     @property
     def leases_lately(self) -> float:
-        """How many leases were given of the records here, in about the last `PACE_S`."""
+        """The number of leases given of the records here, in about the last `PACE_S`."""
         return self._pace.lately(asyncio.get_running_loop().time())
 
     @property
     def waiters(self) -> int:
-        return len(self._waiters) + self._aside
+        return len(self._waiters) + self._suspended
 
     def is_first(self, waiter: Waiter) -> bool:
         return next(iter(self._waiters), None) is waiter
 
     def ask(self, records_max: int, lease_s: float | None) -> Waiter:
-        """Wait in line for records.
+        """Put a caller into the queue.
 
         Raises:
             ClosingError, TooManyWaitersError: it cannot.
@@ -152,14 +172,14 @@ class PullAdapter:
         self._demanded()
         return waiter
 
-    def step_aside(self, waiter: Waiter) -> None:
-        """It is given nothing while it looks elsewhere; `step_back` or `leave` follows."""
+    def suspend(self, waiter: Waiter) -> None:
+        """Take a caller out of the queue while it asks other instances; `resume` or `leave` follows."""
         del self._waiters[waiter]
-        waiter.is_aside = True
-        self._aside += 1
+        waiter.is_suspended = True
+        self._suspended += 1
 
-    def step_back(self, waiter: Waiter) -> None:
-        """To the front, as nobody who came before waits behind.
+    def resume(self, waiter: Waiter) -> None:
+        """Put a caller back to the front, because nobody who came before it waits behind.
 
         Raises:
             ClosingError: there is no line any more.
@@ -172,7 +192,7 @@ class PullAdapter:
         self._demanded()
 
     def leave(self, waiter: Waiter) -> None:
-        """It waits no longer, for whatever reason; what it was given and has not taken goes back."""
+        """Remove a caller that waits no longer; take back the records that it was given and did not take."""
         given = waiter.given
         self._return(waiter)
         if self._waiters.pop(waiter, waiter) is None:
@@ -181,30 +201,30 @@ class PullAdapter:
             self.give_back(given.result())
 
     def _return(self, waiter: Waiter) -> None:
-        self._aside -= waiter.is_aside
-        waiter.is_aside = False
+        self._suspended -= waiter.is_suspended
+        waiter.is_suspended = False
 
     def hand_out(self, lease: Lease) -> Sequence[Held]:
-        """What of the lease its caller may be shown now: what was taken back since then, or may not start, is left out."""
+        """Return the records of a lease that its caller may see now, without those that were taken back or may not start."""
         if not self._may_start():
             self.give_back(lease, "the membership of the group was not confirmed in time")
         lease.answered = True
         return [held for held in lease.held if held.term is not None]
 
     def give_back(self, lease: Lease, reason: str = "its caller went away before it had the record") -> None:
-        """Its caller never had them: they cost nothing and go to another at once."""
+        """Give a lease back whose caller never had it: no attempt is counted, and another gets the records at once."""
         held = [held for held in lease.held if held.term is not None]
         self._counts["given_back"] += len(held)
         self._end((each, Withdrawn(reason=reason)) for each in held)
 
     def give_back_all(self, lease_id: str) -> None:
-        """What is still held of the lease, if there is anything: its caller was another instance's, and has gone."""
+        """Give back the records still held of a lease that another instance fetched for a caller who has gone."""
         if (lease := self._leases.lease(lease_id)) is not None:
             self.give_back(lease)
 
     # callers that hold records
     def settle(self, lease_id: str, settlements: Sequence[Settlement]) -> list[str]:
-        """`settled`, `expired` or `unknown` for each."""
+        """Settle records; return `settled`, `expired` or `unknown` for each."""
         missing = "expired" if self.ids.is_ours(lease_id) else "unknown"
         results: list[str] = []
         was_full = self.demand().records == 0
@@ -221,7 +241,7 @@ class PullAdapter:
         return results
 
     def extend(self, lease_id: str, delivery_ids: Sequence[str], lease_s: float | None) -> list[tuple[str, float]]:
-        """`extended` with the seconds left, `expired` or `unknown` for each."""
+        """Extend leases; return `extended` with the seconds left, `expired` or `unknown` for each."""
         assert self._loop is not None
         now_s = self._loop.time()
         missing = "expired" if self.ids.is_ours(lease_id) else "unknown"
@@ -274,7 +294,7 @@ class PullAdapter:
 
     # leases that end by themselves
     def _arm(self, due_s: float) -> None:
-        """See to it that somebody looks when the next lease ends."""
+        """Set the timer for the end of the next lease."""
         assert self._loop is not None
         if due_s < self._sweep_due_s:
             if self._sweeping is not None:

@@ -9,14 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from mpsd.delivery.pull.adapter import PullAdapter
+from mpsd.delivery.pull.adapter import ClosingError, PullAdapter, TooManyWaitersError, Waiter
 from mpsd.delivery.pull.leases import Lease
 from mpsd.delivery.pull.messages import LeaseRequest
 from mpsd.delivery.pull.peer_request import PeerAnswer
 from mpsd.delivery.pull.peers import FORWARDED, RECORDS, SHARE, Peers, is_ahead
 from mpsd.delivery.pull.record_json import RecordJson
 from mpsd.delivery.pull.requests import refused
-from mpsd.delivery.pull.waiter import ClosingError, TooManyWaitersError, Waiter
 from mpsd.ports import Peer
 
 READY_S = 0.02
@@ -79,7 +78,7 @@ class LeaseExchange:
             raise refused(HTTPStatus.TOO_MANY_REQUESTS, detail, RETRY_AFTER) from error
 
     async def _wait(self, waiter: Waiter, gone: asyncio.Future[None]) -> Lease | PeerAnswer | None:
-        """What the caller gets; None at the end of its wait, or if it is gone."""
+        """Return the answer to the caller; None at the end of its wait, or if it is gone."""
         loop = asyncio.get_running_loop()
         wait_s = min(self._wanted.wait_s, self._adapter.settings.wait_max_s)
         ends_s = loop.time() + wait_s
@@ -102,15 +101,15 @@ class LeaseExchange:
 
         The waiter is given none here meanwhile, because it could take only one of both.
         """
-        self._adapter.step_aside(waiter)
+        self._adapter.suspend(waiter)
         # not cut short if the caller goes: what is given just then would be held for nobody
         if (answer := await self._peers.records(self._wanted, self._authorization, gone.done, of)) is not None:
             return answer
-        self._adapter.step_back(waiter)
+        self._adapter.resume(waiter)
         return None
 
     async def _pass_on(self, given: PeerAnswer, gone: asyncio.Future[None], send: Send) -> None:
-        """What another instance gave, which has it back if the caller cannot have got it."""
+        """Return the lease of another instance, and give it back if the caller cannot have got it."""
         if not gone.done():
             content_type = given.headers.get("content-type", "application/json")
             await _answer(given.body, content_type, given.headers[RECORDS], send)
@@ -118,7 +117,7 @@ class LeaseExchange:
             await self._peers.give_back(given, self._authorization)
 
     async def _send(self, lease: Lease, gone: asyncio.Future[None], send: Send) -> None:
-        """The answer, in one turn of the loop with the look at who may still have it."""
+        """Return the answer in the same step in which the records are checked, so that none can be taken back between."""
         records = self._adapter.hand_out(lease)
         body = NOTHING
         if records:
@@ -134,7 +133,7 @@ class LeaseExchange:
         lease.is_taken = not gone.done()
 
     def _url(self, lease: Lease) -> str:
-        """Where the lease is settled: at the address that others are told, or else the one that this caller used."""
+        """Return the URL to settle a lease at: the advertised address, else the one that this caller used."""
         at = self._adapter.peer.http or self._request.url.netloc
         return f"{self._scheme}://{at}/v1/subscriptions/{self._adapter.subscription}/leases/{lease.id}"
 

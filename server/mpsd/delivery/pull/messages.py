@@ -1,4 +1,4 @@
-"""What callers send and are sent. Validation and the OpenAPI document have this one source."""
+"""The messages between callers and the daemon, the one source of validation and of the OpenAPI document."""
 
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ DELIVERY_ID_CHARACTERS_MAX = 256
 
 
 def _absent(schema: JsonDict) -> None:
-    """A member that is left out where there is nothing to say: null is no value of it."""
+    """Return an optional member, which is left out instead of null."""
     schema.pop("default", None)
 
 
@@ -45,7 +45,7 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 
 
 class LeaseRequest(Message):
-    """How much the caller would take, and how long it waits for it."""
+    """The number of records that the caller would take, and how long it waits."""
 
     records_max: Whole = Field(
         default=100,
@@ -75,7 +75,7 @@ DeliveryId = Annotated[
 
 
 class Settlement(Message):
-    """What became of one record."""
+    """The verdict on one record."""
 
     delivery_id: DeliveryId
     verdict: Literal["ack", "retry", "dead-letter"] = Field(
@@ -181,7 +181,7 @@ class LeaseAnswer(Message):
 
 
 class SettleResult(Message):
-    """What a settlement did."""
+    """The result of a settlement."""
 
     delivery_id: str
     result: Literal["settled", "expired", "unknown"] = Field(
@@ -197,7 +197,7 @@ class SettleAnswer(Message):
 
 
 class ExtendResult(Message):
-    """What an extension did."""
+    """The result of an extension."""
 
     delivery_id: str
     result: Literal["extended", "expired", "unknown"]

@@ -17,7 +17,7 @@ _CHUNK_BYTES = 262_144
 
 
 class PeerAnswer(NamedTuple):
-    """What another instance said; names of headers are in lower case."""
+    """An answer of another instance; names of headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -29,7 +29,7 @@ class PeerError(Exception):
 
 
 class PeerClient:
-    """Posts to instances.
+    """A client for POST requests to other instances.
 
     Args:
         tls: how the listeners of all of them are encrypted; None if they are not.

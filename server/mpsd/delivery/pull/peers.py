@@ -9,7 +9,7 @@ from urllib.parse import quote
 from pydantic_core import from_json
 
 from mpsd.delivery.pull.adapter import PullAdapter
-from mpsd.delivery.pull.lease_ids import holder
+from mpsd.delivery.pull.leases import holder
 from mpsd.delivery.pull.messages import LeaseRequest
 from mpsd.delivery.pull.peer_request import PeerAnswer, PeerClient, PeerError
 from mpsd.ports import Peer
@@ -21,7 +21,7 @@ SILENT_S = 10.0
 PEERS_ASKED_MAX = 3
 """Instances that one request for records is tried at before it waits; the next one goes on with the next."""
 ASK_S_MAX = 1.0
-"""For all of them together: whoever asks is given nothing here meanwhile."""
+"""For all of them together, because the caller is given nothing here meanwhile."""
 FORWARD_S_MAX = 5.0
 """For a settlement; a client may repeat it then."""
 FORWARDED = "mps-forwarded"
@@ -52,7 +52,7 @@ def is_ahead(share: str | None, own: float) -> bool:
 
 
 class Peers:
-    """What one subscription asks of the other instances.
+    """The requests of one subscription to the other instances.
 
     Args:
         client: None where instances do not speak to each other.
@@ -100,12 +100,12 @@ class Peers:
         is_gone: Callable[[], bool],
         of: Peer | None = None,
     ) -> PeerAnswer | None:
-        """A lease that another instance has given; None where nobody that was asked has records, or answers in time.
+        """Return a lease of another instance; None if no instance has records, or none answers in time.
 
-        Whoever cannot use it any more has to `give_back` it.
+        A caller that cannot use the lease any more calls `give_back`.
 
         Args:
-            is_gone: whether the caller has gone, so that nobody else needs to be asked.
+            is_gone: returns True if the caller has gone, so that no other instance is asked.
             of: the only one to ask; None: some of them, beginning where the last request ended.
         """
         peers = self._adapter.peers if of is None else [of]
@@ -131,7 +131,7 @@ class Peers:
         return None
 
     async def give_back(self, given: PeerAnswer, authorization: str | None) -> None:
-        """The caller cannot have got this lease. An instance that cannot be told ends it when its time is over."""
+        """Give back a lease that the caller cannot have got. An instance that cannot be reached ends it when its time is over."""
         try:
             lease_id = str(from_json(given.body)["lease_id"])
         except (ValueError, TypeError, LookupError):
@@ -142,7 +142,7 @@ class Peers:
     async def forward(
         self, peer: Peer, lease_id: str, what: str, body: bytes, authorization: str | None
     ) -> PeerAnswer | None:
-        """The answer of the instance that has the lease to `settle`, `extend` or `give-back`; None if there is none."""
+        """Return the answer to `settle`, `extend` or `give-back` of the instance that has the lease; None if there is none."""
         path = f"{self._path}/{quote(lease_id, safe='')}/{what}"
         try:
             return await self._post(peer, path, body, authorization, FORWARD_S_MAX)
@@ -174,4 +174,4 @@ class Peers:
 
     def _failed(self, error: PeerError) -> None:
         extra = {"code": "pull.peer", "subscription": self._adapter.subscription}
-        log.warning("another instance does not answer: %s", error, extra=extra)
+        log.warning("request to another instance failed: %s; trying again with a later request", error, extra=extra)

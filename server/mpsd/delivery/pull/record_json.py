@@ -20,7 +20,7 @@ ASSIGNMENTS_CACHED_MAX = 4096
 
 
 class RecordJson:
-    """Writes the records of one subscription.
+    """A writer of the records of one subscription.
 
     Args:
         keys: the idempotency keys of the subscription.
@@ -35,7 +35,7 @@ class RecordJson:
         self._places: dict[Assignment, bytes] = {}
 
     def write(self, records: Sequence[Held]) -> bytes:
-        """A JSON array."""
+        """Return records as a JSON array."""
         return b"[%b]" % b",".join([self._record(held) for held in records])
 
     def _record(self, held: Held) -> bytes:
@@ -71,7 +71,7 @@ class RecordJson:
         return b'"idempotency_key":%b,%b' % (key, replay)
 
     def _begin(self, assignment: Assignment) -> bytes:
-        """What the records of one assignment have in common; a topic's name has no character that JSON escapes."""
+        """Return the members that all records of an assignment share; JSON escapes no character of a topic's name."""
         topic, partition = assignment.tp.topic.encode(), assignment.tp.partition
         place = b'"topic":"%b","partition":%d,"epoch":%d,' % (topic, partition, assignment.epoch)
         if len(self._places) >= ASSIGNMENTS_CACHED_MAX:

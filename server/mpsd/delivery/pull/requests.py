@@ -31,7 +31,7 @@ def refused(status: HTTPStatus, detail: str, headers: Mapping[str, str] | None =
 
 
 async def body_of(request: Request, bytes_max: int) -> bytes:
-    """All of the body; no more than the bound is ever read.
+    """Return the body; read no more than the bound.
 
     Raises:
         Refused: it is larger, or its sender went away.
@@ -57,7 +57,7 @@ async def body_of(request: Request, bytes_max: int) -> bytes:
 
 
 def read(kind: type[Request_], body: bytes) -> Request_:
-    """The message that the body holds.
+    """Return the message in the body.
 
     Raises:
         Refused: it is no JSON (400), or not this message (422); each wrong member is named.

@@ -61,7 +61,7 @@ class PullApi:
         self._scheme = scheme
 
     def routes(self) -> Sequence[BaseRoute]:
-        """Of pull alone."""
+        """Return the routes of the pull API."""
         return [
             Route(path, _Endpoint(exchange), methods=["POST"])
             for path, exchange in (
@@ -118,7 +118,7 @@ class PullApi:
         await Response(status_code=HTTPStatus.NO_CONTENT)(request.scope, receive, send)
 
     def _adapter(self, request: Request) -> PullAdapter:
-        """The adapter that the request is for.
+        """Return the adapter of the subscription that the request names.
 
         Raises:
             Refused: 401, 403, 404, 409 or 421.
@@ -141,7 +141,7 @@ class PullApi:
     async def _forwarded(
         self, adapter: PullAdapter, lease_id: str, what: str, request: Request, body: bytes
     ) -> Response | None:
-        """What the instance says whose lease it is; None if it is ours, or nobody's.
+        """Return the answer of the instance that has the lease; None if it is this one, or nobody's.
 
         Raises:
             Refused: 503, it does not answer.

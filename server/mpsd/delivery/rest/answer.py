@@ -1,4 +1,4 @@
-"""What an answer says about its delivery: pure, one place for every row of the contract's table."""
+"""The meaning of an answer for its delivery: pure, the one place for every row of the contract's table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ REASON_CHARACTERS_MAX = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerRules:
-    """What an operator says about answers.
+    """The settings for answers.
 
     Attributes:
         reads_body: the reason of a failure is taken from the body of an answer that has no `Mps-Reason`.
@@ -40,7 +40,7 @@ Judge = Callable[[Answer, AnswerRules, float], Outcome]
 
 
 def judge(answer: Answer, rules: AnswerRules, now_s: float) -> Outcome:
-    """The outcome; an explicit verdict counts more than any status.
+    """Return the outcome of an answer; an explicit verdict counts more than any status.
 
     Args:
         now_s: the wall clock, seconds since the epoch, for a `Retry-After` that is a date.
@@ -93,5 +93,5 @@ def _reason(answer: Answer, rules: AnswerRules) -> str:
 
 
 def printable(given: str) -> str:
-    """What an application gave as a reason, as far as it is kept."""
+    """Return the reason of an application, shortened and printable."""
     return "".join([character if character.isprintable() else "?" for character in given[:REASON_CHARACTERS_MAX]])

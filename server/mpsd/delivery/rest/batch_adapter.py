@@ -35,7 +35,7 @@ BEHIND_ANOTHER_REQUEST = Withdrawn(reason="behind one of its key that is in anot
 
 
 class BatchAdapter:
-    """Posts what is handed over together in as few requests as the bounds allow, without waiting for more.
+    """A poster of deliveries in as few requests as the bounds allow, without waiting for more.
 
     Takes: deliveries, as many as fit into the requests that may be started.
     Gives: one outcome for each.
@@ -138,7 +138,7 @@ class BatchAdapter:
         return answer if isinstance(outcome, Delivered) and answer.body.strip() else outcome
 
     def _ended(self, batch: Batch, result: Outcome | Answer) -> None:
-        """A request has ended: the one place where its deliveries are settled."""
+        """Settle the deliveries of a request that ended; the only place that does."""
         self._free += 1
         had_none = self._free == 1
         self._conclude(batch.deliveries, result)
@@ -178,7 +178,7 @@ class BatchAdapter:
         return {delivery: outcome for event_id, outcome in found.items() for delivery in by_id[event_id]}
 
     def _settle_each(self, deliveries: Sequence[Delivery], failed: Mapping[Delivery, Outcome]) -> None:
-        """Of one lane only a prefix can succeed: what is behind a failure was not to be looked at."""
+        """Settle each; of one lane only a prefix can succeed, because the records behind a failure are withdrawn."""
         self._batches.settled(deliveries)
         stopped: set[tuple[Assignment, Lane]] = set()
         for delivery in deliveries:
@@ -191,18 +191,18 @@ class BatchAdapter:
             self._settle(delivery, outcome)
 
     def _cut_in_half(self, deliveries: Sequence[Delivery], outcome: Retryable | Rejected) -> None:
-        """Someone among them is to blame: nobody is charged before it is known who."""
+        """Deliver the two halves apart and count no attempt, because one record failed and it is not known which."""
         self._cut += 1
         self._batches.cut(deliveries)
-        words = "%s and %d more in one request: %s; delivered again in two"
+        message = "%s and %d more in one request failed: %s; delivering each half in a request of its own"
         extra = {"code": "delivery.batch_cut", "subscription": self._subscription}
-        log.warning(words, deliveries[0], len(deliveries) - 1, outcome.reason, extra=extra)
+        log.warning(message, deliveries[0], len(deliveries) - 1, outcome.reason, extra=extra)
         withdrawn = Withdrawn(reason=f"with {len(deliveries) - 1} others in a request that failed: {outcome.reason}")
         for delivery in deliveries:
             self._settle(delivery, withdrawn)
 
     def _take_back(self, batch: Batch, assignment: Assignment | None) -> None:
-        """What was not sent yet of a partition that leaves; the others of its request go on."""
+        """Withdraw the records of a partition that leaves from a request not sent yet; the others of the request go on."""
         others = [each for each in batch.deliveries if assignment is not None and each.assignment is not assignment]
         self._free += not others
         kept = set(others)

@@ -1,4 +1,4 @@
-"""What an answer says about each of several records: pure.
+"""The meaning of an answer for each of several records: pure.
 
 An answer counts as a whole or not at all: one that names what was not sent, or the same record twice, cannot be believed
 about the others either.
@@ -19,17 +19,17 @@ reason of 256 characters and a pause fit well."""
 
 
 class Unbelievable(Exception):  # noqa: N818 - what was received, not what went wrong here
-    """The body is none of those that the contract knows."""
+    """A body that the contract does not allow."""
 
 
 def failures(answer: Answer, sent: Collection[str], rules: AnswerRules) -> Mapping[str, Outcome]:
-    """The outcomes of those that failed, by id.
+    """Return the outcomes of the records that failed, by id.
 
     Args:
         sent: ids of the records that the request carried.
 
     Raises:
-        Unbelievable: with what is wrong, in words.
+        Unbelievable: the message says why.
     """
     try:
         given = json.loads(answer.body)

@@ -57,7 +57,7 @@ class Batch:
         self.body = b""
 
     def take_body(self) -> bytes:
-        """What goes out; it is not kept here, as the transport has it then."""
+        """Return the body and forget it, because the transport holds it from then on."""
         body, self.body = self.body, b""
         return body
 
@@ -66,7 +66,7 @@ class Batch:
 
 
 class _Beginning(NamedTuple):
-    """What the events of one assignment have in common.
+    """The members that all events of an assignment share.
 
     Attributes:
         members: up to what differs.
@@ -96,7 +96,7 @@ class _Data(NamedTuple):
 
 
 class BatchRequests:
-    """Writes the requests to one endpoint.
+    """A writer of requests with several records to one endpoint.
 
     Args:
         wall_s: seconds since the epoch, for signatures.
@@ -185,7 +185,7 @@ class BatchRequests:
         return beginning
 
     def _time(self, timestamp_ms: int) -> bytes:
-        """In words; records that follow each other are mostly of one second."""
+        """Return a timestamp as RFC 3339 text; keeps the last second, because most neighbours share it."""
         second, millisecond = divmod(timestamp_ms, 1000)
         if second != self._second:
             self._second, self._second_text = second, (rfc3339(second * 1000) or b"").removesuffix(b"000Z")

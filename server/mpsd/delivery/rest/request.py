@@ -32,7 +32,7 @@ TRACE_STATE = re.compile(rb"[!-~](?:[\t -~]{0,1022}[!-~])?")
 
 
 class _Beginning(NamedTuple):
-    """What the requests of one assignment have in common.
+    """The lines that all requests of an assignment share.
 
     Attributes:
         lines: request line (where no record changes it) and headers up to the offset.
@@ -46,7 +46,7 @@ class _Beginning(NamedTuple):
 
 
 class RequestHeads:
-    """Writes the heads of the requests to one endpoint.
+    """A writer of the heads of requests to one endpoint.
 
     Args:
         wall_s: seconds since the epoch, for signatures.
@@ -205,7 +205,7 @@ def _authorization(delivery: RestDelivery) -> str:
 
 
 def first_header(record: Record, wanted: str, valid: re.Pattern[bytes]) -> bytes | None:
-    """The first header of that name, in any case, whose value HTTP can carry."""
+    """Return the first header of a name, in any case, whose value HTTP can carry."""
     for name, value in record.headers:
         if value and name.lower() == wanted and valid.fullmatch(value):
             return value

@@ -12,7 +12,7 @@ from mpsd.config import RestDelivery, reveal
 
 
 class Signer:
-    """Signs with every live secret, so that a receiver may know either while they are changed.
+    """A signer with every live secret, so that a receiver may know either of two while they are replaced.
 
     Args:
         secrets: each `whsec_` and base64.
@@ -27,7 +27,7 @@ class Signer:
         return cls([reveal(secret) for secret in delivery.webhook_secrets]) if delivery.webhook_secrets else None
 
     def headers(self, identity: bytes, body: bytes, now_s: int) -> bytes:
-        """The three header lines.
+        """Return the three header lines.
 
         Args:
             identity: the same for every attempt; dots are percent-encoded, because the scheme forbids them in it, and so

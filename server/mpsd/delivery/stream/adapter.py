@@ -60,7 +60,7 @@ class StreamAdapter:
         self._is_closed = False
 
     async def start(self, on_demand: Callable[[], None], settle: Callable[[Delivery, Outcome], None]) -> None:
-        """Streams may be opened from now on."""
+        """See `DeliveryAdapter`; streams may be opened from now on."""
         writer = RecordWriter(self._keys, self.settings.content_type)
         self._streams = Streams(self.settings, self._stream, on_demand, settle, self._may_start, writer)
 
@@ -113,7 +113,7 @@ class StreamAdapter:
                 session.tell_peers(addresses)
 
     def open(self, opening: Open, client: Client) -> tuple[Streams, Session] | None:
-        """A client opens a stream; None while there can be none, before the start and after the end.
+        """Open a stream for a client; return None before the start and after the end.
 
         Args:
             opening: checked.
@@ -123,7 +123,7 @@ class StreamAdapter:
         return self._streams, self._streams.open(opening, client, self._peers)
 
     def sessions(self) -> Sequence[SessionStatistics]:
-        """The streams that are open."""
+        """Return the open streams."""
         if self._streams is None:
             return []
         now_s = asyncio.get_running_loop().time()

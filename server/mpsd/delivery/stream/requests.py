@@ -1,4 +1,4 @@
-"""What clients send, checked: a frame is taken whole or not at all."""
+"""The checked frames of clients: a frame is accepted as a whole or not at all."""
 
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ class BadFrame(Exception):  # noqa: N818 - what was sent, as the contract names 
 
 
 class Settlement(NamedTuple):
-    """What became of one delivery, unless it was simply processed."""
+    """The outcome of one delivery that was not acknowledged."""
 
     kind: str
     delivery_id: int
@@ -40,7 +40,7 @@ class Settlement(NamedTuple):
 
 
 def parsed(data: bytes) -> SubscribeRequest:
-    """The frame.
+    """Return the parsed frame.
 
     Raises:
         BadFrame: it is none, or an empty one.
@@ -50,12 +50,12 @@ def parsed(data: bytes) -> SubscribeRequest:
     except DecodeError as error:
         raise BadFrame("frame", "not a SubscribeRequest of mps.delivery.v1") from error
     if request.WhichOneof("frame") is None:
-        raise BadFrame("frame", "says nothing that this version knows")
+        raise BadFrame("frame", "has no field that this version knows")
     return request
 
 
 def opening(data: bytes) -> Open:
-    """The first frame, checked.
+    """Return the first frame, checked.
 
     Raises:
         BadFrame: as it says.
@@ -84,7 +84,7 @@ def check_credit(credit: Credit, field: str = "credit") -> None:
 
 
 def settlements(settle: Settle) -> list[Settlement]:
-    """All but the acks, as outcomes.
+    """Return the settlements that are no acks, as outcomes.
 
     Raises:
         BadFrame: one of them is out of range; none of the frame counts then.

@@ -68,7 +68,7 @@ class DeliveryServicer:
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Subscribe": handler}),))
 
     async def subscribe(self, _: object, context: Context) -> None:
-        """One call."""
+        """Serve one call."""
         caller = await self._caller(context)
         if self.calls >= self._streams_max:
             message = f"{self.calls} streams are open, and [stream] streams_max allows no more"
@@ -116,7 +116,7 @@ class DeliveryServicer:
 
 
 async def _first(context: Context, within_s: float) -> Open | None:
-    """The frame that opens the stream; None if the client has ended the call without one."""
+    """Return the frame that opens the stream; None if the client ended the call without one."""
     try:
         async with asyncio.timeout(within_s):
             data = await context.read()

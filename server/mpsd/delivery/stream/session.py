@@ -20,7 +20,7 @@ KEEP_ALIVE = SubscribeResponse(keep_alive=KeepAlive()).SerializeToString()
 
 
 class Client(NamedTuple):
-    """Who opened a stream: what it says of itself, and where it is."""
+    """The client of a stream: its name and its address."""
 
     name: str
     peer: str
@@ -131,7 +131,7 @@ class Session:
 
     @property
     def is_taking(self) -> bool:
-        """Whether it takes records as far as it has credit."""
+        """Return True if the stream takes records within its credit."""
         return not (self._is_stuck or self.is_half_closed or self._is_over or self._drain)
 
     def takes(self) -> int:
@@ -154,7 +154,7 @@ class Session:
         self._wake()
 
     def take_back(self, delivery_id: int) -> Delivery:
-        """A delivery is no longer the client's; the credit of one that was not sent is there again."""
+        """Take a delivery from the client; return the credit of an unsent one."""
         was_sent = delivery_id <= self.unsettled.sent_id
         delivery = self.unsettled.take(delivery_id)
         if not was_sent:
@@ -169,12 +169,12 @@ class Session:
         self._wake()
 
     def tell_stale(self, ids: Sequence[int]) -> None:
-        """These deliveries are over, whatever the client settles."""
+        """Tell the client that deliveries are stale."""
         self._stale += ids[: STALE_IDS_MAX - len(self._stale)]
         self._wake()
 
     def drain(self, deadline_s: float, reason: str) -> None:
-        """No record is assigned to it from now on."""
+        """Assign no record to this stream from now on."""
         drain = Drain(deadline_ms=min(int(deadline_s * 1000), 3_600_000), reason=reason)
         self._drain = SubscribeResponse(drain=drain).SerializeToString()
         self._out.append(self._drain)
@@ -187,12 +187,12 @@ class Session:
             self._wake()
 
     def stuck(self) -> None:
-        """A record could not be sent in the whole of its lease: nothing is assigned until something moves."""
+        """Assign nothing until something moves, because a record could not be sent within its lease."""
         self._is_stuck = True
 
     # its end
     def half_close(self) -> None:
-        """The client sends nothing more; a last frame shows whether it is still there."""
+        """Note that the client sends nothing more; a last frame shows if it is still there."""
         self.is_half_closed = True
         self._wake()
 
@@ -231,7 +231,7 @@ class Session:
                 await self._sleeper
 
     def _next_frame(self, may_send: Callable[["Session"], bool]) -> bytes:
-        """What goes first: words about the stream, then records; empty if there is nothing to say."""
+        """Return the next frame: messages about the stream first, then records; empty if there is none."""
         if self._out:
             return self._out.pop(0)
         if self._peers:
@@ -249,7 +249,7 @@ class Session:
         return b""
 
     def _records(self) -> bytes:
-        """A frame of records that are ready and within the credit of bytes; empty if there is none."""
+        """Return a frame of the records that are ready and within the credit of bytes; empty if there is none."""
         self._is_keep_alive_due = False
         unsettled, write, room = self.unsettled, self._writer.write, self._stream.frame_bytes_max
         records: list[bytes] = []
@@ -268,7 +268,7 @@ class Session:
         return frame(records, size) if records else b""
 
     def _spend(self, delivery: Delivery) -> bool:
-        """Whether the credit of bytes allows it: a record greater than what is left goes alone."""
+        """Return True if the credit of bytes allows a record; one greater than the rest goes alone."""
         left = self._bytes_left or 0
         size = payload_bytes(delivery.record)
         if size > left and (left <= 0 or self.unsettled.sent):
@@ -278,7 +278,7 @@ class Session:
         return True
 
     def _give_back(self, delivery: Delivery) -> None:
-        """It did not fit into the frame."""
+        """Return the credit of a record that did not fit into the frame."""
         if self._bytes_left is not None:
             size = payload_bytes(delivery.record)
             self._bytes_left += size

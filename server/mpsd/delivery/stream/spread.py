@@ -24,7 +24,7 @@ class Spread:
         self.free = 0
 
     def join(self, session: Session) -> None:
-        """A stream was opened; `count` says what it takes."""
+        """Add a stream; `count` follows, with its credit."""
         self._served += 1
         session.served = self._served
 
@@ -64,7 +64,7 @@ class Spread:
             yield session, share
 
     def _pop(self) -> Session:
-        """The first; it comes back with `count`."""
+        """Remove and return the first stream; `count` puts it back."""
         while True:
             free, served, session = heappop(self._heap)
             if self._is_current(free, served, session):

@@ -1,4 +1,4 @@
-"""The streams of one subscription: what clients say becomes outcomes, and so does what they fail to say."""
+"""The streams of one subscription: settlements of clients become outcomes, and so do leases that end."""
 
 import asyncio
 from collections import Counter
@@ -25,7 +25,7 @@ SWEEP_S_MAX = 0.5
 
 @dataclass(slots=True)
 class _Drain:
-    """Somebody waits until nothing of an assignment (None: of any) is in flight; `left` is counted down."""
+    """A wait until nothing of an assignment (None: of any) is in flight; `left` is counted down."""
 
     assignment: Assignment | None
     left: int
@@ -33,7 +33,7 @@ class _Drain:
 
 
 class Streams:
-    """What streams hold, and how it comes back; each delivery once.
+    """The deliveries that streams hold, each of which ends once.
 
     Takes: deliveries for streams with credit; frames of clients.
     Gives: outcomes, never from within `assign`.
@@ -70,7 +70,7 @@ class Streams:
         self._sweeping = self._loop.call_later(self._sweep_s, self._sweep)
 
     def stop(self) -> None:
-        """Look after leases no longer."""
+        """Stop the timer."""
         self._sweeping.cancel()
 
     def assign(self, batch: Sequence[Delivery]) -> None:
@@ -88,7 +88,7 @@ class Streams:
 
     # a stream's life
     def open(self, opening: Open, client: Client, peers: Sequence[str]) -> Session:
-        """A client has opened a stream; `opening` is checked."""
+        """Add a stream of a client; `opening` is checked."""
         session = Session(token_hex(6), client, self._delivery, self._stream, self._writer, self._loop.time())
         self.sessions[session.name] = session
         self.all_gone.clear()
@@ -100,24 +100,24 @@ class Streams:
         return session
 
     def may_send(self, session: Session) -> bool:
-        """Whether the records that wait may go; those of a member that may not deliver now are taken back."""
+        """Return True if waiting records may be sent; else take them back, because the membership is not confirmed."""
         if self._may_start():
             return True
         self._withdraw_unsent(session, None)
         return False
 
     def moved(self, session: Session) -> None:
-        """What the stream takes may have changed."""
+        """Count a stream again whose credit may have changed."""
         self.spread.count(session)
         if session.free:
             self._on_demand()
 
     def closed(self, session: Session) -> None:
-        """The client ended its stream cleanly, or was told to: what it has not settled costs nothing."""
+        """Withdraw the deliveries of a stream that ended cleanly; no attempt is counted."""
         self._gone(session, "closed", CLOSED)
 
     def lost(self, session: Session, outcome: Outcome) -> None:
-        """The stream ended in the middle. What was sent comes to this outcome, in order; the rest never left."""
+        """End the sent deliveries of a lost stream with this outcome, in order, and withdraw the unsent ones."""
         self._gone(session, "lost", outcome)
 
     def _gone(self, session: Session, how: str, outcome: Outcome) -> None:
@@ -134,7 +134,7 @@ class Streams:
 
     # what clients say
     def receive(self, session: Session, data: bytes) -> None:
-        """A frame after the first.
+        """Handle a frame after the first.
 
         Raises:
             BadFrame: nothing of it counts.
@@ -185,7 +185,7 @@ class Streams:
 
     # what ends by itself
     def _sweep(self) -> None:
-        """One timer for all leases and silences."""
+        """End leases and keep streams alive; the only timer."""
         now_s, sweep_s = self._loop.time(), self._sweep_s
         self._sweeping = self._loop.call_later(sweep_s, self._sweep)
         for session in list(self.sessions.values()):
@@ -206,12 +206,12 @@ class Streams:
 
     # taking back
     def withdraw_unsent(self, assignment: Assignment | None) -> None:
-        """What was not sent yet, None for that of all assignments."""
+        """Withdraw unsent deliveries of an assignment; None for all."""
         for session in list(self.sessions.values()):
             self._withdraw_unsent(session, assignment)
 
     def withdraw(self, assignment: Assignment | None, outcome: Withdrawn) -> None:
-        """All that is not settled; clients are told that it is over, and may settle it in vain."""
+        """Withdraw unsettled deliveries and tell the clients, whose settlements are stale from then on."""
         for session in list(self.sessions.values()):
             if ids := list(session.unsettled.ids(assignment)):
                 session.tell_stale(ids)
@@ -240,7 +240,7 @@ class Streams:
         self.moved(session)
 
     def _ended(self, delivery: Delivery, outcome: Outcome) -> None:
-        """The one place where deliveries are settled."""
+        """Settle a delivery; the only place that does."""
         self.in_flight -= 1
         self._settle(delivery, outcome)
         if self._drains:

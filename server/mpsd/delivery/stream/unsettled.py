@@ -35,7 +35,7 @@ class _Extended(NamedTuple):
 
 
 class Unsettled:
-    """What one stream holds, by `delivery_id`.
+    """The deliveries of one stream, by `delivery_id`.
 
     Holds at most: what is assigned to it; `MARKS_PER_LEASE` marks and a few.
 
@@ -76,7 +76,7 @@ class Unsettled:
             mark.due_s, mark.last_id = now_s + self._lease_s, last
 
     def next_unsent(self) -> tuple[int, Delivery] | None:
-        """The next to be sent; those taken back meanwhile are passed over."""
+        """Return the next delivery to send; skip those taken back meanwhile."""
         while self.unsent:
             delivery = self._open.get(self.sent_id + 1)
             if delivery is not None:
@@ -85,12 +85,12 @@ class Unsettled:
         return None
 
     def sending(self) -> None:
-        """What `next_unsent` said is on its way."""
+        """Mark the delivery that `next_unsent` returned as sent."""
         self.sent_id += 1
         self.unsent -= 1
 
     def settle(self, delivery_id: int) -> Delivery | None:
-        """The client is done with it; None if it has no such delivery any more, or never had."""
+        """Remove and return a delivery that the client settled; None if the client does not hold it."""
         if delivery_id > self.sent_id:
             return None
         delivery = self._open.pop(delivery_id, None)
@@ -99,7 +99,7 @@ class Unsettled:
         return delivery
 
     def extend(self, delivery_id: int, lease_s: float, now_s: float) -> bool:
-        """Begin its lease anew, within the total; False if the client has no such delivery any more, or never had."""
+        """Restart the lease of a delivery, within the total; return False if the client does not hold it."""
         if delivery_id > self.sent_id:
             return False
         extended = self._extended.get(delivery_id)
@@ -133,13 +133,13 @@ class Unsettled:
         return sorted(over)
 
     def ids(self, assignment: Assignment | None = None) -> Iterator[int]:
-        """Of all that is not settled, or of that of an assignment, in order."""
+        """Return the ids of all unsettled deliveries, or of an assignment's, in order."""
         held = [each for each, delivery in self._open.items() if assignment in {None, delivery.assignment}]
         held += [each for each, kept in self._extended.items() if assignment in {None, kept.delivery.assignment}]
         return iter(sorted(held))
 
     def take(self, delivery_id: int) -> Delivery:
-        """It is no longer the client's, sent or not."""
+        """Remove a delivery, sent or not."""
         if delivery_id in self._extended:
             return self._extended.pop(delivery_id).delivery
         self.unsent -= delivery_id > self.sent_id

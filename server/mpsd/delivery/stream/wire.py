@@ -33,14 +33,14 @@ _CONTINUED = [bytes((number & 0x7F | 0x80, number >> 7 | 0x80)) for number in ra
 
 
 def varint(number: int) -> bytes:
-    """A number of 0 up to 2**64 - 1 in protobuf's variable length."""
+    """Encode a number of 0 up to 2**64 - 1 in protobuf's variable length."""
     if number < 0x4000:
         return _SMALL[number]
     return _CONTINUED[number & 0x3FFF] + varint(number >> 14)
 
 
 class RecordWriter:
-    """Writes records as they stand in a frame.
+    """A writer of records as they are in a frame.
 
     Holds at most: the beginnings of `ASSIGNMENTS_CACHED_MAX` assignments.
 
@@ -58,7 +58,7 @@ class RecordWriter:
         self._beginnings: dict[Assignment, bytes] = {}
 
     def write(self, delivery_id: int, delivery: Delivery) -> bytes:
-        """One element of `Records.records`, its tag and length included."""
+        """Return one element of `Records.records`, with its tag and length."""
         assignment, record = delivery.origin, delivery.record
         beginning = self._beginnings.get(assignment) or self._begin(assignment)
         key, value, timestamp = record.key, record.value, record.timestamp
@@ -121,7 +121,7 @@ def _unusual(delivery: Delivery, record: Record, content_type: str, idempotency_
 
 
 def frame(records: list[bytes], size: int) -> bytes:
-    """A whole `SubscribeResponse` of written records.
+    """Return a `SubscribeResponse` of written records.
 
     Args:
         size: their bytes together.
@@ -130,7 +130,7 @@ def frame(records: list[bytes], size: int) -> bytes:
 
 
 def payload_bytes(record: Record) -> int:
-    """What a record takes of a stream's credit: key, value and headers."""
+    """Return the bytes that a record takes of a stream's credit: key, value and headers."""
     size = len(record.key or b"") + len(record.value or b"")
     if record.headers:
         size += sum(len(name.encode()) + len(value or b"") for name, value in record.headers)

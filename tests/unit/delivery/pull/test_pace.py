@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpsd.delivery.pull.pace import Pace
+from mpsd.delivery.pull.leases import Pace
 from mpsd.delivery.pull.peers import is_ahead
 
 

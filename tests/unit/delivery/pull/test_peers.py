@@ -15,7 +15,7 @@ from mpsd.config.daemon import ListenerTls
 from mpsd.core.outcome import Withdrawn
 from mpsd.delivery.pull import PullAdapter
 from mpsd.delivery.pull.exchange import LeaseExchange
-from mpsd.delivery.pull.lease_ids import LeaseIds, holder
+from mpsd.delivery.pull.leases import LeaseIds, holder
 from mpsd.delivery.pull.messages import LeaseRequest
 from mpsd.delivery.pull.peer_request import PeerAnswer, PeerClient, PeerError
 from mpsd.delivery.pull.peers import FORWARDED, MEANT, Peers

@@ -16,12 +16,12 @@ _SWITCHING_PROTOCOLS = 101
 
 
 class Nonsense(Exception):  # noqa: N818 - what was received, not what went wrong here
-    """What was received is no HTTP answer, or one beyond all bounds."""
+    """Bytes that are no HTTP answer, or one beyond its bounds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerBounds:
-    """How much of an answer is read, and how much of its body is kept."""
+    """The bytes of an answer to read, and of its body to keep."""
 
     header_bytes_max: int
     body_bytes_max: int
@@ -30,7 +30,7 @@ class AnswerBounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """As much of an HTTP answer as counts.
+    """The parts of an HTTP answer that decide about a delivery.
 
     Attributes:
         verdict: `Mps-Verdict`, in lower case; empty if absent.
@@ -49,7 +49,7 @@ class Answer:
 
 
 class AnswerReader:
-    """Reads the answers of one connection, one after the other.
+    """A reader of the answers of one connection, one after the other.
 
     Holds at most: one head and a chunk as the transport reads it; of a body, as much as is kept, and a chunk.
     """
@@ -76,7 +76,7 @@ class AnswerReader:
         self._reset()
 
     def feed(self, data: bytes) -> Answer | None:
-        """The answer, once it is whole or over its bound; None while it is not.
+        """Read bytes; return the answer once it is complete or over its bound, else None.
 
         Raises:
             Nonsense: the connection must be given up.
@@ -102,13 +102,13 @@ class AnswerReader:
         return None
 
     def end(self) -> Answer | None:
-        """The peer has ended the stream: the answer, if that is how its body was to end."""
+        """Return the answer if its body ends with the stream, which the peer has ended; else None."""
         if self._in_body and not self._framed:
             return self._take(reusable=False)
         return None
 
     def close(self) -> None:
-        """Let go of the parser, which refers back to this object."""
+        """Drop the parser, because it refers back to this object."""
         self._parser = None
 
     def _reset(self) -> None:
@@ -140,7 +140,7 @@ class AnswerReader:
         return answer
 
     def _is_body_over(self) -> bool:
-        """Chunk sizes and trailers count too, else they could go on for ever."""
+        """Return True if the body is over its bound; chunk sizes and trailers count, else they could go on for ever."""
         if self._body_bytes > self._bounds.body_bytes_max:
             return True
         return self._raw_bytes > self._bounds.header_bytes_max + self._bounds.body_bytes_max

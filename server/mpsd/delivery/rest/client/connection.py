@@ -1,4 +1,4 @@
-"""One connection: at most one request in flight on it, and a rule for whatever may happen to it."""
+"""One connection, with at most one request in flight."""
 
 import asyncio
 from collections.abc import Set as AbstractSet
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 class ConnectionOwner(Protocol[Item, Result]):
-    """What a connection tells, and what it asks.
+    """The user of a connection.
 
     Attributes:
         known: whole answers that were read before and say no more than Delivered, a fact about their bytes alone;
@@ -35,10 +35,10 @@ class ConnectionOwner(Protocol[Item, Result]):
 
     def opened(self, connection: "Connection[Item, Result]") -> None: ...
     def answered(self, connection: "Connection[Item, Result]", item: Item, outcome: Outcome | Result) -> None:
-        """What was in flight has ended and the connection is free, or closed where `connection.is_closing`."""
+        """Take the outcome of a request; the connection is free, or closed if `connection.is_closing`."""
 
     def lost(self, connection: "Connection[Item, Result]", item: Item | None) -> None:
-        """The connection is gone, and with it what was in flight on it."""
+        """Forget a connection that is gone, and with it the item in flight."""
 
     def remember(self, answer: bytes) -> None: ...
     def judge(self, answer: Answer, connection: "Connection[Item, Result]") -> Outcome | Result: ...
@@ -116,7 +116,7 @@ class Connection(asyncio.Protocol, Generic[Item, Result]):
             transport.writelines((head, body))
 
     def abort(self, fate: Outcome | None) -> None:
-        """Give it up at once; what is in flight ends when the connection is gone, shortly after."""
+        """Abort the connection; the item in flight ends when the connection is gone, shortly after."""
         if not self.is_closing:
             self.is_closing = True
             self.fate = fate
@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol, Generic[Item, Result]):
 
     @override
     def eof_received(self) -> None:
-        """No byte comes any more: where that is not how the answer was to end, the item is lost."""
+        """End the answer if its body ends with the stream; else the item is lost."""
         if self.item is not None and not self.is_closing and (answer := self._reader.end()) is not None:
             self._end(answer)
         elif not self.is_closing:
@@ -182,7 +182,7 @@ class Connection(asyncio.Protocol, Generic[Item, Result]):
             self._end(answer, data if is_first else b"")
 
     def _end(self, answer: Answer, data: bytes = b"") -> None:
-        """Settle; what was sent in one piece, says Delivered and keeps the connection is worth remembering."""
+        """End the item; remember an answer of one piece that means Delivered and keeps the connection."""
         item = self.item
         assert item is not None
         outcome = self._owner.judge(answer, self)
@@ -198,6 +198,6 @@ class Connection(asyncio.Protocol, Generic[Item, Result]):
         self._owner.answered(self, item, outcome)
 
     def _is_unsent(self) -> bool:
-        """The answer came before the whole request was taken: the rest of it is in the way of any other."""
+        """Return True if the rest of a request is still to be sent after its answer, so that no other request can follow."""
         assert self._transport is not None
         return self._transport.get_write_buffer_size() > 0

@@ -45,7 +45,7 @@ class Connector(Protocol):
 
 
 class EndpointConnector:
-    """Spreads new connections over all addresses of the endpoint, those that failed last."""
+    """A maker of connections to all addresses of the endpoint in turn, to failed addresses last."""
 
     def __init__(
         self, endpoint: Endpoint, tls: ClientTls | None, look_up: LookUp, resolve_interval_s: float = RESOLVE_INTERVAL_S
@@ -160,7 +160,7 @@ class EndpointConnector:
             self._resolved_s = asyncio.get_running_loop().time()
 
     def _order(self) -> list[str]:
-        """All addresses, beginning with another one each time; those that failed come last."""
+        """Return all addresses, starting with another one each time, failed addresses last."""
         if not self._addresses:
             return []
         self._turn += 1
@@ -185,7 +185,7 @@ class EndpointConnector:
 
 
 def tls_context(tls: ClientTls | None) -> ssl.SSLContext:
-    """Verifies the endpoint's certificate and name, always.
+    """Return a context that verifies the endpoint's certificate and name, always.
 
     Raises:
         OSError: a file cannot be read or is not what it should be (`ssl.SSLError`).
@@ -207,7 +207,7 @@ def material(tls: ClientTls | None) -> tuple[bytes, ...]:
 
 
 async def look_up(host: str, port: int) -> Sequence[str]:
-    """The addresses of a name, each once, as the system orders them.
+    """Return the addresses of a name, each once, in the system's order.
 
     Raises:
         OSError: there is none (`socket.gaierror`), or nobody could tell.

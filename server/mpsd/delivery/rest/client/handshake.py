@@ -1,4 +1,4 @@
-"""A TLS handshake that is looked at: who the endpoint is, until when, and in words what keeps it from succeeding."""
+"""A TLS handshake without a request: the protocol and the certificate of the endpoint, or the reason of a failure."""
 
 import asyncio
 import ssl
@@ -56,7 +56,7 @@ async def shake_hands(endpoint: Endpoint, context: ssl.SSLContext, timeout_s: fl
 
     Raises:
         TimeoutError: no connection, or no end of the handshake, within `timeout_s`.
-        OSError: there is no connection, or the handshake failed; `describe_failure` says why in words.
+        OSError: there is no connection, or the handshake failed; `describe_failure` says why.
     """
     async with asyncio.timeout(timeout_s):
         reader, writer = await asyncio.open_connection(
@@ -82,7 +82,7 @@ async def shake_hands(endpoint: Endpoint, context: ssl.SSLContext, timeout_s: fl
 
 
 def describe_failure(error: Exception, *, has_certificate: bool) -> str:
-    """Return why a handshake failed and what to do about it, in words.
+    """Describe why a handshake failed and what to do about it.
 
     Args:
         has_certificate: a client certificate is configured.

@@ -1,4 +1,4 @@
-"""What a key may be and what it is, in words: one source for messages, the reference page and the example."""
+"""Descriptions of types and values: one source for messages, the reference page and the example."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ Shape = tuple[object, tuple[object, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What may be written, in words, where the type alone does not say it."""
+    """The description of a type for people, if the type alone does not tell."""
 
-    words: str
+    text: str
 
 
 def shape_of(field: FieldInfo) -> Shape:
-    """The type of a field and its annotations, without the None of a field that may be absent."""
+    """Return the type of a field and its annotations, without the None of an optional field."""
     shape: Shape = (field.annotation, tuple(field.metadata))
     options = [option for option in get_args(field.annotation) if option is not type(None)]
     if len(options) == 1 and type(None) in get_args(field.annotation):
@@ -32,12 +32,12 @@ def shape_of(field: FieldInfo) -> Shape:
 
 
 def table_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The table that a field holds, or each item of a list of tables; of a union, the first."""
+    """Return the table of a field, or of the items of a list; of a union, the first."""
     return next(iter(tables_of(field)), None)
 
 
 def tables_of(field: FieldInfo) -> tuple[type[BaseModel], ...]:
-    """The tables that a field may hold: several where it is a union, none where it holds something else."""
+    """Return the tables that a field may hold: several of a union, none if it holds something else."""
     kind, _ = shape_of(field)
     if get_origin(kind) is tuple:
         kind, _ = _opened(get_args(kind)[0])
@@ -46,12 +46,12 @@ def tables_of(field: FieldInfo) -> tuple[type[BaseModel], ...]:
 
 
 def tag_of(table: type[BaseModel], discriminator: str) -> str:
-    """The value by which a table of a union is known."""
+    """Return the value of the discriminator that selects a table of a union."""
     return str(get_args(table.model_fields[discriminator].annotation)[0])
 
 
 def field_at(model: type[BaseModel], path: Iterable[Step]) -> FieldInfo | None:
-    """The field at a path of keys and list positions; None where there is none, or it is no field of a table.
+    """Return the field at a path of keys and list positions; None if there is none, or if it is no field of a table.
 
     Within a union it is that of the first table that has one of this name.
     """
@@ -67,8 +67,8 @@ def field_at(model: type[BaseModel], path: Iterable[Step]) -> FieldInfo | None:
     return field
 
 
-def words_at(model: type[BaseModel], path: tuple[Step, ...]) -> str:
-    """What may stand at a path: also within a list, or as a value or "[key]" of a mapping. Empty where nothing may."""
+def describe_at(model: type[BaseModel], path: tuple[Step, ...]) -> str:
+    """Describe the values allowed at a path, also within a list, or as a value or "[key]" of a mapping; empty if none."""
     if path[-1:] == ("[key]",):
         path = (*path[:-2], "[key]")
     for end in range(len(path), 0, -1):
@@ -77,21 +77,21 @@ def words_at(model: type[BaseModel], path: tuple[Step, ...]) -> str:
             shape = shape_of(field)
             for step in path[end - isinstance(path[end - 1], int) :]:
                 shape = _within(shape, step)
-            return words(shape)
+            return describe(shape)
     return ""
 
 
-def words(shape: Shape) -> str:
-    """A type in words, such as `an integer from 1 to 1000`."""
+def describe(shape: Shape) -> str:
+    """Describe a type, for example `an integer from 1 to 1000`."""
     kind, metadata = shape
     for note in metadata:
         if isinstance(note, Allowed):
-            return note.words
+            return note.text
     if get_origin(kind) is Literal:
         *others, last = (f'"{option}"' for option in get_args(kind))
         return f"{', '.join(others)} or {last}" if others else last
     if get_origin(kind) is tuple:
-        return f"a list{_size(metadata)}, each {words(_opened(get_args(kind)[0]))}"
+        return f"a list{_size(metadata)}, each {describe(_opened(get_args(kind)[0]))}"
     if kind is str:
         return f"a text{_size(metadata, 'of', 'characters')}"
     if kind is int or kind is float:
@@ -101,7 +101,7 @@ def words(shape: Shape) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as TOML has it, short, and without what stands before an @: that may be a password."""
+    """Return a value as TOML, shortened, and without the text before an @, because it may be a password."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):
@@ -117,7 +117,7 @@ def shown(value: object) -> str:
 
 
 def kind_of(value: object) -> str:
-    """What kind of value this is, without the value."""
+    """Describe the kind of a value, without the value."""
     kinds = (
         (bool, "true or false"),
         (int | float, "a number"),
