@@ -15,7 +15,7 @@ from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.core.pauses import Pause, Scope
 from mpsd.core.record import TopicPartition
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTask
-from mpsd.pipeline.controls import Control
+from mpsd.pipeline.control.controls import Control
 from mpsd.ports import DeadLetter, DlqPosition
 from tests.fakes.control import FakeControlTopic
 from tests.fakes.dead_letters import FakeDeadLetters

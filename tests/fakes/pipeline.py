@@ -7,10 +7,10 @@ from typing import Any
 
 from mpsd.config import Subscription
 from mpsd.core.retry import RetryRules
-from mpsd.pipeline.controls import NO_CONTROL, Control
+from mpsd.pipeline.control.controls import NO_CONTROL, Control
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
-from mpsd.pipeline.replays import Replaying
+from mpsd.pipeline.replay.tasks import Replaying
 from mpsd.pipeline.settings import Settings
 from mpsd.service.build import pipeline_settings
 from tests.fakes.adapter import FakeAdapter

@@ -3,7 +3,7 @@
 import pytest
 
 from mpsd.core.blocked_keys import BlockedKey
-from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
+from mpsd.core.delivery import Assignment, Delivery, Replayed, ReplayedDelivery
 from mpsd.core.record import TopicPartition
 from tests.fakes.records import Row
 from tests.simulation.block_promises import (
@@ -39,8 +39,8 @@ def live(key: bytes | None = b"k") -> Delivery:
 def replayed(*, releases: bool) -> ReplayedDelivery:
     record = Row(offset=2, key=b"k")
     return ReplayedDelivery(
-        record, OWNER, b"k", 100, 0.0, replay="r1", replays=0, dead_letter_offset=9,
-        on_finished=lambda _: None, releases=releases,
+        record, OWNER, b"k", 100, 0.0,
+        Replayed(replay="r1", replays=0, dead_letter_offset=9, on_finished=lambda _: None, releases=releases),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from aiokafka.consumer.fetcher import PartitionRecords
 from mpsd.core.record import LogBounds
 from mpsd.errors import DeadLetterTopicGone
 from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog
-from mpsd.pipeline.dead_letter_scan import DeadLetterScan
+from mpsd.pipeline.replay.scan import DeadLetterScan
 from mpsd.ports import DeadLetterLog
 from tests.integration.world import Answer, Message, World
 from tests.integration.world.world import name

@@ -259,11 +259,11 @@ MUTANTS = (
     ),
     _one(
         "ignores a pause after a rebalance",
-        "pipeline/controls.py",
+        "pipeline/control/controls.py",
         "self._reading.add_done_callback(self._on_task_done)\n        self._stop_or_go(queue)",
         "self._reading.add_done_callback(self._on_task_done)",
     ),
-    _one("delivers before the control state is read", "pipeline/controls.py", "queue.stop(UNREAD)", "pass"),
+    _one("delivers before the control state is read", "pipeline/control/controls.py", "queue.stop(UNREAD)", "pass"),
     _one(
         "applies a reset twice",
         "pipeline/offset_maps.py",
@@ -279,7 +279,7 @@ MUTANTS = (
     _one("keeps the epoch at a reset", "kafka/group.py", "self._assignor.releases += 1", "pass"),
     _one(
         "replays beside a live record of the key",
-        "pipeline/replay_sender.py",
+        "pipeline/replay/sender.py",
         "self.means.pending.ordering.lane(dead_letter.key),",
         'f"replay {dead_letter.key!r}",',
     ),
@@ -314,7 +314,7 @@ MUTANTS = (
     ),
     _one(
         "loses blocked keys at a rebalance",
-        "pipeline/blocked_keys.py",
+        "pipeline/control/blocks.py",
         "queue.blocked = dict(self.book.of(queue.assignment.tp))",
         "queue.blocked = {}",
     ),
@@ -326,25 +326,25 @@ MUTANTS = (
     ),
     _one(
         "replays a blocked key without its pending dead letters",
-        "pipeline/blocked_key_replay.py",
+        "pipeline/replay/blocked_keys.py",
         "if is_unread or reach.is_behind(key, place):",
         "if False:",
     ),
     _one(
         "releases a blocked key while its lane is not empty",
-        "pipeline/blocked_key_replay.py",
+        "pipeline/replay/blocked_keys.py",
         "{key for key in drained & found.keys() if",
         "{key for key in found.keys() if",
     ),
     _one(
         "continues with a blocked key after a failed replay",
-        "pipeline/blocked_key_sender.py",
+        "pipeline/replay/blocked_keys.py",
         "            if delivery.is_dead_again:\n",
         "            if False:\n",
     ),
     _one(
         "releases a blocked key before its replay is durable",
-        "pipeline/blocked_key_replay.py",
+        "pipeline/replay/blocked_keys.py",
         "if self._means.may_write() and await self._report() and",
         "if self._means.may_write() and",
     ),

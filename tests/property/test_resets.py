@@ -14,7 +14,7 @@ from mpsd.core.offset_map import split_reset
 from mpsd.core.record import TopicPartition
 from mpsd.core.resets import Reset, Target
 from mpsd.errors import CommitFenced, KafkaUnavailable
-from mpsd.pipeline.controls import Control
+from mpsd.pipeline.control.controls import Control
 from mpsd.ports import CommitPoint
 from tests.fakes.pipeline import Piped
 from tests.fakes.pipeline import settings as pipeline_settings

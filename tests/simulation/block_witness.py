@@ -7,7 +7,7 @@ from mpsd.core.control import Entity, EntityKey
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
 from mpsd.core.record import Record, TopicPartition
 from mpsd.demo.guarantees import Guarantee
-from mpsd.pipeline.blocked_keys import BLOCKING
+from mpsd.pipeline.control.blocks import BLOCKING
 from mpsd.ports import DeadLetter
 from tests.simulation.block_promises import (
     BlockedBeforeCommitted,

@@ -20,10 +20,10 @@ from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.assignor import CooperativeAssignor
 from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.group import KafkaGroup
-from mpsd.pipeline.controls import NO_CONTROL
+from mpsd.pipeline.control.controls import NO_CONTROL
 from mpsd.pipeline.pending_queue import PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
-from mpsd.pipeline.replays import Replaying
+from mpsd.pipeline.replay.tasks import Replaying
 from mpsd.ports import AssignmentListener, Clock, DeadLetter, DlqPosition, Peer, Position
 from mpsd.service.build import group_settings, pipeline_settings
 from mpsd.service.control import ControlPlane

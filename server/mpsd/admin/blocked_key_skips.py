@@ -10,8 +10,8 @@ from mpsd.core.dead_letter_record import DeadLetterFilter
 from mpsd.core.record import LogBounds
 from mpsd.core.replay import ReplayPlan, ReplayTask
 from mpsd.errors import RecordNotHere
-from mpsd.pipeline.blocked_key_skips import DeadHead, skip_dead
 from mpsd.pipeline.pipeline import Pipeline
+from mpsd.pipeline.replay.skips import DeadHead, skip_dead
 
 
 async def skip_blocked(

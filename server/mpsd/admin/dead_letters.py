@@ -15,8 +15,8 @@ from mpsd.admin.validation import check_topic, pipeline_of
 from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord
 from mpsd.core.record import LogBounds
 from mpsd.core.replay_book import ReplayBook
-from mpsd.pipeline.dead_letter_scan import DeadLetterScan
 from mpsd.pipeline.pipeline import Pipeline
+from mpsd.pipeline.replay.scan import DeadLetterScan
 from mpsd.ports import DeadLetterLog
 
 WINDOW_RECORDS = 500

@@ -11,7 +11,7 @@ from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTask
 from mpsd.core.replay_progress import progress_key
 from mpsd.errors import ReplayRefused
 from mpsd.pipeline.pipeline import Pipeline
-from mpsd.pipeline.replays import Replays
+from mpsd.pipeline.replay.tasks import Replays
 
 
 def task_id_of(group: str, subscription: str, request_id: str) -> str:

@@ -8,7 +8,7 @@ from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.dead_letter_wire import wire_filter
 from mpsd.admin.times import duration, timestamp
 from mpsd.core.replay import ReplayState, ReplayTarget, ReplayTask
-from mpsd.pipeline.replays import Replays
+from mpsd.pipeline.replay.tasks import Replays
 
 _STATES: Mapping[ReplayState, pb.ReplayState.ValueType] = {
     each: pb.ReplayState.Value(f"REPLAY_STATE_{each.name}") for each in ReplayState

@@ -19,8 +19,8 @@ from mpsd.admin.validation import RATE_MAX, RATE_MIN, check_change, check_topic,
 from mpsd.core.record import LogBounds
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget, ReplayTask
 from mpsd.errors import ControlOff, ReplayRefused, RevisionConflict
-from mpsd.pipeline.replay_survey import Survey, survey
-from mpsd.pipeline.replays import Replays
+from mpsd.pipeline.replay.survey import Survey, survey
+from mpsd.pipeline.replay.tasks import Replays
 
 SURVEY_S_MAX = 60.0
 GROUPS_MAX = 20

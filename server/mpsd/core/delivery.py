@@ -167,40 +167,46 @@ def log_fields(delivery: Delivery) -> dict[str, object]:
     return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """The replay of a record.
+
+    Attributes:
+        replay: id of the replay.
+        replays: how often the record was brought back before.
+        dead_letter_offset: of its dead letter, in the dead-letter topic.
+        on_finished: called once the record is accepted or durably dead again.
+        origin: see `Delivery`; None: the partition that delivers the record.
+        releases, dead_letter_record_id: see `Delivery`.
+    """
+
+    replay: str
+    replays: int
+    dead_letter_offset: int
+    on_finished: "Callable[[ReplayedDelivery], None]"
+    origin: Assignment | None = None
+    releases: bool = False
+    dead_letter_record_id: bytes = b""
+
+
 class ReplayedDelivery(Delivery):
     """A record that a replay brought back: in a lane like any other, but of no offset that is to be committed.
 
     Attributes:
-        dead_letter_offset: of its dead letter, in the dead-letter topic.
-        replays: how often the record was brought back before.
         is_dead_again: the record goes to the dead-letter topic once more.
-        on_finished: called once the record is accepted or durably dead again.
     """
 
     __slots__ = ("dead_letter_offset", "dead_letter_record_id", "is_dead_again", "on_finished", "releases", "replays")
 
     def __init__(
-        self,
-        record: Record,
-        assignment: Assignment,
-        lane: Lane,
-        size_bytes: int,
-        read_at_s: float,
-        *,
-        replay: str,
-        replays: int,
-        dead_letter_offset: int,
-        on_finished: "Callable[[ReplayedDelivery], None]",
-        releases: bool = False,
-        origin: Assignment | None = None,
-        dead_letter_record_id: bytes = b"",
+        self, record: Record, assignment: Assignment, lane: Lane, size_bytes: int, read_at_s: float, replayed: Replayed
     ) -> None:
         super().__init__(record, assignment, lane, size_bytes, read_at_s)
-        self.origin = origin or assignment
-        self.replay = replay
-        self.replays = replays
-        self.dead_letter_offset = dead_letter_offset
+        self.origin = replayed.origin or assignment
+        self.replay = replayed.replay
+        self.replays = replayed.replays
+        self.dead_letter_offset = replayed.dead_letter_offset
         self.is_dead_again = False
-        self.on_finished = on_finished
-        self.releases = releases
-        self.dead_letter_record_id = dead_letter_record_id
+        self.on_finished = replayed.on_finished
+        self.releases = replayed.releases
+        self.dead_letter_record_id = replayed.dead_letter_record_id

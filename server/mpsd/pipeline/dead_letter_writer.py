@@ -13,7 +13,7 @@ from mpsd.core.lanes import Event, move
 from mpsd.core.retry import DeadLetterRequest, RetryRules, backoff_s
 from mpsd.core.states import DeliveryState
 from mpsd.errors import ControlOff, ControlUnavailable, KafkaRefused, KafkaUnavailable, RecordNotHere
-from mpsd.pipeline.blocked_keys import UNWRITABLE, BlockedKeys
+from mpsd.pipeline.control.blocks import UNWRITABLE, BlockedKeys
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.ports import SYSTEM_CLOCK, Clock, DeadLetter, DeadLetterSink, DlqPosition
 

@@ -9,7 +9,7 @@ from mpsd.core.brake import BrakeRecord, BrakeState, document, entity_key
 from mpsd.core.breaker import ALL_REJECTED, OUT, UP, Breaker, EndpointState, Transition
 from mpsd.core.outcome import Moment
 from mpsd.errors import ControlOff, ControlUnavailable
-from mpsd.pipeline.controls import Control
+from mpsd.pipeline.control.controls import Control
 from mpsd.pipeline.pending_queue import PendingQueue
 from mpsd.ports import Clock
 

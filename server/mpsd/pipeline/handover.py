@@ -11,7 +11,7 @@ from mpsd.core.states import DeliveryState
 from mpsd.pipeline.committer import RETRY_S, Committer
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-from mpsd.pipeline.replays import Replays
+from mpsd.pipeline.replay.tasks import Replays
 from mpsd.pipeline.settings import Settings
 from mpsd.ports import Clock, CommitPoint, DeliveryAdapter, RecordSource
 

@@ -10,7 +10,7 @@ from mpsd.core.delivery import Delivery, Lane, Seat
 from mpsd.core.outcome import code_of
 from mpsd.core.record import TopicPartition
 from mpsd.core.states import LaneState
-from mpsd.pipeline.controls import PAUSED
+from mpsd.pipeline.control.controls import PAUSED
 from mpsd.pipeline.pending_queue import PartitionQueue
 from mpsd.pipeline.pipeline import Pipeline
 

@@ -14,9 +14,10 @@ from mpsd.core.replay_book import ReplayBook
 from mpsd.core.retry_policy import RetryPolicy
 from mpsd.core.states import ALL_WELL, DeliveryState, Situation
 from mpsd.errors import MpsError
-from mpsd.pipeline.blocked_keys import BlockedKeys
 from mpsd.pipeline.committer import Committer
-from mpsd.pipeline.controls import NO_CONTROL, Control, Controls
+from mpsd.pipeline.control.blocks import BlockedKeys
+from mpsd.pipeline.control.controls import NO_CONTROL, Control, Controls
+from mpsd.pipeline.control.resets import Resets
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.endpoint import Endpoint
 from mpsd.pipeline.handover import Exits, Handover
@@ -25,8 +26,7 @@ from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from mpsd.pipeline.reader import Reader
 from mpsd.pipeline.receivers import Receivers
-from mpsd.pipeline.replays import Replaying, Replays
-from mpsd.pipeline.resets import Resets
+from mpsd.pipeline.replay.tasks import Replaying, Replays
 from mpsd.pipeline.settings import Settings
 from mpsd.pipeline.skips import Skips
 from mpsd.pipeline.statistics import SubscriptionStatistics, partition_statistics

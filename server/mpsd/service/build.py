@@ -26,11 +26,11 @@ from mpsd.kafka.decompression import bound_batches
 from mpsd.kafka.group import KafkaGroup
 from mpsd.kafka.internal_topics import InternalTopic
 from mpsd.kafka.republisher import KafkaRepublisher
-from mpsd.pipeline.controls import Control
+from mpsd.pipeline.control.controls import Control
 from mpsd.pipeline.ordering import Ordering
 from mpsd.pipeline.pending_queue import PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
-from mpsd.pipeline.replays import Replaying
+from mpsd.pipeline.replay.tasks import Replaying
 from mpsd.pipeline.settings import Settings
 from mpsd.ports import NOWHERE, DeliveryAdapter, Peer
 from mpsd.service.control import ControlPlane

@@ -5,7 +5,7 @@ from functools import partial
 
 from mpsd.core import blocked_keys, brake, limits, pauses, replay_book, resets
 from mpsd.core.control import Entity, EntityKey
-from mpsd.pipeline.controls import Control
+from mpsd.pipeline.control.controls import Control
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.service.control import ControlPlane
 

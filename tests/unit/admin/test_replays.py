@@ -7,7 +7,7 @@ import pytest
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.core.record import TopicPartition
-from mpsd.pipeline.replays import Replays
+from mpsd.pipeline.replay.tasks import Replays
 from tests.fakes.records import FAILED, POISON, PRODUCED_MS
 from tests.fakes.replays import FakeDeadLetterLog, dead_letter
 from tests.fakes.steerable import Served, served

@@ -1,5 +1,5 @@
 from mpsd.core.dead_letter import REASON_CHARACTERS_MAX, Sender, headers
-from mpsd.core.delivery import Delivery, FailureHistory, ReplayedDelivery
+from mpsd.core.delivery import Delivery, FailureHistory, Replayed, ReplayedDelivery
 from mpsd.core.incarnation import Incarnation
 from mpsd.core.outcome import Outcome, Retryable
 from mpsd.core.retry import DeadLetterRequest, Disposition
@@ -61,7 +61,12 @@ def test_a_long_reason_is_cut() -> None:
 def test_one_that_a_replay_brought_back_counts_one_more() -> None:
     row = Row(offset=1842)
     brought = ReplayedDelivery(
-        row, assigned(), b"a", 1, 0.0, replay="r1", replays=1, dead_letter_offset=7, on_finished=lambda _: None
+        row,
+        assigned(),
+        b"a",
+        1,
+        0.0,
+        Replayed(replay="r1", replays=1, dead_letter_offset=7, on_finished=lambda _: None),
     )
     assert dict(headers(brought, REQUEST, SENDER))["mps-dlq-replays"] == b"2"
     assert not brought.is_dead_again

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpsd.core.delivery import Assignment, Delivery, FailureHistory, ReplayedDelivery
+from mpsd.core.delivery import Assignment, Delivery, FailureHistory, Replayed, ReplayedDelivery
 from mpsd.core.idempotency import (
     KEY_BYTES_MAX,
     RECORD_ID_BYTES_MAX,
@@ -84,8 +84,9 @@ def test_a_dead_letter_names_the_topic_that_the_record_was_read_from() -> None:
 
     def revived(dead_letter_record_id: bytes) -> Delivery:
         return ReplayedDelivery(
-            Row(partition=3, offset=7), HERE, b"a", 1, 0.0, replay="r", replays=0, dead_letter_offset=5,
-            on_finished=lambda _: None, dead_letter_record_id=dead_letter_record_id,
+            Row(partition=3, offset=7), HERE, b"a", 1, 0.0,
+            Replayed(replay="r", replays=0, dead_letter_offset=5, on_finished=lambda _: None,
+                dead_letter_record_id=dead_letter_record_id),
         )  # fmt: skip
 
     assert record_id(revived(b"former/3/7")) == b"former/3/7"

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from mpsd.core.breaker import ALL_REJECTED, OUT, BreakerRules
-from mpsd.core.delivery import Delivery, FailureHistory, ReplayedDelivery, Seat
+from mpsd.core.delivery import Delivery, FailureHistory, Replayed, ReplayedDelivery, Seat
 from mpsd.core.outcome import Moment, Outcome, Unavailable
 from mpsd.core.retry import DeadLetterRequest, Defer, Disposition, Retry, RetryRules, Verdict
 from mpsd.core.retry_policy import (
@@ -557,7 +557,12 @@ def test_a_policy_shows_what_it_thinks() -> None:
 def test_a_record_that_a_replay_brought_back_is_never_too_old() -> None:
     policy = policy_of(record_age_max_s=1.0)
     brought = ReplayedDelivery(
-        Row(), assigned(), b"a", 1, 0.0, replay="r1", replays=0, dead_letter_offset=0, on_finished=lambda _: None
+        Row(),
+        assigned(),
+        b"a",
+        1,
+        0.0,
+        Replayed(replay="r1", replays=0, dead_letter_offset=0, on_finished=lambda _: None),
     )
     assert not policy.is_expired(brought, PRODUCED_MS + 1_000_000)
 

@@ -9,8 +9,8 @@ import pytest
 from mpsd.core.blocked_keys import KIND
 from mpsd.core.control import bytes_of
 from mpsd.errors import ControlUnavailable, KafkaUnavailable, RecordNotHere
-from mpsd.pipeline.blocked_keys import UNWRITABLE
-from mpsd.pipeline.controls import Items
+from mpsd.pipeline.control.blocks import UNWRITABLE
+from mpsd.pipeline.control.controls import Items
 from mpsd.pipeline.dead_letter_writer import BLOCKED_KEY_BYTES_MAX
 from mpsd.ports import DlqPosition
 from tests.fakes.blocked_keys import Fleet, fed

@@ -12,8 +12,8 @@ from mpsd.core.lanes import Event, move
 from mpsd.core.retry import DeadLetterRequest, Disposition, RetryRules
 from mpsd.core.states import DeliveryState
 from mpsd.errors import KafkaRefused, KafkaUnavailable
-from mpsd.pipeline.blocked_keys import BlockedKeys
-from mpsd.pipeline.controls import NO_CONTROL
+from mpsd.pipeline.control.blocks import BlockedKeys
+from mpsd.pipeline.control.controls import NO_CONTROL
 from mpsd.pipeline.dead_letter_writer import DEAD_LETTERS_PER_WRITE_MAX, HOLD, DeadLetterWriter
 from mpsd.pipeline.ordering import Ordering
 from mpsd.pipeline.pending_queue import Cause, PartitionQueue, PendingQueue

@@ -12,7 +12,7 @@ from mpsd.core.control import Entity, Provenance
 from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.core.states import DeliveryState
 from mpsd.errors import ControlUnavailable
-from mpsd.pipeline.controls import Control, Items
+from mpsd.pipeline.control.controls import Control, Items
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, POISON, REFUSED
 from tests.fakes.stage import policy_rules

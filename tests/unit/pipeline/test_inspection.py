@@ -14,7 +14,7 @@ from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, LOST, POISON, REFUSED
 from tests.fakes.replays import dead_letter
 from tests.fakes.stage import policy_rules
-from tests.unit.pipeline.test_replays import Fleet
+from tests.unit.pipeline.replay.test_tasks import Fleet
 from tests.virtual_time import in_virtual_time
 
 

@@ -1,6 +1,6 @@
 """Records that follow a dead letter of their key without a delivery."""
 
-from mpsd.core.delivery import ReplayedDelivery
+from mpsd.core.delivery import Replayed, ReplayedDelivery
 from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.pipeline.pending_queue import PartitionQueue
 from mpsd.pipeline.writer import behind_blocked
@@ -13,7 +13,7 @@ def test_all_of_the_lane_but_what_is_to_let_the_key_go() -> None:
     first, second, last = (delivery(offset, b"k", assignment) for offset in (0, 1, 2))
     releasing = ReplayedDelivery(
         Row(key=b"k"), assignment, b"k", 1, 0.0,
-        replay="r1", replays=0, dead_letter_offset=5, on_finished=lambda _: None, releases=True,
+        Replayed(replay="r1", replays=0, dead_letter_offset=5, on_finished=lambda _: None, releases=True),
     )  # fmt: skip
     for each in (first, second, releasing, last):
         queue.lanes.add(each)

@@ -9,7 +9,7 @@ from mpsd.core.control import Provenance
 from mpsd.core.limits import Limit
 from mpsd.core.outcome import DELIVERED
 from mpsd.core.pauses import Pause, Scope
-from mpsd.pipeline.controls import Control
+from mpsd.pipeline.control.controls import Control
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, LOST, PRODUCED_MS, REFUSED
 from tests.fakes.stage import policy_rules

@@ -17,10 +17,10 @@ from mpsd.core.replay import ReplayPart, ReplayTarget, ReplayTask
 from mpsd.core.replay_book import ReplayBook
 from mpsd.core.replay_progress import Progress, restored, snapshot
 from mpsd.errors import DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
-from mpsd.pipeline.blocked_key_replay import replay_blocked
-from mpsd.pipeline.dead_letter_scan import DeadLetterScan, ScanPart
 from mpsd.pipeline.pending_queue import PartitionQueue
-from mpsd.pipeline.replay_sender import ERROR_REST_S, LOOK_S, Means, ReplaySender
+from mpsd.pipeline.replay.blocked_keys import replay_blocked
+from mpsd.pipeline.replay.scan import DeadLetterScan, ScanPart
+from mpsd.pipeline.replay.sender import ERROR_REST_S, LOOK_S, Means, ReplaySender
 
 log = logging.getLogger("mpsd.replay")
 

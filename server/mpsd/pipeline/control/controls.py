@@ -12,8 +12,8 @@ from mpsd.core.pauses import Pause, next_end_ms, stopped
 from mpsd.core.resets import Reset
 from mpsd.core.states import DeliveryState
 from mpsd.errors import ControlOff
+from mpsd.pipeline.control.resets import Resets
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-from mpsd.pipeline.resets import Resets
 from mpsd.pipeline.writer import UNLIMITED, Writer
 from mpsd.ports import Clock
 

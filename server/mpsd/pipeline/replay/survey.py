@@ -11,7 +11,7 @@ from mpsd.core.dead_letter_record import DeadLetterRecord
 from mpsd.core.record import LogBounds
 from mpsd.core.replay import ReplayPlan
 from mpsd.core.replay_book import ReplayBook
-from mpsd.pipeline.dead_letter_scan import DeadLetterScan
+from mpsd.pipeline.replay.scan import DeadLetterScan
 from mpsd.ports import DeadLetterLog
 
 SAMPLES_MAX = 10

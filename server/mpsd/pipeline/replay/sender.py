@@ -7,14 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mpsd.core.dead_letter_record import DeadLetterRecord
-from mpsd.core.delivery import Assignment, ReplayedDelivery
+from mpsd.core.delivery import Assignment, Replayed, ReplayedDelivery
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.rate import TokenBucket
 from mpsd.core.record import LogBounds, TopicPartition, record_bytes
 from mpsd.core.replay import ReplayPart, ReplayTask
 from mpsd.core.replay_progress import Counts
 from mpsd.errors import DeadLetterTopicGone
-from mpsd.pipeline.blocked_keys import BlockedKeys
+from mpsd.pipeline.control.blocks import BlockedKeys
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.ports import DeadLetterLog, Republisher
 
@@ -144,13 +144,15 @@ class ReplaySender:
             self.means.pending.ordering.lane(dead_letter.key),
             record_bytes(record),
             self.means.monotonic_s(),
-            replay=self.task.id,
-            replays=dead_letter.replays,
-            dead_letter_offset=dead_letter.offset,
-            on_finished=on_finished,
-            releases=releases,
-            origin=self._origin(dead_letter.source),
-            dead_letter_record_id=dead_letter.record_id,
+            Replayed(
+                replay=self.task.id,
+                replays=dead_letter.replays,
+                dead_letter_offset=dead_letter.offset,
+                on_finished=on_finished,
+                releases=releases,
+                origin=self._origin(dead_letter.source),
+                dead_letter_record_id=dead_letter.record_id,
+            ),
         )
 
     def _origin(self, source: TopicPartition) -> Assignment:

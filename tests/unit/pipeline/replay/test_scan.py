@@ -6,7 +6,7 @@ from typing_extensions import override
 from mpsd.core.dead_letter import Sender
 from mpsd.core.record import LogBounds, LogPart, Record
 from mpsd.errors import DeadLetterTopicGone, KafkaUnavailable
-from mpsd.pipeline.dead_letter_scan import SILENCE_MAX, DeadLetterScan, ScanPart
+from mpsd.pipeline.replay.scan import SILENCE_MAX, DeadLetterScan, ScanPart
 from tests.fakes.records import Row
 from tests.fakes.replays import FakeDeadLetterLog, dead_letter
 from tests.virtual_time import in_virtual_time

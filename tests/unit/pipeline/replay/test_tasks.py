@@ -17,7 +17,7 @@ from mpsd.core.record import TopicPartition
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget, ReplayTask
 from mpsd.core.replay_progress import Counts
 from mpsd.errors import DeadLetterTopicGone, KafkaUnavailable
-from mpsd.pipeline.replays import Replaying
+from mpsd.pipeline.replay.tasks import Replaying
 from tests.fakes.control import FakeControlTopic
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, POISON, Row

@@ -13,9 +13,9 @@ from mpsd.core.offset_set import OffsetSet
 from mpsd.core.record import LogBounds, Record
 from mpsd.core.retry import Disposition
 from mpsd.errors import DeadLetterTopicGone, RecordNotHere, ReplayRefused
-from mpsd.pipeline.dead_letter_scan import DeadLetterScan
 from mpsd.pipeline.pending_queue import PartitionQueue
-from mpsd.pipeline.replays import Replays
+from mpsd.pipeline.replay.scan import DeadLetterScan
+from mpsd.pipeline.replay.tasks import Replays
 
 
 class DeadHead(NamedTuple):

@@ -14,23 +14,28 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 
 from mpsd.core.blocked_key_dead_letters import BlockedKeyDeadLetters, Place, Reach
 from mpsd.core.blocked_keys import BlockedKey, first_dead_letter
-from mpsd.core.dead_letter_record import DeadLetterRecord
-from mpsd.core.record import LogBounds
+from mpsd.core.dead_letter_record import DeadLetterRecord, source_of
+from mpsd.core.delivery import ReplayedDelivery, Seat
+from mpsd.core.record import LogBounds, Record
+from mpsd.core.retry import Disposition
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
-from mpsd.pipeline.blocked_key_sender import BlockedKeySender
-from mpsd.pipeline.replay_sender import ERROR_REST_S, LOOK_S, ReplaySender
+from mpsd.pipeline.replay.scan import DeadLetterScan
+from mpsd.pipeline.replay.sender import ERROR_REST_S, LOOK_S, ReplaySender
 
 log = logging.getLogger("mpsd.replay")
 
 KEYS_AT_ONCE = 16
 """Keys of a partition that are replayed at a time, each with what one fetch brought of it."""
-LETTERS_MAX = 100_000
+DEAD_LETTERS_MAX = 100_000
 """Dead letters of a partition that are sent in a round, in equal shares for its keys; twice as many are about 40 MiB."""
 FEW = 100
 """Dead letters of a key up to which the rest of them is sent while its records wait."""
+PATIENCE_S = 5.0
+"""Time that the other keys wait for a record that is not at the application."""
 DRAIN_S = 5.0
 """Time that the lane of a key may take to become empty before its records go into the dead-letter topic again."""
 
@@ -60,7 +65,8 @@ class BlockedKeyReplay:
 
     Takes: dead letters of its source partition.
     Gives: their records to the lanes of the partition, one of a key at a time; keys to be released to BlockedKeys.
-    Holds at most: the places of twice `LETTERS_MAX` dead letters, `KEYS_AT_ONCE` fetches.
+    Holds at most: the places of twice `DEAD_LETTERS_MAX` dead letters, `KEYS_AT_ONCE` fetches; of each key the last record
+        that was accepted, and one that is out: of a paused key, or in back-off, so that nobody waits for it.
     """
 
     def __init__(
@@ -74,7 +80,7 @@ class BlockedKeyReplay:
 
         Args:
             begins: by key, where its dead letters begin.
-            letters_end: where they end, as of now.
+            dead_letters_end: where they end, as of now.
             report: writes what is settled; returns whether that is durable.
         """
         self._begins = begins
@@ -85,7 +91,9 @@ class BlockedKeyReplay:
         self._settled = sender.settled
         self._report = report
         self._error: Exception | None = None
-        self._dead_letters = BlockedKeySender(sender, begins)
+        self._counts = sender.counts
+        self._last: dict[bytes, tuple[int, int, int]] = {}
+        self._out: dict[bytes, ReplayedDelivery] = {}
 
     async def run(self) -> bool:
         """Replay the keys; return True once that is over, False if it was ended before.
@@ -103,8 +111,8 @@ class BlockedKeyReplay:
     async def _rounds(self, keys: set[bytes]) -> None:
         begin, counted, is_first = min(self._begins.values()), dict.fromkeys(keys, 1 << 62), True
         while keys and not self._sender.is_ending:
-            keys -= {key for key, why in self._dead_letters.back().items() if self._stays_blocked(key, why)}
-            at_hand = keys - self._dead_letters.out.keys()
+            keys -= {key for key, why in self._back().items() if self._stays_blocked(key, why)}
+            at_hand = keys - self._out.keys()
             if not at_hand:
                 await self._sender.rest(LOOK_S)
                 continue
@@ -120,12 +128,12 @@ class BlockedKeyReplay:
             last = {key for key in drained & found.keys() if not found[key].is_cut and found[key].left is None}
             keys -= await self._send_all({key: each.places for key, each in found.items()}, last)
             keys &= self._queue.blocked.keys()
-            for key in self._in_order((keys & _whole(found)) - drained - self._dead_letters.out.keys()):
+            for key in self._in_order((keys & _whole(found)) - drained - self._out.keys()):
                 count = len(found[key].places)
                 if count <= FEW or count > counted[key] // 2:
                     self._means.pending.set_aside(self._queue, key)
                 counted[key] = count
-            if keys <= found.keys() and not self._dead_letters.out and not any(each.is_cut for each in found.values()):
+            if keys <= found.keys() and not self._out and not any(each.is_cut for each in found.values()):
                 begin = min((each.left for each in found.values() if each.left is not None), default=end)
             if any(each.left is not None for each in found.values()):
                 await self._sender.rest(LOOK_S)
@@ -161,9 +169,9 @@ class BlockedKeyReplay:
     ) -> dict[bytes, BlockedKeyDeadLetters]:
         """Return the dead letters of the keys; where they are too many, the first in the order of their partition."""
         found: dict[bytes, BlockedKeyDeadLetters] = {}
-        places_max = max(1, LETTERS_MAX // len(keys))
-        async for part in self._dead_letters.scan(LogBounds(begin, end), keys):
-            for dead_letter in filter(self._dead_letters.is_wanted, part.dead_letters):
+        places_max = max(1, DEAD_LETTERS_MAX // len(keys))
+        async for part in self._scan(LogBounds(begin, end), keys):
+            for dead_letter in filter(self._is_wanted, part.dead_letters):
                 key = dead_letter.key
                 assert key is not None
                 each = found.setdefault(key, BlockedKeyDeadLetters())
@@ -200,9 +208,9 @@ class BlockedKeyReplay:
             while waiting and not self._sender.is_ending:
                 key, its = waiting.popleft()
                 try:
-                    if self._stays_blocked(key, await self._dead_letters.send(key, its)):
+                    if self._stays_blocked(key, await self._send(key, its)):
                         failed.add(key)
-                    elif key in last and key not in self._dead_letters.out and not self._sender.is_ending:
+                    elif key in last and key not in self._out and not self._sender.is_ending:
                         await self._release(key)
                 except (DeadLetterTopicGone, KafkaUnavailable, KafkaRefused) as error:
                     self._error = error
@@ -231,6 +239,88 @@ class BlockedKeyReplay:
             log.warning("%s: replay %s leaves a key blocked: %s", self._source, self._task.id, why, extra=extra)
             self._means.pending.take_in(self._queue, key)
         return bool(why)
+
+    async def _send(self, key: bytes, places: list[Place]) -> str:
+        """Send dead letters until all are accepted, one fails or one is out; return why one failed, empty if none did."""
+        read: dict[int, DeadLetterRecord] = {}
+        wanted = {place.dead_letter for place in places}
+        end = max(wanted, default=0) + 1
+        for place in places:
+            if place.dead_letter not in read:
+                read = await self._read(key, LogBounds(place.dead_letter, end), wanted)
+            dead_letter = read.pop(place.dead_letter, None)
+            if dead_letter is None:  # retention was faster
+                self._counts.expired += 1
+                continue
+            record = dead_letter.source_offset, dead_letter.timestamp, hash(dead_letter.value)
+            if self._last.get(key) == record:  # a copy: its owner was killed before it committed
+                self._settled.add(place.dead_letter)
+                self._sender.touch()
+                continue
+            finished = asyncio.Event()
+
+            def on_finished(delivery: ReplayedDelivery, finished: asyncio.Event = finished) -> None:
+                self._sender.finished(delivery)
+                finished.set()
+
+            delivery = self._sender.revive(dead_letter, on_finished, releases=True)
+            if not await self._sender.has_room(delivery.size_bytes):
+                return "it was ended"
+            if place.dead_letter in self._settled:  # an operator skipped it meanwhile
+                self._sender.give_back()
+                continue
+            self._counts.matched += 1
+            self._counts.sent += 1
+            self._means.pending.inject(self._queue, delivery)
+            if not await self._ended(delivery, finished):
+                self._out[key] = delivery
+                self._means.pending.take_in(self._queue, key)
+                return ""
+            if delivery.is_dead_again:
+                return f"{delivery} failed again"
+            self._last[key] = record
+        return ""
+
+    def _back(self) -> dict[bytes, str]:
+        """Return the keys whose records were out and are settled now, and why each cannot go on; empty if it can."""
+        ended = {key: each for key, each in self._out.items() if each.dead_letter_offset in self._settled}
+        for key in ended:
+            del self._out[key]
+        return {key: f"{each} failed again" if each.is_dead_again else "" for key, each in ended.items()}
+
+    def _scan(self, bounds: LogBounds, keys: Collection[bytes]) -> DeadLetterScan:
+        """Return a scan of the dead letters of some keys that are to be sent."""
+
+        def select(record: Record) -> bool:
+            key = record.key
+            is_its = key is not None and key in keys and record.offset >= self._begins.get(key, bounds.end)
+            return is_its and source_of(record) == self._source
+
+        return DeadLetterScan(self._means.log, self._number, bounds, {self._task.subscription}, select)
+
+    def _is_wanted(self, dead_letter: DeadLetterRecord) -> bool:
+        """Return False if an operator gave the dead letter up, and the task does not ask for such."""
+        return (
+            dead_letter.disposition is not Disposition.SKIPPED
+            or Disposition.SKIPPED in self._task.plan.filter.dispositions
+        )
+
+    async def _ended(self, delivery: ReplayedDelivery, finished: asyncio.Event) -> bool:
+        while not finished.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_S):
+                    await finished.wait()
+            if not finished.is_set() and delivery.seat is not Seat.IN_FLIGHT:
+                return False
+        return True
+
+    async def _read(self, key: bytes, bounds: LogBounds, wanted: Collection[int]) -> dict[int, DeadLetterRecord]:
+        """Return the dead letter at the start of the bounds, and the wanted ones that came with the same fetch."""
+        async for part in self._scan(bounds, {key}):
+            if part.next_offset > bounds.start or self._sender.is_ending:
+                found = (dead_letter for dead_letter in part.dead_letters if dead_letter.offset in wanted)
+                return {dead_letter.offset: dead_letter for dead_letter in found if self._is_wanted(dead_letter)}
+        return {}
 
 
 def _could_be_meant(sender: ReplaySender) -> dict[bytes, BlockedKey]:

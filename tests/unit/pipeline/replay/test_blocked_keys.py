@@ -10,9 +10,9 @@ from mpsd.core.replay import ReplayState
 from mpsd.core.retry import Disposition
 from mpsd.core.states import LaneState
 from mpsd.errors import ControlUnavailable, KafkaUnavailable
-from mpsd.pipeline import blocked_key_replay
-from mpsd.pipeline.blocked_keys import UNWRITABLE
+from mpsd.pipeline.control.blocks import UNWRITABLE
 from mpsd.pipeline.inspection import Wanted, lanes_of
+from mpsd.pipeline.replay import blocked_keys
 from tests.fakes.blocked_keys import ONE_KEY, OTHERS, Fleet, fed, pause_of, state
 from tests.virtual_time import in_virtual_time
 
@@ -376,7 +376,7 @@ async def test_more_dead_letters_than_a_round_looks_up_come_in_order_all_the_sam
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The one that failed again stands last in the topic, and is the first of the key."""
-    monkeypatch.setattr(blocked_key_replay, "LETTERS_MAX", 3)
+    monkeypatch.setattr(blocked_keys, "DEAD_LETTERS_MAX", 3)
     fleet = Fleet()
     async with fleet.daemon() as at:
         at.source.assign()

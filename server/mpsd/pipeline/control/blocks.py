@@ -10,7 +10,7 @@ from mpsd.core.delivery import Delivery
 from mpsd.core.retry import Disposition
 from mpsd.core.states import DeliveryState
 from mpsd.errors import ControlUnavailable
-from mpsd.pipeline.controls import UNREAD, Control
+from mpsd.pipeline.control.controls import UNREAD, Control
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.ports import DlqPosition
 

@@ -11,7 +11,7 @@ from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.core.record import TopicPartition
 from mpsd.core.resets import AGE_MAX_MS, Reset, Target
 from mpsd.errors import KafkaUnavailable
-from mpsd.pipeline.controls import Control
+from mpsd.pipeline.control.controls import Control
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import POISON, PRODUCED_MS
 from tests.virtual_time import in_virtual_time

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpsd.pipeline.replay_speed import SPEED_S, ReplaySpeeds, Sample
+from mpsd.pipeline.replay.tasks import SPEED_S, ReplaySpeeds, Sample
 
 
 def test_of_one_sample_nobody_knows() -> None:

@@ -6,7 +6,7 @@ from mpsd.core.record import LogBounds, TopicPartition
 from mpsd.core.replay import ReplayPlan
 from mpsd.core.replay_book import ReplayBook
 from mpsd.core.replay_progress import replayed_document
-from mpsd.pipeline.replay_survey import SAMPLES_MAX, Survey, survey
+from mpsd.pipeline.replay.survey import SAMPLES_MAX, Survey, survey
 from tests.fakes.records import FAILED, POISON, PRODUCED_MS, Row
 from tests.fakes.replays import FakeDeadLetterLog, dead_letter
 from tests.virtual_time import in_virtual_time
