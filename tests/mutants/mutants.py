@@ -296,8 +296,8 @@ MUTANTS = (
         (
             Edit(
                 "pipeline/dead_letter_writer.py",
-                "self._pending_blocks.add(entry, answer)\n",
-                "self._pending_blocks.add(entry, answer)\n                self._finish(entry)\n",
+                "self._unblocked.append(entry)\n",
+                "self._unblocked.append(entry)\n                self._finish(entry)\n",
             ),
             Edit(
                 "pipeline/dead_letter_writer.py",

@@ -192,7 +192,7 @@ class RunsMachine(RuleBasedStateMachine):
         self.paused_keys = keys
         for queue in self.queues:
             queue.paused_keys = keys
-            self.pending.resume(queue, keys)
+            self.pending.resume_heads(queue, keys)
         for _, held in self.any_of(State.IS_PAUSED):
             if not self.is_paused(held):
                 held.state = State.WAITS

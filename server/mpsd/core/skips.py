@@ -12,21 +12,21 @@ from mpsd.core.record import TopicPartition
 
 KIND = "skip"
 
-Place = tuple[TopicPartition, int]
+RecordPosition = tuple[TopicPartition, int]
 """A partition and an offset in it."""
 
 
-def entity_key(group: str, subscription: str, source: Place, dead_letter: Place) -> EntityKey:
+def entity_key(group: str, subscription: str, source: RecordPosition, dead_letter: RecordPosition) -> EntityKey:
     """Return the key of the control record that names a skipped record and its dead letter."""
     return (group, KIND, subscription, *_parts(source), *_parts(dead_letter))
 
 
-def is_of(key: EntityKey, group: str, subscription: str, source: Place) -> bool:
+def is_of(key: EntityKey, group: str, subscription: str, source: RecordPosition) -> bool:
     """Return True if the key is of a skip of this record."""
     return key[:-3] == (group, KIND, subscription, *_parts(source)) and dead_letter_of(key) is not None
 
 
-def dead_letter_of(key: EntityKey) -> Place | None:
+def dead_letter_of(key: EntityKey) -> RecordPosition | None:
     """Return the position of the dead letter; None if the key is no skip, which a foreign record's may be."""
     topic, *numbers = key[-3:]
     if len(key) != len(("group", KIND, "subscription")) + 6 or not all(map(str.isdecimal, numbers)):
@@ -35,6 +35,6 @@ def dead_letter_of(key: EntityKey) -> Place | None:
     return TopicPartition(topic, partition), offset
 
 
-def _parts(place: Place) -> Sequence[str]:
+def _parts(place: RecordPosition) -> Sequence[str]:
     tp, offset = place
     return tp.topic, str(tp.partition), str(offset)

@@ -24,31 +24,34 @@ LEASE_WAIT_S = 0.05
 """Longest delay until the writer notices that the membership is confirmed again."""
 PREPARE_REST_S = 10.0
 """Rest between two attempts to make the topic, while there is no dead letter to write."""
-HOLD = DeliveryState.DLQ_BLOCKED
+DLQ_BLOCKED = DeliveryState.DLQ_BLOCKED
 DIED = "became a dead letter meanwhile; ask again"
 BLOCKED_KEY_BYTES_MAX = 256 * 1024
 """A longer key is not blocked: with the third that its text adds it must fit well into a control record, 1 MiB by default."""
 FAILURES_MAX = 3
 """Entries that cannot be written alone before the topic is to blame; the others are tried in the next round."""
+UNWRITTEN = DlqPosition("", -1, -1)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class DeadLetterEntry:
     """A dead letter to be written.
 
     Attributes:
-        failed: it could not be, so far.
-        instead: what an operator wants it to say, while it is being written otherwise.
+        failed: the dead letter could not be written so far.
+        instead: the verdict that an operator wants, while the dead letter is being written with another.
+        position: where the dead letter is, once it is written.
     """
 
     queue: PartitionQueue
     dead_letter: DeadLetter
     failed: bool = False
     instead: DeadLetterRequest | None = None
+    position: DlqPosition = UNWRITTEN
 
 
 class DeadLetterWriter:
-    """A writer of dead letters, which stops the partitions they came from while it cannot write.
+    """A writer of dead letters and blocker of their keys, which stops partitions while either cannot be written.
 
     Takes: records with the verdict to dead-letter them.
     Gives: finished records back to the PendingQueue, once acknowledged.
@@ -74,7 +77,7 @@ class DeadLetterWriter:
             lease_left_s: 0 or less: the next owner may have the record by now, and succeed with it.
         """
         self._blocked = blocked
-        self._pending_blocks = PendingBlocks(blocked, sender.subscription, pending, self._finish)
+        self._unblocked: list[DeadLetterEntry] = []
         self._crowded: list[DeadLetterEntry] = []
         self._writing: list[DeadLetterEntry] = []
         self._sink = sink
@@ -97,7 +100,7 @@ class DeadLetterWriter:
         self._waiting.append(DeadLetterEntry(queue, self._dead_letter(delivery, verdict)))
         self._arrived.set()
 
-    def divert(self, delivery: Delivery, verdict: DeadLetterRequest) -> None:
+    def replace_verdict(self, delivery: Delivery, verdict: DeadLetterRequest) -> None:
         """Give a dead letter that is to be written another verdict, which blocks no key.
 
         `position_written` tells what becomes of one that is written already.
@@ -139,7 +142,7 @@ class DeadLetterWriter:
         """
         return self._written.setdefault(delivery, asyncio.get_running_loop().create_future())
 
-    def lands_not(self, delivery: Delivery, why: str) -> None:
+    def fail_position(self, delivery: Delivery, why: str) -> None:
         """Tell whoever waits for the dead letter of a record that there will be none."""
         position_written = self._written.pop(delivery, None)
         if position_written is not None and not position_written.done():
@@ -148,10 +151,10 @@ class DeadLetterWriter:
     def forget(self, assignment: Assignment) -> None:
         """Forget the dead letters of a partition that is no longer ours; its next owner writes them."""
         for delivery in [each for each in self._written if each.assignment is assignment]:
-            self.lands_not(delivery, "its partition has moved to another daemon; ask that one")
+            self.fail_position(delivery, "its partition has moved to another daemon; ask that one")
         self._waiting = deque(entry for entry in self._waiting if entry.queue.assignment is not assignment)
         self._crowded = [entry for entry in self._crowded if entry.queue.assignment is not assignment]
-        self._pending_blocks.forget(assignment)
+        self._unblocked = [entry for entry in self._unblocked if entry.queue.assignment is not assignment]
         self._acknowledged.set()
         self.on_room()
 
@@ -190,8 +193,8 @@ class DeadLetterWriter:
             batch = self._next()
             retry = await self._write(batch) if batch else []
             self._waiting.extendleft(reversed(retry))
-            are_blocked = not self._pending_blocks or (self._lease_left_s() > 0 and await self._pending_blocks.block())
-            if not self._waiting and not self._pending_blocks:
+            are_blocked = not self._unblocked or (self._lease_left_s() > 0 and await self._block())
+            if not self._waiting and not self._unblocked:
                 self._arrived.clear()
             if retry or not are_blocked:
                 failed += 1
@@ -214,15 +217,15 @@ class DeadLetterWriter:
     def _next(self) -> list[DeadLetterEntry]:
         """Return as many as go into one write; those without room to block their keys wait, and their lanes with them."""
         batch: list[DeadLetterEntry] = []
-        room = self._blocked.room() - len(self._pending_blocks)
+        room = self._blocked.room() - len(self._unblocked)
         while self._waiting and len(batch) < DEAD_LETTERS_PER_WRITE_MAX:
             entry = self._waiting.popleft()
             queue, dead_letter = entry.queue, entry.dead_letter
-            if self._pending_blocks.wants(entry):
+            if self._blocks_key(entry) and len(dead_letter.delivery.record.key or b"") <= BLOCKED_KEY_BYTES_MAX:
                 if room <= 0:
                     move(dead_letter.delivery, Event.KEYS_FULL)
                     self._crowded.append(entry)
-                    self._release(
+                    self._resume_partition(
                         entry
                     )  # what it waits for is a replay, which a partition that stands still cannot have
                     entry.failed = False
@@ -253,37 +256,89 @@ class DeadLetterWriter:
                 continue
             if isinstance(answer, BaseException):
                 self.failures += 1
-                self._hold(entry, answer)
+                self._stop_partition(entry, answer)
                 if entry.instead is not None:
                     entry.dead_letter, entry.instead = self._dead_letter(delivery, entry.instead), None
                 retry.append(entry)
                 continue
             if entry.instead is not None:
-                self.lands_not(delivery, DIED)
+                self.fail_position(delivery, DIED)
             position_written = self._written.pop(delivery, None)
             if position_written is not None and not position_written.done():
                 position_written.set_result(answer)
-            if self._pending_blocks.wants(entry):
-                self._pending_blocks.add(entry, answer)
-            else:
-                self._pending_blocks.tell_if_too_large(entry)
+            key_bytes = len(delivery.record.key or b"")
+            if not self._blocks_key(entry):
                 self._finish(entry)
+            elif key_bytes > BLOCKED_KEY_BYTES_MAX:
+                extra = {
+                    "code": "blocked_key.too_large",
+                    "subscription": self._sender.subscription,
+                    **log_fields(delivery),
+                }
+                log.error("%s: its key of %d bytes is too large to be blocked", delivery, key_bytes, extra=extra)
+                self._finish(entry)
+            else:
+                entry.position = answer
+                self._unblocked.append(entry)
         return retry
+
+    def _blocks_key(self, entry: DeadLetterEntry) -> bool:
+        return self._blocked.wants(entry.queue, entry.dead_letter.delivery, entry.dead_letter.disposition)
+
+    async def _block(self) -> bool:
+        """Finish the dead letters whose keys could be blocked; return True if that is all of them.
+
+        All are tried at once; if that fails, one by one, because one entry that cannot be written must not stop the others.
+        """
+        problem = await self._try(self._unblocked)
+        failed: set[DeadLetterEntry] = set()
+        for entry in list(self._unblocked) if problem is not None and len(self._unblocked) > 1 else ():
+            if (error := await self._try([entry])) is not None:
+                problem = error
+                failed.add(entry)
+                if len(failed) == FAILURES_MAX:
+                    break
+        if problem is None or not self._unblocked:
+            return True
+        self._unblocked.sort(key=lambda entry: entry in failed)  # the others come first the next time
+        for entry in self._unblocked:
+            entry.queue.stop(UNWRITABLE)
+        extra = {"code": "blocked_key.unwritable", "subscription": self._sender.subscription}
+        log.error("%d keys cannot be blocked: %s; their partitions wait", len(self._unblocked), problem, extra=extra)
+        return False
+
+    async def _try(self, entries: Sequence[DeadLetterEntry]) -> Exception | None:
+        """Block keys, finish their dead letters and resume partitions that wait for no other; return the error if that failed."""
+        entries = list(entries)
+        try:
+            await self._blocked.block([(entry.queue, entry.dead_letter.delivery, entry.position) for entry in entries])
+        except (ControlUnavailable, ControlOff) as error:
+            return error
+        done = set(entries)
+        self._unblocked = [entry for entry in self._unblocked if entry not in done]
+        waiting = {entry.queue for entry in self._unblocked}
+        for entry in entries:
+            queue = entry.queue
+            if self._pending.queues.get(queue.assignment) is queue:
+                self._finish(entry)
+                if queue not in waiting and UNWRITABLE in queue.causes:
+                    self._pending.resume_partition(queue, UNWRITABLE)
+        return None
 
     def _finish(self, entry: DeadLetterEntry) -> None:
         queue = entry.queue
         self.written[entry.dead_letter.disposition] += 1
         queue.dead_letter_pending -= 1
-        self._release(entry)
-        self.lands_not(entry.dead_letter.delivery, DIED)  # who asks after it is written, and before it is finished
+        self._resume_partition(entry)
+        self.fail_position(entry.dead_letter.delivery, DIED)  # who asks after it is written, and before it is finished
         self._pending.finish(queue, entry.dead_letter.delivery)
         self._acknowledged.set()
 
-    def _hold(self, entry: DeadLetterEntry, error: BaseException) -> None:
+    def _stop_partition(self, entry: DeadLetterEntry, error: BaseException) -> None:
         queue, delivery = entry.queue, entry.dead_letter.delivery
         queue.unwritable += not entry.failed
         entry.failed = True
-        queue.stop(HOLD)
+        queue.stop(DLQ_BLOCKED)
         log.error(
             "%s: cannot be written to the dead-letter topic: %s; partition %s waits and the write is tried again",
             delivery,
@@ -296,112 +351,12 @@ class DeadLetterWriter:
             },
         )
 
-    def _release(self, entry: DeadLetterEntry) -> None:
+    def _resume_partition(self, entry: DeadLetterEntry) -> None:
         """Resume the partition with the last of its dead letters that could not be written."""
         queue = entry.queue
         queue.unwritable -= entry.failed
         if entry.failed and not queue.unwritable:
-            self._pending.resume_partition(queue, HOLD)
+            self._pending.resume_partition(queue, DLQ_BLOCKED)
 
     def statistics(self) -> dict[str, int | float | str]:
         return {"waiting": len(self._waiting), "written": self.written.total(), "failures": self.failures}
-
-
-class PendingBlocks:
-    """The dead letters that are written and whose keys are still to be blocked.
-
-    Takes: dead letters that are written.
-    Gives: them back when their keys are blocked; holds their partitions while that cannot be written.
-    Holds at most: what the DeadLetterWriter does.
-    """
-
-    def __init__(
-        self,
-        blocked: BlockedKeys,
-        subscription: str,
-        pending: PendingQueue,
-        finish: Callable[[DeadLetterEntry], None],
-    ) -> None:
-        """Begin with none.
-
-        Args:
-            finish: its key is blocked.
-        """
-        self._blocked = blocked
-        self._subscription = subscription
-        self._pending = pending
-        self._finish = finish
-        self._dead_letters: list[tuple[DeadLetterEntry, DlqPosition]] = []
-
-    def __len__(self) -> int:
-        return len(self._dead_letters)
-
-    def wants(self, entry: DeadLetterEntry) -> bool:
-        """Return True if the key of a dead letter must be blocked; a key that fits into no control record would wait for ever."""
-        delivery = entry.dead_letter.delivery
-        if not self._blocked.wants(entry.queue, delivery, entry.dead_letter.disposition):
-            return False
-        return len(delivery.record.key or b"") <= BLOCKED_KEY_BYTES_MAX
-
-    def tell_if_too_large(self, entry: DeadLetterEntry) -> None:
-        """Log a dead letter that is written and whose key is too large to be blocked."""
-        delivery = entry.dead_letter.delivery
-        extra = {"code": "blocked_key.too_large", "subscription": self._subscription, **log_fields(delivery)}
-        if self._blocked.wants(entry.queue, delivery, entry.dead_letter.disposition):
-            log.error(
-                "%s: its key of %d bytes is too large to be blocked",
-                delivery,
-                len(delivery.record.key or b""),
-                extra=extra,
-            )
-
-    def add(self, entry: DeadLetterEntry, dlq_position: DlqPosition) -> None:
-        self._dead_letters.append((entry, dlq_position))
-
-    def forget(self, assignment: Assignment) -> None:
-        """Forget a partition that is no longer ours."""
-        self._dead_letters = [each for each in self._dead_letters if each[0].queue.assignment is not assignment]
-
-    async def block(self) -> bool:
-        """Give back those whose keys could be blocked; return True if that is all of them.
-
-        All are tried at once; if that fails, one by one, because one entry that cannot be written must not stop the others.
-        """
-        problem = await self._try(self._dead_letters)
-        failed: list[tuple[DeadLetterEntry, DlqPosition]] = []
-        for each in list(self._dead_letters) if problem is not None and len(self._dead_letters) > 1 else ():
-            if (error := await self._try([each])) is not None:
-                problem = error
-                failed.append(each)
-                if len(failed) == FAILURES_MAX:
-                    break
-        if problem is None or not self._dead_letters:
-            return True
-        self._dead_letters.sort(
-            key=lambda each: any(each is one for one in failed)
-        )  # the others come first the next time
-        for entry, _ in self._dead_letters:
-            entry.queue.stop(UNWRITABLE)
-        extra = {"code": "blocked_key.unwritable", "subscription": self._subscription}
-        log.error("%d keys cannot be blocked: %s; their partitions wait", len(self._dead_letters), problem, extra=extra)
-        return False
-
-    async def _try(self, dead_letters: Sequence[tuple[DeadLetterEntry, DlqPosition]]) -> Exception | None:
-        """Give dead letters back and resume the partitions that wait for no other; return the error if that failed."""
-        dead_letters = list(dead_letters)
-        try:
-            await self._blocked.block(
-                [(entry.queue, entry.dead_letter.delivery, dlq_position) for entry, dlq_position in dead_letters]
-            )
-        except (ControlUnavailable, ControlOff) as error:
-            return error
-        done = {id(each) for each in dead_letters}
-        self._dead_letters = [each for each in self._dead_letters if id(each) not in done]
-        waiting = {entry.queue for entry, _ in self._dead_letters}
-        for entry, _ in dead_letters:
-            queue = entry.queue
-            if self._pending.queues.get(queue.assignment) is queue:
-                self._finish(entry)
-                if queue not in waiting and UNWRITABLE in queue.causes:
-                    self._pending.resume_partition(queue, UNWRITABLE)
-        return None

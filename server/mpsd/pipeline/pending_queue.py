@@ -56,7 +56,7 @@ class PartitionQueue:
         charges: attempts charged, ever: with the tracker's state it says whether a commit would say anything new.
         paused_keys: keys of which nothing is delivered.
         blocked: keys of which only a replay delivers records; read here, and changed by BlockedKeys.
-        aside: records of blocked keys that are about to be released: see `PendingQueue.set_aside`.
+        postponed: records of blocked keys that are about to be released: see `PendingQueue.postpone_key`.
         crowded: dead records that wait for room to block their keys.
         replay, replay_end: records below this offset are brought back by this reset.
         replayed: records in its lanes that a replay brought back, not settled.
@@ -66,7 +66,6 @@ class PartitionQueue:
 
     __slots__ = (
         "_causes",
-        "aside",
         "assignment",
         "blocked",
         "bytes",
@@ -82,6 +81,7 @@ class PartitionQueue:
         "lanes",
         "map_full",
         "paused_keys",
+        "postponed",
         "replay",
         "replay_end",
         "replayed",
@@ -105,7 +105,7 @@ class PartitionQueue:
         self.paused_keys: frozenset[bytes] = frozenset()
         self.replayed: set[Delivery] = set()
         self.blocked: dict[bytes, BlockedKey] = {}
-        self.aside: dict[bytes, list[Delivery]] = {}
+        self.postponed: dict[bytes, list[Delivery]] = {}
         self.crowded = 0
         self.replay, self.replay_end = "", -1
         self._causes: dict[Cause, None] = {}
@@ -242,7 +242,12 @@ class PendingQueue:
             queue.map_full = fitting < len(records)
             queue.wants_refill |= queue.map_full
             records = records[:fitting]
-        assignment, records_max, bytes_max, aside = queue.assignment, self.records_max, self.bytes_max, queue.aside
+        assignment, records_max, bytes_max, postponed = (
+            queue.assignment,
+            self.records_max,
+            self.bytes_max,
+            queue.postponed,
+        )
         by_key, lane_of = self.ordering.by == "key", self.ordering.lane
         taken, pending_bytes, replay_end = 0, queue.bytes, queue.replay_end
         for record in records:
@@ -262,8 +267,8 @@ class PendingQueue:
             if offset < replay_end:
                 delivery.replay = queue.replay
             tracker.read(offset, delivery)
-            if aside and key in aside:
-                aside[key].append(delivery)
+            if postponed and key in postponed:
+                postponed[key].append(delivery)
             else:
                 lanes.add(delivery)
             pending_bytes += size
@@ -283,13 +288,13 @@ class PendingQueue:
         if queue.lanes.ready and not queue.in_turn:
             self._on_ready(queue)
 
-    def set_aside(self, queue: PartitionQueue, key: bytes) -> None:
-        """Keep the records that are read of a key beside its lane until `take_in`, so that the lane comes to an end."""
-        queue.aside.setdefault(key, [])
+    def postpone_key(self, queue: PartitionQueue, key: bytes) -> None:
+        """Keep the records that are read of a key beside its lane until `resume_key`, so that the lane comes to an end."""
+        queue.postponed.setdefault(key, [])
 
-    def take_in(self, queue: PartitionQueue, key: bytes) -> None:
+    def resume_key(self, queue: PartitionQueue, key: bytes) -> None:
         """Put the records that were set aside into their lane, and those that are read from now on."""
-        for delivery in queue.aside.pop(key, ()):
+        for delivery in queue.postponed.pop(key, ()):
             queue.lanes.add(delivery)
         if queue.lanes.ready and not queue.in_turn:
             self._on_ready(queue)
@@ -321,7 +326,7 @@ class PendingQueue:
         if queue.go_on(cause):
             self._on_ready(queue)
 
-    def resume(self, queue: PartitionQueue, paused_keys: frozenset[bytes]) -> None:
+    def resume_heads(self, queue: PartitionQueue, paused_keys: frozenset[bytes]) -> None:
         """Let the paused heads of all keys but these be delivered again."""
         if queue.lanes.paused:
             queue.lanes.resume(paused_keys)
@@ -330,7 +335,7 @@ class PendingQueue:
 
     def withdraw(self, queue: PartitionQueue, delivery: Delivery) -> None:
         """Take a delivery that nobody has in hand out of its lane, so that it can be skipped."""
-        beside = queue.aside.get(delivery.record.key) if delivery.record.key is not None else None
+        beside = queue.postponed.get(delivery.record.key) if delivery.record.key is not None else None
         if beside is not None and delivery in beside:
             beside.remove(delivery)
             delivery.lane = None  # it never was in its lane, which others may be in

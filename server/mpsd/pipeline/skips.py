@@ -42,7 +42,7 @@ class Skips:
         position_written = self._dead_letters.position_written(delivery)
         if not is_asked:
             verdict = DeadLetterRequest(disposition=Disposition.SKIPPED, reason=reason)
-            accepted = partial(self._dead_letters.lands_not, delivery, "was accepted meanwhile")
+            accepted = partial(self._dead_letters.fail_position, delivery, "was accepted meanwhile")
             self._writer.skips[delivery] = Skip(verdict, accepted)
             position_written.add_done_callback(lambda _: self._writer.skips.pop(delivery, None))
             self._post(queue, delivery, verdict)
@@ -63,7 +63,7 @@ class Skips:
             case Seat.IN_FLIGHT | Seat.LOST | Seat.SETTLED:
                 return
             case Seat.DEAD_LETTERING | Seat.KEYS_FULL:
-                self._dead_letters.divert(delivery, verdict)
+                self._dead_letters.replace_verdict(delivery, verdict)
                 return
             case Seat.BACK_OFF | Seat.SUSPECT:
                 self._writer.waiting.remove(delivery)

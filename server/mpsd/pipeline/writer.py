@@ -104,7 +104,7 @@ class Writer:
         self.last_failures = LastFailures()
         self.retries = 0
         self.withdrawn = 0
-        self.late = 0
+        self.stale = 0
         self.endpoint_latency, self.end_to_end_latency = Histogram(), Histogram()
 
     async def start(self) -> None:
@@ -131,7 +131,7 @@ class Writer:
         if self._suspects.out:
             self._suspects.ended(delivery, outcome)
         if queue is None:
-            self.late += 1
+            self.stale += 1
             self._policy.withdrawn(delivery)
             self.wake()
             return
@@ -292,9 +292,9 @@ class Writer:
                 else:
                     self._ready_again(queue, delivery)
                 if not isinstance(outcome, Withdrawn):
-                    self._tell(delivery, outcome, verdict)
+                    self._report(delivery, outcome, verdict)
             case DeadLetterRequest():
-                self._tell(delivery, outcome, verdict)
+                self._report(delivery, outcome, verdict)
                 self.dead_letter(queue, delivery, verdict)
 
     def dead_letter(
@@ -354,7 +354,7 @@ class Writer:
         if due_s < inf:
             self._timer = self._loop.call_later(max(TIMER_S_MIN, due_s - now_s), self.wake)
 
-    def _tell(self, delivery: Delivery, outcome: Outcome, verdict: Verdict) -> None:
+    def _report(self, delivery: Delivery, outcome: Outcome, verdict: Verdict) -> None:
         """Write one line, limited per cause by the logger, and remember the failure."""
         self.last_failures.note(
             delivery, outcome, int(self._wall_s() * 1000), dead_lettered=isinstance(verdict, DeadLetterRequest)
@@ -366,12 +366,17 @@ class Writer:
         then = describe(verdict, delivery.attempt - 1)
         log.warning("%s: %s (%s)", delivery, getattr(outcome, "reason", ""), then, extra=extra)
 
+    @property
+    def suspects(self) -> int:
+        """Return the number of suspects, waiting and out."""
+        return len(self._suspects) + len(self._suspects.out)
+
     def statistics(self) -> dict[str, int | float | str]:
         return {
             "in_flight": self.in_flight,
             "backing_off": self.waiting.backing_off,
-            "suspects": len(self._suspects) + len(self._suspects.out),
-            "stale_outcomes": self.late,
+            "suspects": self.suspects,
+            "stale_outcomes": self.stale,
         }
 
 

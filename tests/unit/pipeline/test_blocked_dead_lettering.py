@@ -38,10 +38,10 @@ async def test_what_is_set_aside_can_be_skipped(is_busy: bool) -> None:
         await with_one_blocked(fleet, at, b"k", b"k")
         fleet.poison = ()
         queue, pending = at.queues[0], at.pipeline.pending
-        pending.set_aside(queue, b"k")
+        pending.postpone_key(queue, b"k")
         at.source.produce(b"k", b"k")
         await asyncio.sleep(1.0)
-        assert len(queue.aside[b"k"]) == 2
+        assert len(queue.postponed[b"k"]) == 2
         at.adapter.takes_s = 5.0
         if is_busy:
             await fleet.replay()

@@ -14,7 +14,7 @@ from mpsd.core.states import DeliveryState
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.control.blocks import BlockedKeys
 from mpsd.pipeline.control.controls import NO_CONTROL
-from mpsd.pipeline.dead_letter_writer import DEAD_LETTERS_PER_WRITE_MAX, HOLD, DeadLetterWriter
+from mpsd.pipeline.dead_letter_writer import DEAD_LETTERS_PER_WRITE_MAX, DLQ_BLOCKED, DeadLetterWriter
 from mpsd.pipeline.ordering import Ordering
 from mpsd.pipeline.pending_queue import Cause, PartitionQueue, PendingQueue
 from mpsd.ports import DeadLetter
@@ -119,7 +119,7 @@ async def test_while_the_topic_is_down_its_partition_waits_and_goes_on_by_itself
         at.sink.refuse = lambda _: DOWN
         at.dead_letter(queue, 0)
         await asyncio.sleep(60.0)
-        assert (queue.stopped_by, other.stopped_by) == (HOLD, "")
+        assert (queue.stopped_by, other.stopped_by) == (DLQ_BLOCKED, "")
         assert queue.tracker.next_offset == 0
         assert at.writer.failures == len(at.sink.writes)
         assert 8 <= len(at.sink.writes) <= 12
@@ -137,13 +137,13 @@ async def test_a_dead_letter_that_cannot_be_written_holds_its_partition_though_o
             at.dead_letter(queue, refused)
             at.dead_letter(queue, *([1, 2, 3] if refused == 0 else [4, 5, 6]))
             await asyncio.sleep(0.1)
-            assert queue.stopped_by == HOLD
+            assert queue.stopped_by == DLQ_BLOCKED
             assert at.released == []
             await asyncio.sleep(30.0)
-            assert queue.stopped_by == HOLD
+            assert queue.stopped_by == DLQ_BLOCKED
             at.dead_letter(queue, 7 if refused == 0 else 8)
             await asyncio.sleep(30.0)
-            assert queue.stopped_by == HOLD
+            assert queue.stopped_by == DLQ_BLOCKED
             assert refused in queue.tracker.unfinished
             at.sink.refuse = lambda _: None
             await asyncio.sleep(10.0)
@@ -161,7 +161,7 @@ async def test_two_dead_letters_that_cannot_be_written_hold_until_both_are() -> 
         await asyncio.sleep(10.0)
         at.sink.refuse = refusing(0)
         await asyncio.sleep(30.0)
-        assert (queue.stopped_by, at.released) == (HOLD, [])
+        assert (queue.stopped_by, at.released) == (DLQ_BLOCKED, [])
         at.sink.refuse = lambda _: None
         await asyncio.sleep(10.0)
         assert (queue.stopped_by, at.released) == ("", [queue])

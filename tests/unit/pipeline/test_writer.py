@@ -262,7 +262,7 @@ async def test_a_probe_of_a_partition_that_left_makes_way_for_another() -> None:
     stage.adapter.answer = lambda _: DELIVERED
     stage.adapter.end(probe, DELIVERED)
     await stage.done(queue)
-    assert stage.writer.late == 1
+    assert stage.writer.stale == 1
 
 
 # Suspects
@@ -412,7 +412,7 @@ async def test_stale_outcomes_are_counted_and_mean_nothing() -> None:
     stage.pending.discard(queue.assignment)
     stage.writer.forget(queue.assignment)
     await stage.adapter.until(lambda: not stage.adapter.in_flight)
-    assert stage.writer.late == 20
+    assert stage.writer.stale == 20
     assert stage.writer.in_flight == 0
     assert not stage.writer.outcomes
 

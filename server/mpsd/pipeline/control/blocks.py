@@ -21,7 +21,7 @@ BLOCKING = frozenset(Disposition) - {Disposition.SKIPPED, Disposition.BLOCKED}
 """Dispositions that block the key. A skip blocks none, because an operator has decided."""
 REST_S = 0.5
 
-Place = tuple[PartitionQueue, bytes]
+OwnedKey = tuple[PartitionQueue, bytes]
 """A key, and the partition that it is of."""
 Dead = tuple[PartitionQueue, Delivery, DlqPosition]
 """A record, and where its dead letter is."""
@@ -66,10 +66,10 @@ class BlockedKeys:
         self._control = control
         self._pending = pending
         self._mending: asyncio.Task[None] | None = None
-        self._wrong: set[Place] = set()
+        self._wrong: set[OwnedKey] = set()
         self._one = asyncio.Lock()
-        self._writing: set[Place] = set()
-        self._said: dict[Place, int] = {}
+        self._writing: set[OwnedKey] = set()
+        self._revisions: dict[OwnedKey, int] = {}
         self.book = BlockedKeyBook(group, subscription)
         self._on_room = on_room
 
@@ -90,7 +90,9 @@ class BlockedKeys:
 
     def room(self) -> int:
         """Return how many more keys may be blocked now."""
-        unread = sum(key in queue.blocked and key not in self.book.of(queue.assignment.tp) for queue, key in self._said)
+        unread = sum(
+            key in queue.blocked and key not in self.book.of(queue.assignment.tp) for queue, key in self._revisions
+        )
         return max(0, self._keys_max - len(self.book) - unread)
 
     async def block(self, dead: Sequence[Dead]) -> None:
@@ -100,7 +102,7 @@ class BlockedKeys:
             ControlUnavailable, ControlOff: they may be blocked or not; ask again.
         """
         async with self._one:
-            found: dict[Place, BlockedKey | None] = {}
+            found: dict[OwnedKey, BlockedKey | None] = {}
             for queue, delivery, dlq_position in dead:
                 key, record = delivery.record.key, delivery.record
                 if key is not None and key not in queue.blocked:
@@ -122,7 +124,7 @@ class BlockedKeys:
         async with self._one:
             await self._write({(queue, key): None})
         if self._is_ours(queue):
-            self._pending.take_in(queue, key)
+            self._pending.resume_key(queue, key)
         extra = {"code": "blocked_key.released", "subscription": self._subscription}
         log.info("%s: a key is blocked no longer", queue.assignment.tp, extra=extra)
         self._on_room()
@@ -137,17 +139,17 @@ class BlockedKeys:
         if place is None or not self.is_on:
             return
         tp, key = place
-        read = [known for known, said in self._said.items() if said <= revision]
+        read = [known for known, written in self._revisions.items() if written <= revision]
         ours = [(q, key) for q in self._pending.queues.values() if q.assignment.tp == tp and UNREAD not in q.causes]
         for known in {*read, *ours}:
-            if self._said.get(known, -1) <= revision and known not in self._writing:
-                self._said.pop(known, None)
+            if self._revisions.get(known, -1) <= revision and known not in self._writing:
+                self._revisions.pop(known, None)
                 self._compare(known)
         self._on_room()
 
     def on_recreated(self) -> None:
         """Compare all keys with a recreated control topic: its offsets begin again, without the records of the old one."""
-        self._said.clear()
+        self._revisions.clear()
         for queue in self._pending.queues.values():
             for key in queue.blocked:
                 self._compare((queue, key))
@@ -158,9 +160,9 @@ class BlockedKeys:
             self._mending.cancel()
             await asyncio.gather(self._mending, return_exceptions=True)
 
-    async def _write(self, said: Mapping[Place, BlockedKey | None]) -> None:
+    async def _write(self, entries: Mapping[OwnedKey, BlockedKey | None]) -> None:
         """Write to the control topic, then to the partitions; leave alone the partitions that are not ours any more."""
-        ours = {place: blocked for place, blocked in said.items() if self._is_ours(place[0])}
+        ours = {place: blocked for place, blocked in entries.items() if self._is_ours(place[0])}
         items = [
             (self._entity_key(queue, key), None if blocked is None else blocked.document(queue.assignment.epoch))
             for (queue, key), blocked in ours.items()
@@ -178,20 +180,20 @@ class BlockedKeys:
         self._writing = set()
         for place, blocked in ours.items():
             self._keep(place, blocked)
-            self._said[place] = revision
+            self._revisions[place] = revision
         if self._control.revision() >= revision:  # it was read before it was known to be written
             for place in ours:
-                self._said.pop(place, None)
+                self._revisions.pop(place, None)
                 self._compare(place)
 
-    def _keep(self, place: Place, blocked: BlockedKey | None) -> None:
+    def _keep(self, place: OwnedKey, blocked: BlockedKey | None) -> None:
         queue, key = place
         if blocked is None:
             queue.blocked.pop(key, None)
         else:
             queue.blocked[key] = blocked
 
-    def _compare(self, place: Place) -> None:
+    def _compare(self, place: OwnedKey) -> None:
         """Write an entry again if somebody else has written another."""
         queue, key = place
         if not self._is_ours(queue) or (key in self.book.of(queue.assignment.tp)) == (key in queue.blocked):

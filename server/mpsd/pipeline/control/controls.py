@@ -186,7 +186,7 @@ class Controls:
     def _stop_or_go(self, queue: PartitionQueue) -> None:
         whole, keys = stopped(self.pauses, queue.assignment.tp, self._now_ms())
         queue.paused_keys = keys
-        self._pending.resume(queue, keys)
+        self._pending.resume_heads(queue, keys)
         if whole:
             queue.stop(PAUSED)
         elif PAUSED in queue.causes:

@@ -104,8 +104,8 @@ class BlockedKeyReplay:
         try:
             await self._rounds(set(self._begins))
         finally:
-            for key in list(self._queue.aside):
-                self._means.pending.take_in(self._queue, key)
+            for key in list(self._queue.postponed):
+                self._means.pending.resume_key(self._queue, key)
         return not self._sender.is_ending
 
     async def _rounds(self, keys: set[bytes]) -> None:
@@ -116,7 +116,7 @@ class BlockedKeyReplay:
             if not at_hand:
                 await self._sender.rest(LOOK_S)
                 continue
-            drained = await self._drained(self._in_order(at_hand & self._queue.aside.keys()))
+            drained = await self._drained(self._in_order(at_hand & self._queue.postponed.keys()))
             reach = self._reach(at_hand - drained)
             end = (await self._means.bounds(self._number)).end
             found = await self._look_up(begin, end, at_hand, reach)
@@ -131,7 +131,7 @@ class BlockedKeyReplay:
             for key in self._in_order((keys & _whole(found)) - drained - self._out.keys()):
                 count = len(found[key].places)
                 if count <= FEW or count > counted[key] // 2:
-                    self._means.pending.set_aside(self._queue, key)
+                    self._means.pending.postpone_key(self._queue, key)
                 counted[key] = count
             if keys <= found.keys() and not self._out and not any(each.is_cut for each in found.values()):
                 begin = min((each.left for each in found.values() if each.left is not None), default=end)
@@ -161,7 +161,7 @@ class BlockedKeyReplay:
             await self._sender.rest(LOOK_S)
         for key in keys:
             if key in lanes:
-                self._means.pending.take_in(self._queue, key)
+                self._means.pending.resume_key(self._queue, key)
         return {key for key in keys if key not in lanes}
 
     async def _look_up(
@@ -237,7 +237,7 @@ class BlockedKeyReplay:
         if why:
             extra = {"code": "blocked_key.still_blocked", "subscription": self._means.subscription}
             log.warning("%s: replay %s leaves a key blocked: %s", self._source, self._task.id, why, extra=extra)
-            self._means.pending.take_in(self._queue, key)
+            self._means.pending.resume_key(self._queue, key)
         return bool(why)
 
     async def _send(self, key: bytes, places: list[Place]) -> str:
@@ -274,7 +274,7 @@ class BlockedKeyReplay:
             self._means.pending.inject(self._queue, delivery)
             if not await self._ended(delivery, finished):
                 self._out[key] = delivery
-                self._means.pending.take_in(self._queue, key)
+                self._means.pending.resume_key(self._queue, key)
                 return ""
             if delivery.is_dead_again:
                 return f"{delivery} failed again"
