@@ -84,21 +84,6 @@ async def test_a_pause_holds_over_a_rebalance(world: World) -> None:
     assert set(world.application.accepted.values()) == {1}
 
 
-async def test_a_paused_key_waits_and_all_others_flow(world: World) -> None:
-    topic, control = await world.create_topic(2), name("control")
-    tables = {"control": {"topic": control, "audit_topic": ""}}
-    daemon = await world.start_daemon(world.subscription(topic), **tables)
-    async with operator(world.kafka.bootstrap_servers, topic, control) as at:
-        await at.pause(Scope("orders", key=b"k1"))
-        await paused_keys(daemon, 2)
-        records = await world.produce(topic, [keyed(number, 20) for number in range(400)])
-        await world.application.accepts(380)
-        assert not any(Place.of(record) in world.application.accepted for record in records if record.key == b"k1")
-        await at.resume(Scope("orders", key=b"k1"))
-        await world.settled(topic)
-    await world.judge(topic)
-
-
 async def test_a_pause_with_an_end_ends_by_itself(world: World) -> None:
     topic, control = await world.create_topic(), name("control")
     async with operator(world.kafka.bootstrap_servers, topic, control) as at:

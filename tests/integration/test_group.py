@@ -35,25 +35,6 @@ async def shared(*daemons: Daemon) -> None:
     await until(is_even, f"{len(daemons)} daemons share the partitions", every_s=0.1)
 
 
-async def test_a_rolling_restart_under_load_is_not_noticed(world: World) -> None:
-    topic = await world.create_topic(PARTITIONS)
-    world.application.behaviour = lambda _: WORK
-    first = await asyncio.gather(*(world.start_daemon(world.subscription(topic)) for _ in range(3)))
-    async with world.producing(topic, keys=KEYS, per_s=600):
-        await shared(*first)
-        second: list[Daemon] = []
-        for daemon in first:
-            assert await daemon.stop() == 0
-            second.append(await world.start_daemon(world.subscription(topic)))
-        await shared(*second)
-    await world.settled(topic)
-    assert [await daemon.stop() for daemon in second] == [0, 0, 0]
-    handed_on = sum(daemon.said("drained, committed and handed on") for daemon in (*first, *second))
-    assert handed_on, "partitions moved between living daemons"
-    assert set(world.application.accepted.values()) == {1}
-    await world.judge(topic)
-
-
 FEW_KEYS = 48
 """Fewer than there are slots, so that every partition has deliveries in flight, whichever is read first."""
 
@@ -89,21 +70,6 @@ async def test_a_partition_is_handed_on_when_its_slow_deliveries_have_ended(worl
     assert len(moved) == PARTITIONS // 2, "the moved ones have a higher epoch, the others theirs"
     assert set(world.application.accepted.values()) == {1}
     await world.judge(topic)
-
-
-async def test_a_killed_daemon_s_partitions_go_to_the_others(world: World) -> None:
-    topic = await world.create_topic(PARTITIONS)
-    world.application.behaviour = lambda _: WORK
-    quick = {"session_timeout_ms": 2_500, "rebalance_timeout_ms": 2_500}
-    one, two = await asyncio.gather(*(world.start_daemon(world.subscription(topic), kafka=quick) for _ in range(2)))
-    async with world.producing(topic, keys=KEYS, per_s=600):
-        await shared(one, two)
-        await world.application.accepts(300)
-        await world.kill(two)
-        await shared(one)
-    await world.settled(topic)
-    assert await one.stop() == 0
-    await world.judge(topic, repeated_s=1.0)
 
 
 async def test_a_frozen_daemon_starts_nothing_when_it_thaws(world: World) -> None:

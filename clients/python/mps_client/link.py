@@ -77,11 +77,6 @@ class Link:
         """True while records may come."""
         return self.stream is not None and self.stream.is_open
 
-    @property
-    def is_left(self) -> bool:
-        """True if the link is to end."""
-        return self._left.is_set()
-
     def leave(self) -> None:
         """Finish what runs, and dial no more."""
         self._left.set()
