@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.cases import Case
 from bench.measure import throughput
-from bench.sampler import LOOP, Place
+from bench.sampler import LOOP, CodePosition
 from bench.stage import Stage
 
 TOP = 30
@@ -42,7 +42,7 @@ def read(output: Path, records: int) -> Profile:
     """From the sampler's file."""
     said = json.loads(output.read_text())
     us = said["cpu_s"] / said["samples"] / records * 1e6
-    counts = Counter({Place(*place): count for *place, count in said["counts"]})
+    counts = Counter({CodePosition(*place): count for *place, count in said["counts"]})
     return Profile(
         sampled_us=counts.total() * us,
         parts=_largest(counts, us, _part),
@@ -51,7 +51,7 @@ def read(output: Path, records: int) -> Profile:
     )
 
 
-def _largest(counts: Counter[Place], us: float, name: Callable[[Place], str]) -> list[tuple[str, float]]:
+def _largest(counts: Counter[CodePosition], us: float, name: Callable[[CodePosition], str]) -> list[tuple[str, float]]:
     sums: Counter[str] = Counter()
     for place, count in counts.items():
         sums[name(place)] += count
@@ -63,7 +63,7 @@ def _module(file: str) -> str:
     return ".".join(parts[-2:])
 
 
-def _part(place: Place) -> str:
+def _part(place: CodePosition) -> str:
     if place.file == LOOP:
         return "event loop: waiting, receiving, calling back"
     for folder, name in (

@@ -71,7 +71,10 @@ class Report:
     @property
     def missed(self) -> list[str]:
         return [
-            f"{row.case.name}: {words(target)}" for row in self.rows for target, is_met in row.verdicts() if not is_met
+            f"{row.case.name}: {describe(target)}"
+            for row in self.rows
+            for target, is_met in row.verdicts()
+            if not is_met
         ]
 
     def as_json(self) -> dict[str, Any]:
@@ -81,7 +84,7 @@ class Report:
                 row.case.name: {
                     "medians": asdict(row.figures),
                     "runs": [asdict(run) for run in row.runs],
-                    "targets": {words(target): is_met for target, is_met in row.verdicts()},
+                    "targets": {describe(target): is_met for target, is_met in row.verdicts()},
                 }
                 for row in self.rows
             },
@@ -91,7 +94,7 @@ class Report:
         }
 
 
-def words(target: Target) -> str:
+def describe(target: Target) -> str:
     """Format a target for the table."""
     title, form = COLUMNS[target.figure]
     bound = target.bound - 1 if target.figure == "growth" else target.bound
@@ -141,7 +144,7 @@ def _targets(rows: Sequence[Row], *, is_plain: bool) -> Table:
         for target, is_met in row.verdicts():
             reached = _cell(target.figure, getattr(row.figures, target.figure))
             verdict = Text("met") if is_met else Text("MISSED", "bold red")
-            table.add_row(row.case.name, words(target), reached, verdict)
+            table.add_row(row.case.name, describe(target), reached, verdict)
     return table
 
 

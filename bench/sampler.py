@@ -23,7 +23,7 @@ INTERVAL_S = 0.001
 LOOP = "event loop"
 
 
-class Place(NamedTuple):
+class CodePosition(NamedTuple):
     """The position of a sample in the code; `line` is 0 for the loop's own time."""
 
     file: str
@@ -35,7 +35,7 @@ class Sampler:
     """Counts places while it runs. There can be one in a process."""
 
     def __init__(self) -> None:
-        self.places: Counter[Place] = Counter()
+        self.places: Counter[CodePosition] = Counter()
         self._samples = 0
 
     def start(self) -> None:
@@ -51,9 +51,9 @@ class Sampler:
             return
         code = frame.f_code
         if frame.f_lineno == code.co_firstlineno and _is_called_back(frame):
-            self.places[Place(LOOP, f"before {Path(code.co_filename).stem}.{code.co_qualname}", 0)] += 1
+            self.places[CodePosition(LOOP, f"before {Path(code.co_filename).stem}.{code.co_qualname}", 0)] += 1
         else:
-            self.places[Place(code.co_filename, code.co_qualname, frame.f_lineno)] += 1
+            self.places[CodePosition(code.co_filename, code.co_qualname, frame.f_lineno)] += 1
 
     def written(self) -> str:
         counts = [[*place, count] for place, count in self.places.items()]

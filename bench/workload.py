@@ -30,13 +30,13 @@ class Workload:
 
     def key_numbers(self) -> Iterator[int]:
         """Yield the numbers of the keys; they are the same at each call."""
-        draw = random.Random(SEED)
+        rng = random.Random(SEED)
         if not self.zipf:
             while True:
-                yield draw.randrange(self.keys)
+                yield rng.randrange(self.keys)
         weights = list(accumulate(rank**-self.zipf for rank in range(1, self.keys + 1)))
         while True:
-            yield from draw.choices(range(self.keys), cum_weights=weights, k=1000)
+            yield from rng.choices(range(self.keys), cum_weights=weights, k=1000)
 
     def messages(self) -> Iterator[Message]:
         value = random.Random(SEED).randbytes(self.value_bytes)

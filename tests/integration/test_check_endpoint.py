@@ -122,4 +122,4 @@ async def test_one_cause_is_one_problem_with_the_words_of_the_application(
     (only,) = said["advice"]
     assert (code, only["step"], only["level"]) == (1, "normal", "problem")
     assert says in only["text"]
-    assert said_by_application in only["said"]
+    assert said_by_application in only["answer_body"]

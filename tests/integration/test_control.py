@@ -11,7 +11,7 @@ from mpsd.core import resets
 from mpsd.core.control import VERSION, key_bytes
 from mpsd.core.pauses import Scope
 from mpsd.core.record import TopicPartition
-from mpsd.demo.guarantees.guarantee import Place
+from mpsd.demo.guarantees.guarantee import RecordPosition
 from mpsd.errors import RequestIdReused, RevisionConflict
 from mpsd.kafka.cluster import moves
 from tests.integration.world import Answer, Daemon, Message, Request, World, keyed, run_mpsd, until
@@ -196,7 +196,7 @@ async def test_a_check_names_topics_that_would_not_keep_what_is_decided(world: W
 async def test_a_reset_takes_the_group_back_once_and_says_so(world: World) -> None:
     topic, control = await world.create_topic(4), name("control")
     tables = {"kafka": QUICK, "control": {"topic": control, "audit_topic": ""}}
-    seen: list[tuple[Place, str | None]] = []
+    seen: list[tuple[RecordPosition, str | None]] = []
 
     def note(request: Request) -> Answer:
         seen.append((request.place, request.headers.get("mps-replay")))
@@ -220,9 +220,9 @@ async def test_a_reset_takes_the_group_back_once_and_says_so(world: World) -> No
         await until(lambda: len(seen) == 800 - 40, "all but ten of each partition come again")
         await world.settled(topic)
         again = dict(seen[400:])
-        assert again == {Place.of(record): "0123abcd" for record in records if record.offset >= 10}
+        assert again == {RecordPosition.of(record): "0123abcd" for record in records if record.offset >= 10}
         assert await first.stop() == 0
         await until(lambda: second.said("assigned"), "its partitions have moved")
         fresh = await world.produce(topic, [keyed(number, KEYS) for number in range(40)])
         await world.settled(topic)
-        assert dict(seen[760:]) == {Place.of(record): None for record in fresh}, "it was applied once"
+        assert dict(seen[760:]) == {RecordPosition.of(record): None for record in fresh}, "it was applied once"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import DELIVERED, Outcome, Rejected, Retryable, Unavailable, Withdrawn
-from mpsd.demo.guarantees import Place
+from mpsd.demo.guarantees import RecordPosition
 from mpsd.ports import Demand, Peer
 from tests.simulation.machine import Process, outside
 
@@ -103,7 +103,7 @@ class Application:
     def __init__(
         self,
         dice: random.Random,
-        tempers: Mapping[Place, Temper],
+        tempers: Mapping[RecordPosition, Temper],
         on_started: Callable[[Exchange], None],
         on_ended: Callable[[Exchange, Outcome], None],
     ) -> None:
@@ -115,7 +115,7 @@ class Application:
         self.stops_at_rejected = False
         self.outages = 0
         self.on_refused_again: Callable[[Delivery], None] = lambda _delivery: None
-        self._refused: dict[Place, int] = {}
+        self._refused: dict[RecordPosition, int] = {}
         self.slow = 1.0
         self.in_flight: dict[Exchange, None] = {}
 
@@ -145,7 +145,7 @@ class Application:
 
     def refuse(self, delivery: Delivery) -> None:
         """Told once an outage: refused before, others accepted since, refused again looks like the record's own fault."""
-        place = Place.of(delivery.record)
+        place = RecordPosition.of(delivery.record)
         if self._refused.get(place, self.outages) != self.outages:
             self.on_refused_again(delivery)
         self._refused[place] = self.outages
@@ -157,7 +157,7 @@ class Application:
         self._on_started(exchange)
 
     def temper(self, exchange: Exchange) -> Temper:
-        return self._tempers[Place.of(exchange.delivery.record)]
+        return self._tempers[RecordPosition.of(exchange.delivery.record)]
 
     def names_failures(self) -> bool:
         """Return True if the application names the failed records of a batch this time, or False if it fails all of it."""

@@ -14,7 +14,7 @@ from typing_extensions import override
 from mpsd.core.blocked_keys import BlockedKey
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
 from mpsd.core.record import TopicPartition
-from mpsd.demo.guarantees import Fault, Guarantee, Place
+from mpsd.demo.guarantees import Fault, Guarantee, RecordPosition
 
 
 class KeyOf(NamedTuple):
@@ -84,7 +84,7 @@ class NothingPastABlockedKey(Guarantee):
             said = (
                 f"was sent by {by} at {at_s:.3f} s, though its key is blocked since control revision {entry.revision}"
             )
-            self._faults.append(Fault(Place.of(delivery.record), said))
+            self._faults.append(Fault(RecordPosition.of(delivery.record), said))
 
     @override
     def faults(self) -> Sequence[Fault]:
@@ -101,7 +101,7 @@ class BlockedBeforeCommitted(Guarantee):
 
     def __init__(self) -> None:
         self._waiting: defaultdict[TopicPartition, dict[int, tuple[bytes, float]]] = defaultdict(dict)
-        self._faults: dict[Place, Fault] = {}
+        self._faults: dict[RecordPosition, Fault] = {}
 
     def died(self, at: KeyOf, offset: int, at_s: float) -> None:
         """Note that a record's dead letter is acknowledged while its key is not blocked."""
@@ -124,7 +124,7 @@ class BlockedBeforeCommitted(Guarantee):
 
     def committed(self, tp: TopicPartition, next_offset: int) -> None:
         for offset in [each for each in self._waiting[tp] if each < next_offset]:
-            place = Place(tp.topic, tp.partition, offset)
+            place = RecordPosition(tp.topic, tp.partition, offset)
             said = f"is dead, its key was not blocked, and {next_offset} was committed"
             self._faults.setdefault(place, Fault(place, said))
 
@@ -178,7 +178,7 @@ class BlockedKeysReleasedWhole(Guarantee):
                 )
                 self.released += not left
                 if left:
-                    place = Place(at.tp.topic, at.tp.partition, left[0])
+                    place = RecordPosition(at.tp.topic, at.tp.partition, left[0])
                     self._faults.append(Fault(place, f"is dead, and its key was released, with {len(left)} dead of it"))
         return lets_go
 
@@ -199,12 +199,12 @@ class OrderOverBlocks(Guarantee):
     promise = "a blocked key is accepted in order, over its replay"
 
     def __init__(self) -> None:
-        self._accepted: set[Place] = set()
+        self._accepted: set[RecordPosition] = set()
         self._last: dict[KeyOf, int] = {}
         self._faults: list[Fault] = []
 
     def accepted(self, at: KeyOf, offset: int) -> None:
-        place = Place(at.tp.topic, at.tp.partition, offset)
+        place = RecordPosition(at.tp.topic, at.tp.partition, offset)
         if place in self._accepted:
             return
         self._accepted.add(place)
@@ -251,7 +251,7 @@ class NothingOldBehindALiveRecord(Guarantee):
     def on_sent(self, delivery: ReplayedDelivery) -> None:
         if delivery.dead_letter_offset in self._settled[delivery.assignment.tp] and delivery.replay not in self._again:
             said = f"was sent by {delivery.replay}, though it was brought before its key was released"
-            self._faults.append(Fault(Place.of(delivery.record), said))
+            self._faults.append(Fault(RecordPosition.of(delivery.record), said))
 
     @override
     def faults(self) -> Sequence[Fault]:

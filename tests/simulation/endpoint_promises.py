@@ -14,7 +14,7 @@ from mpsd.config import RestDelivery, Subscription
 from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import Delivered, Outcome, Rejected, Retryable, Unavailable
 from mpsd.core.record import Record
-from mpsd.demo.guarantees import Fault, Guarantee, Place
+from mpsd.demo.guarantees import Fault, Guarantee, RecordPosition
 from tests.simulation.application import Before
 
 Lane = tuple[object, object]
@@ -151,7 +151,7 @@ class EndpointPromises(Guarantee):
             row.began.pop(delivery, None)
 
     def _fault(self, record: Record, text: str) -> None:
-        self._faults.append(Fault(Place.of(record), text))
+        self._faults.append(Fault(RecordPosition.of(record), text))
 
     @override
     def faults(self) -> Sequence[Fault]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from mpsd.demo.guarantees import Place
+from mpsd.demo.guarantees import RecordPosition
 from mpsd.demo.guarantees.events import OutageBegan, OutageEnded
 from tests.simulation.application import Exchange, Health
 from tests.simulation.daemon import Daemon
@@ -36,7 +36,7 @@ class Faults:
         self.happened: Counter[str] = Counter()
         self._outages = 0
         self._alone_until_s = 0.0
-        self._failed_before: Counter[Place] = Counter()
+        self._failed_before: Counter[RecordPosition] = Counter()
 
     async def run(self) -> None:
         kinds = self._kinds()
@@ -259,7 +259,7 @@ class Faults:
     def _chargeable(self, lost: list[Exchange]) -> list[Exchange]:
         """Return the lost exchanges that a daemon may charge: the only one it lost, or one that was lost before."""
         alone = Counter(exchange.adapter for exchange in lost)
-        places = {exchange: Place.of(exchange.delivery.record) for exchange in lost}
+        places = {exchange: RecordPosition.of(exchange.delivery.record) for exchange in lost}
         blamed = [e for e in lost if alone[e.adapter] == 1 or self._failed_before[places[e]]]
         self._failed_before.update(places.values())
         return blamed

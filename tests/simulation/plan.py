@@ -11,7 +11,7 @@ from mpsd.core.metadata_text import Packing
 from mpsd.core.offset_map import MapSpace, encode
 from mpsd.core.offset_tracker import Run, Snapshot
 from mpsd.core.record import TopicPartition
-from mpsd.demo.guarantees import Place
+from mpsd.demo.guarantees import RecordPosition
 from tests.simulation.application import Manner, Temper
 from tests.simulation.broker import CLUSTER_ID
 from tests.simulation.log import PartitionLog, SimulatedRecord
@@ -147,8 +147,8 @@ def produced(tp: TopicPartition, offset: int, key: bytes | None, wall_s: float) 
     return SimulatedRecord(tp.topic, tp.partition, offset, int(wall_s * 1000), key)
 
 
-def place(made: SimulatedRecord) -> Place:
-    return Place(made.topic, made.partition, made.offset)
+def place(made: SimulatedRecord) -> RecordPosition:
+    return RecordPosition(made.topic, made.partition, made.offset)
 
 
 def _batch(seed: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from mpsd.core.delivery import Assignment
 from mpsd.core.pauses import Scope
 from mpsd.core.record import Record, TopicPartition
 from mpsd.core.resets import AGE_MAX_MS, Target
-from mpsd.demo.guarantees import Fault, Guarantee, Place
+from mpsd.demo.guarantees import Fault, Guarantee, RecordPosition
 from tests.simulation.lives import Begun
 
 
@@ -44,7 +44,9 @@ class NothingAgainstAPause(Guarantee):
         tp = TopicPartition(record.topic, record.partition)
         for scope, _ in self._confirmed.values():
             if scope.covers(tp) and scope.key in {None, record.key}:
-                self._faults.append(Fault(Place.of(record), f"was sent by {by} at {at_s:.3f} s, though paused"))
+                self._faults.append(
+                    Fault(RecordPosition.of(record), f"was sent by {by} at {at_s:.3f} s, though paused")
+                )
 
     @override
     def faults(self) -> Sequence[Fault]:
@@ -72,7 +74,7 @@ class ControlReadFirst(Guarantee):
         needed = self._needed.get(assignment, -1)
         if revision < needed:
             said = f"was sent by {by}, which knew control revision {revision}; at its assignment there was {needed}"
-            self._faults.append(Fault(Place.of(record), said))
+            self._faults.append(Fault(RecordPosition.of(record), said))
 
     @override
     def faults(self) -> Sequence[Fault]:
@@ -121,10 +123,10 @@ class ResetsApplied(Guarantee):
     def delivered(self, record: Record, epoch: int, begun: Begun) -> None:
         """Note a delivery of a partition that began at a reset's offset."""
         if record.offset < begun.offset:
-            self._faults.append(Fault(Place.of(record), f"is delivered though a reset went to {begun.offset}"))
+            self._faults.append(Fault(RecordPosition.of(record), f"is delivered though a reset went to {begun.offset}"))
         if epoch <= begun.generation:
             said = f"is delivered after reset {begun.reset_id} with epoch {epoch}, which it had before"
-            self._faults.append(Fault(Place.of(record), said))
+            self._faults.append(Fault(RecordPosition.of(record), said))
 
     @override
     def faults(self) -> Sequence[Fault]:

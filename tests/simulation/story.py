@@ -15,7 +15,7 @@ from mpsd.core.dead_letter import REPLAY_HEADER, REPLAYS_HEADER
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse
 from mpsd.core.delivery import Assignment, ReplayedDelivery
 from mpsd.core.record import TopicPartition
-from mpsd.demo.guarantees import Place
+from mpsd.demo.guarantees import RecordPosition
 from mpsd.demo.guarantees.events import SeenRecord
 from mpsd.ports import ControlRecord, DeadLetter, DlqPosition
 from tests.simulation.application import Application, Manner, Temper
@@ -52,7 +52,7 @@ class Story:
         self.loop = loop
         self.result = Result(seed)
         self.wall_offset_s = WALL_S
-        self.tempers: dict[Place, Temper] = {}
+        self.tempers: dict[RecordPosition, Temper] = {}
         subscription = self.plan.config.subscriptions[0]
         interval_s = subscription.commit.interval_s
         self.replays_max = subscription.dead_letter.replays_max
@@ -128,10 +128,12 @@ class Story:
         self.witness.produced(made)
         self.broker.append(made)
 
-    def failed_before(self) -> list[tuple[Place, Temper]]:
+    def failed_before(self) -> list[tuple[RecordPosition, Temper]]:
         """Dead records that the application would not take now, either."""
         dead = {
-            Place(dead_letter.source.topic, dead_letter.source.partition, dead_letter.source_offset): dead_letter.key
+            RecordPosition(
+                dead_letter.source.topic, dead_letter.source.partition, dead_letter.source_offset
+            ): dead_letter.key
             for kept in self.dead_letters.partitions
             for record in kept
             if isinstance(dead_letter := parse(record), DeadLetterRecord)
@@ -144,7 +146,7 @@ class Story:
             and (self.witness.is_settled(SeenRecord(*each, key)) or (self.plan.holds and self._is_passed(each)))
         ]  # of a life that is over it may be dead, and on its way in the next
 
-    def _is_passed(self, seen: Place) -> bool:
+    def _is_passed(self, seen: RecordPosition) -> bool:
         stored = self.broker.committed.get(TopicPartition(seen.topic, seen.partition))
         return stored is not None and seen.offset < stored.offset
 

@@ -22,7 +22,7 @@ from mpsd.demo.guarantees import (
     NullKeysAreFree,
     OneInFlightPerKey,
     OutageSpendsNoAttempts,
-    Place,
+    RecordPosition,
     every_guarantee,
 )
 from mpsd.demo.guarantees.events import (
@@ -78,8 +78,8 @@ class Witness:
         self._keep_trace = keep_trace
         self.lives = Lives()
         self.trace: list[str] = []
-        self.settled: set[Place] = set()
-        self.skipped: set[Place] = set()
+        self.settled: set[RecordPosition] = set()
+        self.skipped: set[RecordPosition] = set()
         self.pauses, self.reads = NothingAgainstAPause(), ControlReadFirst()
         self.resets, self.replays = ResetsApplied(), MatchedDeadLettersReplayed()
         lived: list[Guarantee] = [
@@ -141,11 +141,11 @@ class Witness:
         """By retention."""
         self.blocked.removed(made)
         seen = self.lives.now(made)
-        if Place.of(seen) not in self.settled:
+        if RecordPosition.of(seen) not in self.settled:
             self._judge.see(Removed(seen))
 
     def is_settled(self, made: Record) -> bool:
-        return Place.of(self.lives.now(made)) in self.settled
+        return RecordPosition.of(self.lives.now(made)) in self.settled
 
     def log_ends(self, tp: TopicPartition, end: int) -> None:
         self._judge.see(LogEnd(self.lives.partition_now(tp), end))
@@ -195,7 +195,7 @@ class Witness:
         if isinstance(delivery, ReplayedDelivery):
             self.replays.replayed(delivery.assignment.tp, delivery.dead_letter_offset)
         else:
-            self.settled.add(Place.of(seen))
+            self.settled.add(RecordPosition.of(seen))
 
     def refused_again(self, delivery: Delivery) -> None:
         """By the rule of the breaker it may be blamed for this one: judge it as if there were no outage."""
@@ -215,7 +215,7 @@ class Witness:
         self.endpoint.dead_lettered(delivery, dead_letter.disposition)
         if is_ours:
             self.blocked.died(dead_letter, dlq_position.offset, at_s)
-        elif not isinstance(delivery, ReplayedDelivery) and Place.of(seen) in self.settled:
+        elif not isinstance(delivery, ReplayedDelivery) and RecordPosition.of(seen) in self.settled:
             self.forgotten({delivery.assignment.tp}, at_s)
             return
         self._is_over(delivery, seen)
@@ -256,7 +256,7 @@ class Witness:
             if not self.is_settled(made):
                 self._judge.see(Removed(self.lives.now(made)))
                 if made.offset < offset:
-                    self.skipped.add(Place.of(made))
+                    self.skipped.add(RecordPosition.of(made))
         self.blocked.recreated(tp)
         self.resets.applied(tp, reset_id, offset)
         self.lives.begin(tp, reset_id, offset, generation)

@@ -23,7 +23,7 @@ from mpsd.demo.guarantees.events import (
     SeenRecord,
     TimedEvent,
 )
-from mpsd.demo.guarantees.guarantee import Place
+from mpsd.demo.guarantees.guarantee import RecordPosition
 
 AT_ONCE_MIN = 2
 
@@ -101,7 +101,7 @@ def find(evidence: Evidence) -> Findings:
         for verdict in judge.verdicts()
     ]
     ended = [event for event in application if isinstance(event, DeliveryEnded)]
-    accepted = len({Place.of(event.record) for event in ended if isinstance(event.outcome, Delivered)})
+    accepted = len({RecordPosition.of(event.record) for event in ended if isinstance(event.outcome, Delivered)})
     return Findings(
         checks=[*checks, *_of_the_run(application, evidence)],
         produced=len(evidence.produced),
@@ -147,7 +147,7 @@ def _untold(application: Sequence[TimedEvent], evidence: Evidence) -> str:
     A record whose failure fell into the outage has its attempt back, and fails once more.
     """
     failed = Counter(
-        Place.of(event.record)
+        RecordPosition.of(event.record)
         for event in application
         if isinstance(event, DeliveryEnded) and isinstance(event.outcome, Retryable) and not event.outcome.lost
     )

@@ -28,17 +28,17 @@ def orders(count: int, customers: int) -> Story:
         count: `RECORDS_MIN` or more.
         customers: how many keys they are spread over, unevenly as customers are; 1 or more.
     """
-    draw = random.Random(f"{count} orders of {customers} customers")
+    rng = random.Random(f"{count} orders of {customers} customers")
     poison, flaky = max(1, count // POISON_EACH), max(1, count // FLAKY_EACH)
-    special = draw.sample(range(count), poison + flaky)
+    special = rng.sample(range(count), poison + flaky)
     poisonous, remote = frozenset(special[:poison]), frozenset(special[poison:])
     messages = []
     for number in range(count):
-        customer = f"customer-{draw.randrange(customers)}"
+        customer = f"customer-{rng.randrange(customers)}"
         order = {
             "order": number,
             "customer": customer,
-            "amount": 0 if number in poisonous else draw.randrange(100, 100_000) / 100,
+            "amount": 0 if number in poisonous else rng.randrange(100, 100_000) / 100,
             "warehouse": "remote" if number in remote else "near",
         }
         headers = [("content-type", b"application/json")]

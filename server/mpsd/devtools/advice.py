@@ -29,13 +29,13 @@ class Advice:
 
     Attributes:
         level: a problem loses, delays or repeats records; a hint costs speed, or may be meant.
-        said: the body of the application's answer, on one line; empty if it had none, or if it is not about an answer.
+        answer_body: the body of the application's answer, on one line; empty if it had none, or if it is not about an answer.
     """
 
     level: Literal["problem", "hint"]
     step: str
     text: str
-    said: str = ""
+    answer_body: str = ""
 
 
 def describe(outcome: Outcome) -> str:
@@ -93,7 +93,7 @@ def _of_normal(results: Sequence[StepResult], diagnosis: str, *, is_batch: bool)
         return found
     same = sum(_cause(one) == _cause(normal) for one in results[1:])
     others = f"; {same} other steps had the same answer" if same > 1 else ""
-    return [Advice(level="problem", step=normal.step.name, text=diagnosis + others, said=said_by(normal))]
+    return [Advice(level="problem", step=normal.step.name, text=diagnosis + others, answer_body=answer_body_of(normal))]
 
 
 def _cause(result: StepResult) -> str | None:
@@ -119,14 +119,14 @@ def _worst(result: StepResult) -> Outcome | None:
     return next((outcome for outcome in result.outcomes if not isinstance(outcome, Delivered)), None)
 
 
-def said_by(result: StepResult) -> str:
+def answer_body_of(result: StepResult) -> str:
     """Return the body of the first answer that was no success, on one line, of HTML the text; empty if there is none."""
     body = next((answer.body for answer in result.answers if not 200 <= answer.status < 300), b"")
     return (reason_of(body) if body.lstrip().startswith(b"<") else "") or one_line(body.decode("utf-8", "replace"))
 
 
 def _of_step(result: StepResult, *, is_batch: bool) -> Iterator[Advice]:
-    name, outcomes, worst, said = result.step.name, result.outcomes, _worst(result), said_by(result)
+    name, outcomes, worst, body = result.step.name, result.outcomes, _worst(result), answer_body_of(result)
     if not is_batch and (error := _error_inside(result)):
         text = f"answered 2xx with an error inside ({error}): the record counts as accepted; answer 4xx or 5xx"
         yield Advice(level="problem", step=name, text=text)
@@ -140,9 +140,9 @@ def _of_step(result: StepResult, *, is_batch: bool) -> Iterator[Advice]:
         return
     if name in _GOOD:
         step = result.step.title if name == "own" else name
-        yield from (replace(each, step=step, said=said) for each in _of_good(name, worst))
+        yield from (replace(each, step=step, answer_body=body) for each in _of_good(name, worst))
     else:
-        yield from (replace(each, said=said) for each in _of_poison(result, worst))
+        yield from (replace(each, answer_body=body) for each in _of_poison(result, worst))
 
 
 _GOOD = {

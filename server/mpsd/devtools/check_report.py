@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mpsd.core.outcome import Delivered, code_of
-from mpsd.devtools.advice import Advice, describe, said_by, summary
+from mpsd.devtools.advice import Advice, answer_body_of, describe, summary
 from mpsd.devtools.deliverer import StepResult
 
 PLAIN_WIDTH = 120
@@ -34,8 +34,8 @@ def show(results: Sequence[StepResult], found: Sequence[Advice]) -> None:
         console.print(
             Text(f"{each.level}: ", style=COLOURS[each.level]).append(f"{each.step}: {each.text}", style="default")
         )
-        if each.said:
-            console.print(Text(f"  the application said: {each.said}", style="dim"))
+        if each.answer_body:
+            console.print(Text(f"  the application answered: {each.answer_body}", style="dim"))
     problems = sum(each.level == "problem" for each in found)
     console.print(f"{problems} problem{'' if problems == 1 else 's'}, {len(found) - problems} to consider")
 
@@ -51,7 +51,7 @@ def as_json(url: str, results: Sequence[StepResult], found: Sequence[Advice]) ->
                 "title": one.step.title,
                 "took_ms": round(one.took_s * 1000, 3),
                 "statuses": [answer.status for answer in one.answers],
-                "said": said_by(one),
+                "answer_body": answer_body_of(one),
                 "outcomes": [
                     {
                         "outcome": code_of(outcome),
@@ -63,7 +63,10 @@ def as_json(url: str, results: Sequence[StepResult], found: Sequence[Advice]) ->
             }
             for one in results
         ],
-        "advice": [{"level": each.level, "step": each.step, "text": each.text, "said": each.said} for each in found],
+        "advice": [
+            {"level": each.level, "step": each.step, "text": each.text, "answer_body": each.answer_body}
+            for each in found
+        ],
     }
 
 

@@ -32,7 +32,7 @@ from mpsd.service import Daemon
 POLL_S = 0.1
 WATCH_S = 0.3
 LINES_PER_ROUND_MAX = 200
-"""Deliveries that are told one by one; beyond them the table at the end has to do."""
+"""Deliveries that are shown one by one; the table at the end has the rest."""
 INTERRUPTED = 130
 
 
@@ -68,7 +68,7 @@ def run_dev(plan: Plan) -> int:
         RecordsFileError: the file of records cannot be used.
         MpsError: Kafka did not start.
     """
-    for name in ("aiokafka", "mpsd"):  # what matters is told of each record
+    for name in ("aiokafka", "mpsd"):  # the report has the outcome of each record
         logging.getLogger(name).setLevel(logging.CRITICAL)
     messages = read_records(plan.records)
     configuration(plan, ["127.0.0.1:9092"], "mps-dev")  # what is wrong with it shall not wait for a broker
@@ -154,8 +154,10 @@ class Round:
         await self._topics.create(topic, self._plan.partitions)
         try:
             written = await self._topics.produce(topic, messages)
-            for line, (message, place) in enumerate(zip(messages, written, strict=True), start=1):
-                self._fates[place] = Fate(line=line, partition=place.partition, offset=place.offset, key=message.key)
+            for line, (message, position) in enumerate(zip(messages, written, strict=True), start=1):
+                self._fates[position] = Fate(
+                    line=line, partition=position.partition, offset=position.offset, key=message.key
+                )
             self._say(f"{len(messages):,} records to {self._plan.url}")
             await self._serve(configuration(self._plan, self._servers, topic))
             await self._see_dead_letters(f"{topic}.dlq")
@@ -181,13 +183,13 @@ class Round:
 
     def _is_settled(self, daemon: Daemon) -> bool:
         return sum(
-            said.deliveries.get("delivered", 0) + sum(said.dead_letters.values()) for said in daemon.statistics()
+            each.deliveries.get("delivered", 0) + sum(each.dead_letters.values()) for each in daemon.statistics()
         ) >= len(self._fates)
 
     def _watched(self, adapter: DeliveryAdapter) -> DeliveryAdapter:
-        return WatchedAdapter(adapter, self._told)
+        return WatchedAdapter(adapter, self._on_attempt)
 
-    def _told(self, delivery: Delivery, number: int, outcome: Outcome, took_s: float) -> None:
+    def _on_attempt(self, delivery: Delivery, number: int, outcome: Outcome, took_s: float) -> None:
         fate = self._fates[delivery.record.partition, delivery.record.offset]
         attempt = Attempt(number=number, outcome=outcome, took_s=took_s)
         fate.attempts.append(attempt)
@@ -195,7 +197,7 @@ class Round:
         if self._lines <= LINES_PER_ROUND_MAX:
             self._say(attempt_line(fate, attempt))
         elif self._lines == LINES_PER_ROUND_MAX + 1:
-            self._say("… further deliveries are not told one by one")
+            self._say("… further deliveries are not shown one by one")
 
     async def _see_dead_letters(self, topic: str) -> None:
         if not await self._topics.exists(topic):
@@ -204,8 +206,8 @@ class Round:
             headers = {
                 name: (value or b"").decode() for name, value in dead_letter.headers if name != "mps-dlq-excerpt"
             }
-            place = int(headers["__dlq.errors.partition"]), int(headers["__dlq.errors.offset"])
-            if (fate := self._fates.get(place)) is not None:
+            position = int(headers["__dlq.errors.partition"]), int(headers["__dlq.errors.offset"])
+            if (fate := self._fates.get(position)) is not None:
                 fate.disposition, fate.reason = headers["mps-dlq-disposition"], headers["mps-dlq-reason"]
 
 
@@ -249,7 +251,7 @@ def configuration(plan: Plan, servers: Sequence[str], topic: str) -> Config:
 
 
 Tell = Callable[[Delivery, int, Outcome, float], None]
-"""Is told the delivery, its attempt, what it came to, and how long that took in seconds."""
+"""Takes a delivery, its attempt, its outcome and its duration in seconds."""
 
 
 class WatchedAdapter:

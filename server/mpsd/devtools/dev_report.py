@@ -29,7 +29,7 @@ class Attempt:
     took_s: float
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         return "accepted" if code_of(self.outcome) == "delivered" else getattr(self.outcome, "reason", "")
 
 
@@ -81,7 +81,7 @@ class Fate:
         """Return the reason for the state, in one line."""
         if self.disposition:
             return f"{self.disposition}: {self.reason}"
-        return self.attempts[-1].words if self.attempts and self.state != "accepted" else ""
+        return self.attempts[-1].text if self.attempts and self.state != "accepted" else ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the fate for programs, in a stable shape."""
@@ -96,7 +96,7 @@ class Fate:
                 {
                     "attempt": each.number,
                     "outcome": code_of(each.outcome),
-                    "reason": "" if each.words == "accepted" else each.words,
+                    "reason": "" if each.text == "accepted" else each.text,
                     "took_s": round(each.took_s, 4),
                 }
                 for each in self.attempts
@@ -109,7 +109,7 @@ class Fate:
 def attempt_line(fate: Fate, attempt: Attempt) -> str:
     """Return the line that is shown when a delivery ends."""
     took = f"{attempt.took_s * 1000:.0f} ms"
-    return f"record {fate.line}  {fate.shown_key}  attempt {attempt.number}  {took}  {attempt.words}"
+    return f"record {fate.line}  {fate.shown_key}  attempt {attempt.number}  {took}  {attempt.text}"
 
 
 def write_table(fates: Sequence[Fate], stream: TextIO) -> None:

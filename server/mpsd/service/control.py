@@ -38,7 +38,7 @@ class ControlPlane:
     Attributes:
         state: as of the last record that was read.
         history: who changed what; None: it is not kept.
-        on_anew: called when the control topic is another one than before.
+        recreated_listeners: called when the control topic was recreated.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ControlPlane:
         self._seen: list[int] = []
         self._restoring: set[asyncio.Task[None]] = set()
         self._changing: set[asyncio.Task[int]] = set()
-        self.on_anew: list[Callable[[], None]] = []
+        self.recreated_listeners: list[Callable[[], None]] = []
         self.state = ControlState(groups)
 
     @property
@@ -258,8 +258,8 @@ class ControlPlane:
 
     def on_recreated(self) -> None:
         """See `ControlListener`. What was decided holds on, and is written to the new topic."""
-        for told in self.on_anew:
-            told()
+        for listener in self.recreated_listeners:
+            listener()
         self._restoring.add(task := asyncio.create_task(self._restore(self.state.begin_anew()), name="control restore"))
         task.add_done_callback(self._restoring.discard)
 

@@ -110,10 +110,10 @@ class Daemon:
             await self._stop()
 
     def _begin_counting(self) -> Callable[[], Awaitable[None]]:
-        """Count dead letters from now on; returns what ends it."""
+        """Count dead letters from now on; return a function that ends the count."""
         ends = DeadLetterEnds(self._options)
         topics = {each.name: each.dead_letter.topic for each in self._config.subscriptions}
-        counting = asyncio.create_task(count_unresolved(ends.look, topics, self.pipelines), name="dead letters counted")
+        counting = asyncio.create_task(count_unresolved(ends.look, topics, self.pipelines), name="dead-letter count")
 
         async def end() -> None:
             counting.cancel()
@@ -192,9 +192,9 @@ class Daemon:
         if not self.pipelines:
             return ["starting"]
         return [
-            f"subscription {said.name} is {said.state}: {said.reason}"
-            for said in self.statistics()
-            if said.state is not DeliveryState.RUNNING
+            f"subscription {each.name} is {each.state}: {each.reason}"
+            for each in self.statistics()
+            if each.state is not DeliveryState.RUNNING
         ]
 
 
@@ -240,16 +240,16 @@ class Neighbours:
 
     def __init__(self, members: Callable[[], Iterable[Peer]]) -> None:
         self._members = members
-        self._said: frozenset[str] = frozenset()
+        self._reported: frozenset[str] = frozenset()
 
     def look(self) -> None:
         """Log new faults, and the end of the last one."""
         found = frozenset(faults(frozenset(self._members())).values())
-        for fault in sorted(found - self._said):
+        for fault in sorted(found - self._reported):
             log.error("%s; no change is confirmed until that is mended", fault, extra={"code": "fleet.unreachable"})
-        if self._said and not found:
+        if self._reported and not found:
             log.info("all daemons can be reached: changes are confirmed again", extra={"code": "fleet.reachable"})
-        self._said = found
+        self._reported = found
 
 
 LOOK_INTERVAL_S = 5.0

@@ -99,7 +99,7 @@ class Watched(Generic[Part]):
         try:
             self._take(read_again(self.part, self.path))
         except (ConfigError, OSError) as error:
-            self._refused, self._problem = seen, words(error)
+            self._refused, self._problem = seen, describe_error(error)
             return False
         changed = [file for file, old, new in zip(self.files, self._in_use or seen, seen, strict=True) if old != new]
         self._in_use = seen
@@ -178,7 +178,7 @@ class Watched(Generic[Part]):
         self._problem = self.broken = ""
 
 
-def words(error: ConfigError | OSError) -> str:
+def describe_error(error: ConfigError | OSError) -> str:
     """Return what is wrong, without the path of the part, which the one who says it names."""
     if isinstance(error, ConfigError):
         return "; ".join(problem.message for problem in error.problems)
@@ -345,7 +345,9 @@ def is_kept(watched: Watched[Any], loaded: Config) -> bool:
         watched.replace(part)
     except (ConfigError, OSError) as error:
         extra = {"code": "reload.kept"}
-        log.error("%s cannot be reloaded: %s; the last good version stays in use", watched, words(error), extra=extra)
+        log.error(
+            "%s cannot be reloaded: %s; the last good version stays in use", watched, describe_error(error), extra=extra
+        )
         return True
     return False
 

@@ -29,7 +29,7 @@ def steer(plane: ControlPlane, pipelines: Iterable[Pipeline]) -> None:
         plane.listen(brake.KIND, partial(_on_brake, pipeline))
         plane.listen(resets.KIND, partial(_on_reset, pipeline))
         plane.listen(blocked_keys.KIND, partial(_on_held, plane, pipeline))
-        plane.on_anew.append(pipeline.blocked.on_recreated)
+        plane.recreated_listeners.append(pipeline.blocked.on_recreated)
         for kind in replay_book.KINDS:
             plane.listen(kind, partial(_on_replay, pipeline))
 

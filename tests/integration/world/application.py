@@ -16,7 +16,7 @@ from mpsd.core.outcome import Delivered, Retryable
 from mpsd.demo.broker.ports import free_ports
 from mpsd.demo.guarantees.event_log import outcome_of
 from mpsd.demo.guarantees.events import DeliveryEnded, DeliveryStarted, OutageBegan, OutageEnded, SeenRecord, TimedEvent
-from mpsd.demo.guarantees.guarantee import Place
+from mpsd.demo.guarantees.guarantee import RecordPosition
 from tests.integration.world.patience import PATIENCE_S, until
 
 _HEADERS = "mps-headers"
@@ -49,8 +49,8 @@ class Request(NamedTuple):
     headers: dict[str, str]
 
     @property
-    def place(self) -> Place:
-        return Place.of(self.record)
+    def place(self) -> RecordPosition:
+        return RecordPosition.of(self.record)
 
 
 Behaviour = Callable[[Request], Answer | None]
@@ -67,7 +67,7 @@ class Application:
         self.behaviour = behaviour
         self.events: list[TimedEvent] = []
         self.requests = 0
-        self.accepted: dict[Place, int] = {}
+        self.accepted: dict[RecordPosition, int] = {}
         """How often each record was accepted."""
         self.in_flight = 0
         self._tls = tls

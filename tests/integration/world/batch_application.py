@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 from mpsd.core.outcome import DELIVERED, Outcome, Rejected, Retryable
 from mpsd.demo.guarantees.events import DeliveryEnded, DeliveryStarted, SeenRecord, TimedEvent
-from mpsd.demo.guarantees.guarantee import Place
+from mpsd.demo.guarantees.guarantee import RecordPosition
 from tests.conformance.http_server import HttpServer, Peer
 
 WHOLE = Retryable(code="lost", reason="its request failed as a whole, which says nothing about it", lost=True)
@@ -37,7 +37,7 @@ class BatchApplication:
         self.url = ""
         self.events: list[TimedEvent] = []
         self.sizes: list[int] = []
-        self.accepted: dict[Place, int] = {}
+        self.accepted: dict[RecordPosition, int] = {}
         self.runs = 0
 
     async def __aenter__(self) -> Self:
@@ -81,7 +81,7 @@ class BatchApplication:
 
     def _see(self, event: dict[str, Any], outcome: Outcome) -> None:
         key = event.get("mpskey")
-        place = Place(event["mpstopic"], event["mpspartition"], int(event["mpsoffset"]))
+        place = RecordPosition(event["mpstopic"], event["mpspartition"], int(event["mpsoffset"]))
         record = SeenRecord(*place, None if key is None else unquote_to_bytes(key))
         at_s = time.monotonic()
         self.events += [DeliveryStarted(record, at_s, event["mpsattempt"]), DeliveryEnded(record, at_s, outcome)]

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from mpsd.core.outcome import DELIVERED, Outcome, Rejected, Retryable
 from mpsd.demo.guarantees.events import DeliveryEnded, DeliveryStarted, SeenRecord, TimedEvent
-from mpsd.demo.guarantees.guarantee import Place
+from mpsd.demo.guarantees.guarantee import RecordPosition
 from tests.conformance.http_client import Caller
 
 VERDICTS: dict[str, Outcome] = {
@@ -31,7 +31,7 @@ class PullingApplication:
     def __init__(self, through: Sequence[str], *, subscription: str = "orders", callers: int = 4) -> None:
         self.through = list(through)
         self.events: list[TimedEvent] = []
-        self.accepted: dict[Place, int] = {}
+        self.accepted: dict[RecordPosition, int] = {}
         self.results: list[str] = []
         self.verdict = "ack"
         self._path = f"/v1/subscriptions/{subscription}/leases"
@@ -79,7 +79,7 @@ class PullingApplication:
             self.results.append(result["result"])
             if verdict != "ack" or result["result"] != "settled":
                 continue
-            self.accepted[Place.of(record)] = self.accepted.get(Place.of(record), 0) + 1
+            self.accepted[RecordPosition.of(record)] = self.accepted.get(RecordPosition.of(record), 0) + 1
 
 
 def seen_record(record: dict[str, Any]) -> SeenRecord:

@@ -10,7 +10,7 @@ from mpsd.core.outcome import Delivered
 from mpsd.demo.broker.processes import GuardedProcesses
 from mpsd.demo.guarantees import read_events
 from mpsd.demo.guarantees.events import DeliveryEnded, TimedEvent
-from mpsd.demo.guarantees.guarantee import Place
+from mpsd.demo.guarantees.guarantee import RecordPosition
 from tests.integration.world.patience import PATIENCE_S, until
 
 _DELIVERIES = ("delivery_started", "delivery_ended", "application_started")
@@ -50,9 +50,9 @@ class StreamWorker:
         return list(read_events(line for line in self._lines() if json.loads(line)["event"] in _DELIVERIES))
 
     @property
-    def accepted(self) -> list[Place]:
+    def accepted(self) -> list[RecordPosition]:
         return [
-            Place.of(event.record)
+            RecordPosition.of(event.record)
             for event in self.events
             if isinstance(event, DeliveryEnded) and isinstance(event.outcome, Delivered)
         ]

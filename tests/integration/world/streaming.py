@@ -10,7 +10,7 @@ from mps_client import DeadLetter, Record, Subscription
 from mpsd.core.outcome import DELIVERED
 from mpsd.demo.guarantees.event_log import outcome_of
 from mpsd.demo.guarantees.events import DeliveryEnded, DeliveryStarted, SeenRecord, TimedEvent
-from mpsd.demo.guarantees.guarantee import Place
+from mpsd.demo.guarantees.guarantee import RecordPosition
 
 
 async def accept(record: Record) -> None:
@@ -36,7 +36,7 @@ class StreamingApplication:
     ) -> None:
         self.behaviour = behaviour
         self.events: list[TimedEvent] = []
-        self.accepted: dict[Place, int] = {}
+        self.accepted: dict[RecordPosition, int] = {}
         self.records = Subscription(subscription, addresses, **options)
         self._task: asyncio.Task[None] | None = None
 
@@ -61,7 +61,7 @@ class StreamingApplication:
         outcome: Any = DELIVERED
         try:
             await self.behaviour(record)
-            self.accepted[Place.of(seen)] = self.accepted.get(Place.of(seen), 0) + 1
+            self.accepted[RecordPosition.of(seen)] = self.accepted.get(RecordPosition.of(seen), 0) + 1
         except DeadLetter as error:
             outcome = outcome_of(422, error.reason)
             raise

@@ -153,7 +153,7 @@ async def test_an_endpoint_that_is_no_use_is_asked_for_one_record_only(status: i
     results, (found,) = await checked(each(answering))
     assert [one.step.name for one in results] == ["normal"]
     assert says in found.text
-    assert found.said == "go away?[31m"
+    assert found.answer_body == "go away?[31m"
 
 
 @pytest.mark.parametrize("status", [403, 419, 422])
@@ -163,7 +163,7 @@ async def test_a_token_that_only_browsers_have_is_named(status: int) -> None:
 
     found = await only(each(answering))
     assert "it wants a CSRF token, which is for browsers; exempt this path (Django: @csrf_exempt)" in found.text
-    assert found.said == "Forbidden: CSRF verification failed. Request aborted."
+    assert found.answer_body == "Forbidden: CSRF verification failed. Request aborted."
 
 
 TEXT = Sample(value=b"order 7", headers=())
@@ -196,7 +196,7 @@ async def test_a_sample_that_is_none_of_theirs_is_one_problem_with_the_words_of_
 
     found = await only(each(answering))
     assert "give records that it should accept with --records FILE; 7 other steps had the same answer" in found.text
-    assert found.said == body.decode()
+    assert found.answer_body == body.decode()
     with_own = await only(each(answering), own=[TEXT])
     assert "the application's log should say more" in with_own.text
 
@@ -288,7 +288,7 @@ async def test_http_on_a_tls_port_that_answers_400_in_the_clear_is_named(server_
         finally:
             listening.shutdown(socket.SHUT_RDWR)
             thread.join()
-    assert (found[0].step, found[0].said) == ("normal", "https")
+    assert (found[0].step, found[0].answer_body) == ("normal", "https")
     assert f"answered 400: the port speaks TLS; write https{url[4:]}" in found[0].text
 
 

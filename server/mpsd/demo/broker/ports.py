@@ -19,13 +19,13 @@ def free_ports(count: int) -> list[int]:
         OSError: no free port was found.
     """
     ports: list[int] = []
-    draw = random.SystemRandom()
+    rng = random.SystemRandom()
     with ExitStack() as held:  # all are held until the last is found, so that they differ
         for _ in range(count * _TRIES_PER_PORT):
             if len(ports) == count:
                 return ports
             candidate = held.enter_context(socket.socket())
-            port = draw.randrange(_LOWEST, _HIGHEST)
+            port = rng.randrange(_LOWEST, _HIGHEST)
             try:
                 candidate.bind((LOOPBACK, port))
             except OSError:

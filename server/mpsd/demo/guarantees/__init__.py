@@ -6,7 +6,7 @@ breaking. `Judge` fans events out to all; `read_events` reads what an applicatio
 
 from mpsd.demo.guarantees.attempts import AttemptsSurvive, OutageSpendsNoAttempts
 from mpsd.demo.guarantees.event_log import EventLogError, read_events
-from mpsd.demo.guarantees.guarantee import Fault, Guarantee, GuaranteeBroken, Place
+from mpsd.demo.guarantees.guarantee import Fault, Guarantee, GuaranteeBroken, RecordPosition
 from mpsd.demo.guarantees.judge import Judge, Verdict, every_guarantee
 from mpsd.demo.guarantees.order import EpochRises, FreedomIsUsed, KeyOrder, NullKeysAreFree, OneInFlightPerKey
 from mpsd.demo.guarantees.repetition import BoundedRepetition
@@ -37,7 +37,7 @@ __all__ = [
     "NullKeysAreFree",
     "OneInFlightPerKey",
     "OutageSpendsNoAttempts",
-    "Place",
+    "RecordPosition",
     "Verdict",
     "every_guarantee",
     "read_events",

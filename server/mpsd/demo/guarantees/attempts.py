@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from mpsd.core.outcome import Delivered, Outcome, Rejected, Retryable, Unavailable
 from mpsd.core.record import Record, TopicPartition
-from mpsd.demo.guarantees.guarantee import Fault, Guarantee, Place
+from mpsd.demo.guarantees.guarantee import Fault, Guarantee, RecordPosition
 
 GIVEN_BACK_S = 0.2
 """How long before an outage is seen from outside the last delivery may have succeeded."""
@@ -27,8 +27,8 @@ class OutageSpendsNoAttempts(Guarantee):
 
     def __init__(self) -> None:
         self._outage = False
-        self._failures: Counter[Place] = Counter()
-        self._began_well: set[Place] = set()
+        self._failures: Counter[RecordPosition] = Counter()
+        self._began_well: set[RecordPosition] = set()
         self._faults: list[Fault] = []
 
     @override
@@ -41,28 +41,32 @@ class OutageSpendsNoAttempts(Guarantee):
 
     @override
     def on_delivery_started(self, record: Record, at_s: float, attempt: int = 1) -> None:
-        place = Place.of(record)
+        position = RecordPosition.of(record)
         if not self._outage:
-            self._began_well.add(place)
-        if attempt > self._failures[place] + 1:
+            self._began_well.add(position)
+        if attempt > self._failures[position] + 1:
             self._faults.append(
-                Fault(place, f"came as attempt {attempt} after {self._failures[place]} failures of its own")
+                Fault(position, f"came as attempt {attempt} after {self._failures[position]} failures of its own")
             )
 
     @override
     def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
         endpoint_s_fault = isinstance(outcome, Unavailable) or (isinstance(outcome, Retryable) and outcome.lost)
-        if isinstance(outcome, Retryable) and outcome.code == "timeout" and Place.of(record) in self._began_well:
+        if (
+            isinstance(outcome, Retryable)
+            and outcome.code == "timeout"
+            and RecordPosition.of(record) in self._began_well
+        ):
             endpoint_s_fault = False
-        self._began_well.discard(Place.of(record))
+        self._began_well.discard(RecordPosition.of(record))
         if isinstance(outcome, Retryable | Unavailable | Rejected) and not (endpoint_s_fault and self._outage):
-            self._failures[Place.of(record)] += 1
+            self._failures[RecordPosition.of(record)] += 1
 
     @override
     def on_dead_letter(self, record: Record, at_s: float, disposition: str, reason: str) -> None:
-        place = Place.of(record)
-        if disposition == "attempts-exhausted" and not self._failures[place]:
-            self._faults.append(Fault(place, "is a dead letter for its attempts, and never failed of its own"))
+        position = RecordPosition.of(record)
+        if disposition == "attempts-exhausted" and not self._failures[position]:
+            self._faults.append(Fault(position, "is a dead letter for its attempts, and never failed of its own"))
 
     @override
     def faults(self) -> Sequence[Fault]:
@@ -86,22 +90,22 @@ class AttemptsSurvive(Guarantee):
     def __init__(self, commit_interval_s: float = 0.0) -> None:
         self._commit_interval_s = commit_interval_s
         self._outage = False
-        self._failed_at_s: dict[Place, list[float]] = {}
+        self._failed_at_s: dict[RecordPosition, list[float]] = {}
         self._faults: list[Fault] = []
 
     @override
     def on_delivery_started(self, record: Record, at_s: float, attempt: int = 1) -> None:
-        place = Place.of(record)
-        failures = len(self._failed_at_s.get(place, ()))
+        position = RecordPosition.of(record)
+        failures = len(self._failed_at_s.get(position, ()))
         if attempt < failures + 1:
-            self._faults.append(Fault(place, f"came as attempt {attempt} after {failures} failures"))
+            self._faults.append(Fault(position, f"came as attempt {attempt} after {failures} failures"))
 
     @override
     def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
         if isinstance(outcome, Retryable) and not outcome.lost and not self._outage:
-            self._failed_at_s.setdefault(Place.of(record), []).append(at_s)
+            self._failed_at_s.setdefault(RecordPosition.of(record), []).append(at_s)
         elif isinstance(outcome, Delivered | Rejected):
-            self._failed_at_s.pop(Place.of(record), None)
+            self._failed_at_s.pop(RecordPosition.of(record), None)
 
     @override
     def on_outage_ended(self, at_s: float) -> None:
@@ -110,12 +114,12 @@ class AttemptsSurvive(Guarantee):
     @override
     def on_outage_began(self, at_s: float) -> None:
         self._outage = True
-        for place, failures in self._failed_at_s.items():
-            self._failed_at_s[place] = [failed_at_s for failed_at_s in failures if failed_at_s < at_s - GIVEN_BACK_S]
+        for position, failures in self._failed_at_s.items():
+            self._failed_at_s[position] = [failed_at_s for failed_at_s in failures if failed_at_s < at_s - GIVEN_BACK_S]
 
     @override
     def on_spared(self, record: Record, failures: int) -> None:
-        if failed_at_s := self._failed_at_s.get(Place.of(record)):
+        if failed_at_s := self._failed_at_s.get(RecordPosition.of(record)):
             del failed_at_s[-failures:]
 
     @override
@@ -123,9 +127,9 @@ class AttemptsSurvive(Guarantee):
         self, at_s: float, partitions: Collection[TopicPartition] | None = None, since_s: float | None = None
     ) -> None:
         since_s = at_s - self._commit_interval_s if since_s is None else since_s
-        for place, failures in self._failed_at_s.items():
-            if place.is_of(partitions):
-                self._failed_at_s[place] = [failed_at_s for failed_at_s in failures if failed_at_s < since_s]
+        for position, failures in self._failed_at_s.items():
+            if position.is_of(partitions):
+                self._failed_at_s[position] = [failed_at_s for failed_at_s in failures if failed_at_s < since_s]
 
     @override
     def faults(self) -> Sequence[Fault]:

@@ -25,7 +25,7 @@ from mpsd.demo.guarantees.events import (
     SeenRecord,
     TimedEvent,
 )
-from mpsd.demo.guarantees.guarantee import Place
+from mpsd.demo.guarantees.guarantee import RecordPosition
 from mpsd.errors import MpsError
 
 _RETRYABLE = frozenset({408, 425, 500, 501})
@@ -58,7 +58,7 @@ def read_events(lines: Iterable[str]) -> Iterator[TimedEvent]:
     Raises:
         EventLogError: names the line.
     """
-    open_deliveries: dict[Place, SeenRecord] = {}
+    open_deliveries: dict[RecordPosition, SeenRecord] = {}
     cut_short: int | None = None
     for number, line in enumerate(lines, 1):
         if cut_short is not None:
@@ -74,16 +74,16 @@ def read_events(lines: Iterable[str]) -> Iterator[TimedEvent]:
             raise EventLogError(f"line {number} of the event log: {error!r}") from error
 
 
-def _events_of(entry: dict[str, Any], open_deliveries: dict[Place, SeenRecord]) -> Iterator[TimedEvent]:
+def _events_of(entry: dict[str, Any], open_deliveries: dict[RecordPosition, SeenRecord]) -> Iterator[TimedEvent]:
     at_s = float(entry["at_s"])
     match entry["event"]:
         case "delivery_started":
             record = _record(entry)
-            open_deliveries[Place.of(record)] = record
+            open_deliveries[RecordPosition.of(record)] = record
             yield DeliveryStarted(record, at_s, int(entry["attempt"]))
         case "delivery_ended":
             record = _record(entry)
-            open_deliveries.pop(Place.of(record), None)
+            open_deliveries.pop(RecordPosition.of(record), None)
             yield DeliveryEnded(record, at_s, outcome_of(int(entry["answer"]), entry.get("reason", "")))
         case "outage_began":
             yield OutageBegan(at_s)

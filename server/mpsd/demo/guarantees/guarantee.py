@@ -17,7 +17,7 @@ from mpsd.errors import MpsError
 FAULTS_SHOWN_MAX = 5
 
 
-class Place(NamedTuple):
+class RecordPosition(NamedTuple):
     """The position of a record, which identifies it in every event."""
 
     topic: str
@@ -25,7 +25,7 @@ class Place(NamedTuple):
     offset: int
 
     @classmethod
-    def of(cls, record: Record) -> "Place":
+    def of(cls, record: Record) -> "RecordPosition":
         """Return the position of a record."""
         return cls(record.topic, record.partition, record.offset)
 
@@ -50,15 +50,15 @@ class Fault(NamedTuple):
     """One way in which a guarantee was broken.
 
     Attributes:
-        place: the record it happened to; None where it happened to a partition or to the whole run.
+        position: the record it happened to; None where it happened to a partition or to the whole run.
     """
 
-    place: Place | None
+    position: RecordPosition | None
     text: str
 
     @override
     def __str__(self) -> str:
-        return self.text if self.place is None else f"{self.place} {self.text}"
+        return self.text if self.position is None else f"{self.position} {self.text}"
 
 
 class GuaranteeBroken(MpsError):  # noqa: N818 - it reads as the sentence it is

@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from mpsd.core.outcome import Delivered, Outcome
 from mpsd.core.record import Record, TopicPartition
-from mpsd.demo.guarantees.guarantee import Fault, Guarantee, Lane, Place, lane_of
+from mpsd.demo.guarantees.guarantee import Fault, Guarantee, Lane, RecordPosition, lane_of
 
 
 class KeyOrder(Guarantee):
@@ -19,33 +19,33 @@ class KeyOrder(Guarantee):
     promise = "records of one key accepted in order"
 
     def __init__(self) -> None:
-        self._accepted: set[Place] = set()
-        self._last: dict[Lane, Place] = {}
-        self._late: dict[Place, Place] = {}
-        self._dead: set[Place] = set()
+        self._accepted: set[RecordPosition] = set()
+        self._last: dict[Lane, RecordPosition] = {}
+        self._late: dict[RecordPosition, RecordPosition] = {}
+        self._dead: set[RecordPosition] = set()
 
     @override
     def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
-        place, lane = Place.of(record), lane_of(record)
-        if lane is None or place in self._accepted or not isinstance(outcome, Delivered):
+        position, lane = RecordPosition.of(record), lane_of(record)
+        if lane is None or position in self._accepted or not isinstance(outcome, Delivered):
             return
-        self._accepted.add(place)
-        last = self._last.setdefault(lane, place)
-        if place.offset < last.offset:
-            self._late[place] = last
+        self._accepted.add(position)
+        last = self._last.setdefault(lane, position)
+        if position.offset < last.offset:
+            self._late[position] = last
         else:
-            self._last[lane] = place
+            self._last[lane] = position
 
     @override
     def on_dead_letter(self, record: Record, at_s: float, disposition: str, reason: str) -> None:
-        self._dead.add(Place.of(record))
+        self._dead.add(RecordPosition.of(record))
 
     @override
     def faults(self) -> Sequence[Fault]:
         return [
-            Fault(place, f"was accepted only after {later} of its key")
-            for place, later in self._late.items()
-            if place not in self._dead
+            Fault(position, f"was accepted only after {later} of its key")
+            for position, later in self._late.items()
+            if position not in self._dead
         ]
 
 
@@ -58,23 +58,23 @@ class OneInFlightPerKey(Guarantee):
     promise = "deliveries of one key never overlap"
 
     def __init__(self) -> None:
-        self._in_flight: defaultdict[Lane, list[Place]] = defaultdict(list)
+        self._in_flight: defaultdict[Lane, list[RecordPosition]] = defaultdict(list)
         self._faults: list[Fault] = []
 
     @override
     def on_delivery_started(self, record: Record, at_s: float, attempt: int = 1) -> None:
-        place, lane = Place.of(record), lane_of(record)
+        position, lane = RecordPosition.of(record), lane_of(record)
         if lane is None:
             return
         if others := self._in_flight[lane]:
-            self._faults.append(Fault(place, f"began at {at_s:.6f} s while {others[0]} of its key was in flight"))
-        others.append(place)
+            self._faults.append(Fault(position, f"began at {at_s:.6f} s while {others[0]} of its key was in flight"))
+        others.append(position)
 
     @override
     def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
-        place, lane = Place.of(record), lane_of(record)
-        if lane is not None and place in self._in_flight[lane]:
-            self._in_flight[lane].remove(place)
+        position, lane = RecordPosition.of(record), lane_of(record)
+        if lane is not None and position in self._in_flight[lane]:
+            self._in_flight[lane].remove(position)
 
     @override
     def faults(self) -> Sequence[Fault]:

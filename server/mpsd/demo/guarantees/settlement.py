@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from mpsd.core.outcome import Delivered, Outcome, Rejected
 from mpsd.core.record import Record, TopicPartition
-from mpsd.demo.guarantees.guarantee import Fault, Guarantee, Place
+from mpsd.demo.guarantees.guarantee import Fault, Guarantee, RecordPosition
 
 
 class EveryRecordSettled(Guarantee):
@@ -20,32 +20,32 @@ class EveryRecordSettled(Guarantee):
     promise = "every record accepted or dead-lettered"
 
     def __init__(self) -> None:
-        self._produced: dict[Place, None] = {}
-        self._settled: set[Place] = set()
+        self._produced: dict[RecordPosition, None] = {}
+        self._settled: set[RecordPosition] = set()
 
     @override
     def on_produced(self, record: Record) -> None:
-        self._produced[Place.of(record)] = None
+        self._produced[RecordPosition.of(record)] = None
 
     @override
     def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
         if isinstance(outcome, Delivered):
-            self._settled.add(Place.of(record))
+            self._settled.add(RecordPosition.of(record))
 
     @override
     def on_dead_letter(self, record: Record, at_s: float, disposition: str, reason: str) -> None:
-        self._settled.add(Place.of(record))
+        self._settled.add(RecordPosition.of(record))
 
     @override
     def on_removed(self, record: Record) -> None:
-        self._produced.pop(Place.of(record), None)
+        self._produced.pop(RecordPosition.of(record), None)
 
     @override
     def faults(self) -> Sequence[Fault]:
         return [
-            Fault(place, "was neither accepted nor dead-lettered")
-            for place in self._produced
-            if place not in self._settled
+            Fault(position, "was neither accepted nor dead-lettered")
+            for position in self._produced
+            if position not in self._settled
         ]
 
 
@@ -62,46 +62,46 @@ class DeadLetterSaysWhy(Guarantee):
 
     def __init__(self, commit_interval_s: float = 0.0) -> None:
         self._commit_interval_s = commit_interval_s
-        self._accepted: set[Place] = set()
-        self._rejected: dict[Place, str] = {}
-        self._dead_letters: defaultdict[Place, list[tuple[str, str]]] = defaultdict(list)
-        self._open: set[Place] = set()
-        self._removed: set[Place] = set()
-        self._settled_at_s: dict[Place, float] = {}
-        self._allowed: Counter[Place] = Counter()
+        self._accepted: set[RecordPosition] = set()
+        self._rejected: dict[RecordPosition, str] = {}
+        self._dead_letters: defaultdict[RecordPosition, list[tuple[str, str]]] = defaultdict(list)
+        self._open: set[RecordPosition] = set()
+        self._removed: set[RecordPosition] = set()
+        self._settled_at_s: dict[RecordPosition, float] = {}
+        self._allowed: Counter[RecordPosition] = Counter()
 
     @override
     def on_delivery_started(self, record: Record, at_s: float, attempt: int = 1) -> None:
-        self._open.add(Place.of(record))
+        self._open.add(RecordPosition.of(record))
 
     @override
     def on_delivery_ended(self, record: Record, at_s: float, outcome: Outcome) -> None:
         if isinstance(outcome, Rejected):
-            self._rejected[Place.of(record)] = outcome.reason
+            self._rejected[RecordPosition.of(record)] = outcome.reason
         elif isinstance(outcome, Delivered):
-            self._accepted.add(Place.of(record))
-            self._settle(Place.of(record), at_s)
+            self._accepted.add(RecordPosition.of(record))
+            self._settle(RecordPosition.of(record), at_s)
 
-    def _settle(self, place: Place, at_s: float) -> None:
-        self._open.discard(place)
-        self._settled_at_s[place] = at_s
+    def _settle(self, position: RecordPosition, at_s: float) -> None:
+        self._open.discard(position)
+        self._settled_at_s[position] = at_s
 
     @override
     def on_dead_letter(self, record: Record, at_s: float, disposition: str, reason: str) -> None:
-        self._dead_letters[Place.of(record)].append((disposition, reason))
-        self._settle(Place.of(record), at_s)
+        self._dead_letters[RecordPosition.of(record)].append((disposition, reason))
+        self._settle(RecordPosition.of(record), at_s)
 
     @override
     def on_daemon_killed(
         self, at_s: float, partitions: Collection[TopicPartition] | None = None, since_s: float | None = None
     ) -> None:
         since_s = at_s - self._commit_interval_s if since_s is None else since_s
-        recent = {place for place, settled_at_s in self._settled_at_s.items() if settled_at_s >= since_s}
-        self._allowed.update(place for place in recent | self._open if place.is_of(partitions))
+        recent = {position for position, settled_at_s in self._settled_at_s.items() if settled_at_s >= since_s}
+        self._allowed.update(position for position in recent | self._open if position.is_of(partitions))
 
     @override
     def on_removed(self, record: Record) -> None:
-        self._removed.add(Place.of(record))
+        self._removed.add(RecordPosition.of(record))
 
     @override
     def faults(self) -> Sequence[Fault]:
@@ -110,23 +110,23 @@ class DeadLetterSaysWhy(Guarantee):
             for p in self._rejected.keys() - self._dead_letters - self._removed - self._accepted
         ]
         return missing + [
-            Fault(place, text)
-            for place, dead_letters in self._dead_letters.items()
-            for text in self._wrong(place, dead_letters)
+            Fault(position, text)
+            for position, dead_letters in self._dead_letters.items()
+            for text in self._wrong(position, dead_letters)
         ]
 
-    def _wrong(self, place: Place, dead_letters: Sequence[tuple[str, str]]) -> list[str]:
+    def _wrong(self, position: RecordPosition, dead_letters: Sequence[tuple[str, str]]) -> list[str]:
         disposition, reason = dead_letters[0]
         wrong = []
-        if len(dead_letters) > 1 + self._allowed[place]:
+        if len(dead_letters) > 1 + self._allowed[position]:
             wrong.append(f"is in the dead-letter topic {len(dead_letters)} times")
-        if place in self._accepted and not self._allowed[place]:
+        if position in self._accepted and not self._allowed[position]:
             wrong.append("was accepted and dead-lettered")
         if not disposition or not reason:
             wrong.append("is a dead letter that does not say why")
-        if disposition == "rejected" and place not in self._rejected:
+        if disposition == "rejected" and position not in self._rejected:
             wrong.append("is a dead letter as rejected, and the application never rejected it")
-        if disposition == "rejected" and self._rejected.get(place, "") not in reason:
+        if disposition == "rejected" and self._rejected.get(position, "") not in reason:
             wrong.append("is a dead letter without the reason that the application gave")
         return wrong
 
@@ -142,7 +142,7 @@ class CommitNeverPassesUnfinished(Guarantee):
     def __init__(self) -> None:
         self._produced: defaultdict[TopicPartition, list[int]] = defaultdict(list)
         self._finished: defaultdict[TopicPartition, set[int]] = defaultdict(set)
-        self._faults: dict[Place, Fault] = {}
+        self._faults: dict[RecordPosition, Fault] = {}
 
     @override
     def on_produced(self, record: Record) -> None:
@@ -167,8 +167,10 @@ class CommitNeverPassesUnfinished(Guarantee):
         while waiting and (waiting[0] in finished or waiting[0] < next_offset):
             offset = heappop(waiting)
             if offset not in finished:
-                place = Place(tp.topic, tp.partition, offset)
-                self._faults[place] = Fault(place, f"was unfinished when {next_offset} was committed at {at_s:.3f} s")
+                position = RecordPosition(tp.topic, tp.partition, offset)
+                self._faults[position] = Fault(
+                    position, f"was unfinished when {next_offset} was committed at {at_s:.3f} s"
+                )
 
     @override
     def faults(self) -> Sequence[Fault]:
