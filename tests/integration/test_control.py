@@ -11,6 +11,7 @@ from mpsd.core import resets
 from mpsd.core.control import VERSION, key_bytes
 from mpsd.core.pauses import Scope
 from mpsd.core.record import TopicPartition
+from mpsd.demo.guarantees.events import DeliveryStarted
 from mpsd.demo.guarantees.guarantee import RecordPosition
 from mpsd.errors import RequestIdReused, RevisionConflict
 from mpsd.kafka.cluster import moves
@@ -86,13 +87,14 @@ async def test_a_pause_holds_over_a_rebalance(world: World) -> None:
 
 async def test_a_pause_with_an_end_ends_by_itself(world: World) -> None:
     topic, control = await world.create_topic(), name("control")
+    daemon = await world.start_daemon(world.subscription(topic), control={"topic": control, "audit_topic": ""})
     async with operator(world.kafka.bootstrap_servers, topic, control) as at:
-        await at.pause(Scope("orders"), until_ms=int(time.time() * 1000) + 3_000)
-        daemon = await world.start_daemon(world.subscription(topic), control={"topic": control, "audit_topic": ""})
-        await world.produce(topic, [keyed(number, KEYS) for number in range(100)])
+        ends_ms, ends_s = int(time.time() * 1000) + 3_000, time.monotonic() + 3.0
+        await at.pause(Scope("orders"), until_ms=ends_ms)
         await applied(daemon, 1)
-        assert world.application.requests == 0
+        await world.produce(topic, [keyed(number, KEYS) for number in range(100)])
         await world.settled(topic)
+    assert min(each.at_s for each in world.application.events if isinstance(each, DeliveryStarted)) >= ends_s - 0.1
     await world.judge(topic)
 
 
