@@ -24,9 +24,7 @@ UNDER_WAY = (
     "clients/python/mps_client/record.py",
     "clients/python/mps_client/subscription.py",
     "server/mpsd/admin/",
-    "server/mpsd/config/",
     "server/mpsd/core/delivery.py",
-    "server/mpsd/delivery/",
     "server/mpsd/listeners/",
     "server/mpsd/pipeline/",
 )

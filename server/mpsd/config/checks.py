@@ -74,7 +74,7 @@ class Written:
         return range(len(self.items("subscriptions")))
 
     def topics(self, index: int) -> list[tuple[Path, str]]:
-        """Source topics of a subscription and where each is written."""
+        """Return the source topics of a subscription, each with its path."""
         path = ("subscriptions", index, "topics")
         topics = [((*path, i), self.text(*path, i)) for i in range(len(self.items(*path)))]
         return [(where, topic) for where, topic in topics if topic]

@@ -1,4 +1,4 @@
-"""How records reach the application: a union of tables, told apart by `protocol`."""
+"""The tables of a delivery: a union, told apart by `protocol`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -325,4 +325,4 @@ class PullDelivery(LeasedDelivery):
 
 
 Delivery = Annotated[RestDelivery | StreamDelivery | PullDelivery, Field(discriminator="protocol")]
-"""How records reach the application."""
+"""The table of one protocol."""

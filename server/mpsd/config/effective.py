@@ -41,7 +41,7 @@ def _flat(table: BaseModel, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _text(path: str, value: object) -> str:
-    """Show a value; of what may be secret, that it is set."""
+    """Return a value as text; of a value that may be secret, only that it is set."""
     if HIDDEN.fullmatch(path):
         return f"[{', '.join(sorted(value))}]" if isinstance(value, Mapping) else "set"
     return _SECRET_OF_URL.sub("…", toml_value(value))

@@ -26,7 +26,7 @@ def variable_name(path: Path) -> str:
 
 
 def overridable(model: type[BaseModel]) -> dict[tuple[str, str], FieldInfo]:
-    """Keys that a variable or a flag can set: the scalars, and lists of texts, of the top-level tables."""
+    """Return the keys that a variable or a flag can set: scalars, and lists of texts, of the top-level tables."""
     return {
         (table_name, key): field
         for table_name, table_field in model.model_fields.items()

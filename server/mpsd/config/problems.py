@@ -41,7 +41,7 @@ def subscription_name(tree: Mapping[str, object], path: Sequence[Step]) -> str:
 def problems_of(
     error: ValidationError, model: type[BaseModel], tree: Mapping[str, object]
 ) -> Iterator[tuple[Path, Problem]]:
-    """Every problem of a validation, with the path of its key."""
+    """Yield every problem of a validation, with the path of its key."""
     for detail in error.errors(include_url=False):
         path, table = _untagged(detail["loc"], model)
         if detail["type"] in {"union_tag_invalid", "union_tag_not_found"}:
@@ -133,7 +133,7 @@ def _nearest(path: Path, model: type[BaseModel], union_table: type[BaseModel] | 
 
 
 def tables(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], type[BaseModel]]]:
-    """Every table below a model and the keys that lead to it, in the order in which they are declared."""
+    """Yield every table below a model with its path, in the order of declaration."""
     for name, field in model.model_fields.items():
         for table in tables_of(field):
             yield (*path, name), table

@@ -13,7 +13,7 @@ PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
 
 
 def resolve(tree: Mapping[str, object], environ: Mapping[str, str]) -> tuple[Tree, dict[Path, Problem]]:
-    """Put the values of environment variables where `{ env = "NAME" }` stands for a group or topics.
+    """Replace each `{ env = "NAME" }` of a group or of topics by the value of the variable.
 
     A list of topics is written with commas in its variable, as in an override.
 
@@ -90,7 +90,7 @@ def _placeholders(value: object, path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _not_expanded(tree: Mapping[str, object], path: Path, placeholder: str) -> Problem:
-    """Say what to write instead; of the text only the placeholder is shown."""
+    """Describe the correction; show only the placeholder of the text."""
     name = placeholder[2:-1].partition(":")[0] or "NAME"
     if "{ env = " in describe_at(Config, path):
         hint = f"write {{ env = {shown(name)} }} for the whole value"

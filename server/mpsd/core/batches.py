@@ -99,7 +99,7 @@ class Batches:
             del self._cells[next(iter(self._cells))]
 
     def settled(self, request: Sequence[Delivery]) -> None:
-        """All is known of them that their request could tell."""
+        """Forget deliveries whose outcomes are known."""
         if self._cells:
             for delivery in request:
                 self._cells.pop(delivery, None)

@@ -50,7 +50,7 @@ class ByteReader:
         return taken
 
     def rice(self, count: int, k: int) -> list[int]:
-        """So many numbers in Rice code, then on to the next whole byte."""
+        """Read so many numbers in Rice code, then go on to the next whole byte."""
         if k > _NUMBER_BITS_MAX:
             raise Malformed("a parameter out of range")
         rest = self._data[self._at :]
@@ -72,7 +72,7 @@ class ByteReader:
 
 
 def rice(values: list[int], k: int) -> bytes:
-    """Rice code: the quotient by 2^k as so many ones and a zero, then k bits; the last byte is filled up with ones."""
+    """Encode numbers in Rice code: the quotient by 2^k in ones and a zero, then k bits; ones fill the last byte."""
     rest, form = (1 << k) - 1, f"0{k}b"
     text = "".join("1" * (value >> k) + "0" + (format(value & rest, form) if k else "") for value in values)
     text += "1" * (-len(text) % 8)

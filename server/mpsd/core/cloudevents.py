@@ -67,7 +67,7 @@ def _is_text(value: bytes) -> bool:
 
 
 def rfc3339(timestamp_ms: int) -> bytes | None:
-    """None where there is no time, or one beyond the year 9999."""
+    """Return a timestamp as text; None if there is none, or one beyond the year 9999."""
     if timestamp_ms < 0:
         return None
     try:

@@ -33,7 +33,7 @@ class AuditSettings:
     topic: str
     retention_s: int
     replication_factor: int
-    timeout_s: float
+    write_timeout_s: float
 
     @property
     def own_topic(self) -> InternalTopic:
@@ -61,7 +61,7 @@ class KafkaAudit:
         self._settings = settings
         self._options = options
         self._key = TopicPartition(settings.topic, 0)
-        self._producer = AckedProducer(settings.topic, settings.timeout_s, options)
+        self._producer = AckedProducer(settings.topic, settings.write_timeout_s, options)
         self._is_there = False
 
     async def append(self, entry: AuditEntry) -> None:
@@ -78,7 +78,7 @@ class KafkaAudit:
         """See `AuditLog`."""
         try:
             with asking(f"read {self._settings.topic}"):
-                async with asyncio.timeout(self._settings.timeout_s), AsyncExitStack() as stack:
+                async with asyncio.timeout(self._settings.write_timeout_s), AsyncExitStack() as stack:
                     if not await self._exists():
                         return AuditPage((), None)
                     consumer = AIOKafkaConsumer(
@@ -136,7 +136,7 @@ class KafkaAudit:
         admin = AIOKafkaAdminClient(**self._options)
         try:
             with asking(f"create audit topic {self._settings.topic}"):
-                async with asyncio.timeout(self._settings.timeout_s):
+                async with asyncio.timeout(self._settings.write_timeout_s):
                     await start(admin, self._options)
                     await self._settings.own_topic.ensure(admin)
                     self._is_there = True

@@ -1,11 +1,12 @@
 """Builders: the one place where the configuration becomes settings of stages, clients and policies."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, assert_never
+from dataclasses import fields
+from typing import Any, TypeVar, assert_never
 
 from mpsd.config import Config, PullDelivery, RestDelivery, StreamDelivery, Subscription
 from mpsd.config.daemon import Control as ControlTable
-from mpsd.config.values import masked_url
+from mpsd.config.values import Table, masked_url
 from mpsd.core.breaker import BreakerRules
 from mpsd.core.dead_letter import Sender
 from mpsd.core.metadata_text import Packing
@@ -38,7 +39,8 @@ from mpsd.service.reload import Reloads, watch_delivery
 from mpsd.service.reload import Watched as WatchedPart
 
 Watched = Callable[[DeliveryAdapter], DeliveryAdapter]
-"""What an adapter is wrapped in by who wants to see each delivery."""
+"""A wrapper of adapters, for a tool that sees each delivery."""
+Made = TypeVar("Made")
 PREFETCHES = 1
 """Fetches that the client library holds beside the one being handed out; they count towards limits.pending_bytes_max."""
 
@@ -129,6 +131,19 @@ def rest_adapter(
     return adapter
 
 
+def settings_from(kind: type[Made], *tables: Table, **others: object) -> Made:
+    """Return settings whose fields have the values of the keys of their name, and `others`, which have priority.
+
+    Args:
+        kind: a dataclass.
+    """
+    wanted = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    given = {name: getattr(table, name) for table in tables for name in wanted & type(table).model_fields.keys()}
+    given.update(others)
+    assert given.keys() == wanted, f"{kind.__name__} and its tables differ in {given.keys() ^ wanted}"
+    return kind(**given)
+
+
 def endpoint(subscription: Subscription) -> str:
     """Return the endpoint's name in dead letters: the URL, or the protocol by which applications connect."""
     delivery = subscription.delivery
@@ -146,32 +161,16 @@ def pipeline_settings(subscription: Subscription) -> Settings:
         ordering=Ordering(by=ordering.by, null_key=ordering.null_key),
         records_max=subscription.pending.records_max,
         bytes_max=subscription.pending.bytes_max,
-        rules=PolicyRules(
-            retry=RetryRules(
-                attempts_max=retry.attempts_max,
-                backoff_initial_s=retry.backoff_initial_s,
-                backoff_max_s=retry.backoff_max_s,
-                record_age_max_s=retry.record_age_max_s,
+        rules=settings_from(
+            PolicyRules,
+            retry,
+            retry=settings_from(RetryRules, retry),
+            breaker=settings_from(
+                BreakerRules, breaker, rejection_lanes_min=1 if ordering.by == "partition" else breaker.lanes_min
             ),
-            breaker=BreakerRules(
-                lanes_min=breaker.lanes_min,
-                failures_min=breaker.failures_min,
-                successes_between=breaker.successes_between,
-                probe_interval_s=breaker.probe_interval_s,
-                rejections_max=breaker.rejections_max,
-                rejection_lanes_min=1 if ordering.by == "partition" else breaker.lanes_min,
-            ),
-            crowding_attempts_max=retry.crowding_attempts_max,
-            failing_key_after=retry.failing_key_after,
-            failing_keys_max=retry.failing_keys_max,
-            lost_window_s=retry.lost_window_s,
             concurrency_max=delivery.concurrency_max * (batch.records_max if batch is not None else 1),
         ),
-        dead_lettering=RetryRules(
-            attempts_max=1,
-            backoff_initial_s=subscription.dead_letter.backoff_initial_s,
-            backoff_max_s=subscription.dead_letter.backoff_max_s,
-        ),
+        dead_lettering=settings_from(RetryRules, subscription.dead_letter, attempts_max=1, record_age_max_s=0.0),
         rate_max_per_s=delivery.rate_max_per_s,
         commit_interval_s=subscription.commit.interval_s,
         map_space=MapSpace(Packing(subscription.commit.metadata), subscription.commit.metadata_units_max),
@@ -184,34 +183,12 @@ def pipeline_settings(subscription: Subscription) -> Settings:
 
 def group_settings(config: Config, subscription: Subscription, peer: Peer = NOWHERE) -> GroupSettings:
     """Return the settings of the group membership."""
-    kafka = config.kafka
-    return GroupSettings(
-        subscription=subscription.name,
-        group=subscription.group,
-        topics=tuple(subscription.topics),
-        start=subscription.start,
-        out_of_range=subscription.out_of_range,
-        isolation_level=subscription.isolation_level,
-        session_timeout_ms=kafka.session_timeout_ms,
-        rebalance_timeout_ms=kafka.rebalance_timeout_ms,
-        heartbeat_interval_ms=kafka.heartbeat_interval_ms,
-        fetch_bytes_max=kafka.fetch_bytes_max,
-        metadata_age_max_ms=kafka.metadata_age_max_ms,
-        silence_max_ms=kafka.silence_max_ms,
-        peer=peer,
-    )
+    return settings_from(GroupSettings, config.kafka, subscription, subscription=subscription.name, peer=peer)
 
 
 def dead_letter_settings(subscription: Subscription) -> DeadLetterSettings:
     """Return the settings of the dead-letter sink."""
-    dead_letter = subscription.dead_letter
-    return DeadLetterSettings(
-        topic=dead_letter.topic,
-        source_topics=tuple(subscription.topics),
-        retention_s=dead_letter.retention_s,
-        replication_factor=dead_letter.replication_factor,
-        write_timeout_s=dead_letter.write_timeout_s,
-    )
+    return settings_from(DeadLetterSettings, subscription.dead_letter, source_topics=subscription.topics)
 
 
 def control_plane(config: Config, options: Mapping[str, Any], instance: str) -> ControlPlane:
@@ -238,21 +215,12 @@ def internal_topics(control: ControlTable) -> list[InternalTopic]:
 
 def control_settings(control: ControlTable) -> ControlSettings:
     """Return the settings of the control log."""
-    return ControlSettings(
-        topic=control.topic,
-        replication_factor=control.replication_factor,
-        write_timeout_s=control.write_timeout_s,
-    )
+    return settings_from(ControlSettings, control)
 
 
 def audit_settings(control: ControlTable) -> AuditSettings:
     """Return the settings of the audit log."""
-    return AuditSettings(
-        topic=control.audit_topic,
-        retention_s=control.audit_retention_s,
-        replication_factor=control.replication_factor,
-        timeout_s=control.write_timeout_s,
-    )
+    return settings_from(AuditSettings, control, topic=control.audit_topic, retention_s=control.audit_retention_s)
 
 
 def replaying(

@@ -56,7 +56,7 @@ async def operator(
     """
     options = {"bootstrap_servers": list(bootstrap_servers), "client_id": "operator"}
     log = KafkaControlLog(ControlSettings(topic=topic, replication_factor=0, write_timeout_s=TIMEOUT_S), options)
-    settings = AuditSettings(topic=audit, retention_s=0, replication_factor=0, timeout_s=TIMEOUT_S)
+    settings = AuditSettings(topic=audit, retention_s=0, replication_factor=0, write_timeout_s=TIMEOUT_S)
     plane = ControlPlane(log, KafkaAudit(settings, options) if audit else None, [group], "operator")
     await plane.start()
     try:

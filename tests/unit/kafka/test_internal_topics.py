@@ -7,8 +7,8 @@ from mpsd.kafka.control_log import ControlSettings
 from mpsd.kafka.internal_topics import InternalTopic, weaknesses
 
 CONTROL = ControlSettings(topic="control", replication_factor=0, write_timeout_s=1.0).own_topic
-AUDIT = AuditSettings(topic="audit", retention_s=90, replication_factor=0, timeout_s=1.0).own_topic
-FOR_EVER = AuditSettings(topic="audit", retention_s=0, replication_factor=0, timeout_s=1.0).own_topic
+AUDIT = AuditSettings(topic="audit", retention_s=90, replication_factor=0, write_timeout_s=1.0).own_topic
+FOR_EVER = AuditSettings(topic="audit", retention_s=0, replication_factor=0, write_timeout_s=1.0).own_topic
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class LeaseExchange:
         self._is_forwarded = FORWARDED in request.headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer.
+        """Answer the request.
 
         Raises:
             Refused: 429 or 503.
@@ -139,7 +139,7 @@ class LeaseExchange:
 
 
 async def _answer(body: bytes, content_type: str, records: str, send: Send) -> None:
-    """Begun in the turn of the loop in which it is called.
+    """Send the answer; begin in the step of the loop in which this is called.
 
     The last, empty part waits until the connection has taken all before it, so that a caller which went away in the middle
     is noticed.
@@ -155,7 +155,7 @@ async def _answer(body: bytes, content_type: str, records: str, send: Send) -> N
 
 
 async def _gone(receive: Receive) -> None:
-    """Returns when the caller has gone; the body of its request was read before."""
+    """Wait until the caller has gone; the body of its request was read before."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

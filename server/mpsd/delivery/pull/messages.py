@@ -37,7 +37,7 @@ class Message(BaseModel):
 
 
 def _whole(given: Any) -> Any:
-    """560.0 is an integer in JSON Schema, and in languages that know only one kind of number."""
+    """Read 560.0 as an integer, because JSON Schema and languages with one kind of number do."""
     return int(given) if isinstance(given, float) and given.is_integer() else given
 
 

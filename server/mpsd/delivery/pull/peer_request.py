@@ -43,7 +43,7 @@ class PeerClient:
     async def post(
         self, address: str, target: str, headers: Mapping[str, str], body: bytes, timeout_s: float
     ) -> PeerAnswer:
-        """Cancelled, it cuts the connection, by which the other side knows that nobody waits.
+        """Send a POST; cancelled, it cuts the connection, so that the other side knows that nobody waits.
 
         Raises:
             PeerError: there is no whole answer within the time and the bound.

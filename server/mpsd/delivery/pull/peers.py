@@ -159,7 +159,7 @@ class Peers:
         timeout_s: float,
         share: float | None = None,
     ) -> PeerAnswer:
-        """Raises PeerError if the instance that is meant does not answer, or another one does."""
+        """Send a POST to an instance. Raises PeerError if it does not answer, or if another instance does."""
         headers: Mapping[str, str] = {
             "content-type": "application/json",
             FORWARDED: self._adapter.ids.instance,

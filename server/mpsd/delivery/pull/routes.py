@@ -110,7 +110,7 @@ class PullApi:
         await answer(request.scope, receive, send)
 
     async def _give_back(self, request: Request, receive: Receive, send: Send) -> None:
-        """Another instance says that a caller which it asked for cannot have got the lease."""
+        """Give back a lease that another instance fetched and its caller cannot have got."""
         adapter = self._adapter(request)
         if FORWARDED not in request.headers:
             raise refused(HTTPStatus.FORBIDDEN, "only instances give leases back: settle it, or let it end")
@@ -181,7 +181,7 @@ def _meant(adapter: PullAdapter, request: Request) -> PullAdapter:
 
 
 def as_it_was(answer: PeerAnswer) -> Response:
-    """Another instance's answer, passed on."""
+    """Return another instance's answer as a response."""
     kept = {name: answer.headers[name] for name in ("content-type", "retry-after") if name in answer.headers}
     return Response(answer.body, answer.status, headers=kept)
 

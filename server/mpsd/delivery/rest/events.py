@@ -128,7 +128,7 @@ class BatchRequests:
         self._second_text = b""
 
     def head(self, batch: Batch) -> bytes:
-        """Request line and headers with the empty line at their end; the body is the batch's from then on."""
+        """Return request line and headers with the empty line at their end; store the body in the batch."""
         body = batch.body = b"[%b]" % b",".join(self._events(batch.deliveries))
         signature = b""
         if self._signer is not None:
@@ -224,7 +224,7 @@ def _data_beginning(content_type: bytes, *, is_encoded: bool = False) -> _Data:
 
 
 def _is_json_type(content_type: bytes) -> bool:
-    """Source: CloudEvents 1.0.2, JSON event format, section 3.1: the subtype is `json`, or ends with `+json`."""
+    """Return True for a JSON media type. Source: CloudEvents 1.0.2, JSON event format, section 3.1."""
     media_type = content_type.split(b";", 1)[0].strip().lower()
     return media_type.endswith((b"/json", b"+json"))
 

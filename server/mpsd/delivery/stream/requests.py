@@ -72,7 +72,7 @@ def opening(data: bytes) -> Open:
 
 
 def check_credit(credit: Credit, field: str = "credit") -> None:
-    """Its ranges.
+    """Check the ranges of a frame.
 
     Raises:
         BadFrame: it is out of them.
@@ -103,7 +103,7 @@ def settlements(settle: Settle) -> list[Settlement]:
 
 
 def check_extend(extend: Extend) -> None:
-    """Its ranges.
+    """Check the ranges of a frame.
 
     Raises:
         BadFrame: it is out of them.
@@ -113,7 +113,7 @@ def check_extend(extend: Extend) -> None:
 
 
 def printable(text: str) -> str:
-    """For a log line: nothing in it moves the cursor."""
+    """Return a text for a log line, without characters that move the cursor."""
     return "".join([character if character.isprintable() else "?" for character in text])
 
 

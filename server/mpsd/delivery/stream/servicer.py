@@ -162,7 +162,7 @@ async def _converse(context: Context, subscription: str, streams: Streams, sessi
 
 
 async def _read(context: Context, streams: Streams, session: Session) -> None:
-    """Until the client has closed its side.
+    """Read frames until the client has closed its side.
 
     Raises:
         BadFrame: the client's fault.

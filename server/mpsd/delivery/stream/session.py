@@ -135,11 +135,11 @@ class Session:
         return not (self._is_stuck or self.is_half_closed or self._is_over or self._drain)
 
     def takes(self) -> int:
-        """Records that may be assigned to it now."""
+        """Return the number of records that may be assigned to the stream now."""
         return self.credit if self.is_taking and self.bytes_free > 0 else 0
 
     def grant(self, records: int, size: int) -> None:
-        """Further credit; what is beyond the bounds is not counted."""
+        """Add credit, up to the bounds."""
         self.credit = min(self.credit + records, CREDIT_RECORDS_MAX)
         if size:
             self._bytes_left = min((self._bytes_left or 0) + size, CREDIT_BYTES_MAX)
@@ -181,7 +181,7 @@ class Session:
         self._wake()
 
     def look_after(self, now_s: float, sweep_s: float) -> None:
-        """Break a silence before it is too long."""
+        """Send a keep-alive before the silence is too long."""
         if now_s - self._written_s + sweep_s >= self._stream.keep_alive_s:
             self._is_keep_alive_due = True
             self._wake()
@@ -290,7 +290,7 @@ class Session:
         return SubscribeResponse(opened=opened).SerializeToString()
 
     def settled(self) -> None:
-        """Something was settled: a record that has to go alone may be able to go."""
+        """Note that records were settled, because a record that goes alone may be sent now."""
         if self._bytes_left is not None and self.unsettled.unsent:
             self._wake()
 

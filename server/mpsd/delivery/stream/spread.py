@@ -1,4 +1,4 @@
-"""Which stream the next records go to: the one with the most free credit, and of equal ones that which waited longest."""
+"""The choice of a stream for the next records: the one with the most free credit, and of equal ones the longest waiting."""
 
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
@@ -29,11 +29,11 @@ class Spread:
         session.served = self._served
 
     def bytes_free(self) -> int:
-        """Bytes that those with free credit take."""
+        """Return the bytes that the streams with free credit take."""
         return sum(session.bytes_free for session in self._takers)
 
     def count(self, session: Session) -> None:
-        """To be called after whatever may have changed what the stream takes."""
+        """Count the credit of a stream again; call it after each change."""
         free = session.takes()
         if free == session.free:
             return
@@ -46,7 +46,7 @@ class Spread:
             self._takers.discard(session)
 
     def shares(self, records: int) -> Iterator[tuple[Session, int]]:
-        """Streams, and how many of so many records each takes; assign them and `count` before the next is asked for.
+        """Yield streams with the number of records for each; assign them and `count` before the next one.
 
         It ends early where records take more bytes than those streams that have credit left are free to take.
 

@@ -74,7 +74,7 @@ class Streams:
         self._sweeping.cancel()
 
     def assign(self, batch: Sequence[Delivery]) -> None:
-        """Spread them over the streams, to none more than it has credit for."""
+        """Assign deliveries to streams, to each within its credit."""
         now_s = self._loop.time()
         self.in_flight += len(batch)
         self.counts["records"] += len(batch)
@@ -252,5 +252,5 @@ class Streams:
 
 
 def _waits_well(session: Session) -> tuple[bool, int]:
-    """First those which lack nothing but bytes: one that is stuck would keep the record for its whole lease."""
+    """Return a sort key: streams that lack only bytes come first, because a stuck one would keep the record for its lease."""
     return session.is_taking, session.credit

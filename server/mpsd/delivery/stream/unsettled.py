@@ -60,11 +60,11 @@ class Unsettled:
 
     @property
     def sent(self) -> int:
-        """How many the client has, or has on their way."""
+        """The number of deliveries sent to the client and not settled."""
         return len(self._open) + len(self._extended) - self.unsent
 
     def assign(self, deliveries: Sequence[Delivery], now_s: float) -> None:
-        """Their leases begin now."""
+        """Add deliveries; their leases begin now."""
         first, last = self._last_id + 1, self._last_id + len(deliveries)
         self._open.update(zip(range(first, last + 1), deliveries, strict=True))
         self._last_id = last
@@ -116,7 +116,7 @@ class Unsettled:
         return True
 
     def expired(self, now_s: float) -> list[int]:
-        """Ids of those whose lease is over, in order; they stay until `take` takes them."""
+        """Return the ids of deliveries whose lease is over, in order; they stay until `take`."""
         over: list[int] = []
         lapsed_id = 0
         while self._marks and self._marks[0].due_s <= now_s:

@@ -91,7 +91,7 @@ class RecordWriter:
         return b"\x0a%b%b" % (varint(len(body)), body)
 
     def _begin(self, assignment: Assignment) -> bytes:
-        """Topic, partition and epoch."""
+        """Return topic, partition and epoch as they are in each record of an assignment."""
         tp = assignment.tp
         written = delivery_pb2.Record(topic=tp.topic, partition=tp.partition, epoch=assignment.epoch)
         if len(self._beginnings) >= ASSIGNMENTS_CACHED_MAX:

@@ -131,7 +131,7 @@ class Connection(asyncio.Protocol, Generic[Item, Result]):
             self._transport.close()
 
     def drop(self) -> None:
-        """Break it off, even in the middle of its closing."""
+        """Abort the connection, even while it closes."""
         assert self._transport is not None
         self._transport.abort()
 

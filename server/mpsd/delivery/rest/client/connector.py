@@ -64,7 +64,7 @@ class EndpointConnector:
 
     @property
     def addresses(self) -> int:
-        """How many the name had when it was last resolved."""
+        """The number of addresses that the name had when it was last resolved."""
         return len(self._addresses)
 
     async def connect(self, factory: Callable[[], asyncio.Protocol], timeout_s: float) -> None:
