@@ -104,6 +104,13 @@ def test_the_page_of_tests_names_tests_and_targets_that_exist(room: tuple[str, s
     assert [path for path in paths if not (ROOT / "tests" / path).exists()] == []
 
 
+def test_the_files_that_a_change_touches_exist() -> None:
+    changes = (ROOT / "tests/README.md").read_text().partition("## Three changes")[2]
+    paths = re.findall(r"`((?:server|cli|proto|docs)/[\w./]+)`", changes)
+    assert len(paths) >= 12
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def test_every_mention_of_the_project_has_its_one_address() -> None:
     files = [
         ROOT / name for name in ("SECURITY.md", "CODE_OF_CONDUCT.md", "clients/python/pyproject.toml", "pyproject.toml")
