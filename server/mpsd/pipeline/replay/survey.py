@@ -24,7 +24,7 @@ Place = tuple[int, int, int]
 
 @dataclass(slots=True, kw_only=True)
 class Survey:
-    """What a replay would do.
+    """The forecast of a replay.
 
     Attributes:
         matched: dead letters that it would replay.
