@@ -161,7 +161,7 @@ def _limits(written: Written) -> Iterator[Problem]:
 
 
 def _open_listeners(written: Written) -> Iterator[Problem]:
-    """Check listeners beyond loopback: each has `tls`, and `tokens_file` or `tls.client_ca`, or `insecure = true`."""
+    """Every listener beyond loopback has `tls`, and `tokens_file` or `tls.client_ca`, or says `insecure = true`."""
     for name in LISTENERS:
         yield from _open_listener(written, name)
 
@@ -210,7 +210,7 @@ def _same_names(written: Written) -> Iterator[Problem]:
 
 
 def _same_sources(written: Written) -> Iterator[Problem]:
-    """Check that a group reads a topic in one subscription only, and that nobody reads `control.topic`."""
+    """Every group reads a topic in one subscription only, and nobody reads `control.topic`."""
     seen: dict[tuple[str, str], Path] = {}
     control = written.text("control", "topic")
     for index in written.subscriptions():
@@ -228,7 +228,7 @@ def _same_sources(written: Written) -> Iterator[Problem]:
 
 
 def _dead_letter_topics(written: Written) -> Iterator[Problem]:
-    """Check that a dead-letter topic belongs to one subscription, and is neither a source of any nor `control.topic`."""
+    """Every dead-letter topic belongs to one subscription, and is neither a source of any nor `control.topic`."""
     sources = {topic: path for index in written.subscriptions() for path, topic in reversed(written.topics(index))}
     seen: dict[str, int] = {}
     for index in written.subscriptions():
