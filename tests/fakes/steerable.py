@@ -24,7 +24,7 @@ from mpsd.listeners.tokens import Token, Tokens
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.replay.tasks import Replaying
 from mpsd.pipeline.statistics import SubscriptionStatistics
-from mpsd.ports import Peer
+from mpsd.ports import SYSTEM_CLOCK, Peer
 from mpsd.service.control import ControlPlane
 from mpsd.service.steering import asked_of, steer
 from tests.fakes.control import FakeAudit, FakeControlLog, FakeControlTopic
@@ -72,6 +72,7 @@ class FakeDaemon:
     """
 
     started_at_s = 1_790_000_000.0
+    clock = SYSTEM_CLOCK
 
     def __init__(self, pipes: Sequence[Piped], control: FollowingControl) -> None:
         self.pipes = pipes

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.access import CALLER
 from mpsd.admin.daemon import Steerable
-from mpsd.admin.replay_tasks import make_room, new_task, task_id_of
+from mpsd.admin.replay_tasks import ReplayRoom, new_task, task_id_of
 from mpsd.core.dead_letter_record import DeadLetterFilter
 from mpsd.core.record import LogBounds
 from mpsd.core.replay import ReplayPlan, ReplayTask
@@ -15,7 +15,7 @@ from mpsd.pipeline.replay.skips import DeadHead, skip_dead
 
 
 async def skip_blocked(
-    daemon: Steerable, pipeline: Pipeline, request: pb.SkipRequest, not_queued: RecordNotHere
+    daemon: Steerable, room: ReplayRoom, pipeline: Pipeline, request: pb.SkipRequest, not_queued: RecordNotHere
 ) -> pb.SkipResponse:
     """Of a record that is in no queue here.
 
@@ -38,22 +38,22 @@ async def skip_blocked(
     task_id = task_id_of(pipeline.settings.sender.group, pipeline.settings.name, request.change.request_id)
     if (known := replays.book.tasks.get(task_id)) is not None:
         return _answer_again(replays.rules.topic, known, record)
-    await make_room(replays)
-    head = await skip_dead(queue, replays, record.offset, not_queued)
-    bounds, topic_id = await replays.rules.log.bounds(), replays.rules.log.topic_id
-    plan = ReplayPlan(filter=DeadLetterFilter(topic=record.topic, partition=record.partition, key=head.key))
-    reason = f"{record.topic}/{record.partition}@{record.offset} is skipped: {request.change.reason}"
-    task = await new_task(daemon, task_id, pipeline, plan, _from(head, bounds), topic_id, reason)
-    await daemon.control.change(
-        task.key,
-        task.document(),
-        who=CALLER.get().name,
-        reason=reason,
-        request_id="",
-        method="StartReplay",
-        description=f"replay {task_id} of what was blocked behind {record.topic}/{record.partition}@{record.offset}",
-        subscription=task.subscription,
-    )
+    async with room.room(replays, task_id):
+        head = await skip_dead(queue, replays, record.offset, not_queued)
+        bounds, topic_id = await replays.rules.log.bounds(), replays.rules.log.topic_id
+        plan = ReplayPlan(filter=DeadLetterFilter(topic=record.topic, partition=record.partition, key=head.key))
+        reason = f"{record.topic}/{record.partition}@{record.offset} is skipped: {request.change.reason}"
+        task = await new_task(daemon, task_id, pipeline, plan, _from(head, bounds), topic_id, reason)
+        await daemon.control.change(
+            task.key,
+            task.document(),
+            who=CALLER.get().name,
+            reason=reason,
+            request_id="",
+            method="StartReplay",
+            description=f"replay {task_id} of what was blocked behind {record.topic}/{record.partition}@{record.offset}",
+            subscription=task.subscription,
+        )
     dead_letter = pb.RecordRef(topic=replays.rules.topic, partition=head.number, offset=head.dead_letter)
     return pb.SkipResponse(dead_letter=dead_letter, replay_id=task_id, blocked_records=head.behind)
 

@@ -1,8 +1,7 @@
 """Pause, resume, limit: what operators change, written, applied and confirmed."""
 
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.access import CALLER
@@ -10,13 +9,25 @@ from mpsd.admin.confirm import confirm
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import MARGIN, Fleet
 from mpsd.admin.status import pause_of
-from mpsd.admin.times import seconds
+from mpsd.admin.times import wall_ms
 from mpsd.admin.validation import check_change, check_topic, limits_of, pipeline_of, scope_of, until_ms
 from mpsd.core import brake, limits, pauses
 from mpsd.core.control import EntityKey
 from mpsd.core.pauses import Scope
 
 Metadata = Sequence[tuple[str, str]]
+
+
+class Decided(NamedTuple):
+    """A change that is in the control topic.
+
+    Attributes:
+        revision: the offset that every member has to reach.
+        unchanged: nothing was written, because there was nothing to remove.
+    """
+
+    revision: int
+    unchanged: bool
 
 
 class Changes:
@@ -35,9 +46,9 @@ class Changes:
         """Raises InvalidArgument, NotFound, and what `ControlChanges.change` raises."""
         check_change(request.change)
         scope = scope_of(request.selection)
-        end_ms = until_ms(request, int(time.time() * 1000))
+        end_ms = until_ms(request, wall_ms(self._daemon.clock))
         await self._check(scope)
-        lasts = f" for {seconds(request.lasts):g} s" if end_ms is not None else ""
+        lasts = f" for {request.lasts.ToMilliseconds() / 1000:.12g} s" if end_ms is not None else ""
         replaced = await self._pause_of(scope, request.change.request_id)
         instead = f", in place of the pause by {replaced.provenance.who}" if replaced is not None else ""
         said = f"pause of {describe(scope)}{lasts}{instead}"
@@ -55,7 +66,7 @@ class Changes:
         """
         await self._daemon.control.read_to_end()
         known = pipeline_of(self._daemon.pipelines, scope.subscription).controls.pauses
-        now_ms = int(time.time() * 1000)
+        now_ms = wall_ms(self._daemon.clock)
         return next(
             (
                 each
@@ -101,10 +112,8 @@ class Changes:
         found = pipeline.endpoint.brake
         is_engaged = found is not None and found.state is brake.BrakeState.ENGAGED
         if not is_engaged and control.request(request.change.request_id) is None:
-            changed = await self.confirm(key[0], control.revision, metadata, left_s)
-            changed.unchanged = True
-            return changed
-        now_ms = int(time.time() * 1000)
+            return await self.confirm(key[0], control.revision, metadata, left_s, unchanged=True)
+        now_ms = wall_ms(self._daemon.clock)
         since_ms = found.since_ms if found is not None else now_ms
         document = brake.document(brake.BrakeState.ACCEPTED, since_ms=since_ms, at_ms=now_ms)
         said = f"rejections of {request.subscription} accepted"
@@ -139,36 +148,48 @@ class Changes:
         left_s: float | None,
         found_at: int | None = None,
     ) -> pb.Changed:
-        """Decide it for the fleet, and wait until every member has applied it; raises what `ControlChanges.change` does.
+        """Write a change, and wait until every member has applied it; see `decide`."""
+        begin_s = self._daemon.clock.monotonic_s()
+        decided = await self.decide(key, document, change, method, said, found_at)
+        left_s = None if left_s is None else left_s - (self._daemon.clock.monotonic_s() - begin_s)
+        return await self.confirm(key[0], decided.revision, metadata, left_s, unchanged=decided.unchanged)
 
-        To take back what was not decided writes nothing.
+    async def decide(
+        self,
+        key: EntityKey,
+        document: Mapping[str, Any] | None,
+        change: pb.Change,
+        method: str,
+        said: str,
+        found_at: int | None = None,
+    ) -> Decided:
+        """Write a change into the control topic; raises what `ControlChanges.change` does.
+
+        The removal of an entity that does not exist writes nothing.
 
         Args:
-            found_at: revision that the change was made of; what the caller expects goes before it.
+            found_at: revision that the change was made of; the revision that the caller expects takes precedence.
         """
-        begin_s, control = time.monotonic(), self._daemon.control
+        control = self._daemon.control
         expected = change.expected_revision if change.HasField("expected_revision") else found_at
-        is_in_vain = document is None and expected is None and not await control.is_set(key, change.request_id)
-        if is_in_vain:
-            revision = control.revision
-        else:
-            revision = await control.change(
-                key,
-                document,
-                who=CALLER.get().name,
-                reason=change.reason,
-                request_id=change.request_id,
-                expected_revision=expected,
-                method=method,
-                description=said,
-                subscription=key[2],
-            )
-        left_s = None if left_s is None else left_s - (time.monotonic() - begin_s)
-        changed = await self.confirm(key[0], revision, metadata, left_s)
-        changed.unchanged = is_in_vain
-        return changed
+        if document is None and expected is None and not await control.is_set(key, change.request_id):
+            return Decided(control.revision, unchanged=True)
+        revision = await control.change(
+            key,
+            document,
+            who=CALLER.get().name,
+            reason=change.reason,
+            request_id=change.request_id,
+            expected_revision=expected,
+            method=method,
+            description=said,
+            subscription=key[2],
+        )
+        return Decided(revision, unchanged=False)
 
-    async def confirm(self, group: str, revision: int, metadata: Metadata, left_s: float | None) -> pb.Changed:
+    async def confirm(
+        self, group: str, revision: int, metadata: Metadata, left_s: float | None, *, unchanged: bool = False
+    ) -> pb.Changed:
         """Wait until every member has applied what was decided before.
 
         Args:
@@ -177,7 +198,9 @@ class Changes:
         wait_s = self._confirm_timeout_s
         if left_s is not None:
             wait_s = min(wait_s, left_s * (1 - MARGIN))
-        return await confirm(self._daemon, self._fleet, group, revision, metadata, max(0.0, wait_s))
+        changed = await confirm(self._daemon, self._fleet, group, revision, metadata, max(0.0, wait_s))
+        changed.unchanged = unchanged
+        return changed
 
 
 def describe(scope: Scope) -> str:

@@ -9,7 +9,7 @@ from mpsd.core.record import TopicPartition
 from mpsd.core.resets import Move, To
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import SubscriptionStatistics
-from mpsd.ports import ControlChanges, DeadLetterLog, Peer
+from mpsd.ports import Clock, ControlChanges, DeadLetterLog, Peer
 
 
 class ControlStatistics(NamedTuple):
@@ -127,6 +127,10 @@ class Steerable(Daemon, Protocol):
     @property
     def peer(self) -> Peer:
         """Where others reach it."""
+
+    @property
+    def clock(self) -> Clock:
+        """Return the clock that all calls read."""
 
     @property
     def started_at_s(self) -> float:

@@ -1,6 +1,5 @@
 """What this daemon's queues hold now, as the wire says it, a page at a time."""
 
-import time
 from heapq import nsmallest
 
 from mps.admin.v1 import admin_pb2 as pb
@@ -10,6 +9,7 @@ from mpsd.admin.states import SEVERITIES
 from mpsd.admin.times import timestamp
 from mpsd.pipeline.inspection import LaneView, Wanted, lanes_of
 from mpsd.pipeline.pipeline import Pipeline
+from mpsd.ports import Clock
 
 BYTES_SHOWN_MAX = 1_024
 _KIND = "lanes"
@@ -22,8 +22,8 @@ class Lanes:
     every page.
     """
 
-    def __init__(self) -> None:
-        self._epoch_s = time.time() - time.monotonic()
+    def __init__(self, clock: Clock) -> None:
+        self._epoch_s = clock.wall_s() - clock.monotonic_s()
 
     async def page(
         self, pipeline: Pipeline, wanted: Wanted, lanes_max: int, after: Place | None, *, values: bool

@@ -1,7 +1,6 @@
 """Partitions that no daemon that answers has: Kafka says who owns them, and how far they lag."""
 
 import asyncio
-import time
 from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -85,7 +84,7 @@ class MissingPartitions:
         return found
 
     async def _ask(self, group: str, wait_s: float) -> _Known:
-        now_s = time.monotonic()
+        now_s = self._daemon.clock.monotonic_s()
         if group in self._known and now_s - self._known[group][0] < KEPT_S:
             return self._known[group][1]
         (members, why), (positions, _) = await asyncio.gather(

@@ -1,11 +1,13 @@
 """New replay tasks: their names, what they say, and the room for them."""
 
+import asyncio
 import hashlib
-import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from mpsd.admin.access import CALLER
 from mpsd.admin.daemon import Steerable
+from mpsd.admin.times import wall_ms
 from mpsd.core.record import LogBounds
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTask
 from mpsd.core.replay_progress import progress_key
@@ -48,7 +50,7 @@ async def new_task(
         sources=sources,
         state=ReplayState.RUNNING,
         reason="",
-        started_at_ms=int(time.time() * 1000),
+        started_at_ms=wall_ms(daemon.clock),
         ended_at_ms=None,
         started_by=CALLER.get().name,
         started_reason=reason,
@@ -56,28 +58,59 @@ async def new_task(
     )
 
 
-async def make_room(replays: Replays) -> None:
-    """Forget the oldest that have ended, if there are too many.
+class ReplayRoom:
+    """The room for new replay tasks: `control.replays_max` tasks of all subscriptions of this daemon.
 
-    Raises:
-        ReplayRefused: none has ended, or what was replayed takes too much to remember.
+    Two daemons that start replays at the same moment may exceed the bound by one.
     """
+
+    def __init__(self, daemon: Steerable) -> None:
+        self._daemon = daemon
+        self._one = asyncio.Lock()
+
+    @asynccontextmanager
+    async def room(self, replays: Replays, task_id: str) -> AsyncIterator[None]:
+        """Make room for a task that is to be written within the context; one task at a time.
+
+        Raises:
+            ReplayRefused: as many replays have not ended as there may be tasks, or the settled offsets of the
+                subscription take too much text.
+            ControlUnavailable: the tasks of other daemons are not known.
+        """
+        async with self._one:
+            await self._daemon.control.read_to_end()
+            if task_id not in replays.book.tasks:
+                _check_settled_bytes(replays)
+                await self._forget_ended(replays)
+            yield
+
+    async def _forget_ended(self, replays: Replays) -> None:
+        """Forget the oldest tasks that have ended, as many as the new task needs."""
+        tasks = sorted(all_tasks(self._daemon), key=lambda each: each[1].started_at_ms)
+        surplus = len(tasks) - replays.rules.tasks_max + 1
+        ended = [each for each in tasks if each[1].state.is_over][: max(0, surplus)]
+        if len(ended) < surplus:
+            unended = sum(not task.state.is_over for _, task in tasks)
+            raise ReplayRefused(
+                f"{unended} replays have not ended, and control.replays_max is {replays.rules.tasks_max}: wait for one, or"
+                " cancel one"
+            )
+        for owner, task in ended:
+            reports = [(progress_key(task, source), None) for source in owner.book.reported(task.id)]
+            await owner.rules.record([*reports, (task.key, None)])  # the offsets that the task has settled stay known
+
+
+def all_tasks(daemon: Steerable) -> list[tuple[Replays, ReplayTask]]:
+    """Return the replay tasks of all subscriptions."""
+    known = [pipeline.replays for pipeline in daemon.pipelines if pipeline.replays is not None]
+    return [(replays, task) for replays in known for task in replays.book.tasks.values()]
+
+
+def _check_settled_bytes(replays: Replays) -> None:
     for (source, number), size in replays.book.settled_bytes.items():
         if size >= replays.rules.replayed_bytes_max:
             raise ReplayRefused(
-                f"what was replayed of {source} takes {size} bytes to remember, and control.replayed_bytes_max is"
+                f"the list of dead letters of {source} that were replayed takes {size} bytes, and control.replayed_bytes_max is"
                 f" {replays.rules.replayed_bytes_max}: wait until partition {number} of the dead-letter topic has expired,"
-                " or raise it"
+                " or raise the limit"
             )
-    tasks = sorted(replays.book.tasks.values(), key=lambda task: task.started_at_ms)
-    surplus = len(tasks) - replays.rules.tasks_max + 1
-    ended = [task for task in tasks if task.state.is_over][: max(0, surplus)]
-    if len(ended) < surplus:
-        unended = sum(not task.state.is_over for task in tasks)
-        raise ReplayRefused(
-            f"{unended} replays have not ended, and control.replays_max is {replays.rules.tasks_max}: wait for one, or"
-            " cancel one"
-        )
-    for task in ended:
-        reports = [(progress_key(task, source), None) for source in replays.book.reported(task.id)]
-        await replays.rules.record([*reports, (task.key, None)])  # what it has settled stays known

@@ -1,6 +1,5 @@
 """Replays of dead letters: previewed, started, steered and looked at, at whichever instance is asked."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -12,9 +11,9 @@ from mpsd.admin.dead_letter_wire import dead_letter_of, filter_of, place_of
 from mpsd.admin.fleet import MARGIN
 from mpsd.admin.page_tokens import page_size, page_token, parse_token
 from mpsd.admin.refusals import InvalidArgument, unknown
-from mpsd.admin.replay_tasks import make_room, new_task, task_id_of
+from mpsd.admin.replay_tasks import ReplayRoom, all_tasks, new_task, task_id_of
 from mpsd.admin.replay_wire import wire_replay
-from mpsd.admin.times import duration
+from mpsd.admin.times import duration, wall_ms
 from mpsd.admin.validation import RATE_MAX, RATE_MIN, check_change, check_topic, optional_subscription, pipeline_of
 from mpsd.core.record import LogBounds
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget, ReplayTask
@@ -62,10 +61,15 @@ async def preview(
 
 
 async def start(
-    daemon: Steerable, changes: Changes, request: pb.StartReplayRequest, metadata: Metadata, left_s: float | None
+    daemon: Steerable,
+    changes: Changes,
+    room: ReplayRoom,
+    request: pb.StartReplayRequest,
+    metadata: Metadata,
+    left_s: float | None,
 ) -> pb.StartReplayResponse:
     """The same, and what `ControlChanges.change` raises."""
-    begin_s = time.monotonic()
+    begin_s = daemon.clock.monotonic_s()
     check_change(request.change)
     name, plan = request.plan.subscription, plan_of(request.plan)
     replays, pipeline = _replays(daemon, name), pipeline_of(daemon.pipelines, name)
@@ -76,7 +80,6 @@ async def start(
         changed = await changes.confirm(group, known.revision, metadata, left_s)
         return pb.StartReplayResponse(replay=wire_replay(replays, known), changed=changed)
     await _check(daemon, name, plan)
-    await make_room(replays)
     bounds, topic_id = await replays.rules.log.bounds(), replays.rules.log.topic_id
     replays.book.see_topic(topic_id)
     await _try_to_read(replays, bounds)
@@ -87,8 +90,10 @@ async def start(
         bounds = seen.bounds(bounds)
     task = await new_task(daemon, task_id, pipeline, plan, bounds, topic_id, request.change.reason)
     said = f"replay {task_id} of {name} to the {plan.target.value}"
-    left_s = None if left_s is None else left_s - (time.monotonic() - begin_s)
-    changed = await changes.write(task.key, task.document(), request.change, "StartReplay", said, metadata, left_s)
+    async with room.room(replays, task_id):
+        decided = await changes.decide(task.key, task.document(), request.change, "StartReplay", said)
+    left_s = None if left_s is None else left_s - (daemon.clock.monotonic_s() - begin_s)
+    changed = await changes.confirm(group, decided.revision, metadata, left_s)
     return pb.StartReplayResponse(replay=wire_replay(replays, replays.book.tasks.get(task_id, task)), changed=changed)
 
 
@@ -126,7 +131,7 @@ async def control(
 async def _turn(
     daemon: Steerable, changes: Changes, request: pb.ControlReplayRequest, metadata: Metadata, left_s: float | None
 ) -> pb.ControlReplayResponse:
-    begin_s = time.monotonic()
+    begin_s = daemon.clock.monotonic_s()
     await daemon.control.read_to_end()
     replays, task = _find(daemon, request.id)
     done = daemon.control.request(request.change.request_id)
@@ -136,14 +141,13 @@ async def _turn(
     elif task.state not in before | {after}:
         raise ReplayRefused(f"replay {task.id} is {task.state.value}: nothing was changed")
     elif task.state is after and not request.change.HasField("expected_revision"):
-        changed = await changes.confirm(task.group, daemon.control.revision, metadata, left_s)
-        changed.unchanged = True
+        changed = await changes.confirm(task.group, daemon.control.revision, metadata, left_s, unchanged=True)
     else:
-        ended_at_ms = int(time.time() * 1000) if after.is_over else None
+        ended_at_ms = wall_ms(daemon.clock) if after.is_over else None
         reason = "" if after is ReplayState.RUNNING else request.change.reason
         turned = replace(task, state=after, reason=reason, ended_at_ms=ended_at_ms)
         said = f"replay {task.id} of {task.subscription} is {after.value}"
-        left_s = None if left_s is None else left_s - (time.monotonic() - begin_s)
+        left_s = None if left_s is None else left_s - (daemon.clock.monotonic_s() - begin_s)
         changed = await changes.write(
             task.key, turned.document(), request.change, "ControlReplay", said, metadata, left_s, task.revision
         )
@@ -158,7 +162,7 @@ async def get(daemon: Steerable, request: pb.GetReplayRequest) -> pb.GetReplayRe
 async def page(daemon: Steerable, request: pb.ListReplaysRequest) -> pb.ListReplaysResponse:
     """Raises InvalidArgument, NotFound."""
     name, size = optional_subscription(daemon.pipelines, request.subscription), page_size(request.page_size)
-    found = [each for each in _all(daemon) if name in {"", each[1].subscription}]
+    found = [each for each in all_tasks(daemon) if name in {"", each[1].subscription}]
     found.sort(key=lambda each: (-each[1].started_at_ms, each[1].id))
     after = parse_token(request.page_token, "replays", (int, str))
     if after is not None:
@@ -215,13 +219,8 @@ def _replays(daemon: Steerable, name: str) -> Replays:
     return replays
 
 
-def _all(daemon: Steerable) -> list[tuple[Replays, ReplayTask]]:
-    known = [pipeline.replays for pipeline in daemon.pipelines if pipeline.replays is not None]
-    return [(replays, task) for replays in known for task in replays.book.tasks.values()]
-
-
 def _find(daemon: Steerable, task_id: str) -> tuple[Replays, ReplayTask]:
-    for replays, task in _all(daemon):
+    for replays, task in all_tasks(daemon):
         if task.id == task_id:
             return replays, task
-    raise unknown("replay", task_id, [task.id for _, task in _all(daemon)])
+    raise unknown("replay", task_id, [task.id for _, task in all_tasks(daemon)])

@@ -34,7 +34,7 @@ async def reset(
     name = request.subscription
     pipeline = pipeline_of(daemon.pipelines, name)
     group = pipeline.settings.sender.group
-    to = to_of(request)
+    to = to_of(request, datetime.fromtimestamp(daemon.clock.wall_s(), UTC))
     if isinstance(to, Mapping):
         _check_places(name, to, await daemon.partitions(name))
     moves = await daemon.moves(name, to)
@@ -57,7 +57,7 @@ async def reset(
     return pb.ResetResponse(id=reset_id, partitions=_wire(moves), changed=changed)
 
 
-def to_of(request: pb.ResetRequest) -> To:
+def to_of(request: pb.ResetRequest, now: datetime) -> To:
     """Where to.
 
     Raises:
@@ -69,21 +69,21 @@ def to_of(request: pb.ResetRequest) -> To:
                 raise InvalidArgument("edge", "must be LOG_EDGE_EARLIEST or LOG_EDGE_LATEST")
             return _EDGES[request.edge]
         case "time":
-            return _time_of(request)
+            return _time_of(request, now)
         case "offsets":
             return _offsets_of(request.offsets)
         case _:
             raise InvalidArgument("to", "say where to: edge, time or offsets")
 
 
-def _time_of(request: pb.ResetRequest) -> datetime:
+def _time_of(request: pb.ResetRequest, now: datetime) -> datetime:
     try:
         at = request.time.ToDatetime(tzinfo=UTC)
     except ValueError as error:
         raise InvalidArgument("time", str(error)) from error
     if at.timestamp() < 0:
         raise InvalidArgument("time", f"{at.isoformat()} is before 1970, and no record is that old; earliest is meant?")
-    if at > datetime.now(UTC):
+    if at > now:
         raise InvalidArgument(
             "time", f"{at.isoformat()} is in the future; use LOG_EDGE_LATEST to leave out all there is"
         )

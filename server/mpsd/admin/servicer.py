@@ -2,7 +2,6 @@
 
 import asyncio
 import platform
-import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -28,6 +27,7 @@ from mpsd.admin.missing import Missing, MissingPartitions, add_missing, count_st
 from mpsd.admin.page_tokens import page_size
 from mpsd.admin.rates import Counts, Rates
 from mpsd.admin.refusals import PermissionDenied, TooManyWatchers, refuse
+from mpsd.admin.replay_tasks import ReplayRoom
 from mpsd.admin.skips import FORWARDED, Skips
 from mpsd.admin.state_findings import explained_by, state_findings
 from mpsd.admin.status import instance_of, status_of
@@ -54,12 +54,13 @@ class AdminServicer(pb_grpc.AdminServicer):
         self._fleet = fleet
         self._settings = settings
         self._changes = Changes(daemon, fleet, settings.confirm_timeout_s)
-        self._skips = Skips(daemon, fleet)
+        self._room = ReplayRoom(daemon)
+        self._skips = Skips(daemon, fleet, self._room)
         self._missing = MissingPartitions(daemon)
-        self._lanes = Lanes()
+        self._lanes = Lanes(daemon.clock)
         self._ended = asyncio.Event()
         self._watchers = 0
-        self.rates = Rates(self._counts, time.monotonic)
+        self.rates = Rates(self._counts, daemon.clock.monotonic_s)
 
     def end(self) -> None:
         """Watches end, and so do skips that wait for a dead-letter topic."""
@@ -131,7 +132,9 @@ class AdminServicer(pb_grpc.AdminServicer):
 
     @override
     async def StartReplay(self, request: pb.StartReplayRequest, context: Context) -> pb.StartReplayResponse:
-        change = replays.start(self._daemon, self._changes, request, _credentials(context), context.time_remaining())
+        change = replays.start(
+            self._daemon, self._changes, self._room, request, _credentials(context), context.time_remaining()
+        )
         return await _answer(context, change)
 
     @override

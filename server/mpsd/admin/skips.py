@@ -1,7 +1,6 @@
 """One record to the dead-letter topic, by whichever instance has its partition."""
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
@@ -15,6 +14,8 @@ from mpsd.admin.access import CALLER, CALLER_KEY
 from mpsd.admin.blocked_key_skips import replay_of, skip_blocked
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import Fleet
+from mpsd.admin.replay_tasks import ReplayRoom
+from mpsd.admin.times import wall_ms
 from mpsd.admin.validation import check_change, check_topic, pipeline_of
 from mpsd.core.audit import AuditEntry
 from mpsd.core.control import Provenance
@@ -38,7 +39,8 @@ class Skips:
     Holds at most: `DONE_MAX` answers, and a task for each call whose dead letter is not written yet.
     """
 
-    def __init__(self, daemon: Steerable, fleet: Fleet) -> None:
+    def __init__(self, daemon: Steerable, fleet: Fleet, room: ReplayRoom) -> None:
+        self._room = room
         self._daemon = daemon
         self._fleet = fleet
         self._done: OrderedDict[str, tuple[str, pb.RecordRef, pb.SkipResponse]] = OrderedDict()
@@ -102,7 +104,7 @@ class Skips:
         try:
             dlq_position = await pipeline.skip(record.topic, record.partition, record.offset, request.change.reason)
         except RecordNotHere as error:
-            answer = await skip_blocked(self._daemon, pipeline, request, error)
+            answer = await skip_blocked(self._daemon, self._room, pipeline, request, error)
             dead_letter = (
                 TopicPartition(answer.dead_letter.topic, answer.dead_letter.partition),
                 answer.dead_letter.offset,
@@ -127,7 +129,7 @@ class Skips:
                 description=said, subscription=request.subscription,
             )  # fmt: skip
         except (ControlOff, ControlUnavailable, RequestIdReused):
-            now_ms, address = int(time.time() * 1000), self._daemon.peer.admin
+            now_ms, address = wall_ms(self._daemon.clock), self._daemon.peer.admin
             provenance = Provenance(who, change.reason, now_ms, change.request_id, address)
             await self._daemon.control.audit(AuditEntry(provenance, -1, "Skip", group, request.subscription, said))
 

@@ -1,6 +1,5 @@
 """What this daemon does now, as the wire says it."""
 
-import time
 from collections.abc import Collection, Sequence
 
 from mps.admin.v1 import admin_pb2 as pb
@@ -9,7 +8,7 @@ from mpsd.admin.daemon import ControlStatistics, Steerable
 from mpsd.admin.rates import Rates
 from mpsd.admin.replay_wire import wire_replay
 from mpsd.admin.states import SEVERITIES
-from mpsd.admin.times import duration, timestamp
+from mpsd.admin.times import duration, timestamp, wall_ms
 from mpsd.core.breaker import EndpointState
 from mpsd.core.limits import Limit
 from mpsd.core.pauses import Pause, Scope
@@ -68,7 +67,7 @@ def status_of(daemon: Steerable, rates: Rates, subscription: str = "", *, partit
     """Everything, or one subscription."""
     said = [pipeline for pipeline in daemon.pipelines if subscription in {"", pipeline.settings.name}]
     return pb.Status(
-        taken_at=timestamp(int(time.time() * 1000)),
+        taken_at=timestamp(wall_ms(daemon.clock)),
         subscriptions=[_said_of(daemon, pipeline, rates, partitions=partitions) for pipeline in said],
         instances=[instance_of(daemon)],
         departures=departures_of(daemon),
@@ -78,7 +77,9 @@ def status_of(daemon: Steerable, rates: Rates, subscription: str = "", *, partit
 
 def _said_of(daemon: Steerable, pipeline: Pipeline, rates: Rates, *, partitions: bool) -> pb.SubscriptionStatus:
     group = pipeline.settings.sender.group
-    said = subscription_of(daemon.peer.admin, group, pipeline.statistics(), rates, partitions=partitions)
+    said = subscription_of(
+        daemon.peer.admin, group, pipeline.statistics(), rates, wall_ms(daemon.clock), partitions=partitions
+    )
     if (replays := pipeline.replays) is not None:
         said.replays.extend(wire_replay(replays, task) for task in replays.unfinished())
     return said
@@ -94,11 +95,10 @@ def departures_of(daemon: Steerable) -> list[pb.Departure]:
 
 
 def subscription_of(
-    address: str, group: str, said: SubscriptionStatistics, rates: Rates, *, partitions: bool
+    address: str, group: str, said: SubscriptionStatistics, rates: Rates, now_ms: int, *, partitions: bool
 ) -> pb.SubscriptionStatus:
     parts = [partition_of(address, part) for part in said.partitions]
     state, reason = said.situation()
-    now_ms = int(time.time() * 1000)
     pauses = [pause for pause in said.pauses if pause.holds(now_ms)]
     if state is DeliveryState.PAUSED:
         reason = _why_paused(pauses) or reason

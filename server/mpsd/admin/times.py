@@ -3,8 +3,15 @@
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from mpsd.ports import Clock
+
 MS_MAX = 253_402_300_799_999
 """The end of the year 9999, which is the end of a Timestamp's range."""
+
+
+def wall_ms(clock: Clock) -> int:
+    """Return the time of day in milliseconds since the epoch."""
+    return int(clock.wall_s() * 1000)
 
 
 def timestamp(at_ms: int) -> Timestamp:

@@ -83,7 +83,7 @@ def until_ms(request: pb.PauseRequest, now_ms: int) -> int | None:
     lasts_s = seconds(request.lasts)
     if not LASTS_S_MIN <= lasts_s <= LASTS_S_MAX:
         raise InvalidArgument("lasts", f"{lasts_s:g} s is not within 1 s and 30 d")
-    return now_ms + int(lasts_s * 1000)
+    return now_ms + request.lasts.ToMilliseconds()
 
 
 def interval_s(request: pb.WatchStatusRequest) -> float:

@@ -302,8 +302,8 @@ class Control(Table):
         default=100,
         ge=1,
         le=10_000,
-        description="Number of replay tasks that the daemon remembers; it forgets the oldest finished ones first."
-        " 100 tasks cover some weeks.",
+        description="Number of replay tasks of all subscriptions that the daemon remembers; it forgets the oldest finished"
+        " ones first. 100 tasks cover some weeks.",
     )
     replayed_bytes_max: int = Field(
         default=262_144,

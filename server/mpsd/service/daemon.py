@@ -4,7 +4,6 @@ import asyncio
 import gc
 import logging
 import socket
-import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 
@@ -21,7 +20,7 @@ from mpsd.listeners.identity import new_identity
 from mpsd.listeners.reach import faults
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import SubscriptionStatistics
-from mpsd.ports import Peer
+from mpsd.ports import SYSTEM_CLOCK, Peer
 from mpsd.service.build import Watched, control_plane, pipelines
 from mpsd.service.check import check_tokens
 from mpsd.service.cluster_admin import ClusterAdmin
@@ -77,7 +76,8 @@ class Daemon:
         self._options = client_options(config.kafka)
         watch_security(self.reloads, config, self._options)
         self.control = control_plane(config, self._options, self.peer.admin or socket.gethostname())
-        self.started_at_s = time.time()
+        self.clock = SYSTEM_CLOCK
+        self.started_at_s = self.clock.wall_s()
         self.settings = effective_settings(config)
         self.config_hash = settings_hash(self.settings)
         cluster = ClusterAdmin(config, self._options)
@@ -176,7 +176,7 @@ class Daemon:
         """See `admin.daemon.Daemon`."""
         reasons = []
         for pipeline in self.pipelines:
-            silence_s = time.monotonic() - pipeline.reader.polled_at_s
+            silence_s = self.clock.monotonic_s() - pipeline.reader.polled_at_s
             if pipeline.state is DeliveryState.FAILED:
                 reasons.append(f"subscription {pipeline.settings.name} has failed: {pipeline.reason}")
             elif pipeline.state is DeliveryState.RUNNING and silence_s > POLL_SILENCE_MAX_S:

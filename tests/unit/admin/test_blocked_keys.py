@@ -10,6 +10,7 @@ import pytest
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.access import CALLER
 from mpsd.admin.blocked_key_skips import skip_blocked
+from mpsd.admin.replay_tasks import ReplayRoom
 from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.errors import RecordNotHere
@@ -123,8 +124,9 @@ async def test_the_dead_letter_is_skipped_and_the_rest_of_its_key_delivered_whoe
 async def test_the_answer_is_the_same_where_the_first_was_lost_before_it_was_kept() -> None:
     CALLER.set(Caller("anna", Role.OPERATOR))
     async with holding() as (one, _):
+        room = ReplayRoom(one.daemon)
         first, again = [
-            await skip_blocked(one.daemon, one.pipe.pipeline, skip(1), RecordNotHere("it is in no queue"))
+            await skip_blocked(one.daemon, room, one.pipe.pipeline, skip(1), RecordNotHere("it is in no queue"))
             for _ in range(2)
         ]
         assert (again.dead_letter, again.replay_id) == (first.dead_letter, first.replay_id)

@@ -1,5 +1,6 @@
 """Replays by the admin service: what one would do, and when none is started."""
 
+import asyncio
 from dataclasses import replace
 
 import grpc
@@ -8,6 +9,8 @@ import pytest
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.core.record import TopicPartition
 from mpsd.pipeline.replay.tasks import Replays
+from mpsd.service.steering import asked_of, steer
+from tests.fakes.pipeline import piped
 from tests.fakes.records import FAILED, POISON, PRODUCED_MS
 from tests.fakes.replays import FakeDeadLetterLog, dead_letter
 from tests.fakes.steerable import Served, served
@@ -21,9 +24,9 @@ def replays_of(one: Served) -> Replays:
     return replays
 
 
-async def started(one: Served, request_id: str) -> pb.Replay:
+async def started(one: Served, request_id: str, name: str = "billing") -> pb.Replay:
     request = pb.StartReplayRequest(
-        change=pb.Change(request_id=request_id, reason="a test"), plan=pb.ReplayPlan(subscription="billing")
+        change=pb.Change(request_id=request_id, reason="a test"), plan=pb.ReplayPlan(subscription=name)
     )
     answer: pb.StartReplayResponse = await one.stub.StartReplay(request, timeout=10)
     return answer.replay
@@ -79,3 +82,32 @@ async def test_the_oldest_that_has_ended_gives_way_and_where_none_has_a_new_one_
         await one.stub.ControlReplay(cancel, timeout=10)
         third = await started(one, "three")
         assert set(replays.book.tasks) == {second.id, third.id}
+
+
+async def test_replays_that_are_started_at_the_same_moment_are_counted_one_after_the_other() -> None:
+    async with served(dead_letters=FakeDeadLetterLog(dead_letter(0, 0))) as [one]:
+        replays = replays_of(one)
+        replays.rules = replace(replays.rules, tasks_max=2)
+        answers = await asyncio.gather(*(started(one, f"{n}") for n in range(4)), return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
+        assert [error.code() for error in refused] == [grpc.StatusCode.FAILED_PRECONDITION] * 2
+        assert len(replays.book.tasks) == 2
+
+
+async def test_replays_of_all_subscriptions_are_counted_together_and_the_oldest_that_has_ended_gives_way() -> None:
+    async with served(dead_letters=FakeDeadLetterLog(dead_letter(0, 0))) as [one]:
+        replays, control = replays_of(one), one.daemon.control
+        replays.rules = replace(replays.rules, tasks_max=1)
+        async with piped(asked_of(control), replays.rules, name="mail") as other:
+            steer(control, [other.pipeline])
+            one.daemon.pipes = [one.pipe, other]
+            first = await started(one, "one")
+            with pytest.raises(grpc.aio.AioRpcError, match=r"1 replays have not ended"):
+                await started(one, "two", "mail")
+            cancel = pb.ControlReplayRequest(
+                change=pb.Change(request_id="three", reason="a test"), id=first.id, action=pb.REPLAY_ACTION_CANCEL
+            )
+            await one.stub.ControlReplay(cancel, timeout=10)
+            second = await started(one, "two", "mail")
+            kept = await one.stub.ListReplays(pb.ListReplaysRequest(), timeout=10)
+            assert [each.id for each in kept.replays] == [second.id]

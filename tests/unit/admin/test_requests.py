@@ -249,6 +249,26 @@ async def test_a_pause_over_another_says_whose_it_replaces() -> None:
         ]
 
 
+@pytest.mark.parametrize(
+    ("lasts", "text"),
+    [
+        (Duration(seconds=1, nanos=500_000_000), "1.5 s"),
+        (Duration(seconds=1, nanos=1_000_000), "1.001 s"),
+        (Duration(seconds=100_000, nanos=500_000_000), "100000.5 s"),
+        (Duration(seconds=30 * 86_400), "2592000 s"),
+    ],
+)
+async def test_the_history_says_how_long_a_pause_lasts_to_the_millisecond(lasts: Duration, text: str) -> None:
+    async with served() as (one,):
+        before_ms = int(one.daemon.clock.wall_s() * 1000)
+        pause = pb.PauseRequest(change=change(request_id="a"), selection=billing(), lasts=lasts)
+        await one.stub.Pause(pause)
+        assert [entry.description for entry in one.daemon.control.kept.entries] == [f"pause of billing for {text}"]
+        ((_, document, _),) = one.daemon.control.changes
+        assert document is not None
+        assert document["until_ms"] >= before_ms + lasts.ToMilliseconds()
+
+
 async def test_a_replay_is_turned_only_as_it_was_when_the_caller_looked() -> None:
     async with served(1, dead_letters=dead_letters()) as (one,):
         replay = (await started(one)).replay
