@@ -1,10 +1,10 @@
-"""What a command ends with."""
+"""Exit codes and errors of commands."""
 
 from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """What the exit code says."""
+    """The exit code of a command."""
 
     DONE = 0
     FAILED = 1
@@ -19,7 +19,7 @@ class Exit(IntEnum):
 
 
 class CommandError(Exception):
-    """A command cannot go on; the message is for people, and complete.
+    """An error that ends a command; the message is for people, and complete.
 
     Args:
         hint: what to do about it; empty if nobody knows.
@@ -35,5 +35,5 @@ class CommandError(Exception):
 
 
 def usage(message: str, hint: str = "") -> CommandError:
-    """The command line or the configuration makes no sense."""
+    """Return a usage error: the command line or the configuration is wrong."""
     return CommandError(message, hint=hint, exit_code=Exit.USAGE, code="usage")

@@ -1,4 +1,4 @@
-"""What people type, as values. Each function raises `typer.BadParameter` that shows what would have been right."""
+"""Parsers of arguments. Each function raises `typer.BadParameter`, which shows a valid value."""
 
 import base64
 import binascii
@@ -25,14 +25,14 @@ REASON_BYTES_MAX = 1_024
 
 
 class Partition(NamedTuple):
-    """As typed: `3`, or `orders/3`."""
+    """A partition as typed: `3`, or `orders/3`."""
 
     topic: str | None
     partition: int
 
 
 class RecordName(NamedTuple):
-    """As typed: `orders/3@1842`."""
+    """A record as typed: `orders/3@1842`."""
 
     topic: str
     partition: int
@@ -40,14 +40,14 @@ class RecordName(NamedTuple):
 
 
 def duration(text: str) -> float:
-    """Seconds of `90s`, `30m`, `1h30m`, `2d`."""
+    """Return the seconds of `90s`, `30m`, `1h30m`, `2d`."""
     if not _DURATION.fullmatch(text.strip()):
         raise typer.BadParameter(f"{text!r} is no duration; write 90s, 30m, 1h30m or 2d")
     return sum(float(number) * UNITS_S[unit] for number, unit in _PART.findall(text))
 
 
 def rate(text: str) -> float:
-    """Records a second of `200/s`, `200`, `12/m`; 0.0 for `none`."""
+    """Return the records per second of `200/s`, `200`, `12/m`; 0.0 for `none`."""
     if text.strip().lower() == "none":
         return 0.0
     found = _RATE.fullmatch(text.strip())
@@ -62,7 +62,7 @@ def rate(text: str) -> float:
 
 
 def moment(text: str) -> datetime:
-    """A time in the past: `2h` ago, an RFC 3339 time, or one of this machine's time zone if it names none."""
+    """Return a time in the past: `2h` ago, an RFC 3339 time, or one of this machine's time zone if it names none."""
     text = text.strip()
     if _DURATION.fullmatch(text):
         try:
@@ -82,7 +82,7 @@ def moment(text: str) -> datetime:
 
 
 def record(text: str) -> RecordName:
-    """`orders/3@1842`."""
+    """Parse `orders/3@1842`."""
     found = _RECORD.fullmatch(text.strip())
     if found is None:
         raise typer.BadParameter(f"{text!r} is no record; write TOPIC/PARTITION@OFFSET, such as orders/3@1842")
@@ -92,7 +92,7 @@ def record(text: str) -> RecordName:
 
 
 def offsets(text: str) -> list[RecordName]:
-    """`orders/0@100,orders/1@200`: where each partition goes on."""
+    """Parse `orders/0@100,orders/1@200`: the offset at which each partition continues."""
     named = [record(part) for part in text.replace(",", " ").split()]
     if len({each[:2] for each in named}) < len(named):
         raise typer.BadParameter(f"{text!r} names a partition twice")
@@ -100,7 +100,7 @@ def offsets(text: str) -> list[RecordName]:
 
 
 def partition(text: str) -> Partition:
-    """`3` or `orders/3`."""
+    """Parse `3` or `orders/3`."""
     found = _PARTITION.fullmatch(text.strip())
     if found is None:
         raise typer.BadParameter(f"{text!r} is no partition; write a number, or TOPIC/PARTITION such as orders/3")
@@ -108,7 +108,7 @@ def partition(text: str) -> Partition:
 
 
 def key(text: str | None, text_base64: str | None) -> bytes | None:
-    """The key's bytes, of whichever option was given; None if neither was."""
+    """Return the bytes of the key from the option that was given; None if neither was."""
     if text is not None and text_base64 is not None:
         raise typer.BadParameter("give --key or --key-base64, not both")
     if text_base64 is not None:
@@ -128,7 +128,7 @@ def key(text: str | None, text_base64: str | None) -> bytes | None:
 
 
 def reason(text: str) -> str:
-    """Why, 1 to 1,024 bytes."""
+    """Parse a reason of 1 to 1,024 bytes."""
     text = text.strip()
     size = len(text.encode("utf-8", "replace"))
     if not text:

@@ -1,4 +1,4 @@
-"""Which daemon is called, and how: a flag over the environment over the file over the default.
+"""Settings of mpsctl: a flag goes before the environment, the environment before the file, the file before the default.
 
 The file may have contexts, one for each fleet; `--context` names one, and then that and other flags alone count.
 """
@@ -35,7 +35,7 @@ Values = Mapping[str, str | bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """What the file says.
+    """The configuration file.
 
     Attributes:
         values: outside of any context.
@@ -50,7 +50,7 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How to reach a daemon.
+    """The settings for a connection to a daemon.
 
     Attributes:
         address: `host:port`.
@@ -73,7 +73,7 @@ class Settings:
 
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the file is looked for."""
+    """Return the path of the configuration file."""
     if named := environ.get("MPSCTL_CONFIG"):
         return Path(named)
     home = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".config")
@@ -81,12 +81,12 @@ def config_path(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def context_names(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Those of the file; raises CommandError as `load` does."""
+    """Return the names of the contexts of the file; raises CommandError as `load` does."""
     return sorted(_file(config_path(environ), needed=False).contexts)
 
 
 def load(flags: Mapping[str, str | bool | None], environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings in effect.
+    """Return the settings in effect.
 
     Args:
         flags: by key; None and absent are not given. With a `context` no variable counts: what is set in the shell is
@@ -141,7 +141,7 @@ def load(flags: Mapping[str, str | bool | None], environ: Mapping[str, str] = os
 
 
 def _chosen(flags: Mapping[str, str | bool | None], environ: Mapping[str, str], path: Path) -> tuple[Values, str]:
-    """What counts of the file, and what to call it."""
+    """Return the part of the file that is in effect, and its name."""
     file = _file(path, needed="MPSCTL_CONFIG" in environ)
     name = str(flags.get(CONTEXT) or environ.get("MPSCTL_CONTEXT") or file.context)
     if not name:
@@ -196,7 +196,7 @@ def _values(table: Mapping[str, object], where: str, known: Sequence[str]) -> Va
 
 
 def _read(name: str, source: str, directory: Path) -> bytes:
-    """A file that a setting names; relative to the configuration's directory if that names it."""
+    """Read a file that a setting names, relative to the configuration's directory if the configuration names it."""
     path = Path(name).expanduser()
     if not source.startswith(("--", "MPSCTL_")):
         path = directory / path

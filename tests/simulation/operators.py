@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.confirm import confirm
+from mpsd.admin.changes import confirm
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import Answers, Fleet
 from mpsd.admin.status import instance_of

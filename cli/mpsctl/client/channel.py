@@ -92,7 +92,7 @@ class Client:
         return self._call(method, request, min(timeout_s, AGAIN_S), wait=True)
 
     def watch(self, request: pb.WatchStatusRequest) -> Iterator[pb.Status]:
-        """The status again and again, until the iterator is closed; `stop` from another thread ends it too."""
+        """Yield the status again and again, until the iterator is closed; `stop` from another thread ends it too."""
         call = self.admin.WatchStatus(request, metadata=self._metadata)
         try:
             for answer in call:
@@ -123,7 +123,7 @@ class Client:
         return failure_of(error, self._settings, silence)
 
     def _version(self) -> str:
-        """The daemon's, empty if it does not say."""
+        """Return the version of the daemon; empty if it is not known."""
         with suppress(grpc.RpcError):
             request = pb.GetVersionRequest()
             return self.admin.GetVersion(request, timeout=VERSION_S, metadata=self._metadata).version
@@ -131,7 +131,7 @@ class Client:
 
 
 def _was_connected(error: grpc.RpcError) -> bool:
-    """Whether the daemon may have had the call."""
+    """Return True if the daemon may have received the call."""
     return error.code() is not grpc.StatusCode.UNAVAILABLE or "failed to connect" not in (error.details() or "")
 
 

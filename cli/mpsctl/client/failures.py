@@ -1,4 +1,4 @@
-"""What an error of gRPC means to somebody who typed a command: one message, what to do, and an exit code."""
+"""Failures of calls, for the person who typed the command: a message, advice and an exit code."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ REPORT = "its log says more; please report it, with the log"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
-    """What is known of a call that had no answer.
+    """The known facts about a call that had no answer.
 
     Attributes:
         connected: whether the daemon may have had the call.
@@ -45,7 +45,7 @@ class Details:
 
 
 def failure_of(error: grpc.RpcError, settings: Settings, silence: Silence) -> CommandError:
-    """The failure that the error is, for every status but UNIMPLEMENTED."""
+    """Return the failure for an error of any status but UNIMPLEMENTED."""
     status = error.code()
     message = " ".join((error.details() or "").split())
     details = _details(error)
@@ -78,7 +78,7 @@ def failure_of(error: grpc.RpcError, settings: Settings, silence: Silence) -> Co
 
 
 def too_old(method: str, address: str, version: str) -> CommandError:
-    """The daemon does not know a method that this mpsctl calls."""
+    """Return the failure for a method that the daemon does not know."""
     from mpsctl import __version__  # noqa: PLC0415
 
     its = f"mpsd {version}" if version else "older than this mpsctl"
@@ -135,7 +135,7 @@ def _with_violations(message: str, details: Details | None) -> str:
 
 
 def _known(details: Details | None) -> str:
-    """What exists, and the nearest, where the daemon says it beside its message."""
+    """Return the existing names and the nearest one, if the daemon sent them."""
     if details is None:
         return ""
     nearest, known = details.metadata.get("nearest", ""), details.metadata.get("known", "")
@@ -145,7 +145,7 @@ def _known(details: Details | None) -> str:
 
 
 def _details(error: grpc.RpcError) -> Details | None:
-    """None if the daemon gave none: then the error may be the channel's own."""
+    """Return the details of an error; None if the daemon gave none, because the error is the channel's own."""
     trailing: Any = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
     packed = next((value for key, value in trailing or () if key == DETAILS), None)
     if packed is None:

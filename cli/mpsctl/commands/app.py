@@ -48,7 +48,7 @@ app = typer.Typer(
 
 
 def group(name: str, words: str, epilog: str) -> typer.Typer:
-    """Commands below a word of their own."""
+    """Add a group of commands."""
     below = typer.Typer(
         help=words,
         epilog=epilog,
@@ -61,7 +61,7 @@ def group(name: str, words: str, epilog: str) -> typer.Typer:
 
 
 def _before(**_: object) -> None:
-    """The commands look for what was given here."""
+    """Keep the options that were given before the command."""
 
 
 app.callback()(signed(_before, connection_parameters()))

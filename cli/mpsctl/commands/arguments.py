@@ -19,7 +19,7 @@ COMPLETION_S = 0.5
 
 
 class Disposition(StrEnum):
-    """Why a record is dead, in the words of the delivery contract."""
+    """The reason why a record was dead-lettered, as in the delivery contract."""
 
     ATTEMPTS_EXHAUSTED = "attempts-exhausted"
     REJECTED = "rejected"
@@ -30,7 +30,7 @@ class Disposition(StrEnum):
 
 
 def names(context: typer.Context, incomplete: str) -> list[str]:
-    """Subscriptions that begin so, asked of the daemon; none, and no word, if it does not answer at once."""
+    """Return the subscriptions that begin so, as the daemon lists them; none if it does not answer at once."""
     with suppress(Exception):  # whatever it is: a shell that completes must not print
         from mps.admin.v1 import admin_pb2 as pb
         from mpsctl.client import Client
@@ -86,7 +86,7 @@ ReasonContains = Annotated[str, typer.Option("--reason-contains", metavar="TEXT"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which dead letters: the options of every command that is about some of them."""
+    """A filter of dead letters: the options of every command that selects some of them."""
 
     since: Since = None
     until: Until = None
@@ -99,7 +99,7 @@ class Filter:
     key_base64: KeyBase64 = None
 
     def message(self) -> "pb.DeadLetterFilter":
-        """As the proto has it."""
+        """Return the filter as a message of the admin service."""
         from mps.admin.v1 import admin_pb2 as pb
         from mpsctl.views.values import number_of
 
@@ -120,14 +120,14 @@ class Filter:
 
 
 def new_change(reason: str, expected_revision: int | None = None) -> "pb.Change":
-    """With an id of its own, which a second try keeps."""
+    """Return a change with a new id, which a retry keeps."""
     from mps.admin.v1 import admin_pb2 as pb
 
     return pb.Change(request_id=str(uuid.uuid4()), reason=reason, expected_revision=expected_revision)
 
 
 def place(topic: str | None, partition: parse.Partition | None) -> tuple[str | None, int | None]:
-    """Topic and partition from `--topic T --partition P` or `--partition T/P`."""
+    """Return topic and partition of `--topic T --partition P` or `--partition T/P`."""
     if partition is None:
         return topic, None
     if topic is not None and partition.topic is not None and partition.topic != topic:

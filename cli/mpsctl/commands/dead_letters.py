@@ -21,7 +21,7 @@ GROUPS_MAX = 1_000
 
 
 class Grouping(StrEnum):
-    """By what dead letters are counted."""
+    """The property by which dead letters are counted."""
 
     REASON = "reason"
     DISPOSITION = "disposition"
@@ -49,7 +49,7 @@ def ls(
     each: Annotated[bool, typer.Option("--each", help="List them one by one instead, newest first.")] = False,
     limit: Limit = 100,
 ) -> None:
-    r"""What is dead: counted by reason, with first and last time and a sample.
+    r"""List dead letters: counted by reason, with first and last time and a sample.
 
     \b
     Examples:
@@ -112,7 +112,7 @@ def show(
         bool, typer.Option("--values", help="Show its value, if the daemon's configuration allows it.")
     ] = False,
 ) -> None:
-    r"""Everything about one dead letter, named by where it came from.
+    r"""Show one dead letter in full, named by its source record.
 
     \b
     Example:

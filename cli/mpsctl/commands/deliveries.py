@@ -190,7 +190,7 @@ def limit(
 
 
 def _keep(request: "pb.LimitRequest", limit: "pb.LimitState") -> None:
-    """What holds now goes on; if somebody changes it meanwhile, the daemon refuses and nothing is lost."""
+    """Keep the limits that are in effect; if somebody changes them meanwhile, the daemon refuses and nothing is lost."""
     if limit.HasField("rate_max_per_s"):
         request.rate_max_per_s = limit.rate_max_per_s
     if limit.HasField("concurrency_max"):

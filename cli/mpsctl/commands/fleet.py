@@ -50,7 +50,7 @@ _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) mpsc
 
 @command(app, "audit")
 def audit(session: Session, subscription: AnySub = "", since: Since = None, limit: Limit = 50) -> None:
-    r"""Who changed what, when and why, newest first.
+    r"""List the changes that operators made: time, person and reason, newest first.
 
     \b
     Examples:
@@ -109,7 +109,7 @@ def show_version(
     session: Session,
     client_only: Annotated[bool, typer.Option("--client", help="Ask no daemon.")] = False,
 ) -> Exit:
-    r"""Versions of mpsctl and of the daemon that it calls.
+    r"""Show the versions of mpsctl and of the daemon that it calls.
 
     Ends with 4 if no daemon answers; the version of mpsctl is still printed.
 

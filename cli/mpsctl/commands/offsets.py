@@ -62,7 +62,7 @@ def reset(
 
 
 def _request(subscription: str, to: str) -> "pb.ResetRequest":
-    """The `oneof` that the text means."""
+    """Return the request for the target that the text names."""
     from mps.admin.v1 import admin_pb2 as pb
 
     request = pb.ResetRequest(subscription=subscription)

@@ -24,7 +24,7 @@ SILENT_MAX_S = 60.0
 
 
 def wait_for(session: Session, started: "pb.Replay") -> Exit:
-    """Until it is over. Ctrl-C ends the waiting, not the replay."""
+    """Wait until the replay is over. Ctrl-C ends the waiting, not the replay."""
     view = Replay.of(started)
     try:
         with _shown(session) as show:
@@ -38,7 +38,7 @@ def wait_for(session: Session, started: "pb.Replay") -> Exit:
 
 
 def _progress(session: Session, replay: "pb.Replay") -> Iterator[Replay]:
-    """What it is now, once a second; a daemon that restarts is waited for."""
+    """Yield the state of the replay once a second; wait for a daemon that restarts."""
     from mps.admin.v1 import admin_pb2 as pb
 
     client, heard_s = session.client, time.monotonic()

@@ -44,7 +44,7 @@ def inspect(
         bool, typer.Option("--values", help="Show values, if the daemon's configuration allows it.")
     ] = False,
 ) -> Exit:
-    r"""What the queues hold now, and why committed offsets stand where they stand.
+    r"""Show the records in the queues, and the records that hold up the commit of each partition.
 
     A line is a lane: the records of one key of one partition, of which the first is at work. FOR is how long it will
     yet be so, TRIES the attempts that failed, AGE the time since it was read.
@@ -64,7 +64,7 @@ def inspect(
 
 
 def _queues(client: "Client", what: "pb.Selection", *, blocked: bool, values: bool, limit: int) -> "Queues":
-    """As many pages as it takes; daemons and partitions as the first has them."""
+    """Read all pages; daemons and partitions are those of the first page."""
     from mps.admin.v1 import admin_pb2 as pb
     from mpsctl.views.fleet import Instance
     from mpsctl.views.queues import Lane, Queues

@@ -18,7 +18,7 @@ PAGE_MAX = 1_000
 
 
 class Target(StrEnum):
-    """Where a replay goes."""
+    """The target of a replay."""
 
     APPLICATION = "application"
     TOPIC = "topic"
@@ -123,7 +123,7 @@ replay = group("replay", "Replays that run or ran.", EXAMPLE)
 
 @command(replay, "ls")
 def ls(session: Session, subscription: AnySub = "", limit: Limit = 20) -> None:
-    r"""Replays, newest first.
+    r"""List replays, newest first.
 
     \b
     Example:
@@ -152,7 +152,7 @@ def show(
     id_: Id,
     wait: Annotated[bool, typer.Option("--wait", help="Show the progress until it has ended.")] = False,
 ) -> Exit:
-    r"""One replay and its progress.
+    r"""Show one replay and its progress.
 
     \b
     Examples:

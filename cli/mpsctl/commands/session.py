@@ -1,4 +1,4 @@
-"""What every command shares: the options that lead to a daemon, and the one place where failures become exit codes."""
+"""The session of a command: the options that lead to a daemon, and the one place where failures become exit codes."""
 
 import copy
 import functools
@@ -24,7 +24,7 @@ PANEL = "To reach a daemon"
 
 
 def contexts(incomplete: str) -> list[str]:
-    """Those of the configuration file that begin so; none, and no word, if it cannot be read."""
+    """Return the contexts of the configuration file that begin so; none if the file cannot be read."""
     with suppress(CommandError):
         from mpsctl.settings import context_names
 
@@ -75,7 +75,7 @@ class Session:
 
     @property
     def client(self) -> "Client":
-        """Made when first asked for: a wrong argument is told without a daemon."""
+        """Return the client, made at the first use, so that a wrong argument is reported without a daemon."""
         if self._client is None:
             from mpsctl.client import Client
             from mpsctl.settings import load
@@ -146,13 +146,13 @@ def command(
 
 
 def helped(function: Callable[P, R]) -> Callable[P, R]:
-    """Its docstring as help: docstrings are raw, and have no backspace to keep lines apart."""
+    """Return the docstring of a command as help; docstrings are raw, and have no backspace to keep lines apart."""
     function.__doc__ = inspect.cleandoc(function.__doc__ or "").replace("\\b\n", "\b\n")
     return function
 
 
 def _options(kind: Any) -> list[inspect.Parameter]:
-    """A dataclass's fields as parameters."""
+    """Return the fields of a dataclass as parameters."""
     return [
         inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, annotation=each.type, default=each.default)
         for each in fields(kind)
@@ -175,7 +175,7 @@ def _run(function: Any, flags: dict[str, str | bool | None], given: dict[str, An
 
 
 def _complain(failure: CommandError, *, as_json: bool) -> None:
-    """On standard error: for people, or one object for programs."""
+    """Print an error on standard error: for people, or one object for programs."""
     if as_json:
         import json
 
@@ -190,7 +190,7 @@ def _complain(failure: CommandError, *, as_json: bool) -> None:
 
 
 def connection_parameters(*, hidden: bool = False) -> list[inspect.Parameter]:
-    """The options that lead to a daemon, as parameters of a function.
+    """Return the options that lead to a daemon, as parameters of a function.
 
     Args:
         hidden: leave them out of the help.
@@ -209,17 +209,17 @@ def connection_parameters(*, hidden: bool = False) -> list[inspect.Parameter]:
 
 
 def signed(function: Callable[..., None], parameters: "Sequence[inspect.Parameter]") -> Callable[..., None]:
-    """The function, with parameters that typer makes options of."""
+    """Return the function with parameters that typer turns into options."""
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     function.__annotations__ = {each.name: each.annotation for each in parameters}
     return function
 
 
 def answered(instances: "Sequence[Instance]") -> Exit:
-    """Partly, if one of them did not answer."""
+    """Return `Exit.PARTLY` if an instance did not answer."""
     return Exit.DONE if all(each.answered for each in instances) else Exit.PARTLY
 
 
 def confirmed(changed: "Changed") -> Exit:
-    """Partly, if not all have applied it."""
+    """Return `Exit.PARTLY` if not all instances have applied the change."""
     return Exit.DONE if changed.confirmed else Exit.PARTLY

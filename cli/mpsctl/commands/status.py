@@ -34,7 +34,7 @@ def status(
         ),
     ] = "",
 ) -> Exit:
-    r"""The fleet at a glance: what flows, what waits, and why.
+    r"""Show the fleet at a glance: rates, lag, and the reasons why records wait.
 
     LAG is in records between the committed offset and the end of the log, AGE that of the first of them; RATE is what
     was accepted over the last 10 s; RETRY what waits for its back-off; DEAD what is in the dead-letter topic and was

@@ -33,7 +33,7 @@ News = Status | CommandError
 
 
 def watch_status(session: Session, request: "pb.WatchStatusRequest") -> Exit:
-    """Until Ctrl-C or SIGTERM, which is the way to end it and so no failure."""
+    """Show the status until Ctrl-C or SIGTERM, which end it without failure."""
     with _ended_by_signals():
         try:
             if session.screen.live:
@@ -44,7 +44,7 @@ def watch_status(session: Session, request: "pb.WatchStatusRequest") -> Exit:
 
 
 def _in_a_pipe(session: Session, request: "pb.WatchStatusRequest") -> Exit:
-    """One status after the other; a lost daemon ends it unless it comes back."""
+    """Print one status after the other; a lost daemon ends the command unless the daemon comes back."""
     said = ""
     with closing(_news(session, request, threading.Event())) as news:
         for each in news:
@@ -60,7 +60,7 @@ def _in_a_pipe(session: Session, request: "pb.WatchStatusRequest") -> Exit:
 
 
 def _on_a_terminal(session: Session, request: "pb.WatchStatusRequest") -> Exit:
-    """On the terminal's other screen, which is gone at the end with all that was on it."""
+    """Show the status on the terminal's alternate screen, which disappears at the end."""
     from rich.live import Live
 
     from mpsctl.render.screen import console
@@ -91,7 +91,7 @@ def _read(
 
 
 def _news(session: Session, request: "pb.WatchStatusRequest", ended: threading.Event) -> Generator[News]:
-    """What arrives, and why nothing does. A daemon that refuses to answer at all is a failure and the end."""
+    """Yield each status, or the reason why none arrives. A daemon that refuses to answer is a failure."""
     while not ended.is_set():
         try:
             for status in session.client.watch(request):
@@ -110,7 +110,7 @@ def _news(session: Session, request: "pb.WatchStatusRequest", ended: threading.E
 
 
 class _Shown:
-    """What is on the screen: the last status, and what is known since."""
+    """The content of the screen: the last status, and the news since."""
 
     def __init__(self, address: str, partitions: bool, interval_s: float) -> None:
         self._address = address
@@ -155,7 +155,7 @@ class _Shown:
         return [Piece("live", Style.GOOD), Piece("  Ctrl-C ends it", Style.DIM)]
 
     def rendered(self, height: int, width: int) -> "RenderableType":
-        """As many lines as the screen has; the last says how many are missing."""
+        """Return as many lines as the screen has; the last line counts the missing ones."""
         from rich.text import Text
 
         from mpsctl.render.screen import styled
@@ -169,7 +169,7 @@ class _Shown:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP as Ctrl-C: the terminal is put back before the process ends."""
+    """Handle SIGTERM and SIGHUP as Ctrl-C, so that the terminal is restored before the process ends."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""What became of a change."""
+"""Results of changes."""
 
 from mpsctl.render.page import Column, Page, Piece, Style, Table
 from mpsctl.render.words import NONE, ahead, by_whom, count, printable, records, utc_now
@@ -8,7 +8,7 @@ from mpsctl.views.queues import Skipped
 
 
 def changed_page(changed: Changed, what: str) -> Page:
-    """Done, and by whom it is confirmed; or who is missing.
+    """Return a page that says by whom a change is confirmed, or which instances are missing.
 
     Args:
         what: was done, such as `paused billing`; or that there was nothing to do.
@@ -22,7 +22,7 @@ def changed_page(changed: Changed, what: str) -> Page:
 
 
 def confirmation(page: Page, changed: Changed, what: str, meanwhile: str = "deliveries may start against it") -> Page:
-    """The same at the end of a page.
+    """Add the confirmation of a change to a page.
 
     Args:
         meanwhile: what may be until all have applied it.
@@ -69,7 +69,7 @@ def skipped_page(skipped: Skipped) -> Page:
 
 
 def reset_page(reset: Reset) -> Page:
-    """What becomes of each partition, and whether it was done."""
+    """Return a page with the effect of a reset on each partition."""
     page = Page()
     table = Table(
         Column("partition", flexible=True),

@@ -1,4 +1,4 @@
-"""What is dead: groups with a sample, one by one, and one in full."""
+"""Dead letters: groups with a sample, a list, and one in full."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ REPLAYED = "replayed already"
 
 
 def summary_page(summary: Summary) -> Page:
-    """Groups with counts, first and last time, and a sample."""
+    """Return a page of groups with counts, first and last time, and a sample."""
     page, now = Page(), utc_now()
     if not summary.groups:
         page.say(Piece(f"No dead letters of {summary.subscription} match.", Style.DIM))
@@ -53,7 +53,7 @@ def _replayed(group: Group) -> str:
 
 
 def dead_letters_page(dead_letters: DeadLetters) -> Page:
-    """One line each."""
+    """Return a page with one line for each entry."""
     page, now = Page(), utc_now()
     if not dead_letters.dead_letters:
         return page.say(Piece(f"No dead letters of {dead_letters.subscription} match.", Style.DIM))
@@ -86,7 +86,7 @@ def dead_letters_table(dead_letters: tuple[DeadLetter, ...], now: datetime) -> T
 
 
 def _said(dead_letter: DeadLetter) -> str:
-    """The reason, and what replays have to do with it."""
+    """Return the reason, and the replays of the dead letter."""
     return "; ".join(filter(None, (printable(dead_letter.reason), _replays(dead_letter))))
 
 
@@ -96,7 +96,7 @@ def _replays(of: DeadLetter) -> str:
 
 
 def dead_letter_page(dead_letter: WholeDeadLetter, *, values: bool) -> Page:
-    """Everything about one."""
+    """Return a page with one dead letter in full."""
     page, now, of = Page(), utc_now(), dead_letter.dead_letter
     pairs = [
         ("record", record(of.source)),

@@ -1,4 +1,4 @@
-"""Who changed what, what a check-up found, and versions."""
+"""The history of changes, check-ups and versions."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ UNKNOWN = Piece("?", Style.BAD)
 
 
 def history_page(history: History) -> Page:
-    """Newest first; why, and what was changed, under each line."""
+    """Return a page of changes, newest first, with reason and description under each."""
     page, now = Page(), utc_now()
     if not history.entries:
         return page.say(Piece("Nothing was changed in that time.", Style.DIM))
@@ -39,7 +39,7 @@ def history_page(history: History) -> Page:
 
 
 def check_up_page(check: CheckUp) -> Page:
-    """The worst first, with what to do."""
+    """Return a page of findings, the worst first, with advice."""
     page = Page()
     asked = sum(each.answered for each in check.instances)
     for finding in check.findings:

@@ -1,4 +1,4 @@
-"""What a command shows: lines of styled pieces, and tables that fit the width.
+"""Pages: lines of styled pieces, and tables that fit the width.
 
 A page is made of plain values, so that pipes need no terminal library, and so that it can be tested by reading it.
 """
@@ -16,7 +16,7 @@ INDENT = "  "
 
 
 class Style(StrEnum):
-    """What a piece is, not how it looks."""
+    """The meaning of a piece of text; its look is decided elsewhere."""
 
     PLAIN = ""
     TITLE = "title"
@@ -63,7 +63,7 @@ class Table:
         self._rows.append(([_piece(cell) for cell in cells], tuple(notes)))
 
     def lines(self, width: int | None) -> list[Line]:
-        """As wide as it needs, at most `width`; None: no bound."""
+        """Return the lines of the table, at most `width` wide; None: no bound."""
         widths = self._widths(width)
         heads = [Piece(column.title.upper(), Style.TITLE) for column in self._columns]
         lines = [self._line(heads, widths)]
@@ -111,7 +111,7 @@ class Page:
         self._blocks: list[Table | Line] = []
 
     def say(self, *pieces: Cell) -> "Page":
-        """A line; it is wrapped where it is too long."""
+        """Add a line; a line that is too long is wrapped."""
         self._blocks.append([_piece(piece) for piece in pieces])
         return self
 
@@ -120,13 +120,13 @@ class Page:
         return self
 
     def gap(self) -> "Page":
-        """An empty line, but not at the top."""
+        """Add an empty line, but not at the top."""
         if self._blocks:
             self._blocks.append([])
         return self
 
     def join(self, below: "Page") -> "Page":
-        """All of another page under this one."""
+        """Add all of another page under this one."""
         self._blocks += below._blocks  # noqa: SLF001 - another of its kind
         return self
 
@@ -140,12 +140,12 @@ class Page:
         return lines
 
     def text(self, width: int | None = None) -> str:
-        """Without style, for pipes and files."""
+        """Return the page without style, for pipes and files."""
         return "".join(f"{''.join(piece.text for piece in line).rstrip()}\n" for line in self.lines(width))
 
 
 def wrapped(piece: Piece, width: int | None, indent: str = INDENT) -> list[Line]:
-    """One piece, indented, over as many lines as it needs."""
+    """Wrap one piece, indented, over as many lines as it needs."""
     if width is None:
         return [[Piece(indent + piece.text, piece.style)]]
     texts = textwrap.wrap(piece.text, max(20, width - len(indent)), break_on_hyphens=False) or [""]
@@ -153,14 +153,14 @@ def wrapped(piece: Piece, width: int | None, indent: str = INDENT) -> list[Line]
 
 
 def cells_of(text: str) -> int:
-    """Columns that a terminal needs for it."""
+    """Return the number of columns that a terminal needs for the text."""
     if text.isascii():
         return len(text)
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def cut(text: str, width: int) -> str:
-    """At most so wide, with an ellipsis where something is missing."""
+    """Cut the text to a width, with an ellipsis where something is missing."""
     if cells_of(text) <= width:
         return text
     kept = ""
@@ -176,7 +176,7 @@ def _piece(cell: Cell) -> Piece:
 
 
 def _broken(line: Line, width: int | None) -> list[Line]:
-    """A line of several styles over several lines, broken between words."""
+    """Break a line of several styles over several lines, between words."""
     if width is None or sum(cells_of(piece.text) for piece in line) <= width:
         return [line]
     lines: list[list[Piece]] = [[]]

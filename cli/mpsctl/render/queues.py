@@ -1,4 +1,4 @@
-"""What the queues hold, and why commits stand where they stand."""
+"""Lanes of the queues, and the records that hold up commits."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -12,7 +12,7 @@ from mpsctl.views.status import Partition
 
 
 def queues_page(queues: Queues, *, values: bool) -> Page:
-    """Lanes, then for each partition that lags what holds up its commit."""
+    """Return a page of lanes, and for each partition that lags the record that holds up its commit."""
     page, now = Page(), utc_now()
     if queues.lanes:
         page.table(_lanes(queues, now, values=values))
@@ -66,7 +66,7 @@ def _notes(lane: Lane, *, values: bool) -> Iterator[Piece]:
 
 
 def _blockers(queues: Queues) -> dict[tuple[str, int], Lane]:
-    """By partition, the lane whose head is the lowest that holds up the commit."""
+    """Return by partition the lane with the lowest head that holds up the commit."""
     found: dict[tuple[str, int], Lane] = {}
     for lane in queues.lanes:
         place = (lane.head.topic, lane.head.partition)

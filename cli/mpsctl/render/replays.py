@@ -19,7 +19,7 @@ UNKNOWN = Piece("unknown", Style.BAD)
 
 
 def preview_page(preview: Preview) -> Page:
-    """What it would do, and nothing of it is done."""
+    """Return a page that previews a replay."""
     page, now = Page(), utc_now()
     page.say(Piece("would replay ", Style.TITLE), Piece(records(preview.matched_records), Style.STRONG))
     page.say(Piece("of           ", Style.TITLE), filter_text(preview.plan, now))
@@ -46,14 +46,14 @@ def preview_page(preview: Preview) -> Page:
 
 
 def target_pieces(plan: Plan) -> list[Piece]:
-    """Where to, and who sees it."""
+    """Return the target of a replay, and its receivers."""
     if plan.target == "topic":
         return [Piece("the source topic, where every group sees it again, not only this one", Style.BAD)]
     return [Piece(f"the application of {plan.subscription} alone")]
 
 
 def filter_text(plan: Plan, now: datetime) -> str:
-    """`billing: rejected, status 422, since 14:00:00`."""
+    """Format a filter: `billing: rejected, status 422, since 14:00:00`."""
     of: Filter = plan.filter
     parts: list[str] = [*of.dispositions]
     if of.statuses:
@@ -81,7 +81,7 @@ def _limit(plan: Plan) -> str:
 
 
 def replay_page(replay: Replay) -> Page:
-    """One, with its progress."""
+    """Return a page of one replay, with its progress."""
     page, now = Page(), utc_now()
     state = STATES.get(replay.state, UNKNOWN)
     why = f": {printable(replay.state_reason)}" if replay.state_reason else ""
@@ -119,7 +119,7 @@ def replay_page(replay: Replay) -> Page:
 
 
 def progress_text(replay: Replay) -> str:
-    """One line, for pages and for `--wait`."""
+    """Format the progress in one line, for pages and for `--wait`."""
     return (
         f"{count(replay.matched_records)} matched, {count(replay.sent_records)} sent,"
         f" {count(replay.succeeded_records)} succeeded, {count(replay.failed_records)} failed again"
@@ -127,7 +127,7 @@ def progress_text(replay: Replay) -> str:
 
 
 def replays_page(replays: Replays) -> Page:
-    """One line each."""
+    """Return a page with one line for each entry."""
     page, now = Page(), utc_now()
     if not replays.replays:
         return page.say(Piece("No replays.", Style.DIM))

@@ -1,4 +1,4 @@
-"""Where a page goes: a terminal with colours, or a pipe without anything."""
+"""Output: a terminal with colours, or a pipe with plain text."""
 
 import os
 import sys
@@ -41,23 +41,23 @@ class Screen:
 
     @property
     def live(self) -> bool:
-        """Whether somebody watches standard output."""
+        """Return True if standard output is a terminal."""
         return not self.as_json and is_terminal(sys.stdout)
 
     @property
     def width(self) -> int | None:
-        """None in a pipe: whoever reads it wants it whole."""
+        """Return the width of the terminal; None in a pipe, which gets whole lines."""
         return console().width if self.live else None
 
     def show(self, view: object, page: Callable[[], Page]) -> None:
-        """The result: the view for programs, its page for people."""
+        """Show the result: the view for programs, its page for people."""
         if self.as_json:
             print(as_json(view), flush=True)
         else:
             self.page(page())
 
     def show_again(self, view: object, page: Callable[[], Page]) -> None:
-        """One of many results: a line each for programs."""
+        """Show one of many results: a line each for programs."""
         if self.as_json:
             print(as_json_line(view), flush=True)
         else:
@@ -65,7 +65,7 @@ class Screen:
             print(flush=True)
 
     def page(self, page: Page) -> None:
-        """Something for people on standard output."""
+        """Show a page for people on standard output."""
         if self.live:
             to = console()
             for line in page.lines(to.width):
@@ -74,12 +74,12 @@ class Screen:
             print(page.text(), end="", flush=True)
 
     def remark(self, text: str) -> None:
-        """Something for people that is not the result: on standard error."""
+        """Show a remark for people on standard error."""
         print(text, file=sys.stderr, flush=True)
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """While the block runs: what is waited for, if it takes a moment and somebody sits there."""
+        """Show the cause of a wait while the block runs, if it takes a moment and standard error is a terminal."""
         if not is_terminal(sys.stderr):
             yield
             return
@@ -99,7 +99,7 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def console(*, error: bool = False) -> "Console":
-    """A terminal of at least 40 columns, whatever it says."""
+    """Return a terminal of at least 40 columns."""
     from rich.console import Console  # noqa: PLC0415 - pipes do without
 
     to = Console(stderr=error, highlight=False, emoji=False, markup=False)

@@ -33,7 +33,7 @@ SEVERITIES = {"ok": Style.GOOD, "warning": Style.WARN}
 
 
 def status_page(status: Status, *, partitions: bool = False, trends: Trends | None = None) -> Page:
-    """Subscriptions with what is wrong under each, then the daemons.
+    """Return a page of subscriptions with their problems, then the daemons.
 
     Args:
         trends: how each went until now.
@@ -158,13 +158,13 @@ def _is_recent(failed: Failure, now: datetime) -> bool:
 
 
 def pause_text(pause: Pause, now: datetime) -> str:
-    """`paused: key k1, 3m ago by anna, 27m left: deploying`."""
+    """Format a pause: `paused: key k1, 3m ago by anna, 27m left: deploying`."""
     until = f", {ahead(pause.until, now)} left" if pause.until else ""
     return f"paused: {printable(selection(pause.selection))}{until}, {by_whom(pause.provenance, now)}"
 
 
 def limit_text(limit: Limit) -> str:
-    """`200/s, 16 at once`."""
+    """Format a limit: `200/s, 16 at once`."""
     parts = []
     if limit.rate_max_per_s is not None:
         parts.append(rate(limit.rate_max_per_s) if limit.rate_max_per_s else "any rate")
@@ -211,7 +211,7 @@ def _partition_notes(of: Partition) -> Iterator[Piece]:
 
 
 def instances_table(instances: Sequence[Instance], now: datetime) -> Table:
-    """The daemons; what is wrong with one stands under it."""
+    """Return a table of the daemons, with their problems."""
     answered = sum(each.answered for each in instances)
     table = Table(
         Column(f"daemons, {answered} of {len(instances)} answer", flexible=True),

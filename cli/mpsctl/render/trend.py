@@ -1,4 +1,4 @@
-"""How numbers went lately, as one line of bars."""
+"""Recent numbers as one line of bars."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ POINTS_MAX = 30
 
 
 def bars(values: Sequence[float]) -> str:
-    """A bar each; the highest is the largest of them, the lowest is 0 or next to it."""
+    """Return a bar for each number; the highest bar is the largest number, the lowest is 0 or close to 0."""
     largest = max(values, default=0.0)
     if largest <= 0:
         return BARS[0] * len(values)
@@ -28,14 +28,14 @@ class Trends:
         self._seen: dict[str, deque[tuple[float, int]]] = {}
 
     def take(self, status: Status) -> None:
-        """What was seen; a subscription that is not in it is forgotten."""
+        """Add a status; a subscription that is not in it is forgotten."""
         before, self._seen = self._seen, {}
         for each in status.subscriptions:
             points = self._seen[each.name] = before.get(each.name) or deque(maxlen=POINTS_MAX)
             points.append((each.delivered_per_s, each.flow.lag_records))
 
     def text(self, subscription: str) -> str:
-        """Of one subscription; empty where one point is no trend."""
+        """Return the trend of one subscription; empty if there is only one point."""
         points = self._seen.get(subscription, ())
         if len(points) < 2:
             return ""

@@ -11,14 +11,14 @@ HIDDEN = "hidden"
 
 
 def count(number: float) -> str:
-    """Whole numbers up to ten million in full."""
+    """Format a count, up to ten million in full."""
     if number < 10_000_000:
         return f"{number:,.0f}"
     return f"{number / 1e6:,.1f}M" if number < 10e9 else f"{number / 1e9:,.1f}G"
 
 
 def number(of: int, what: str) -> str:
-    """`1 record`, `2 records`; `what` is one of them."""
+    """Format a number of things, such as `1 record` or `2 records`; `what` is the singular."""
     return f"{count(of)} {what}{'' if of == 1 else 's'}"
 
 
@@ -27,7 +27,7 @@ def records(of: int) -> str:
 
 
 def size(number: int) -> str:
-    """Bytes."""
+    """Format a number of bytes."""
     for unit, step in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if number >= step:
             return f"{number / step:.1f} {unit}"
@@ -41,7 +41,7 @@ def rate(per_s: float) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """A length of time in at most two units."""
+    """Format a length of time in at most two units."""
     if seconds is None:
         return NONE
     if seconds < 1:
@@ -63,12 +63,12 @@ def ago(when: datetime | None, now: datetime) -> str:
 
 
 def ahead(when: datetime | None, now: datetime) -> str:
-    """How long until then."""
+    """Format the time left until a moment."""
     return NONE if when is None else span(max(0.0, (when - now).total_seconds()))
 
 
 def clock(when: datetime | None, now: datetime) -> str:
-    """In this machine's time zone; the date where it is not today's."""
+    """Format a time in this machine's time zone, with the date if it is not today."""
     if when is None:
         return NONE
     local, today = when.astimezone(), now.astimezone()
@@ -80,7 +80,7 @@ def utc_now() -> datetime:
 
 
 def printable(text: str) -> str:
-    """What others wrote, without anything that a terminal would obey: control characters are spelt out."""
+    """Return a foreign text with its control characters spelt out, so that a terminal obeys none of them."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _SPELT.get(char) or ascii(char)[1:-1] for char in text)
@@ -101,7 +101,7 @@ def key(text: str | None, text_base64: str | None, *, hidden: bool = False) -> s
 
 
 def body(text: str | None, text_base64: str | None) -> str:
-    """A value or an answer's excerpt."""
+    """Format a value, or the excerpt of an answer."""
     if text_base64 is None:
         return NONE
     return f"base64:{text_base64}" if text is None else printable(text)
@@ -112,7 +112,7 @@ def record(ref: RecordRef | None) -> str:
 
 
 def selection(of: Selection) -> str:
-    """`billing`, or the part of it."""
+    """Format a selection: a subscription, or a part of it."""
     parts = [of.subscription]
     if of.topic is not None:
         parts.append(f"topic {of.topic}" if of.partition is None else f"partition {of.topic}/{of.partition}")
@@ -133,6 +133,6 @@ def length(seconds: float) -> str:
 
 
 def listed(words: list[str], largest: int = 5, shown: Callable[[str], str] = printable) -> str:
-    """The first of them, and how many more."""
+    """Format the first entries, and the number of further ones."""
     rest = len(words) - largest
     return ", ".join(map(shown, words[:largest])) + (f" and {rest} more" if rest > 0 else "")

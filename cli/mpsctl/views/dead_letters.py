@@ -1,4 +1,4 @@
-"""What is dead."""
+"""Dead letters."""
 
 from dataclasses import dataclass
 from datetime import datetime

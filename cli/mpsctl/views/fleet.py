@@ -65,7 +65,7 @@ class RecordRef:
         return cls(topic=message.topic, partition=message.partition, offset=message.offset)
 
     def name(self) -> str:
-        """As it is typed."""
+        """Return the record as it is typed."""
         return f"{self.topic}/{self.partition}@{self.offset}"
 
 
@@ -101,7 +101,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Who made a change, when and why."""
+    """The person who made a change, the time and the reason."""
 
     who: str
     """Name of the token or certificate; `local` for a caller on the loopback without any."""
@@ -144,7 +144,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """What became of a change: `pause`, `resume`, `limit`."""
+    """The result of a change: `pause`, `resume`, `limit`."""
 
     request_id: str
     """The id that this change went by."""

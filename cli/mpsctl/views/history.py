@@ -1,4 +1,4 @@
-"""Who changed what, what a check-up found, and which version is which."""
+"""The history of changes, check-ups and versions."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -39,7 +39,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """Who changed what: `audit`."""
+    """The history of changes: `audit`."""
 
     entries: tuple[Entry, ...]
     """The changes, newest first."""
@@ -49,7 +49,7 @@ class History:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What a check found."""
+    """A result of a check."""
 
     severity: Severity
     """How bad it is."""
@@ -90,7 +90,7 @@ class CheckUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonVersion:
-    """Which daemon was asked, and what it is."""
+    """The daemon that was asked, and its version."""
 
     address: str
     """`host:port` of its admin listener, as it advertises it."""
@@ -102,7 +102,7 @@ class DaemonVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Versions:
-    """Which version is which: `version`."""
+    """The versions of mpsctl and of the daemon: `version`."""
 
     mpsctl: str
     """This tool's version."""

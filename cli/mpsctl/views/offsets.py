@@ -9,7 +9,7 @@ from mpsctl.views.fleet import Changed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResetPartition:
-    """What a reset does to a partition."""
+    """The effect of a reset on a partition."""
 
     topic: str
     """Topic."""

@@ -1,4 +1,4 @@
-"""What the queues hold, and what was done about a record."""
+"""The records in the queues, and skipped records."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,7 +66,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queues:
-    """What the queues hold now: `inspect`."""
+    """The records in the queues now: `inspect`."""
 
     lanes: tuple[Lane, ...]
     """Lanes, those with the oldest records first."""

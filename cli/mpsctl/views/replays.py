@@ -15,7 +15,7 @@ ReplayTarget = Literal["application", "topic", "unknown"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which dead letters: those that all of it is true of."""
+    """A filter of dead letters: all its conditions hold."""
 
     since: datetime | None
     """Dead-lettered at this time or later."""
@@ -57,7 +57,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is replayed, and how."""
+    """The dead letters that are replayed, and the way of the replay."""
 
     subscription: str
     """Whose dead letters."""
@@ -90,7 +90,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What a replay would do: `replay-dlq --dry-run`."""
+    """The preview of a replay: `replay-dlq --dry-run`."""
 
     plan: Plan
     """What would be replayed, and how."""

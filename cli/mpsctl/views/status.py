@@ -12,7 +12,7 @@ from mpsctl.views.values import UNKNOWN, Severity, optional, seconds_of, time_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """What is on its way."""
+    """The records that are on their way."""
 
     lag_records: int
     """Records between the committed offset and the log end."""
@@ -44,7 +44,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateCount:
-    """How many partitions are in a state."""
+    """The number of partitions in a state."""
 
     state: str
     """One of the [states](states.md)."""
@@ -283,7 +283,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What the fleet does now: `status`."""
+    """The state of the fleet: `status`."""
 
     taken_at: datetime | None
     """When it was put together."""

@@ -17,7 +17,7 @@ UNKNOWN = "unknown"
 
 
 def word(enum: Any, number: int, *, hyphens: bool = False) -> Any:
-    """`REPLAY_STATE_RUNNING` as `running`; zero and what is not in the enum as `unknown`."""
+    """Format an enum value: `REPLAY_STATE_RUNNING` as `running`; zero and unknown values as `unknown`."""
     wrapper: EnumTypeWrapper = enum
     if number == 0 or number not in wrapper.values():
         return UNKNOWN
@@ -27,13 +27,13 @@ def word(enum: Any, number: int, *, hyphens: bool = False) -> Any:
 
 
 def number_of(enum: Any, name: str) -> int:
-    """The other way round."""
+    """Return the number of an enum value that `word` has formatted."""
     prefix = enum.DESCRIPTOR.values_by_number[0].name.removesuffix("UNSPECIFIED")
     return int(enum.Value(prefix + name.upper().replace("-", "_")))
 
 
 def time_of(message: Message, field: str) -> datetime | None:
-    """A timestamp field; None if it is absent."""
+    """Return the time of a timestamp field; None if it is absent."""
     if not message.HasField(field):
         return None
     stamp: Timestamp = getattr(message, field)
@@ -44,7 +44,7 @@ def time_of(message: Message, field: str) -> datetime | None:
 
 
 def seconds_of(message: Message, field: str) -> float | None:
-    """A duration field in seconds; None if it is absent."""
+    """Return the seconds of a duration field; None if it is absent."""
     if not message.HasField(field):
         return None
     span: Duration = getattr(message, field)
@@ -52,7 +52,7 @@ def seconds_of(message: Message, field: str) -> float | None:
 
 
 def text_of(data: bytes | None) -> str | None:
-    """Bytes as text, if they are UTF-8."""
+    """Return bytes as text if they are UTF-8; else None."""
     try:
         return None if data is None else data.decode()
     except UnicodeDecodeError:
@@ -64,17 +64,17 @@ def base64_of(data: bytes | None) -> str | None:
 
 
 def optional(message: Message, field: str) -> Any:
-    """A scalar field that may be absent."""
+    """Return a scalar field; None if it is absent."""
     return getattr(message, field) if message.HasField(field) else None
 
 
 def as_json(value: object) -> str:
-    """One document, indented."""
+    """Return one document, indented."""
     return json.dumps(_plain(value), indent=2, ensure_ascii=False)
 
 
 def as_json_line(value: object) -> str:
-    """The same on one line."""
+    """Return one document on one line."""
     return json.dumps(_plain(value), ensure_ascii=False)
 
 

@@ -1,1 +1,1 @@
-"""What the daemon tells of itself: health and metrics over HTTP, health and reflection over gRPC."""
+"""The admin interface of the daemon: health and metrics over HTTP, and the admin service, health and reflection over gRPC."""

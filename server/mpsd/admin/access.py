@@ -1,4 +1,4 @@
-"""Who calls the admin service, and whether they may.
+"""Authentication and authorization of calls to the admin service.
 
     [admin] tokens_file    the token, or the name in the certificate, says who and which role
     [admin.tls] client_ca  without tokens: whoever has a certificate may do everything, under its name
@@ -14,17 +14,43 @@ from ipaddress import ip_address
 from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 from grpc import aio
 from typing_extensions import override
 
 from mps.admin.v1 import admin_pb2
-from mpsd.admin.content import hide
 from mpsd.admin.fleet import INSTANCE_KEY
 from mpsd.admin.refusals import OtherInstance, PermissionDenied, Unauthenticated, refuse
 from mpsd.errors import MpsError
 from mpsd.listeners.callers import names_in_context
 from mpsd.listeners.rights import Caller, Role
 from mpsd.listeners.tokens import Tokens
+
+HIDDEN: Mapping[str, Sequence[str]] = {
+    "DeadLetter": ("key",),
+    "DeadLetterFilter": ("key",),
+    "GetDeadLetterResponse": ("headers", "excerpt", "value"),
+    "Lane": ("key", "value"),
+    "PartitionStatus": ("paused_keys",),
+    "Selection": ("key",),
+}
+"""Fields by message. Every field of `bytes` that can be in an answer is here, or below one that is."""
+MARK = "content_hidden"
+"""The field that says that something was taken out of its message."""
+
+
+def hide(answer: Message) -> None:
+    """Take the content of records and of the application's answers out of an answer, and mark where it was."""
+    kind = answer.DESCRIPTOR
+    hidden = HIDDEN.get(kind.name, ())
+    for field, value in answer.ListFields():
+        if field.name in hidden:
+            answer.ClearField(field.name)
+            setattr(answer, MARK, True)
+        elif field.message_type is not None:
+            for each in (value,) if isinstance(value, Message) else value:
+                hide(each)
+
 
 SERVICE = admin_pb2.DESCRIPTOR.services_by_name["Admin"].full_name
 LOCAL = "local"
@@ -58,7 +84,7 @@ Context = aio.ServicerContext[Any, Any]
 
 
 class Access(aio.ServerInterceptor):
-    """Lets calls through to the admin service, or not.
+    """An interceptor that refuses calls to the admin service that the caller may not make.
 
     Args:
         tokens: who may call; None for everybody who can connect.
@@ -115,7 +141,7 @@ class Access(aio.ServerInterceptor):
         return caller
 
     def _check_instance(self, context: Context) -> None:
-        """Raises OtherInstance if the call is meant for another process that advertises, or had, this address."""
+        """Raise OtherInstance if the call is meant for another process that advertises, or had, this address."""
         meant = dict(context.invocation_metadata() or ()).get(INSTANCE_KEY, self._instance)
         if meant != self._instance:
             raise OtherInstance(
@@ -159,7 +185,7 @@ def _unknown(given: object, certified: Sequence[str]) -> str:
 
 
 def allow(caller: Caller, needed: Role, what: str) -> None:
-    """Raises PermissionDenied if the caller's role is too small."""
+    """Raise PermissionDenied if the caller's role is too small."""
     if caller.role < needed:
         has, needs = caller.role.name.lower(), needed.name.lower()
         raise PermissionDenied(f"{what} needs the role {needs}; {caller.name} has {has}")
@@ -171,7 +197,7 @@ def _certified(auth_context: Mapping[str, Any]) -> str:
 
 
 def _address(peer: str) -> str:
-    """`local`, or where a caller that nobody knows comes from; `peer` is such as `ipv4:127.0.0.1:4711`."""
+    """Return `local`, or the host of an anonymous caller; `peer` is such as `ipv4:127.0.0.1:4711`."""
     host = peer.partition(":")[2].rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")
     try:
         is_local = ip_address(host).is_loopback

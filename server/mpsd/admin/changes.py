@@ -1,19 +1,122 @@
-"""Pause, resume, limit: what operators change, written, applied and confirmed."""
+"""Changes that operators make (pause, resume, limit, accept rejections): written, applied and confirmed."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.access import CALLER
-from mpsd.admin.confirm import confirm
 from mpsd.admin.daemon import Steerable
-from mpsd.admin.fleet import MARGIN, Fleet
-from mpsd.admin.status import pause_of
-from mpsd.admin.times import wall_ms
+from mpsd.admin.fleet import MARGIN, Fleet, silent, sort_instances
+from mpsd.admin.status import instance_of, pause_of
 from mpsd.admin.validation import check_change, check_topic, limits_of, pipeline_of, scope_of, until_ms
+from mpsd.admin.wire import wall_ms
 from mpsd.core import brake, limits, pauses
 from mpsd.core.control import EntityKey
 from mpsd.core.pauses import Scope
+from mpsd.errors import KafkaRefused, KafkaUnavailable
+from mpsd.listeners.reach import faults
+from mpsd.ports import Peer
+
+ASK_AGAIN_S = 0.1
+"""Between two looks at members that have not applied the change, or at a group that is rebalancing."""
+LIST_AGAIN_S = 1.0
+"""How old a list of members may become that lacks somebody: who is dead leaves the group, and holds up nothing then."""
+
+
+async def confirm(
+    daemon: Steerable,
+    fleet: Fleet,
+    group: str,
+    revision: int,
+    metadata: Sequence[tuple[str, str]],
+    timeout_s: float,
+) -> pb.Changed:
+    """Wait until all have applied the change, or the time is over.
+
+    Args:
+        metadata: the caller's credentials, for the others.
+        timeout_s: 0 or more.
+    """
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + timeout_s
+    problem = ""
+    peers: Sequence[Peer] = ()
+    while True:
+        left_s = deadline_s - loop.time()
+        try:
+            async with asyncio.timeout(max(0.1, left_s)):
+                is_stable, peers, _ = await daemon.members(group)
+            problem = "" if is_stable else "the group is rebalancing: who is in it is not known yet"
+        except TimeoutError:
+            problem = problem or "Kafka did not list the group's members in time"
+        except (KafkaUnavailable, KafkaRefused) as error:
+            problem = str(error)
+        if not problem:
+            changed = await _applied(daemon, fleet, peers, revision, metadata, deadline_s, timeout_s)
+            if changed is not None:
+                return changed
+            continue
+        if loop.time() + ASK_AGAIN_S >= deadline_s:
+            return await _not_known(daemon, fleet, group, revision, metadata, problem)
+        await asyncio.sleep(ASK_AGAIN_S)
+
+
+async def _applied(
+    daemon: Steerable,
+    fleet: Fleet,
+    peers: Sequence[Peer],
+    revision: int,
+    metadata: Sequence[tuple[str, str]],
+    deadline_s: float,
+    timeout_s: float,
+) -> pb.Changed | None:
+    """Ask the members until all have applied the change, or the time is over; None where they are to be listed again."""
+    loop = asyncio.get_running_loop()
+    listed_s = loop.time()
+    others = sorted(set(peers) - {daemon.peer})
+    wrong = faults({daemon.peer, *others})
+    known = {peer: silent(peer, wrong.get(peer, "")) for peer in others}
+    while True:
+        asked = [(peer, known[peer]) for peer in others if peer not in wrong]
+        missing = [peer for peer, said in asked if not said.answered or said.control_revision < revision]
+        answers = await fleet.ask(missing, ask_instance, metadata, max(0.1, deadline_s - loop.time()), timeout_s)
+        known |= dict(answers.given)
+        said_nothing = {(each.address, each.id): each for each in answers.silent}
+        known |= {p: said_nothing[p.admin, p.instance] for p in missing if (p.admin, p.instance) in said_nothing}
+        instances = [instance_of(daemon, wrong.get(daemon.peer)), *known.values()]
+        needed = [instance_of(daemon), *(known[peer] for peer in others if peer not in wrong)]
+        is_applied = all(instance.answered and instance.control_revision >= revision for instance in needed)
+        if is_applied or loop.time() + ASK_AGAIN_S >= deadline_s:
+            is_confirmed = is_applied and not wrong
+            return pb.Changed(revision=revision, confirmed=is_confirmed, instances=sort_instances(instances))
+        await asyncio.sleep(ASK_AGAIN_S)
+        if loop.time() - listed_s >= LIST_AGAIN_S:
+            return None
+
+
+async def _not_known(
+    daemon: Steerable,
+    fleet: Fleet,
+    group: str,
+    revision: int,
+    metadata: Sequence[tuple[str, str]],
+    problem: str,
+) -> pb.Changed:
+    """Ask the last known members once, because the current members are not known; the change is not confirmed."""
+    answers = await fleet.ask(fleet.others(group), ask_instance, metadata, 1.0)
+    own = instance_of(daemon)
+    own.problem = "; ".join(filter(None, (own.problem, problem)))
+    instances = [own, *(said for _, said in answers.given), *answers.silent]
+    return pb.Changed(revision=revision, confirmed=False, instances=sort_instances(instances))
+
+
+async def ask_instance(stub: Any, timeout_s: float, metadata: Sequence[tuple[str, str]]) -> pb.Instance:
+    """Ask one instance for its own status."""
+    request = pb.GetStatusRequest(scope=pb.SCOPE_INSTANCE, subscription="")
+    answer: pb.GetStatusResponse = await stub.GetStatus(request, timeout=timeout_s, metadata=metadata)
+    return answer.status.instances[0]
+
 
 Metadata = Sequence[tuple[str, str]]
 
@@ -31,7 +134,7 @@ class Decided(NamedTuple):
 
 
 class Changes:
-    """Makes changes.
+    """The changes of one daemon: each is written to the control topic, and confirmed by every member of the group.
 
     Args:
         confirm_timeout_s: how long a change waits for all instances.
@@ -43,7 +146,7 @@ class Changes:
         self._confirm_timeout_s = confirm_timeout_s
 
     async def pause(self, request: pb.PauseRequest, metadata: Metadata, left_s: float | None) -> pb.Changed:
-        """Raises InvalidArgument, NotFound, and what `ControlChanges.change` raises."""
+        """Stop deliveries; raises InvalidArgument, NotFound, and what `ControlChanges.change` raises."""
         check_change(request.change)
         scope = scope_of(request.selection)
         end_ms = until_ms(request, wall_ms(self._daemon.clock))
@@ -51,9 +154,9 @@ class Changes:
         lasts = f" for {request.lasts.ToMilliseconds() / 1000:.12g} s" if end_ms is not None else ""
         replaced = await self._pause_of(scope, request.change.request_id)
         instead = f", in place of the pause by {replaced.provenance.who}" if replaced is not None else ""
-        said = f"pause of {describe(scope)}{lasts}{instead}"
+        description = f"pause of {describe(scope)}{lasts}{instead}"
         document = pauses.document(end_ms)
-        changed = await self._paused(scope, document, request.change, "Pause", said, metadata, left_s)
+        changed = await self._paused(scope, document, request.change, "Pause", description, metadata, left_s)
         if replaced is not None:
             changed.replaced.CopyFrom(pause_of(replaced))
         return changed
@@ -77,7 +180,7 @@ class Changes:
         )
 
     async def resume(self, request: pb.ResumeRequest, metadata: Metadata, left_s: float | None) -> pb.Changed:
-        """The same; to resume what is not paused is no error, and changes nothing."""
+        """End a pause; raises what `pause` does. The resume of a scope that is not paused is no error, and changes nothing."""
         check_change(request.change)
         scope = scope_of(request.selection)
         pipeline_of(self._daemon.pipelines, scope.subscription, "selection.subscription")
@@ -88,7 +191,7 @@ class Changes:
         return changed
 
     async def limit(self, request: pb.LimitRequest, metadata: Metadata, left_s: float | None) -> pb.Changed:
-        """The same."""
+        """Set or clear the limits of a subscription; raises what `pause` does."""
         check_change(request.change)
         rate, concurrency = limits_of(request)
         pipeline = pipeline_of(self._daemon.pipelines, request.subscription)
@@ -204,7 +307,7 @@ class Changes:
 
 
 def describe(scope: Scope) -> str:
-    """For logs and history; keys of records are never logged."""
+    """Format a scope for logs and the history, without the key, because keys of records are never logged."""
     parts = [scope.subscription]
     parts += [f"topic {scope.topic}"] if scope.topic is not None else []
     parts += [f"partition {scope.partition}"] if scope.partition is not None else []

@@ -1,17 +1,19 @@
-"""The check-up and the history, as the wire says them."""
+"""The check-up and the history of changes, as messages of the admin service."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import assert_never
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.daemon import Finding, Steerable, WatchedFiles
-from mpsd.admin.failing import failing_findings
 from mpsd.admin.fleet import MARGIN
-from mpsd.admin.page_tokens import page_size, page_token, parse_token
-from mpsd.admin.rates import Rates
+from mpsd.admin.rates import RECENT_S, Rates
 from mpsd.admin.status import members_of
-from mpsd.admin.times import milliseconds, timestamp
-from mpsd.admin.validation import optional_subscription
+from mpsd.admin.validation import optional_subscription, page_size, page_token, parse_token
+from mpsd.admin.wire import milliseconds, timestamp
 from mpsd.core.audit import AuditEntry
+from mpsd.core.breaker import EndpointState
+from mpsd.core.retry import Disposition
 from mpsd.core.states import DeliveryState
 from mpsd.errors import ControlOff
 from mpsd.listeners.reach import faults
@@ -95,7 +97,7 @@ def unreachable(daemon: Steerable) -> list[Finding]:
 
 
 def _broken_files(watched: WatchedFiles) -> Finding:
-    """Files changed into something that cannot be used; what was read before is, until it expires or is revoked."""
+    """Return the finding about files that cannot be used as they are now; the content read before stays in use."""
     return Finding(
         ok=False,
         works=True,
@@ -107,7 +109,7 @@ def _broken_files(watched: WatchedFiles) -> Finding:
 
 
 def _blocked_keys(pipeline: Pipeline) -> Finding | None:
-    """Keys are blocked behind dead letters until somebody replays them, and there is a bound."""
+    """Find that many keys are blocked behind dead letters, compared with the bound on them."""
     name, keys_max = pipeline.settings.name, pipeline.settings.blocked_keys_max
     blocked = len(pipeline.blocked.book)
     if not blocked or not keys_max:
@@ -130,7 +132,7 @@ def _blocked_keys(pipeline: Pipeline) -> Finding | None:
 
 
 def sort_findings(findings: Iterable[pb.Finding]) -> list[pb.Finding]:
-    """The worst first."""
+    """Return the findings, the worst first."""
     return sorted(findings, key=lambda each: (_ORDER.index(each.severity), each.subject, *each.instances))
 
 
@@ -147,7 +149,7 @@ def _finding(said: Finding, address: str) -> pb.Finding:
 
 
 async def audit_page(daemon: Steerable, request: pb.ListAuditRequest) -> pb.ListAuditResponse:
-    """Raises InvalidArgument, NotFound, ControlOff, ControlUnavailable."""
+    """Return a page of the history; raises InvalidArgument, NotFound, ControlOff, ControlUnavailable."""
     size = page_size(request.page_size)
     subscription = optional_subscription(daemon.pipelines, request.subscription)
     token = parse_token(request.page_token, _KIND, (int,))
@@ -175,3 +177,191 @@ def _entry(entry: AuditEntry) -> pb.AuditEntry:
         request_id=said.request_id,
         instance=said.instance,
     )
+
+
+DIED = frozenset(
+    {
+        Disposition.REJECTED.value,
+        Disposition.ATTEMPTS_EXHAUSTED.value,
+        Disposition.EXPIRED.value,
+        Disposition.UNDELIVERABLE.value,
+    }
+)
+"""Dispositions of records that failed for themselves: not skipped by an operator, not blocked behind another."""
+MANY_RECORDS = 10
+"""Fewer dead letters are no pattern."""
+MANY_SHARE = 0.01
+"""Of all records that were settled recently: from here on dead letters are a warning."""
+MOST_SHARE = 0.5
+"""From here on they are an error: the application refuses more than it takes."""
+
+
+def failing_findings(pipeline: Pipeline, rates: Rates) -> Iterator[Finding]:
+    """Yield what is found of a subscription's endpoint and of its recent dead letters."""
+    yield from _endpoint(pipeline)
+    yield from _dead_letters(pipeline, rates)
+
+
+def _endpoint(pipeline: Pipeline) -> Iterator[Finding]:
+    name, endpoint = pipeline.settings.name, pipeline.endpoint.statistics()
+    waiting = sum(len(queue.tracker.unfinished) for queue in pipeline.pending.queues.values())
+    since = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(endpoint.since_ms / 1000))
+    match endpoint.state:
+        case EndpointState.UP if endpoint.is_accepted:
+            text = (
+                "rejections of the endpoint are accepted: rejected records are dead-lettered until a delivery succeeds"
+            )
+            yield Finding(ok=False, works=True, about=name, text=text, code="endpoint.rejections_accepted")
+        case EndpointState.UP:
+            return
+        case EndpointState.OUT:
+            text = f"endpoint out since {since}: nothing succeeds, and {waiting:,} records wait at no cost"
+            yield Finding(
+                ok=False,
+                about=name,
+                text=f"{text}; the last failure: {endpoint.reason}",
+                code="endpoint.out",
+                advice=f"{_look(pipeline)}; deliveries go on by themselves",
+            )
+        case EndpointState.ALL_REJECTED:
+            text = (
+                f"endpoint rejects everything since {since}: dead-lettering stopped after {endpoint.rejections:,} records,"
+                f" and {waiting:,} wait"
+            )
+            yield Finding(
+                ok=False,
+                about=name,
+                text=f"{text}; the last rejection: {endpoint.reason}",
+                code="endpoint.all_rejected",
+                advice=f"{_look(pipeline)}; if the rejections are right, mpsctl accept-rejections {name}",
+            )
+        case _:
+            assert_never(endpoint.state)
+
+
+def _look(pipeline: Pipeline) -> str:
+    """Return the advice to repair the application, and how to look at it where it has a URL."""
+    url = pipeline.settings.sender.endpoint.partition("?")[0]
+    return "repair the application" + (f" (mpsd check-endpoint {url} looks at it)" if url.startswith("http") else "")
+
+
+def _dead_letters(pipeline: Pipeline, rates: Rates) -> Iterator[Finding]:
+    name, recent = pipeline.settings.name, rates.recent(pipeline.settings.name)
+    dead, settled = recent.dead_lettered, recent.dead_lettered + recent.delivered
+    if not dead:
+        return
+    last = pipeline.writer.last_failures.dead_letter
+    text = f"{dead:,} of {settled:,} records of the last {RECENT_S / 60:g} minutes became dead letters"
+    text += f"; the last: {last}" if last is not None else ""
+    if dead < MANY_RECORDS or dead < settled * MANY_SHARE:
+        yield Finding(ok=True, about=name, text=text)
+        return
+    yield Finding(
+        ok=False,
+        works=dead < settled * MOST_SHARE,
+        about=name,
+        text=text,
+        advice=f"see why with mpsctl dlq ls {name} --group-by reason; repair the application, then mpsctl replay-dlq {name}",
+    )
+
+
+STATE_ADVICE: Mapping[str, str] = {
+    DeliveryState.UNKNOWN: "bring the daemon that has it back, or end it: the others take over from its last commit",
+    DeliveryState.DLQ_BLOCKED: "repair the dead-letter topic; the write is tried again by itself",
+    DeliveryState.BLOCKED_KEYS_FULL: "replay or skip some blocked keys: mpsctl dlq ls NAME --disposition blocked --group-by key",
+    DeliveryState.BLOCKED_KEYS_UNWRITABLE: "repair the control topic; the write is tried again by itself",
+    DeliveryState.FAILED: "repair what the reason names, then restart the daemon",
+}
+"""What to do; of the other states the reason says it, or there is nothing to be done."""
+
+
+def state_findings(status: pb.Status, explained: Collection[str]) -> Iterator[pb.Finding]:
+    """Yield a finding for each subscription that is not running.
+
+    Args:
+        explained: subscriptions whose endpoint has a finding of its own, which says more.
+    """
+    for said in status.subscriptions:
+        is_endpoint = said.state in {DeliveryState.ENDPOINT_OUT, DeliveryState.ALL_REJECTED}
+        if said.state_severity == pb.SEVERITY_OK or (is_endpoint and said.name in explained):
+            continue
+        yield pb.Finding(
+            severity=said.state_severity,
+            subject=said.name,
+            message=f"{said.state}: {said.state_reason}" if said.state_reason else said.state,
+            advice=STATE_ADVICE.get(said.state, "").replace("NAME", said.name),
+        )
+
+
+def explained_by(findings: Collection[pb.Finding]) -> set[str]:
+    """Return the subscriptions whose endpoint is the subject of a finding."""
+    return {each.subject for each in findings if each.code.startswith("endpoint.")}
+
+
+SETTINGS_SHOWN_MAX = 10
+UNSET = "not set"
+Settings = Mapping[str, str]
+DRIFT_ADVICE = (
+    "roll the same configuration out to every daemon; until then what happens to a record depends on who has it"
+)
+
+
+def drift(settings: Mapping[str, Settings]) -> list[pb.Finding]:
+    """Find the settings that differ, the values of each daemon named.
+
+    Settings of a subscription are compared among the daemons that run it.
+
+    Args:
+        settings: of each daemon, by its address.
+    """
+    paths = sorted({path for each in settings.values() for path in each})
+    texts = [text for path in paths if (text := _difference(path, _having(path, settings)))]
+    if not texts:
+        return []
+    code = "fleet.config_drift"
+    more = f"; and {len(texts) - SETTINGS_SHOWN_MAX} more" if len(texts) > SETTINGS_SHOWN_MAX else ""
+    return [
+        pb.Finding(
+            severity=pb.SEVERITY_WARNING,
+            code=code,
+            subject="fleet",
+            message=f"daemons are configured differently: {'; '.join(texts[:SETTINGS_SHOWN_MAX])}{more}",
+            advice=DRIFT_ADVICE,
+            instances=sorted(settings),
+        )
+    ]
+
+
+def _having(path: str, settings: Mapping[str, Settings]) -> Mapping[str, str]:
+    """Return the value of a setting at each daemon that has the table it is of."""
+    table, subscription, *_ = [*path.split("."), ""]
+    name = f"subscriptions.{subscription}.name"
+    return {
+        address: each.get(path, UNSET) for address, each in settings.items() if table != "subscriptions" or name in each
+    }
+
+
+def _difference(path: str, values: Mapping[str, str]) -> str:
+    """Say who has which value; empty if all have the same."""
+    by_value: dict[str, list[str]] = {}
+    for address, value in sorted(values.items()):
+        by_value.setdefault(value, []).append(address)
+    if len(by_value) < 2:
+        return ""
+    said = " and ".join(f"{value} at {', '.join(addresses)}" for value, addresses in by_value.items())
+    return f"{path} is {said}"
+
+
+def group_findings(findings: Iterable[pb.Finding]) -> Sequence[pb.Finding]:
+    """Say once what several daemons found alike, and name them."""
+    grouped: dict[tuple[int, str, str, str, str], pb.Finding] = {}
+    for each in findings:
+        key = (each.severity, each.code, each.subject, each.message, each.advice)
+        if key not in grouped:
+            grouped[key] = pb.Finding()
+            grouped[key].CopyFrom(each)
+        else:
+            known = grouped[key].instances
+            known.extend(address for address in each.instances if address not in known)
+            known.sort()
+    return list(grouped.values())

@@ -1,4 +1,4 @@
-"""What this package asks of the daemon, and nothing more."""
+"""The interface of the daemon that the admin package uses."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -13,7 +13,7 @@ from mpsd.ports import Clock, ControlChanges, DeadLetterLog, Peer
 
 
 class ControlStatistics(NamedTuple):
-    """How far the control topic is read.
+    """The progress of reading the control topic.
 
     Attributes:
         is_on: there is one.
@@ -53,11 +53,11 @@ class WatchedFiles(NamedTuple):
 
 
 class Daemon(Protocol):
-    """The running service. Everything returns at once, from one snapshot."""
+    """The running service. Each method returns at once, from one snapshot."""
 
     @property
     def config_hash(self) -> str:
-        """A hash of the settings that all daemons should share."""
+        """Return a hash of the settings that all daemons should share."""
 
     def statistics(self) -> Sequence[SubscriptionStatistics]: ...
 
@@ -67,10 +67,10 @@ class Daemon(Protocol):
         """Return the files that are read again when they change, by what they belong to."""
 
     def not_alive(self) -> Sequence[str]:
-        """Why it should be restarted, in words; empty while all is well. What a restart would not cure is no reason."""
+        """Return the reasons to restart the process, for people; empty while there are none."""
 
     def not_ready(self) -> Sequence[str]:
-        """What it waits for before it has joined its groups, or that it is shutting down; empty when ready.
+        """Return the reasons why the daemon has not joined its groups yet, or is shutting down; empty when ready.
 
         An instance that was given no partition is ready.
         """
@@ -78,7 +78,7 @@ class Daemon(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at.
+    """A result of the check-up.
 
     Attributes:
         ok: the daemon can go on with it as it is; False is a reason to exit with 1.
@@ -97,7 +97,7 @@ class Finding:
 
 
 class GroupPosition(NamedTuple):
-    """How far a group is with a partition.
+    """The position of a group in a partition.
 
     Attributes:
         committed: -1: nothing is.
@@ -122,11 +122,11 @@ class Members(NamedTuple):
 
 
 class Steerable(Daemon, Protocol):
-    """What operators see and steer."""
+    """A daemon that operators inspect and control."""
 
     @property
     def peer(self) -> Peer:
-        """Where others reach it."""
+        """Return the addresses at which other daemons reach this one."""
 
     @property
     def clock(self) -> Clock:
@@ -134,24 +134,24 @@ class Steerable(Daemon, Protocol):
 
     @property
     def started_at_s(self) -> float:
-        """When its process started, in seconds since the epoch."""
+        """Return the time at which the process started, in seconds since the epoch."""
 
     @property
     def pipelines(self) -> Sequence[Pipeline]:
-        """The subscriptions' pipelines; none before the start."""
+        """Return the pipelines of the subscriptions; none before the start."""
 
     @property
     def control(self) -> ControlChanges: ...
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """The settings in effect that all daemons should share, by path, without secrets."""
+        """Return the settings in effect that all daemons should share, by path, without secrets."""
 
     async def diagnose(self, within_s: float) -> Sequence[Finding]:
         """Look at broker, topics and endpoints; what does not answer within the time is a finding."""
 
     async def members(self, group: str) -> Members:
-        """Raises KafkaUnavailable, KafkaRefused."""
+        """Return the members of a group; raises KafkaUnavailable, KafkaRefused."""
 
     async def positions(self, group: str) -> Mapping[TopicPartition, GroupPosition]:
         """Return how far a group is with every partition of its topics.
@@ -161,17 +161,17 @@ class Steerable(Daemon, Protocol):
         """
 
     async def moves(self, subscription: str, to: To) -> Mapping[TopicPartition, Move]:
-        """Where a reset would take each partition.
+        """Return the offset to which a reset would move each partition.
 
         Raises:
             KafkaUnavailable, KafkaRefused: it could not be looked up.
         """
 
     def dead_letters(self, subscription: str) -> AbstractAsyncContextManager[DeadLetterLog]:
-        """Connected within the context."""
+        """Return the log of dead letters of a subscription, connected within the context."""
 
     async def partitions(self, subscription: str) -> Mapping[str, int]:
-        """How many partitions each topic of the subscription has; 0: it does not exist.
+        """Return the number of partitions of each topic of the subscription; 0: the topic does not exist.
 
         Raises:
             KafkaUnavailable, KafkaRefused: it could not be looked up.
@@ -179,7 +179,7 @@ class Steerable(Daemon, Protocol):
 
 
 class AdminSettings(NamedTuple):
-    """What the service is told.
+    """The settings of the admin service.
 
     Attributes:
         values: whether the role admin may see the values of records.

@@ -1,4 +1,4 @@
-"""Dead letters as the wire says them: listed from the newest back, counted, or one with everything it has."""
+"""Dead letters as messages of the admin service: listed from the newest to the oldest, counted, or one in full."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -6,18 +6,98 @@ from dataclasses import dataclass, field
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.daemon import Steerable
-from mpsd.admin.dead_letter_groups import GROUPINGS, summarize
-from mpsd.admin.dead_letter_wire import dead_letter_of, filter_of, place_of
 from mpsd.admin.fleet import MARGIN
-from mpsd.admin.page_tokens import page_size, page_token, parse_token
 from mpsd.admin.refusals import InvalidArgument, NotFound
-from mpsd.admin.validation import check_topic, pipeline_of
+from mpsd.admin.validation import check_topic, page_size, page_token, parse_token, pipeline_of
+from mpsd.admin.wire import KEY_BYTES_SHOWN_MAX, dead_letter_of, filter_of, is_replayed, scope_of_filter, timestamp
+from mpsd.core.dead_letter_groups import DeadLetterGroup, DeadLetterGroups, Grouping
 from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord
+from mpsd.core.reason_pattern import pattern_of
 from mpsd.core.record import LogBounds
 from mpsd.core.replay_book import ReplayBook
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.replay.scan import DeadLetterScan
 from mpsd.ports import DeadLetterLog
+
+
+async def summarize(
+    dead_letters: AsyncIterator[DeadLetterRecord],
+    book: ReplayBook | None,
+    grouping: pb.DeadLetterGrouping.ValueType,
+    groups_max: int,
+    left_s: float,
+) -> pb.SummarizeDeadLettersResponse:
+    """Count until all are read, or the time is over.
+
+    Args:
+        groups_max: that are listed, 1 or more.
+    """
+    counted, is_complete = DeadLetterGroups(GROUPINGS[grouping]), False
+    try:
+        async with asyncio.timeout(left_s):
+            async for dead_letter in dead_letters:
+                counted.add(dead_letter, replayed=is_replayed(dead_letter, book))
+            is_complete = True
+    except TimeoutError:
+        pass
+    listed = counted.most_frequent(groups_max)
+    return pb.SummarizeDeadLettersResponse(
+        groups=[wire_group(group, book) for group in listed],
+        other_records=counted.records - sum(group.records for group in listed),
+        incomplete=not is_complete,
+    )
+
+
+def wire_group(group: DeadLetterGroup, book: ReplayBook | None) -> pb.DeadLetterGroup:
+    """Return the message of a group."""
+    return pb.DeadLetterGroup(
+        name=group.name,
+        records=group.records,
+        first_at=timestamp(group.first_ms),
+        last_at=timestamp(group.last_ms),
+        sample=dead_letter_of(group.sample, book),
+        replayed_records=group.replayed,
+    )
+
+
+def _by_reason(dead_letter: DeadLetterRecord, reason: str) -> str:
+    status = (
+        f" {dead_letter.status}"
+        if dead_letter.status is not None and str(dead_letter.status) not in dead_letter.reason
+        else ""
+    )
+    return f"{_by_disposition(dead_letter)}{status}: {reason}"
+
+
+def _by_disposition(dead_letter: DeadLetterRecord) -> str:
+    return dead_letter.disposition.value if dead_letter.disposition is not None else "unknown"
+
+
+def _by_status(dead_letter: DeadLetterRecord) -> str:
+    return "none" if dead_letter.status is None else str(dead_letter.status)
+
+
+def _by_partition(dead_letter: DeadLetterRecord) -> str:
+    return str(dead_letter.source)
+
+
+def _by_key(dead_letter: DeadLetterRecord) -> str:
+    return "no key" if dead_letter.key is None else repr(dead_letter.key[:KEY_BYTES_SHOWN_MAX])[2:-1] or "empty key"
+
+
+REASON = Grouping(
+    key=lambda dead_letter: _by_reason(dead_letter, pattern_of(dead_letter.reason)),
+    name=lambda dead_letter: _by_reason(dead_letter, dead_letter.reason),
+)
+GROUPINGS: dict[int, Grouping] = {
+    pb.DEAD_LETTER_GROUPING_UNSPECIFIED: REASON,
+    pb.DEAD_LETTER_GROUPING_REASON: REASON,
+    pb.DEAD_LETTER_GROUPING_DISPOSITION: Grouping(_by_disposition, _by_disposition),
+    pb.DEAD_LETTER_GROUPING_STATUS: Grouping(_by_status, _by_status),
+    pb.DEAD_LETTER_GROUPING_PARTITION: Grouping(_by_partition, _by_partition),
+    pb.DEAD_LETTER_GROUPING_KEY: Grouping(_by_key, _by_key),
+}
+
 
 WINDOW_RECORDS = 500
 """Read at a time; a list goes back from the end in such steps."""
@@ -33,7 +113,7 @@ GROUPS_MAX, GROUPS_MOST = 100, 1_000
 
 
 async def list_dead_letters(daemon: Steerable, request: pb.ListDeadLettersRequest) -> pb.ListDeadLettersResponse:
-    """Raises InvalidArgument, NotFound, and what `DeadLetterLog` raises."""
+    """Return a page of dead letters; raises InvalidArgument, NotFound, and what `DeadLetterLog` raises."""
     pipeline = pipeline_of(daemon.pipelines, request.subscription)
     name, book = pipeline.settings.name, _book(pipeline)
     wanted, size = filter_of(request.filter), page_size(request.page_size)
@@ -49,7 +129,7 @@ async def list_dead_letters(daemon: Steerable, request: pb.ListDeadLettersReques
 async def summarize_dead_letters(
     daemon: Steerable, request: pb.SummarizeDeadLettersRequest, left_s: float | None
 ) -> pb.SummarizeDeadLettersResponse:
-    """The same.
+    """Count dead letters in groups; raises what `list_dead_letters` does.
 
     Args:
         left_s: how long the caller will wait; None: for ever.
@@ -72,13 +152,13 @@ async def summarize_dead_letters(
 
 
 async def _check_place(daemon: Steerable, name: str, wanted: DeadLetterFilter) -> None:
-    """Whether it is no wonder that nothing matches: a topic that is subscribed no more may have dead letters yet."""
+    """Raise NotFound if no dead letter matches because the filter names a topic or partition that does not exist."""
     if wanted.topic:
-        check_topic(place_of(name, wanted), await daemon.partitions(name))
+        check_topic(scope_of_filter(name, wanted), await daemon.partitions(name))
 
 
 async def get_dead_letter(daemon: Steerable, request: pb.GetDeadLetterRequest) -> pb.GetDeadLetterResponse:
-    """The same."""
+    """Return one dead letter in full; raises what `list_dead_letters` does."""
     pipeline = pipeline_of(daemon.pipelines, request.subscription)
     name = pipeline.settings.name
     if not request.source.topic:
@@ -89,13 +169,13 @@ async def get_dead_letter(daemon: Steerable, request: pb.GetDeadLetterRequest) -
 
 
 def _book(pipeline: Pipeline) -> ReplayBook | None:
-    """What replays have settled; None where nothing can be replayed."""
+    """Return the book of settled dead letters; None if the subscription cannot replay."""
     return pipeline.replays.book if pipeline.replays is not None else None
 
 
 @dataclass(slots=True)
 class _Back:
-    """One partition, read backwards.
+    """A partition of the dead-letter topic that is read backwards.
 
     Attributes:
         before: everything from here on was given, or did not match.
@@ -130,7 +210,7 @@ class DeadLetters:
         self._subscription = subscription
 
     async def page(self, wanted: DeadLetterFilter, size: int, token: str) -> tuple[list[DeadLetterRecord], str]:
-        """The next, newest first, and the token of the page behind them.
+        """Return the next dead letters, newest first, and the token of the page behind them.
 
         Raises:
             InvalidArgument: the token is none of ours.
@@ -176,7 +256,7 @@ class DeadLetters:
             back.before = back.start  # a dead letter's time is that of its writing: what is before it is older
 
     async def every(self, wanted: DeadLetterFilter) -> AsyncIterator[DeadLetterRecord]:
-        """All that match, partition by partition, as of now."""
+        """Yield all dead letters that match at the time of the call, partition by partition."""
         for partition, bounds in sorted((await self._bounds()).items()):
             async for part in self._scan(partition, bounds):
                 for dead_letter in filter(wanted.matches, part.dead_letters):
@@ -184,7 +264,7 @@ class DeadLetters:
                 await asyncio.sleep(0)
 
     async def newest_of(self, source: pb.RecordRef) -> DeadLetterRecord:
-        """The newest copy of a source record.
+        """Return the newest dead letter of a source record.
 
         Raises:
             NotFound: there is none.
@@ -209,7 +289,7 @@ class DeadLetters:
 
 
 def whole(dead_letter: DeadLetterRecord, book: ReplayBook | None, *, values: bool) -> pb.GetDeadLetterResponse:
-    """With everything it has."""
+    """Return a dead letter with its headers, its excerpt and, if wanted, its value."""
     return pb.GetDeadLetterResponse(
         dead_letter=dead_letter_of(dead_letter, book),
         headers=[
@@ -236,7 +316,7 @@ def _befores(token: str) -> dict[int, int]:
 
 
 def _token(backs: Sequence[_Back]) -> str:
-    """Of what is left of these; empty if nothing is."""
+    """Return the token of the page behind these partitions; empty if nothing is left."""
     if all(back.is_over for back in backs):
         return ""
     return page_token(_KIND, ",".join(f"{back.partition}:{back.next_before}" for back in backs))

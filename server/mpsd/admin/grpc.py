@@ -46,11 +46,11 @@ class Health(health_pb2_grpc.HealthServicer):
 
     @property
     def listed(self) -> list[str]:
-        """The services by name, without the daemon as a whole."""
+        """Return the names of the services, without the daemon as a whole."""
         return sorted(self._services - {""})
 
     def end(self) -> None:
-        """Not serving from now on; watches are told so and end."""
+        """Report NOT_SERVING from now on, and end the watches."""
         self._ended.set()
 
     def status(self, service: str) -> int:

@@ -27,7 +27,7 @@ END = b"# EOF\n"
 
 
 class Probes:
-    """The endpoints' handlers. /healthz and /readyz are open to all, as those who probe have no token."""
+    """The handlers of the endpoints. /healthz and /readyz are open to all, because probes have no token."""
 
     def __init__(self, daemon: Daemon, metrics: CollectorRegistry, tokens: Tokens | None) -> None:
         self._daemon = daemon
@@ -35,7 +35,7 @@ class Probes:
         self._tokens = tokens
 
     async def healthz(self, _request: Request) -> Response:
-        """That it answers at all says that the event loop turns."""
+        """Answer 200 while the process is alive; an answer shows that the event loop turns."""
         return _status("alive", self._daemon.not_alive())
 
     async def readyz(self, _request: Request) -> Response:
@@ -61,7 +61,7 @@ class Probes:
 def http_app(
     daemon: Daemon, metrics: CollectorRegistry, tokens: Tokens | None = None, routes: Sequence[BaseRoute] = ()
 ) -> Starlette:
-    """The application of the HTTP listener.
+    """Return the application of the HTTP listener.
 
     Args:
         tokens: who may read metrics; None for everyone who can connect.
@@ -93,7 +93,7 @@ def http_app(
 
 
 class _Only(Collector):
-    """One family by itself."""
+    """A collector of a single metric family."""
 
     def __init__(self, family: Metric) -> None:
         self._family = family
@@ -104,7 +104,7 @@ class _Only(Collector):
 
 
 async def _in_turns(metrics: CollectorRegistry, encode: Callable[[Collector], bytes]) -> bytes:
-    """All families, one for each turn of the loop: 1,000 partitions take 80 ms, and deliveries shall not wait for all."""
+    """Encode all families, one for each turn of the loop, because 1,000 partitions take 80 ms and deliveries must not wait."""
     text = []
     for family in metrics.collect():
         text.append(encode(_Only(family)).removesuffix(END))

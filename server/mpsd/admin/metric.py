@@ -1,4 +1,4 @@
-"""What a metric is, and how its values are read from statistics.
+"""Metrics as rows of a table, and the functions that read their values from statistics.
 
 Nothing is counted here: values are read from statistics when somebody asks. Labels name what the configuration, the
 cluster or the code name, never what a record holds.
@@ -20,7 +20,7 @@ LABEL_VALUES_MAX = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What metrics are read from."""
+    """The statistics that metrics are read from."""
 
     subscriptions: Sequence[SubscriptionStatistics]
     version: str
@@ -37,7 +37,7 @@ Sample = tuple[tuple[str, ...], float | Histogram]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One row of the table.
+    """A metric: one row of the table.
 
     Attributes:
         unit: the last word of the name, before `_total`, where it is one.
@@ -61,7 +61,7 @@ def per_subscription(read: Callable[[SubscriptionStatistics], float | Histogram]
 
 
 def per_subscription_known(read: Callable[[SubscriptionStatistics], float]) -> Read:
-    """Without those that are not known yet and say -1."""
+    """Read a value that is -1, and left out, while it is not known."""
     return per_subscription_labelled(lambda one: [((), read(one))] if read(one) >= 0 else [])
 
 
@@ -82,7 +82,7 @@ def per_partition(read: Callable[[PartitionStatistics], float]) -> Read:
 
 
 def per_partition_known(read: Callable[[PartitionStatistics], float]) -> Read:
-    """Without those that are not known yet and say -1."""
+    """Read a value that is -1, and left out, while it is not known."""
     return per_partition_labelled(lambda part: [((), read(part))] if read(part) >= 0 else [])
 
 

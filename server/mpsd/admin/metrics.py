@@ -1,9 +1,21 @@
 """Every metric in one table: the collector and the reference page are made of it."""
 
-from collections.abc import Sequence
+import platform
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+from typing_extensions import override
+
+from mpsd.admin.daemon import Daemon
 from mpsd.admin.metric import (
     Metric,
+    Sample,
+    Snapshot,
     counted,
     key_fallbacks,
     one_of,
@@ -15,13 +27,79 @@ from mpsd.admin.metric import (
     per_subscription_labelled,
     stages,
 )
-from mpsd.admin.metrics_daemon import DAEMON_METRICS
 from mpsd.core.breaker import UP
+from mpsd.core.control import IGNORED
+from mpsd.core.histogram import Histogram
 from mpsd.core.offset_map import Ignored
 from mpsd.core.outcome import OUTCOMES
 from mpsd.core.replay import ReplayState
 from mpsd.core.retry import Disposition
 from mpsd.core.states import DeliveryState
+
+DAEMON_METRICS: Sequence[Metric] = (
+    Metric(
+        name="mps_build_info",
+        type="gauge",
+        help="Always 1; the labels say which version runs, and on which Python.",
+        labels=("version", "python"),
+        read=lambda snapshot: [((snapshot.version, snapshot.python), 1)],
+    ),
+    Metric(
+        name="mps_config_info",
+        type="gauge",
+        help="Always 1; the hash is of the settings that all daemons should share, without secrets: one hash in a fleet.",
+        labels=("hash",),
+        read=lambda snapshot: [((snapshot.config_hash,), 1)],
+    ),
+    Metric(
+        name="mps_log_lines_suppressed_total",
+        type="counter",
+        help="Log lines left out because their cause had been named often enough, or because nobody read them.",
+        read=lambda snapshot: [((), snapshot.log_lines_suppressed)],
+    ),
+    Metric(
+        name="mps_reloads_total",
+        type="counter",
+        help="Looks that found secrets, tokens or certificates changed: `renewed`, and in use since; or `kept`, as the files"
+        " were broken. `part` is their table in the configuration.",
+        labels=("part", "subscription", "result"),
+        read=lambda snapshot: [
+            ((each.name, each.subscription, result), count)
+            for each in snapshot.watched_files
+            for result, count in (("renewed", each.renewals), ("kept", each.failures))
+        ],
+    ),
+    Metric(
+        name="mps_reload_broken",
+        type="gauge",
+        help="1 while files with secrets, tokens or certificates cannot be used as they are; what was read before stays in use.",
+        labels=("part", "subscription"),
+        read=lambda snapshot: [
+            ((each.name, each.subscription), float(bool(each.broken))) for each in snapshot.watched_files
+        ],
+    ),
+    Metric(
+        name="mps_control_topic_followed",
+        type="gauge",
+        help="1 while the control topic is read as it grows; 0 while it cannot be, and what was known of it holds on.",
+        read=lambda snapshot: [((), float(not snapshot.control.waiting_for))] if snapshot.control.is_on else [],
+    ),
+    Metric(
+        name="mps_control_revision",
+        type="gauge",
+        help="Offset of the last control record that was applied: the same at every instance once all have read it.",
+        read=lambda snapshot: [((), snapshot.control.revision)] if snapshot.control.revision >= 0 else [],
+    ),
+    Metric(
+        name="mps_control_ignored_records_total",
+        type="counter",
+        help="Control records passed over, as they are of another program or of a later version.",
+        labels=("reason",),
+        unit="records",
+        read=lambda snapshot: list(counted(snapshot.control.ignored, IGNORED)) if snapshot.control.is_on else [],
+    ),
+)
+
 
 _S = ("subscription",)
 _P = ("subscription", "topic", "partition")
@@ -339,3 +417,55 @@ METRICS: Sequence[Metric] = (
         read=per_partition(lambda part: part.epoch),
     ),
 )
+
+
+class DaemonCollector(Collector):
+    """A Prometheus collector that reads the daemon's statistics once per scrape."""
+
+    def __init__(self, daemon: Daemon, version: str, log_lines_suppressed: Callable[[], int]) -> None:
+        self._daemon = daemon
+        self._version = version
+        self._log_lines_suppressed = log_lines_suppressed
+
+    @override
+    def collect(self) -> Iterator[Family]:
+        snapshot = Snapshot(
+            subscriptions=self._daemon.statistics(),
+            version=self._version,
+            python=platform.python_version(),
+            log_lines_suppressed=self._log_lines_suppressed(),
+            control=self._daemon.control_statistics(),
+            config_hash=self._daemon.config_hash,
+            watched_files=self._daemon.watched_files(),
+        )
+        for metric in METRICS:
+            yield _family(metric, metric.read(snapshot))
+
+
+def registry(daemon: Daemon, version: str, log_lines_suppressed: Callable[[], int]) -> CollectorRegistry:
+    """Return a new registry with the daemon's metrics and the usual metrics of the process."""
+    metrics = CollectorRegistry()
+    metrics.register(DaemonCollector(daemon, version, log_lines_suppressed))
+    ProcessCollector(registry=metrics)
+    GCCollector(registry=metrics)
+    return metrics
+
+
+def _family(metric: Metric, samples: Iterable[Sample]) -> Family:
+    if metric.type == "histogram":
+        histogram = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels, unit=metric.unit)
+        for labels, value in samples:
+            assert isinstance(value, Histogram)
+            histogram.add_metric(labels, _buckets(value), value.total)
+        return histogram
+    kind = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
+    family = kind(metric.name, metric.help, labels=metric.labels, unit=metric.unit)
+    for labels, value in samples:
+        assert not isinstance(value, Histogram)
+        family.add_metric(labels, value)
+    return family
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]
+    return list(zip(bounds, map(float, accumulate(histogram.counts)), strict=True))

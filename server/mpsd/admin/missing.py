@@ -1,4 +1,4 @@
-"""Partitions that no daemon that answers has: Kafka says who owns them, and how far they lag."""
+"""Partitions that no answering daemon lists: Kafka reports their owners and their lag."""
 
 import asyncio
 from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.daemon import GroupPosition, Members, Steerable
 from mpsd.admin.fleet import MARGIN
-from mpsd.admin.states import SEVERITIES, state_of
+from mpsd.admin.wire import SEVERITIES, state_of
 from mpsd.core.pauses import Scope
 from mpsd.core.record import TopicPartition
 from mpsd.core.states import DeliveryState, Situation, summarize
@@ -28,12 +28,12 @@ Missing = Mapping[str, Sequence[pb.PartitionStatus]]
 
 
 class _Known(NamedTuple):
-    """What Kafka said of a group.
+    """The state of a group, as Kafka reports it.
 
     Attributes:
-        members: None: it did not say.
-        positions: of every partition; empty: it did not say.
-        trouble: why the owners are not known; empty: they are.
+        members: None: Kafka did not answer.
+        positions: of every partition; empty: Kafka did not answer.
+        problem: why the owners are not known; empty: they are.
     """
 
     members: Members | None
@@ -42,7 +42,7 @@ class _Known(NamedTuple):
 
 
 class MissingPartitions:
-    """Looks up the partitions that daemons which answered do not list.
+    """A lookup of the partitions that no answering daemon lists.
 
     Holds at most: one answer for each group.
     """
@@ -68,7 +68,7 @@ class MissingPartitions:
         """
         wait_s = LOOKUP_S_MAX if left_s is None else max(0.0, min(LOOKUP_S_MAX, left_s * (1 - MARGIN)))
         found: dict[str, Sequence[pb.PartitionStatus]] = {}
-        troubles = []
+        problems = []
         for pipeline in pipelines:
             listed = set(heard.get(pipeline.settings.name, ()))
             known_topics = pipeline.topics().items()
@@ -77,8 +77,8 @@ class MissingPartitions:
             if silent or not expected <= listed:
                 known = await self._ask(pipeline.settings.sender.group, wait_s)
                 found[pipeline.settings.name] = _missing(expected, listed, silent, known)
-                troubles.append(known.problem)
-        if problem := next(filter(None, troubles), ""):
+                problems.append(known.problem)
+        if problem := next(filter(None, problems), ""):
             for instance in silent:
                 instance.problem += f"; which partitions it has is not known: {problem}"
         return found
@@ -104,7 +104,7 @@ async def _bounded(asked: Coroutine[Any, Any, Answer], wait_s: float) -> tuple[A
         async with asyncio.timeout(wait_s):
             return await asked, ""
     except (TimeoutError, KafkaUnavailable, KafkaRefused) as error:
-        return None, str(error) or "Kafka did not say it in time"
+        return None, str(error) or "Kafka did not answer in time"
 
 
 def _missing(

@@ -1,4 +1,4 @@
-"""How much goes on in each second, from counters that are looked at once a second."""
+"""Rates per second, from counters that are read once a second."""
 
 import asyncio
 from collections import deque
@@ -16,7 +16,7 @@ RECENT_SAMPLE_S = 60.0
 
 
 class Counts(NamedTuple):
-    """Of a subscription, since the start."""
+    """The counters of a subscription since the start."""
 
     delivered: int
     retried: int
@@ -24,14 +24,14 @@ class Counts(NamedTuple):
 
 
 class PerSecond(NamedTuple):
-    """Means over the window."""
+    """The mean rates over the window."""
 
     delivered: float
     retried: float
 
 
 class Rates:
-    """Counters of the last seconds.
+    """The counters of the last seconds.
 
     Takes: the counters of all subscriptions, once a second.
     Holds at most: `WINDOW` + 1 samples, and one for each minute of `RECENT_S`.
@@ -50,13 +50,13 @@ class Rates:
             self._minutes.append(sample)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Sample the counters until cancelled."""
         while True:
             self.sample()
             await asyncio.sleep(SAMPLE_S)
 
     def of(self, subscription: str) -> PerSecond:
-        """From the oldest sample to the newest; 0 before there are two."""
+        """Return the rates from the oldest sample to the newest; 0 before there are two samples."""
         if len(self._samples) < 2:
             return PerSecond(0.0, 0.0)
         (first_s, first), (last_s, last) = self._samples[0], self._samples[-1]

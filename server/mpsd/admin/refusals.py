@@ -1,4 +1,4 @@
-"""Calls that are refused, and what the errors of the daemon are to a gRPC client."""
+"""Errors of the admin service, and the gRPC status of each."""
 
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
@@ -39,7 +39,7 @@ class InvalidArgument(MpsError):  # noqa: N818 - as gRPC names it
 
 
 class NotFound(MpsError):  # noqa: N818
-    """What the request names is not there; the message says what is.
+    """The request names something that does not exist; the message lists what exists.
 
     Attributes:
         resource: its kind and its name.
@@ -53,7 +53,7 @@ class NotFound(MpsError):  # noqa: N818
 
 
 class Unauthenticated(MpsError):  # noqa: N818
-    """Nobody knows who calls."""
+    """The caller is not known."""
 
     code = "admin.unauthenticated"
 
@@ -71,7 +71,7 @@ class OtherInstance(MpsError):  # noqa: N818
 
 
 class TooManyWatchers(MpsError):  # noqa: N818
-    """As many watch already as may."""
+    """The maximum number of watches is reached."""
 
     code = "admin.too_many_watchers"
 
@@ -106,7 +106,7 @@ async def refuse(context: aio.ServicerContext[Any, Any], error: MpsError) -> NoR
 
 
 def unknown(kind: str, name: str, known: Collection[str]) -> NotFound:
-    """Says what there is, and what was perhaps meant.
+    """Return an error that lists the known names, and the nearest one.
 
     Args:
         kind: such as `subscription`.

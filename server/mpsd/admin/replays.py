@@ -1,25 +1,138 @@
-"""Replays of dead letters: previewed, started, steered and looked at, at whichever instance is asked."""
+"""Replays of dead letters: previewed, started, controlled and listed, at any instance."""
 
-from collections.abc import Mapping
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from mps.admin.v1 import admin_pb2 as pb
+from mpsd.admin.access import CALLER
 from mpsd.admin.changes import Changes, Metadata
 from mpsd.admin.daemon import Steerable
-from mpsd.admin.dead_letter_groups import wire_group
-from mpsd.admin.dead_letter_wire import dead_letter_of, filter_of, place_of
+from mpsd.admin.dead_letters import wire_group
 from mpsd.admin.fleet import MARGIN
-from mpsd.admin.page_tokens import page_size, page_token, parse_token
 from mpsd.admin.refusals import InvalidArgument, unknown
-from mpsd.admin.replay_tasks import ReplayRoom, all_tasks, new_task, task_id_of
-from mpsd.admin.replay_wire import wire_replay
-from mpsd.admin.times import duration, wall_ms
-from mpsd.admin.validation import RATE_MAX, RATE_MIN, check_change, check_topic, optional_subscription, pipeline_of
+from mpsd.admin.validation import (
+    RATE_MAX,
+    RATE_MIN,
+    check_change,
+    check_topic,
+    optional_subscription,
+    page_size,
+    page_token,
+    parse_token,
+    pipeline_of,
+)
+from mpsd.admin.wire import dead_letter_of, duration, filter_of, scope_of_filter, wall_ms, wire_replay
 from mpsd.core.record import LogBounds
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget, ReplayTask
+from mpsd.core.replay_progress import progress_key
 from mpsd.errors import ControlOff, ReplayRefused, RevisionConflict
+from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.replay.survey import Survey, survey
 from mpsd.pipeline.replay.tasks import Replays
+
+
+def task_id_of(group: str, subscription: str, request_id: str) -> str:
+    """Return the id of a replay task; a repeated request has the same id, so that it starts one replay."""
+    return "r" + hashlib.sha256(f"{group}\0{subscription}\0{request_id}".encode()).hexdigest()[:12]
+
+
+async def new_task(
+    daemon: Steerable,
+    task_id: str,
+    pipeline: Pipeline,
+    plan: ReplayPlan,
+    bounds: Mapping[int, LogBounds],
+    topic_id: str,
+    reason: str,
+) -> ReplayTask:
+    """Return a task of the caller's that begins now, over all source partitions; not written yet.
+
+    Raises:
+        ReplayRefused: there is no source partition, so nobody would replay.
+    """
+    name = pipeline.settings.name
+    sources = {topic: count for topic, count in (await daemon.partitions(name)).items() if count}
+    if not sources:
+        raise ReplayRefused(
+            f"no topic of subscription {name} exists, and only owners of their partitions replay; create one"
+        )
+    return ReplayTask(
+        id=task_id,
+        group=pipeline.settings.sender.group,
+        subscription=name,
+        plan=plan,
+        bounds=[bounds[number] for number in sorted(bounds)],
+        sources=sources,
+        state=ReplayState.RUNNING,
+        reason="",
+        started_at_ms=wall_ms(daemon.clock),
+        ended_at_ms=None,
+        started_by=CALLER.get().name,
+        started_reason=reason,
+        topic_id=topic_id,
+    )
+
+
+class ReplayRoom:
+    """The room for new replay tasks: `control.replays_max` tasks of all subscriptions of this daemon.
+
+    Two daemons that start replays at the same moment may exceed the bound by one.
+    """
+
+    def __init__(self, daemon: Steerable) -> None:
+        self._daemon = daemon
+        self._one = asyncio.Lock()
+
+    @asynccontextmanager
+    async def room(self, replays: Replays, task_id: str) -> AsyncIterator[None]:
+        """Make room for a task that is to be written within the context; one task at a time.
+
+        Raises:
+            ReplayRefused: as many replays have not ended as there may be tasks, or the settled offsets of the
+                subscription take too much text.
+            ControlUnavailable: the tasks of other daemons are not known.
+        """
+        async with self._one:
+            await self._daemon.control.read_to_end()
+            if task_id not in replays.book.tasks:
+                _check_settled_bytes(replays)
+                await self._forget_ended(replays)
+            yield
+
+    async def _forget_ended(self, replays: Replays) -> None:
+        """Forget the oldest tasks that have ended, as many as the new task needs."""
+        tasks = sorted(all_tasks(self._daemon), key=lambda each: each[1].started_at_ms)
+        surplus = len(tasks) - replays.rules.tasks_max + 1
+        ended = [each for each in tasks if each[1].state.is_over][: max(0, surplus)]
+        if len(ended) < surplus:
+            unended = sum(not task.state.is_over for _, task in tasks)
+            raise ReplayRefused(
+                f"{unended} replays have not ended, and control.replays_max is {replays.rules.tasks_max}: wait for one, or"
+                " cancel one"
+            )
+        for owner, task in ended:
+            reports = [(progress_key(task, source), None) for source in owner.book.reported(task.id)]
+            await owner.rules.record([*reports, (task.key, None)])  # the offsets that the task has settled stay known
+
+
+def all_tasks(daemon: Steerable) -> list[tuple[Replays, ReplayTask]]:
+    """Return the replay tasks of all subscriptions."""
+    known = [pipeline.replays for pipeline in daemon.pipelines if pipeline.replays is not None]
+    return [(replays, task) for replays in known for task in replays.book.tasks.values()]
+
+
+def _check_settled_bytes(replays: Replays) -> None:
+    for (source, number), size in replays.book.settled_bytes.items():
+        if size >= replays.rules.replayed_bytes_max:
+            raise ReplayRefused(
+                f"the list of replayed dead letters of {source} takes {size} bytes, and control.replayed_bytes_max is"
+                f" {replays.rules.replayed_bytes_max}: wait until partition {number} of the dead-letter topic has expired,"
+                " or raise the limit"
+            )
+
 
 SURVEY_S_MAX = 60.0
 GROUPS_MAX = 20
@@ -40,7 +153,7 @@ _TURNS = {
 async def preview(
     daemon: Steerable, request: pb.PreviewReplayRequest, left_s: float | None
 ) -> pb.PreviewReplayResponse:
-    """Raises InvalidArgument, NotFound, and what cannot be read."""
+    """Count the dead letters that a replay would deliver; raises InvalidArgument, NotFound, and the errors of Kafka."""
     plan, replays = plan_of(request.plan), _replays(daemon, request.plan.subscription)
     await _check(daemon, request.plan.subscription, plan)
     bounds = await replays.rules.log.bounds()
@@ -68,7 +181,7 @@ async def start(
     metadata: Metadata,
     left_s: float | None,
 ) -> pb.StartReplayResponse:
-    """The same, and what `ControlChanges.change` raises."""
+    """Start a replay; raises what `preview` does, and what `ControlChanges.change` raises."""
     begin_s = daemon.clock.monotonic_s()
     check_change(request.change)
     name, plan = request.plan.subscription, plan_of(request.plan)
@@ -98,7 +211,7 @@ async def start(
 
 
 async def _check(daemon: Steerable, name: str, plan: ReplayPlan) -> None:
-    """Only owners of source partitions replay: what nobody reads, nobody replays.
+    """Check that the plan can be carried out: only owners of source partitions replay.
 
     Raises:
         NotFound, InvalidArgument, ReplayRefused.
@@ -109,13 +222,13 @@ async def _check(daemon: Steerable, name: str, plan: ReplayPlan) -> None:
             " replay to the application"
         )
     if plan.filter.topic:
-        check_topic(place_of(name, plan.filter), await daemon.partitions(name))
+        check_topic(scope_of_filter(name, plan.filter), await daemon.partitions(name))
 
 
 async def control(
     daemon: Steerable, changes: Changes, request: pb.ControlReplayRequest, metadata: Metadata, left_s: float | None
 ) -> pb.ControlReplayResponse:
-    """The same. What an owner writes at the same time, as that the replay is done, is looked at and not undone."""
+    """Pause, resume or cancel a replay, and undo nothing that an owner writes at the same time; raises what `start` does."""
     check_change(request.change)
     if request.action not in _TURNS:
         raise InvalidArgument("action", "must be to pause, to resume or to cancel")
@@ -155,12 +268,12 @@ async def _turn(
 
 
 async def get(daemon: Steerable, request: pb.GetReplayRequest) -> pb.GetReplayResponse:
-    """Raises NotFound."""
+    """Return a replay; raises NotFound."""
     return pb.GetReplayResponse(replay=wire_replay(*_find(daemon, request.id)))
 
 
 async def page(daemon: Steerable, request: pb.ListReplaysRequest) -> pb.ListReplaysResponse:
-    """Raises InvalidArgument, NotFound."""
+    """Return a page of replays, the newest first; raises InvalidArgument, NotFound."""
     name, size = optional_subscription(daemon.pipelines, request.subscription), page_size(request.page_size)
     found = [each for each in all_tasks(daemon) if name in {"", each[1].subscription}]
     found.sort(key=lambda each: (-each[1].started_at_ms, each[1].id))
@@ -174,7 +287,7 @@ async def page(daemon: Steerable, request: pb.ListReplaysRequest) -> pb.ListRepl
 
 
 def plan_of(given: pb.ReplayPlan) -> ReplayPlan:
-    """Raises InvalidArgument, which names the field."""
+    """Parse a message of a request; raises InvalidArgument, which names the field."""
     rate = given.rate_max_per_s
     if rate and not RATE_MIN <= rate <= RATE_MAX:
         raise InvalidArgument("plan.rate_max_per_s", f"{rate:g} is not within {RATE_MIN:g} and {RATE_MAX:g}, nor 0")

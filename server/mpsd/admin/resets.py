@@ -1,4 +1,4 @@
-"""Resets: said first what they would do, then written for the owners to apply."""
+"""Resets of committed offsets: previewed, then written for the owners to apply."""
 
 import hashlib
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _EDGES: Mapping[pb.LogEdge.ValueType, To] = {
 async def reset(
     daemon: Steerable, changes: Changes, request: pb.ResetRequest, metadata: Metadata, left_s: float | None
 ) -> pb.ResetResponse:
-    """The same request once more answers what the first one did.
+    """Move the committed offsets, or preview the move; a repeated request returns the result of the first.
 
     Raises:
         InvalidArgument, NotFound: see the proto.
@@ -58,7 +58,7 @@ async def reset(
 
 
 def to_of(request: pb.ResetRequest, now: datetime) -> To:
-    """Where to.
+    """Return the target of a reset.
 
     Raises:
         InvalidArgument: nowhere, or a place that cannot be.
@@ -114,7 +114,7 @@ def _check_places(name: str, offsets: Mapping[TopicPartition, int], counts: Mapp
 
 
 def _check_ends(offsets: Mapping[TopicPartition, int], moves: Mapping[TopicPartition, Move]) -> None:
-    """An offset that retention has taken is moved to the first that is there; one that is still to come is a mistake."""
+    """Raise InvalidArgument if an offset is beyond the end of its log; an offset before the start is moved to the start."""
     for place, (tp, offset) in enumerate(offsets.items()):
         if tp in moves and offset > moves[tp].log_end:
             words = f"{tp} ends at {moves[tp].log_end}: there is no {offset} yet; use LOG_EDGE_LATEST to leave out all there is"

@@ -1,4 +1,4 @@
-"""The admin service: each call is checked, answered by this daemon or by all, and its errors are made the wire's."""
+"""The admin service: each call is checked, answered by this daemon or by all, and its errors become gRPC statuses."""
 
 import asyncio
 import platform
@@ -15,23 +15,26 @@ from mpsd import __version__
 from mpsd.admin import replays, resets
 from mpsd.admin.access import CALLER, allow
 from mpsd.admin.changes import Changes
-from mpsd.admin.checkup import audit_page, findings_of, sort_findings
+from mpsd.admin.checkup import (
+    DIED,
+    audit_page,
+    drift,
+    explained_by,
+    findings_of,
+    group_findings,
+    sort_findings,
+    state_findings,
+)
 from mpsd.admin.daemon import AdminSettings, Steerable
 from mpsd.admin.dead_letters import get_dead_letter, list_dead_letters, summarize_dead_letters
-from mpsd.admin.drift import drift, group_findings
-from mpsd.admin.failing import DIED
-from mpsd.admin.fleet import TIMEOUT_S_MAX, Ask, Fleet
-from mpsd.admin.lanes import Lanes, next_page, place_after
-from mpsd.admin.merge import merge_lanes, merge_partitions, merge_status, sort_instances
+from mpsd.admin.fleet import TIMEOUT_S_MAX, Ask, Fleet, merge_lanes, merge_partitions, merge_status, sort_instances
 from mpsd.admin.missing import Missing, MissingPartitions, add_missing, count_states, heard_of, listed, within
-from mpsd.admin.page_tokens import page_size
 from mpsd.admin.rates import Counts, Rates
 from mpsd.admin.refusals import PermissionDenied, TooManyWatchers, refuse
-from mpsd.admin.replay_tasks import ReplayRoom
+from mpsd.admin.replays import ReplayRoom
 from mpsd.admin.skips import FORWARDED, Skips
-from mpsd.admin.state_findings import explained_by, state_findings
-from mpsd.admin.status import instance_of, status_of
-from mpsd.admin.validation import check_topic, interval_s, optional_subscription, pipeline_of, scope_of
+from mpsd.admin.status import Lanes, instance_of, next_page, position_after, status_of
+from mpsd.admin.validation import check_topic, interval_s, optional_subscription, page_size, pipeline_of, scope_of
 from mpsd.errors import MpsError
 from mpsd.listeners.rights import Role
 from mpsd.pipeline.inspection import Wanted
@@ -44,7 +47,7 @@ Answer = TypeVar("Answer")
 
 
 class AdminServicer(pb_grpc.AdminServicer):
-    """`mps.admin.v1.Admin`: what each call does stands in the proto.
+    """The service `mps.admin.v1.Admin`; the proto documents each call.
 
     Holds at most: `WATCHERS_MAX` watches.
     """
@@ -63,7 +66,7 @@ class AdminServicer(pb_grpc.AdminServicer):
         self.rates = Rates(self._counts, daemon.clock.monotonic_s)
 
     def end(self) -> None:
-        """Watches end, and so do skips that wait for a dead-letter topic."""
+        """End the watches, and the skips that wait for a dead-letter topic."""
         self._ended.set()
         self._skips.end()
 
@@ -209,7 +212,11 @@ class AdminServicer(pb_grpc.AdminServicer):
         return pb.GetStatusResponse(status=status)
 
     async def _inspect(self, request: pb.InspectRequest, context: Context) -> pb.InspectResponse:
-        size, after, scope = page_size(request.page_size), place_after(request.page_token), scope_of(request.selection)
+        size, after, scope = (
+            page_size(request.page_size),
+            position_after(request.page_token),
+            scope_of(request.selection),
+        )
         pipeline = pipeline_of(self._daemon.pipelines, scope.subscription, "selection.subscription")
         if request.values:
             self._check_values("Inspect with values")
@@ -311,7 +318,7 @@ class AdminServicer(pb_grpc.AdminServicer):
 
 
 async def _answer(context: Context, answer: Awaitable[Answer]) -> Answer:
-    """The answer, or what went wrong in the wire's words."""
+    """Return the answer, or end the call with the status of the error."""
     try:
         return await answer
     except MpsError as error:
@@ -319,7 +326,7 @@ async def _answer(context: Context, answer: Awaitable[Answer]) -> Answer:
 
 
 def _credentials(context: Context) -> list[tuple[str, str]]:
-    """What the caller says of itself, for the other instances."""
+    """Return the caller's credentials, for the other instances."""
     return [
         (name, value)
         for name, value in context.invocation_metadata() or ()

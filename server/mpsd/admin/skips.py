@@ -1,8 +1,8 @@
-"""One record to the dead-letter topic, by whichever instance has its partition."""
+"""Skips: one record is moved to the dead-letter topic by the instance that has its partition."""
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,19 +11,87 @@ from grpc import aio
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.access import CALLER, CALLER_KEY
-from mpsd.admin.blocked_key_skips import replay_of, skip_blocked
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import Fleet
-from mpsd.admin.replay_tasks import ReplayRoom
-from mpsd.admin.times import wall_ms
+from mpsd.admin.replays import ReplayRoom, new_task, task_id_of
 from mpsd.admin.validation import check_change, check_topic, pipeline_of
+from mpsd.admin.wire import wall_ms
 from mpsd.core.audit import AuditEntry
 from mpsd.core.control import Provenance
+from mpsd.core.dead_letter_record import DeadLetterFilter
 from mpsd.core.pauses import Scope
-from mpsd.core.record import TopicPartition
+from mpsd.core.record import LogBounds, TopicPartition
+from mpsd.core.replay import ReplayPlan, ReplayTask
 from mpsd.core.skips import dead_letter_of, entity_key, is_of
 from mpsd.errors import ControlOff, ControlUnavailable, RecordNotHere, RequestIdReused
 from mpsd.pipeline.pipeline import Pipeline
+from mpsd.pipeline.replay.skips import DeadHead, skip_dead
+
+
+async def skip_blocked(
+    daemon: Steerable, room: ReplayRoom, pipeline: Pipeline, request: pb.SkipRequest, not_queued: RecordNotHere
+) -> pb.SkipResponse:
+    """Skip a record that is in no queue here: settle its dead letter, and replay the records that are blocked behind it.
+
+    Args:
+        not_queued: raised if it holds no key either.
+
+    Raises:
+        RecordNotHere: it holds no key, or something else does.
+        ReplayRefused: a replay is at work on the key, or there is no room for another.
+        DeadLetterTopicGone, KafkaUnavailable, KafkaRefused, ControlUnavailable, ControlOff: ask again with the same
+            request id; nothing is skipped twice.
+    """
+    replays, record = pipeline.replays, request.record
+    queue = next(
+        (each for each in pipeline.pending.queues.values() if each.assignment.tp == (record.topic, record.partition)),
+        None,
+    )
+    if not pipeline.blocked.is_on or replays is None or queue is None:
+        raise not_queued
+    task_id = task_id_of(pipeline.settings.sender.group, pipeline.settings.name, request.change.request_id)
+    if (known := replays.book.tasks.get(task_id)) is not None:
+        return _answer_again(replays.rules.topic, known, record)
+    async with room.room(replays, task_id):
+        head = await skip_dead(queue, replays, record.offset, not_queued)
+        bounds, topic_id = await replays.rules.log.bounds(), replays.rules.log.topic_id
+        plan = ReplayPlan(filter=DeadLetterFilter(topic=record.topic, partition=record.partition, key=head.key))
+        reason = f"{record.topic}/{record.partition}@{record.offset} is skipped: {request.change.reason}"
+        task = await new_task(daemon, task_id, pipeline, plan, _from(head, bounds), topic_id, reason)
+        await daemon.control.change(
+            task.key,
+            task.document(),
+            who=CALLER.get().name,
+            reason=reason,
+            request_id="",
+            method="StartReplay",
+            description=f"replay {task_id} of what was blocked behind {record.topic}/{record.partition}@{record.offset}",
+            subscription=task.subscription,
+        )
+    dead_letter = pb.RecordRef(topic=replays.rules.topic, partition=head.number, offset=head.dead_letter)
+    return pb.SkipResponse(dead_letter=dead_letter, replay_id=task_id, blocked_records=head.behind)
+
+
+def replay_of(pipeline: Pipeline, request_id: str) -> str:
+    """Return the id of the replay that a skip has started; empty if it has started none."""
+    task_id = task_id_of(pipeline.settings.sender.group, pipeline.settings.name, request_id)
+    return task_id if pipeline.replays is not None and task_id in pipeline.replays.book.tasks else ""
+
+
+def _from(head: DeadHead, bounds: Mapping[int, LogBounds]) -> dict[int, LogBounds]:
+    """Return the bounds of the replay: from the skipped dead letter on; older dead letters of the key stay dead."""
+    return {
+        number: LogBounds(min(head.dead_letter, end), end) if number == head.number else LogBounds(end, end)
+        for number, (_, end) in bounds.items()
+    }
+
+
+def _answer_again(topic: str, task: ReplayTask, record: pb.RecordRef) -> pb.SkipResponse:
+    """Return the answer of the first call: the bounds of its replay begin with the dead letter, see `_from`."""
+    number = record.partition % len(task.bounds)
+    dead_letter = pb.RecordRef(topic=topic, partition=number, offset=task.bounds[number].start)
+    return pb.SkipResponse(dead_letter=dead_letter, replay_id=task.id)
+
 
 FORWARDED = "mps-forwarded"
 """Metadata of a call that another instance made for its caller: it is answered here or not at all."""
@@ -34,7 +102,7 @@ DONE_MAX = 1_000
 
 
 class Skips:
-    """Skips a record here, or asks the others.
+    """The skips of this instance; a skip of another's partition is forwarded.
 
     Holds at most: `DONE_MAX` answers, and a task for each call whose dead letter is not written yet.
     """
@@ -47,14 +115,14 @@ class Skips:
         self._under_way: set[asyncio.Task[pb.SkipResponse]] = set()
 
     def end(self) -> None:
-        """What is not written by now is nobody's skip; it is delivered again after the next start."""
+        """Cancel the skips that are not written yet; their records are delivered again after the next start."""
         for task in self._under_way:
             task.cancel()
 
     async def skip(
         self, request: pb.SkipRequest, metadata: Sequence[tuple[str, str]], left_s: float | None, *, is_forwarded: bool
     ) -> pb.SkipResponse:
-        """Raises InvalidArgument, NotFound, RecordNotHere, RequestIdReused, and what `skip_blocked` raises."""
+        """Skip a record; raises InvalidArgument, NotFound, RecordNotHere, RequestIdReused, and what `skip_blocked` raises."""
         check_change(request.change)
         pipeline = pipeline_of(self._daemon.pipelines, request.subscription)
         record = request.record
@@ -77,7 +145,7 @@ class Skips:
             raise
 
     def _known(self, request: pb.SkipRequest, pipeline: Pipeline) -> pb.SkipResponse | None:
-        """The answer of the first time; raises RequestIdReused if the id was used for something else."""
+        """Return the answer of the first time; raises RequestIdReused if the id was used for something else."""
         request_id, record = request.change.request_id, request.record
         found = self._done.get(request_id)
         if found is not None and found[:2] == (request.subscription, record):
@@ -94,7 +162,7 @@ class Skips:
         return pb.SkipResponse(dead_letter=_ref(*dead_letter), replay_id=replay_of(pipeline, request_id))
 
     async def _to_the_end(self, work: Coroutine[Any, Any, pb.SkipResponse]) -> pb.SkipResponse:
-        """A caller who goes away takes back nothing, so what is done for it is kept in the history all the same."""
+        """Finish a skip even if the caller goes away, so that the history has every skip that was made."""
         self._under_way.add(task := asyncio.create_task(work, name="skip"))
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
@@ -120,7 +188,7 @@ class Skips:
         return answer
 
     async def _note(self, request: pb.SkipRequest, group: str, key: tuple[str, ...]) -> None:
-        """For all instances; where that cannot be, for the history. The record is dead in any case."""
+        """Write the skip into the control topic, or only into the history if that fails; the record is dead in any case."""
         change, record, who = request.change, request.record, CALLER.get().name
         said = f"skip of {record.topic}/{record.partition}@{record.offset}"
         try:

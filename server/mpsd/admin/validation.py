@@ -1,10 +1,12 @@
-"""Requests as untrusted input: what of them is used is checked here, and what is wrong is named by its field."""
+"""Checks of requests, which are untrusted input; an error names the field."""
 
-from collections.abc import Collection, Mapping
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Collection, Mapping, Sequence
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.refusals import InvalidArgument, NotFound, unknown
-from mpsd.admin.times import seconds
+from mpsd.admin.wire import seconds
 from mpsd.core.pauses import Scope
 from mpsd.pipeline.pipeline import Pipeline
 
@@ -18,7 +20,7 @@ CONCURRENCY_MAX = 65_536
 
 
 def pipeline_of(pipelines: Collection[Pipeline], name: str, field: str = "subscription") -> Pipeline:
-    """The subscription's.
+    """Return the pipeline of a subscription.
 
     Raises:
         InvalidArgument: none is named.
@@ -33,12 +35,12 @@ def pipeline_of(pipelines: Collection[Pipeline], name: str, field: str = "subscr
 
 
 def optional_subscription(pipelines: Collection[Pipeline], name: str) -> str:
-    """The same name, if it is empty or there is a subscription of it."""
+    """Return the name if it is empty or the name of a subscription; else raise NotFound."""
     return pipeline_of(pipelines, name).settings.name if name else ""
 
 
 def scope_of(selection: pb.Selection) -> Scope:
-    """What is selected; whether there is such a subscription, topic or partition is for others to know.
+    """Return the scope of a selection; whether its subscription, topic and partition exist is checked elsewhere.
 
     Raises:
         InvalidArgument: it is incomplete, or too long.
@@ -60,7 +62,7 @@ def scope_of(selection: pb.Selection) -> Scope:
 
 
 def check_change(change: pb.Change) -> None:
-    """Raises InvalidArgument."""
+    """Check the request id, the reason and the revision of a change; raises InvalidArgument."""
     if not 1 <= len(change.request_id) <= REQUEST_ID_CHARS_MAX:
         said = f"has {len(change.request_id)} characters; 1 to {REQUEST_ID_CHARS_MAX} are needed, best a UUID"
         raise InvalidArgument("change.request_id", said)
@@ -73,7 +75,7 @@ def check_change(change: pb.Change) -> None:
 
 
 def until_ms(request: pb.PauseRequest, now_ms: int) -> int | None:
-    """When the pause ends by itself.
+    """Return the time at which a pause ends by itself; None if it does not.
 
     Raises:
         InvalidArgument: it lasts too long, or not at all.
@@ -87,7 +89,7 @@ def until_ms(request: pb.PauseRequest, now_ms: int) -> int | None:
 
 
 def interval_s(request: pb.WatchStatusRequest) -> float:
-    """Raises InvalidArgument: out of range."""
+    """Return the interval of a watch in seconds; raises InvalidArgument if it is out of range."""
     given_s = seconds(request.interval) if request.HasField("interval") else INTERVAL_S
     if not INTERVAL_S_MIN <= given_s <= INTERVAL_S_MAX:
         raise InvalidArgument("interval", f"{given_s:g} s is not within {INTERVAL_S_MIN:g} and {INTERVAL_S_MAX:g} s")
@@ -95,7 +97,7 @@ def interval_s(request: pb.WatchStatusRequest) -> float:
 
 
 def limits_of(request: pb.LimitRequest) -> tuple[float | None, int | None]:
-    """Rate and concurrency; None: as configured.
+    """Return rate and concurrency; None: as configured.
 
     Raises:
         InvalidArgument: out of range.
@@ -110,7 +112,7 @@ def limits_of(request: pb.LimitRequest) -> tuple[float | None, int | None]:
 
 
 def check_topic(scope: Scope, counts: Mapping[str, int]) -> None:
-    """Whether the subscription has what is selected.
+    """Raise NotFound if the subscription does not have the selected topic or partition.
 
     Args:
         counts: partitions of its topics; 0: not known, as of a topic that does not exist yet.
@@ -126,3 +128,45 @@ def check_topic(scope: Scope, counts: Mapping[str, int]) -> None:
     if scope.partition is not None and 0 < count <= scope.partition:
         words = f"{scope.topic} has the partitions 0 to {count - 1}; there is no {scope.partition}"
         raise NotFound(words, "partition", f"{scope.topic}/{scope.partition}")
+
+
+PAGE_SIZE = 100
+PAGE_SIZE_MAX = 1_000
+TOKEN_CHARS_MAX = 65_536
+"""Offsets of some 3,000 partitions."""
+
+
+def page_token(kind: str, *parts: int | str) -> str:
+    """Return a page token; `kind` is the kind of list, so that a token of another list is refused."""
+    return urlsafe_b64encode(json.dumps([kind, *parts], separators=(",", ":")).encode()).decode()
+
+
+def parse_token(text: str, kind: str, types: Sequence[type]) -> list[int | str] | None:
+    """Return the parts that `page_token` was given; None for the first page.
+
+    Raises:
+        InvalidArgument: it is none of ours.
+    """
+    if not text:
+        return None
+    try:
+        found = json.loads(urlsafe_b64decode(text[:TOKEN_CHARS_MAX]))
+    except (ValueError, RecursionError):
+        found = None
+    wanted = [str, *types]
+    if not isinstance(found, list) or [type(part) for part in found] != wanted or found[0] != kind:
+        raise InvalidArgument(
+            "page_token", "is not one of this list; take it from the answer before, or leave it empty"
+        )
+    return found[1:]
+
+
+def page_size(given: int) -> int:
+    """Return the number of entries that a page may have.
+
+    Raises:
+        InvalidArgument: out of range.
+    """
+    if given > PAGE_SIZE_MAX:
+        raise InvalidArgument("page_size", f"{given} is more than {PAGE_SIZE_MAX}")
+    return given or PAGE_SIZE

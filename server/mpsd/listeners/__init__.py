@@ -1,1 +1,1 @@
-"""Everything a port needs before anyone may use it: an address, encryption, tokens and roles, and bounds."""
+"""Listeners: address, encryption, tokens, roles and bounds."""

@@ -1,4 +1,4 @@
-"""Taking an address before anything else starts, so that a port in use is an error at once and port 0 is known."""
+"""Sockets that are bound before anything else starts, so that a port in use is an error at once and port 0 is known."""
 
 import errno
 import socket
@@ -18,7 +18,7 @@ BACKLOG = 128
 
 
 def bind(table: str, listen: str) -> socket.socket:
-    """A listening socket.
+    """Return a listening socket.
 
     Args:
         table: of the configuration, for messages: `admin`, `http`, `stream`.
@@ -48,7 +48,7 @@ def bind(table: str, listen: str) -> socket.socket:
 
 
 def in_use(table: str, listen: str) -> AddressInUse:
-    """The error for an address that somebody else has."""
+    """Return the error for an address that is in use."""
     return AddressInUse(
         f"{table} listener {listen}: address already in use; end the process that listens there, or choose another"
         f" address: listen in [{table}]"
@@ -62,7 +62,7 @@ def _unusable(table: str, listen: str, error: OSError) -> AddressUnusable:
 
 
 def address_of(listener: socket.socket) -> str:
-    """Where it really listens, `host:port` or `[ipv6]:port`."""
+    """Return the address of a listening socket: `host:port` or `[ipv6]:port`."""
     host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -1,4 +1,4 @@
-"""Who has sent a request: names in client certificates, and refusals in the words of HTTP."""
+"""Callers of a request: names in client certificates, and HTTP responses that refuse."""
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus

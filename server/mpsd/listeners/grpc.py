@@ -26,7 +26,7 @@ NEEDS_RESTART = "changed, and needs a restart"
 
 
 def bounded_server(calls_max: int = CALLS_MAX, interceptors: Sequence[aio.ServerInterceptor] = ()) -> aio.Server:
-    """A server to add services to.
+    """Return a server with bounds, to which services can be added.
 
     Args:
         calls_max: calls at a time; more are answered RESOURCE_EXHAUSTED.

@@ -1,4 +1,4 @@
-"""Errors over gRPC: a status code and words for people, `google.rpc` details for programs."""
+"""Errors over gRPC: a status code and a message for people, `google.rpc` details for programs."""
 
 from collections.abc import Mapping
 from typing import Any, NoReturn

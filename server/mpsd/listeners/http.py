@@ -30,7 +30,7 @@ CLOSE_S_MAX = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What clients can make a listener hold.
+    """The bounds on what clients can make a listener hold.
 
     Attributes:
         connections_max: far more than scrapers, probes and dashboards open, far fewer than the file descriptors that
@@ -49,7 +49,7 @@ log = logging.getLogger("mpsd.http")
 
 
 class BoundedProtocol(H11Protocol):
-    """One connection, closed when its request has not arrived in time, or its answer is not taken."""
+    """A connection that is closed when its request does not arrive in time, or its answer is not read."""
 
     bounds = Bounds()
     _deadline: TimerHandle | None = None

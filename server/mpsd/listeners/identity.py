@@ -18,7 +18,7 @@ HOST_CHARACTERS_MAX = 64
 
 
 class Identity(NamedTuple):
-    """Who a process is; see `mpsd.ports.Peer` for the fields."""
+    """The identity of a process; see `mpsd.ports.Peer` for the fields."""
 
     instance: str
     host: str

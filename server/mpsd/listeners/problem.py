@@ -19,7 +19,7 @@ class WrongMember(BaseModel):
 
 
 class Problem(BaseModel):
-    """What every error is answered with. Source: RFC 9457."""
+    """The body of every error response. Source: RFC 9457."""
 
     type: str
     title: str
@@ -39,7 +39,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     errors: Sequence[Mapping[str, str]] = (),
 ) -> Response:
-    """An answer that says what is wrong.
+    """Return a response with a problem document.
 
     Args:
         detail: about this very request, and what to do instead.

@@ -1,4 +1,4 @@
-"""Which members of a group the others can reach, judged by what each member says of itself. Pure."""
+"""Faults in the addresses that members of a group advertise. Pure."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What callers may do, once it is known who they are."""
+"""Roles, and the rights of known callers."""
 
 from enum import IntEnum
 from typing import NamedTuple
@@ -8,7 +8,7 @@ EVERY = "*"
 
 
 class Role(IntEnum):
-    """What a caller may do.
+    """A role of callers.
 
     `VIEWER`, `OPERATOR` and `ADMIN` may each what those before may. A `CONSUMER` takes records of its subscriptions and
     does nothing else, and nobody else takes records. A `DAEMON` asks for callers whose rights it has judged itself.
@@ -22,7 +22,7 @@ class Role(IntEnum):
 
 
 class Caller(NamedTuple):
-    """Who was recognised.
+    """A caller that was authenticated.
 
     Attributes:
         subscriptions: whose records a consumer may take; `EVERY` among them stands for all.
@@ -36,7 +36,7 @@ class Caller(NamedTuple):
 
     @property
     def sees_content(self) -> bool:
-        """Whether keys and headers of records, and answers of the application, are shown."""
+        """Return True if keys and headers of records, and answers of the application, are shown."""
         return self.content or self.role >= Role.OPERATOR
 
     def refusal(self, subscription: str) -> str:

@@ -8,7 +8,7 @@ from mpsd.errors import ConfigError, Problem
 
 
 def server_context(table: str, tls: ListenerTls) -> ssl.SSLContext:
-    """TLS 1.2 or newer; with `client_ca` only for clients whose certificate it signed.
+    """Return a context for TLS 1.2 or newer; with `client_ca` only for clients whose certificate it signed.
 
     Args:
         table: of the configuration, for messages.
@@ -32,7 +32,7 @@ def server_context(table: str, tls: ListenerTls) -> ssl.SSLContext:
 
 
 def peer_context(table: str, tls: ListenerTls, peers_ca: str | None) -> ssl.SSLContext:
-    """How one instance calls another whose listener is encrypted as its own is; it shows its own certificate if asked.
+    """Return the context for calls to another instance; this instance shows its own certificate if asked.
 
     Args:
         peers_ca: authorities that may sign the others' certificates; None for the system's.
@@ -50,7 +50,7 @@ def peer_context(table: str, tls: ListenerTls, peers_ca: str | None) -> ssl.SSLC
 
 
 def check_authorities(table: str, peers_ca: str | None) -> ssl.SSLContext:
-    """Of other instances: a context that believes them.
+    """Return a context that trusts the authorities of other instances.
 
     Raises:
         ConfigError: the file cannot be read, or is no PEM.
@@ -62,10 +62,10 @@ def check_authorities(table: str, peers_ca: str | None) -> ssl.SSLContext:
 
 
 def pem_files(table: str, tls: ListenerTls) -> tuple[bytes, bytes, bytes | None]:
-    """Key, certificate and client authorities, checked as `server_context` does, for a library that wants their bytes.
+    """Return key, certificate and client authorities as bytes, checked as `server_context` does.
 
     Raises:
-        ConfigError: as there.
+        ConfigError: see `server_context`.
     """
     server_context(table, tls)
     return (
@@ -76,7 +76,7 @@ def pem_files(table: str, tls: ListenerTls) -> tuple[bytes, bytes, bytes | None]
 
 
 def _no_password() -> str:
-    """Without it OpenSSL would ask on the terminal."""
+    """Raise an error for an encrypted key, because OpenSSL would ask for its password on the terminal."""
     raise OSError("the key is encrypted, and a daemon has nobody to ask for its password")
 
 

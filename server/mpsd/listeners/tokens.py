@@ -1,4 +1,4 @@
-"""Who calls, by bearer token or client certificate, and what they may do.
+"""Callers by bearer token or client certificate, and their rights.
 
 A tokens file is TOML:
 
@@ -39,7 +39,7 @@ SUBSCRIPTIONS_SHOWN_MAX = 20
 
 
 class Token(Table):
-    """One entry of the file: a caller, known by a token or by a certificate."""
+    """An entry of the file: a caller, known by a token or by a certificate."""
 
     name: str = Field(min_length=1, max_length=100)
     role: Literal["consumer", "viewer", "operator", "admin", "daemon"]
@@ -70,25 +70,25 @@ class Token(Table):
 
     @property
     def caller(self) -> Caller:
-        """The caller that the entry describes."""
+        """Return the caller that the entry describes."""
         return Caller(self.name, Role[self.role.upper()], frozenset(self.subscriptions), self.content)
 
 
 class TokensFile(Table):
-    """The file."""
+    """The tokens file."""
 
     tokens: list[Token] = Field(min_length=1, max_length=TOKENS_MAX)
 
 
 class Tokens:
-    """Recognises callers. Only hashes of the tokens are kept, and how long a check takes tells nothing about them."""
+    """The known callers. Only hashes of the tokens are kept, and the time of a check does not depend on them."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self._callers = [(_digest(each.token), each.caller) for each in tokens if each.token is not None]
         self._certified = {each.certificate: each.caller for each in tokens if each.certificate is not None}
 
     def adopt(self, others: "Tokens") -> None:
-        """Recognise the callers of others instead; whoever was given these asks the new ones from now on."""
+        """Replace the known callers by those of other tokens; users of this object see the new ones from now on."""
         vars(self).update(vars(others))
 
     @override

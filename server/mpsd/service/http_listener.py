@@ -11,9 +11,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from mpsd import __version__
-from mpsd.admin.collector import registry
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.http import http_app
+from mpsd.admin.metrics import registry
 from mpsd.config import Config, PullDelivery
 from mpsd.delivery.pull.adapter import PullAdapter
 from mpsd.delivery.pull.peer_request import PeerClient

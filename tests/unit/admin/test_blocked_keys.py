@@ -9,8 +9,8 @@ import pytest
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.access import CALLER
-from mpsd.admin.blocked_key_skips import skip_blocked
-from mpsd.admin.replay_tasks import ReplayRoom
+from mpsd.admin.replays import ReplayRoom
+from mpsd.admin.skips import skip_blocked
 from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.errors import RecordNotHere

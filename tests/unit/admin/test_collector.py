@@ -12,10 +12,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from docs.metrics import STANDARD_METRICS
-from mpsd.admin.collector import registry
 from mpsd.admin.daemon import ControlStatistics, WatchedFiles
 from mpsd.admin.metric import LABEL_VALUES_MAX, Metric
-from mpsd.admin.metrics import METRICS
+from mpsd.admin.metrics import METRICS, registry
 from mpsd.core.breaker import EndpointState
 from mpsd.core.histogram import Histogram
 from mpsd.core.outcome import OUTCOMES

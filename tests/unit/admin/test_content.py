@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.content import HIDDEN, MARK, hide
+from mpsd.admin.access import HIDDEN, MARK, hide
 from mpsd.listeners.tokens import Token, Tokens
 from tests.fakes.steerable import TOKENS, bearer, served, tokens
 from tests.unit.admin.test_servicer import billing, change, hold

@@ -11,7 +11,7 @@ from google.rpc.status_pb2 import Status as RpcStatus
 from grpc import aio
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.page_tokens import page_token
+from mpsd.admin.validation import page_token
 from mpsd.core.control import key_bytes
 from mpsd.core.pauses import Scope
 from mpsd.errors import ControlUnavailable
@@ -145,8 +145,9 @@ async def test_a_control_topic_that_cannot_be_read_is_said_and_what_is_known_hol
         other.daemon.control.log.error = ControlUnavailable("the control topic has no leader")
         status = (await one.stub.GetStatus(pb.GetStatusRequest())).status
         problems = {each.address: each.problem for each in status.instances}
-        assert "goes on with what it knows of the control topic: the control topic has no leader" in problems.pop(
-            other.address
+        assert (
+            "the control topic cannot be read, and the changes read before stay in effect: the control topic has no leader"
+            in problems.pop(other.address)
         )
         assert set(problems.values()) == {""}
         assert len(status.subscriptions[0].pauses) == 1

@@ -1,7 +1,7 @@
 """Settings that differ, and findings that do not."""
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.drift import SETTINGS_SHOWN_MAX, drift, group_findings
+from mpsd.admin.checkup import SETTINGS_SHOWN_MAX, drift, group_findings
 
 BILLING = {"subscriptions.billing.name": '"billing"', "subscriptions.billing.retry.attempts_max": "5"}
 

@@ -3,9 +3,9 @@
 import pytest
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.merge import merge_status
+from mpsd.admin.fleet import merge_status
 from mpsd.admin.rates import RECENT_S, RECENT_SAMPLE_S, Counts, Rates
-from mpsd.admin.times import timestamp
+from mpsd.admin.wire import timestamp
 from mpsd.core.breaker import EndpointState as BreakerState
 from mpsd.core.outcome import DELIVERED, Moment, Outcome, Rejected, Unavailable
 from tests.fakes.steerable import Served, served

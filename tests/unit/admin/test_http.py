@@ -11,8 +11,8 @@ import trustme
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from mpsd.admin.collector import registry
 from mpsd.admin.http import http_app
+from mpsd.admin.metrics import registry
 from mpsd.listeners.address import bind
 from mpsd.listeners.http import serving_http
 from mpsd.listeners.tokens import Tokens, load_tokens

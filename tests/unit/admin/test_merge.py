@@ -3,8 +3,8 @@
 import pytest
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.merge import merge_lanes, merge_partitions, merge_status
-from mpsd.admin.times import duration, timestamp
+from mpsd.admin.fleet import merge_lanes, merge_partitions, merge_status
+from mpsd.admin.wire import duration, timestamp
 
 RUNNING, PAUSED = "running", "paused"
 ENDPOINT_OUT = "endpoint-out"

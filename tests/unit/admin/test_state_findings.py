@@ -1,7 +1,7 @@
 """States as findings."""
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.state_findings import explained_by, state_findings
+from mpsd.admin.checkup import explained_by, state_findings
 
 
 def status(state: str, severity: pb.Severity.ValueType, reason: str = "") -> pb.Status:
