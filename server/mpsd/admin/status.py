@@ -165,7 +165,7 @@ def partition_of(address: str, part: PartitionStatistics) -> pb.PartitionStatus:
         next_offset=part.committed,
         log_end=part.log_end,
         paused_keys=_cut(part.paused_keys),
-        paused_lanes=part.parked,
+        paused_lanes=part.paused_lanes,
         room_records=part.room_records,
         room_bytes=part.room_bytes,
         blocked_keys=part.blocked_keys,

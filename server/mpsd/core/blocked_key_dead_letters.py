@@ -50,9 +50,9 @@ class BlockedKeyDeadLetters:
     Attributes:
         places: of what is not settled; the first of its partition, if there were too many.
         is_meant: the task means one of its dead letters, settled or not.
-        trouble: why it cannot be replayed; empty if it can.
+        problem: why it cannot be replayed; empty if it can.
         is_cut: there were too many: another round brings more.
-        left: the first dead letter that is left out, as a record before it may have none yet; None: none is.
+        left: the first dead letter that is left out, because a record before it may have none yet; None: none is.
         is_unread: as that is still to be read.
     """
 

@@ -15,7 +15,7 @@ class OrderIterator:
     Takes: partitions with a ready lane.
     Gives: heads of lanes; a lane gives nothing more until its head is settled or put back. Where runs are allowed, what
         the heads leave of the demand is filled with those behind them. Heads of
-        paused keys are parked with their partition.
+        paused keys are kept in `Lanes.paused`.
     Holds at most: each partition once.
 
     Args:

@@ -293,7 +293,7 @@ class PendingQueue:
         queue.postponed.setdefault(key, [])
 
     def resume_key(self, queue: PartitionQueue, key: bytes) -> None:
-        """Put the records that were set aside into their lane, and those that are read from now on."""
+        """Put the postponed records of a key into its lane, and those that are read from now on."""
         for delivery in queue.postponed.pop(key, ()):
             queue.lanes.add(delivery)
         if queue.lanes.ready and not queue.in_turn:

@@ -28,7 +28,7 @@ class PartitionStatistics:
         committed: what was last committed, -1 if nothing yet.
         paused_keys: of which nothing is delivered.
         blocked_keys: likewise, how many: those behind dead letters.
-        parked: lanes that wait for one of them.
+        paused_lanes: lanes that wait for one of them.
         room_records: how many more are read until the partition's bound; the others of it wait then, too.
         room_bytes: likewise.
         oldest: offset of the oldest record that is not finished; -1 if there is none.
@@ -50,7 +50,7 @@ class PartitionStatistics:
     committed: int
     blocked_keys: int
     paused_keys: Collection[bytes] = ()
-    parked: int = 0
+    paused_lanes: int = 0
     room_records: int = 0
     room_bytes: int = 0
     oldest: int = -1
@@ -175,7 +175,7 @@ def partition_statistics(
         committed=queue.committed,
         paused_keys=queue.paused_keys,
         blocked_keys=len(queue.blocked),
-        parked=len(queue.lanes.paused),
+        paused_lanes=len(queue.lanes.paused),
         room_records=max(0, pending.records_max - len(tracker.unfinished)),
         room_bytes=max(0, pending.bytes_max - queue.bytes),
         oldest=oldest.record.offset if oldest is not None else -1,

@@ -116,7 +116,7 @@ class BlockedKeys:
             log.warning("%s: the key of the record at %d is blocked", queue.assignment.tp, offset, extra=extra)
 
     async def release(self, queue: PartitionQueue, key: bytes) -> None:
-        """Release a key: its records are delivered again, those that were set aside first.
+        """Release a key: its records are delivered again, the postponed ones first.
 
         Raises:
             ControlUnavailable, ControlOff: it may be blocked or not; ask again.

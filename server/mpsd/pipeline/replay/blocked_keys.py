@@ -1,9 +1,10 @@
-"""Blocked keys, replayed: each whole, in the order of its partition, up to the live end; then it is released.
+"""Replay blocked keys: each whole, in the order of its partition, up to the live end; then release it.
 
-A key's dead letters are not in order in the dead-letter topic: one that failed again stands behind what was blocked since. So
-they are looked up first, and sent in the order of their source offsets, the next once the last is accepted. What is read of
-the key meanwhile goes on into the dead-letter topic, round after round, until little is left. Then what is read of it waits
-beside its lane, what the lane still has goes its way, the rest is sent, and the key is released.
+The dead letters of a key are not in order in the dead-letter topic: one that failed again stands behind those that were
+blocked since. So a round looks them up first, and sends them in the order of their source offsets, the next once the last
+is accepted. Records of the key that are read meanwhile go on into the dead-letter topic, round after round, until little is
+left. Then the records that are read are postponed, the records in the lane go into the dead-letter topic, the rest is sent,
+and the key is released.
 
     round 1   [dead letters, as of now]          live records → dead-letter topic
     round 2   [those that came meanwhile]        live records wait

@@ -183,7 +183,7 @@ async def test_a_paused_key_waits_in_order_and_the_others_flow() -> None:
         await asyncio.sleep(5.0)
         assert len(at.adapter.started) == 9
         (part,) = at.pipeline.statistics().partitions
-        assert (part.state, part.paused_keys, part.parked) == ("running", {b"b"}, 1)
+        assert (part.state, part.paused_keys, part.paused_lanes) == ("running", {b"b"}, 1)
         assert (part.pending_records, part.next_offset) == (3, 1)
         at.pipeline.controls.set_pauses([])
         await asyncio.sleep(5.0)
@@ -201,7 +201,7 @@ async def test_of_two_paused_keys_one_may_go_on_alone() -> None:
         at.pipeline.controls.set_pauses([pause(key=b"c")])
         await asyncio.sleep(1.0)
         assert sorted(at.adapter.offsets) == [0, 1, 3]
-        assert at.pipeline.statistics().partitions[0].parked == 1
+        assert at.pipeline.statistics().partitions[0].paused_lanes == 1
 
 
 @in_virtual_time
