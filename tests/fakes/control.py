@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mpsd.core import blocked_keys
 from mpsd.core.audit import AuditEntry
+from mpsd.core.blocked_keys import BLOCKED
 from mpsd.core.control import ControlState, Entity, EntityKey, Provenance
 from mpsd.core.replay_book import KINDS
 from mpsd.errors import ControlUnavailable
@@ -48,8 +48,8 @@ class FakeControlTopic:
             blocked.on_entity(key, entity, revision)
 
         self._listeners.append(listener)
-        for kind in (*KINDS, blocked_keys.KIND):
-            for key, entity in self.state.of_kind("billing", kind).items():
+        for kind in (*KINDS, BLOCKED):
+            for key, entity in self.state.of_kind("billing", kind.name).items():
                 listener(key, entity, entity.revision)
 
     def follow_no_more(self) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from mpsd.core.delivery import Assignment
-from mpsd.core.pauses import Scope
+from mpsd.core.pauses import PAUSE, Scope
 from mpsd.core.record import TopicPartition
 from mpsd.core.resets import AGE_MAX_MS, Target
 from mpsd.demo.guarantees.events import SeenRecord
@@ -31,7 +31,7 @@ RECORD = SeenRecord("orders", 0, 7, b"a")
     ],
 )
 def test_what_is_paused_is_not_sent(scope: Scope, breaks: bool) -> None:
-    guarantee, key = NothingAgainstAPause(), scope.entity_key("billing")
+    guarantee, key = NothingAgainstAPause(), PAUSE.entity_key("billing", scope)
     guarantee.on_sent(RECORD, "d0", 1.0)
     assert not guarantee.faults()
     guarantee.confirmed(key, scope, None)
@@ -41,8 +41,8 @@ def test_what_is_paused_is_not_sent(scope: Scope, breaks: bool) -> None:
 
 def test_a_pause_ends_with_the_next_decision_and_with_its_time() -> None:
     guarantee, scope = NothingAgainstAPause(), Scope("billing")
-    guarantee.confirmed(scope.entity_key("billing"), scope, None)
-    guarantee.decided(scope.entity_key("billing"))
+    guarantee.confirmed(PAUSE.entity_key("billing", scope), scope, None)
+    guarantee.decided(PAUSE.entity_key("billing", scope))
     guarantee.confirmed(("another",), scope, 1_000)
     guarantee.time_is(1_000)
     guarantee.on_sent(RECORD, "d0", 3.0)

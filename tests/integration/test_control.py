@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mpsd.core import resets
-from mpsd.core.control import VERSION, key_bytes
-from mpsd.core.pauses import Scope
+from mpsd.core.control import VERSION, OfSubscription, key_bytes
+from mpsd.core.pauses import PAUSE, Scope
 from mpsd.core.record import TopicPartition
+from mpsd.core.resets import RESET, Reset, Target
 from mpsd.demo.guarantees.events import DeliveryStarted
 from mpsd.demo.guarantees.guarantee import RecordPosition
 from mpsd.errors import RequestIdReused, RevisionConflict
@@ -111,7 +111,7 @@ async def test_of_two_who_change_at_once_one_wins_and_the_other_is_told(world: W
         assert sum(isinstance(answer, int) for answer in answers) == 1
         await one.plane.read_to_end()
         await other.plane.read_to_end()
-        key = scope.entity_key(group)
+        key = PAUSE.entity_key(group, scope)
         assert one.plane.state.get(key) == other.plane.state.get(key) is not None
         revision = await one.pause(scope, request_id="twice")
         assert await other.pause(scope, request_id="twice") == revision, "the same request is done once"
@@ -124,13 +124,13 @@ async def test_what_others_wrote_into_the_topic_changes_nothing(world: World) ->
     scope = Scope("orders")
     async with operator(world.kafka.bootstrap_servers, topic, control) as at:
         await at.plane.read_to_end()
-        future = Message(key_bytes(scope.entity_key(topic)), b'{"version":%d,"until_ms":null}' % (VERSION + 1))
+        future = Message(key_bytes(PAUSE.entity_key(topic, scope)), b'{"version":%d,"until_ms":null}' % (VERSION + 1))
         foreign = [
             Message(b"\xff\x00", None),
             Message(b"[]", b"{}"),
             Message(b"k", b"\xff" * 1000),
         ]
-        other_group = Message(key_bytes(scope.entity_key("another")), b'{"version":1,"until_ms":null}')
+        other_group = Message(key_bytes(PAUSE.entity_key("another", scope)), b'{"version":1,"until_ms":null}')
         await world.kafka.produce(control, [future, *foreign, other_group])
         daemon = await world.start_daemon(world.subscription(topic), control={"topic": control, "audit_topic": ""})
         await world.produce(topic, [keyed(number, KEYS) for number in range(100)])
@@ -156,7 +156,7 @@ async def test_a_topic_that_is_deleted_is_recreated_with_what_was_decided(world:
     await world.application.accepts(10)
     async with operator(world.kafka.bootstrap_servers, topic, control) as at:
         await at.plane.read_to_end()
-        assert at.plane.state.get(Scope("orders", topic, 0, b"k1").entity_key(topic)) is not None
+        assert at.plane.state.get(PAUSE.entity_key(topic, Scope("orders", topic, 0, b"k1"))) is not None
         await at.resume(Scope("orders", topic, 0, b"k1"))
         await world.settled(topic)
     await world.judge(topic)
@@ -216,9 +216,11 @@ async def test_a_reset_takes_the_group_back_once_and_says_so(world: World) -> No
     assert all(move.to == move.log_end for move in (await moves(options, topic, [topic], "latest")).values())
     begun = datetime.fromtimestamp(0, tz=UTC)
     assert {move.to for move in (await moves(options, topic, [topic], begun)).values()} == {0}
-    targets = {tp: resets.Target(move.to, move.committed) for tp, move in found.items()}
+    targets = {tp: Target(move.to, move.committed) for tp, move in found.items()}
     async with operator(world.kafka.bootstrap_servers, topic, control) as at:
-        await at.change(resets.entity_key(topic, "orders"), resets.document("0123abcd", targets))
+        await at.change(
+            RESET.entity_key(topic, OfSubscription("orders")), RESET.document(Reset(id="0123abcd", targets=targets))
+        )
         await until(lambda: len(seen) == 800 - 40, "all but ten of each partition come again")
         await world.settled(topic)
         again = dict(seen[400:])

@@ -16,12 +16,13 @@ from mpsd.admin.changes import confirm
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import Answers, Fleet
 from mpsd.admin.status import instance_of
-from mpsd.core import blocked_keys, limits, pauses, resets
-from mpsd.core.control import EntityKey
+from mpsd.core.blocked_keys import BLOCKED
+from mpsd.core.control import EntityKey, OfSubscription
 from mpsd.core.dead_letter_record import EVERY_DEAD_LETTER, DeadLetterFilter
-from mpsd.core.pauses import Scope
-from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget, ReplayTask, parse_task, task_key
-from mpsd.core.resets import Target
+from mpsd.core.limits import LIMIT, Limit
+from mpsd.core.pauses import PAUSE, Pause, Scope
+from mpsd.core.replay import REPLAY, ReplayPlan, ReplayState, ReplayTarget, ReplayTask, task_key
+from mpsd.core.resets import RESET, Reset, Target
 from mpsd.errors import ControlUnavailable
 from mpsd.ports import Peer
 from tests.simulation.application import Manner
@@ -112,17 +113,17 @@ class Operators:
         )
         until_ms = int((story.wall_s() + 4.0) * 1000) if dice.random() < 0.2 else None
         self._happens("pause", f"{scope} until {until_ms}")
-        entity = scope.entity_key(GROUP)
-        await self._change(entity, pauses.document(until_ms), confirmed=True)
+        entity = PAUSE.entity_key(GROUP, scope)
+        await self._change(entity, PAUSE.document(Pause(scope=scope, until_ms=until_ms)), confirmed=True)
         await asyncio.sleep(dice.choice((0.2, 1.0, 3.0)))
         self._happens("resume", str(scope))
         await self._change(entity, None, confirmed=True)
 
     async def limit(self) -> None:
-        dice, key = self._dice, limits.entity_key(GROUP, NAME)
+        dice, key = self._dice, LIMIT.entity_key(GROUP, OfSubscription(NAME))
         rate, concurrency = dice.choice((None, 60.0, 300.0)), dice.choice((None, 2, 6))
         self._happens("limit", f"{rate} {concurrency}")
-        await self._change(key, limits.document(rate, concurrency))
+        await self._change(key, LIMIT.document(Limit(rate_max_per_s=rate, concurrency_max=concurrency)))
         await asyncio.sleep(dice.choice((0.5, 2.0)))
         await self._change(key, None)
 
@@ -137,7 +138,9 @@ class Operators:
             targets[tp] = Target(min(max(wanted, log.start), log.end), stored.offset)
         reset_id = f"{dice.getrandbits(32):08x}"
         self._happens("reset", f"{reset_id} {'earliest' if to_begin else 'offsets'}")
-        await self._change(resets.entity_key(GROUP, NAME), resets.document(reset_id, targets))
+        await self._change(
+            RESET.entity_key(GROUP, OfSubscription(NAME)), RESET.document(Reset(id=reset_id, targets=targets))
+        )
 
     async def replay(self) -> None:
         story, dice = self._story, self._dice
@@ -209,7 +212,7 @@ class Operators:
     def _known(self, task_id: str) -> ReplayTask | None:
         key = task_key(GROUP, NAME, task_id)
         entity = self._story.witness.state.get(key)
-        return parse_task(key, entity) if entity is not None else None
+        return REPLAY.parse(key, entity) if entity is not None else None
 
     # how
     async def _change(self, key: EntityKey, document: Mapping[str, Any] | None, *, confirmed: bool = False) -> None:
@@ -255,9 +258,9 @@ class Operators:
 
     async def heal(self) -> None:
         """Nothing is stopped any more, every task goes on."""
-        for key in list(self._story.witness.state.of_kind(GROUP, pauses.KIND)):
+        for key in list(self._story.witness.state.of_kind(GROUP, PAUSE.name)):
             await self._change(key, None)
-        for key in list(self._story.witness.state.of_kind(GROUP, limits.KIND)):
+        for key in list(self._story.witness.state.of_kind(GROUP, LIMIT.name)):
             await self._change(key, None)
         for task_id in self._tasks:
             task = self._known(task_id)
@@ -270,7 +273,7 @@ class Operators:
 
     @property
     def _are_blocked(self) -> bool:
-        return bool(self._story.witness.state.of_kind(GROUP, blocked_keys.KIND))
+        return bool(self._story.witness.state.of_kind(GROUP, BLOCKED.name))
 
     @property
     def _are_tasks_over(self) -> bool:

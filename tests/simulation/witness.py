@@ -3,14 +3,16 @@
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from mpsd.core import blocked_keys, pauses, resets
+from mpsd.core.blocked_keys import BLOCKED
 from mpsd.core.control import ControlState, EntityKey, parse_key
 from mpsd.core.dead_letter_record import DeadLetterRecord, parse
 from mpsd.core.delivery import Assignment, Delivery, ReplayedDelivery
 from mpsd.core.offset_map import split_reset
 from mpsd.core.outcome import Outcome, code_of
+from mpsd.core.pauses import PAUSE
 from mpsd.core.record import Record, TopicPartition
 from mpsd.core.replay import ReplayTask
+from mpsd.core.resets import RESET
 from mpsd.demo.guarantees import (
     AttemptsSurvive,
     BoundedRepetition,
@@ -278,17 +280,17 @@ class Witness:
             return
         self.tell(f"control {offset} {' '.join(key[1:])}")
         entity = self.state.get(key)
-        if key[1] == pauses.KIND:
+        if key[1] == PAUSE.name:
             self.pauses.decided(key)
-        elif key[1] == blocked_keys.KIND:
+        elif key[1] == BLOCKED.name:
             self.tell(f"control {offset} {self.blocked.decided(key, entity, owned, by)}")
-        elif key[1] == resets.KIND and entity is not None and (reset := resets.parse(entity)) is not None:
+        elif key[1] == RESET.name and entity is not None and (reset := RESET.parse(key, entity)) is not None:
             self.resets.written(reset.id, offset, reset.targets, reset.provenance.at_ms)
 
     def paused(self, key: EntityKey, revision: int) -> None:
         """Note a confirmed pause, which may have been replaced by now."""
         entity = self.state.get(key)
-        if entity is not None and entity.revision == revision and (pause := pauses.parse(key, entity)) is not None:
+        if entity is not None and entity.revision == revision and (pause := PAUSE.parse(key, entity)) is not None:
             self.tell(f"confirmed {revision} {' '.join(key[1:])}")
             self.pauses.confirmed(key, pause.scope, pause.until_ms)
 

@@ -11,9 +11,10 @@ from mpsd.admin.fleet import MARGIN, Fleet, silent, sort_instances
 from mpsd.admin.status import instance_of, pause_of
 from mpsd.admin.validation import check_change, check_topic, limits_of, pipeline_of, scope_of, until_ms
 from mpsd.admin.wire import wall_ms
-from mpsd.core import brake, limits, pauses
-from mpsd.core.control import EntityKey
-from mpsd.core.pauses import Scope
+from mpsd.core.brake import BRAKE, BrakeRecord, BrakeState
+from mpsd.core.control import EntityKey, OfSubscription
+from mpsd.core.limits import LIMIT, Limit
+from mpsd.core.pauses import PAUSE, Pause, Scope
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.listeners.reach import faults
 from mpsd.ports import Peer
@@ -155,13 +156,13 @@ class Changes:
         replaced = await self._pause_of(scope, request.change.request_id)
         instead = f", in place of the pause by {replaced.provenance.who}" if replaced is not None else ""
         description = f"pause of {describe(scope)}{lasts}{instead}"
-        document = pauses.document(end_ms)
+        document = PAUSE.document(Pause(scope=scope, until_ms=end_ms))
         changed = await self._paused(scope, document, request.change, "Pause", description, metadata, left_s)
         if replaced is not None:
             changed.replaced.CopyFrom(pause_of(replaced))
         return changed
 
-    async def _pause_of(self, scope: Scope, request_id: str) -> pauses.Pause | None:
+    async def _pause_of(self, scope: Scope, request_id: str) -> Pause | None:
         """Return the pause of exactly this scope that holds now, unless this very request has made it.
 
         Raises:
@@ -199,8 +200,9 @@ class Changes:
         words = [f"{rate:g} a second" if rate else "no rate"] if rate is not None else []
         words += [f"{concurrency} at once" if concurrency is not None else ""]
         said = f"limit of {request.subscription}: {', '.join(filter(None, words)) or 'as configured'}"
-        document = None if rate is None and concurrency is None else limits.document(rate, concurrency)
-        key = limits.entity_key(group, request.subscription)
+        limit = Limit(rate_max_per_s=rate, concurrency_max=concurrency)
+        document = None if rate is None and concurrency is None else LIMIT.document(limit)
+        key = LIMIT.entity_key(group, OfSubscription(request.subscription))
         return await self.write(key, document, request.change, "Limit", said, metadata, left_s)
 
     async def accept_rejections(
@@ -209,16 +211,16 @@ class Changes:
         """Let rejected records be dead-lettered again after the brake engaged; raises what `pause` does."""
         check_change(request.change)
         pipeline = pipeline_of(self._daemon.pipelines, request.subscription)
-        key = brake.entity_key(pipeline.settings.sender.group, request.subscription)
+        key = BRAKE.entity_key(pipeline.settings.sender.group, OfSubscription(request.subscription))
         control = self._daemon.control
         await control.is_set(key, request.change.request_id)  # reads to the end
         found = pipeline.endpoint.brake
-        is_engaged = found is not None and found.state is brake.BrakeState.ENGAGED
+        is_engaged = found is not None and found.state is BrakeState.ENGAGED
         if not is_engaged and control.request(request.change.request_id) is None:
             return await self.confirm(key[0], control.revision, metadata, left_s, unchanged=True)
         now_ms = wall_ms(self._daemon.clock)
         since_ms = found.since_ms if found is not None else now_ms
-        document = brake.document(brake.BrakeState.ACCEPTED, since_ms=since_ms, at_ms=now_ms)
+        document = BRAKE.document(BrakeRecord(state=BrakeState.ACCEPTED, since_ms=since_ms, at_ms=now_ms))
         said = f"rejections of {request.subscription} accepted"
         return await self.write(key, document, request.change, "AcceptRejections", said, metadata, left_s)
 
@@ -238,7 +240,7 @@ class Changes:
         left_s: float | None,
     ) -> pb.Changed:
         group = pipeline_of(self._daemon.pipelines, scope.subscription).settings.sender.group
-        return await self.write(scope.entity_key(group), document, change, method, said, metadata, left_s)
+        return await self.write(PAUSE.entity_key(group, scope), document, change, method, said, metadata, left_s)
 
     async def write(
         self,

@@ -9,9 +9,9 @@ from mpsd.admin.changes import Changes, Metadata
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.refusals import InvalidArgument, NotFound, unknown
 from mpsd.admin.validation import check_change, pipeline_of
-from mpsd.core import resets
+from mpsd.core.control import OfSubscription
 from mpsd.core.record import TopicPartition
-from mpsd.core.resets import Move, Target, To
+from mpsd.core.resets import RESET, Move, Reset, Target, To
 
 OFFSETS_MAX = 10_000
 _EDGES: Mapping[pb.LogEdge.ValueType, To] = {
@@ -45,7 +45,7 @@ async def reset(
     reset_id = hashlib.sha256(f"{group}\0{name}\0{request.change.request_id}".encode()).hexdigest()[:8]
     targets = {tp: Target(move.to, move.committed) for tp, move in moves.items()}
     said = f"reset {reset_id} of {name}: {len(targets)} partition{'' if len(targets) == 1 else 's'}"
-    key, document = resets.entity_key(group, name), resets.document(reset_id, targets)
+    key, document = RESET.entity_key(group, OfSubscription(name)), RESET.document(Reset(id=reset_id, targets=targets))
     changed = await changes.write(key, document, request.change, "Reset", said, metadata, left_s)
     made = pipeline.controls.reset
     if made is not None and made.id == reset_id:  # the first time, if this is not it: offsets have moved since

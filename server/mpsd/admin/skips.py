@@ -22,7 +22,7 @@ from mpsd.core.dead_letter_record import DeadLetterFilter
 from mpsd.core.pauses import Scope
 from mpsd.core.record import LogBounds, TopicPartition
 from mpsd.core.replay import ReplayPlan, ReplayTask
-from mpsd.core.skips import dead_letter_of, entity_key, is_of
+from mpsd.core.skips import SKIP, Skip
 from mpsd.errors import ControlOff, ControlUnavailable, RecordNotHere, RequestIdReused
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.replay.skips import DeadHead, skip_dead
@@ -154,11 +154,10 @@ class Skips:
         if found is None and done is None:
             return None
         source = TopicPartition(record.topic, record.partition), record.offset
-        if done is None or not is_of(done.key, pipeline.settings.sender.group, request.subscription, source):
+        skip = SKIP.key_of(done.key) if done is not None and done.key[0] == pipeline.settings.sender.group else None
+        if skip is None or (skip.subscription, skip.source) != (request.subscription, source):
             raise RequestIdReused(f"request id {request_id} was used for another change")
-        dead_letter = dead_letter_of(done.key)
-        if dead_letter is None:
-            return None
+        dead_letter = TopicPartition(skip.dead_letter_topic, skip.dead_letter_partition), skip.dead_letter_offset
         return pb.SkipResponse(dead_letter=_ref(*dead_letter), replay_id=replay_of(pipeline, request_id))
 
     async def _to_the_end(self, work: Coroutine[Any, Any, pb.SkipResponse]) -> pb.SkipResponse:
@@ -183,8 +182,9 @@ class Skips:
         self._done[request.change.request_id] = request.subscription, record, answer
         if len(self._done) > DONE_MAX:
             self._done.popitem(last=False)
-        source = TopicPartition(record.topic, record.partition), record.offset
-        await self._note(request, group, entity_key(group, request.subscription, source, dead_letter))
+        (topic, partition), offset = dead_letter
+        skip = Skip(request.subscription, record.topic, record.partition, record.offset, topic, partition, offset)
+        await self._note(request, group, SKIP.entity_key(group, skip))
         return answer
 
     async def _note(self, request: pb.SkipRequest, group: str, key: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
-class Place(NamedTuple):
+class DeadLetterOffsets(NamedTuple):
     """The source offset of a record, and the offset of its dead letter."""
 
     source_offset: int
@@ -32,12 +32,12 @@ class Reach(NamedTuple):
     log_end: int
     dead_letters_end: int
 
-    def is_unread(self, place: Place) -> bool:
+    def is_unread(self, place: DeadLetterOffsets) -> bool:
         """Return True if the record is still to be read, so that earlier ones may be, too."""
         is_new = place.dead_letter >= self.dead_letters_end
         return place.source_offset >= self.position and (is_new or place.source_offset < self.log_end)
 
-    def is_behind(self, key: bytes, place: Place) -> bool:
+    def is_behind(self, key: bytes, place: DeadLetterOffsets) -> bool:
         """Return True if the record comes behind one of its key that may still be dead-lettered."""
         first = self.unfinished.get(key)
         return first is not None and place.source_offset >= first
@@ -56,20 +56,20 @@ class BlockedKeyDeadLetters:
         is_unread: as that is still to be read.
     """
 
-    places: list[Place] = field(default_factory=list)
+    places: list[DeadLetterOffsets] = field(default_factory=list)
     is_meant: bool = False
     problem: str = ""
     is_cut: bool = False
     left: int | None = None
     is_unread: bool = False
 
-    def add(self, place: Place, places_max: int) -> None:
+    def add(self, place: DeadLetterOffsets, places_max: int) -> None:
         """Add a dead letter; those beyond the first `places_max` are cut."""
         self.places.append(place)
         if len(self.places) >= 2 * places_max:
             self.cut(places_max)
 
-    def leave(self, place: Place, is_unread: bool) -> None:
+    def leave(self, place: DeadLetterOffsets, is_unread: bool) -> None:
         """Leave a dead letter to the next round."""
         self.left = place.dead_letter if self.left is None else min(self.left, place.dead_letter)
         self.is_unread |= is_unread

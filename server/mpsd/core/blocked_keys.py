@@ -8,16 +8,13 @@ Only the owner of the partition writes and removes an entry. `offset` names the 
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
 
 from typing_extensions import override
 
-from mpsd.core.control import Entity, EntityKey, bytes_of, text_of
+from mpsd.core.control import Entity, EntityKey, Kind
 from mpsd.core.record import LogBounds, TopicPartition
-from mpsd.core.untrusted import Unfit, number
-
-KIND = "blocked"
-KEY_PARTS = 6
 
 
 class BlockedKey(NamedTuple):
@@ -34,17 +31,38 @@ class BlockedKey(NamedTuple):
     dead_letter_offset: int
 
     def document(self, epoch: int) -> dict[str, Any]:
-        """Return the value of its control record.
+        """Return the document of its control record.
 
         Args:
             epoch: of the ownership of whoever writes it.
         """
-        return {
-            "epoch": epoch,
-            "offset": self.offset,
-            "dead_letter_partition": self.dead_letter_partition,
-            "dead_letter_offset": self.dead_letter_offset,
-        }
+        return BLOCKED.document(KeyBlock(epoch=epoch, **self._asdict()))
+
+
+class BlockedKeyId(NamedTuple):
+    """The key of a blocked key's entity."""
+
+    subscription: str
+    topic: str
+    partition: int
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyBlock:
+    """The document of a blocked key: see `BlockedKey`.
+
+    Attributes:
+        epoch: of the ownership of whoever wrote it.
+    """
+
+    epoch: Annotated[int, -1]
+    offset: Annotated[int, 0]
+    dead_letter_partition: Annotated[int, 0]
+    dead_letter_offset: Annotated[int, 0]
+
+
+BLOCKED = Kind(name="blocked", key=BlockedKeyId, value=KeyBlock, key_name="")
 
 
 def first_dead_letter(blocked: BlockedKey, number: int, bounds: LogBounds) -> int:
@@ -59,7 +77,7 @@ def first_dead_letter(blocked: BlockedKey, number: int, bounds: LogBounds) -> in
 
 
 def entity_key(group: str, subscription: str, tp: TopicPartition, key: bytes) -> EntityKey:
-    return (group, KIND, subscription, tp.topic, str(tp.partition), text_of(key))
+    return BLOCKED.entity_key(group, BlockedKeyId(subscription, *tp, key))
 
 
 class BlockedKeyBook:
@@ -78,26 +96,17 @@ class BlockedKeyBook:
 
     def on_entity(self, key: EntityKey, entity: Entity | None) -> tuple[TopicPartition, bytes] | None:
         """Take in an entity that has changed, None if it is gone; return its key, None if it is none of ours."""
-        place = self._parse(key)
-        if place is None:
+        known = BLOCKED.key_of(key)
+        if known is None or (key[0], known.subscription) != (self._group, self._subscription):
             return None
+        blocked_key = TopicPartition(known.topic, known.partition), known.key
         if entity is None:
-            self.drop(*place)
-            return place
-        try:
-            document = entity.document
-            number(document, "epoch", -1)
-            self.see(
-                *place,
-                BlockedKey(
-                    number(document, "offset"),
-                    number(document, "dead_letter_partition"),
-                    number(document, "dead_letter_offset"),
-                ),
-            )
-        except Unfit:
+            self.drop(*blocked_key)
+        elif (block := BLOCKED.parse(key, entity)) is not None:
+            self.see(*blocked_key, BlockedKey(block.offset, block.dead_letter_partition, block.dead_letter_offset))
+        else:
             return None
-        return place
+        return blocked_key
 
     def see(self, tp: TopicPartition, key: bytes, blocked: BlockedKey) -> None:
         """Add a blocked key."""
@@ -123,15 +132,6 @@ class BlockedKeyBook:
     def __len__(self) -> int:
         """Return the number of blocked keys, of all partitions."""
         return self._count
-
-    def _parse(self, key: EntityKey) -> tuple[TopicPartition, bytes] | None:
-        if len(key) != KEY_PARTS or key[:3] != (self._group, KIND, self._subscription) or not key[4].isdecimal():
-            return None
-        try:
-            found = bytes_of(key[5])
-        except ValueError:
-            return None
-        return None if found is None else (TopicPartition(key[3], int(key[4])), found)
 
     @override
     def __repr__(self) -> str:

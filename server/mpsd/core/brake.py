@@ -7,11 +7,9 @@ released   a delivery has succeeded since
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Annotated
 
-from mpsd.core.control import Entity, EntityKey, Provenance
-
-KIND = "brake"
+from mpsd.core.control import NOBODY, Kind, OfSubscription, Provenance
 
 
 class BrakeState(StrEnum):
@@ -36,51 +34,13 @@ class BrakeRecord:
     """
 
     state: BrakeState
-    since_ms: int
-    at_ms: int
-    rejections: int
-    reason: str
-    writer: int
-    revision: int
-    provenance: Provenance
+    since_ms: Annotated[int, 0]
+    at_ms: Annotated[int, 0]
+    rejections: Annotated[int, 0] = 0
+    reason: str = ""
+    writer: Annotated[int, 0] = 0
+    revision: int = -1
+    provenance: Provenance = NOBODY
 
 
-def entity_key(group: str, subscription: str) -> EntityKey:
-    """Return the key of a subscription's brake."""
-    return (group, KIND, subscription)
-
-
-def document(
-    state: BrakeState, *, since_ms: int, at_ms: int, rejections: int = 0, reason: str = "", writer: int = 0
-) -> dict[str, Any]:
-    """Return what the control record of a brake says beside its key."""
-    return {
-        "state": state.value,
-        "since_ms": since_ms,
-        "at_ms": at_ms,
-        "rejections": rejections,
-        "reason": reason,
-        "writer": writer,
-    }
-
-
-def parse(entity: Entity) -> BrakeRecord | None:
-    """Return the brake that an entity is; None where it says something else, as a foreign record may."""
-    said = entity.document
-    state, reason = said.get("state"), said.get("reason")
-    numbers: list[Any] = [said.get(name) for name in ("since_ms", "at_ms", "rejections", "writer")]
-    if state not in {each.value for each in BrakeState} or type(reason) is not str:
-        return None
-    if any(type(number) is not int or number < 0 for number in numbers):
-        return None
-    since_ms, at_ms, rejections, writer = numbers
-    return BrakeRecord(
-        state=BrakeState(state),
-        since_ms=since_ms,
-        at_ms=at_ms,
-        rejections=rejections,
-        reason=reason,
-        writer=writer,
-        revision=entity.revision,
-        provenance=entity.provenance,
-    )
+BRAKE = Kind(name="brake", key=OfSubscription, value=BrakeRecord)

@@ -10,14 +10,18 @@ cannot be read, or is of a later version, is ignored and counted, and what was k
 """
 
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from typing_extensions import override
+
+from mpsd.core.codec import Unfit, decode_fields, decode_part, encode, encode_part, hints
+
+K = TypeVar("K", bound=tuple[Any, ...])
+V = TypeVar("V")
 
 VERSION = 1
 IGNORED = UNREADABLE_KEY, UNREADABLE_VALUE, OTHER_VERSION, TOO_MANY = (
@@ -50,6 +54,9 @@ class Provenance(NamedTuple):
     at_ms: int
     request_id: str
     instance: str
+
+
+NOBODY = Provenance("", "", 0, "", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +146,15 @@ class ControlState:
         """Return all entities of a group and kind, as a live view."""
         return MappingProxyType(self._kinds.get((group, kind), {}))
 
+    def values(self, kind: "Kind[K, V]", group: str) -> dict[K, V]:
+        """Return the values of a kind by key, without those that cannot be read."""
+        found = {}
+        for entity_key, entity in self.of_kind(group, kind.name).items():
+            key, value = kind.key_of(entity_key), kind.parse(entity_key, entity)
+            if key is not None and value is not None:
+                found[key] = value
+        return found
+
     def request(self, request_id: str) -> Request | None:
         """Return the change that was made for a request id within the last 24 hours of the log."""
         return self._requests.get(request_id)
@@ -200,23 +216,70 @@ def described(entity: Entity | None) -> dict[str, str]:
     return {"who": who, "reason": reason[:SHOWN_CHARS_MAX], "changed_at_ms": str(at_ms), **state}
 
 
-def text_of(data: bytes | None) -> str:
-    """Return bytes as a part of a key; empty for None, which is not the empty key."""
-    return "" if data is None else "=" + urlsafe_b64encode(data).decode()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind(Generic[K, V]):
+    """A sort of entity: the declaration that its keys and documents are written and read by.
 
-
-def bytes_of(text: str) -> bytes | None:
-    """Return the bytes that `text_of` was given.
-
-    Raises:
-        ValueError: it was given nothing like it.
+    Attributes:
+        name: second part of the key, behind the group.
+        key: the other parts of the key, a NamedTuple.
+        value: the document, a dataclass; None for an event: nothing of one stays in the topic, and the key tells all that a
+            repeated request is answered with. Fields that the record has beside the document (the group, fields of the
+            key, revision and provenance) are not in the document.
+        key_name: the field of the value that has the whole key.
+        fits: a check of what annotations cannot say.
     """
-    if not text:
-        return None
-    data = urlsafe_b64decode(text[1:])
-    if text_of(data) != text:
-        raise ValueError("not the text of a key")
-    return data
+
+    name: str
+    key: type[K]
+    value: type[V]
+    key_name: str = "key"
+    fits: Callable[[V], bool] = lambda _: True
+
+    def entity_key(self, group: str, key: K) -> EntityKey:
+        """Return the key of an entity."""
+        return (group, self.name, *map(encode_part, key))
+
+    def key_of(self, entity_key: EntityKey) -> K | None:
+        """Return the typed parts of a key; None for a key of another kind or form."""
+        types = list(hints(self.key).values())
+        if entity_key[1] != self.name or len(entity_key) != len(types) + 2:
+            return None
+        try:
+            return self.key(*map(decode_part, types, entity_key[2:]))
+        except Unfit:
+            return None
+
+    def document(self, value: V) -> dict[str, Any]:
+        """Return the document of a value."""
+        outside = {"group", "revision", "provenance", self.key_name, *hints(self.key)}
+        return {name: encode(getattr(value, name)) for name in hints(cast("Any", self.value)) if name not in outside}
+
+    def parse(self, entity_key: EntityKey, entity: Entity) -> V | None:
+        """Return the value of an entity; None for one of another form, which a foreign record may have."""
+        key = self.key_of(entity_key)
+        if key is None:
+            return None
+        names = hints(cast("Any", self.value))
+        outside = {
+            "group": entity_key[0],
+            "revision": entity.revision,
+            "provenance": entity.provenance,
+            self.key_name: key,
+            **dict(zip(hints(self.key), key, strict=True)),
+        }
+        try:
+            known = {name: value for name, value in outside.items() if name in names}
+            value: V = decode_fields(self.value, entity.document, known)
+        except Unfit:
+            return None
+        return value if self.fits(value) else None
+
+
+class OfSubscription(NamedTuple):
+    """The key of a kind of which a subscription has one entity."""
+
+    subscription: str
 
 
 def _document(value: bytes) -> Mapping[str, Any] | str:

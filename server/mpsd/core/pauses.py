@@ -7,12 +7,10 @@ subscription                  nothing of it is delivered
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from mpsd.core.control import Entity, EntityKey, Provenance, bytes_of, text_of
+from mpsd.core.control import NOBODY, Kind, Provenance
 from mpsd.core.record import TopicPartition
-
-KIND = "pause"
 
 
 class Scope(NamedTuple):
@@ -32,10 +30,6 @@ class Scope(NamedTuple):
         """Return True if the partition is in the scope."""
         return self.topic in {None, tp.topic} and self.partition in {None, tp.partition}
 
-    def entity_key(self, group: str) -> EntityKey:
-        partition = "" if self.partition is None else str(self.partition)
-        return (group, KIND, self.subscription, self.topic or "", partition, text_of(self.key))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
@@ -48,11 +42,18 @@ class Pause:
 
     scope: Scope
     until_ms: int | None
-    revision: int
-    provenance: Provenance
+    revision: int = -1
+    provenance: Provenance = NOBODY
 
     def holds(self, now_ms: int) -> bool:
         return self.until_ms is None or now_ms < self.until_ms
+
+
+def _is_possible(pause: Pause) -> bool:
+    return pause.scope.partition is None or pause.scope.topic is not None
+
+
+PAUSE = Kind(name="pause", key=Scope, value=Pause, key_name="scope", fits=_is_possible)
 
 
 class Stopped(NamedTuple):
@@ -65,24 +66,6 @@ class Stopped(NamedTuple):
 
     whole: bool
     keys: frozenset[bytes]
-
-
-def document(until_ms: int | None) -> dict[str, Any]:
-    """Return the document of a pause's control record."""
-    return {"until_ms": until_ms}
-
-
-def parse(key: EntityKey, entity: Entity) -> Pause | None:
-    """Return the pause of an entity; None for a document that is no pause, which a foreign record may be."""
-    try:
-        _, _, subscription, topic, partition, text = key
-        scope = Scope(subscription, topic or None, int(partition) if partition else None, bytes_of(text))
-    except ValueError:
-        return None
-    until_ms = entity.document.get("until_ms")
-    if (until_ms is not None and type(until_ms) is not int) or (scope.partition is not None and scope.topic is None):
-        return None
-    return Pause(scope=scope, until_ms=until_ms, revision=entity.revision, provenance=entity.provenance)
 
 
 def stopped(pauses: Iterable[Pause], tp: TopicPartition, now_ms: int) -> Stopped:

@@ -10,18 +10,14 @@ Its bounds are where the dead-letter partitions ended when it was made, so a rep
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from mpsd.core.control import Entity, EntityKey, Provenance, bytes_of, text_of
+from mpsd.core.control import NOBODY, EntityKey, Kind, Provenance
 from mpsd.core.dead_letter_record import EVERY_DEAD_LETTER, DeadLetterFilter, DeadLetterRecord
 from mpsd.core.record import LogBounds, TopicPartition
-from mpsd.core.retry import Disposition
-from mpsd.core.untrusted import Unfit, flag, number, numbers, optional_number, real, table, text
 
-KIND = "replay"
-KEY_PARTS = 4
 STRANGERS = "*"
 """No topic has this name."""
 
@@ -60,8 +56,8 @@ class ReplayPlan:
 
     filter: DeadLetterFilter = EVERY_DEAD_LETTER
     target: ReplayTarget = ReplayTarget.APPLICATION
-    rate_max_per_s: float = 0.0
-    records_max: int = 0
+    rate_max_per_s: Annotated[float, 0] = 0.0
+    records_max: Annotated[int, 0] = 0
     again: bool = False
     include_quarantined: bool = False
 
@@ -109,16 +105,16 @@ class ReplayTask:
     subscription: str
     plan: ReplayPlan
     bounds: Sequence[LogBounds]
-    sources: Mapping[str, int]
+    sources: Mapping[str, Annotated[int, 1]]
     state: ReplayState
     reason: str
-    started_at_ms: int
-    ended_at_ms: int | None
+    started_at_ms: Annotated[int, 0]
+    ended_at_ms: Annotated[int, 0] | None
     started_by: str = ""
     started_reason: str = ""
     topic_id: str = ""
     revision: int = 0
-    provenance: Provenance = field(default=Provenance("", "", 0, "", ""))
+    provenance: Provenance = NOBODY
 
     @property
     def key(self) -> EntityKey:
@@ -149,102 +145,22 @@ class ReplayTask:
         return source.partition % len(self.bounds)
 
     def document(self) -> dict[str, Any]:
-        plan, wanted = self.plan, self.plan.filter
-        return {
-            "filter": {
-                "since_ms": wanted.since_ms,
-                "until_ms": wanted.until_ms,
-                "dispositions": sorted(wanted.dispositions),
-                "statuses": sorted(wanted.statuses),
-                "reason_contains": wanted.reason_contains,
-                "topic": wanted.topic,
-                "partition": wanted.partition,
-                "key": text_of(wanted.key),
-            },
-            "target": plan.target.value,
-            "rate_max_per_s": plan.rate_max_per_s,
-            "records_max": plan.records_max,
-            "again": plan.again,
-            "include_quarantined": plan.include_quarantined,
-            "starts": [bounds.start for bounds in self.bounds],
-            "ends": [bounds.end for bounds in self.bounds],
-            "sources": dict(self.sources),
-            "state": self.state.value,
-            "reason": self.reason,
-            "started_at_ms": self.started_at_ms,
-            "ended_at_ms": self.ended_at_ms,
-            "started_by": self.started_by,
-            "started_reason": self.started_reason,
-            "topic_id": self.topic_id,
-        }
+        return REPLAY.document(self)
+
+
+class TaskId(NamedTuple):
+    """The key of a task."""
+
+    subscription: str
+    id: str
+
+
+def _is_possible(task: ReplayTask) -> bool:
+    return bool(task.id and task.bounds) and all(each.start <= each.end for each in task.bounds)
+
+
+REPLAY = Kind(name="replay", key=TaskId, value=ReplayTask, fits=_is_possible)
 
 
 def task_key(group: str, subscription: str, task: str) -> EntityKey:
-    return (group, KIND, subscription, task)
-
-
-def parse_task(key: EntityKey, entity: Entity) -> ReplayTask | None:
-    """Return the task of an entity; None for a document that is no task, which a foreign record may be."""
-    if len(key) != KEY_PARTS or not key[3]:
-        return None
-    document = {
-        "started_by": "",
-        "started_reason": "",
-        "topic_id": "",
-        **entity.document,
-    }  # before them there were tasks too
-    try:
-        return ReplayTask(
-            id=key[3],
-            group=key[0],
-            subscription=key[2],
-            plan=_plan(document),
-            bounds=_bounds(document),
-            sources={topic: number(table(document, "sources"), topic, 1) for topic in table(document, "sources")},
-            state=ReplayState(text(document, "state")),
-            reason=text(document, "reason"),
-            started_at_ms=number(document, "started_at_ms"),
-            ended_at_ms=optional_number(document, "ended_at_ms"),
-            started_by=text(document, "started_by"),
-            started_reason=text(document, "started_reason"),
-            topic_id=text(document, "topic_id"),
-            revision=entity.revision,
-            provenance=entity.provenance,
-        )
-    except (Unfit, ValueError):
-        return None
-
-
-def _plan(document: Mapping[str, Any]) -> ReplayPlan:
-    return ReplayPlan(
-        filter=_filter(table(document, "filter")),
-        target=ReplayTarget(text(document, "target")),
-        rate_max_per_s=real(document, "rate_max_per_s"),
-        records_max=number(document, "records_max"),
-        again=flag(document, "again"),
-        include_quarantined=flag(document, "include_quarantined"),
-    )
-
-
-def _filter(document: Mapping[str, Any]) -> DeadLetterFilter:
-    words = document.get("dispositions")
-    if not isinstance(words, list):
-        raise Unfit("dispositions")
-    return DeadLetterFilter(
-        since_ms=optional_number(document, "since_ms"),
-        until_ms=optional_number(document, "until_ms"),
-        dispositions=frozenset(map(Disposition, words)),
-        statuses=frozenset(numbers(document, "statuses")),
-        reason_contains=text(document, "reason_contains"),
-        topic=text(document, "topic"),
-        partition=optional_number(document, "partition"),
-        key=bytes_of(text(document, "key")),
-    )
-
-
-def _bounds(document: Mapping[str, Any]) -> list[LogBounds]:
-    starts, ends = numbers(document, "starts"), numbers(document, "ends")
-    bounds = [LogBounds(start, end) for start, end in zip(starts, ends, strict=True)]
-    if not bounds or any(each.start > each.end for each in bounds):
-        raise Unfit("ends")
-    return bounds
+    return REPLAY.entity_key(group, TaskId(subscription, task))

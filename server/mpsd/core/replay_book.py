@@ -2,31 +2,19 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 from typing_extensions import override
 
 from mpsd.core.control import Entity, EntityKey
 from mpsd.core.offset_set import OffsetSet, same_topic
 from mpsd.core.record import LogBounds, TopicPartition
-from mpsd.core.replay import KIND, ReplayState, ReplayTask, parse_task
-from mpsd.core.replay_progress import (
-    PROGRESS_KIND,
-    PROGRESS_PARTS,
-    REPLAYED_KIND,
-    REPLAYED_PARTS,
-    Progress,
-    Total,
-    parse_progress,
-    parse_replayed,
-    replayed_document,
-    total,
-)
+from mpsd.core.replay import REPLAY, ReplayState, ReplayTask
+from mpsd.core.replay_progress import PROGRESS, REPLAYED, Progress, Replayed, Total, replayed, settled_offsets, total
 
-KINDS = (KIND, PROGRESS_KIND, REPLAYED_KIND)
+KINDS = (REPLAY, PROGRESS, REPLAYED)
 Reported = tuple[str, TopicPartition]
 """A task and a source partition."""
-Place = tuple[TopicPartition, int]
+ReplayedPartition = tuple[TopicPartition, int]
 """A source partition, and the dead-letter partition that has its records."""
 
 
@@ -49,25 +37,26 @@ class ReplayBook:
         self._subscription = subscription
         self.tasks: dict[str, ReplayTask] = {}
         self._reports: dict[str, dict[TopicPartition, Progress]] = {}
-        self._settled: dict[Place, Mapping[str, Any]] = {}
-        self._looked_at: dict[Place, OffsetSet] = {}
+        self._settled: dict[ReplayedPartition, Replayed] = {}
+        self._looked_at: dict[ReplayedPartition, OffsetSet] = {}
         self.topic_id = ""
-        self.settled_bytes: dict[Place, int] = {}
+        self.settled_bytes: dict[ReplayedPartition, int] = {}
         self.overridden: set[Reported] = set()
 
     def on_entity(self, key: EntityKey, entity: Entity | None) -> bool:
         """Take a changed entity, None if it was removed; return True if a task changed."""
         if key[0] != self._group or key[2:3] != (self._subscription,):
             return False
-        match key[1]:
-            case "replay":
-                return self._on_task(key, entity)
-            case "replay-progress" if len(key) == PROGRESS_PARTS and key[5].isdecimal():
-                self._on_report(key[3], TopicPartition(key[4], int(key[5])), entity)
-            case "replayed" if len(key) == REPLAYED_PARTS and key[4].isdecimal() and key[5].isdecimal():
-                self._on_settled((TopicPartition(key[3], int(key[4])), int(key[5])), entity)
-            case _:
-                pass
+        if REPLAY.key_of(key) is not None:
+            return self._on_task(key, entity)
+        if (report := PROGRESS.key_of(key)) is not None:
+            progress = PROGRESS.parse(key, entity) if entity is not None else None
+            if entity is None or progress is not None:
+                self._on_report(report.task, TopicPartition(report.topic, report.partition), progress)
+        elif (at := REPLAYED.key_of(key)) is not None:
+            settled = REPLAYED.parse(key, entity) if entity is not None else None
+            if entity is None or settled is not None:
+                self._on_settled((TopicPartition(at.topic, at.partition), at.dead_letter_partition), settled)
         return False
 
     def running(self) -> list[ReplayTask]:
@@ -94,7 +83,7 @@ class ReplayBook:
             self.topic_id = topic_id
             self._looked_at.clear()
 
-    def settled(self, place: Place, topic_id: str = "") -> OffsetSet:
+    def settled(self, place: ReplayedPartition, topic_id: str = "") -> OffsetSet:
         """Return a copy of the offsets that replays have settled of a dead-letter partition.
 
         It is decoded when somebody asks: every instance hears of every report, and few ask.
@@ -109,21 +98,21 @@ class ReplayBook:
         found.topic_id = found.topic_id or topic_id
         return found
 
-    def _known(self, place: Place) -> OffsetSet | None:
+    def _known(self, place: ReplayedPartition) -> OffsetSet | None:
         document = self._settled.get(place)
-        return parse_replayed(document) if document is not None else None
+        return settled_offsets(document) if document is not None else None
 
-    def is_settled(self, place: Place, offset: int) -> bool:
+    def is_settled(self, place: ReplayedPartition, offset: int) -> bool:
         """Return True if a replay has settled the dead letter at this offset, whichever owner replayed it."""
         others = (known for known in self._settled if known[1] == place[1] and known != place)
         return any(self._has_settled(known, offset) for known in (place, *others))
 
-    def _has_settled(self, place: Place, offset: int) -> bool:
+    def _has_settled(self, place: ReplayedPartition, offset: int) -> bool:
         if place not in self._settled:
             return False
         return offset in self._decoded(place)
 
-    def _decoded(self, place: Place) -> OffsetSet:
+    def _decoded(self, place: ReplayedPartition) -> OffsetSet:
         if place not in self._looked_at:
             self._looked_at[place] = self.settled(place)
         return self._looked_at[place]
@@ -141,11 +130,11 @@ class ReplayBook:
         """Return how many tasks are in each state."""
         return Counter(task.state.value for task in self.tasks.values())
 
-    def see_settled(self, place: Place, document: Mapping[str, Any]) -> None:
+    def see_settled(self, place: ReplayedPartition, document: Replayed) -> None:
         """Take a written document; one that cannot be decoded counts as nothing settled, so that all is offered again."""
         self._settled[place] = document
         self._looked_at.pop(place, None)
-        self.settled_bytes[place] = len(str(document.get("offsets", "")))
+        self.settled_bytes[place] = len(document.offsets)
 
     def total(self, task: ReplayTask) -> Total:
         return total(task, self._reports.get(task.id, {}))
@@ -158,42 +147,36 @@ class ReplayBook:
         if entity is None:
             self._reports.pop(key[-1], None)
             return self.tasks.pop(key[-1], None) is not None
-        task = parse_task(key, entity)
+        task = REPLAY.parse(key, entity)
         if task is not None:
             self.tasks[task.id] = task
         return task is not None
 
-    def _on_report(self, task: str, source: TopicPartition, entity: Entity | None) -> None:
-        if entity is None:
+    def _on_report(self, task: str, source: TopicPartition, progress: Progress | None) -> None:
+        if progress is None:
             self._reports.get(task, {}).pop(source, None)
-        elif (progress := parse_progress(entity.document)) is not None:
+        else:
             self.see_report(task, source, progress)
 
-    def _on_settled(self, place: Place, entity: Entity | None) -> None:
-        if entity is not None:
+    def _on_settled(self, place: ReplayedPartition, document: Replayed | None) -> None:
+        if document is not None:
             before = self._settled.get(place)
-            late = before is not None and _epoch(entity.document) < _epoch(before)
-            self.see_settled(place, self._joined(place, entity.document) if late else entity.document)
+            is_stale = before is not None and document.epoch < before.epoch
+            self.see_settled(place, self._joined(place, document) if is_stale else document)
             return
         for known in (self._settled, self._looked_at, self.settled_bytes):
             known.pop(place, None)
 
-    def _joined(self, place: Place, late: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Join the stale document of a former owner, so that it undoes nothing and loses nothing; epochs may start again."""
-        document, known, more = self._settled[place], self._known(place), parse_replayed(late)
+    def _joined(self, place: ReplayedPartition, stale: Replayed) -> Replayed:
+        """Return a former owner's stale offsets joined with the known ones, so that nothing is undone and nothing is lost."""
+        document, known, more = self._settled[place], self._known(place), settled_offsets(stale)
         if more is None:
             return document
-        return replayed_document(known.joined(more) if known is not None else more, _epoch(document))
+        return replayed(known.joined(more) if known is not None else more, document.epoch)
 
     @override
     def __repr__(self) -> str:
         return f"<ReplayBook {self._subscription} tasks={len(self.tasks)} running={len(self.running())}>"
-
-
-def _epoch(document: Mapping[str, Any]) -> int:
-    """Return the epoch of a settled document; -1 if it has none."""
-    epoch = document.get("epoch")
-    return epoch if type(epoch) is int else -1
 
 
 def _rank(progress: Progress) -> tuple[int, int, int]:

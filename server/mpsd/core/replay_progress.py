@@ -6,21 +6,16 @@ whoever goes on, after a kill or a rebalance, takes up exactly what was not know
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from mpsd.core.control import EntityKey
+from mpsd.core.control import EntityKey, Kind
 from mpsd.core.metadata_text import Packing
 from mpsd.core.offset_map import MapSpace, OffsetMap, decode, encode
 from mpsd.core.offset_set import OffsetSet, parse_offsets
 from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.core.record import LogBounds, TopicPartition
 from mpsd.core.replay import ReplayTask
-from mpsd.core.untrusted import Unfit, flag, number, text
 
-PROGRESS_KIND = "replay-progress"
-REPLAYED_KIND = "replayed"
-PROGRESS_PARTS = 6
-REPLAYED_PARTS = 6
 SPACE = MapSpace(Packing.ASCII, 65_536)
 """Far more than the map of `OUTSTANDING_MAX` unfinished records takes, whatever their spread; attempts included."""
 
@@ -38,12 +33,12 @@ class Counts:
         left_out: matched, but their values are not in the topic: they were too large for it.
     """
 
-    matched: int = 0
-    sent: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    expired: int = 0
-    left_out: int = 0
+    matched: Annotated[int, 0] = 0
+    sent: Annotated[int, 0] = 0
+    succeeded: Annotated[int, 0] = 0
+    failed: Annotated[int, 0] = 0
+    expired: Annotated[int, 0] = 0
+    left_out: Annotated[int, 0] = 0
 
 
 COUNTS = tuple(each.name for each in fields(Counts))
@@ -60,35 +55,57 @@ class Progress:
         done: everything within the bounds is settled.
     """
 
-    epoch: int
-    next_offset: int
+    epoch: Annotated[int, -1]
+    next_offset: Annotated[int, 0]
     map_text: str
     counts: Counts
     done: bool
 
     def document(self) -> dict[str, Any]:
-        counts = {name: getattr(self.counts, name) for name in COUNTS}
-        return {
-            "epoch": self.epoch, "next_offset": self.next_offset, "map": self.map_text, "done": self.done, **counts
-        }  # fmt: skip
+        return PROGRESS.document(self)
+
+
+class ProgressId(NamedTuple):
+    """The key of a report: a task, and the source partition whose owner reports."""
+
+    subscription: str
+    task: str
+    topic: str
+    partition: int
+
+
+PROGRESS = Kind(name="replay-progress", key=ProgressId, value=Progress)
+
+
+class ReplayedId(NamedTuple):
+    """The key of what replays have settled: a source partition, and the dead-letter partition that has its records."""
+
+    subscription: str
+    topic: str
+    partition: int
+    dead_letter_partition: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """Offsets of a dead-letter partition that replays have settled, as text that is decoded when somebody asks.
+
+    Attributes:
+        epoch: of the ownership of whoever wrote it; -1 if unknown.
+        base, offsets, topic_id: see `OffsetSet`.
+    """
+
+    epoch: Annotated[int, -1]
+    base: Annotated[int, 0]
+    offsets: str
+    topic_id: str = ""
+
+
+REPLAYED = Kind(name="replayed", key=ReplayedId, value=Replayed)
 
 
 def progress_key(task: ReplayTask, source: TopicPartition) -> EntityKey:
-    return (task.group, PROGRESS_KIND, task.subscription, task.id, source.topic, str(source.partition))
-
-
-def parse_progress(document: Mapping[str, Any]) -> Progress | None:
-    """Return an owner's report; None for anything else."""
-    try:
-        return Progress(
-            epoch=number(document, "epoch", -1),
-            next_offset=number(document, "next_offset"),
-            map_text=text(document, "map"),
-            counts=Counts(**{name: number(document, name) for name in COUNTS}),
-            done=flag(document, "done"),
-        )
-    except Unfit:
-        return None
+    return PROGRESS.entity_key(task.group, ProgressId(task.subscription, task.id, *source))
 
 
 def snapshot(tracker: OffsetTracker, tp: TopicPartition, epoch: int, counts: Counts, bound: int) -> Progress:
@@ -119,22 +136,18 @@ def restored(progress: Progress | None, tp: TopicPartition, bounds: LogBounds) -
 
 
 def replayed_key(group: str, subscription: str, source: TopicPartition, dead_letter_partition: int) -> EntityKey:
-    return (group, REPLAYED_KIND, subscription, source.topic, str(source.partition), str(dead_letter_partition))
+    return REPLAYED.entity_key(group, ReplayedId(subscription, *source, dead_letter_partition))
 
 
-def replayed_document(settled: OffsetSet, epoch: int) -> dict[str, Any]:
-    return {"epoch": epoch, "base": settled.base, "offsets": settled.text(), "topic_id": settled.topic_id}
+def replayed(settled: OffsetSet, epoch: int) -> Replayed:
+    """Return the document of settled offsets."""
+    return Replayed(epoch=epoch, base=settled.base, offsets=settled.text(), topic_id=settled.topic_id)
 
 
-def parse_replayed(document: Mapping[str, Any]) -> OffsetSet | None:
-    """Return the offsets that `replayed_document` wrote; None for anything else."""
-    try:
-        number(document, "epoch", -1)
-        found = parse_offsets(number(document, "base"), text(document, "offsets"))
-        topic_id = text({"topic_id": "", **document}, "topic_id")  # before it there were documents too
-    except Unfit:
-        return None
-    return OffsetSet(found.base, found.runs, topic_id) if found is not None else None
+def settled_offsets(document: Replayed) -> OffsetSet | None:
+    """Return the offsets of a document; None if its text cannot be decoded."""
+    found = parse_offsets(document.base, document.offsets)
+    return OffsetSet(found.base, found.runs, document.topic_id) if found is not None else None
 
 
 class Total(NamedTuple):

@@ -9,12 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from mpsd.core.control import Entity, EntityKey, Provenance
+from mpsd.core.control import NOBODY, Kind, OfSubscription, Provenance
 from mpsd.core.record import TopicPartition
 
-KIND = "reset"
 AGE_MAX_MS = 24 * 3_600_000
 ID = re.compile(r"[0-9a-f]{8}")
 
@@ -55,7 +54,7 @@ class Target(NamedTuple):
         end: what was committed before; records below it are delivered again, and say so.
     """
 
-    offset: int
+    offset: Annotated[int, 0]
     end: int
 
 
@@ -70,8 +69,8 @@ class Reset:
 
     id: str
     targets: Mapping[TopicPartition, Target]
-    revision: int
-    provenance: Provenance
+    revision: int = -1
+    provenance: Provenance = NOBODY
 
     def target(self, tp: TopicPartition, applied_id: str, now_ms: int) -> Target | None:
         """Return the target that the partition has still to reach; None if it has none.
@@ -84,25 +83,8 @@ class Reset:
         return self.targets.get(tp)
 
 
-def entity_key(group: str, subscription: str) -> EntityKey:
-    return (group, KIND, subscription)
+def _has_id(reset: Reset) -> bool:
+    return ID.fullmatch(reset.id) is not None
 
 
-def document(reset_id: str, targets: Mapping[TopicPartition, Target]) -> dict[str, Any]:
-    """Return the document of a reset's control record."""
-    return {"id": reset_id, "targets": [[*tp, *target] for tp, target in sorted(targets.items())]}
-
-
-def parse(entity: Entity) -> Reset | None:
-    """Return the reset of an entity; None for a document that is no reset, which a foreign record may be."""
-    reset_id, listed = entity.document.get("id"), entity.document.get("targets")
-    if not isinstance(reset_id, str) or not ID.fullmatch(reset_id) or not isinstance(listed, list):
-        return None
-    targets = {}
-    for each in listed:
-        match each:
-            case [str(topic), int(partition), int(offset), int(end)] if offset >= 0:
-                targets[TopicPartition(topic, partition)] = Target(offset, end)
-            case _:
-                return None
-    return Reset(id=reset_id, targets=targets, revision=entity.revision, provenance=entity.provenance)
+RESET = Kind(name="reset", key=OfSubscription, value=Reset, fits=_has_id)

@@ -5,8 +5,9 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mpsd.core.brake import BrakeRecord, BrakeState, document, entity_key
+from mpsd.core.brake import BRAKE, BrakeRecord, BrakeState
 from mpsd.core.breaker import ALL_REJECTED, OUT, UP, Breaker, EndpointState, Transition
+from mpsd.core.control import OfSubscription
 from mpsd.core.outcome import Moment
 from mpsd.errors import ControlOff, ControlUnavailable
 from mpsd.pipeline.control.controls import Control
@@ -75,7 +76,7 @@ class Endpoint:
             number: tells this process from others, 1 or more.
         """
         self._subscription = subscription
-        self._key = entity_key(group, subscription)
+        self._key = BRAKE.entity_key(group, OfSubscription(subscription))
         self._address = address.partition("?")[0]
         self._breaker = breaker
         self._pending = pending
@@ -155,8 +156,8 @@ class Endpoint:
             since_ms = breaker.since.wall_ms if breaker.since is not None else self._now().wall_ms
             reason = breaker.reason[:REASON_CHARS_MAX]
             at_ms = breaker.changed_ms if wanted is BrakeState.ENGAGED else self._changed_ms
-            said = document(
-                wanted,
+            said = BrakeRecord(
+                state=wanted,
                 since_ms=since_ms,
                 at_ms=at_ms,
                 rejections=breaker.rejections,
@@ -164,7 +165,7 @@ class Endpoint:
                 writer=self._number,
             )
             try:
-                await self._control.record([(self._key, said)])
+                await self._control.record([(self._key, BRAKE.document(said))])
             except (ControlUnavailable, ControlOff) as error:
                 extra = {"code": error.code, "subscription": self._subscription}
                 log.warning("cannot write the brake to the control topic: %s; trying again", error, extra=extra)

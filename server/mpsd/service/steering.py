@@ -1,13 +1,21 @@
 """Steering of pipelines by the control state: each pipeline gets its changes in the step in which they are applied."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TypeVar
 
-from mpsd.core import blocked_keys, brake, limits, pauses, replay_book, resets
-from mpsd.core.control import Entity, EntityKey
+from mpsd.core.blocked_keys import BLOCKED
+from mpsd.core.brake import BRAKE
+from mpsd.core.control import Entity, EntityKey, Kind, OfSubscription
+from mpsd.core.limits import LIMIT
+from mpsd.core.pauses import PAUSE
+from mpsd.core.replay_book import KINDS
+from mpsd.core.resets import RESET
 from mpsd.pipeline.control.controls import Control
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.service.control import ControlPlane
+
+V = TypeVar("V")
 
 
 def asked_of(plane: ControlPlane) -> Control:
@@ -24,14 +32,15 @@ def asked_of(plane: ControlPlane) -> Control:
 def steer(plane: ControlPlane, pipelines: Iterable[Pipeline]) -> None:
     """Tell each pipeline of the pauses, limits, brake, resets, blocked keys and replays of its subscription from now on."""
     for pipeline in pipelines:
-        plane.listen(pauses.KIND, partial(_on_pause, plane, pipeline))
-        plane.listen(limits.KIND, partial(_on_limit, pipeline))
-        plane.listen(brake.KIND, partial(_on_brake, pipeline))
-        plane.listen(resets.KIND, partial(_on_reset, pipeline))
-        plane.listen(blocked_keys.KIND, partial(_on_held, plane, pipeline))
+        controls = pipeline.controls
+        plane.listen(PAUSE.name, partial(_on_pause, plane, pipeline))
+        plane.listen(LIMIT.name, partial(_on_one, pipeline, LIMIT, controls.set_limit))
+        plane.listen(BRAKE.name, partial(_on_one, pipeline, BRAKE, pipeline.set_brake))
+        plane.listen(RESET.name, partial(_on_one, pipeline, RESET, controls.set_reset))
+        plane.listen(BLOCKED.name, partial(_on_block, plane, pipeline))
         plane.recreated_listeners.append(pipeline.blocked.on_recreated)
-        for kind in replay_book.KINDS:
-            plane.listen(kind, partial(_on_replay, pipeline))
+        for kind in KINDS:
+            plane.listen(kind.name, partial(_on_replay, pipeline))
 
 
 def _on_pause(plane: ControlPlane, pipeline: Pipeline, key: EntityKey, _: Entity | None) -> None:
@@ -39,30 +48,24 @@ def _on_pause(plane: ControlPlane, pipeline: Pipeline, key: EntityKey, _: Entity
     settings = pipeline.settings
     group = settings.sender.group
     if key[0] == group and key[2:3] == (settings.name,):
-        entities = plane.state.of_kind(group, pauses.KIND)
-        found = (pauses.parse(each, entity) for each, entity in entities.items())
-        pipeline.controls.set_pauses([p for p in found if p is not None and p.scope.subscription == settings.name])
+        found = plane.state.values(PAUSE, group)
+        pipeline.controls.set_pauses([pause for scope, pause in found.items() if scope.subscription == settings.name])
 
 
-def _on_limit(pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None:
+def _on_one(
+    pipeline: Pipeline,
+    kind: Kind[OfSubscription, V],
+    tell: Callable[[V | None], None],
+    key: EntityKey,
+    entity: Entity | None,
+) -> None:
+    """Tell a pipeline of the one entity of a kind that its subscription has."""
     settings = pipeline.settings
-    if key == limits.entity_key(settings.sender.group, settings.name):
-        pipeline.controls.set_limit(limits.parse(entity) if entity is not None else None)
+    if key == kind.entity_key(settings.sender.group, OfSubscription(settings.name)):
+        tell(kind.parse(key, entity) if entity is not None else None)
 
 
-def _on_brake(pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None:
-    settings = pipeline.settings
-    if key == brake.entity_key(settings.sender.group, settings.name):
-        pipeline.set_brake(brake.parse(entity) if entity is not None else None)
-
-
-def _on_reset(pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None:
-    settings = pipeline.settings
-    if key == resets.entity_key(settings.sender.group, settings.name):
-        pipeline.controls.set_reset(resets.parse(entity) if entity is not None else None)
-
-
-def _on_held(plane: ControlPlane, pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None:
+def _on_block(plane: ControlPlane, pipeline: Pipeline, key: EntityKey, entity: Entity | None) -> None:
     pipeline.blocked.on_entity(key, entity, plane.revision)
 
 

@@ -5,9 +5,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
-from mpsd.core import pauses
 from mpsd.core.control import EntityKey
-from mpsd.core.pauses import Scope
+from mpsd.core.pauses import PAUSE, Pause, Scope
 from mpsd.kafka.audit import AuditSettings, KafkaAudit
 from mpsd.kafka.control_log import ControlSettings, KafkaControlLog
 from mpsd.service.control import ControlPlane
@@ -38,10 +37,12 @@ class Operator:
         return await self.plane.change(key, document, **{**told, **said})
 
     async def pause(self, scope: Scope, until_ms: int | None = None, **said: Any) -> int:
-        return await self.change(scope.entity_key(self.group), pauses.document(until_ms), **said)
+        return await self.change(
+            PAUSE.entity_key(self.group, scope), PAUSE.document(Pause(scope=scope, until_ms=until_ms)), **said
+        )
 
     async def resume(self, scope: Scope, **said: Any) -> int:
-        return await self.change(scope.entity_key(self.group), None, **said)
+        return await self.change(PAUSE.entity_key(self.group, scope), None, **said)
 
 
 @asynccontextmanager

@@ -58,7 +58,7 @@ def book(at: Operator) -> ReplayBook:
     """Return the replays as the control topic has them now."""
     made = ReplayBook(at.group, "orders")
     for kind in KINDS:
-        for key, entity in at.plane.state.of_kind(at.group, kind).items():
+        for key, entity in at.plane.state.of_kind(at.group, kind.name).items():
             made.on_entity(key, entity)
     return made
 

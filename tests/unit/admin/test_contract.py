@@ -13,7 +13,7 @@ from grpc import aio
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.validation import page_token
 from mpsd.core.control import key_bytes
-from mpsd.core.pauses import Scope
+from mpsd.core.pauses import PAUSE, Scope
 from mpsd.errors import ControlUnavailable
 from mpsd.listeners.grpc_errors import DETAILS_KEY
 from mpsd.ports import AuditPage, ControlRecord
@@ -160,7 +160,7 @@ async def test_a_control_topic_that_cannot_be_read_is_said_and_what_is_known_hol
 
 async def test_control_records_that_are_not_understood_are_counted_and_found() -> None:
     topic = FakeControlTopic()
-    key = key_bytes(Scope("billing").entity_key("billing"))
+    key = key_bytes(PAUSE.entity_key("billing", Scope("billing")))
     topic.records += [ControlRecord(b"no key of ours", b"x"), ControlRecord(key, b'{"version":9,"until_ms":null}')]
     async with served(1, topic=topic) as (one,):
         await one.daemon.control.read_to_end()

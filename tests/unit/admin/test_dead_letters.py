@@ -12,7 +12,7 @@ from mpsd.core.dead_letter import Sender, headers
 from mpsd.core.delivery import FailureHistory
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.offset_tracker import Run
-from mpsd.core.replay_progress import REPLAYED_KIND, replayed_document
+from mpsd.core.replay_progress import REPLAYED, replayed
 from mpsd.core.retry import DeadLetterRequest, Disposition
 from tests.fakes.records import FAILED, POISON, Row, assigned, delivery
 from tests.fakes.replays import FakeDeadLetterLog
@@ -166,8 +166,8 @@ async def test_a_record_is_skipped_by_whoever_has_it_and_once() -> None:
 async def test_what_a_replay_is_done_with_is_marked_in_lists_counts_and_alone() -> None:
     async with served() as (one,):
         one.daemon.dead_letter_records = [written(number) for number in range(3)]
-        key = ("billing", REPLAYED_KIND, "billing", "orders", "0", "0")
-        await one.daemon.control.record([(key, replayed_document(OffsetSet(0, [Run(0, 2)]), 1))])
+        key = ("billing", REPLAYED.name, "billing", "orders", "0", "0")
+        await one.daemon.control.record([(key, REPLAYED.document(replayed(OffsetSet(0, [Run(0, 2)]), 1)))])
         await one.daemon.control.read_to_end()
         listed = await one.stub.ListDeadLetters(pb.ListDeadLettersRequest(subscription="billing"))
         assert [each.replayed for each in listed.dead_letters] == [False, True, True]

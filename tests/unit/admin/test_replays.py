@@ -8,6 +8,7 @@ import pytest
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.core.record import TopicPartition
+from mpsd.core.replay_progress import Replayed
 from mpsd.pipeline.replay.tasks import Replays
 from mpsd.service.steering import asked_of, steer
 from tests.fakes.pipeline import piped
@@ -58,7 +59,7 @@ async def test_where_what_was_replayed_takes_too_much_to_remember_a_new_one_is_r
     async with served(dead_letters=FakeDeadLetterLog(dead_letter(0, 0))) as [one]:
         replays = replays_of(one)
         place = (TopicPartition("orders", 2), 0)
-        replays.book.see_settled(place, {"epoch": 1, "base": 0, "offsets": "A" * replays.rules.replayed_bytes_max})
+        replays.book.see_settled(place, Replayed(epoch=1, base=0, offsets="A" * replays.rules.replayed_bytes_max))
         with pytest.raises(
             grpc.aio.AioRpcError, match=r"orders/2 takes 262144 bytes.*control\.replayed_bytes_max"
         ) as no:

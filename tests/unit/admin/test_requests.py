@@ -9,8 +9,8 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.core import brake
-from mpsd.core.control import ControlState
+from mpsd.core.brake import BRAKE, BrakeRecord, BrakeState
+from mpsd.core.control import ControlState, OfSubscription
 from tests.fakes.control import FakeControlTopic
 from tests.fakes.replays import FakeDeadLetterLog, dead_letter
 from tests.fakes.steerable import Served, served
@@ -34,10 +34,10 @@ async def started(one: Served, request_id: str = "start", **plan: Any) -> pb.Sta
 
 async def brake_engages(one: Served) -> None:
     """Let the control topic say that the endpoint of billing rejects everything."""
-    said = brake.document(
-        brake.BrakeState.ENGAGED, since_ms=1_000, at_ms=2_000, rejections=100, reason="no such field", writer=7
+    said = BrakeRecord(
+        state=BrakeState.ENGAGED, since_ms=1_000, at_ms=2_000, rejections=100, reason="no such field", writer=7
     )
-    await one.daemon.control.record([(brake.entity_key("billing", "billing"), said)])
+    await one.daemon.control.record([(BRAKE.entity_key("billing", OfSubscription("billing")), BRAKE.document(said))])
 
 
 def turn(task: str, action: "pb.ReplayAction.ValueType", request_id: str, **more: Any) -> pb.ControlReplayRequest:

@@ -39,7 +39,7 @@ async def test_a_reset_is_written_for_the_owners_under_an_id_of_its_request() ->
         assert answer.id == again.id != other.id
         key, document, said = one.daemon.control.changes[0]
         assert key == ("billing", "reset", "billing")
-        assert document == {"id": answer.id, "targets": [["orders", 0, 110, 60]]}
+        assert document == {"id": answer.id, "targets": [[["orders", 0], [110, 60]]]}
         assert said["method"] == "Reset"
 
 

@@ -2,20 +2,21 @@ import json
 
 import pytest
 
+from mpsd.core.codec import bytes_of, text_of
 from mpsd.core.control import (
     REQUEST_AGE_MAX_MS,
     ControlState,
     Entity,
     EntityKey,
+    OfSubscription,
     Provenance,
-    bytes_of,
     described,
     headers_of,
     key_bytes,
     parse_key,
-    text_of,
     value_bytes,
 )
+from mpsd.core.limits import LIMIT, Limit
 
 PAUSE: EntityKey = ("billing", "pause", "orders")
 WHO = Provenance("ann", "broken", 1_000, "r-1", "127.0.0.1:7070")
@@ -194,3 +195,15 @@ def test_an_entity_is_described_as_far_as_there_is_room() -> None:
     assert described(small) == {"who": "ann", "reason": "r" * 1_024, "changed_at_ms": "7", "state": '{"n":1}'}
     assert "state" not in described(Entity(document={"n": "x" * 2_000}, revision=3, provenance=provenance))
     assert described(None) == {}
+
+
+def test_values_of_a_kind_are_typed_and_those_that_cannot_be_read_are_left_out() -> None:
+    state = ControlState(["billing"])
+    key = LIMIT.entity_key("billing", OfSubscription("orders"))
+    made = Limit(rate_max_per_s=2.5, concurrency_max=None, revision=1, provenance=WHO)
+    state.apply(1, key_bytes(key), value_bytes(LIMIT.document(made)), headers_of(WHO), 0)
+    state.apply(2, key_bytes((*key, "more")), value_bytes(LIMIT.document(made)), (), 0)
+    other = LIMIT.entity_key("billing", OfSubscription("bills"))
+    state.apply(3, key_bytes(other), value_bytes({"rate_max_per_s": "fast", "concurrency_max": 1}), (), 0)
+    assert state.values(LIMIT, "billing") == {OfSubscription("orders"): made}
+    assert state.values(LIMIT, "shipping") == {}

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from mpsd.core.control import Entity, Provenance
-from mpsd.core.pauses import Pause, Scope, Stopped, document, next_end_ms, parse, stopped
+from mpsd.core.pauses import PAUSE, Pause, Scope, Stopped, next_end_ms, stopped
 from mpsd.core.record import TopicPartition
 
 WHO = Provenance("ann", "broken", 1_000, "r-1", "here")
@@ -62,9 +62,10 @@ def test_a_pause_ends_by_itself() -> None:
 )
 @pytest.mark.parametrize("until_ms", [None, 7])
 def test_what_is_written_is_read_back(scope: Scope, until_ms: int | None) -> None:
-    key = scope.entity_key("group")
+    key = PAUSE.entity_key("group", scope)
     assert key[:3] == ("group", "pause", scope.subscription)
-    assert parse(key, entity(**document(until_ms))) == pause(scope, until_ms)
+    made = pause(scope, until_ms)
+    assert PAUSE.parse(key, entity(**PAUSE.document(made))) == made
 
 
 @pytest.mark.parametrize(
@@ -79,4 +80,4 @@ def test_what_is_written_is_read_back(scope: Scope, until_ms: int | None) -> Non
     ],
 )
 def test_what_says_something_else_is_no_pause(key: tuple[str, ...], until_ms: Any) -> None:
-    assert parse(key, entity(until_ms=until_ms)) is None
+    assert PAUSE.parse(key, entity(until_ms=until_ms)) is None

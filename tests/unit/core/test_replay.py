@@ -7,7 +7,7 @@ import pytest
 from mpsd.core.control import Entity, Provenance
 from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord, parse
 from mpsd.core.record import LogBounds, TopicPartition
-from mpsd.core.replay import STRANGERS, ReplayPlan, ReplayState, ReplayTarget, ReplayTask, parse_task, task_key
+from mpsd.core.replay import REPLAY, STRANGERS, ReplayPlan, ReplayState, ReplayTarget, ReplayTask, task_key
 from mpsd.core.replay_progress import total
 from mpsd.core.retry import Disposition
 from tests.fakes.replays import dead_letter
@@ -33,10 +33,10 @@ def entity(**changes: Any) -> Entity:
 
 
 def test_a_task_is_read_back_as_it_was_written() -> None:
-    found = parse_task(TASK.key, entity())
+    found = REPLAY.parse(TASK.key, entity())
     assert found == replace(TASK, bounds=[LogBounds(3, 9), LogBounds(0, 0)])
     plain = replace(TASK, plan=ReplayPlan(), ended_at_ms=12, state=ReplayState.DONE)
-    again = parse_task(plain.key, Entity(document=plain.document(), revision=4, provenance=PROVENANCE))
+    again = REPLAY.parse(plain.key, Entity(document=plain.document(), revision=4, provenance=PROVENANCE))
     assert again is not None
     assert (again.plan, again.ended_at_ms, again.state.is_over) == (ReplayPlan(), 12, True)
     assert not TASK.state.is_over
@@ -45,7 +45,7 @@ def test_a_task_is_read_back_as_it_was_written() -> None:
 def test_a_task_of_a_version_that_did_not_say_who_started_it_is_read() -> None:
     older = entity()
     document = {name: value for name, value in older.document.items() if name not in {"started_by", "started_reason"}}
-    found = parse_task(TASK.key, Entity(document=document, revision=4, provenance=PROVENANCE))
+    found = REPLAY.parse(TASK.key, Entity(document=document, revision=4, provenance=PROVENANCE))
     assert found is not None
     assert (found.started_by, found.started_reason) == ("", "")
 
@@ -54,26 +54,27 @@ def test_a_task_of_a_version_that_did_not_say_who_started_it_is_read() -> None:
     "changes",
     [
         {"state": "asleep"},
-        {"target": "elsewhere"},
-        {"filter": None},
-        {"filter": {"dispositions": "blocked"}},
-        {"filter": {"dispositions": ["eaten"]}},
-        {"starts": [1]},
-        {"starts": [], "ends": []},
-        {"starts": [9, 9], "ends": [3, 9]},
+        {"plan": {"target": "elsewhere"}},
+        {"plan": None},
+        {"plan": {"filter": None}},
+        {"plan": {"filter": {"dispositions": "blocked"}}},
+        {"plan": {"filter": {"dispositions": ["eaten"]}}},
+        {"plan": {"rate_max_per_s": -1}},
+        {"bounds": [[1]]},
+        {"bounds": []},
+        {"bounds": [[9, 3]]},
         {"sources": {"orders": 0}},
-        {"rate_max_per_s": -1},
         {"started_at_ms": None},
         {"started_by": 7},
     ],
 )
 def test_what_is_no_task_is_none(changes: dict[str, Any]) -> None:
-    assert parse_task(TASK.key, entity(**changes)) is None
+    assert REPLAY.parse(TASK.key, entity(**changes)) is None
 
 
 def test_a_key_of_another_form_is_none() -> None:
-    assert parse_task(("g", "replay", "billing"), entity()) is None
-    assert parse_task(task_key("g", "billing", ""), entity()) is None
+    assert REPLAY.parse(("g", "replay", "billing"), entity()) is None
+    assert REPLAY.parse(task_key("g", "billing", ""), entity()) is None
 
 
 def test_the_dead_letters_of_a_source_partition_are_in_one_partition() -> None:

@@ -6,7 +6,7 @@ from mpsd.core.offset_tracker import Run
 from mpsd.core.record import LogBounds, TopicPartition
 from mpsd.core.replay import ReplayState
 from mpsd.core.replay_book import ReplayBook
-from mpsd.core.replay_progress import Counts, Progress, progress_key, replayed_document, replayed_key
+from mpsd.core.replay_progress import REPLAYED, Counts, Progress, progress_key, replayed, replayed_key
 from tests.unit.core.test_replay import TASK
 
 NOBODY = Provenance("", "", 0, "", "")
@@ -89,19 +89,19 @@ def test_what_is_settled_is_handed_out_as_the_taker_s_own() -> None:
     made, place = book(), (SOURCE, 0)
     key, document = (
         replayed_key(TASK.group, TASK.subscription, SOURCE, 0),
-        replayed_document(OffsetSet(3, [Run(4, 6)]), 1),
+        replayed(OffsetSet(3, [Run(4, 6)]), 1),
     )
     assert made.settled(place).runs == []
-    made.on_entity(key, entity(document))
-    assert made.settled_bytes[place] == len(document["offsets"])
+    made.on_entity(key, entity(REPLAYED.document(document)))
+    assert made.settled_bytes[place] == len(document.offsets)
     made.settled(place).add(8)
     assert [offset for offset in range(9) if made.is_settled(place, offset)] == [4, 5]
     assert not made.is_settled((SOURCE, 1), 4)
     assert made.settled(place).runs == [Run(4, 6)]
-    later = replayed_document(OffsetSet(3, [Run(4, 7)]), 1)
+    later = replayed(OffsetSet(3, [Run(4, 7)]), 1)
     made.see_settled(place, later)
     assert made.is_settled(place, 6), "and what was looked up before does not count any more"
-    made.on_entity(key, entity({**document, "offsets": "?"}))
+    made.on_entity(key, entity({**REPLAYED.document(document), "offsets": "?"}))
     assert not made.is_settled(place, 4), "what cannot be read is offered again"
     made.on_entity(key, None)
     assert not made.is_settled(place, 4)
@@ -112,7 +112,7 @@ def test_what_is_settled_is_handed_out_as_the_taker_s_own() -> None:
 def test_what_was_settled_of_another_topic_means_nothing() -> None:
     made, place = book(), (SOURCE, 0)
     key = replayed_key(TASK.group, TASK.subscription, SOURCE, 0)
-    made.on_entity(key, entity(replayed_document(OffsetSet(0, [Run(3, 5)], "a"), 1)))
+    made.on_entity(key, entity(REPLAYED.document(replayed(OffsetSet(0, [Run(3, 5)], "a"), 1))))
     assert made.is_settled(place, 3), "nobody knows which topic there is"
     made.see_topic("b")
     assert not made.is_settled(place, 3)
@@ -122,24 +122,24 @@ def test_what_was_settled_of_another_topic_means_nothing() -> None:
     assert not made.is_settled(place, 3), "an answer without an id says nothing new"
     made.see_topic("a")
     assert made.is_settled(place, 3)
-    made.on_entity(key, entity(replayed_document(OffsetSet(0, [Run(3, 5)]), 1)))
+    made.on_entity(key, entity(REPLAYED.document(replayed(OffsetSet(0, [Run(3, 5)]), 1))))
     assert made.settled(place).topic_id == "a", "of before there were ids: it is taken for the present one"
 
 
 def test_what_a_former_owner_settled_late_undoes_nothing_and_is_not_lost() -> None:
     made, place = book(), (SOURCE, 0)
     key = replayed_key(TASK.group, TASK.subscription, SOURCE, 0)
-    made.on_entity(key, entity(replayed_document(OffsetSet(0, [Run(3, 5)]), 2)))
-    made.on_entity(key, entity(replayed_document(OffsetSet(0, [Run(1, 2)]), 1)))
+    made.on_entity(key, entity(REPLAYED.document(replayed(OffsetSet(0, [Run(3, 5)]), 2))))
+    made.on_entity(key, entity(REPLAYED.document(replayed(OffsetSet(0, [Run(1, 2)]), 1))))
     made.on_entity(key, entity({"epoch": 1, "base": 0, "offsets": "?"}))
     made.on_entity(key, entity({}))
     assert made.settled(place).runs == [Run(1, 2), Run(3, 5)]
-    made.on_entity(key, entity(replayed_document(OffsetSet(0, [Run(3, 6)]), 1)))
+    made.on_entity(key, entity(REPLAYED.document(replayed(OffsetSet(0, [Run(3, 6)]), 1))))
     assert made.settled(place).runs == [Run(1, 2), Run(3, 6)], "it is still of a former owner"
-    made.on_entity(key, entity(replayed_document(OffsetSet(0, [Run(9, 10)]), 2)))
+    made.on_entity(key, entity(REPLAYED.document(replayed(OffsetSet(0, [Run(9, 10)]), 2))))
     assert made.settled(place).runs == [Run(9, 10)], "the owner knows best"
-    made.on_entity(key, entity({"epoch": 3}))
-    made.on_entity(key, entity(replayed_document(OffsetSet(0, [Run(1, 2)]), 1)))
+    made.on_entity(key, entity({"epoch": 3, "base": 0, "offsets": "?"}))
+    made.on_entity(key, entity(REPLAYED.document(replayed(OffsetSet(0, [Run(1, 2)]), 1))))
     assert made.settled(place).runs == [Run(1, 2)], "better than nothing that can be read"
 
 
@@ -151,8 +151,10 @@ def test_what_no_replay_has_settled_is_unresolved() -> None:
     for partition, runs in ((2, [Run(8, 12)]), (5, [Run(15, 16), Run(18, 25)])):
         settled = OffsetSet(0, runs, "a")
         key = replayed_key("g", "billing", TopicPartition("orders", partition), 0)
-        made.on_entity(key, entity(replayed_document(settled, 1)))
-    made.on_entity(replayed_key("g", "billing", SOURCE, 7), entity(replayed_document(OffsetSet(0, [Run(0, 9)]), 1)))
+        made.on_entity(key, entity(REPLAYED.document(replayed(settled, 1))))
+    made.on_entity(
+        replayed_key("g", "billing", SOURCE, 7), entity(REPLAYED.document(replayed(OffsetSet(0, [Run(0, 9)]), 1)))
+    )
     made.see_topic("a")
     assert made.unresolved(bounds) == 15 - 2 - 3
     made.see_topic("b")

@@ -1,22 +1,26 @@
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpsd.core.control import NOBODY, Entity
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.offset_tracker import OffsetTracker, Run
 from mpsd.core.record import LogBounds, TopicPartition
 from mpsd.core.replay_progress import (
+    PROGRESS,
+    REPLAYED,
     Counts,
     Progress,
-    parse_progress,
-    parse_replayed,
+    Replayed,
     progress_key,
-    replayed_document,
+    replayed,
     replayed_key,
     restored,
+    settled_offsets,
     snapshot,
     total,
 )
@@ -27,6 +31,13 @@ DEAD = TopicPartition("orders.dlq", 0)
 BOUNDS = LogBounds(3, 9)
 
 
+KEY = progress_key(TASK, TopicPartition("orders", 2))
+
+
+def entity(document: Mapping[str, Any]) -> Entity:
+    return Entity(document=json.loads(json.dumps(document)), revision=1, provenance=NOBODY)
+
+
 def reported(**changes: Any) -> Progress:
     said: dict[str, Any] = {"epoch": 2, "next_offset": 3, "map_text": "", "counts": Counts(), "done": False}
     return Progress(**{**said, **changes})
@@ -34,23 +45,21 @@ def reported(**changes: Any) -> Progress:
 
 def test_progress_is_read_back_as_it_was_written() -> None:
     made = reported(counts=Counts(matched=4, sent=3, succeeded=2, failed=1, expired=9, left_out=1), done=True)
-    assert parse_progress(json.loads(json.dumps(made.document()))) == made
-    assert parse_progress({**made.document(), "epoch": "2"}) is None
-    assert parse_progress({}) is None
+    assert PROGRESS.parse(KEY, entity(made.document())) == made
+    assert PROGRESS.parse(KEY, entity({**made.document(), "epoch": "2"})) is None
+    assert PROGRESS.parse(KEY, entity({})) is None
 
 
 def test_what_is_settled_is_read_back_as_it_was_written() -> None:
     settled = OffsetSet(3, [Run(4, 6)], "a1")
-    document = replayed_document(settled, 7)
-    found = parse_replayed(document)
+    key = replayed_key("g", "billing", TopicPartition("orders", 2), 0)
+    document = REPLAYED.parse(key, entity(REPLAYED.document(replayed(settled, 7))))
+    assert document is not None
+    found = settled_offsets(document)
     assert found is not None
-    assert (found.base, found.runs, found.topic_id) == (3, settled.runs, "a1")
-    del document["topic_id"]
-    older = parse_replayed(document)
-    assert older is not None
-    assert (older.runs, older.topic_id) == (settled.runs, "")
-    assert parse_replayed({}) is None
-    assert parse_replayed({"epoch": 1, "base": 0, "offsets": "?"}) is None
+    assert (document.epoch, found.base, found.runs, found.topic_id) == (7, 3, settled.runs, "a1")
+    assert REPLAYED.parse(key, entity({})) is None
+    assert settled_offsets(Replayed(epoch=1, base=0, offsets="?")) is None
 
 
 def test_keys_name_the_source_partition() -> None:
@@ -85,7 +94,7 @@ def test_whoever_goes_on_takes_up_exactly_what_is_not_known_to_be_settled(data: 
             now.add(offset)
             counts.succeeded += 1
         if data.draw(st.booleans()):
-            before = parse_progress(snapshot(tracker, DEAD, epoch, counts, bounds.end).document())
+            before = PROGRESS.parse(KEY, entity(snapshot(tracker, DEAD, epoch, counts, bounds.end).document()))
             known = now
     tracker, _ = restored(before, DEAD, bounds)
     left = [o for o in range(tracker.end, bounds.end) if not (tracker.restored and tracker.was_finished(o))]

@@ -2,13 +2,14 @@ from typing import Any
 
 import pytest
 
-from mpsd.core.control import Entity, Provenance
+from mpsd.core.control import Entity, OfSubscription, Provenance
 from mpsd.core.record import TopicPartition
-from mpsd.core.resets import AGE_MAX_MS, Move, Reset, Target, document, entity_key, parse
+from mpsd.core.resets import AGE_MAX_MS, RESET, Move, Reset, Target
 
 WHO = Provenance("ann", "a bug of ours", 1_000, "r-1", "here")
 TP, OTHER = TopicPartition("orders", 0), TopicPartition("orders", 1)
-RESET = Reset(id="0123abcd", targets={TP: Target(5, 40)}, revision=9, provenance=WHO)
+MADE = Reset(id="0123abcd", targets={TP: Target(5, 40)}, revision=9, provenance=WHO)
+KEY = RESET.entity_key("group", OfSubscription("billing"))
 
 
 def entity(**said: Any) -> Entity:
@@ -16,19 +17,19 @@ def entity(**said: Any) -> Entity:
 
 
 def test_a_partition_goes_where_the_reset_says_once() -> None:
-    assert RESET.target(TP, "", 1_000) == RESET.target(TP, "89abcdef", 1_000) == Target(5, 40)
-    assert RESET.target(TP, "0123abcd", 1_000) is None
-    assert RESET.target(OTHER, "", 1_000) is None
+    assert MADE.target(TP, "", 1_000) == MADE.target(TP, "89abcdef", 1_000) == Target(5, 40)
+    assert MADE.target(TP, "0123abcd", 1_000) is None
+    assert MADE.target(OTHER, "", 1_000) is None
 
 
 def test_a_reset_that_is_too_old_moves_nothing() -> None:
-    assert RESET.target(TP, "", 1_000 + AGE_MAX_MS) is not None
-    assert RESET.target(TP, "", 1_001 + AGE_MAX_MS) is None
+    assert MADE.target(TP, "", 1_000 + AGE_MAX_MS) is not None
+    assert MADE.target(TP, "", 1_001 + AGE_MAX_MS) is None
 
 
 def test_what_is_written_is_read_back() -> None:
-    assert parse(entity(**document(RESET.id, RESET.targets))) == RESET
-    assert entity_key("group", "billing") == ("group", "reset", "billing")
+    assert RESET.parse(KEY, entity(**RESET.document(MADE))) == MADE
+    assert KEY == ("group", "reset", "billing")
 
 
 @pytest.mark.parametrize(
@@ -38,14 +39,14 @@ def test_what_is_written_is_read_back() -> None:
         ("0123ABCD", []),
         ("0123abcde", []),
         ("0123abcd", {}),
-        ("0123abcd", [["orders", 0, 5]]),
-        ("0123abcd", [["orders", 0, -5, 0]]),
-        ("0123abcd", [["orders", "0", 5, 0]]),
+        ("0123abcd", [[["orders", 0], [5]]]),
+        ("0123abcd", [[["orders", 0], [-5, 0]]]),
+        ("0123abcd", [[["orders", "0"], [5, 0]]]),
         ("0123abcd", ["orders"]),
     ],
 )
 def test_what_says_something_else_is_no_reset(reset_id: Any, targets: Any) -> None:
-    assert parse(entity(id=reset_id, targets=targets)) is None
+    assert RESET.parse(KEY, entity(id=reset_id, targets=targets)) is None
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from mpsd.core.blocked_keys import KIND
-from mpsd.core.control import bytes_of
+from mpsd.core.blocked_keys import BLOCKED
+from mpsd.core.codec import bytes_of
 from mpsd.errors import ControlUnavailable, KafkaUnavailable, RecordNotHere
 from mpsd.pipeline.control.blocks import UNWRITABLE
 from mpsd.pipeline.control.controls import Items
@@ -189,7 +189,7 @@ class Grudging:
         at.pipeline.blocked._control = replace(at.pipeline.blocked._control, record=self.record)
 
     async def record(self, items: Items) -> int:
-        if any(key[1] == KIND and bytes_of(key[5]) in self.refused for key, _ in items):
+        if any(key[1] == BLOCKED.name and bytes_of(key[5]) in self.refused for key, _ in items):
             raise ControlUnavailable("no")
         return await self._record(items)
 

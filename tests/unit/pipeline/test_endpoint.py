@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from mpsd.core.brake import BrakeRecord, BrakeState, document, parse
+from mpsd.core.brake import BRAKE, BrakeRecord, BrakeState
 from mpsd.core.breaker import EndpointState
-from mpsd.core.control import Entity, Provenance
+from mpsd.core.control import Entity, OfSubscription, Provenance
 from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.core.states import DeliveryState
 from mpsd.errors import ControlUnavailable
@@ -37,7 +37,7 @@ class Topic:
             raise ControlUnavailable("no answer")
         for _, said in items:
             assert said is not None
-            found = parse(Entity(document=said, revision=len(self.written) + 1, provenance=WHO))
+            found = BRAKE.parse(KEY, Entity(document=said, revision=len(self.written) + 1, provenance=WHO))
             assert found is not None
             self.written.append(found)
         return len(self.written)
@@ -51,9 +51,12 @@ class Topic:
         return [each.state for each in self.written]
 
 
+KEY = BRAKE.entity_key("billing", OfSubscription("billing"))
+
+
 def brake(state: BrakeState, *, writer: int = 7, at_ms: int = 1 << 50) -> BrakeRecord:
-    said = document(state, since_ms=1_000, at_ms=at_ms, rejections=100, reason="no such field", writer=writer)
-    found = parse(Entity(document=said, revision=1, provenance=WHO))
+    said = BrakeRecord(state=state, since_ms=1_000, at_ms=at_ms, rejections=100, reason="no such field", writer=writer)
+    found = BRAKE.parse(KEY, Entity(document=BRAKE.document(said), revision=1, provenance=WHO))
     assert found is not None
     return found
 

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 
-from mpsd.core.blocked_key_dead_letters import BlockedKeyDeadLetters, Place, Reach
+from mpsd.core.blocked_key_dead_letters import BlockedKeyDeadLetters, DeadLetterOffsets, Reach
 from mpsd.core.blocked_keys import BlockedKey, first_dead_letter
 from mpsd.core.dead_letter_record import DeadLetterRecord, source_of
 from mpsd.core.delivery import ReplayedDelivery, Seat
@@ -179,7 +179,7 @@ class BlockedKeyReplay:
                 each.is_meant |= self._is_meant(dead_letter)
                 if dead_letter.offset not in self._settled:
                     each.problem = each.problem or self._failures(dead_letter)
-                    place = Place(dead_letter.source_offset, dead_letter.offset)
+                    place = DeadLetterOffsets(dead_letter.source_offset, dead_letter.offset)
                     is_unread = reach.is_unread(place)
                     if is_unread or reach.is_behind(key, place):
                         each.leave(place, is_unread)
@@ -201,7 +201,7 @@ class BlockedKeyReplay:
             return f"{where} is quarantined"
         return f"the value of {where} is not in the dead-letter topic" if dead_letter.omitted is not None else ""
 
-    async def _send_all(self, places: dict[bytes, list[Place]], last: Collection[bytes]) -> set[bytes]:
+    async def _send_all(self, places: dict[bytes, list[DeadLetterOffsets]], last: Collection[bytes]) -> set[bytes]:
         """Send dead letters, a few keys at a time, and release the keys of which that was the last; return those that failed."""
         waiting, failed = deque(places.items()), set[bytes]()
 
@@ -241,7 +241,7 @@ class BlockedKeyReplay:
             self._means.pending.resume_key(self._queue, key)
         return bool(why)
 
-    async def _send(self, key: bytes, places: list[Place]) -> str:
+    async def _send(self, key: bytes, places: list[DeadLetterOffsets]) -> str:
         """Send dead letters until all are accepted, one fails or one is out; return why one failed, empty if none did."""
         read: dict[int, DeadLetterRecord] = {}
         wanted = {place.dead_letter for place in places}

@@ -15,7 +15,7 @@ from mpsd.core.rate import TokenBucket
 from mpsd.core.record import TopicPartition
 from mpsd.core.replay import ReplayPart, ReplayState, ReplayTask
 from mpsd.core.replay_book import ReplayBook
-from mpsd.core.replay_progress import progress_key, replayed_document, replayed_key
+from mpsd.core.replay_progress import REPLAYED, progress_key, replayed, replayed_key
 from mpsd.errors import ControlOff, ControlUnavailable
 from mpsd.pipeline.control.blocks import BlockedKeys
 from mpsd.pipeline.control.controls import UNREAD, Items
@@ -197,15 +197,16 @@ class Replays:
             written = []
             for run in runs:
                 run.is_dirty = False
-                progress, settled = run.progress(), replayed_document(run.settled, run.queue.assignment.epoch)
-                size = len(settled["offsets"])
+                progress, settled = run.progress(), replayed(run.settled, run.queue.assignment.epoch)
+                size = len(settled.offsets)
                 if size > self.rules.replayed_bytes_max:
                     run.end()
                     run.failure = (
                         f"what was replayed of {run.source} takes more than control.replayed_bytes_max to remember"
                     )
                 if size <= SETTLED_BYTES_MOST:  # what goes beyond the bound in one interval is settled all the same
-                    items.append((replayed_key(self._group, run.task.subscription, run.source, run.number), settled))
+                    key = replayed_key(self._group, run.task.subscription, run.source, run.number)
+                    items.append((key, REPLAYED.document(settled)))
                 items.append((progress_key(run.task, run.source), progress.document()))
                 written.append((run, progress, settled))
             if not await self._record(items):
@@ -285,8 +286,9 @@ class Replays:
             settled = OffsetSet(known.base, known.runs, known.topic_id)
             for dead_letter in dead_letters:
                 settled.add(dead_letter)
-            document = replayed_document(settled, queue.assignment.epoch)
-            await self.rules.record([(replayed_key(self._group, self._means.subscription, *place), document)])
+            document = replayed(settled, queue.assignment.epoch)
+            key = replayed_key(self._group, self._means.subscription, *place)
+            await self.rules.record([(key, REPLAYED.document(document))])
             self.book.see_settled(place, document)
             if (run := self._run_at(queue, number)) is not None:
                 for dead_letter in dead_letters:

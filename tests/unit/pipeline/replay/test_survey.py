@@ -5,7 +5,7 @@ from mpsd.core.offset_tracker import Run
 from mpsd.core.record import LogBounds, TopicPartition
 from mpsd.core.replay import ReplayPlan
 from mpsd.core.replay_book import ReplayBook
-from mpsd.core.replay_progress import replayed_document
+from mpsd.core.replay_progress import replayed
 from mpsd.pipeline.replay.survey import SAMPLES_MAX, Survey, survey
 from tests.fakes.records import FAILED, POISON, PRODUCED_MS, Row
 from tests.fakes.replays import FakeDeadLetterLog, dead_letter
@@ -16,7 +16,7 @@ SOURCE = TopicPartition("orders", 0)
 
 async def seen(log: FakeDeadLetterLog, plan: ReplayPlan, *runs: Run, timeout_s: float = 60.0) -> Survey:
     book = ReplayBook("billing", "billing")
-    book.see_settled((SOURCE, 0), replayed_document(OffsetSet(0, runs), 1))
+    book.see_settled((SOURCE, 0), replayed(OffsetSet(0, runs), 1))
     return await survey(log, await log.bounds(), plan, book, "billing", 3, timeout_s)
 
 

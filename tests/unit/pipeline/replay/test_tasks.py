@@ -507,12 +507,12 @@ async def test_a_report_of_an_older_owner_changes_nothing_and_is_written_over() 
         key = ("billing", "replay-progress", "billing", "r1", "orders", "0")
         known = fleet.topic.state.get(key)
         assert known is not None
-        fleet.topic.put(key, {**known.document, "epoch": 4, "next_offset": 0, "done": False, "succeeded": 0})
+        fleet.topic.put(key, {**known.document, "epoch": 4, "next_offset": 0, "done": False, "counts": {}})
         assert counts(at).succeeded == 20
         await asyncio.sleep(2.0)
         again = fleet.topic.state.get(key)
         assert again is not None
-        assert (again.document["epoch"], again.document["succeeded"]) == (5, 20)
+        assert (again.document["epoch"], again.document["counts"]["succeeded"]) == (5, 20)
         assert at.pipeline.replays is not None
         assert at.pipeline.replays.book.report(task.id, TopicPartition("orders", 0)) is not None
 
