@@ -124,9 +124,7 @@ async def test_subscriptions_that_there_are_not() -> None:
 async def test_too_many_streams() -> None:
     async with streams(streams_max=2) as stage:
         first, _ = [await stage.client() for _ in range(2)]
-        third = stage.dial()
-        with suppress(EOFError):
-            await third.open()
+        third = stage.dial()  # gRPC's client forgets why a call has ended if it is still to write to it
         assert await refused(third) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STREAMS_MAX", "")
         await first.half_close()
         assert await first.status() is grpc.StatusCode.OK
@@ -143,14 +141,10 @@ async def test_only_those_with_a_token(tmp_path: Path) -> None:
     )
     async with streams(tokens=load_tokens("stream", str(file), ("billing", "mail"))) as stage:
         for name in ("viewer", "mailer"):
-            other = stage.dial(("authorization", f"Bearer {name}-0123456789"))
-            with suppress(EOFError):
-                await other.open()
+            other = await stage.dial(("authorization", f"Bearer {name}-0123456789")).open()
             assert await refused(other) == (grpc.StatusCode.PERMISSION_DENIED, "SUBSCRIPTION_DENIED", "")
         for metadata in ((), (("authorization", "Bearer 0123456789abcdee"),)):
             stranger = stage.dial(*metadata)
-            with suppress(EOFError):
-                await stranger.open()
             assert await refused(stranger) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_UNKNOWN", "")
         known = await stage.dial(("authorization", "Bearer 0123456789abcdef")).open()
         await known.next("opened")
