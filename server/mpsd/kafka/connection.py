@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakSet
 
 from aiokafka import errors
-from aiokafka.conn import create_conn
+from aiokafka.conn import AIOKafkaConnection, CloseReason, create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
     AuthenticationMethodNotSupported,
@@ -116,6 +116,25 @@ def name_errors() -> None:
 
 
 name_errors()
+
+
+def lose_closed_connections() -> None:
+    """Teach the library that a closed transport is a lost connection.
+
+    The library hears of the end of a transport some turns of the loop later. uvloop raises a RuntimeError when the
+    library writes in between, which ended whoever asked, such as the committer.
+    """
+    send = AIOKafkaConnection.send
+
+    def send_if_open(connection: Any, request: Any, expect_response: bool = True) -> Any:
+        if connection._writer is not None and connection._writer.is_closing():
+            connection.close(reason=CloseReason.CONNECTION_BROKEN)
+        return send(connection, request, expect_response)
+
+    AIOKafkaConnection.send = send_if_open
+
+
+lose_closed_connections()
 
 _REFUSALS = (
     AuthenticationFailedError,

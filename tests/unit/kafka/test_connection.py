@@ -1,7 +1,11 @@
 """Every error of the broker has a name."""
 
+import asyncio
+
 import pytest
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import NotLeaderForPartitionError, UnknownError, for_code
+from aiokafka.protocol.admin import ApiVersionRequest
 
 from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.connection import asking
@@ -20,3 +24,25 @@ def test_an_error_that_the_library_does_not_know_is_named_and_behaves_as_before(
 
 def test_an_error_that_the_library_knows_stays_as_it_is() -> None:
     assert for_code(6) is NotLeaderForPartitionError
+
+
+class ClosedWriter:
+    """The end of a stream whose transport is closed, as uvloop has it."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    def close(self) -> None:
+        pass
+
+
+async def test_a_request_on_a_transport_that_has_just_closed_meets_a_lost_connection() -> None:
+    connection = AIOKafkaConnection("127.0.0.1", 9092)
+    connection._reader, connection._writer = asyncio.StreamReader(), ClosedWriter()
+    connection._read_task = asyncio.create_task(asyncio.sleep(0))
+    with pytest.raises(KafkaUnavailable, match="KafkaConnection"), asking("commit"):
+        connection.send(ApiVersionRequest())
+    assert not connection.connected()
