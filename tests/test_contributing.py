@@ -16,7 +16,9 @@ REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["ur
 
 def test_make_help_lists_each_target() -> None:
     (declared,) = re.findall(r"^\.PHONY: ((?:.*\\\n)*.+)", MAKEFILE, re.MULTILINE)
-    shown = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
     listed = [line.split(maxsplit=1)[0] for line in shown.splitlines()]
     assert sorted(listed) == sorted(declared.replace("\\\n", " ").split())
 
