@@ -65,3 +65,15 @@ def test_an_offset_between_two_runs_joins_them() -> None:
     made = OffsetSet(0, [Run(3, 5), Run(6, 9)])
     made.add(5)
     assert made.runs == [Run(3, 9)]
+
+
+def test_runs_grow_at_either_end_and_new_ones_keep_their_order() -> None:
+    made = OffsetSet(2)
+    for offset in (1, 5, 5, 6, 4, 9, 2):
+        made.add(offset)
+    assert made.runs == [Run(2, 3), Run(4, 7), Run(9, 10)]
+    made.clip(5)
+    assert (made.base, made.runs) == (5, [Run(5, 7), Run(9, 10)])
+    made.clip(3)
+    made.clip(8)
+    assert made.runs == [Run(9, 10)]
