@@ -129,6 +129,11 @@ async def test_what_a_killed_daemon_had_is_unknown_until_others_have_it_and_its_
     assert (await mpsctl(asked, "pause", "orders", "--reason", "so that there is a lag")).code == 0
     await world.produce(topic, [keyed(number, 200) for number in range(400)])
     address = killed.admin_address
+
+    async def all_have_heard_of_them() -> bool:
+        return bool((await seen(asked, "status", "orders"))["subscriptions"][0]["flow"]["lag_records"] == 400)
+
+    await until(all_have_heard_of_them, "all daemons have heard of the 400 records", every_s=0.2)
     await world.kill(killed)
     ran = await mpsctl(asked, "status", "--partitions", "--json", "--fail-on", "unknown")
     (said,) = json.loads(ran.out)["subscriptions"]

@@ -130,6 +130,11 @@ class Breaker:
         """Return True if enough lanes fail, with no success between, to blame the endpoint."""
         return len(self._failed_lanes) >= self._rules.lanes_min
 
+    @property
+    def phase(self) -> int:
+        """Return a number that rises when an outage begins, and when it ends."""
+        return 2 * self.opened + (not self.is_open)
+
     def succeeded(self) -> None:
         """Count a success: the endpoint is up, and all counts begin again. The hot path."""
         self.successes += 1

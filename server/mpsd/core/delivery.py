@@ -49,6 +49,7 @@ class FailureHistory:
         attempts: deliveries so far that count.
         deferrals: deliveries in a row that failed and did not count.
         deferrals_mark: how many deliveries of the endpoint had succeeded when `deferrals` began.
+        deferrals_phase: the breaker's phase of that mark; an outage that began or ended since then makes it void.
         first_mark: how many deliveries of the endpoint had succeeded when this record first failed; -1: it did not.
         suspect: a delivery of the record was lost together with others.
         group: how many suspects went out with the record, itself included; 0 if it did not go out as a suspect.
@@ -59,6 +60,7 @@ class FailureHistory:
     attempts: int = 0
     deferrals: int = 0
     deferrals_mark: int = 0
+    deferrals_phase: int = -1
     first_mark: int = -1
     suspect: bool = False
     group: int = 0

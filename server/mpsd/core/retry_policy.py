@@ -180,8 +180,8 @@ class RetryPolicy:
             self._answer = _Answer(outcome.request, moment.now_s, moment.jitter)
         if outcome.throttled:
             self.throttle.asked_for_less(moment.now_s)
-        if failures.deferrals == 1:
-            failures.deferrals_mark = breaker.successes + moment.in_flight
+        if failures.deferrals == 1 or failures.deferrals_phase != breaker.phase:  # an outage is nobody's own failure
+            failures.deferrals_mark, failures.deferrals_phase = breaker.successes + moment.in_flight, breaker.phase
         elif (
             not outcome.request
             and not breaker.is_open

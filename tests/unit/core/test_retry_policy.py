@@ -316,6 +316,20 @@ def test_a_record_that_went_to_the_dead_letter_topic_gets_no_attempt_back() -> N
     assert (failures_of(a)[0], failures_of(b)[0], failures_of(c)[0]) == (1, 0, 0)
 
 
+def test_an_endpoint_that_is_back_for_a_moment_costs_a_waiting_record_nothing() -> None:
+    policy, lanes = policy_of(attempts_max=9), several(6)
+    for each in lanes:
+        judge(policy, each, REFUSED)
+    assert policy.breaker.state is OUT
+    for _ in range(50):
+        policy.succeeded(delivery(99, b"good"))
+    assert not policy.breaker.is_open
+    for each in lanes:
+        judge(policy, each, REFUSED)
+    assert policy.breaker.state is OUT
+    assert [failures_of(each)[0] for each in lanes] == [0] * 6
+
+
 def test_the_last_attempt_of_a_record_is_not_taken_while_many_lanes_fail() -> None:
     policy, (a, b, c, _) = RetryPolicy(policy_rules(failures_min=99, attempts_max=2)), several()
     assert [judge(policy, each, FAILED) for each in (a, b, c)] == [Retry(after_s=1.0)] * 3
