@@ -26,7 +26,7 @@ _KIND = "audit"
 DIAGNOSE_S_MAX = 8.0
 """How long a daemon looks at brokers and endpoints: less than it is waited for by another."""
 BLOCKED_SHARE = 0.8
-"""Of `ordering.blocked_keys_max`: from here on somebody should see to it."""
+"""The share of `ordering.blocked_keys_max` from which on blocked keys are a warning."""
 IGNORED = "bring this daemon to the newest version of the fleet, and keep other programs out of the topic"
 _ORDER = (pb.SEVERITY_ERROR, pb.SEVERITY_WARNING, pb.SEVERITY_OK, pb.SEVERITY_UNSPECIFIED)
 
@@ -191,7 +191,7 @@ DIED = frozenset(
 MANY_RECORDS = 10
 """Fewer dead letters are no pattern."""
 MANY_SHARE = 0.01
-"""Of all records that were settled recently: from here on dead letters are a warning."""
+"""The share of recently settled records from which on dead letters are a warning."""
 MOST_SHARE = 0.5
 """From here on they are an error: the application refuses more than it takes."""
 
@@ -272,7 +272,7 @@ STATE_ADVICE: Mapping[str, str] = {
     DeliveryState.BLOCKED_KEYS_UNWRITABLE: "repair the control topic; the write is tried again by itself",
     DeliveryState.FAILED: "repair what the reason names, then restart the daemon",
 }
-"""What to do; of the other states the reason says it, or there is nothing to be done."""
+"""The advice for a state; for the others the reason says it, or there is nothing to be done."""
 
 
 def state_findings(status: pb.Status, explained: Collection[str]) -> Iterator[pb.Finding]:

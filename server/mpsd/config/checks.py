@@ -26,7 +26,7 @@ FETCHES_PER_SUBSCRIPTION_MIN = 2
 """One fetch is read while the next one is on its way."""
 LISTENERS = ("admin", "http", "stream")
 BLOCKED_KEYS_MAX = 150_000
-"""Of all subscriptions: three quarters of the entities that the control state remembers."""
+"""The bound on all subscriptions: three quarters of the entities that the control state remembers."""
 
 
 class Written:

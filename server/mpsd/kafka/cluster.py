@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from types import TracebackType
@@ -146,11 +146,7 @@ async def group_positions(
             await start(admin, options)
             found = sorted(await existing_topics(admin, topics))
             described = await admin.describe_topics(found) if found else []
-            keys = [
-                ClientPartition(topic["topic"], each["partition"])
-                for topic in described
-                for each in topic["partitions"]
-            ]
+            keys = _partitions(described)
             committed = await admin.list_consumer_group_offsets(group)
             consumer = AIOKafkaConsumer(**options, enable_auto_commit=False)
             stack.push_async_callback(stop, consumer)
@@ -235,11 +231,7 @@ async def moves(options: Mapping[str, Any], group: str, topics: Sequence[str], t
             if missing := set(topics) - await existing_topics(admin, topics):
                 raise KafkaUnavailable(f"topic {', '.join(sorted(missing))} does not exist")
             described = await admin.describe_topics(list(topics))
-            keys = [
-                ClientPartition(topic["topic"], each["partition"])
-                for topic in described
-                for each in topic["partitions"]
-            ]
+            keys = _partitions(described)
             committed = await admin.list_consumer_group_offsets(group)
             consumer = AIOKafkaConsumer(**options, enable_auto_commit=False)
             stack.push_async_callback(stop, consumer)
@@ -369,3 +361,8 @@ async def _producers(admin: Any, node: int, tp: TopicPartition) -> list[Producer
         return []
     active = [Producer(number, epoch, begun, wrote) for number, epoch, _, wrote, _, begun, *_ in producers]
     return [each for each in active if each.start != _NOT_OPEN]
+
+
+def _partitions(described: Iterable[Mapping[str, Any]]) -> list[ClientPartition]:
+    """Return the partitions of described topics."""
+    return [ClientPartition(topic["topic"], each["partition"]) for topic in described for each in topic["partitions"]]

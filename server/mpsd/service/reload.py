@@ -391,7 +391,7 @@ def _is_same(mine: object, theirs: object) -> bool:
 DELIVERY_KEYS = ("headers", "auth", "webhook_secrets", "tls")
 """Keys of a delivery that can be exchanged while it runs."""
 SECURITY_KEYS = ("ca", "cert", "key", "username", "password")
-"""Those of `kafka.security`."""
+"""Keys of `kafka.security` that can be exchanged while the daemon runs."""
 
 
 def watch_delivery(reloads: Reloads, config: Config, subscription: Subscription) -> Watched[RestDelivery]:

@@ -15,8 +15,6 @@ from mpsd.core.record import Record
 
 ASSIGNMENTS_CACHED_MAX = 4096
 """Written beginnings kept; assignments that are over leave theirs behind until then."""
-FRAME_OVERHEAD_BYTES = 12
-"""The tag and length of `records`, at most."""
 
 
 def _varint(number: int) -> bytes:
