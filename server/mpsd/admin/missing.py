@@ -18,7 +18,10 @@ from mpsd.ports import NOWHERE, Peer
 LOOKUP_S_MAX = 2.0
 """Beyond the time that the daemons themselves were given."""
 KEPT_S = 5.0
-"""How long an answer is good for: who watches the status asks each second, and a look is a connection to Kafka."""
+"""How long an answer is good for: who watches the status asks each second, and a look is a connection to Kafka.
+
+An answer is good for the same question only: when another daemon is silent or another partition is missing, Kafka is asked again.
+"""
 
 Answer = TypeVar("Answer")
 Heard = Mapping[str, Collection[TopicPartition]]
@@ -31,11 +34,15 @@ class _Known(NamedTuple):
     """The state of a group, as Kafka reports it.
 
     Attributes:
+        asked_s: when Kafka was asked, on the monotonic clock.
+        reason: the missing partitions and the silent daemons for which it was asked.
         members: None: Kafka did not answer.
         positions: of every partition; empty: Kafka did not answer.
         problem: why the owners are not known; empty: they are.
     """
 
+    asked_s: float
+    reason: object
     members: Members | None
     positions: Mapping[TopicPartition, GroupPosition]
     problem: str
@@ -49,7 +56,7 @@ class MissingPartitions:
 
     def __init__(self, daemon: Steerable) -> None:
         self._daemon = daemon
-        self._known: dict[str, tuple[float, _Known]] = {}
+        self._known: dict[str, _Known] = {}
 
     async def look_up(
         self,
@@ -75,7 +82,8 @@ class MissingPartitions:
             expected = {TopicPartition(topic, number) for topic, count in known_topics for number in range(count)}
             expected = {tp for tp in expected if scope is None or within(scope, tp)}
             if silent or not expected <= listed:
-                known = await self._ask(pipeline.settings.sender.group, wait_s)
+                reason = frozenset(expected - listed), frozenset(instance.id for instance in silent)
+                known = await self._ask(pipeline.settings.sender.group, reason, wait_s)
                 found[pipeline.settings.name] = _missing(expected, listed, silent, known)
                 problems.append(known.problem)
         if problem := next(filter(None, problems), ""):
@@ -83,18 +91,19 @@ class MissingPartitions:
                 instance.problem += f"; which partitions it has is not known: {problem}"
         return found
 
-    async def _ask(self, group: str, wait_s: float) -> _Known:
+    async def _ask(self, group: str, reason: object, wait_s: float) -> _Known:
         now_s = self._daemon.clock.monotonic_s()
-        if group in self._known and now_s - self._known[group][0] < KEPT_S:
-            return self._known[group][1]
-        (members, why), (positions, _) = await asyncio.gather(
+        known = self._known.get(group)
+        if known is not None and known.reason == reason and now_s - known.asked_s < KEPT_S:
+            return known
+        (members, problem), (positions, _) = await asyncio.gather(
             _bounded(self._daemon.members(group), wait_s), _bounded(self._daemon.positions(group), wait_s)
         )
         if members is not None and not members.is_stable:
-            why = "the group is rebalancing"
-        known = _Known(members, positions or {}, why)
-        if not why:
-            self._known[group] = now_s, known
+            problem = "the group is rebalancing"
+        known = _Known(now_s, reason, members, positions or {}, problem)
+        if not problem:
+            self._known[group] = known
         return known
 
 

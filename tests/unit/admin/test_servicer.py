@@ -146,6 +146,10 @@ async def test_the_lag_of_missing_partitions_comes_from_kafka_and_is_in_the_sum(
         assert one.daemon.asked_positions == 1, "who watches does not ask Kafka each second"
         (brief,) = (await one.stub.GetStatus(pb.GetStatusRequest())).status.subscriptions
         assert (list(brief.partitions), brief.state, brief.missing_partitions) == ([], "unknown", 3)
+        one.pipe.source.topic_sizes = {"orders": 5}
+        one.daemon.group_positions = {TopicPartition("orders", 1): GroupPosition(40, 99)}
+        (said,) = (await one.stub.GetStatus(pb.GetStatusRequest())).status.subscriptions
+        assert said.flow.lag_records == 2 + 59, "another partition is missing: Kafka is asked again"
         one.pipe.adapter.crash()
 
 
