@@ -18,6 +18,11 @@ settings.register_profile("shared", deadline=None, suppress_health_check=[Health
 settings.load_profile("shared")  # a busy machine is no fault of the code, and a failing seed says how to run it again
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long bytes by their length: what another process makes of the same value, a protobuf map, may differ."""
+    return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) and len(val) > 40 else None
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table of faults, if there were any."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports]

@@ -49,7 +49,7 @@ async def abort(
     status = Status(code=code.value[0], message=message)
     for detail in details:
         packed = AnyMessage()
-        packed.Pack(detail)
+        packed.Pack(detail, deterministic=True)
         status.details.append(packed)
-    await context.abort(code, message, ((DETAILS_KEY, status.SerializeToString()),))
+    await context.abort(code, message, ((DETAILS_KEY, status.SerializeToString(deterministic=True)),))
     raise AssertionError("abort returned")
