@@ -10,6 +10,11 @@ render/    the same for people: tables, live views, progress
 commands → client → proto → views → render → terminal
 """
 
+import os
+
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+"""gRPC reads it when it is imported. At its own default it writes to the terminal when a daemon ends during a call."""
+
 
 def __getattr__(name: str) -> str:
     """`__version__`, read when somebody asks: looking it up takes longer than all else of `mpsctl --help`."""
