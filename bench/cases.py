@@ -20,7 +20,7 @@ class Kind(Enum):
     FULL = "an application that never answers, until the memory no longer grows"
     STATUS = "the same, while an operator asks for the status again and again"
     LATENCY = "500 records a second, from the producer's call to the sink"
-    OUTAGE = "the broker is frozen or killed, comes back, and takes new records"
+    OUTAGE = "2,000 records a second; the broker is frozen or killed meanwhile, and comes back"
     FLOOR = "the adapter alone, without Kafka and pipeline"
     CEILING = "the sink alone, under a client that only repeats itself"
 

@@ -19,7 +19,7 @@ class Figures:
         peak_mib: resident memory at its highest.
         first_s: from the start of the process to the first delivery.
         p50_ms: latency from the producer's call to the sink; p99_ms and worst_ms alike.
-        on_again_s: from the return of the broker until each record produced then was delivered.
+        on_again_s: from the return of the broker until every record was delivered, also those that its producer kept.
         sink_cpu_us: CPU time of the sink per record.
         growth: `cpu_us` relative to the case that it is compared with.
     """

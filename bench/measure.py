@@ -19,7 +19,7 @@ from bench.workload import timed
 from mps.admin.v1 import admin_pb2, admin_pb2_grpc
 from mpsd.demo.broker import KafkaCluster
 from mpsd.errors import MpsError
-from mpsd.kafka.topics import Message, Topics
+from mpsd.kafka.topics import Topics
 
 STALLED_S = 20.0
 """Without any delivery for so long, a run has failed."""
@@ -29,10 +29,10 @@ STEADY_S = 3.0
 PACE_PER_S = 500
 PACED_S = 12.0
 PACED_WARM_UP_S = 2.0
+OUTAGE_PER_S = 2_000
+OUTAGE_PACED_S = 4.0
+"""The broker breaks after a third. The rest is made by the time that it is back, and waits in the producer."""
 ASK_S = 0.05
-
-EACH_PARTITION = 25
-"""Keys, on the average: enough that no partition is without one."""
 
 Beside = Callable[[Daemon], Coroutine[Any, Any, None]]
 
@@ -162,13 +162,8 @@ async def _latency(stage: Stage, case: Case) -> Figures:
     await daemon.ready()
     records, warm_up = int(PACE_PER_S * PACED_S), int(PACE_PER_S * PACED_WARM_UP_S)
     await stage.sink.begin(records=records, warm_up=warm_up, pid=daemon.pid, timed=1, **daemon.calls)
-    keys = case.workload.key_numbers()
-    began_s = time.monotonic()
-    async with stage.topics.producing(topic) as produce:
-        for number in range(records):
-            await asyncio.sleep(began_s + number / PACE_PER_S - time.monotonic())
-            await produce(timed(next(keys), case.workload.value_bytes))
-        await _arrived(stage, daemon, records)
+    await _produce_paced(stage, topic, case, records, PACE_PER_S)
+    await _arrived(stage, daemon, records)
     peak_mib = daemon.peak_mib()
     await daemon.stop()
     seen = await stage.sink.seen()
@@ -185,8 +180,19 @@ async def _latency(stage: Stage, case: Case) -> Figures:
     )
 
 
+async def _produce_paced(stage: Stage, topic: str, case: Case, records: int, per_s: int) -> None:
+    """Produce at this rate, or as fast as the broker allows if it falls behind."""
+    keys = case.workload.key_numbers()
+    began_s = time.monotonic()
+    async with stage.topics.producing(topic) as produce:
+        for number in range(records):
+            if (early_s := began_s + number / per_s - time.monotonic()) > 0:
+                await asyncio.sleep(early_s)
+            await produce(timed(next(keys), case.workload.value_bytes))
+
+
 async def _outage(stage: Stage, case: Case) -> Figures:
-    """Measure on a broker that only this case uses, because a broker that was killed is slow for some time."""
+    """Break a broker amid deliveries; only this case uses it, because a broker that was killed is slow for some time."""
     with bound_to(stage.cores.others):
         cluster = KafkaCluster()
     async with cluster, Topics(cluster.bootstrap_servers) as topics:
@@ -194,7 +200,10 @@ async def _outage(stage: Stage, case: Case) -> Figures:
         topic = await there.empty_topic(case.workload)
         daemon = Daemon(there, topic, case)
         await daemon.ready()
-        await _delivered(there, daemon, topic, case)
+        await there.sink.begin()
+        records = int(OUTAGE_PER_S * OUTAGE_PACED_S)
+        producing = asyncio.create_task(_produce_paced(there, topic, case, records, OUTAGE_PER_S))
+        await _arrived(there, daemon, records // 3)
         if case.frozen_s:
             cluster.freeze_node(1)
             await asyncio.sleep(case.frozen_s)
@@ -203,18 +212,11 @@ async def _outage(stage: Stage, case: Case) -> Figures:
             cluster.stop_node(1, kill=True)
             await asyncio.to_thread(cluster.start_node, 1)
         back_s = time.monotonic()
-        await _delivered(there, daemon, topic, case)
+        await producing
+        await _arrived(there, daemon, records)
         on_again_s = time.monotonic() - back_s
         await daemon.stop()
     return Figures(on_again_s=on_again_s)
-
-
-async def _delivered(stage: Stage, daemon: Daemon, topic: str, case: Case) -> None:
-    """Produce some records to each partition, and wait until the sink has all of them."""
-    await stage.sink.begin()
-    count = EACH_PARTITION * case.workload.partitions
-    await stage.topics.produce(topic, [Message(b"key-%d" % number, b"") for number in range(count)])
-    await _arrived(stage, daemon, count)
 
 
 async def _tool(stage: Stage, case: Case, module: str) -> Figures:
