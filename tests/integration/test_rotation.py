@@ -12,9 +12,11 @@ import pytest
 import trustme
 
 from mpsd.config import split_address
+from mpsd.demo.broker import ClientListener, KafkaCluster
 from tests.integration.world import Answer, Message, Request, World, until
+from tests.integration.world.certificates import Certificates
 from tests.integration.world.daemon import Daemon
-from tests.integration.world.guarded import ROOT, USERS, guarded_cluster, guarded_world
+from tests.integration.world.guarded import ROOT, USERS, guarded_cluster, guarded_world, inner_servers
 
 pytestmark = pytest.mark.integration
 
@@ -202,6 +204,15 @@ async def test_a_day_of_rotations_loses_nothing_and_needs_no_restart(day: Day, w
     await world.judge(day.topic)
 
 
+async def renewed(daemon: Daemon, times: int) -> None:
+    """Wait until what Kafka is told was read again so often."""
+
+    async def look() -> bool:
+        return (await daemon.metrics()).sum("mps_reloads_total", part="kafka.security", result="renewed") == times
+
+    await until(look, f"the security of Kafka was read again {times} times")
+
+
 async def test_a_password_of_kafka_is_taken_by_clients_that_run() -> None:
     """A wrong one is noticed when the broker comes back, and the right one then needs no restart."""
     async with guarded_cluster() as cluster, guarded_world(cluster, ROOT) as world:
@@ -210,27 +221,49 @@ async def test_a_password_of_kafka_is_taken_by_clients_that_run() -> None:
         daemon = await world.start_daemon(world.subscription(topic), reload={"interval_s": INTERVAL_S})
         await world.produce(topic, [Message(b"k", b"1")])
         await world.settled(topic)
-
-        async def renewed(times: int) -> None:
-            async def look() -> bool:
-                found = (await daemon.metrics()).sum("mps_reloads_total", part="kafka.security", result="renewed")
-                return found == times
-
-            await until(look, f"the password was read again {times} times")
-
         right = USERS[ROOT]
         write(secret, "not the password")
-        await renewed(1)
+        await renewed(daemon, 1)
         await asyncio.to_thread(cluster.stop_node, 1)
         await asyncio.to_thread(cluster.start_node, 1)
         await until(lambda: daemon.said("AuthenticationFailed"), "the daemon says that its password is refused")
         write(secret, right)
-        await renewed(2)
+        await renewed(daemon, 2)
         await world.produce(topic, [Message(b"k", b"2")])
         await world.settled(topic)
         assert await daemon.stop() == 0
         assert right not in daemon.log_text()
         await world.judge(topic)
+
+
+async def test_a_certificate_of_kafka_is_taken_by_clients_that_run(tmp_path: Path) -> None:
+    """One that the broker does not trust is noticed when the broker comes back, and a new one then needs no restart."""
+    made = Certificates(tmp_path)
+    client, stranger = (made.authority.issue_cert("mps@example.org"), trustme.CA().issue_cert("mps@example.org"))
+
+    def take(issued: trustme.LeafCert) -> None:
+        made.key.write_bytes(pem(issued)["key"])
+        made.cert.write_bytes(pem(issued)["cert"])
+
+    listener = ClientListener(protocol="ssl", keystore=made.keystore, client_ca=made.ca)
+    async with KafkaCluster(listener=listener) as cluster:
+        clients = {"bootstrap_servers": cluster.bootstrap_servers, "security": {"protocol": "ssl", **made.client()}}
+        async with World(inner_servers(cluster), clients) as world:
+            topic = await world.create_topic()
+            daemon = await world.start_daemon(world.subscription(topic), reload={"interval_s": INTERVAL_S})
+            await world.produce(topic, [Message(b"k", b"1")])
+            await world.settled(topic)
+            take(stranger)
+            await renewed(daemon, 1)
+            await asyncio.to_thread(cluster.stop_node, 1)
+            await asyncio.to_thread(cluster.start_node, 1)
+            await until(lambda: daemon.said("certificate"), "the daemon says that its certificate is refused")
+            await world.produce(topic, [Message(b"k", b"2")])
+            take(client)
+            await renewed(daemon, 2)
+            await world.settled(topic)
+            assert await daemon.stop() == 0
+            await world.judge(topic)
 
 
 def write(file: Path, text: str) -> None:
