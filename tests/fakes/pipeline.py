@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from mpsd.config import Subscription
+from mpsd.core.delivery import Assignment
 from mpsd.core.retry import RetryRules
 from mpsd.pipeline.control.controls import NO_CONTROL, Control
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget
@@ -68,6 +69,11 @@ class Piped:
         """Return the group's committed offset; None if it never committed."""
         found = [point.next_offset for tp, point in self.source.committed.items() if tp.partition == partition]
         return found[0] if found else None
+
+    def feed(self, *keys: bytes | None) -> Assignment:
+        """Produce a record a key into partition 0, and assign it."""
+        self.source.produce(*keys)
+        return self.source.assign()
 
     async def joined(self) -> None:
         """Let the reader's task begin, and fail if it must."""

@@ -101,6 +101,12 @@ class Stage:
         ]
         return self.pending.add(queue, rows, self.monotonic_s())
 
+    def feed(self, *keys: bytes | None, partition: int = 0, timestamp: int = PRODUCED_MS) -> PartitionQueue:
+        """Open a partition, and read a record a key."""
+        queue = self.open(partition)
+        self.read(queue, *keys, timestamp=timestamp)
+        return queue
+
     def on_ready(self, queue: PartitionQueue) -> None:
         self.order.ready(queue)
         self.writer.wake()

@@ -3,10 +3,8 @@
 import asyncio
 
 from tests.fakes.pipeline import piped
-from tests.virtual_time import in_virtual_time
 
 
-@in_virtual_time
 async def test_it_ends_though_a_commit_is_asked_for_in_the_same_turn() -> None:
     async with piped() as at:
         task = asyncio.create_task(at.pipeline.committer.run())

@@ -6,7 +6,6 @@ from dataclasses import replace
 from mpsd.core.outcome import DELIVERED
 from tests.fakes.records import FAILED
 from tests.fakes.stage import Stage, policy_rules
-from tests.virtual_time import in_virtual_time
 
 PATIENT = replace(
     policy_rules(attempts_max=9, backoff_initial_s=10.0, backoff_max_s=1_000.0, failing_key_after=0),
@@ -29,7 +28,6 @@ def is_first_crowding(stage: Stage) -> bool:
     return stage.pending.is_crowding(queue, oldest)
 
 
-@in_virtual_time
 async def test_a_lane_crowds_only_where_its_partition_is_half_full_and_a_quarter_of_the_room_is_behind_its_head() -> (
     None
 ):
@@ -43,7 +41,6 @@ async def test_a_lane_crowds_only_where_its_partition_is_half_full_and_a_quarter
         assert is_first_crowding(stage) is expected
 
 
-@in_virtual_time
 async def test_bytes_crowd_as_records_do() -> None:
     stage = Stage(PATIENT, bytes_max=20)
     stage.read(stage.open(), *[b"bad"] * 6, *[b"good"] * 10)
@@ -54,7 +51,6 @@ async def test_bytes_crowd_as_records_do() -> None:
     assert is_first_crowding(stage)
 
 
-@in_virtual_time
 async def test_a_crowding_key_is_given_up_early_and_the_others_flow() -> None:
     stage, _ = await crowded(*[b"bad"] * 20)
     (queue,) = stage.pending.queues.values()
@@ -66,7 +62,6 @@ async def test_a_crowding_key_is_given_up_early_and_the_others_flow() -> None:
     assert queue.tracker.next_offset > 5
 
 
-@in_virtual_time
 async def test_a_full_partition_ends_the_long_back_off_of_the_key_that_fills_it() -> None:
     stage, _ = await crowded(b"bad")
     (queue,) = stage.pending.queues.values()
@@ -80,7 +75,6 @@ async def test_a_full_partition_ends_the_long_back_off_of_the_key_that_fills_it(
     assert stage.monotonic_s() - begin_s < 1.0, "its back-off would have lasted for a minute more"
 
 
-@in_virtual_time
 async def test_a_partition_full_of_others_leaves_a_failing_key_its_attempts() -> None:
     stage, _ = await crowded(b"bad")
     (queue,) = stage.pending.queues.values()

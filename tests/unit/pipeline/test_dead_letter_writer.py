@@ -22,7 +22,6 @@ from tests.fakes.clock import loop_clock
 from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.records import take
 from tests.fakes.stage import Stage
-from tests.virtual_time import in_virtual_time
 
 SENDER = Sender(subscription="billing", group="billing-group", endpoint="http://billing:8000/orders")
 RULES = RetryRules(attempts_max=1, backoff_initial_s=1.0, backoff_max_s=8.0)
@@ -88,7 +87,6 @@ def refusing(*offsets: int) -> Callable[[DeadLetter], Exception | None]:
     return lambda dead_letter: DOWN if dead_letter.delivery.record.offset in offsets else None
 
 
-@in_virtual_time
 async def test_a_record_is_finished_when_its_dead_letter_is_written_and_not_before() -> None:
     async with dead_letter_pending() as at:
         queue = at.opened()
@@ -102,7 +100,6 @@ async def test_a_record_is_finished_when_its_dead_letter_is_written_and_not_befo
         assert dict(at.sink.dead_letters[0].headers)["mps-dlq-reason"] == b"no such customer"
 
 
-@in_virtual_time
 async def test_dead_letters_are_written_together_up_to_a_bound() -> None:
     async with dead_letter_pending() as at:
         queue = at.opened(records=DEAD_LETTERS_PER_WRITE_MAX + 1)
@@ -112,7 +109,6 @@ async def test_dead_letters_are_written_together_up_to_a_bound() -> None:
         assert at.writer.statistics() == {"waiting": 0, "written": DEAD_LETTERS_PER_WRITE_MAX + 1, "failures": 0}
 
 
-@in_virtual_time
 async def test_while_the_topic_is_down_its_partition_waits_and_goes_on_by_itself() -> None:
     async with dead_letter_pending() as at:
         queue, other = at.opened(0), at.opened(1)
@@ -128,7 +124,6 @@ async def test_while_the_topic_is_down_its_partition_waits_and_goes_on_by_itself
         assert (queue.stopped_by, queue.tracker.next_offset, at.released) == ("", 1, [queue])
 
 
-@in_virtual_time
 async def test_a_dead_letter_that_cannot_be_written_holds_its_partition_though_others_of_it_can() -> None:
     async with dead_letter_pending() as at:
         queue = at.opened()
@@ -152,7 +147,6 @@ async def test_a_dead_letter_that_cannot_be_written_holds_its_partition_though_o
         assert not queue.tracker.unfinished
 
 
-@in_virtual_time
 async def test_two_dead_letters_that_cannot_be_written_hold_until_both_are() -> None:
     async with dead_letter_pending() as at:
         queue = at.opened()
@@ -167,7 +161,6 @@ async def test_two_dead_letters_that_cannot_be_written_hold_until_both_are() -> 
         assert (queue.stopped_by, at.released) == ("", [queue])
 
 
-@in_virtual_time
 async def test_the_reason_of_another_hold_is_left_alone() -> None:
     async with dead_letter_pending() as at:
         queue = at.opened()
@@ -181,7 +174,6 @@ async def test_the_reason_of_another_hold_is_left_alone() -> None:
         assert (queue.stopped_by, at.released, queue.tracker.next_offset) == ("draining", [], 1)
 
 
-@in_virtual_time
 async def test_the_dead_letters_of_a_partition_that_is_gone_are_not_written() -> None:
     async with dead_letter_pending() as at:
         queue, other = at.opened(0), at.opened(1)
@@ -197,7 +189,6 @@ async def test_the_dead_letters_of_a_partition_that_is_gone_are_not_written() ->
         assert [dead_letter.delivery.assignment for dead_letter in at.sink.dead_letters] == [other.assignment]
 
 
-@in_virtual_time
 async def test_a_partition_that_goes_while_its_dead_letters_are_written_is_left_alone() -> None:
     async with dead_letter_pending() as at:
         queue = at.opened()
@@ -211,7 +202,6 @@ async def test_a_partition_that_goes_while_its_dead_letters_are_written_is_left_
         assert at.writer.written == {}
 
 
-@in_virtual_time
 async def test_whoever_waits_for_the_dead_letters_is_told_whether_they_were_written_in_time() -> None:
     async with dead_letter_pending() as at:
         queue, other = at.opened(0), at.opened(1)
@@ -223,7 +213,6 @@ async def test_whoever_waits_for_the_dead_letters_is_told_whether_they_were_writ
         assert await at.writer.settled([queue.assignment, other.assignment], 4.0)
 
 
-@in_virtual_time
 async def test_nobody_waits_for_the_dead_letters_of_a_partition_that_is_gone() -> None:
     async with dead_letter_pending() as at:
         queue = at.opened()
@@ -237,7 +226,6 @@ async def test_nobody_waits_for_the_dead_letters_of_a_partition_that_is_gone() -
             assert await waiting
 
 
-@in_virtual_time
 async def test_a_topic_that_cannot_be_made_ready_is_told_of_and_tried_again_later(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -16,7 +16,6 @@ from mpsd.pipeline.control.controls import Control, Items
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, POISON, REFUSED
 from tests.fakes.stage import policy_rules
-from tests.virtual_time import in_virtual_time
 
 WHO = Provenance("mpsd", "", 0, "", "")
 KEYS = [b"%d" % number for number in range(20)]
@@ -68,8 +67,7 @@ def state(at: Piped) -> EndpointState:
 async def fed(at: Piped, answer: Outcome) -> None:
     """All twenty keys are answered so."""
     at.adapter.answer = lambda _: answer
-    at.source.produce(*KEYS)
-    at.source.assign()
+    at.feed(*KEYS)
     await asyncio.sleep(10.0)
 
 
@@ -82,7 +80,6 @@ def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 # Outages
 
 
-@in_virtual_time
 async def test_an_outage_and_its_end_are_one_line_each(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with piped() as at:
@@ -108,7 +105,6 @@ async def test_an_outage_and_its_end_are_one_line_each(caplog: pytest.LogCapture
         assert at.pipeline.statistics().endpoint.since_ms == 0
 
 
-@in_virtual_time
 async def test_failures_of_every_kind_spend_nothing_and_are_committed_so() -> None:
     async with piped() as at:
         await fed(at, FAILED)
@@ -123,7 +119,6 @@ async def test_failures_of_every_kind_spend_nothing_and_are_committed_so() -> No
 # The brake
 
 
-@in_virtual_time
 async def test_the_brake_is_written_to_the_control_topic_and_so_is_its_release(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -141,7 +136,6 @@ async def test_the_brake_is_written_to_the_control_topic_and_so_is_its_release(
         assert (state(at), len(at.sink.dead_letters), at.committed()) == ("up", 4, 20)
 
 
-@in_virtual_time
 async def test_a_brake_holds_though_the_control_topic_cannot_be_written(caplog: pytest.LogCaptureFixture) -> None:
     topic = Topic(failures=3)
     async with piped(topic.control, rules=BRAKED) as at:
@@ -151,14 +145,12 @@ async def test_a_brake_holds_though_the_control_topic_cannot_be_written(caplog: 
         assert topic.states == [BrakeState.ENGAGED]
 
 
-@in_virtual_time
 async def test_without_a_control_topic_the_brake_holds_in_this_process() -> None:
     async with piped(rules=BRAKED) as at:
         await fed(at, POISON)
         assert (state(at), len(at.sink.dead_letters)) == ("all-rejected", 4)
 
 
-@in_virtual_time
 async def test_a_brake_of_before_a_restart_lets_nothing_be_dead_lettered() -> None:
     topic = Topic()
     async with piped(topic.control, rules=BRAKED) as at:
@@ -170,7 +162,6 @@ async def test_a_brake_of_before_a_restart_lets_nothing_be_dead_lettered() -> No
         assert topic.states == [], "it is there already"
 
 
-@in_virtual_time
 async def test_what_this_process_wrote_itself_does_not_come_back_to_it() -> None:
     topic = Topic()
     async with piped(topic.control, rules=BRAKED) as at:
@@ -182,7 +173,6 @@ async def test_what_this_process_wrote_itself_does_not_come_back_to_it() -> None
         assert state(at) == "up"
 
 
-@in_virtual_time
 async def test_accepted_rejections_are_dead_lettered_until_a_success_and_then_the_brake_engages_again() -> None:
     topic = Topic()
     async with piped(topic.control, rules=BRAKED) as at:
@@ -198,7 +188,6 @@ async def test_accepted_rejections_are_dead_lettered_until_a_success_and_then_th
         assert topic.states == [BrakeState.ENGAGED] * 2, "released and engaged again within one turn of the loop"
 
 
-@in_virtual_time
 async def test_a_success_at_another_daemon_releases_the_brake_here() -> None:
     topic = Topic()
     async with piped(topic.control, rules=BRAKED) as at:
@@ -210,7 +199,6 @@ async def test_a_success_at_another_daemon_releases_the_brake_here() -> None:
         assert at.pipeline.endpoint.brake is None
 
 
-@in_virtual_time
 async def test_a_success_before_the_brake_engaged_does_not_release_it() -> None:
     """The brake was on its way through the control topic, and is written there again."""
     topic = Topic()

@@ -15,7 +15,6 @@ from tests.fakes.records import FAILED, LOST, POISON, REFUSED
 from tests.fakes.replays import dead_letter
 from tests.fakes.stage import policy_rules
 from tests.unit.pipeline.replay.test_tasks import Fleet
-from tests.virtual_time import in_virtual_time
 
 
 async def states(at: Piped, offsets: Collection[int] = range(9)) -> dict[int, str]:
@@ -30,25 +29,21 @@ async def until_s(at: Piped, offset: int) -> float | None:
     return found
 
 
-@in_virtual_time
 async def test_a_head_in_its_lost_window_is_lost_though_another_of_its_partition_is_dead_lettered() -> None:
     async with piped(rules=policy_rules()) as at:
         at.sink.refuse = lambda _: KafkaUnavailable("not now")
         at.adapter.answer = lambda delivery: LOST if delivery.record.offset == 0 else POISON
-        at.source.produce(b"a", b"b")
-        at.source.assign()
+        at.feed(b"a", b"b")
         await asyncio.sleep(1.0)
         assert await states(at) == {0: LaneState.LOST, 1: LaneState.DEAD_LETTERING}
         now_s = asyncio.get_running_loop().time()
         assert now_s < (await until_s(at, 0) or 0.0) < now_s + 5.0
 
 
-@in_virtual_time
 async def test_suspects_and_heads_in_back_off_say_so() -> None:
     async with piped(rules=policy_rules(backoff_initial_s=50.0, backoff_max_s=50.0)) as at:
         at.adapter.answer = lambda delivery: FAILED if delivery.record.offset == 3 else None
-        at.source.produce(b"a", b"b", b"c", b"d", b"d")
-        at.source.assign()
+        at.feed(b"a", b"b", b"c", b"d", b"d")
         await asyncio.sleep(0.1)
         assert await states(at) == {**dict.fromkeys(range(3), LaneState.IN_FLIGHT), 3: LaneState.BACKING_OFF}
         at.adapter.crash()
@@ -59,7 +54,6 @@ async def test_suspects_and_heads_in_back_off_say_so() -> None:
         assert LaneState.SUSPECT in found.values()
 
 
-@in_virtual_time
 async def test_a_paused_head_says_so_wherever_it_would_be_delivered_from() -> None:
     async with piped() as at:
         at.pipeline.controls.set_pauses([pause_of(b"a")])
@@ -74,12 +68,10 @@ async def test_a_paused_head_says_so_wherever_it_would_be_delivered_from() -> No
         assert (await states(at))[2] == LaneState.PAUSED
 
 
-@in_virtual_time
 async def test_a_ready_head_waits_for_a_slot_or_for_the_endpoint() -> None:
     async with piped() as at:
         at.pipeline.writer.concurrency_max = 0
-        at.source.produce(b"a")
-        at.source.assign()
+        at.feed(b"a")
         await asyncio.sleep(1.0)
         assert await states(at) == {0: LaneState.READY}
         at.adapter.answer = lambda _: REFUSED
@@ -89,7 +81,6 @@ async def test_a_ready_head_waits_for_a_slot_or_for_the_endpoint() -> None:
         assert LaneState.ENDPOINT_OUT in (await states(at, range(101))).values()
 
 
-@in_virtual_time
 async def test_a_record_behind_a_replayed_one_of_its_key_waits() -> None:
     fleet = Fleet(dead_letter(0, 100, b"a"))
     async with fleet.daemon() as at:

@@ -12,7 +12,6 @@ from mpsd.errors import KafkaUnavailable, MetadataTooLarge
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, POISON
 from tests.fakes.stage import policy_rules
-from tests.virtual_time import in_virtual_time
 
 LITTLE = MapSpace(Packing.ASCII, 160)
 PATIENT = policy_rules(attempts_max=1_000, backoff_max_s=1.0)
@@ -33,7 +32,6 @@ async def stuck(at: Piped, keys: int, of: int) -> None:
     await asyncio.sleep(20.0)
 
 
-@in_virtual_time
 async def test_many_stuck_keys_stop_the_reading_and_are_tried_again() -> None:
     async with piped(map_space=LITTLE, rules=PATIENT) as at:
         await stuck(at, keys=1000, of=1000)
@@ -48,7 +46,6 @@ async def test_many_stuck_keys_stop_the_reading_and_are_tried_again() -> None:
         assert at.committed() == RECORDS
 
 
-@in_virtual_time
 async def test_a_few_stuck_keys_leave_the_flow_as_it_is() -> None:
     async with piped(map_space=LITTLE, rules=PATIENT) as at:
         await stuck(at, keys=1, of=200)
@@ -59,7 +56,6 @@ async def test_a_few_stuck_keys_leave_the_flow_as_it_is() -> None:
         assert at.committed() == 0
 
 
-@in_virtual_time
 async def test_the_buffer_shrinks_before_the_flow_stops() -> None:
     """Every map of every commit fits meanwhile, though they are as full as they may be."""
     async with piped(map_space=LITTLE, rules=PATIENT) as at:
@@ -71,7 +67,6 @@ async def test_the_buffer_shrinks_before_the_flow_stops() -> None:
         assert LITTLE.units_max // 2 < max(map(len, texts)) <= LITTLE.units_max
 
 
-@in_virtual_time
 async def test_a_broker_that_refuses_the_map_is_asked_with_less_until_it_takes_it() -> None:
     async with piped(map_space=LITTLE._replace(units_max=4_096), rules=PATIENT, commit_interval_s=0.1) as at:
         at.source.commit_error = MetadataTooLarge("too large")
@@ -84,7 +79,6 @@ async def test_a_broker_that_refuses_the_map_is_asked_with_less_until_it_takes_i
         assert point == (0, "")
 
 
-@in_virtual_time
 async def test_the_limit_of_the_broker_is_known_before_a_map_is_long() -> None:
     """A map that was read for and does not fit would be delivered again after a clean stop."""
     limit = 512
@@ -103,7 +97,6 @@ async def test_the_limit_of_the_broker_is_known_before_a_map_is_long() -> None:
         assert found.runs[-1].stop == at.queues[0].tracker.end, "nothing that was done is left out"
 
 
-@in_virtual_time
 async def test_attempts_of_what_is_being_dead_lettered_are_committed() -> None:
     async with piped(commit_interval_s=0.1) as at:
         at.sink.refuse = lambda _: KafkaUnavailable("no leader")

@@ -13,7 +13,6 @@ from mpsd.pipeline.offset_maps import OffsetMaps
 from mpsd.ports import CommitPoint, Position
 from tests.fakes.pipeline import piped
 from tests.fakes.records import HERE, assigned
-from tests.virtual_time import in_virtual_time
 
 SPACE = MapSpace(Packing.ASCII, 4_096)
 ORDERS = TopicPartition("orders", 0)
@@ -34,7 +33,6 @@ def test_a_map_means_nothing_where_its_base_lies_beyond_the_log() -> None:
     assert (tracker.next_offset, tracker.restored) == (0, [])
 
 
-@in_virtual_time
 async def test_a_map_that_is_ignored_is_replaced_at_once_as_the_log_may_grow_to_fit_it() -> None:
     async with piped(commit_interval_s=1000.0) as at:
         at.source.committed[ORDERS] = committed(0, Run(5, 50))

@@ -7,7 +7,6 @@ from mpsd.pipeline.ordering import NULL_KEY_LANE, PARTITION_LANE, Ordering
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from tests.fakes.records import Row, take
 from tests.fakes.stage import Stage
-from tests.virtual_time import in_virtual_time
 
 
 def rows(*sizes: int, begin: int = 0) -> list[Row]:
@@ -51,7 +50,6 @@ def test_all_partitions_have_an_equal_share_of_the_daemons_bytes() -> None:
     assert budget.share_bytes == 1000
 
 
-@in_virtual_time
 async def test_records_are_taken_up_to_the_bound_and_the_rest_is_left() -> None:
     stage = Stage(records_max=3)
     queue = stage.open()
@@ -61,7 +59,6 @@ async def test_records_are_taken_up_to_the_bound_and_the_rest_is_left() -> None:
     assert stage.pending.statistics()["lanes"] == 1
 
 
-@in_virtual_time
 async def test_bytes_are_bounded_too() -> None:
     stage = Stage(bytes_max=2000)
     queue = stage.open()
@@ -70,7 +67,6 @@ async def test_bytes_are_bounded_too() -> None:
     assert not stage.pending.has_room(queue)
 
 
-@in_virtual_time
 async def test_a_record_larger_than_the_bound_passes_alone() -> None:
     stage = Stage(bytes_max=2000)
     queue = stage.open()
@@ -83,7 +79,6 @@ async def test_a_record_larger_than_the_bound_passes_alone() -> None:
     assert queue.bytes == 700
 
 
-@in_virtual_time
 async def test_an_empty_partition_has_room_however_small_its_share_has_become() -> None:
     stage = Stage()
     queue = stage.open()
@@ -97,11 +92,9 @@ async def test_an_empty_partition_has_room_however_small_its_share_has_become() 
     assert stage.pending.has_room(queue)
 
 
-@in_virtual_time
 async def test_a_full_partition_is_read_again_once_a_quarter_of_it_has_gone() -> None:
     stage = Stage(records_max=8)
-    queue = stage.open()
-    stage.read(queue, *[None] * 9)
+    queue = stage.feed(*[None] * 9)
     finish(stage.pending, queue, 0)
     assert stage.room_calls == 0
     finish(stage.pending, queue, 1)
@@ -110,16 +103,13 @@ async def test_a_full_partition_is_read_again_once_a_quarter_of_it_has_gone() ->
     assert stage.room_calls == 1
 
 
-@in_virtual_time
 async def test_a_partition_that_was_not_full_tells_nobody_of_its_room() -> None:
     stage = Stage(records_max=8)
-    queue = stage.open()
-    stage.read(queue, *[None] * 7)
+    queue = stage.feed(*[None] * 7)
     finish(stage.pending, queue, *range(7))
     assert stage.room_calls == 0
 
 
-@in_virtual_time
 async def test_a_partition_that_leaves_gives_its_share_back_and_is_held() -> None:
     stage = Stage()
     queue, _ = stage.open(0), stage.open(1)
@@ -131,9 +121,7 @@ async def test_a_partition_that_leaves_gives_its_share_back_and_is_held() -> Non
     assert stage.budget.share_bytes == 2 * share
 
 
-@in_virtual_time
 async def test_a_partition_shows_what_it_holds() -> None:
     stage = Stage()
-    queue = stage.open(3)
-    stage.read(queue, b"a")
+    queue = stage.feed(b"a", partition=3)
     assert repr(queue) == "<PartitionQueue <Assignment orders/3 epoch=1> pending=1 stopped_by=''>"

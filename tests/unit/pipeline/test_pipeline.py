@@ -11,7 +11,6 @@ from mpsd.errors import CommitFenced, KafkaRefused, KafkaUnavailable
 from tests.fakes.pipeline import Piped, piped, settings
 from tests.fakes.records import FAILED, POISON
 from tests.fakes.stage import policy_rules
-from tests.virtual_time import in_virtual_time
 
 KEYS = [b"%d" % number for number in range(20)]
 DOWN = KafkaUnavailable("not enough replicas")
@@ -20,7 +19,6 @@ DOWN = KafkaUnavailable("not enough replicas")
 # From the broker to the application and back
 
 
-@in_virtual_time
 async def test_records_are_read_delivered_and_committed() -> None:
     async with piped() as at:
         at.source.produce(*KEYS, hole=5)
@@ -30,7 +28,6 @@ async def test_records_are_read_delivered_and_committed() -> None:
         assert at.committed() == 25
 
 
-@in_virtual_time
 async def test_where_a_group_begins_is_committed_at_once() -> None:
     async with piped(commit_interval_s=1000.0) as at:
         at.source.assign()
@@ -38,17 +35,14 @@ async def test_where_a_group_begins_is_committed_at_once() -> None:
         assert at.committed() == 0
 
 
-@in_virtual_time
 async def test_the_commit_waits_for_an_unfinished_record_and_nothing_else_does() -> None:
     async with piped() as at:
         at.adapter.answer = lambda delivery: None if delivery.record.offset == 3 else DELIVERED
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await asyncio.sleep(5.0)
         assert (len(at.adapter.started), at.committed()) == (20, 3)
 
 
-@in_virtual_time
 async def test_an_idle_partition_is_committed_once() -> None:
     async with piped() as at:
         at.source.assign()
@@ -56,12 +50,10 @@ async def test_an_idle_partition_is_committed_once() -> None:
         assert len(at.source.commits) == 1
 
 
-@in_virtual_time
 async def test_a_commit_that_fails_is_made_again() -> None:
     async with piped() as at:
         at.source.commit_error = KafkaUnavailable("not now")
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await asyncio.sleep(10.0)
         assert (at.committed(), at.pipeline.statistics().commit_failures >= 9) == (None, True)
         at.source.commit_error = None
@@ -69,16 +61,13 @@ async def test_a_commit_that_fails_is_made_again() -> None:
         assert at.committed() == 20
 
 
-@in_virtual_time
 async def test_a_backlog_far_larger_than_the_bounds_flows_through_them() -> None:
     async with piped(records_max=10) as at:
-        at.source.produce(*KEYS * 20)
-        at.source.assign()
+        at.feed(*KEYS * 20)
         await at.adapter.until(lambda: len(at.adapter.started) == 400)
         assert at.adapter.in_flight_most <= 10
 
 
-@in_virtual_time
 async def test_a_partition_with_a_backlog_does_not_hold_up_another() -> None:
     async with piped(records_max=10) as at:
         at.adapter.answer = lambda delivery: None if delivery.record.partition == 0 else DELIVERED
@@ -92,33 +81,27 @@ async def test_a_partition_with_a_backlog_does_not_hold_up_another() -> None:
         assert len(at.queues[0].tracker.unfinished) == 10
 
 
-@in_virtual_time
 async def test_a_key_that_always_fails_does_not_fill_its_partition() -> None:
     async with piped(records_max=20) as at:
         at.adapter.answer = lambda delivery: FAILED if delivery.record.key == b"0" else DELIVERED
-        at.source.produce(*[b"%d" % (number % 10) for number in range(200)])
-        at.source.assign()
+        at.feed(*[b"%d" % (number % 10) for number in range(200)])
         await at.adapter.until(lambda: len({begun.offset for begun in at.adapter.started}) == 200)
         await asyncio.sleep(60.0)
         assert at.committed() == 200
         assert len(at.sink.dead_letters) == 20
 
 
-@in_virtual_time
 async def test_an_error_of_the_broker_is_waited_out() -> None:
     async with piped() as at:
         at.source.fetch_error = KafkaUnavailable("no broker answers")
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await at.adapter.until(lambda: len(at.adapter.started) == 20)
 
 
-@in_virtual_time
 async def test_polling_goes_on_though_nothing_can_be_read() -> None:
     async with piped(records_max=1) as at:
         at.adapter.answer = lambda _: None
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await asyncio.sleep(10.0)
         assert asyncio.get_running_loop().time() - at.pipeline.reader.polled_at_s < 0.2
         assert at.source.fetches[-1] == set()
@@ -128,23 +111,19 @@ async def test_polling_goes_on_though_nothing_can_be_read() -> None:
 # Dead letters
 
 
-@in_virtual_time
 async def test_a_poison_pill_is_passed_once_it_is_in_the_dead_letter_topic() -> None:
     async with piped() as at:
         at.adapter.answer = lambda delivery: POISON if delivery.record.offset == 0 else DELIVERED
-        at.source.produce(b"a", b"a")
-        at.source.assign()
+        at.feed(b"a", b"a")
         await asyncio.sleep(2.0)
         assert (at.sink.offsets, at.adapter.offsets, at.committed()) == ([0], [0, 1], 2)
 
 
-@in_virtual_time
 async def test_while_the_dead_letter_topic_is_down_its_partition_waits_visibly_and_goes_on_by_itself() -> None:
     async with piped() as at:
         at.adapter.answer = lambda delivery: POISON if delivery.record.offset == 0 else DELIVERED
         at.sink.refuse = lambda _: DOWN
-        at.source.produce(b"a", b"a")
-        at.source.assign()
+        at.feed(b"a", b"a")
         await asyncio.sleep(30.0)
         at.source.produce(*KEYS)
         await asyncio.sleep(30.0)
@@ -161,14 +140,12 @@ async def test_while_the_dead_letter_topic_is_down_its_partition_waits_visibly_a
 async def leaving(at: Piped) -> None:
     """One partition, ten records in flight, told to leave."""
     at.adapter.answer = lambda _: None
-    at.source.produce(*KEYS[:10])
-    assignment = at.source.assign()
+    assignment = at.feed(*KEYS[:10])
     await at.adapter.until(lambda: len(at.adapter.in_flight) == 10)
     at.source.listener.on_leaving(assignment)
     await asyncio.sleep(1.0)
 
 
-@in_virtual_time
 async def test_a_partition_that_must_move_is_drained_committed_and_released_in_this_order() -> None:
     async with piped() as at:
         await leaving(at)
@@ -184,7 +161,6 @@ async def test_a_partition_that_must_move_is_drained_committed_and_released_in_t
         assert len(at.adapter.started) == 10
 
 
-@in_virtual_time
 async def test_a_partition_that_does_not_drain_in_time_is_cut_off() -> None:
     async with piped(drain_timeout_s=30.0) as at:
         await leaving(at)
@@ -195,7 +171,6 @@ async def test_a_partition_that_does_not_drain_in_time_is_cut_off() -> None:
         assert at.committed() == 0
 
 
-@in_virtual_time
 async def test_a_partition_leaves_only_with_its_dead_letters_written() -> None:
     async with piped() as at:
         await leaving(at)
@@ -209,7 +184,6 @@ async def test_a_partition_leaves_only_with_its_dead_letters_written() -> None:
         assert (len(at.sink.dead_letters), at.committed()) == (10, 10)
 
 
-@in_virtual_time
 async def test_what_is_dead_lettered_while_the_last_commit_is_under_way_is_in_it_or_in_the_next() -> None:
     async with piped(rules=policy_rules(attempts_max=1), commit_interval_s=1000.0) as at:
         await leaving(at)
@@ -224,7 +198,6 @@ async def test_what_is_dead_lettered_while_the_last_commit_is_under_way_is_in_it
         assert at.committed() == 10
 
 
-@in_virtual_time
 async def test_a_partition_that_may_stay_after_all_goes_on() -> None:
     async with piped() as at:
         await leaving(at)
@@ -238,7 +211,6 @@ async def test_a_partition_that_may_stay_after_all_goes_on() -> None:
         assert (at.committed(), at.source.released, queue.stopped_by) == (11, [], "")
 
 
-@in_virtual_time
 async def test_one_that_may_stay_when_it_was_being_committed_goes_on() -> None:
     async with piped() as at:
         await leaving(at)
@@ -254,13 +226,11 @@ async def test_one_that_may_stay_when_it_was_being_committed_goes_on() -> None:
         assert (at.committed(), at.source.released) == (11, [])
 
 
-@in_virtual_time
 async def test_one_that_stays_while_the_dead_letter_topic_is_down_goes_on_waiting() -> None:
     async with piped() as at:
         at.adapter.answer = lambda delivery: POISON if delivery.record.offset == 0 else DELIVERED
         at.sink.refuse = lambda _: DOWN
-        at.source.produce(b"a", b"a")
-        assignment = at.source.assign()
+        assignment = at.feed(b"a", b"a")
         await asyncio.sleep(5.0)
         at.source.listener.on_leaving(assignment)
         await asyncio.sleep(1.0)
@@ -271,7 +241,6 @@ async def test_one_that_stays_while_the_dead_letter_topic_is_down_goes_on_waitin
         assert at.committed() == 2
 
 
-@in_virtual_time
 async def test_a_partition_that_stays_does_not_notice() -> None:
     async with piped() as at:
         await leaving(at)
@@ -282,12 +251,10 @@ async def test_a_partition_that_stays_does_not_notice() -> None:
         assert at.committed(1) == 20
 
 
-@in_virtual_time
 async def test_a_partition_that_is_lost_is_forgotten_with_all_its_deliveries() -> None:
     async with piped() as at:
         at.adapter.answer = lambda _: None
-        at.source.produce(*KEYS)
-        assignment = at.source.assign()
+        assignment = at.feed(*KEYS)
         await at.adapter.until(lambda: len(at.adapter.in_flight) == 20)
         at.source.lose(assignment)
         await asyncio.sleep(1.0)
@@ -300,7 +267,6 @@ async def test_a_partition_that_is_lost_is_forgotten_with_all_its_deliveries() -
         assert at.committed() == 20
 
 
-@in_virtual_time
 async def test_a_partition_lost_while_it_was_leaving_is_not_released() -> None:
     async with piped() as at:
         await leaving(at)
@@ -310,7 +276,6 @@ async def test_a_partition_lost_while_it_was_leaving_is_not_released() -> None:
         assert (at.source.released, at.queues) == ([], [])
 
 
-@in_virtual_time
 async def test_a_fenced_commit_of_a_leaving_partition_ends_when_it_is_lost() -> None:
     async with piped() as at:
         await leaving(at)
@@ -325,7 +290,6 @@ async def test_a_fenced_commit_of_a_leaving_partition_ends_when_it_is_lost() -> 
         assert at.pipeline.state == "running"
 
 
-@in_virtual_time
 async def test_one_that_is_told_to_leave_and_is_not_here_is_given_back() -> None:
     async with piped() as at:
         assignment = at.source.assign()
@@ -339,11 +303,9 @@ async def test_one_that_is_told_to_leave_and_is_not_here_is_given_back() -> None
         assert at.source.released == [assignment, assignment]
 
 
-@in_virtual_time
 async def test_a_partition_that_waits_for_a_transaction_says_so_and_its_lag_counts_to_the_end_of_the_log() -> None:
     async with piped() as at:
-        at.source.produce(b"a", b"b")
-        assignment = at.source.assign()
+        assignment = at.feed(b"a", b"b")
         await asyncio.sleep(1.0)
 
         def look(log_end: int, stable_end: int) -> tuple[DeliveryState, int]:
@@ -358,7 +320,6 @@ async def test_a_partition_that_waits_for_a_transaction_says_so_and_its_lag_coun
         assert look(20, 15) == (DeliveryState.RUNNING, 18), "there is still something to read"
 
 
-@in_virtual_time
 async def test_what_goes_wrong_in_a_handover_is_seen() -> None:
     async with piped() as at:
 
@@ -375,12 +336,10 @@ async def test_what_goes_wrong_in_a_handover_is_seen() -> None:
 # Limits
 
 
-@in_virtual_time
 async def test_a_share_of_the_rate_counts_from_when_it_is_told() -> None:
     async with piped(rate_max_per_s=100.0) as at:
         at.source.listener.on_share(0.0)
-        at.source.produce(*KEYS * 50)
-        at.source.assign()
+        at.feed(*KEYS * 50)
         await asyncio.sleep(10.0)
         assert len(at.adapter.started) <= 1
         at.source.listener.on_share(0.5)
@@ -388,21 +347,17 @@ async def test_a_share_of_the_rate_counts_from_when_it_is_told() -> None:
         assert len(at.adapter.started) == pytest.approx(500, abs=10)
 
 
-@in_virtual_time
 async def test_without_a_rate_a_share_means_nothing() -> None:
     async with piped(rate_max_per_s=0.0) as at:
         at.source.listener.on_share(0.0)
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await at.adapter.until(lambda: len(at.adapter.started) == 20)
 
 
-@in_virtual_time
 async def test_deliveries_end_with_their_lease() -> None:
     async with piped() as at:
         at.adapter.answer = lambda _: None
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await at.adapter.until(lambda: len(at.adapter.in_flight) == 20)
         at.source.lease_s = 0.0
         await asyncio.sleep(1.0)
@@ -413,12 +368,10 @@ async def test_deliveries_end_with_their_lease() -> None:
         assert at.committed() == 20
 
 
-@in_virtual_time
 async def test_no_delivery_outlives_its_lease_however_shortly() -> None:
     async with piped() as at:
         at.adapter.answer = lambda _: None
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await at.adapter.until(lambda: len(at.adapter.in_flight) == 20)
         loop = asyncio.get_running_loop()
         end_s = loop.time() + 1.1
@@ -427,7 +380,6 @@ async def test_no_delivery_outlives_its_lease_however_shortly() -> None:
         assert not at.adapter.in_flight
 
 
-@in_virtual_time
 async def test_no_partition_waits_for_another_to_be_aborted_when_the_lease_is_over() -> None:
     async with piped() as at:
         at.adapter.answer = lambda _: None
@@ -448,13 +400,11 @@ async def test_no_partition_waits_for_another_to_be_aborted_when_the_lease_is_ov
         del at.adapter.revoke
 
 
-@in_virtual_time
 async def test_no_dead_letter_is_written_after_the_lease_but_when_the_membership_is_confirmed_again() -> None:
     async with piped() as at:
         at.adapter.answer = lambda _: POISON
         at.adapter.takes_s = 0.1
-        at.source.produce(b"a")
-        at.source.assign()
+        at.feed(b"a")
         await at.adapter.until(lambda: len(at.adapter.in_flight) == 1)
         at.source.lease_s = 0.0
         await asyncio.sleep(0.2)
@@ -467,12 +417,10 @@ async def test_no_dead_letter_is_written_after_the_lease_but_when_the_membership
 # The end
 
 
-@in_virtual_time
 async def test_a_clean_stop_commits_all_that_was_finished_and_leaves() -> None:
     async with piped(commit_interval_s=1000.0) as at:
         at.adapter.takes_s = 3.0
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await at.adapter.until(lambda: len(at.adapter.in_flight) == 20)
         at.source.produce(b"late")
         await at.pipeline.stop(10.0)
@@ -482,44 +430,37 @@ async def test_a_clean_stop_commits_all_that_was_finished_and_leaves() -> None:
         assert (at.pipeline.state, at.queues) == ("draining", [])
 
 
-@in_virtual_time
 async def test_a_stop_cuts_off_what_does_not_end_in_time() -> None:
     async with piped() as at:
         at.adapter.answer = lambda delivery: None if delivery.record.offset == 3 else DELIVERED
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await asyncio.sleep(2.0)
         await at.pipeline.stop(10.0)
         assert asyncio.get_running_loop().time() == pytest.approx(12.0, abs=0.5)
         assert at.committed() == 3
 
 
-@in_virtual_time
 async def test_a_stop_waits_for_dead_letters_to_be_written() -> None:
     async with piped() as at:
         at.adapter.answer = lambda _: POISON
         at.sink.takes_s = 5.0
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await at.adapter.until(lambda: len(at.adapter.started) == 20)
         await at.pipeline.stop(20.0)
         assert (len(at.sink.dead_letters), at.committed()) == (20, 20)
 
 
-@in_virtual_time
 async def test_a_stop_does_not_wait_for_ever_for_a_topic_that_is_down() -> None:
     async with piped() as at:
         at.adapter.answer = lambda delivery: POISON if delivery.record.offset == 0 else DELIVERED
         at.sink.refuse = lambda _: DOWN
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await asyncio.sleep(5.0)
         await at.pipeline.stop(10.0)
         assert asyncio.get_running_loop().time() == pytest.approx(15.0, abs=0.5)
         assert at.committed() == 0
 
 
-@in_virtual_time
 async def test_a_stop_does_not_wait_for_ever_for_a_commit() -> None:
     async with piped() as at:
         at.source.assign()
@@ -528,7 +469,6 @@ async def test_a_stop_does_not_wait_for_ever_for_a_commit() -> None:
         assert asyncio.get_running_loop().time() <= 7.0
 
 
-@in_virtual_time
 async def test_a_stop_in_the_middle_of_a_handover_ends_it() -> None:
     async with piped() as at:
         await leaving(at)
@@ -536,7 +476,6 @@ async def test_a_stop_in_the_middle_of_a_handover_ends_it() -> None:
         assert (at.committed(), at.queues) == (0, [])
 
 
-@in_virtual_time
 async def test_a_stop_before_anything_was_assigned_just_leaves() -> None:
     async with piped() as at:
         await at.pipeline.stop(5.0)
@@ -546,7 +485,6 @@ async def test_a_stop_before_anything_was_assigned_just_leaves() -> None:
 # What it says
 
 
-@in_virtual_time
 async def test_a_stage_that_ends_is_seen() -> None:
     at = Piped(settings())
     at.source.start_error = KafkaRefused("not permitted to read group billing")
@@ -556,12 +494,10 @@ async def test_a_stage_that_ends_is_seen() -> None:
     await at.pipeline.stop(1.0)
 
 
-@in_virtual_time
 async def test_a_pipeline_says_how_it_is() -> None:
     async with piped() as at:
         at.adapter.answer = lambda delivery: None if delivery.record.offset == 5 else DELIVERED
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await asyncio.sleep(3.0)
         said = at.pipeline.statistics()
         assert (said.name, said.state, said.reason, said.in_flight, said.endpoint.state) == (
@@ -582,7 +518,6 @@ async def test_a_pipeline_says_how_it_is() -> None:
         assert at.pipeline.statistics().state == "waiting"
 
 
-@in_virtual_time
 async def test_a_record_without_a_time_has_been_waiting_since_it_was_read() -> None:
     async with piped() as at:
         at.adapter.answer = lambda _: None

@@ -15,7 +15,6 @@ from tests.fakes.clock import loop_clock
 from tests.fakes.records import take
 from tests.fakes.source import FakeSource
 from tests.fakes.stage import Stage
-from tests.virtual_time import in_virtual_time
 
 
 class Reading:
@@ -61,7 +60,6 @@ async def reading(records_max: int = 100, bytes_max: int = 1 << 30) -> AsyncIter
         await asyncio.gather(task, return_exceptions=True)
 
 
-@in_virtual_time
 async def test_records_are_read_as_they_come_and_holes_are_passed() -> None:
     async with reading() as at:
         at.source.produce(b"a", hole=3)
@@ -72,7 +70,6 @@ async def test_records_are_read_as_they_come_and_holes_are_passed() -> None:
         assert (list(queue.tracker.unfinished), queue.tracker.end, queue.high_watermark) == ([0, 4], 7, 7)
 
 
-@in_virtual_time
 async def test_a_full_partition_is_not_asked_for_and_polling_goes_on() -> None:
     async with reading(records_max=2) as at:
         at.source.produce(b"a", b"b", b"c")
@@ -84,7 +81,6 @@ async def test_a_full_partition_is_not_asked_for_and_polling_goes_on() -> None:
         assert at.reader.polled_at_s >= 9.8
 
 
-@in_virtual_time
 async def test_what_did_not_fit_is_offered_again_before_anything_later_is_read() -> None:
     """The record was larger than the room left, while a smaller one behind it would have fitted."""
     async with reading(bytes_max=2 * RECORD_OVERHEAD_BYTES + 100) as at:
@@ -104,7 +100,6 @@ async def test_what_did_not_fit_is_offered_again_before_anything_later_is_read()
         assert (list(queue.tracker.unfinished), queue.tracker.end) == ([2], 3)
 
 
-@in_virtual_time
 async def test_a_partition_that_leaves_is_not_read_and_others_are() -> None:
     async with reading() as at:
         queue, other = at.assign(0), at.assign(1)
@@ -116,7 +111,6 @@ async def test_a_partition_that_leaves_is_not_read_and_others_are() -> None:
         assert (list(queue.tracker.unfinished), list(other.tracker.unfinished)) == ([], [0])
 
 
-@in_virtual_time
 async def test_nothing_is_read_after_the_stop_and_the_membership_is_kept() -> None:
     async with reading() as at:
         queue = at.assign()
@@ -129,7 +123,6 @@ async def test_nothing_is_read_after_the_stop_and_the_membership_is_kept() -> No
         assert len(at.source.fetches) - before >= 90
 
 
-@in_virtual_time
 async def test_what_was_left_over_of_a_partition_that_is_gone_is_dropped() -> None:
     for forgets in (True, False):
         async with reading(records_max=2) as at:
@@ -144,7 +137,6 @@ async def test_what_was_left_over_of_a_partition_that_is_gone_is_dropped() -> No
             assert at.reader.statistics()["left_over"] == 0
 
 
-@in_virtual_time
 async def test_records_of_a_partition_that_went_during_the_fetch_are_dropped() -> None:
     async with reading() as at:
         queue = at.assign()
@@ -155,7 +147,6 @@ async def test_records_of_a_partition_that_went_during_the_fetch_are_dropped() -
         assert not queue.tracker.unfinished
 
 
-@in_virtual_time
 async def test_an_error_is_rested_on_and_then_reading_goes_on() -> None:
     async with reading() as at:
         at.source.fetch_error = KafkaUnavailable("no broker answers")
@@ -167,7 +158,6 @@ async def test_an_error_is_rested_on_and_then_reading_goes_on() -> None:
         assert list(queue.tracker.unfinished) == [0]
 
 
-@in_virtual_time
 async def test_it_ends_though_room_comes_in_the_same_turn() -> None:
     async with reading() as at:
         task = asyncio.create_task(at.reader.run())

@@ -15,7 +15,6 @@ from tests.fakes.records import FAILED, LOST, POISON
 from tests.fakes.replays import dead_letter
 from tests.fakes.stage import policy_rules
 from tests.unit.pipeline.replay.test_tasks import Fleet
-from tests.virtual_time import in_virtual_time
 
 PAUSED_KEY = pause_of(b"a")
 
@@ -28,12 +27,10 @@ def dispositions(at: Piped) -> dict[int, str]:
     return {dead_letter.delivery.record.offset: dead_letter.disposition for dead_letter in at.sink.dead_letters}
 
 
-@in_virtual_time
 async def test_a_record_in_back_off_goes_at_once_and_its_lane_goes_on() -> None:
     async with piped(rules=policy_rules(backoff_initial_s=1_000.0, backoff_max_s=1_000.0)) as at:
         at.adapter.answer = lambda delivery: FAILED if delivery.record.offset == 0 else DELIVERED
-        at.source.produce(b"a", b"a", b"b")
-        at.source.assign()
+        at.feed(b"a", b"a", b"b")
         await asyncio.sleep(1.0)
         assert await skipped(at, 0) == DlqPosition("letters", 0, 0)
         (dead_letter,) = at.sink.dead_letters
@@ -42,12 +39,10 @@ async def test_a_record_in_back_off_goes_at_once_and_its_lane_goes_on() -> None:
         assert (at.adapter.offsets, at.committed()) == ([0, 2, 1], 3)
 
 
-@in_virtual_time
 async def test_a_record_behind_others_goes_at_once_and_they_stay() -> None:
     async with piped() as at:
         at.adapter.answer = lambda _: None
-        at.source.produce(b"a", b"a", b"a", b"a")
-        at.source.assign()
+        at.feed(b"a", b"a", b"a", b"a")
         await asyncio.sleep(1.0)
         await skipped(at, 3)
         await skipped(at, 1)
@@ -58,7 +53,6 @@ async def test_a_record_behind_others_goes_at_once_and_they_stay() -> None:
         assert (at.adapter.offsets, at.committed()) == ([0, 2, 4], 5)
 
 
-@in_virtual_time
 @pytest.mark.parametrize("stop", ["partition", "key", "concurrency"])
 async def test_a_record_that_is_ready_or_parked_goes_at_once(stop: str) -> None:
     async with piped() as at:
@@ -68,8 +62,7 @@ async def test_a_record_that_is_ready_or_parked_goes_at_once(stop: str) -> None:
             at.pipeline.controls.set_pauses([replace(PAUSED_KEY, scope=Scope("billing"))])
         else:
             at.pipeline.writer.concurrency_max = 0
-        at.source.produce(b"a", b"a")
-        at.source.assign()
+        at.feed(b"a", b"a")
         await asyncio.sleep(1.0)
         await skipped(at, 0)
         assert not at.adapter.started
@@ -79,7 +72,6 @@ async def test_a_record_that_is_ready_or_parked_goes_at_once(stop: str) -> None:
         assert (at.adapter.offsets, at.committed()) == ([1], 2)
 
 
-@in_virtual_time
 async def test_a_record_behind_a_replayed_one_goes_at_once() -> None:
     fleet = Fleet(dead_letter(0, 100, b"a"))
     async with fleet.daemon() as at:
@@ -99,12 +91,10 @@ async def test_a_record_behind_a_replayed_one_goes_at_once() -> None:
         assert not at.pipeline.writer.skips
 
 
-@in_virtual_time
 async def test_a_suspect_goes_at_once() -> None:
     async with piped() as at:
         at.adapter.answer = lambda _: None
-        at.source.produce(b"a", b"b", b"c")
-        at.source.assign()
+        at.feed(b"a", b"b", b"c")
         await asyncio.sleep(0.1)
         at.adapter.crash()
         await asyncio.sleep(20.0)
@@ -114,13 +104,11 @@ async def test_a_suspect_goes_at_once() -> None:
         assert dispositions(at) == {waiting[0]: "skipped"}
 
 
-@in_virtual_time
 @pytest.mark.parametrize("outcome", [FAILED, LOST])
 async def test_a_record_in_flight_goes_when_it_comes_back(outcome: object) -> None:
     async with piped() as at:
         at.adapter.answer = lambda _: None
-        at.source.produce(b"a", b"b")
-        at.source.assign()
+        at.feed(b"a", b"b")
         await asyncio.sleep(0.1)
         skipping = [asyncio.create_task(skipped(at, 0)) for _ in range(2)]
         await asyncio.sleep(10.0)
@@ -132,12 +120,10 @@ async def test_a_record_in_flight_goes_when_it_comes_back(outcome: object) -> No
         assert not at.pipeline.writer.skips
 
 
-@in_virtual_time
 async def test_a_record_that_is_accepted_meanwhile_is_not_skipped() -> None:
     async with piped() as at:
         at.adapter.takes_s = 5.0
-        at.source.produce(b"a")
-        at.source.assign()
+        at.feed(b"a")
         await asyncio.sleep(0.1)
         with pytest.raises(RecordNotHere, match="accepted meanwhile"):
             await skipped(at, 0)
@@ -145,13 +131,11 @@ async def test_a_record_that_is_accepted_meanwhile_is_not_skipped() -> None:
         assert not at.pipeline.writer.skips
 
 
-@in_virtual_time
 async def test_a_record_on_its_way_into_the_dead_letter_topic_lands_there_once() -> None:
     async with piped() as at:
         at.sink.refuse = lambda _: KafkaUnavailable("not now")
         at.adapter.answer = lambda _: POISON
-        at.source.produce(b"a")
-        at.source.assign()
+        at.feed(b"a")
         await asyncio.sleep(5.0)
         skipping = asyncio.create_task(skipped(at, 0))
         await asyncio.sleep(5.0)
@@ -160,11 +144,9 @@ async def test_a_record_on_its_way_into_the_dead_letter_topic_lands_there_once()
         assert dispositions(at) == {0: "rejected"}
 
 
-@in_virtual_time
 async def test_what_is_not_here_is_named() -> None:
     async with piped() as at:
-        at.source.produce(b"a", b"b")
-        at.source.assign()
+        at.feed(b"a", b"b")
         await asyncio.sleep(1.0)
         for offset, why in ((0, "settled"), (2, "not read yet")):
             with pytest.raises(RecordNotHere, match=why):
@@ -173,12 +155,10 @@ async def test_what_is_not_here_is_named() -> None:
             await at.pipeline.skip("orders", 7, 0, "")
 
 
-@in_virtual_time
 async def test_a_partition_that_is_lost_meanwhile_ends_the_wait() -> None:
     async with piped() as at:
         at.adapter.answer = lambda _: None
-        at.source.produce(b"a")
-        assignment = at.source.assign()
+        assignment = at.feed(b"a")
         await asyncio.sleep(0.1)
         skipping = asyncio.create_task(skipped(at, 0))
         await asyncio.sleep(0.1)

@@ -14,7 +14,7 @@ from tests.fakes.adapter import Answer
 from tests.fakes.clock import turns
 from tests.fakes.records import BUSY, FAILED, LOST, POISON, REFUSED, TAKEN_BACK
 from tests.fakes.stage import Stage, policy_rules
-from tests.virtual_time import VirtualTimeLoop, in_virtual_time
+from tests.virtual_time import VirtualTimeLoop
 
 KEYS = [b"%d" % number for number in range(20)]
 
@@ -32,61 +32,49 @@ def only(*offsets: int, outcome: Outcome) -> Answer:
 # The way there
 
 
-@in_virtual_time
 async def test_one_lane_is_delivered_in_order_and_one_at_a_time() -> None:
     stage = await started(Stage())
-    queue = stage.open()
-    stage.read(queue, *[b"a"] * 5)
+    queue = stage.feed(*[b"a"] * 5)
     await stage.done(queue)
     assert stage.adapter.offsets == [0, 1, 2, 3, 4]
     assert stage.adapter.in_flight_most == 1
 
 
-@in_virtual_time
 async def test_different_lanes_are_delivered_together_and_handed_over_in_one_batch() -> None:
     stage = await started(Stage())
-    queue = stage.open()
-    stage.read(queue, *KEYS)
+    queue = stage.feed(*KEYS)
     await stage.done(queue)
     assert stage.adapter.batches == [20]
 
 
-@in_virtual_time
 async def test_no_more_is_handed_over_than_the_adapter_takes() -> None:
     stage = await started(Stage(concurrency_max=3))
-    queue = stage.open()
-    stage.read(queue, *KEYS)
+    queue = stage.feed(*KEYS)
     await stage.done(queue)
     assert stage.adapter.in_flight_most == 3
     assert sorted(stage.adapter.offsets) == list(range(20))
 
 
-@in_virtual_time
 async def test_an_adapter_that_takes_no_bytes_gets_nothing() -> None:
     stage = await started(Stage())
     stage.adapter.bytes_max = 0
-    queue = stage.open()
-    stage.read(queue, b"a")
+    stage.feed(b"a")
     await turns()
     assert stage.adapter.started == []
 
 
-@in_virtual_time
 async def test_an_adapter_that_takes_something_again_gets_it() -> None:
     stage = await started(Stage(concurrency_max=0))
-    queue = stage.open()
-    stage.read(queue, b"a")
+    queue = stage.feed(b"a")
     await asyncio.sleep(60.0)
     assert stage.adapter.started == []
     stage.adapter.concurrency_max = 1
     await stage.done(queue)
 
 
-@in_virtual_time
 async def test_nothing_starts_before_the_start_nor_after_the_stop() -> None:
     stage = Stage()
-    queue = stage.open()
-    stage.read(queue, b"a")
+    queue = stage.feed(b"a")
     await turns()
     assert stage.adapter.started == []
     await stage.writer.start()
@@ -98,20 +86,17 @@ async def test_nothing_starts_before_the_start_nor_after_the_stop() -> None:
     assert stage.adapter.offsets == [0]
 
 
-@in_virtual_time
 async def test_a_writer_that_was_woken_and_then_stopped_starts_nothing() -> None:
     stage = await started(Stage())
-    stage.read(stage.open(), b"a")
+    stage.feed(b"a")
     stage.writer.stop()
     await asyncio.sleep(60.0)
     assert stage.adapter.started == []
 
 
-@in_virtual_time
 async def test_what_is_in_flight_at_the_stop_is_still_settled() -> None:
     stage = await started(Stage())
-    queue = stage.open()
-    stage.read(queue, b"a", b"a")
+    queue = stage.feed(b"a", b"a")
     await stage.adapter.until(lambda: bool(stage.adapter.in_flight))
     stage.writer.stop()
     await stage.adapter.until(lambda: not stage.adapter.in_flight)
@@ -121,24 +106,20 @@ async def test_what_is_in_flight_at_the_stop_is_still_settled() -> None:
 # Retries
 
 
-@in_virtual_time
 async def test_a_lane_in_back_off_holds_no_slot() -> None:
     stage = await started(Stage(concurrency_max=1))
     stage.adapter.answer = only(0, outcome=FAILED)
-    queue = stage.open()
-    stage.read(queue, b"bad", *KEYS)
+    queue = stage.feed(b"bad", *KEYS)
     await stage.adapter.until(lambda: len(queue.tracker.unfinished) == 1)
     assert stage.writer.statistics()["backing_off"] == 1
     assert len(stage.adapter.times(0)) == 1
 
 
-@in_virtual_time
 async def test_retries_come_after_their_back_offs_and_end_in_the_dead_letter_topic() -> None:
     stage = await started(Stage())
     stage.adapter.takes_s = 0.0
     stage.adapter.answer = only(0, outcome=FAILED)
-    queue = stage.open()
-    stage.read(queue, b"a", b"a")
+    queue = stage.feed(b"a", b"a")
     await stage.done(queue)
     assert stage.adapter.times(0) == pytest.approx([0.0, 1.0, 3.0])
     assert stage.adapter.times(1) == pytest.approx([3.0])
@@ -147,7 +128,6 @@ async def test_retries_come_after_their_back_offs_and_end_in_the_dead_letter_top
     assert (stage.writer.retries, queue.charges) == (2, 2)
 
 
-@in_virtual_time
 async def test_back_offs_end_in_the_order_of_their_time() -> None:
     stage = await started(Stage(policy_rules(lanes_min=4)))
     waits = {0: 5.0, 1: 1.0, 2: 3.0}
@@ -156,29 +136,24 @@ async def test_back_offs_end_in_the_order_of_their_time() -> None:
         if delivery.attempt == 1
         else DELIVERED
     )
-    queue = stage.open()
-    stage.read(queue, b"a", b"b", b"c")
+    queue = stage.feed(b"a", b"b", b"c")
     await stage.done(queue)
     assert stage.adapter.offsets == [0, 1, 2, 1, 2, 0]
 
 
-@in_virtual_time
 async def test_a_wait_that_the_application_asks_for_is_granted() -> None:
     stage = await started(Stage())
     asks = Unavailable(code="status_503", reason="", status=503, retry_after_s=7.0)
     stage.adapter.answer = lambda _: asks if not stage.adapter.times(0)[1:] else DELIVERED
-    queue = stage.open()
-    stage.read(queue, b"a")
+    queue = stage.feed(b"a")
     await stage.done(queue)
     assert stage.adapter.times(0) == pytest.approx([0.0, 7.01])
 
 
-@in_virtual_time
 async def test_what_was_taken_back_is_delivered_again_at_once_and_at_no_cost() -> None:
     stage = await started(Stage())
     stage.adapter.answer = lambda _: TAKEN_BACK if len(stage.adapter.started) < 10 else DELIVERED
-    queue = stage.open()
-    stage.read(queue, b"a")
+    queue = stage.feed(b"a")
     await stage.done(queue)
     assert {begun.attempt for begun in stage.adapter.started} == {1}
     assert stage.adapter.started[-1].at_s < 1.0
@@ -192,12 +167,10 @@ def outage(stage: Stage, from_s: float, to_s: float) -> Answer:
     return lambda _: REFUSED if from_s <= stage.monotonic_s() < to_s else DELIVERED
 
 
-@in_virtual_time
 async def test_an_outage_is_survived_without_attempts_and_with_few_deliveries() -> None:
     stage = await started(Stage())
     stage.adapter.answer = outage(stage, 0.0, 120.0)
-    queue = stage.open()
-    stage.read(queue, *KEYS * 5)
+    queue = stage.feed(*KEYS * 5)
     await stage.done(queue)
     assert stage.entry == []
     assert {begun.attempt for begun in stage.adapter.started} == {1}
@@ -205,23 +178,19 @@ async def test_an_outage_is_survived_without_attempts_and_with_few_deliveries() 
     assert max(begun.at_s for begun in stage.adapter.started) < 180.0
 
 
-@in_virtual_time
 async def test_an_outage_in_which_all_lanes_back_off_longer_than_the_probes_rest_is_survived() -> None:
     """The probe was due and nothing was ready: nobody came back when something was."""
     stage = await started(Stage(policy_rules(backoff_initial_s=8.0)))
     stage.adapter.answer = outage(stage, 0.0, 5.0)
-    queue = stage.open()
-    stage.read(queue, *KEYS)
+    queue = stage.feed(*KEYS)
     await stage.done(queue)
     assert max(begun.at_s for begun in stage.adapter.started) < 20.0
 
 
-@in_virtual_time
 async def test_while_the_breaker_is_open_one_probe_is_out_at_a_time_each_from_another_lane() -> None:
     stage = await started(Stage(policy_rules(backoff_initial_s=100.0, backoff_max_s=100.0)))
     stage.adapter.answer = outage(stage, 0.0, 10.0)
-    queue = stage.open()
-    stage.read(queue, *KEYS[:3])
+    queue = stage.feed(*KEYS[:3])
     await stage.adapter.until(lambda: stage.policy.breaker.is_open)
     stage.read(queue, *KEYS[3:])
     await stage.adapter.until(lambda: not stage.policy.breaker.is_open)
@@ -231,12 +200,10 @@ async def test_while_the_breaker_is_open_one_probe_is_out_at_a_time_each_from_an
     assert len({begun.offset for begun in probes}) >= len(probes) // 2, "every other probe is of a lane never tried"
 
 
-@in_virtual_time
 async def test_a_record_that_arrives_in_an_outage_is_soon_a_probe() -> None:
     stage = await started(Stage(policy_rules(backoff_initial_s=500.0, backoff_max_s=500.0)))
     stage.adapter.answer = outage(stage, 0.0, 1000.0)
-    queue = stage.open()
-    stage.read(queue, *KEYS[:3])
+    queue = stage.feed(*KEYS[:3])
     await asyncio.sleep(60.0)
     before = len(stage.adapter.started)
     assert set(stage.adapter.offsets) == {0, 1, 2}
@@ -245,7 +212,6 @@ async def test_a_record_that_arrives_in_an_outage_is_soon_a_probe() -> None:
     assert 3 in stage.adapter.offsets[before : before + 2]
 
 
-@in_virtual_time
 async def test_a_probe_of_a_partition_that_left_makes_way_for_another() -> None:
     stage = await started(Stage(policy_rules(lanes_min=1, backoff_initial_s=500.0, backoff_max_s=500.0)))
     stage.adapter.answer = lambda _: REFUSED
@@ -272,13 +238,12 @@ async def three_suspects() -> Stage:
     """Three lanes that were lost in one event and are not charged."""
     stage = await started(Stage(policy_rules(lanes_min=100)))
     stage.adapter.answer = lambda delivery: None if delivery.record.offset < 3 else DELIVERED
-    stage.read(stage.open(), *KEYS[:3])
+    stage.feed(*KEYS[:3])
     await stage.adapter.until(lambda: len(stage.adapter.in_flight) == 3)
     stage.adapter.crash()
     return stage
 
 
-@in_virtual_time
 async def test_suspects_are_delivered_in_growing_groups_beside_normal_traffic() -> None:
     stage = await three_suspects()
     (queue,) = stage.pending.queues.values()
@@ -296,13 +261,11 @@ async def test_suspects_are_delivered_in_growing_groups_beside_normal_traffic() 
     assert stage.writer.statistics()["suspects"] == 0
 
 
-@in_virtual_time
 async def test_many_that_were_on_a_stream_that_died_are_not_held_up_by_each_other() -> None:
     """They went one at a time: a thousand records of a slow handler took a thousand times as long as one."""
     stage = await started(Stage(policy_rules(lanes_min=1000, concurrency_max=500), concurrency_max=500))
     stage.adapter.answer = lambda _: None
-    queue = stage.open()
-    stage.read(queue, *[b"%d" % number for number in range(500)])
+    queue = stage.feed(*[b"%d" % number for number in range(500)])
     await stage.adapter.until(lambda: len(stage.adapter.in_flight) == 500)
     stage.adapter.crash()
 
@@ -315,7 +278,6 @@ async def test_many_that_were_on_a_stream_that_died_are_not_held_up_by_each_othe
     assert asyncio.get_running_loop().time() - began_s < 12.0
 
 
-@in_virtual_time
 async def test_a_suspect_that_finds_the_endpoint_busy_rests_like_any_other() -> None:
     """The suspect once went out again at once, as often as the endpoint could answer."""
     stage = await three_suspects()
@@ -326,7 +288,6 @@ async def test_a_suspect_that_finds_the_endpoint_busy_rests_like_any_other() -> 
     assert len(stage.adapter.times(0)) <= 8
 
 
-@in_virtual_time
 async def test_a_suspect_that_was_charged_rests_like_any_other() -> None:
     stage = await three_suspects()
     (queue,) = stage.pending.queues.values()
@@ -336,7 +297,6 @@ async def test_a_suspect_that_was_charged_rests_like_any_other() -> None:
     assert stage.adapter.times(0) == pytest.approx([0.0, 1.0, 3.01, 6.02], abs=0.1)
 
 
-@in_virtual_time
 async def test_suspects_of_a_partition_that_is_held_wait_for_it_and_hinder_nobody() -> None:
     stage = await three_suspects()
     (queue,) = stage.pending.queues.values()
@@ -352,7 +312,6 @@ async def test_suspects_of_a_partition_that_is_held_wait_for_it_and_hinder_nobod
     await stage.done(queue)
 
 
-@in_virtual_time
 async def test_suspects_behind_a_held_one_go_first() -> None:
     stage = await started(Stage(policy_rules(lanes_min=100)))
     held, free = stage.open(0), stage.open(1)
@@ -368,7 +327,6 @@ async def test_suspects_behind_a_held_one_go_first() -> None:
     await stage.done(held)
 
 
-@in_virtual_time
 async def test_a_poison_record_that_crashes_everything_ends_alone() -> None:
     stage = await started(Stage(concurrency_max=8))
 
@@ -379,8 +337,7 @@ async def test_a_poison_record_that_crashes_everything_ends_alone() -> None:
         return DELIVERED
 
     stage.adapter.answer = answer
-    queue = stage.open()
-    stage.read(queue, *KEYS * 20)
+    queue = stage.feed(*KEYS * 20)
     await stage.done(queue)
     assert stage.entry == [(7, "attempts-exhausted")]
     assert len(stage.adapter.times(7)) <= 8
@@ -389,7 +346,6 @@ async def test_a_poison_record_that_crashes_everything_ends_alone() -> None:
 # A partition that goes
 
 
-@in_virtual_time
 async def test_nothing_ready_of_a_partition_that_is_gone_is_delivered() -> None:
     stage = await started(Stage(concurrency_max=1))
     gone, stays = stage.open(0), stage.open(1)
@@ -403,11 +359,9 @@ async def test_nothing_ready_of_a_partition_that_is_gone_is_delivered() -> None:
     assert {each.partition for each in stage.adapter.started[begun:]} == {1}
 
 
-@in_virtual_time
 async def test_stale_outcomes_are_counted_and_mean_nothing() -> None:
     stage = await started(Stage())
-    queue = stage.open()
-    stage.read(queue, *KEYS)
+    queue = stage.feed(*KEYS)
     await stage.adapter.until(lambda: bool(stage.adapter.in_flight))
     stage.pending.discard(queue.assignment)
     stage.writer.forget(queue.assignment)
@@ -417,7 +371,6 @@ async def test_stale_outcomes_are_counted_and_mean_nothing() -> None:
     assert not stage.writer.outcomes
 
 
-@in_virtual_time
 async def test_what_was_lost_before_its_partition_left_is_not_delivered_after() -> None:
     stage = await started(Stage(policy_rules(lanes_min=100)))
     gone = stage.open(0)
@@ -431,7 +384,6 @@ async def test_what_was_lost_before_its_partition_left_is_not_delivered_after() 
     assert stage.policy.lost_due_s is None
 
 
-@in_virtual_time
 async def test_a_partition_that_left_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "mpsd.writer")  # what is captured would hold on to what it tells of
     stage = await started(Stage(policy_rules(lanes_min=100)))
@@ -453,12 +405,10 @@ async def test_a_partition_that_left_leaves_nothing_behind(caplog: pytest.LogCap
 # What limits
 
 
-@in_virtual_time
 async def test_without_a_lease_nothing_starts_and_with_it_all_goes_on() -> None:
     stage = await started(Stage())
     stage.source.lease_s = 0.0
-    queue = stage.open()
-    stage.read(queue, b"a")
+    stage.feed(b"a")
     await asyncio.sleep(60.0)
     assert stage.adapter.started == []
     stage.source.lease_s = 10.0
@@ -466,18 +416,15 @@ async def test_without_a_lease_nothing_starts_and_with_it_all_goes_on() -> None:
     assert stage.adapter.offsets == [0]
 
 
-@in_virtual_time
 async def test_a_rate_is_kept() -> None:
     stage = await started(Stage(rate_per_s=10.0))
-    queue = stage.open()
-    stage.read(queue, *KEYS * 5)
+    queue = stage.feed(*KEYS * 5)
     await asyncio.sleep(5.0)
     assert len(stage.adapter.started) == pytest.approx(51, abs=1)
     await asyncio.sleep(10.0)
     assert not queue.tracker.unfinished
 
 
-@in_virtual_time
 async def test_suspects_wait_for_the_rate_too_and_are_not_forgotten() -> None:
     stage = await started(Stage(policy_rules(lanes_min=100), rate_per_s=1.0))
     queue = stage.open()
@@ -490,31 +437,26 @@ async def test_suspects_wait_for_the_rate_too_and_are_not_forgotten() -> None:
     assert not queue.tracker.unfinished
 
 
-@in_virtual_time
 async def test_an_endpoint_that_asks_for_less_gets_less() -> None:
     stage = await started(Stage(policy_rules(lanes_min=100, concurrency_max=16), concurrency_max=16))
     stage.adapter.answer = only(0, outcome=BUSY)
-    queue = stage.open()
-    stage.read(queue, *KEYS)
+    stage.feed(*KEYS)
     await stage.adapter.until(lambda: len(stage.adapter.started) >= 16)
     stage.adapter.answer = lambda _: None
     await asyncio.sleep(0.5)
     assert len(stage.adapter.in_flight) <= 9
 
 
-@in_virtual_time
 async def test_a_record_that_is_too_old_is_dead_lettered_and_not_delivered() -> None:
     stage = await started(Stage(policy_rules(record_age_max_s=60.0)))
     await asyncio.sleep(61.0)
-    queue = stage.open()
-    stage.read(queue, b"a", b"a")
+    queue = stage.feed(b"a", b"a")
     stage.read(queue, b"b", timestamp=-1)
     await stage.done(queue)
     assert stage.entry == [(0, "expired"), (1, "expired")]
     assert stage.adapter.offsets == [2]
 
 
-@in_virtual_time
 async def test_a_suspect_or_a_probe_that_has_become_too_old_makes_way() -> None:
     stage = await started(Stage(policy_rules(lanes_min=2, record_age_max_s=60.0)))
     queue = stage.open()
@@ -536,23 +478,19 @@ async def test_a_suspect_or_a_probe_that_has_become_too_old_makes_way() -> None:
 # What it says
 
 
-@in_virtual_time
 async def test_latencies_are_those_of_the_endpoint_and_of_the_whole_way() -> None:
     stage = await started(Stage())
     stage.adapter.takes_s = 0.5
     await asyncio.sleep(2.0)
-    queue = stage.open()
-    stage.read(queue, b"a")
+    queue = stage.feed(b"a")
     await stage.done(queue)
     assert stage.writer.endpoint_latency.total == pytest.approx(0.5)
     assert stage.writer.end_to_end_latency.total == pytest.approx(2.5)
 
 
-@in_virtual_time
 async def test_a_record_without_a_time_has_no_latency_and_one_of_the_future_none_below_zero() -> None:
     stage = await started(Stage())
-    queue = stage.open()
-    stage.read(queue, b"a", timestamp=-1)
+    queue = stage.feed(b"a", timestamp=-1)
     await stage.done(queue)
     assert stage.writer.end_to_end_latency.count == 0
     stage.read(queue, b"a", timestamp=4_000_000_000_000)
@@ -560,23 +498,19 @@ async def test_a_record_without_a_time_has_no_latency_and_one_of_the_future_none
     assert (stage.writer.end_to_end_latency.count, stage.writer.end_to_end_latency.total) == (1, 0.0)
 
 
-@in_virtual_time
 async def test_outcomes_are_counted_by_their_words() -> None:
     stage = await started(Stage())
     stage.adapter.answer = lambda delivery: (Delivered(), POISON, FAILED)[delivery.record.offset]
-    queue = stage.open()
-    stage.read(queue, b"a", b"b", b"c")
+    queue = stage.feed(b"a", b"b", b"c")
     await stage.done(queue)
     assert stage.writer.outcomes == {"delivered": 1, "status_422": 1, "status_500": 3}
     assert sorted(stage.entry) == [(1, "rejected"), (2, "attempts-exhausted")]
 
 
-@in_virtual_time
 async def test_a_failure_is_told_without_key_or_value(caplog: pytest.LogCaptureFixture) -> None:
     stage = await started(Stage(policy_rules(attempts_max=2)))
     stage.adapter.answer = lambda delivery: (FAILED, POISON, REFUSED)[delivery.record.offset]
-    queue = stage.open()
-    stage.read(queue, b"secret", b"secret too", b"secret three")
+    stage.feed(b"secret", b"secret too", b"secret three")
     await asyncio.sleep(1.9)
     assert [record.getMessage() for record in caplog.records] == [
         "orders/0@0: failed (attempt 1 failed, the next in 1.0 s)",
@@ -595,11 +529,9 @@ async def test_a_failure_is_told_without_key_or_value(caplog: pytest.LogCaptureF
     assert {(vars(record)["topic"], vars(record)["partition"]) for record in caplog.records} == {("orders", 0)}
 
 
-@in_virtual_time
 async def test_a_writer_with_nothing_to_do_rests() -> None:
     stage = await started(Stage(rate_per_s=10.0))
-    queue = stage.open()
-    stage.read(queue, *KEYS)
+    queue = stage.feed(*KEYS)
     await stage.done(queue)
     stage.source.lease_s = 0.0
     held = stage.open(1)
@@ -613,12 +545,10 @@ async def test_a_writer_with_nothing_to_do_rests() -> None:
     assert loop.turns - before < 10
 
 
-@in_virtual_time
 async def test_a_probe_that_is_due_and_finds_no_demand_is_not_asked_for_again_and_again() -> None:
     stage = await started(Stage(policy_rules(backoff_initial_s=500.0, backoff_max_s=500.0)))
     stage.adapter.answer = lambda _: REFUSED
-    queue = stage.open()
-    stage.read(queue, *KEYS[:3])
+    queue = stage.feed(*KEYS[:3])
     await stage.adapter.until(lambda: stage.policy.breaker.is_open)
     stage.adapter.concurrency_max = 0
     stage.read(queue, b"d")
@@ -635,12 +565,10 @@ async def test_a_probe_that_is_due_and_finds_no_demand_is_not_asked_for_again_an
     assert len(stage.adapter.started) == begun + 1
 
 
-@in_virtual_time
 async def test_a_partition_that_left_takes_its_failing_keys_along() -> None:
     stage = await started(Stage(policy_rules(failing_key_after=1)))
     stage.adapter.answer = only(0, outcome=FAILED)
-    queue = stage.open()
-    stage.read(queue, b"a", *[b"good"] * 20)
+    queue = stage.feed(b"a", *[b"good"] * 20)
     await stage.done(queue)
     assert stage.policy.statistics()["failing_keys"] == 1
     stage.writer.forget(queue.assignment)

@@ -13,7 +13,6 @@ from mpsd.pipeline.control.controls import Control
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, LOST, PRODUCED_MS, REFUSED
 from tests.fakes.stage import policy_rules
-from tests.virtual_time import in_virtual_time
 
 WHO = Provenance("ann", "broken", 0, "", "")
 KEYS = [b"a", b"b", b"c", b"d"]
@@ -52,7 +51,6 @@ class Gate:
 # Assigned partitions
 
 
-@in_virtual_time
 async def test_an_assigned_partition_waits_for_a_read_that_began_after_it() -> None:
     gate = Gate()
     async with piped(gate.control) as at:
@@ -77,25 +75,21 @@ async def test_an_assigned_partition_waits_for_a_read_that_began_after_it() -> N
         assert at.pipeline.statistics().state == "running"
 
 
-@in_virtual_time
 async def test_a_read_that_ends_by_a_bug_is_not_waited_for_in_silence() -> None:
     async def broken() -> None:
         raise RuntimeError("the log has lost its place")
 
     async with piped(Control(read_to_end=broken)) as at:
-        at.source.produce(*KEYS)
-        at.source.assign(0)
+        at.feed(*KEYS)
         await asyncio.sleep(1)
         assert at.adapter.started == []
         assert (at.pipeline.state, at.pipeline.reason) == ("failed", "the log has lost its place")
 
 
-@in_virtual_time
 async def test_a_pause_that_the_read_brings_holds_from_the_first_record_on() -> None:
     gate = Gate()
     async with piped(gate.control) as at:
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await asyncio.sleep(1.0)
         at.pipeline.controls.set_pauses([pause()])
         gate.reads[0].set()
@@ -103,7 +97,6 @@ async def test_a_pause_that_the_read_brings_holds_from_the_first_record_on() -> 
         assert (at.adapter.started, states(at)) == ([], {0: "paused"})
 
 
-@in_virtual_time
 async def test_a_control_topic_out_of_reach_stops_nothing_that_runs_and_is_told() -> None:
     gate = Gate()
     async with piped(gate.control) as at:
@@ -124,13 +117,11 @@ async def test_a_control_topic_out_of_reach_stops_nothing_that_runs_and_is_told(
 # Pauses
 
 
-@in_virtual_time
 @pytest.mark.parametrize("scope", [(), ("orders",), ("orders", 0)])
 async def test_a_pause_starts_no_delivery_and_reading_and_commits_go_on(scope: tuple[Any, ...]) -> None:
     async with piped(records_max=10) as at:
         at.adapter.takes_s = 0.5
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await asyncio.sleep(0.1)
         assert len(at.adapter.in_flight) == 4
         at.pipeline.controls.set_pauses([pause(*scope)])
@@ -144,24 +135,20 @@ async def test_a_pause_starts_no_delivery_and_reading_and_commits_go_on(scope: t
         assert sorted(at.adapter.offsets) == list(range(24))
 
 
-@in_virtual_time
 async def test_a_pause_of_another_partition_or_topic_stops_nothing() -> None:
     async with piped() as at:
         at.pipeline.controls.set_pauses([pause("orders", 1), pause("bills")])
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await asyncio.sleep(1.0)
         assert len(at.adapter.started) == 4
 
 
-@in_virtual_time
 async def test_back_offs_suspects_and_probes_of_what_is_paused_wait() -> None:
     rules = policy_rules(lanes_min=2)
     for outcome in (FAILED, LOST, REFUSED):
         async with piped(rules=rules) as at:
             at.adapter.answer = lambda _, outcome=outcome: outcome  # type: ignore[misc]
-            at.source.produce(*KEYS)
-            at.source.assign()
+            at.feed(*KEYS)
             await asyncio.sleep(0.05)
             begun = len(at.adapter.started)
             assert begun
@@ -174,12 +161,10 @@ async def test_back_offs_suspects_and_probes_of_what_is_paused_wait() -> None:
             assert at.committed() == 4, outcome
 
 
-@in_virtual_time
 async def test_a_paused_key_waits_in_order_and_the_others_flow() -> None:
     async with piped() as at:
         at.pipeline.controls.set_pauses([pause(key=b"b")])
-        at.source.produce(*KEYS * 3)
-        at.source.assign()
+        at.feed(*KEYS * 3)
         await asyncio.sleep(5.0)
         assert len(at.adapter.started) == 9
         (part,) = at.pipeline.statistics().partitions
@@ -191,12 +176,10 @@ async def test_a_paused_key_waits_in_order_and_the_others_flow() -> None:
         assert at.committed() == 12
 
 
-@in_virtual_time
 async def test_of_two_paused_keys_one_may_go_on_alone() -> None:
     async with piped() as at:
         at.pipeline.controls.set_pauses([pause(key=b"b"), pause(key=b"c")])
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await asyncio.sleep(1.0)
         at.pipeline.controls.set_pauses([pause(key=b"c")])
         await asyncio.sleep(1.0)
@@ -204,12 +187,10 @@ async def test_of_two_paused_keys_one_may_go_on_alone() -> None:
         assert at.pipeline.statistics().partitions[0].paused_lanes == 1
 
 
-@in_virtual_time
 async def test_suspects_of_a_paused_key_keep_their_place() -> None:
     async with piped() as at:
         at.adapter.answer = lambda _: None
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await asyncio.sleep(0.1)
         at.pipeline.controls.set_pauses([pause(key=b"a")])
         at.adapter.answer = lambda _: DELIVERED
@@ -222,7 +203,6 @@ async def test_suspects_of_a_paused_key_keep_their_place() -> None:
         assert at.committed() == 4
 
 
-@in_virtual_time
 async def test_a_pause_with_an_end_ends_by_itself() -> None:
     async with piped() as at:
         at.source.produce(*KEYS)
@@ -234,7 +214,6 @@ async def test_a_pause_with_an_end_ends_by_itself() -> None:
         assert len(at.adapter.started) == 4
 
 
-@in_virtual_time
 async def test_what_is_paused_does_not_expire_before_its_time_comes() -> None:
     async with piped(rules=policy_rules(record_age_max_s=10.0)) as at:
         at.source.produce(*KEYS)
@@ -250,13 +229,11 @@ async def test_what_is_paused_does_not_expire_before_its_time_comes() -> None:
 # Limits
 
 
-@in_virtual_time
 async def test_a_limit_stands_in_for_what_is_configured_until_it_is_taken_back() -> None:
     async with piped(rate_max_per_s=100.0) as at:
         at.pipeline.on_share(0.5)
         at.pipeline.controls.set_limit(limit(rate=4.0))
-        at.source.produce(*[b"%d" % number for number in range(2_000)])
-        at.source.assign()
+        at.feed(*[b"%d" % number for number in range(2_000)])
         await asyncio.sleep(10.0)
         assert len(at.adapter.started) == pytest.approx(20, abs=2), "its share of four in each second"
         assert at.pipeline.statistics().limit == limit(rate=4.0)
@@ -269,12 +246,10 @@ async def test_a_limit_stands_in_for_what_is_configured_until_it_is_taken_back()
         assert len(at.adapter.started) == 2_000, "0 is none"
 
 
-@in_virtual_time
 async def test_a_limit_of_concurrency_holds_from_then_on() -> None:
     async with piped() as at:
         at.pipeline.controls.set_limit(limit(concurrency=3))
-        at.source.produce(*[b"%d" % number for number in range(100)])
-        at.source.assign()
+        at.feed(*[b"%d" % number for number in range(100)])
         await asyncio.sleep(0.1)
         assert at.adapter.in_flight_most == 3
         at.pipeline.controls.set_limit(limit())

@@ -14,7 +14,6 @@ from mpsd.errors import KafkaUnavailable
 from mpsd.pipeline.control.controls import Control
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import POISON, PRODUCED_MS
-from tests.virtual_time import in_virtual_time
 
 KEYS = [b"%d" % number for number in range(10)]
 
@@ -30,11 +29,9 @@ async def released(at: Piped) -> None:
     assert len(at.source.released) == 1
 
 
-@in_virtual_time
 async def test_a_partition_goes_back_and_what_comes_again_says_so() -> None:
     async with piped() as at:
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await asyncio.sleep(2.0)
         at.pipeline.controls.set_reset(reset(4, 10))
         await released(at)
@@ -57,12 +54,10 @@ async def test_a_partition_goes_back_and_what_comes_again_says_so() -> None:
         assert split_reset(at.source.committed[TopicPartition("orders", 0)].metadata)[0] == "0123abcd"
 
 
-@in_virtual_time
 async def test_what_is_in_flight_finishes_first() -> None:
     async with piped() as at:
         at.adapter.takes_s = 3.0
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await asyncio.sleep(1.0)
         at.source.produce(*KEYS)
         at.pipeline.controls.set_reset(reset(20, 0))
@@ -73,11 +68,9 @@ async def test_what_is_in_flight_finishes_first() -> None:
         assert (len(at.adapter.started), at.committed()) == (10, 20)
 
 
-@in_virtual_time
 async def test_a_commit_that_fails_is_tried_until_it_succeeds() -> None:
     async with piped() as at:
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await asyncio.sleep(2.0)
         at.source.commit_error = KafkaUnavailable("not now")
         at.pipeline.controls.set_reset(reset(0, 10))
@@ -88,12 +81,10 @@ async def test_a_commit_that_fails_is_tried_until_it_succeeds() -> None:
         assert at.committed() == 0
 
 
-@in_virtual_time
 async def test_a_partition_that_is_lost_meanwhile_is_left_to_its_next_owner() -> None:
     async with piped() as at:
         at.adapter.answer = lambda _: None
-        at.source.produce(*KEYS)
-        assignment = at.source.assign()
+        assignment = at.feed(*KEYS)
         await asyncio.sleep(0.1)
         at.pipeline.controls.set_reset(reset(0, 10))
         await asyncio.sleep(0.1)
@@ -102,12 +93,10 @@ async def test_a_partition_that_is_lost_meanwhile_is_left_to_its_next_owner() ->
         assert not at.source.released
 
 
-@in_virtual_time
 async def test_a_partition_that_leaves_and_then_stays_goes_where_it_must() -> None:
     async with piped() as at:
         at.adapter.takes_s = 3.0
-        at.source.produce(*KEYS)
-        assignment = at.source.assign()
+        assignment = at.feed(*KEYS)
         await asyncio.sleep(1.0)
         at.source.listener.on_leaving(assignment)
         at.pipeline.controls.set_reset(reset(0, 10))
@@ -116,12 +105,10 @@ async def test_a_partition_that_leaves_and_then_stays_goes_where_it_must() -> No
         assert at.committed() == 0
 
 
-@in_virtual_time
 @pytest.mark.parametrize("other", ["another partition", "too old", "none"])
 async def test_what_concerns_others_moves_nothing(other: str) -> None:
     async with piped() as at:
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await asyncio.sleep(2.0)
         old = PRODUCED_MS - AGE_MAX_MS
         made = {"another partition": reset(0, 5, partition=1), "too old": reset(0, 5, at_ms=old), "none": None}
@@ -130,7 +117,6 @@ async def test_what_concerns_others_moves_nothing(other: str) -> None:
         assert (at.source.released, at.committed()) == ([], 10)
 
 
-@in_virtual_time
 async def test_a_new_owner_applies_it_before_it_delivers_anything() -> None:
     read = asyncio.Event()
 
@@ -138,8 +124,7 @@ async def test_a_new_owner_applies_it_before_it_delivers_anything() -> None:
         await read.wait()
 
     async with piped(Control(read_to_end=until_read)) as at:
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await asyncio.sleep(1.0)
         at.pipeline.controls.set_reset(reset(7, 0))
         assert not at.source.released
@@ -151,13 +136,11 @@ async def test_a_new_owner_applies_it_before_it_delivers_anything() -> None:
         assert sorted(at.adapter.offsets) == [7, 8, 9]
 
 
-@in_virtual_time
 async def test_a_dead_letter_that_cannot_be_written_does_not_hold_it_up_for_ever() -> None:
     async with piped(drain_timeout_s=5.0) as at:
         at.sink.refuse = lambda _: KafkaUnavailable("not now")
         at.adapter.answer = lambda _: POISON
-        at.source.produce(*KEYS)
-        at.source.assign()
+        at.feed(*KEYS)
         await asyncio.sleep(1.0)
         at.pipeline.controls.set_reset(reset(10, 0))
         await released(at)
