@@ -22,12 +22,6 @@ def test_a_lane_gives_its_head_and_then_nothing_until_it_is_settled() -> None:
     assert lanes.take() is second
 
 
-def test_different_lanes_are_out_together() -> None:
-    first, second = delivery(0, b"a"), delivery(1, b"b")
-    lanes = lanes_of(first, second)
-    assert [lanes.take(), lanes.take()] == [first, second]
-
-
 def test_free_deliveries_are_all_out_together_and_no_lane() -> None:
     free = [delivery(offset, None) for offset in range(3)]
     lanes = lanes_of(*free)
@@ -35,45 +29,6 @@ def test_free_deliveries_are_all_out_together_and_no_lane() -> None:
     assert [lanes.take() for _ in free] == free
     lanes.settled(free[0])
     assert not lanes.ready
-
-
-def test_an_empty_key_is_a_lane_and_no_free_delivery() -> None:
-    lanes = lanes_of(delivery(0, b""), delivery(1, b""))
-    assert (len(lanes), len(lanes.ready)) == (1, 1)
-
-
-def test_a_lane_that_was_emptied_leaves_nothing_behind() -> None:
-    only = delivery()
-    lanes = lanes_of(only)
-    lanes.settled(lanes.take())
-    assert len(lanes) == 0
-    assert not lanes.tails
-
-
-def test_a_lane_that_was_emptied_can_be_filled_again() -> None:
-    lanes = lanes_of(delivery(0))
-    lanes.settled(lanes.take())
-    again = delivery(1)
-    lanes.add(again)
-    assert lanes.take() is again
-
-
-def test_a_record_behind_one_in_flight_waits_for_it() -> None:
-    first, second = delivery(0), delivery(1)
-    lanes = lanes_of(first)
-    lanes.take()
-    lanes.add(second)
-    assert not lanes.ready
-    lanes.settled(first)
-    assert lanes.take() is second
-
-
-def test_what_is_put_back_comes_before_what_became_ready_later() -> None:
-    first, second = delivery(0, b"a"), delivery(1, b"b")
-    lanes = lanes_of(first, second)
-    lanes.take()
-    lanes.put_back(first)
-    assert [lanes.take(), lanes.take()] == [first, second]
 
 
 def test_a_finished_delivery_does_not_hold_on_to_the_one_behind_it() -> None:
@@ -116,15 +71,6 @@ def test_a_run_ends_before_one_that_failed_but_not_before_one_that_was_taken_bac
     assert lanes.take_run(lanes.take(), 9) == [lane[1]]
 
 
-def test_a_run_that_succeeds_in_order_leaves_nothing_behind() -> None:
-    lanes, lane = run_of(3)
-    for each in lane:
-        lanes.settled(each)
-        assert not lanes.ready
-    assert not lanes.tails
-    assert all(each.next is None for each in lane)
-
-
 def test_one_that_comes_back_behind_its_head_waits_in_its_place() -> None:
     lanes, (head, second, third) = run_of(3)
     lanes.put_back(head)
@@ -133,16 +79,6 @@ def test_one_that_comes_back_behind_its_head_waits_in_its_place() -> None:
     assert list(lanes.ready) == [head]
     lanes.settled(lanes.take())
     assert list(lanes.ready) == [second]
-
-
-def test_one_that_was_handed_out_is_the_head_once_those_before_it_are_finished() -> None:
-    lanes, (head, second, third) = run_of(3)
-    lanes.settled(head)
-    lanes.put_back(second)
-    lanes.put_back(third)
-    assert list(lanes.ready) == [second]
-    lanes.settled(lanes.take())
-    assert list(lanes.ready) == [third]
 
 
 def test_what_is_finished_before_its_head_waits_for_it_and_is_passed_over() -> None:

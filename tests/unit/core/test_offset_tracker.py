@@ -27,11 +27,6 @@ def test_the_story_at_the_head_of_the_module() -> None:
     assert tracker.snapshot() == Snapshot(11, (), ())
 
 
-def test_nothing_read_is_nothing_to_commit_beyond_the_beginning() -> None:
-    assert OffsetTracker(42).snapshot() == Snapshot(42, (), ())
-    assert OffsetTracker(42).oldest() is None
-
-
 def test_a_log_that_starts_late_does_not_wait_for_what_never_was() -> None:
     tracker, _ = reading(1_000_000, begin=0)
     assert tracker.next_offset == 1_000_000
@@ -48,13 +43,6 @@ def test_a_hole_at_the_end_is_passed_when_it_was_read_over() -> None:
     assert tracker.next_offset == 7
 
 
-def test_a_hole_beyond_everything_finished_is_no_run() -> None:
-    tracker, _ = reading(0, 1, 5)
-    tracker.finished(1)
-    tracker.read_to(9)
-    assert tracker.snapshot().runs == (Run(1, 2),)
-
-
 def test_an_offset_is_finished_once() -> None:
     tracker, _ = reading(0)
     tracker.finished(0)
@@ -69,25 +57,10 @@ def test_the_oldest_is_what_holds_up_the_commit() -> None:
     assert tracker.oldest() is read[1]
 
 
-def test_a_snapshot_tells_the_attempts_of_what_failed() -> None:
-    tracker, read = reading(0, 1, attempts=2)
-    tracker.read(2, delivery(2))
-    assert read[0].failures is not None
-    read[0].failures.attempts = 0
-    assert tracker.snapshot().attempts == ((1, 2),)
-
-
 def test_what_was_finished_before_is_known_once_and_then_forgotten() -> None:
     tracker = OffsetTracker(5, [Run(0, 3), Run(6, 8), Run(9, 10)])
     assert [tracker.was_finished(offset) for offset in (5, 6, 7, 8, 9, 10)] == [False, True, True, False, True, False]
     assert tracker.restored == []
-
-
-def test_what_was_finished_before_and_is_not_read_yet_stays_in_the_snapshot() -> None:
-    tracker = OffsetTracker(5, [Run(6, 8), Run(20, 22)])
-    assert tracker.snapshot() == Snapshot(5, (Run(6, 8), Run(20, 22)), ())
-    tracker.read(5, delivery(5))
-    assert tracker.snapshot() == Snapshot(5, (Run(6, 8), Run(20, 22)), ())
 
 
 def test_a_finished_run_and_a_restored_one_that_touch_are_one() -> None:
@@ -104,14 +77,6 @@ def test_a_restored_run_that_was_read_in_part_is_told_once() -> None:
     assert tracker.was_finished(6)
     tracker.read_to(7)
     assert tracker.snapshot() == Snapshot(5, (Run(6, 9),), ())
-
-
-def test_a_restored_run_that_was_read_in_full_is_told_as_read() -> None:
-    tracker = OffsetTracker(5, [Run(6, 7)])
-    tracker.read(5, delivery(5))
-    assert tracker.was_finished(6)
-    tracker.read_to(7)
-    assert tracker.snapshot() == Snapshot(5, (Run(6, 7),), ())
 
 
 def test_the_state_changes_with_all_that_a_commit_could_say() -> None:

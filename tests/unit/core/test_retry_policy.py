@@ -592,18 +592,6 @@ def exhausting(times: int, threshold: int = 3, keys_max: int = 10) -> FailingKey
     return keys
 
 
-def test_a_key_is_sick_once_so_many_records_in_a_row_exhausted_their_attempts() -> None:
-    assert not exhausting(2).is_failing(ORDERS, b"a")
-    assert exhausting(3).is_failing(ORDERS, b"a")
-
-
-def test_a_key_is_healed_by_its_first_success() -> None:
-    keys = exhausting(3)
-    keys.succeeded(ORDERS, b"a")
-    assert not keys.is_failing(ORDERS, b"a")
-    assert len(keys) == 0
-
-
 def test_a_success_between_begins_the_row_anew() -> None:
     keys = exhausting(2)
     keys.succeeded(ORDERS, b"a")
@@ -621,13 +609,6 @@ def test_the_same_key_of_another_partition_is_another_key() -> None:
     assert not exhausting(3).is_failing(OTHER, b"a")
 
 
-def test_records_without_a_lane_have_no_history() -> None:
-    keys = FailingKeys(1, 10)
-    keys.exhausted(ORDERS, None)
-    assert not keys.is_failing(ORDERS, None)
-    assert len(keys) == 0
-
-
 def test_a_threshold_of_zero_switches_it_off() -> None:
     keys = exhausting(99, threshold=0)
     assert not keys.is_failing(ORDERS, b"a")
@@ -641,13 +622,6 @@ def test_beyond_the_bound_the_key_that_failed_longest_ago_is_forgotten() -> None
     assert [keys.is_failing(ORDERS, lane) for lane in (b"a", b"b", b"c")] == [True, False, True]
 
 
-def test_a_partition_takes_its_keys_along_when_it_leaves() -> None:
-    keys = exhausting(3)
-    keys.exhausted(OTHER, b"a")
-    keys.forget(ORDERS)
-    assert (len(keys), keys.is_failing(ORDERS, b"a")) == (1, False)
-
-
 def charged(offset: int, attempts: int, partition: int = 0) -> Delivery:
     made = delivery(offset, assignment=assigned(partition))
     made.failures = FailureHistory(attempts=attempts)
@@ -656,25 +630,6 @@ def charged(offset: int, attempts: int, partition: int = 0) -> Delivery:
 
 def attempts(*made: Delivery) -> list[int]:
     return [each.failures.attempts for each in made if each.failures is not None]
-
-
-def test_an_outage_gives_back_what_was_charged_since_the_last_success() -> None:
-    probation, a, b = Probation(), charged(0, 5), charged(1, 1)
-    probation.charged(a)
-    probation.charged(a)
-    probation.charged(b)
-    probation.give_back()
-    assert attempts(a, b) == [3, 0]
-    probation.give_back()
-    assert attempts(a, b) == [3, 0]
-
-
-def test_after_a_success_charges_stand() -> None:
-    probation, a = Probation(), charged(0, 5)
-    probation.charged(a)
-    probation.succeeded()
-    probation.give_back()
-    assert attempts(a) == [5]
 
 
 def test_a_record_that_is_settled_otherwise_is_forgotten() -> None:
@@ -694,19 +649,6 @@ def test_a_partition_that_leaves_takes_its_records_along() -> None:
     assert attempts(a, b) == [0, 1]
 
 
-def test_it_begins_wide_open() -> None:
-    throttle = Throttle(64)
-    assert throttle.is_wide_open
-    assert throttle.limit == 64
-
-
-def test_an_endpoint_that_asks_for_less_gets_half() -> None:
-    throttle = Throttle(64)
-    throttle.asked_for_less(10.0)
-    assert throttle.limit == 32
-    assert not throttle.is_wide_open
-
-
 def test_a_burst_of_answers_is_one_wish() -> None:
     throttle = Throttle(64)
     for hundredth in range(100):
@@ -721,16 +663,6 @@ def test_one_delivery_at_a_time_is_the_least() -> None:
     for second in range(10):
         throttle.asked_for_less(float(second))
     assert throttle.limit == 1
-
-
-def test_each_full_round_of_successes_gives_one_more() -> None:
-    throttle = Throttle(8)
-    throttle.asked_for_less(10.0)
-    for _ in range(3):
-        throttle.succeeded()
-    assert throttle.limit == 4
-    throttle.succeeded()
-    assert throttle.limit == 5
 
 
 def test_it_opens_to_the_limit_of_the_operator_and_no_further() -> None:
