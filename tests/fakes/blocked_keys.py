@@ -15,9 +15,8 @@ from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.core.pauses import Pause, Scope
 from mpsd.core.record import TopicPartition
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTask
-from mpsd.pipeline.control.controls import Control
 from mpsd.ports import DeadLetter, DlqPosition
-from tests.fakes.control import FakeControlTopic
+from tests.fakes.control import FakeControl, FakeControlTopic
 from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import POISON, Row
@@ -70,7 +69,7 @@ class Fleet:
             await asyncio.sleep(0.001)
 
         means = replaying(self.log, FakeRepublisher(), self.topic)
-        control = Control(read_to_end=read, record=self.topic.record, revision=lambda: self.topic.read)
+        control = FakeControl(read=read, write=self.topic.record, offset=lambda: self.topic.read)
         told = {"commit_interval_s": 0.5, "blocked_keys_max": keys_max, **changes}
         async with piped(control, means, sink=ReadableDeadLetters(self.log), **told) as at:
             at.adapter.answer = self._answer

@@ -1,19 +1,59 @@
 """A control topic in memory, followed by as many as like."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mpsd.core.audit import AuditEntry
 from mpsd.core.blocked_keys import BLOCKED
 from mpsd.core.control import ControlState, Entity, EntityKey, Provenance
 from mpsd.core.replay_book import KINDS
-from mpsd.errors import ControlUnavailable
+from mpsd.errors import ControlOff, ControlUnavailable
 from mpsd.pipeline.pipeline import Pipeline
-from mpsd.ports import AuditPage, ControlListener, ControlRecord, control_record
+from mpsd.ports import AuditPage, ControlListener, ControlRecord, Items, control_record
 
 Listener = Callable[[EntityKey, Entity | None, int], None]
 NOBODY = Provenance("", "", 0, "", "")
+
+
+async def _nothing() -> None:
+    """Read nothing."""
+
+
+async def _nowhere(_items: Items) -> int:
+    raise ControlOff("there is no control topic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeControl:
+    """`Control`, of which nobody hears anything: a test decides by itself."""
+
+    read: Callable[[], Awaitable[None]] = _nothing
+    problem: Callable[[], str] = str
+    write: Callable[[Items], Awaitable[int]] = _nowhere
+    offset: Callable[[], int] = lambda: -1
+    is_on: bool = True
+
+    @property
+    def revision(self) -> int:
+        return self.offset()
+
+    def waiting_for(self) -> str:
+        return self.problem()
+
+    async def must_read_to_end(self) -> None:
+        await self.read()
+
+    async def record(self, items: Items) -> int:
+        return await self.write(items)
+
+    def listen(self, kind: str, listener: Callable[[EntityKey, Entity | None], None]) -> None: ...
+
+    def listen_recreated(self, listener: Callable[[], None]) -> None: ...
+
+
+NO_CONTROL = FakeControl(is_on=False)
 
 
 class FakeControlTopic:

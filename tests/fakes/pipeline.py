@@ -8,14 +8,15 @@ from typing import Any
 from mpsd.config import Subscription
 from mpsd.core.delivery import Assignment
 from mpsd.core.retry import RetryRules
-from mpsd.pipeline.control.controls import NO_CONTROL, Control
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.replay.tasks import Replaying
 from mpsd.pipeline.settings import Settings
+from mpsd.ports import Control
 from mpsd.service.build import pipeline_settings
 from tests.fakes.adapter import FakeAdapter
 from tests.fakes.clock import loop_clock, turns
+from tests.fakes.control import NO_CONTROL
 from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.source import FakeSource
 from tests.fakes.stage import policy_rules
@@ -56,8 +57,8 @@ class Piped:
             self.adapter,
             self.sink,
             PendingBudget(1 << 30),
-            loop_clock(),
             control,
+            loop_clock(),
             replaying,
         )
 

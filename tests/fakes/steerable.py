@@ -26,7 +26,6 @@ from mpsd.pipeline.replay.tasks import Replaying
 from mpsd.pipeline.statistics import SubscriptionStatistics
 from mpsd.ports import SYSTEM_CLOCK, Peer
 from mpsd.service.control import ControlPlane
-from mpsd.service.steering import asked_of, steer
 from tests.fakes.control import FakeAudit, FakeControlLog, FakeControlTopic
 from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.pipeline import Piped, piped
@@ -236,7 +235,6 @@ async def following_pipe(
     blocked_keys_max: int = 0,
 ) -> AsyncIterator[Piped]:
     """Yield a pipeline that the control topic steers."""
-    asked = asked_of(control)
     replaying = Replaying(
         topic="letters",
         log=dead_letters or FakeDeadLetterLog(),
@@ -244,11 +242,10 @@ async def following_pipe(
         replays_max=3,
         replayed_bytes_max=262_144,
         tasks_max=100,
-        record=asked.record,
+        record=control.record,
     )
     await control.start()
-    async with piped(asked, replaying, sink, commit_interval_s=0.02, blocked_keys_max=blocked_keys_max) as pipe:
-        steer(control, [pipe.pipeline])
+    async with piped(control, replaying, sink, commit_interval_s=0.02, blocked_keys_max=blocked_keys_max) as pipe:
         reading = asyncio.create_task(control.follow())
         try:
             yield pipe

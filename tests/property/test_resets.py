@@ -14,8 +14,8 @@ from mpsd.core.offset_map import split_reset
 from mpsd.core.record import TopicPartition
 from mpsd.core.resets import Reset, Target
 from mpsd.errors import CommitFenced, KafkaUnavailable
-from mpsd.pipeline.control.controls import Control
 from mpsd.ports import CommitPoint
+from tests.fakes.control import FakeControl
 from tests.fakes.pipeline import Piped
 from tests.fakes.pipeline import settings as pipeline_settings
 from tests.fakes.records import PRODUCED_MS
@@ -109,7 +109,7 @@ class Owner:
     async def start(self) -> None:
         told = pipeline_settings(commit_interval_s=0.1, drain_timeout_s=1.0)
         self.source = SharedSource(self._group)
-        self.at = Piped(told, Control(read_to_end=self._read), source=self.source)
+        self.at = Piped(told, FakeControl(read=self._read), source=self.source)
         await self.at.pipeline.start()
         await self.at.joined()
         for partition in range(PARTITIONS):

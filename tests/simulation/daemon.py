@@ -20,14 +20,12 @@ from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.assignor import CooperativeAssignor
 from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.group import KafkaGroup
-from mpsd.pipeline.control.controls import NO_CONTROL
 from mpsd.pipeline.pending_queue import PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.replay.tasks import Replaying
 from mpsd.ports import AssignmentListener, Clock, DeadLetter, DlqPosition, Peer, Position
 from mpsd.service.build import group_settings, pipeline_settings
 from mpsd.service.control import ControlPlane
-from mpsd.service.steering import asked_of, steer
 from tests.simulation.application import ABORTED, LOST, Application, Before, SimulatedAdapter
 from tests.simulation.batching import BatchingAdapter
 from tests.simulation.broker import Broker, Connection, Cut
@@ -156,12 +154,11 @@ class Daemon:
                 self._broker, self.cut, self._failures, self._dice, partial(self._keep, self), self._plan.holds
             ),
             PendingBudget(PENDING_BYTES_MAX),
+            plane or ControlPlane(None, None, {GROUP}, self.name, self._wall_s),
             Clock(monotonic_s=loop.time, wall_s=self._wall_s, jitter=self._dice.random),
-            asked_of(plane) if plane is not None else NO_CONTROL,
             self._replaying(plane) if plane is not None else None,
         )
         if plane is not None:
-            steer(plane, [self.pipeline])
             await plane.start()
         await self.pipeline.start()
 

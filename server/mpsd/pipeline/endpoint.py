@@ -10,9 +10,8 @@ from mpsd.core.breaker import ALL_REJECTED, OUT, UP, Breaker, EndpointState, Tra
 from mpsd.core.control import OfSubscription
 from mpsd.core.outcome import Moment
 from mpsd.errors import ControlOff, ControlUnavailable
-from mpsd.pipeline.control.controls import Control
 from mpsd.pipeline.pending_queue import PendingQueue
-from mpsd.ports import Clock
+from mpsd.ports import Clock, Control
 
 log = logging.getLogger("mpsd.endpoint")
 

@@ -4,19 +4,19 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from mpsd.core.brake import BrakeRecord
+from mpsd.core.brake import BRAKE, BrakeRecord
 from mpsd.core.breaker import EndpointState
 from mpsd.core.delivery import Assignment
 from mpsd.core.departures import Departures
 from mpsd.core.rate import TokenBucket
 from mpsd.core.record import LogBounds, TopicPartition
-from mpsd.core.replay_book import ReplayBook
+from mpsd.core.replay_book import KINDS, ReplayBook
 from mpsd.core.retry_policy import RetryPolicy
 from mpsd.core.states import ALL_WELL, DeliveryState, Situation
 from mpsd.errors import MpsError
 from mpsd.pipeline.committer import Committer
 from mpsd.pipeline.control.blocks import BlockedKeys
-from mpsd.pipeline.control.controls import NO_CONTROL, Control, Controls
+from mpsd.pipeline.control.controls import Controls, decided
 from mpsd.pipeline.control.resets import Resets
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.endpoint import Endpoint
@@ -31,7 +31,17 @@ from mpsd.pipeline.settings import Settings
 from mpsd.pipeline.skips import Skips
 from mpsd.pipeline.statistics import SubscriptionStatistics, partition_statistics
 from mpsd.pipeline.writer import Application, Writer
-from mpsd.ports import SYSTEM_CLOCK, Clock, DeadLetterSink, DeliveryAdapter, DlqPosition, Peer, Position, RecordSource
+from mpsd.ports import (
+    SYSTEM_CLOCK,
+    Clock,
+    Control,
+    DeadLetterSink,
+    DeliveryAdapter,
+    DlqPosition,
+    Peer,
+    Position,
+    RecordSource,
+)
 
 log = logging.getLogger("mpsd.pipeline")
 
@@ -56,8 +66,8 @@ class Pipeline:
         adapter: DeliveryAdapter,
         sink: DeadLetterSink,
         budget: PendingBudget,
+        control: Control,
         clock: Clock = SYSTEM_CLOCK,
-        control: Control = NO_CONTROL,
         replaying: Replaying | None = None,
     ) -> None:
         self.settings = settings
@@ -106,7 +116,7 @@ class Pipeline:
         self._handover = Handover(settings, source, self.pending, exits, self._forget, self._on_task_done, clock)
         resets = Resets(self.maps, self._handover.reset, clock)
         self.controls = Controls(
-            control, settings.rate_max_per_s, self.pending, self.writer, resets, clock, self._on_task_done,
+            control, settings, self.pending, self.writer, resets, clock, self._on_task_done,
             self.blocked.begin,
         )  # fmt: skip
         self.receivers = (
@@ -125,6 +135,10 @@ class Pipeline:
         self._unresolved = -1
         self.state = DeliveryState.STARTING
         self.reason = ""
+        control.listen(BRAKE.name, decided(BRAKE, group, settings.name, lambda _, record: self.set_brake(record)))
+        if self.replays is not None:
+            for kind in KINDS:
+                control.listen(kind.name, self.replays.on_entity)
 
     async def start(self) -> None:
         """Open the adapter and begin to join; returns at once, `state` tells how far it is."""

@@ -8,10 +8,13 @@ from mpsd.ports.clock import SYSTEM_CLOCK, Clock
 from mpsd.ports.control import (
     AuditLog,
     AuditPage,
+    Control,
     ControlChanges,
     ControlListener,
     ControlLog,
     ControlRecord,
+    Items,
+    Listener,
     control_record,
 )
 from mpsd.ports.dead_letters import (
@@ -32,6 +35,7 @@ __all__ = [
     "AuditPage",
     "Clock",
     "CommitPoint",
+    "Control",
     "ControlChanges",
     "ControlListener",
     "ControlLog",
@@ -43,6 +47,8 @@ __all__ = [
     "Demand",
     "DlqPosition",
     "Fetched",
+    "Items",
+    "Listener",
     "Peer",
     "Position",
     "RecordSource",

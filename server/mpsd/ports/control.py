@@ -1,10 +1,15 @@
 """The ports of the control plane: the log of operators' decisions, their history, and the state they add up to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from mpsd.core.audit import AuditEntry
-from mpsd.core.control import EntityKey, Provenance, Request, headers_of, key_bytes, value_bytes
+from mpsd.core.control import Entity, EntityKey, Provenance, Request, headers_of, key_bytes, value_bytes
+
+Items = Sequence[tuple[EntityKey, Mapping[str, Any] | None]]
+"""Entities and what is to be remembered of them; None: they are gone."""
+Listener = Callable[[EntityKey, Entity | None], None]
+"""Takes an entity that has changed, None if it was removed."""
 
 
 class ControlRecord(NamedTuple):
@@ -102,6 +107,38 @@ class AuditLog(Protocol):
         """
 
     async def close(self) -> None: ...
+
+
+class Control(Protocol):
+    """The decisions in effect, as a pipeline follows them."""
+
+    @property
+    def is_on(self) -> bool:
+        """Return True if there is a control topic."""
+
+    @property
+    def revision(self) -> int:
+        """Return the offset of the last control record that was applied; -1: none."""
+
+    def waiting_for(self) -> str:
+        """Return for people why the control topic cannot be read now; empty if it can."""
+
+    async def must_read_to_end(self) -> None:
+        """Apply all that is in the control topic at the time of the call, however long it takes."""
+
+    async def record(self, items: Items) -> int:
+        """Write what the daemon itself has to remember, acknowledged; return the offset of the last.
+
+        Raises:
+            ControlUnavailable: it may be written or not.
+            ControlOff: there is no control topic.
+        """
+
+    def listen(self, kind: str, listener: Listener) -> None:
+        """Call the listener whenever an entity of the kind changes, in the step in which the change is applied."""
+
+    def listen_recreated(self, listener: Callable[[], None]) -> None:
+        """Call the listener when the control topic was recreated."""
 
 
 class ControlChanges(Protocol):

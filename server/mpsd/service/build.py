@@ -27,13 +27,12 @@ from mpsd.kafka.decompression import bound_batches
 from mpsd.kafka.group import KafkaGroup
 from mpsd.kafka.internal_topics import InternalTopic
 from mpsd.kafka.republisher import KafkaRepublisher
-from mpsd.pipeline.control.controls import Control
 from mpsd.pipeline.ordering import Ordering
 from mpsd.pipeline.pending_queue import PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.replay.tasks import Replaying
 from mpsd.pipeline.settings import Settings
-from mpsd.ports import NOWHERE, DeliveryAdapter, Peer
+from mpsd.ports import NOWHERE, Control, DeliveryAdapter, Peer
 from mpsd.service.control import ControlPlane
 from mpsd.service.reload import Reloads, watch_delivery
 from mpsd.service.reload import Watched as WatchedPart
@@ -86,7 +85,7 @@ def _pipeline(
         adapter(subscription, lambda: group.lease_left_s() > 0),
         KafkaDeadLetters(dead_letter_settings(subscription), options),
         budget,
-        control=control,
+        control,
         replaying=replaying(config, subscription, options, control),
     )
 

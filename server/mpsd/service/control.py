@@ -17,15 +17,13 @@ from mpsd.core.control import (
     described,
 )
 from mpsd.errors import ControlOff, ControlUnavailable, RequestIdReused, RevisionConflict
-from mpsd.ports import AuditLog, ControlLog, control_record
+from mpsd.ports import AuditLog, ControlLog, Items, Listener, control_record
 
 log = logging.getLogger("mpsd.control")
 
 REST_S = 0.5
 """Between two tries to read to the end that somebody must wait for."""
 OFF = 'control.topic = "" keeps no control state: nothing can be changed at run time; name a topic and restart'
-
-Listener = Callable[[EntityKey, Entity | None], None]
 
 
 class ControlPlane:
@@ -38,7 +36,6 @@ class ControlPlane:
     Attributes:
         state: as of the last record that was read.
         history: who changed what; None: it is not kept.
-        recreated_listeners: called when the control topic was recreated.
     """
 
     def __init__(
@@ -66,7 +63,7 @@ class ControlPlane:
         self._seen: list[int] = []
         self._restoring: set[asyncio.Task[None]] = set()
         self._changing: set[asyncio.Task[int]] = set()
-        self.recreated_listeners: list[Callable[[], None]] = []
+        self._recreated_listeners: list[Callable[[], None]] = []
         self.state = ControlState(groups)
 
     @property
@@ -81,6 +78,10 @@ class ControlPlane:
     def listen(self, kind: str, listener: Listener) -> None:
         """Call the listener at each change of an entity of the kind, with None if the entity was removed; it may not block."""
         self._listeners[kind].append(listener)
+
+    def listen_recreated(self, listener: Callable[[], None]) -> None:
+        """See `Control`."""
+        self._recreated_listeners.append(listener)
 
     async def start(self) -> None:
         """Begin to read; returns at once."""
@@ -205,13 +206,13 @@ class ControlPlane:
         await self._log_or_raise().read_to_end()
         return self.state.get(key) is not None or self.state.request(request_id) is not None
 
-    async def record(self, items: Sequence[tuple[EntityKey, Mapping[str, Any] | None]], *, reason: str = "") -> int:
+    async def record(self, items: Items) -> int:
         """Write what the daemon itself has to remember, unconditionally; returns the offset of the last.
 
         Raises:
             ControlOff, ControlUnavailable: see `change`.
         """
-        provenance = Provenance("mpsd", reason, int(self._wall_s() * 1000), "", self._instance)
+        provenance = Provenance("mpsd", "", int(self._wall_s() * 1000), "", self._instance)
         return await self._log_or_raise().write([control_record(key, document, provenance) for key, document in items])
 
     async def audit(self, entry: AuditEntry) -> None:
@@ -258,7 +259,7 @@ class ControlPlane:
 
     def on_recreated(self) -> None:
         """See `ControlListener`. What was decided holds on, and is written to the new topic."""
-        for listener in self.recreated_listeners:
+        for listener in self._recreated_listeners:
             listener()
         self._restoring.add(task := asyncio.create_task(self._restore(self.state.begin_anew()), name="control restore"))
         task.add_done_callback(self._restoring.discard)

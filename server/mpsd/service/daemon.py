@@ -26,7 +26,6 @@ from mpsd.service.check import check_tokens
 from mpsd.service.cluster_admin import ClusterAdmin
 from mpsd.service.open_files import raise_limit
 from mpsd.service.reload import Reconfiguration, Reloads, watch_security
-from mpsd.service.steering import asked_of, steer
 
 log = logging.getLogger("mpsd.service")
 
@@ -88,13 +87,10 @@ class Daemon:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then finish the deliveries in flight within `shutdown.grace_s`."""
-        control = self.control
-        asked = asked_of(control)
-        self.pipelines = pipelines(self._config, self._options, self.peer, asked, self._watched, self.reloads)
-        steer(control, self.pipelines)
+        self.pipelines = pipelines(self._config, self._options, self.peer, self.control, self._watched, self.reloads)
         for pipeline in self.pipelines:
             pipeline.watch_members(self._neighbours.look)
-        await control.start()
+        await self.control.start()
         for pipeline in self.pipelines:
             await pipeline.start()
         async with AsyncExitStack() as listeners:

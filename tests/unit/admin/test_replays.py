@@ -10,7 +10,6 @@ from mps.admin.v1 import admin_pb2 as pb
 from mpsd.core.record import TopicPartition
 from mpsd.core.replay_progress import Replayed
 from mpsd.pipeline.replay.tasks import Replays
-from mpsd.service.steering import asked_of, steer
 from tests.fakes.pipeline import piped
 from tests.fakes.records import FAILED, POISON, PRODUCED_MS
 from tests.fakes.replays import FakeDeadLetterLog, dead_letter
@@ -99,8 +98,7 @@ async def test_replays_of_all_subscriptions_are_counted_together_and_the_oldest_
     async with served(dead_letters=FakeDeadLetterLog(dead_letter(0, 0))) as [one]:
         replays, control = replays_of(one), one.daemon.control
         replays.rules = replace(replays.rules, tasks_max=1)
-        async with piped(asked_of(control), replays.rules, name="mail") as other:
-            steer(control, [other.pipeline])
+        async with piped(control, replays.rules, name="mail") as other:
             one.daemon.pipes = [one.pipe, other]
             first = await started(one, "one")
             with pytest.raises(grpc.aio.AioRpcError, match=r"1 replays have not ended"):

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Collection
-from dataclasses import replace
 
 import pytest
 
@@ -10,10 +9,10 @@ from mpsd.core.blocked_keys import BLOCKED
 from mpsd.core.codec import bytes_of
 from mpsd.errors import ControlUnavailable, KafkaUnavailable, RecordNotHere
 from mpsd.pipeline.control.blocks import UNWRITABLE
-from mpsd.pipeline.control.controls import Items
 from mpsd.pipeline.dead_letter_writer import BLOCKED_KEY_BYTES_MAX
-from mpsd.ports import DlqPosition
+from mpsd.ports import DlqPosition, Items
 from tests.fakes.blocked_keys import Fleet, fed
+from tests.fakes.control import FakeControl
 from tests.fakes.pipeline import Piped
 from tests.fakes.records import POISON
 from tests.virtual_time import in_virtual_time
@@ -186,7 +185,7 @@ class Grudging:
     def __init__(self, fleet: Fleet, at: Piped, refused: Collection[bytes]) -> None:
         self.refused = refused
         self._record = fleet.topic.record
-        at.pipeline.blocked._control = replace(at.pipeline.blocked._control, record=self.record)
+        at.pipeline.blocked._control = FakeControl(write=self.record, offset=lambda: fleet.topic.read)
 
     async def record(self, items: Items) -> int:
         if any(key[1] == BLOCKED.name and bytes_of(key[5]) in self.refused for key, _ in items):

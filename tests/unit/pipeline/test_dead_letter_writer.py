@@ -13,12 +13,12 @@ from mpsd.core.retry import DeadLetterRequest, Disposition, RetryRules
 from mpsd.core.states import DeliveryState
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.control.blocks import BlockedKeys
-from mpsd.pipeline.control.controls import NO_CONTROL
 from mpsd.pipeline.dead_letter_writer import DEAD_LETTERS_PER_WRITE_MAX, DLQ_BLOCKED, DeadLetterWriter
 from mpsd.pipeline.ordering import Ordering
 from mpsd.pipeline.pending_queue import Cause, PartitionQueue, PendingQueue
 from mpsd.ports import DeadLetter
 from tests.fakes.clock import loop_clock
+from tests.fakes.control import NO_CONTROL
 from tests.fakes.dead_letters import FakeDeadLetters
 from tests.fakes.records import take
 from tests.fakes.stage import Stage

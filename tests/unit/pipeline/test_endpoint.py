@@ -12,7 +12,8 @@ from mpsd.core.control import Entity, OfSubscription, Provenance
 from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.core.states import DeliveryState
 from mpsd.errors import ControlUnavailable
-from mpsd.pipeline.control.controls import Control, Items
+from mpsd.ports import Items
+from tests.fakes.control import FakeControl
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, POISON, REFUSED
 from tests.fakes.stage import policy_rules
@@ -42,8 +43,8 @@ class Topic:
         return len(self.written)
 
     @property
-    def control(self) -> Control:
-        return Control(record=self.record)
+    def control(self) -> FakeControl:
+        return FakeControl(write=self.record)
 
     @property
     def states(self) -> list[BrakeState]:

@@ -4,15 +4,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from mpsd.core.blocked_keys import BlockedKey, BlockedKeyBook, entity_key
+from mpsd.core.blocked_keys import BLOCKED, BlockedKey, BlockedKeyBook, entity_key
 from mpsd.core.control import Entity, EntityKey
 from mpsd.core.delivery import Delivery
 from mpsd.core.retry import Disposition
 from mpsd.core.states import DeliveryState
 from mpsd.errors import ControlUnavailable
-from mpsd.pipeline.control.controls import UNREAD, Control
+from mpsd.pipeline.control.controls import UNREAD
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-from mpsd.ports import DlqPosition
+from mpsd.ports import Control, DlqPosition
 
 log = logging.getLogger("mpsd.blocked_keys")
 
@@ -72,6 +72,8 @@ class BlockedKeys:
         self._revisions: dict[OwnedKey, int] = {}
         self.book = BlockedKeyBook(group, subscription)
         self._on_room = on_room
+        control.listen(BLOCKED.name, lambda key, entity: self.on_entity(key, entity, control.revision))
+        control.listen_recreated(self.on_recreated)
 
     @property
     def is_on(self) -> bool:
@@ -181,7 +183,7 @@ class BlockedKeys:
         for place, blocked in ours.items():
             self._keep(place, blocked)
             self._revisions[place] = revision
-        if self._control.revision() >= revision:  # it was read before it was known to be written
+        if self._control.revision >= revision:  # it was read before it was known to be written
             for place in ours:
                 self._revisions.pop(place, None)
                 self._compare(place)

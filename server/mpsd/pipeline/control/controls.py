@@ -1,65 +1,48 @@
 """Apply what operators decided: pauses, limits, resets, and partitions that wait until they are known."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from mpsd.core.control import EntityKey
+from mpsd.core.control import Entity, EntityKey, Kind
 from mpsd.core.delivery import Assignment
-from mpsd.core.limits import Limit
-from mpsd.core.pauses import Pause, next_end_ms, stopped
-from mpsd.core.resets import Reset
+from mpsd.core.limits import LIMIT, Limit
+from mpsd.core.pauses import PAUSE, Pause, Scope, next_end_ms, stopped
+from mpsd.core.resets import RESET, Reset
 from mpsd.core.states import DeliveryState
-from mpsd.errors import ControlOff
 from mpsd.pipeline.control.resets import Resets
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
+from mpsd.pipeline.settings import Settings
 from mpsd.pipeline.writer import UNLIMITED, Writer
-from mpsd.ports import Clock
+from mpsd.ports import Clock, Control, Listener
+
+K = TypeVar("K", bound=tuple[Any, ...])
+V = TypeVar("V")
 
 UNREAD, PAUSED = DeliveryState.STARTING, DeliveryState.PAUSED
 END_LOOK_S_MAX = 60.0
 """The wall clock may be set: the end of a pause is never further from it than this."""
 
 
-Items = Sequence[tuple[EntityKey, Mapping[str, Any] | None]]
-"""Entities and what is to be remembered of them; None: they are gone."""
+def decided(kind: Kind[K, V], group: str, subscription: str, decide: Callable[[K, V | None], None]) -> Listener:
+    """Return a listener for the entities of one subscription, which `decide` gets with their values.
 
-
-async def _nothing() -> None:
-    """Read nothing."""
-
-
-async def _nowhere(_items: Items) -> int:
-    raise ControlOff("there is no control topic")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Control:
-    """The control state, as far as a pipeline asks for it.
-
-    Attributes:
-        read_to_end: returns once all that is in the control log at the time of the call is applied, however long it takes.
-        waiting_for: why it cannot be read now, in words; empty if it can.
-        record: remembers them all, acknowledged; raises ControlUnavailable or ControlOff.
-        is_on: whether there is a control log.
-        revision: offset of the last control record that was applied; -1: none.
+    Args:
+        decide: None: the entity was removed, or cannot be read.
     """
 
-    read_to_end: Callable[[], Awaitable[None]] = _nothing
-    waiting_for: Callable[[], str] = str
-    record: Callable[[Items], Awaitable[int]] = _nowhere
-    is_on: bool = True
-    revision: Callable[[], int] = lambda: -1
+    def hear(entity_key: EntityKey, entity: Entity | None) -> None:
+        key = kind.key_of(entity_key)
+        if key is not None and entity_key[0] == group and entity_key[2] == subscription:
+            decide(key, kind.parse(entity_key, entity) if entity is not None else None)
 
-
-NO_CONTROL = Control(is_on=False)
+    return hear
 
 
 class Controls:
     """The pauses, limits and resets of a subscription, applied.
 
-    Takes: the pauses and the limit of its subscription, whenever they change; partitions as they are assigned.
+    Takes: the pauses, the limit and the reset of its subscription, whenever they change; partitions as they are assigned.
     Gives: causes to stop to the PartitionQueues, limits to the Writer.
     Holds at most: the pauses of its subscription; one read of the control log, shared by the partitions that wait for it.
     """
@@ -67,7 +50,7 @@ class Controls:
     def __init__(
         self,
         control: Control,
-        rate_max_per_s: float,
+        settings: Settings,
         pending: PendingQueue,
         writer: Writer,
         resets: Resets,
@@ -78,12 +61,11 @@ class Controls:
         """Begin with nothing stopped.
 
         Args:
-            rate_max_per_s: as configured, a fleet total; 0: none.
             on_task_done: told how a read of the control log ended; it fails only by a bug.
             on_read: all that was decided until its assignment is known of a partition; nothing of it was delivered yet.
         """
         self._control = control
-        self._configured_rate = rate_max_per_s
+        self._settings = settings
         self._pending = pending
         self._writer = writer
         self._resets = resets
@@ -94,8 +76,16 @@ class Controls:
         self._unread: list[PartitionQueue] = []
         self._reading: asyncio.Task[None] | None = None
         self._end: asyncio.TimerHandle | None = None
+        self._paused: dict[Scope, Pause] = {}
         self.pauses: Sequence[Pause] = ()
         self.limit: Limit | None = None
+        self._follow(PAUSE, self._on_pause)
+        self._follow(LIMIT, lambda _, limit: self.set_limit(limit))
+        self._follow(RESET, lambda _, reset: self.set_reset(reset))
+
+    def _follow(self, kind: Kind[K, V], decide: Callable[[K, V | None], None]) -> None:
+        settings = self._settings
+        self._control.listen(kind.name, decided(kind, settings.sender.group, settings.name, decide))
 
     def begin(self, queue: PartitionQueue) -> None:
         """Stop a partition that was just assigned until all that was decided until now is known."""
@@ -114,6 +104,13 @@ class Controls:
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
+
+    def _on_pause(self, scope: Scope, pause: Pause | None) -> None:
+        if pause is None:
+            self._paused.pop(scope, None)
+        else:
+            self._paused[scope] = pause
+        self.set_pauses(list(self._paused.values()))
 
     def set_pauses(self, pauses: Sequence[Pause]) -> None:
         """Set all pauses; no delivery against them starts after this returns."""
@@ -161,7 +158,7 @@ class Controls:
         """Read the control log, and resume the partitions that waited; those that come during a read wait for the next."""
         while self._unread:
             queues, self._unread = self._unread, []
-            await self._control.read_to_end()
+            await self._control.must_read_to_end()
             for queue in queues:
                 if self._is_ours(queue.assignment, queue):
                     self._on_read(queue)
@@ -194,7 +191,7 @@ class Controls:
 
     def _set_rate(self) -> None:
         limit = self.limit
-        rate = self._configured_rate if limit is None or limit.rate_max_per_s is None else limit.rate_max_per_s
+        rate = self._settings.rate_max_per_s if limit is None or limit.rate_max_per_s is None else limit.rate_max_per_s
         self._writer.bucket.set_rate(rate * self._share if rate else None, self._clock.monotonic_s())
         self._writer.wake()
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from mpsd.core.control import EntityKey
+from mpsd.core.control import Entity, EntityKey
 from mpsd.core.delivery import Assignment
 from mpsd.core.offset_set import OffsetSet
 from mpsd.core.rate import TokenBucket
@@ -18,12 +18,12 @@ from mpsd.core.replay_book import ReplayBook
 from mpsd.core.replay_progress import REPLAYED, progress_key, replayed, replayed_key
 from mpsd.errors import ControlOff, ControlUnavailable
 from mpsd.pipeline.control.blocks import BlockedKeys
-from mpsd.pipeline.control.controls import UNREAD, Items
+from mpsd.pipeline.control.controls import UNREAD
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.pipeline.replay.run import ReplayRun
 from mpsd.pipeline.replay.sender import Means
 from mpsd.pipeline.settings import Settings
-from mpsd.ports import Clock, DeadLetterLog, Republisher
+from mpsd.ports import Clock, DeadLetterLog, Items, Republisher
 
 log = logging.getLogger("mpsd.replay")
 
@@ -96,9 +96,10 @@ class Replays:
         self._one = asyncio.Lock()
         self._is_stopping = False
 
-    def wake(self) -> None:
-        """Look at the tasks soon, because one has changed."""
-        self._due.set()
+    def on_entity(self, key: EntityKey, entity: Entity | None) -> None:
+        """Take a changed entity, and look at the tasks soon if a task changed."""
+        if self.book.on_entity(key, entity):
+            self._due.set()
 
     def on_share(self, share: float) -> None:
         """See `AssignmentListener`."""

@@ -9,7 +9,7 @@ from mpsd.core.control import Provenance
 from mpsd.core.limits import Limit
 from mpsd.core.outcome import DELIVERED
 from mpsd.core.pauses import Pause, Scope
-from mpsd.pipeline.control.controls import Control
+from tests.fakes.control import FakeControl
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, LOST, PRODUCED_MS, REFUSED
 from tests.fakes.stage import policy_rules
@@ -44,8 +44,8 @@ class Gate:
         await event.wait()
 
     @property
-    def control(self) -> Control:
-        return Control(read_to_end=self.read, waiting_for=lambda: self.problem)
+    def control(self) -> FakeControl:
+        return FakeControl(read=self.read, problem=lambda: self.problem)
 
 
 # Assigned partitions
@@ -79,7 +79,7 @@ async def test_a_read_that_ends_by_a_bug_is_not_waited_for_in_silence() -> None:
     async def broken() -> None:
         raise RuntimeError("the log has lost its place")
 
-    async with piped(Control(read_to_end=broken)) as at:
+    async with piped(FakeControl(read=broken)) as at:
         at.feed(*KEYS)
         await asyncio.sleep(1)
         assert at.adapter.started == []

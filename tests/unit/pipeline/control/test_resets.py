@@ -11,7 +11,7 @@ from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.core.record import TopicPartition
 from mpsd.core.resets import AGE_MAX_MS, Reset, Target
 from mpsd.errors import KafkaUnavailable
-from mpsd.pipeline.control.controls import Control
+from tests.fakes.control import FakeControl
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import POISON, PRODUCED_MS
 
@@ -123,7 +123,7 @@ async def test_a_new_owner_applies_it_before_it_delivers_anything() -> None:
     async def until_read() -> None:
         await read.wait()
 
-    async with piped(Control(read_to_end=until_read)) as at:
+    async with piped(FakeControl(read=until_read)) as at:
         at.feed(*KEYS)
         await asyncio.sleep(1.0)
         at.pipeline.controls.set_reset(reset(7, 0))

@@ -189,7 +189,7 @@ async def test_a_cancelled_replay_leaves_the_key_held_and_the_next_goes_on_where
         assert at.pipeline.replays is not None
         task = at.pipeline.replays.book.tasks["r1"]
         fleet.topic.put(task.key, {**task.document(), "state": "cancelled"})
-        at.pipeline.replays.wake()
+        at.pipeline.replays.on_entity(task.key, fleet.topic.state.get(task.key))
         at.source.produce(b"k")
         await asyncio.sleep(10.0)
         assert fleet.blocked()
