@@ -11,12 +11,15 @@ STANDARD_METRICS: Mapping[str, tuple[str, str]] = {
     "process_cpu_seconds_total": ("counter", "CPU time of the process."),
     "process_resident_memory_bytes": ("gauge", "Memory in use."),
     "process_virtual_memory_bytes": ("gauge", "Address space in use."),
-    "process_start_time_seconds": ("gauge", "When the process started, in seconds since the epoch."),
+    "process_start_time_seconds": ("gauge", "Start time of the process, in seconds since the epoch."),
     "process_open_fds": ("gauge", "File descriptors in use."),
     "process_max_fds": ("gauge", "File descriptors allowed."),
     "python_gc_objects_collected_total": ("counter", "Objects that the garbage collector freed, by `generation`."),
-    "python_gc_objects_uncollectable_total": ("counter", "Objects that it could not free, by `generation`."),
-    "python_gc_collections_total": ("counter", "How often it ran, by `generation`."),
+    "python_gc_objects_uncollectable_total": (
+        "counter",
+        "Objects that the garbage collector could not free, by `generation`.",
+    ),
+    "python_gc_collections_total": ("counter", "Runs of the garbage collector, by `generation`."),
 }
 """Metrics that the Prometheus client adds, with their types; those of the process on Linux only."""
 
