@@ -1,4 +1,4 @@
-"""The page of all commands: what they say of themselves, 80 columns wide."""
+"""The page of all commands: their help, 80 columns wide."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ On this page you can look up every command and option. `mpsd` is the daemon, wit
 | 2 | a wrong command line or configuration |
 | 3 | `mpsctl` only: partial success, because some daemons did not answer or have not applied a change yet |
 | 4 | `mpsctl` only: no daemon answers |
-| 5 | `mpsctl status --fail-on` only: a state is at least that bad |
+| 5 | `mpsctl status --fail-on` only: a subscription or partition is in one of the given states |
 
 On SIGTERM or SIGINT, `mpsd` finishes the deliveries in flight, commits, leaves its groups and exits with 0. A second
 signal ends it immediately, with 1.
@@ -33,7 +33,7 @@ signal ends it immediately, with 1.
 
 
 def commands_page() -> str:
-    """Markdown with the help of every command."""
+    """Return the Markdown with the help of every command."""
     sections = [
         f"## {' '.join([name, *words])}\n\n```text\n{_help(app, name, words)}```\n"
         for name, app in (("mpsd", mpsd), ("mpsctl", mpsctl))

@@ -1,4 +1,4 @@
-"""The page of what `mpsctl --json` prints, from the views that it is made of, and their JSON Schema."""
+"""The page of the output of `mpsctl --json`, made of the views."""
 
 import types
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ PRINTED: tuple[type[Any], ...] = (
     Status, Queues, Skipped, Changed, Summary, DeadLetters, WholeDeadLetter, Preview,
     Replay, Replays, Reset, History, CheckUp, Versions,
 )  # fmt: skip
-"""What a command prints, in the order of the page."""
+"""The views that commands print, in the order of the page."""
 
 HEAD = """\
 # JSON of mpsctl
@@ -40,7 +40,7 @@ codes](errors.md), or `usage`, `unreachable`, `unimplemented`, `declined`, or a 
 
 
 def json_page() -> str:
-    """Markdown with every object and its keys."""
+    """Return the Markdown with every object and its keys."""
     sections = [HEAD]
     for view in _views():
         properties = _schema(view)["properties"]
@@ -53,7 +53,7 @@ def json_page() -> str:
 
 
 def _views() -> Iterator[type[Any]]:
-    """Each once: what is printed first, each followed by what it is made of."""
+    """Yield each view once: the printed ones in order, each followed by its parts."""
     seen: set[type[Any]] = set()
     waiting = list(reversed(PRINTED))
     while waiting:

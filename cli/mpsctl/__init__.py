@@ -1,11 +1,11 @@
-"""The operator's tool; it meets the daemon only in the proto.
+"""The operator's tool. It shares the proto with the daemon, and nothing else.
 
-commands/  what is typed: one module for each group, only signatures and words until one is called
-parse      durations, rates, times, records, as people type them
-settings   which daemon, and how to reach it: flags over environment over file
-client/    one channel, deadlines, and what its errors mean
-views/     what came back, as plain values: the shapes of --json
-render/    the same for people: tables, live views, progress
+commands/  the commands: one module for each group, which imports the rest when a command is called
+parse      parsers of durations, rates, times and records
+settings   the address of a daemon and the credentials: flags over environment over file
+client/    the channel to a daemon, deadlines and errors
+views/     the answers as plain values: the shapes of --json
+render/    the answers for people: tables, live views, progress
 
 commands → client → proto → views → render → terminal
 """
@@ -13,11 +13,11 @@ commands → client → proto → views → render → terminal
 import os
 
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-"""gRPC reads it when it is imported. At its own default it writes to the terminal when a daemon ends during a call."""
+"""gRPC reads the variable at its import. By default gRPC writes to the terminal when a daemon ends during a call."""
 
 
 def __getattr__(name: str) -> str:
-    """`__version__`, read when somebody asks: looking it up takes longer than all else of `mpsctl --help`."""
+    """Return `__version__`, which is read at the first use because that takes longer than the rest of `mpsctl --help`."""
     if name == "__version__":
         from importlib.metadata import version  # noqa: PLC0415
 

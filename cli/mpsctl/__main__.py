@@ -1,4 +1,4 @@
-"""`mpsctl`: what an operator types."""
+"""The program `mpsctl`."""
 
 import os
 
@@ -6,7 +6,7 @@ from mpsctl.commands import dead_letters, deliveries, fleet, offsets, queues, re
 from mpsctl.commands.app import app
 
 COMMANDS = (status, queues, deliveries, dead_letters, replays, offsets, fleet)
-"""Modules whose import has added commands to the application, in the order of the help."""
+"""Modules whose import adds commands to the application, in the order of the help."""
 
 app.registered_commands.sort(
     key=lambda command: [module.__name__ for module in COMMANDS].index(getattr(command.callback, "__module__", ""))
@@ -14,11 +14,11 @@ app.registered_commands.sort(
 
 
 def main() -> None:
-    """Run the command line; ends the process with its exit code."""
+    """Run the command line, and end the process with its exit code."""
     if "_MPSCTL_COMPLETE" in os.environ:
-        from typer.completion import get_completion_inspect_parameters  # noqa: PLC0415 - only a shell wants it
+        from typer.completion import get_completion_inspect_parameters  # noqa: PLC0415 - only for a shell that completes
 
-        get_completion_inspect_parameters()  # what makes typer's own shells known, without its two options in the help
+        get_completion_inspect_parameters()  # registers the shells that typer knows, without its two options in the help
     app(prog_name="mpsctl")
 
 

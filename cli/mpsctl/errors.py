@@ -10,20 +10,20 @@ class Exit(IntEnum):
     FAILED = 1
     USAGE = 2
     PARTLY = 3
-    """Some daemons did not answer, or a change is not confirmed by all."""
+    """Some daemons did not answer, or have not confirmed a change."""
     UNREACHABLE = 4
     STATE = 5
-    """`status --fail-on`: a subscription, or a partition of it, is in one of the states that were named."""
+    """With `status --fail-on`: a subscription or partition is in one of the given states."""
     INTERRUPTED = 130
-    """Ctrl-C, as shells have it: 128 and the number of the signal."""
+    """Ctrl-C: 128 plus the number of the signal, like in shells."""
 
 
 class CommandError(Exception):
-    """An error that ends a command; the message is for people, and complete.
+    """An error that ends a command, with a complete message for people.
 
     Args:
-        hint: what to do about it; empty if nobody knows.
-        code: of `docs/reference/errors.md` if the daemon said one, else a word of ours.
+        hint: the advice; empty if there is none.
+        code: the code for programs: one of `docs/reference/errors.md` if the daemon sent it.
     """
 
     def __init__(self, message: str, *, hint: str = "", exit_code: Exit = Exit.FAILED, code: str = "failed") -> None:

@@ -1,4 +1,4 @@
-"""Parsers of arguments. Each function raises `typer.BadParameter`, which shows a valid value."""
+"""Parsers of arguments. Each raises `typer.BadParameter`, whose message shows a valid value."""
 
 import base64
 import binascii
@@ -21,18 +21,18 @@ OFFSET_MAX = 2**63 - 1
 RATE_MAX_PER_S = 1_000_000.0
 KEY_BYTES_MAX = 65_536
 REASON_BYTES_MAX = 1_024
-"""As the proto has them: a text that the daemon would refuse is not sent."""
+"""Bounds of the proto, so that no request is sent that the daemon would refuse."""
 
 
 class Partition(NamedTuple):
-    """A partition as typed: `3`, or `orders/3`."""
+    """A partition as an operator types it: `3`, or `orders/3`."""
 
     topic: str | None
     partition: int
 
 
 class RecordName(NamedTuple):
-    """A record as typed: `orders/3@1842`."""
+    """A record as an operator types it: `orders/3@1842`."""
 
     topic: str
     partition: int
@@ -42,7 +42,7 @@ class RecordName(NamedTuple):
 def duration(text: str) -> float:
     """Return the seconds of `90s`, `30m`, `1h30m`, `2d`."""
     if not _DURATION.fullmatch(text.strip()):
-        raise typer.BadParameter(f"{text!r} is no duration; write 90s, 30m, 1h30m or 2d")
+        raise typer.BadParameter(f"{text!r} is not a duration; write 90s, 30m, 1h30m or 2d")
     return sum(float(number) * UNITS_S[unit] for number, unit in _PART.findall(text))
 
 
@@ -52,17 +52,17 @@ def rate(text: str) -> float:
         return 0.0
     found = _RATE.fullmatch(text.strip())
     if found is None:
-        raise typer.BadParameter(f"{text!r} is no rate; write 200/s, 12/m, or none")
+        raise typer.BadParameter(f"{text!r} is not a rate; write 200/s, 12/m, or none")
     per_s = float(found["count"]) / UNITS_S[found["unit"] or "s"]
     if not per_s:
-        raise typer.BadParameter(f"{text!r} would stop it: pause it instead, or write none for no limit")
+        raise typer.BadParameter(f"{text!r} would stop all deliveries; use `mpsctl pause`, or write none for no limit")
     if not 0.001 <= per_s <= RATE_MAX_PER_S:
         raise typer.BadParameter(f"{text!r} is out of range: 0.001/s to {RATE_MAX_PER_S:,.0f}/s, or none")
     return per_s
 
 
 def moment(text: str) -> datetime:
-    """Return a time in the past: `2h` ago, an RFC 3339 time, or one of this machine's time zone if it names none."""
+    """Return a time in the past, given as `2h` (ago), or in RFC 3339; without a time zone it is local time."""
     text = text.strip()
     if _DURATION.fullmatch(text):
         try:
@@ -73,11 +73,11 @@ def moment(text: str) -> datetime:
         when = datetime.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(
-            f"{text!r} is no time; write 2h for two hours ago, 2026-11-22T14:00:00Z, or 2026-11-22T14:00 for local time"
+            f"{text!r} is not a time; write 2h for two hours ago, 2026-11-22T14:00:00Z, or 2026-11-22T14:00 for local time"
         ) from None
-    when = when.astimezone(UTC)  # one without a zone is taken for local
+    when = when.astimezone(UTC)  # without a zone: local time
     if when > datetime.now(UTC) + timedelta(seconds=60):  # clocks differ a little
-        raise typer.BadParameter(f"{text} lies in the future")
+        raise typer.BadParameter(f"{text} is in the future")
     return when
 
 
@@ -85,14 +85,14 @@ def record(text: str) -> RecordName:
     """Parse `orders/3@1842`."""
     found = _RECORD.fullmatch(text.strip())
     if found is None:
-        raise typer.BadParameter(f"{text!r} is no record; write TOPIC/PARTITION@OFFSET, such as orders/3@1842")
+        raise typer.BadParameter(f"{text!r} is not a record; write TOPIC/PARTITION@OFFSET, such as orders/3@1842")
     return RecordName(
         found["topic"], _bounded("partition", found["partition"], PARTITION_MAX), _bounded("offset", found["offset"])
     )
 
 
 def offsets(text: str) -> list[RecordName]:
-    """Parse `orders/0@100,orders/1@200`: the offset at which each partition continues."""
+    """Parse `orders/0@100,orders/1@200`: for each partition the next offset to be delivered."""
     named = [record(part) for part in text.replace(",", " ").split()]
     if len({each[:2] for each in named}) < len(named):
         raise typer.BadParameter(f"{text!r} names a partition twice")
@@ -103,7 +103,7 @@ def partition(text: str) -> Partition:
     """Parse `3` or `orders/3`."""
     found = _PARTITION.fullmatch(text.strip())
     if found is None:
-        raise typer.BadParameter(f"{text!r} is no partition; write a number, or TOPIC/PARTITION such as orders/3")
+        raise typer.BadParameter(f"{text!r} is not a partition; write a number, or TOPIC/PARTITION such as orders/3")
     return Partition(found["topic"], _bounded("partition", found["partition"], PARTITION_MAX))
 
 
@@ -115,11 +115,9 @@ def key(text: str | None, text_base64: str | None) -> bytes | None:
         try:
             found = base64.b64decode(text_base64, validate=True)
         except (binascii.Error, ValueError):
-            raise typer.BadParameter(f"{text_base64!r} is no base64", param_hint="--key-base64") from None
+            raise typer.BadParameter(f"{text_base64!r} is not base64", param_hint="--key-base64") from None
     elif text is not None:
-        found = text.encode(
-            "utf-8", "surrogateescape"
-        )  # bytes of the command line that are not UTF-8 stay what they are
+        found = text.encode("utf-8", "surrogateescape")  # keeps bytes of the command line that are not UTF-8
     else:
         return None
     if len(found) > KEY_BYTES_MAX:
@@ -132,9 +130,9 @@ def reason(text: str) -> str:
     text = text.strip()
     size = len(text.encode("utf-8", "replace"))
     if not text:
-        raise typer.BadParameter("it is empty; say why, for those who see its effect")
+        raise typer.BadParameter("the reason is empty; write one for other operators")
     if size > REASON_BYTES_MAX:
-        raise typer.BadParameter(f"it has {size:,} bytes; {REASON_BYTES_MAX:,} at most")
+        raise typer.BadParameter(f"the reason has {size:,} bytes; {REASON_BYTES_MAX:,} at most")
     return text.encode("utf-8", "replace").decode()
 
 

@@ -1,6 +1,6 @@
-"""Settings of mpsctl: a flag goes before the environment, the environment before the file, the file before the default.
+"""Settings of mpsctl: a flag overrides the environment, the environment the file, and the file the default.
 
-The file may have contexts, one for each fleet; `--context` names one, and then that and other flags alone count.
+The file may have contexts, one for each fleet. With `--context` only that context and the flags have an effect.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from mpsctl.errors import usage
 
 DEFAULT_ADDRESS = "127.0.0.1:7070"
-"""Where a daemon listens whose configuration says nothing of it."""
+"""The default address of a daemon's admin listener."""
 FILE_BYTES_MAX = 1_048_576
 TOKEN_CHARS_MAX = 512
 LOOPBACK = ("127.", "localhost:", "[::1]:")
@@ -29,7 +29,7 @@ KEYS = {
 }
 """Keys of the file and of each of its contexts, and the variables that override them."""
 CONTEXT, CONTEXTS = "context", "contexts"
-"""Further keys of the file: the context that counts if none is named, and a table of them."""
+"""Other keys of the file: the name of the default context, and the table of contexts."""
 Values = Mapping[str, str | bool]
 
 
@@ -38,9 +38,9 @@ class File:
     """The configuration file.
 
     Attributes:
-        values: outside of any context.
-        contexts: by name; each stands alone, so that a token never goes where another was meant.
-        context: the one that counts if none is named; empty: none.
+        values: the keys outside of any context.
+        contexts: the contexts by name; none inherits a key, so that a token is never sent to another fleet.
+        context: the name of the default context; empty: none.
     """
 
     values: Values
@@ -54,12 +54,13 @@ class Settings:
 
     Attributes:
         address: `host:port`.
-        address_from: where it was set, for messages.
-        token: sent with each call; empty: none.
-        tls: whether to encrypt; with `ca` or `cert` always.
-        ca: PEM of the authorities that may sign the daemon's certificate; None: the system's.
-        cert: PEM of the client's certificate, with its `key`.
-        timeout_s: how long a call may take; None: as long as its kind needs.
+        address_from: the flag, variable or file that set the address, for messages.
+        token: the access token that is sent with each call; empty: none.
+        tls: True to use TLS; always True with `ca` or `cert`.
+        ca: PEM of the authorities that may sign the daemon's certificate; None: the system's authorities.
+        cert: PEM of the client's certificate; None: none.
+        key: PEM of the private key of `cert`; None: none.
+        timeout_s: time limit of a call; None: the default of its kind.
     """
 
     address: str
@@ -81,7 +82,11 @@ def config_path(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def context_names(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the names of the contexts of the file; raises CommandError as `load` does."""
+    """Return the names of the contexts of the file.
+
+    Raises:
+        CommandError: the file cannot be read.
+    """
     return sorted(_file(config_path(environ), needed=False).contexts)
 
 
@@ -89,11 +94,11 @@ def load(flags: Mapping[str, str | bool | None], environ: Mapping[str, str] = os
     """Return the settings in effect.
 
     Args:
-        flags: by key; None and absent are not given. With a `context` no variable counts: what is set in the shell is
-            meant for another.
+        flags: values by key; None and absent: not given. With a `context` all variables are ignored, because they may
+            be meant for another fleet.
 
     Raises:
-        CommandError: with exit code 2, naming what is wrong and where it stands.
+        CommandError: a setting is wrong; the message names it and its source.
     """
     path = config_path(environ)
     file, source = _chosen(flags, environ, path)
@@ -117,16 +122,16 @@ def load(flags: Mapping[str, str | bool | None], environ: Mapping[str, str] = os
     address_from = given["address"][1] if "address" in given else "the default"
     host, colon, port = address.rpartition(":")
     if not host or not colon or not port.isdigit() or not 0 < int(port) <= 65_535:
-        raise usage(f"{address!r} ({address_from}) is no address", "write host:port, such as 127.0.0.1:7070")
+        raise usage(f"{address!r} ({address_from}) is not an address", "write host:port, such as 127.0.0.1:7070")
     cert, key, ca = content("cert"), content("key"), content("ca")
     if (cert is None) != (key is None):
-        raise usage("a client certificate needs its private key, and the other way round", "give both cert and key")
+        raise usage("a client certificate and its private key must be given together", "give both cert and key")
     tls = _truth(given.get("tls")) or ca is not None or cert is not None
     token = _token(environ.get("MPSCTL_TOKEN", ""), content("token_file"))
     if token and not tls and not address.startswith(LOOPBACK) and not _truth(given.get("insecure")):
         raise usage(
             f"the token would go to {address} in plain text, where others can read it",
-            "say --tls or --ca FILE; or --insecure, where the network itself is trusted",
+            "give --tls or --ca FILE; or --insecure, if you trust the network",
         )
     return Settings(
         address=address,
@@ -141,7 +146,7 @@ def load(flags: Mapping[str, str | bool | None], environ: Mapping[str, str] = os
 
 
 def _chosen(flags: Mapping[str, str | bool | None], environ: Mapping[str, str], path: Path) -> tuple[Values, str]:
-    """Return the part of the file that is in effect, and its name."""
+    """Return the part of the file that has an effect, and its name for messages."""
     file = _file(path, needed="MPSCTL_CONFIG" in environ)
     name = str(flags.get(CONTEXT) or environ.get("MPSCTL_CONTEXT") or file.context)
     if not name:
@@ -187,8 +192,8 @@ def _values(table: Mapping[str, object], where: str, known: Sequence[str]) -> Va
         if name not in KEYS:
             nearest = get_close_matches(name, known, 1)
             raise usage(
-                f"{where}: there is no key {name}" + (f"; did you mean {nearest[0]}?" if nearest else ""),
-                f"there are {', '.join(known)}",
+                f"{where}: unknown key {name}" + (f"; did you mean {nearest[0]}?" if nearest else ""),
+                f"the keys are {', '.join(known)}",
             )
         if not isinstance(value, str | bool | int | float):
             raise usage(f"{where}: {name} must be a text")
@@ -196,7 +201,7 @@ def _values(table: Mapping[str, object], where: str, known: Sequence[str]) -> Va
 
 
 def _read(name: str, source: str, directory: Path) -> bytes:
-    """Read a file that a setting names, relative to the configuration's directory if the configuration names it."""
+    """Read a file that a setting names. A path in the configuration file is relative to its directory."""
     path = Path(name).expanduser()
     if not source.startswith(("--", "MPSCTL_")):
         path = directory / path
@@ -221,7 +226,7 @@ def _truth(given: tuple[str | bool, str] | None) -> bool:
 
 
 def _timeout_s(given: tuple[str | bool, str] | None) -> float | None:
-    from mpsctl.parse import duration  # noqa: PLC0415 - its errors are typer's
+    from mpsctl.parse import duration  # noqa: PLC0415 - imports typer
 
     if given is None:
         return None

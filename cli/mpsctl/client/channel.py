@@ -1,8 +1,8 @@
-"""The channel: TLS, the token, deadlines, and a second try where an answer was lost."""
+"""The channel to a daemon: TLS, the token, deadlines, and a second try of a change whose answer was lost."""
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -14,17 +14,19 @@ from mpsctl.client.failures import Silence, failure_of, too_old
 from mpsctl.settings import Settings
 
 READ_S = 15.0
-"""How long a question may take: the daemon waits 10 s at most for the others."""
+"""Time limit of a question: the daemon waits at most 10 s for the other daemons."""
 CHANGE_S = 30.0
-"""How long a change may take: written within 10 s, confirmed within 10 s, and some rest."""
+"""Time limit of a change: the daemon writes it within 10 s and waits at most 10 s for confirmations."""
 CONNECT_MS = 5_000
-"""How long to wait for a connection: a host that swallows packets, or a daemon that is stopped, is told from a slow one."""
+"""Time limit of a connection, so that a stopped daemon, or a network that drops packets, differs from a slow daemon."""
 AGAIN_S = 15.0
-"""How long the second try of a change may take; it waits for a daemon that restarts."""
+"""Time limit of the second try of a change, which waits for a daemon that restarts."""
 VERSION_S = 2.0
-"""How long to ask for the version of a daemon that did not know the method."""
+"""Time limit of the question for the version of a daemon that does not know a method."""
 MESSAGE_BYTES_MAX = 67_108_864
-"""Of one answer: 1,000 lanes or dead letters with all they may hold, and partitions by the thousand."""
+"""Size of one answer: 1,000 lanes or dead letters of the largest size, or thousands of partitions."""
+PAGE_MAX = 1_000
+"""Largest page that a daemon sends."""
 LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 QuestionT_contra = TypeVar("QuestionT_contra", bound=Message, contravariant=True)
@@ -45,8 +47,21 @@ class Method(Protocol[QuestionT_contra, AnswerT_co]):
     ) -> AnswerT_co: ...
 
 
+class Pages(NamedTuple):
+    """The entries of a list that is read page by page.
+
+    Attributes:
+        first: the answer with the first page.
+        more: True if the list has more entries than were asked for.
+    """
+
+    first: Any
+    entries: list[Any]
+    more: bool
+
+
 class Client:
-    """Use it with `with`. Every method raises `CommandError` and nothing else of a call's."""
+    """The client of one daemon. A call that fails raises `CommandError` and no other error."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -77,12 +92,28 @@ class Client:
         """Call once.
 
         Args:
-            timeout_s: instead of what settings and kind of call have.
+            timeout_s: the time limit; None: as the settings say, else `READ_S`.
         """
         return self._call(method, request, timeout_s or self._settings.timeout_s or READ_S)
 
+    def collect(self, method: Any, request: Any, field: str, limit: int) -> Pages:
+        """Read a list page by page, until the limit or its end.
+
+        Args:
+            field: the field of the answers that has the entries.
+        """
+        request.page_size = min(limit, PAGE_MAX)
+        first = answer = self.ask(method, request)
+        found = [*getattr(answer, field)]
+        while answer.next_page_token and len(found) < limit:
+            request.page_token = answer.next_page_token
+            request.page_size = min(limit - len(found), PAGE_MAX)
+            answer = self.ask(method, request)
+            found += getattr(answer, field)
+        return Pages(first, found[:limit], more=bool(answer.next_page_token) or len(found) > limit)
+
     def change(self, method: Method[QuestionT_contra, AnswerT_co], request: QuestionT_contra) -> AnswerT_co:
-        """Call, and again with the same request id if the answer was lost: the change is done once."""
+        """Call, and repeat the call with the same request id if the answer was lost; the daemon makes the change once."""
         timeout_s = self._settings.timeout_s or CHANGE_S
         try:
             return method(request, timeout=timeout_s, metadata=self._metadata)
@@ -92,7 +123,7 @@ class Client:
         return self._call(method, request, min(timeout_s, AGAIN_S), wait=True)
 
     def watch(self, request: pb.WatchStatusRequest) -> Iterator[pb.Status]:
-        """Yield the status again and again, until the iterator is closed; `stop` from another thread ends it too."""
+        """Yield the status again and again, until the iterator is closed."""
         call = self.admin.WatchStatus(request, metadata=self._metadata)
         try:
             for answer in call:
@@ -140,9 +171,9 @@ def _channel(settings: Settings) -> grpc.Channel:
         ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
         ("grpc.initial_reconnect_backoff_ms", 250),
         ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
-        ("grpc.max_reconnect_backoff_ms", 2_000),  # somebody sits in front of it and waits
+        ("grpc.max_reconnect_backoff_ms", 2_000),  # an operator waits for it
         ("grpc.enable_http_proxy", 0),  # a daemon is not on the internet
-        ("grpc.enable_retries", 0),  # what is retried is decided here
+        ("grpc.enable_retries", 0),  # `change` decides what is retried
     )
     if not settings.tls:
         return grpc.insecure_channel(settings.address, options)

@@ -11,8 +11,8 @@ from mpsctl.errors import CommandError, Exit
 from mpsctl.settings import Settings, config_path
 
 DETAILS = "grpc-status-details-bin"
-CHANGED_HINT = "`mpsctl audit` shows what was changed, `mpsctl status` what holds"
-REPORT = "its log says more; please report it, with the log"
+CHANGED_HINT = "`mpsctl audit` shows which changes were made, `mpsctl status` which are in effect"
+REPORT = "see its log; please report the failure, with the log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +20,8 @@ class Silence:
     """The known facts about a call that had no answer.
 
     Attributes:
-        connected: whether the daemon may have had the call.
-        changes: whether the call was to change something.
+        connected: True if the daemon may have received the call.
+        changes: True if the call was meant to change something.
     """
 
     timeout_s: float
@@ -35,8 +35,8 @@ class Details:
 
     Attributes:
         reason: a code of `docs/reference/errors.md`; empty: none.
-        metadata: what belongs to the code.
-        violations: fields of the request that are wrong, and why.
+        metadata: details that belong to the code.
+        violations: pairs of a wrong field of the request and the reason why it is wrong.
     """
 
     reason: str = ""
@@ -57,17 +57,17 @@ def failure_of(error: grpc.RpcError, settings: Settings, silence: Silence) -> Co
             return _no_answer(settings, silence)
         case grpc.StatusCode.UNAUTHENTICATED:
             hint = (
-                "the token is not one of its tokens_file"
+                "the daemon's tokens_file does not have this token"
                 if settings.token
-                else "name a file that holds one: --token-file, MPSCTL_TOKEN_FILE, or token_file in the configuration"
+                else "give a token: --token-file FILE, MPSCTL_TOKEN_FILE, or token_file in the configuration file"
             )
-            return CommandError(message or "the daemon wants to know who calls", hint=hint, code=code)
+            return CommandError(message or "the daemon needs a token or a client certificate", hint=hint, code=code)
         case grpc.StatusCode.INVALID_ARGUMENT:
             return CommandError(
                 _with_violations(message, details), exit_code=Exit.USAGE, code=code, hint=_known(details)
             )
         case grpc.StatusCode.RESOURCE_EXHAUSTED if details is None:
-            hint = "ask for less, with --limit or of one subscription; or again in a moment"
+            hint = "ask for less, with --limit or for one subscription; or try again in a moment"
             return CommandError(message, hint=hint, code=code)
         case grpc.StatusCode.INTERNAL | grpc.StatusCode.UNKNOWN if details is None:
             return CommandError(
@@ -82,10 +82,10 @@ def too_old(method: str, address: str, version: str) -> CommandError:
     from mpsctl import __version__  # noqa: PLC0415
 
     its = f"mpsd {version}" if version else "older than this mpsctl"
-    needed = f"newer than {version}" if version == __version__ else f"{__version__} or newer, as this mpsctl is"
+    needed = f"newer than {version}" if version == __version__ else f"{__version__} or newer, like this mpsctl"
     return CommandError(
         f"the daemon at {address} is {its} and does not know {method}",
-        hint=f"it needs mpsd {needed}; or use the mpsctl that came with it",
+        hint=f"the command needs mpsd {needed}; or use the mpsctl of the daemon's version",
         code="unimplemented",
     )
 
@@ -95,19 +95,19 @@ def _unreachable(message: str, settings: Settings, silence: Silence) -> CommandE
     why = re.sub(r"^\S+:\s+ipv[46]:\S+?:\d+:\s*|^UNKNOWN:\s*", "", why)
     lowered = why.lower()
     hint = (
-        f"the address is from {settings.address_from}; another: --address HOST:PORT, MPSCTL_ADDRESS, or address in"
-        f" {config_path()}"
+        f"the address is from {settings.address_from}; to use another, give --address HOST:PORT, MPSCTL_ADDRESS, or"
+        f" address in {config_path()}"
     )
     if "http1" in lowered or "http/1" in lowered or "http2" in lowered:
-        hint = "that is not its gRPC port; it is `listen` in [admin] of its configuration, 7070 if not set"
+        hint = "this port does not speak gRPC; use the port of [admin] listen in the daemon's configuration, by default 7070"
     elif any(word in lowered for word in ("handshake", "ssl", "certificate", "tls")):
-        hint = "the certificate must be signed by what --ca names and be for that host; or it speaks no TLS at all"
+        hint = "the certificate must be for that host, and signed by an authority of --ca; or the port does not use TLS"
     elif not settings.tls and any(word in lowered for word in ("socket closed", "reset by peer", "connection reset")):
-        hint = f"if it wants TLS, say --tls or --ca FILE; {hint}"
+        hint = f"if the daemon uses TLS, give --tls or --ca FILE; {hint}"
     if "timed out" in lowered:
-        hint = f"it may be frozen, or a network drops what is sent there; any other daemon of the fleet will do: {hint}"
+        hint = f"the daemon may be frozen, or the network drops the packets; try another daemon of the fleet: {hint}"
     if silence.connected and silence.changes:
-        why += "; whether the change was made is not known"
+        why += "; it is not known if the change was made"
         hint = CHANGED_HINT
     return CommandError(
         f"no daemon answers at {settings.address}: {why or 'no connection'}",
@@ -120,18 +120,18 @@ def _unreachable(message: str, settings: Settings, silence: Silence) -> CommandE
 def _no_answer(settings: Settings, silence: Silence) -> CommandError:
     message = f"the daemon at {settings.address} did not answer within {silence.timeout_s:g} s"
     if silence.changes:
-        message += ", also when asked again; whether the change was made is not known"
+        message += ", also at the second try; it is not known if the change was made"
     hint = (
         CHANGED_HINT
         if silence.changes
-        else "ask for less, give it longer with --timeout 60s, or ask another daemon with --address"
+        else "ask for less, wait longer with --timeout 60s, or ask another daemon with --address"
     )
     return CommandError(message, hint=hint, exit_code=Exit.UNREACHABLE, code="deadline_exceeded")
 
 
 def _with_violations(message: str, details: Details | None) -> str:
-    said = [f"{name}: {why}" for name, why in (details.violations if details else ()) if why not in message]
-    return "; ".join([message, *said] if message else said) or "the daemon refuses an argument"
+    wrong = [f"{name}: {why}" for name, why in (details.violations if details else ()) if why not in message]
+    return "; ".join([message, *wrong] if message else wrong) or "the daemon refuses an argument"
 
 
 def _known(details: Details | None) -> str:

@@ -1,4 +1,4 @@
 """The commands: one module for each group.
 
-They are all loaded before the first word is understood, so each loads what it needs when it is called.
+Every run imports all of them, so that each command imports what it needs when it is called.
 """

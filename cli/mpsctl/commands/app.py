@@ -1,4 +1,4 @@
-"""`mpsctl` itself: what stands before a command."""
+"""The application `mpsctl`: its help, and the options before a command."""
 
 import typer
 
@@ -6,38 +6,39 @@ from mpsctl.commands.session import connection_parameters, signed
 
 EXAMPLES = """\b
 Examples:
-  mpsctl status                        the fleet at a glance
-  mpsctl status --watch                the same, live
-  mpsctl inspect billing --blocked     why a committed offset does not move
-  mpsctl pause billing --reason deploy
-                                       stop deliveries, everywhere
-  mpsctl dlq ls billing                what is dead, and why
-  mpsctl doctor                        what is wrong, and what to do
+  mpsctl status                      show all subscriptions and daemons
+  mpsctl status --watch              keep the screen up to date
+  mpsctl inspect billing --blocked   show the records that block the commit
+  mpsctl pause billing --reason "deployment"
+                                     stop deliveries in the whole fleet
+  mpsctl dlq ls billing              count dead letters by reason
+  mpsctl doctor                      find problems, and what to do about them
 
-Each command takes the options above too, and tells more with --help. They may
-also be set by MPSCTL_ADDRESS, MPSCTL_TOKEN_FILE, MPSCTL_CA, MPSCTL_CERT,
-MPSCTL_KEY, MPSCTL_TLS, MPSCTL_TIMEOUT, or as address, token_file, ca, cert,
-key, tls, timeout in ~/.config/mpsctl/config.toml. A flag overrides a variable,
-a variable the file; without any, it is 127.0.0.1:7070.
+The connection options may also stand behind the command. Each has a variable
+and a key in ~/.config/mpsctl/config.toml: MPSCTL_ADDRESS or address,
+MPSCTL_TOKEN_FILE or token_file, MPSCTL_TLS or tls, MPSCTL_CA or ca,
+MPSCTL_CERT or cert, MPSCTL_KEY or key, MPSCTL_INSECURE or insecure,
+MPSCTL_TIMEOUT or timeout. A flag overrides the variable, and a variable
+overrides the file. The default address is 127.0.0.1:7070.
 
-The file may have a table for each fleet, such as [contexts.prod] with the same
-keys: `mpsctl --context prod status`. Then no variable counts, and nothing of
-the file but that table. MPSCTL_CONTEXT, or context = "prod" in the file, names
-the one to take without the flag; there variables override it.
+The file may have a context for each fleet: a table such as [contexts.prod]
+with the same keys. `mpsctl --context prod status` uses that table alone and
+ignores all variables. MPSCTL_CONTEXT, or context = "prod" in the file, selects
+a context without the flag; then variables override its keys.
 
 \b
 Exit codes:
-  0  done
-  1  failed
-  2  usage error: the command line is wrong
-  3  partly: some daemons did not answer, or have not applied the change yet
+  0  success
+  1  failure
+  2  usage error: the command line or the configuration is wrong
+  3  partial success: a daemon did not answer, or has not applied a change
   4  no daemon answers
-  5  status --fail-on: a subscription is in one of the states that were named
+  5  status --fail-on: a partition is in one of the given states
 """
 
 app = typer.Typer(
     name="mpsctl",
-    help="See and steer the daemons (mpsd) of the Message Proxy Service.",
+    help="Inspect and control the daemons (mpsd) of the Message Proxy Service.",
     epilog=EXAMPLES,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -47,10 +48,10 @@ app = typer.Typer(
 )
 
 
-def group(name: str, words: str, epilog: str) -> typer.Typer:
+def group(name: str, help_text: str, epilog: str) -> typer.Typer:
     """Add a group of commands."""
     below = typer.Typer(
-        help=words,
+        help=help_text,
         epilog=epilog,
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have, and what becomes of them in the proto."""
+"""Arguments and options that several commands have, and the messages that are made of them."""
 
 import uuid
 from contextlib import suppress
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mps.admin.v1 import admin_pb2 as pb
 
 COMPLETION_S = 0.5
-"""How long the shell may hang while somebody presses Tab."""
+"""Time limit of a completion, because the shell hangs meanwhile."""
 
 
 class Disposition(StrEnum):
@@ -30,8 +30,8 @@ class Disposition(StrEnum):
 
 
 def names(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the subscriptions that begin so, as the daemon lists them; none if it does not answer at once."""
-    with suppress(Exception):  # whatever it is: a shell that completes must not print
+    """Return the names of subscriptions that begin with the text; none if the daemon does not answer at once."""
+    with suppress(Exception):  # a completion must not print errors
         from mps.admin.v1 import admin_pb2 as pb
         from mpsctl.client import Client
         from mpsctl.settings import load
@@ -48,45 +48,56 @@ def names(context: typer.Context, incomplete: str) -> list[str]:
 SUB_HELP = "Name of the subscription."
 Sub = Annotated[str, typer.Argument(metavar="SUB", help=SUB_HELP, autocompletion=names)]
 AnySub = Annotated[
-    str, typer.Argument(metavar="[SUB]", help="Only this subscription.", show_default=False, autocompletion=names)
+    str, typer.Argument(metavar="SUB", help="Only this subscription.", show_default=False, autocompletion=names)
 ]
 Reason = Annotated[
-    str, typer.Option("--reason", parser=parse.reason, metavar="TEXT", help="Why, for log, audit and status.")
+    str, typer.Option("--reason", parser=parse.reason, metavar="TEXT", help="Reason, shown by log, audit and status.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Topic = Annotated[str | None, typer.Option("--topic", metavar="TOPIC", help="Only this topic.")]
 PartitionOption = Annotated[
     parse.Partition | None,
-    typer.Option("--partition", parser=parse.partition, metavar="[TOPIC/]P", help="Only this partition."),
+    typer.Option(
+        "--partition", parser=parse.partition, metavar="[TOPIC/]P", help="Only this partition, such as orders/3."
+    ),
 ]
 Key = Annotated[str | None, typer.Option("--key", metavar="TEXT", help="Only this key.")]
-KeyBase64 = Annotated[str | None, typer.Option("--key-base64", metavar="BASE64", help="The same, for any bytes.")]
+KeyBase64 = Annotated[
+    str | None, typer.Option("--key-base64", metavar="BASE64", help="Only this key, given in base64.")
+]
 RecordArgument = Annotated[
     parse.RecordName,
-    typer.Argument(parser=parse.record, metavar="TOPIC/PARTITION@OFFSET", help="The record, such as orders/3@1842."),
+    typer.Argument(parser=parse.record, metavar="RECORD", help="TOPIC/PARTITION@OFFSET, such as orders/3@1842."),
 ]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, metavar="N", help="How many at most.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, metavar="N", help="Show at most N entries.")]
 Since = Annotated[
     datetime | None,
-    typer.Option("--since", parser=parse.moment, metavar="TIME", help="From then on: 2h ago, or 2026-11-22T14:00:00Z."),
+    typer.Option(
+        "--since",
+        parser=parse.moment,
+        metavar="TIME",
+        help="Only from this time on: 2h (ago), or 2026-11-22T14:00:00Z.",
+    ),
 ]
 Until = Annotated[
-    datetime | None, typer.Option("--until", parser=parse.moment, metavar="TIME", help="Before that time.")
+    datetime | None, typer.Option("--until", parser=parse.moment, metavar="TIME", help="Only before this time.")
 ]
 Dispositions = Annotated[
     list[Disposition] | None,
-    typer.Option("--disposition", metavar="WORD", help=f"One of {', '.join(Disposition)}; repeatable."),
+    typer.Option("--disposition", metavar="WORD", help=f"Only this disposition: {', '.join(Disposition)}; repeatable."),
 ]
 Statuses = Annotated[
     list[int] | None,
-    typer.Option("--status", min=0, max=599, metavar="CODE", help="Last answered with this; repeatable."),
+    typer.Option("--status", min=0, max=599, metavar="CODE", help="Only this status of the last answer; repeatable."),
 ]
-ReasonContains = Annotated[str, typer.Option("--reason-contains", metavar="TEXT", help="The reason has this text.")]
+ReasonContains = Annotated[
+    str, typer.Option("--reason-contains", metavar="TEXT", help="Only reasons that contain this text.")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """A filter of dead letters: the options of every command that selects some of them."""
+    """The options of each command that selects dead letters."""
 
     since: Since = None
     until: Until = None
@@ -99,11 +110,11 @@ class Filter:
     key_base64: KeyBase64 = None
 
     def message(self) -> "pb.DeadLetterFilter":
-        """Return the filter as a message of the admin service."""
+        """Return the options as a message of the admin service."""
         from mps.admin.v1 import admin_pb2 as pb
         from mpsctl.views.values import number_of
 
-        topic, number = place(self.topic, self.partition)
+        topic, number = topic_and_partition(self.topic, self.partition)
         found = pb.DeadLetterFilter(
             dispositions=[pb.Disposition.ValueType(number_of(pb.Disposition, each)) for each in self.disposition or ()],
             statuses=list(self.status or ()),
@@ -120,21 +131,21 @@ class Filter:
 
 
 def new_change(reason: str, expected_revision: int | None = None) -> "pb.Change":
-    """Return a change with a new id, which a retry keeps."""
+    """Return a change with a new id; a repeated request keeps the id."""
     from mps.admin.v1 import admin_pb2 as pb
 
     return pb.Change(request_id=str(uuid.uuid4()), reason=reason, expected_revision=expected_revision)
 
 
-def place(topic: str | None, partition: parse.Partition | None) -> tuple[str | None, int | None]:
+def topic_and_partition(topic: str | None, partition: parse.Partition | None) -> tuple[str | None, int | None]:
     """Return topic and partition of `--topic T --partition P` or `--partition T/P`."""
     if partition is None:
         return topic, None
     if topic is not None and partition.topic is not None and partition.topic != topic:
-        raise typer.BadParameter(f"--topic says {topic}, --partition says {partition.topic}")
+        raise typer.BadParameter(f"--topic is {topic}, but --partition has topic {partition.topic}")
     found = partition.topic or topic
     if found is None:
-        raise typer.BadParameter("say of which topic: --partition TOPIC/P", param_hint="--partition")
+        raise typer.BadParameter("give its topic: --partition TOPIC/P", param_hint="--partition")
     return found, partition.partition
 
 
@@ -147,7 +158,7 @@ def selection(
 ) -> "pb.Selection":
     from mps.admin.v1 import admin_pb2 as pb
 
-    topic, number = place(topic, partition)
+    topic, number = topic_and_partition(topic, partition)
     return pb.Selection(subscription=subscription, topic=topic, partition=number, key=parse.key(key, key_base64))
 
 

@@ -1,7 +1,7 @@
-"""`dlq ls`, `dlq show`: what is dead, and why."""
+"""`dlq ls`, `dlq show`: the dead letters and their reasons."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -9,15 +9,9 @@ from mpsctl.commands.app import group
 from mpsctl.commands.arguments import Filter, Limit, RecordArgument, Sub, record_ref
 from mpsctl.commands.session import Session, command
 
-if TYPE_CHECKING:
-    from mps.admin.v1 import admin_pb2 as pb
-    from mpsctl.client import Client
-    from mpsctl.views.dead_letters import DeadLetters
-
-PAGE_MAX = 1_000
 READING = "reading the dead letters"
 GROUPS_MAX = 1_000
-"""Groups in one answer at most: the daemon counts the rest together."""
+"""Largest number of groups in an answer; the daemon counts the others together."""
 
 
 class Grouping(StrEnum):
@@ -35,7 +29,7 @@ Examples:
   mpsctl dlq ls billing
   mpsctl dlq show billing orders/3@1842
 """
-dlq = group("dlq", "What is dead, and why.", EXAMPLE)
+dlq = group("dlq", "List dead letters, and show why they are there.", EXAMPLE)
 
 
 @command(dlq, "ls")
@@ -44,12 +38,14 @@ def ls(
     subscription: Sub,
     of: Filter,
     group_by: Annotated[
-        Grouping, typer.Option("--group-by", metavar="WORD", help=f"Count together by {', '.join(Grouping)}.")
+        Grouping, typer.Option("--group-by", metavar="WORD", help=f"Property to count by: {', '.join(Grouping)}.")
     ] = Grouping.REASON,
-    each: Annotated[bool, typer.Option("--each", help="List them one by one instead, newest first.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="List dead letters one by one, the newest first.")] = False,
     limit: Limit = 100,
 ) -> None:
-    r"""List dead letters: counted by reason, with first and last time and a sample.
+    r"""Count dead letters by reason, or list them.
+
+    Each group has the time of its first and its last dead letter, and the position of one of them.
 
     \b
     Examples:
@@ -59,13 +55,16 @@ def ls(
     """
     from mps.admin.v1 import admin_pb2 as pb
     from mpsctl.render.dead_letters import dead_letters_page, summary_page
-    from mpsctl.views.dead_letters import Group, Summary
+    from mpsctl.views.dead_letters import DeadLetter, DeadLetters, Summary
     from mpsctl.views.values import number_of
 
     wanted = of.message()
     if each:
+        asked = pb.ListDeadLettersRequest(subscription=subscription, filter=wanted)
         with session.screen.waiting(READING):
-            dead_letters = _each(session.client, subscription, wanted, limit)
+            pages = session.client.collect(session.client.admin.ListDeadLetters, asked, "dead_letters", limit)
+        found = tuple(map(DeadLetter.of, pages.entries))
+        dead_letters = DeadLetters(subscription=subscription, dead_letters=found, more=pages.more)
         session.screen.show(dead_letters, lambda: dead_letters_page(dead_letters))
         return
     request = pb.SummarizeDeadLettersRequest(
@@ -76,31 +75,8 @@ def ls(
     )
     with session.screen.waiting(READING):
         answer = session.client.ask(session.client.admin.SummarizeDeadLetters, request)
-    view = Summary(
-        subscription=subscription,
-        groups=tuple(map(Group.of, answer.groups)),
-        other_records=answer.other_records,
-        incomplete=answer.incomplete,
-    )
+    view = Summary.of(answer, subscription=subscription)
     session.screen.show(view, lambda: summary_page(view))
-
-
-def _each(client: "Client", subscription: str, wanted: "pb.DeadLetterFilter", limit: int) -> "DeadLetters":
-    from mps.admin.v1 import admin_pb2 as pb
-    from mpsctl.views.dead_letters import DeadLetter, DeadLetters
-
-    request = pb.ListDeadLettersRequest(subscription=subscription, filter=wanted, page_size=min(limit, PAGE_MAX))
-    answer = client.ask(client.admin.ListDeadLetters, request)
-    found = list(answer.dead_letters)
-    while answer.next_page_token and len(found) < limit:
-        request.page_token = answer.next_page_token
-        answer = client.ask(client.admin.ListDeadLetters, request)
-        found += answer.dead_letters
-    return DeadLetters(
-        subscription=subscription,
-        dead_letters=tuple(map(DeadLetter.of, found[:limit])),
-        more=bool(answer.next_page_token) or len(found) > limit,
-    )
 
 
 @command(dlq, "show")
@@ -109,10 +85,12 @@ def show(
     subscription: Sub,
     record: RecordArgument,
     values: Annotated[
-        bool, typer.Option("--values", help="Show its value, if the daemon's configuration allows it.")
+        bool, typer.Option("--values", help="Show the value too, if the daemon's configuration allows it.")
     ] = False,
 ) -> None:
-    r"""Show one dead letter in full, named by its source record.
+    r"""Show one dead letter in full.
+
+    Name it by its source record, as `mpsctl dlq ls --each` shows it.
 
     \b
     Example:

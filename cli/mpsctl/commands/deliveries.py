@@ -1,6 +1,7 @@
-"""`pause`, `resume`, `limit`: how much is delivered."""
+"""`pause`, `resume`, `accept-rejections`, `limit`: what is delivered, and how fast."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,7 @@ from mpsctl.errors import Exit, usage
 
 if TYPE_CHECKING:
     from mps.admin.v1 import admin_pb2 as pb
+    from mpsctl.views.fleet import Changed
 
 PAUSE_S_MIN = 1.0
 PAUSE_S_MAX = 30 * 86_400.0
@@ -29,15 +31,18 @@ def pause(
     lasts: Annotated[
         float | None,
         typer.Option(
-            "--for", parser=parse.duration, metavar="TIME", help="Resume by itself after 30m, 2h, ...; 1s to 30d."
+            "--for",
+            parser=parse.duration,
+            metavar="TIME",
+            help="End the pause after this time, 1s to 30d; without it the pause lasts until `mpsctl resume`.",
         ),
     ] = None,
 ) -> Exit:
-    r"""Stop deliveries of a subscription, or of a part of it.
+    r"""Stop deliveries of a subscription or a part of it.
 
-    Reading goes on until the queues are full; the daemons stay members of their group, and commits go on. It holds
-    for all daemons and over restarts. When this says confirmed, no delivery starts any more; those that had started
-    end as they may. Ends with 3 if not all daemons have confirmed it.
+    The pause applies to all daemons and survives restarts. Once the command says "confirmed", no delivery starts any
+    more; deliveries in flight still end. The daemons go on reading until their queues are full, and go on committing.
+    Ends with 3 if not all daemons have confirmed the pause.
 
     \b
     Examples:
@@ -48,24 +53,20 @@ def pause(
     from google.protobuf.duration_pb2 import Duration
 
     from mps.admin.v1 import admin_pb2 as pb
-    from mpsctl.render.changes import changed_page
-    from mpsctl.render.words import length as shown
-    from mpsctl.render.words import selection as named
-    from mpsctl.views.fleet import Changed, Selection
+    from mpsctl.render.formats import length, selection_text
+    from mpsctl.views.fleet import Selection
 
-    length = None
+    duration = None
     if lasts is not None:
         if not PAUSE_S_MIN <= lasts <= PAUSE_S_MAX:
             raise typer.BadParameter("1s to 30d", param_hint="--for")
-        length = Duration()
-        length.FromMilliseconds(round(lasts * 1000))
-    what = selection(subscription, topic, partition, key, key_base64)
-    request = pb.PauseRequest(change=new_change(reason), selection=what, lasts=length)
-    answer = session.client.change(session.client.admin.Pause, request)
-    view = Changed.of(answer.changed, request.change.request_id)
-    ends = f" for {shown(lasts)}" if lasts is not None else ""
-    session.screen.show(view, lambda: changed_page(view, f"paused {named(Selection.of(what))}{ends}"))
-    return confirmed(view)
+        duration = Duration()
+        duration.FromMilliseconds(round(lasts * 1000))
+    scope = selection(subscription, topic, partition, key, key_base64)
+    request = pb.PauseRequest(change=new_change(reason), selection=scope, lasts=duration)
+    ends = f" for {length(lasts)}" if lasts is not None else ""
+    done = f"paused {selection_text(Selection.of(scope))}{ends}"
+    return _change(session, session.client.admin.Pause, request, lambda _: done)
 
 
 @command(app, "resume")
@@ -78,10 +79,10 @@ def resume(
     key_base64: KeyBase64 = None,
     reason: Reason = REASON_DEFAULT,
 ) -> Exit:
-    r"""Take back a pause.
+    r"""End a pause.
 
-    Name exactly what was paused; `mpsctl status` shows it. Nothing is lost or repeated by a pause. To resume what is
-    not paused changes nothing, and is said.
+    Give the same topic, partition or key as the pause; `mpsctl status` shows it. A pause loses no record and repeats
+    none. If there is no such pause, the command changes nothing and says so.
 
     \b
     Examples:
@@ -89,44 +90,40 @@ def resume(
       mpsctl resume billing --key customer-17 --reason "data is corrected"
     """
     from mps.admin.v1 import admin_pb2 as pb
-    from mpsctl.render.changes import changed_page
-    from mpsctl.render.words import selection as named
-    from mpsctl.views.fleet import Changed, Selection
+    from mpsctl.render.formats import selection_text
+    from mpsctl.views.fleet import Selection
 
-    what = selection(subscription, topic, partition, key, key_base64)
-    request = pb.ResumeRequest(change=new_change(reason), selection=what)
-    answer = session.client.change(session.client.admin.Resume, request)
-    view = Changed.of(answer.changed, request.change.request_id)
-    name = named(Selection.of(what))
-    done = f"{name}: nothing to resume, it is not paused" if view.unchanged else f"resumed {name}"
-    session.screen.show(view, lambda: changed_page(view, done))
-    return confirmed(view)
+    scope = selection(subscription, topic, partition, key, key_base64)
+    request = pb.ResumeRequest(change=new_change(reason), selection=scope)
+    name = selection_text(Selection.of(scope))
+
+    def done(changed: "Changed") -> str:
+        return f"{name}: nothing to resume, it is not paused" if changed.unchanged else f"resumed {name}"
+
+    return _change(session, session.client.admin.Resume, request, done)
 
 
 @command(app, "accept-rejections")
 def accept_rejections(session: Session, subscription: Sub, reason: Reason) -> Exit:
-    r"""Accept that the application rejects everything, and dead-letter it.
+    r"""Let rejected records be dead-lettered again.
 
-    After `breaker.rejections_max` rejected records in a row, with no success between, a subscription stops
-    dead-lettering and is all-rejected: a bad deploy rejects everything, too. One success ends that by itself. If the
-    rejections are right, this ends it: rejected records go to the dead-letter topic again until a delivery succeeds,
-    for all daemons and over restarts. Where dead-lettering has not stopped it changes nothing, and says so.
+    After `breaker.rejections_max` rejected records in a row, a subscription stops dead-lettering and goes into the
+    state all-rejected, because the cause may be a bad deployment. A success ends the state. If the rejections are
+    right, run this command: then rejected records go to the dead-letter topic until a delivery succeeds. It applies to
+    all daemons and survives restarts. In any other state the command changes nothing and says so.
 
     \b
     Examples:
       mpsctl accept-rejections billing --reason "bad import, ticket 812"
     """
     from mps.admin.v1 import admin_pb2 as pb
-    from mpsctl.render.changes import changed_page
-    from mpsctl.views.fleet import Changed
+
+    def done(changed: "Changed") -> str:
+        nothing = f"{subscription}: nothing to accept, rejected records are dead-lettered"
+        return nothing if changed.unchanged else f"accepted the rejections of {subscription}"
 
     request = pb.AcceptRejectionsRequest(change=new_change(reason), subscription=subscription)
-    answer = session.client.change(session.client.admin.AcceptRejections, request)
-    view = Changed.of(answer.changed, request.change.request_id)
-    nothing = f"{subscription}: nothing to accept, rejected records are dead-lettered"
-    done = nothing if view.unchanged else f"accepted the rejections of {subscription}"
-    session.screen.show(view, lambda: changed_page(view, done))
-    return confirmed(view)
+    return _change(session, session.client.admin.AcceptRejections, request, done)
 
 
 @command(app, "limit")
@@ -135,19 +132,30 @@ def limit(
     subscription: Sub,
     rate: Annotated[
         float | None,
-        typer.Option("--rate", parser=parse.rate, metavar="N/s", help="Deliveries of the fleet: 200/s, 12/m, or none."),
+        typer.Option(
+            "--rate",
+            parser=parse.rate,
+            metavar="N/s",
+            help="Largest rate of all daemons together: 200/s, 12/m, or none for no limit.",
+        ),
     ] = None,
     concurrency: Annotated[
         int | None,
-        typer.Option("--concurrency", min=1, max=65_536, metavar="N", help="Deliveries at once, of each daemon."),
+        typer.Option(
+            "--concurrency",
+            min=1,
+            max=65_536,
+            metavar="N",
+            help="Largest number of deliveries in flight, of each daemon.",
+        ),
     ] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Go back to what is configured.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Return to the configured limits.")] = False,
     reason: Reason = REASON_DEFAULT,
 ) -> Exit:
-    r"""Limit how much is delivered, over what is configured.
+    r"""Limit the rate and the number of deliveries.
 
-    The rate is a total, shared by all daemons. What is not named stays as an operator set it before, else as
-    configured. It holds over restarts, until it is cleared.
+    A limit replaces the configured one. A limit that you do not give stays as it is. The limits apply to all daemons
+    and survive restarts, until you clear them.
 
     \b
     Examples:
@@ -156,13 +164,10 @@ def limit(
       mpsctl limit billing --clear
     """
     from mps.admin.v1 import admin_pb2 as pb
-    from mpsctl.render.changes import changed_page
-    from mpsctl.render.words import count
-    from mpsctl.render.words import rate as rate_text
-    from mpsctl.views.fleet import Changed
+    from mpsctl.render.formats import limit_text
 
     if clear == (rate is not None or concurrency is not None):
-        raise usage("say --rate or --concurrency, or --clear to take both back", "mpsctl limit --help has examples")
+        raise usage("give --rate or --concurrency, or --clear to end both limits", "mpsctl limit --help has examples")
     request = pb.LimitRequest(change=new_change(reason), subscription=subscription)
     if not clear:
         question = pb.GetStatusRequest(subscription=subscription, scope=pb.SCOPE_INSTANCE)
@@ -173,20 +178,16 @@ def limit(
         request.rate_max_per_s = rate
     if concurrency is not None:
         request.concurrency_max = concurrency
-    answer = session.client.change(session.client.admin.Limit, request)
-    view = Changed.of(answer.changed, request.change.request_id)
-    limits = [
-        *(
-            [rate_text(request.rate_max_per_s) if request.rate_max_per_s else "any rate"]
-            if request.HasField("rate_max_per_s")
-            else []
-        ),
-        *([f"{count(request.concurrency_max)} at once a daemon"] if request.HasField("concurrency_max") else []),
-    ]
-    cleared = f"{subscription}: no limit to clear" if view.unchanged else f"cleared the limits of {subscription}"
-    done = cleared if clear else f"limited {subscription} to {', '.join(limits)}"
-    session.screen.show(view, lambda: changed_page(view, done))
-    return confirmed(view)
+
+    def done(changed: "Changed") -> str:
+        if clear and changed.unchanged:
+            return f"{subscription}: no limit to clear"
+        if clear:
+            return f"cleared the limits of {subscription}"
+        rate_max_per_s = request.rate_max_per_s if request.HasField("rate_max_per_s") else None
+        return f"limited {subscription} to {limit_text(rate_max_per_s, request.concurrency_max or None)}"
+
+    return _change(session, session.client.admin.Limit, request, done)
 
 
 def _keep(request: "pb.LimitRequest", limit: "pb.LimitState") -> None:
@@ -196,3 +197,18 @@ def _keep(request: "pb.LimitRequest", limit: "pb.LimitState") -> None:
     if limit.HasField("concurrency_max"):
         request.concurrency_max = limit.concurrency_max
     request.change.expected_revision = limit.provenance.revision
+
+
+def _change(session: Session, method: Any, request: Any, done: "Callable[[Changed], str]") -> Exit:
+    """Make a change, and show its result.
+
+    Args:
+        done: describes the change that was made, such as `paused billing`.
+    """
+    from mpsctl.render.changes import changed_page
+    from mpsctl.views.fleet import Changed
+
+    answer = session.client.change(method, request)
+    view = Changed.of(answer.changed, request_id=request.change.request_id)
+    session.screen.show(view, lambda: changed_page(view, done(view)))
+    return confirmed(view)

@@ -1,4 +1,4 @@
-"""`audit`, `doctor`, `version`, `completion`: who did what, what is wrong, which version it is."""
+"""`audit`, `doctor`, `version`, `completion`: the changes, the problems and the versions of a fleet."""
 
 import platform
 from enum import StrEnum
@@ -14,10 +14,10 @@ from mpsctl.errors import Exit
 if TYPE_CHECKING:
     from mpsctl.views.history import DaemonVersion
 
-PAGE_MAX = 1_000
 DIAGNOSE_S = 30.0
-"""How long a check-up may take: each endpoint and broker has a time-out of its own."""
+"""Time limit of a check-up, in which each endpoint and broker has a time-out of its own."""
 VERSION_S = 2.0
+"""Time limit of the question for a version."""
 
 
 class Shell(StrEnum):
@@ -50,7 +50,7 @@ _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) mpsc
 
 @command(app, "audit")
 def audit(session: Session, subscription: AnySub = "", since: Since = None, limit: Limit = 50) -> None:
-    r"""List the changes that operators made: time, person and reason, newest first.
+    r"""List the changes that operators made, the newest first.
 
     \b
     Examples:
@@ -61,27 +61,20 @@ def audit(session: Session, subscription: AnySub = "", since: Since = None, limi
     from mpsctl.render.history import history_page
     from mpsctl.views.history import Entry, History
 
-    client = session.client
-    request = pb.ListAuditRequest(subscription=subscription, page_size=min(limit, PAGE_MAX))
+    request = pb.ListAuditRequest(subscription=subscription)
     if since is not None:
         request.since.FromDatetime(since)
-    answer = client.ask(client.admin.ListAudit, request)
-    found = list(answer.entries)
-    while answer.next_page_token and len(found) < limit:
-        request.page_token = answer.next_page_token
-        answer = client.ask(client.admin.ListAudit, request)
-        found += answer.entries
-    more = bool(answer.next_page_token) or len(found) > limit
-    view = History(entries=tuple(map(Entry.of, found[:limit])), more=more)
+    pages = session.client.collect(session.client.admin.ListAudit, request, "entries", limit)
+    view = History(entries=tuple(map(Entry.of, pages.entries)), more=pages.more)
     session.screen.show(view, lambda: history_page(view))
 
 
 @command(app, "doctor")
 def doctor(session: Session) -> Exit:
-    r"""Check configuration, brokers, topics, permissions and endpoints, and say what to do.
+    r"""Find problems, and what to do about them.
 
-    Each daemon checks for itself; what several find alike is said once. States are in the words of `mpsctl status`.
-    Ends with 1 if something does not work, else with 3 if a daemon does not answer.
+    Every daemon checks configuration, brokers, topics, permissions and endpoints; a problem that several daemons find
+    is listed once. Ends with 1 if something does not work, else with 3 if a daemon does not answer.
 
     \b
     Example:
@@ -90,16 +83,14 @@ def doctor(session: Session) -> Exit:
     from mps.admin.v1 import admin_pb2 as pb
     from mpsctl.render.history import check_up_page
     from mpsctl.views.fleet import Instance
-    from mpsctl.views.history import CheckUp, Finding
+    from mpsctl.views.history import CheckUp
 
     client = session.client
     timeout_s = None if session.flags.get("timeout") else DIAGNOSE_S
     answer = client.ask(client.admin.Diagnose, pb.DiagnoseRequest(), timeout_s)
-    findings = tuple(map(Finding.of, answer.findings))
-    instances = tuple(map(Instance.of, answer.instances))
-    broken = any(finding.severity == "error" for finding in findings)
-    all_answer = answered(instances)
-    view = CheckUp(ok=not broken and all_answer is Exit.DONE, findings=findings, instances=instances)
+    broken = any(finding.severity == pb.SEVERITY_ERROR for finding in answer.findings)
+    all_answer = answered(tuple(map(Instance.of, answer.instances)))
+    view = CheckUp.of(answer, ok=not broken and all_answer is Exit.DONE)
     session.screen.show(view, lambda: check_up_page(view))
     return Exit.FAILED if broken else all_answer
 
@@ -107,9 +98,9 @@ def doctor(session: Session) -> Exit:
 @command(app, "version")
 def show_version(
     session: Session,
-    client_only: Annotated[bool, typer.Option("--client", help="Ask no daemon.")] = False,
+    client_only: Annotated[bool, typer.Option("--client", help="Show the version of mpsctl only.")] = False,
 ) -> Exit:
-    r"""Show the versions of mpsctl and of the daemon that it calls.
+    r"""Show the versions of mpsctl and of the daemon.
 
     Ends with 4 if no daemon answers; the version of mpsctl is still printed.
 
@@ -142,13 +133,15 @@ def _daemon_version(session: Session) -> "DaemonVersion":
 
     timeout_s = None if session.flags.get("timeout") else VERSION_S
     answer = session.client.ask(session.client.admin.GetVersion, pb.GetVersionRequest(), timeout_s)
-    return DaemonVersion(address=answer.address, version=answer.version, python=answer.python_version)
+    return DaemonVersion.of(answer, python=answer.python_version)
 
 
 @app.command("completion")
 @helped
-def completion(shell: Annotated[Shell, typer.Argument(help="Your shell.")]) -> None:
-    r"""Print what lets your shell complete commands, options and the names of subscriptions.
+def completion(shell: Annotated[Shell, typer.Argument(help="Name of your shell.")]) -> None:
+    r"""Print a completion script for your shell.
+
+    The shell then completes commands, options and the names of subscriptions.
 
     \b
     Examples:

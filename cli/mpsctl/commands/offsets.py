@@ -1,4 +1,4 @@
-"""`reset`: committed offsets elsewhere."""
+"""`reset`: moving committed offsets."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,17 +20,17 @@ def reset(
     subscription: Sub,
     to: Annotated[
         str,
-        typer.Option("--to", metavar="WHERE", help="earliest, latest, a time, or offsets: orders/0@100,orders/1@200."),
+        typer.Option("--to", metavar="TARGET", help="earliest, latest, a time, or offsets: orders/0@100,orders/1@200."),
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would happen.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show the effect, and change nothing.")] = False,
     reason: Reason = REASON_DEFAULT,
     yes: Yes = False,
 ) -> Exit:
-    r"""Move the committed offsets of a subscription's group, safely and while it runs.
+    r"""Move the committed offsets of a subscription.
 
-    Each owner drains the partition, commits, and goes on from there. A time is 2h (ago), 2026-11-22T14:00:00Z, or the
-    same without zone for local time. Offsets move the partitions that are named. Says first what would be repeated
-    and what would be skipped, and asks.
+    The daemons keep running: the owner of each partition drains it, commits the new offset, and reads on from there. A
+    time is 2h (ago), 2026-11-22T14:00:00Z, or 2026-11-22T14:00 in local time. Offsets move only the partitions that you
+    list. The command shows how many records would be delivered again or skipped, and asks for confirmation.
 
     \b
     Examples:
@@ -40,6 +40,7 @@ def reset(
       mpsctl reset billing --to latest --yes
     """
     from mpsctl.render.changes import reset_page
+    from mpsctl.views.fleet import Changed
     from mpsctl.views.offsets import Reset
 
     request = _request(subscription, to)
@@ -47,7 +48,9 @@ def reset(
     if dry_run or not yes:
         request.dry_run = True
         request.change.CopyFrom(new_change(reason))
-        preview = Reset.of(client.ask(client.admin.Reset, request), request)
+        preview = Reset.of(
+            client.ask(client.admin.Reset, request), subscription=subscription, dry_run=True, changed=None
+        )
         if dry_run:
             session.screen.show(preview, lambda: reset_page(preview))
             return Exit.DONE
@@ -56,9 +59,11 @@ def reset(
         session.confirm(f"Reset {subscription} to {to}?", yes=False)
     request.dry_run = False
     request.change.CopyFrom(new_change(reason))
-    view = Reset.of(client.change(client.admin.Reset, request), request)
+    answer = client.change(client.admin.Reset, request)
+    changed = Changed.of(answer.changed, request_id=request.change.request_id)
+    view = Reset.of(answer, subscription=subscription, dry_run=False, changed=changed)
     session.screen.show(view, lambda: reset_page(view))
-    return confirmed(view.changed) if view.changed is not None else Exit.DONE
+    return confirmed(changed)
 
 
 def _request(subscription: str, to: str) -> "pb.ResetRequest":
@@ -78,8 +83,8 @@ def _request(subscription: str, to: str) -> "pb.ResetRequest":
                 request.time.FromDatetime(parse.moment(to))
             except typer.BadParameter as error:
                 known = "future" in error.message or "long ago" in error.message
-                said = (
+                expected = (
                     f"{to!r} is neither earliest, latest, a time (2h, 2026-11-22T14:00:00Z) nor offsets (orders/3@1842)"
                 )
-                raise typer.BadParameter(error.message if known else said, param_hint="--to") from None
+                raise typer.BadParameter(error.message if known else expected, param_hint="--to") from None
     return request

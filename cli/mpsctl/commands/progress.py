@@ -1,4 +1,4 @@
-"""`--wait`: a bar on a terminal, a line now and then elsewhere."""
+"""`--wait`: a progress bar on a terminal, else a line every ten seconds."""
 
 import sys
 import time
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from mpsctl.commands.session import Session
 from mpsctl.errors import CommandError, Exit
+from mpsctl.render.formats import count, rate, span
 from mpsctl.render.replays import progress_text, replay_page
-from mpsctl.render.words import count, rate, span
 from mpsctl.views.replays import Replay
 
 if TYPE_CHECKING:
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 POLL_S = 1.0
 LINE_S = 10.0
-"""Between lines where nobody sees a bar."""
+"""Pause between lines, if there is no terminal for a bar."""
 OVER = {"done", "cancelled", "failed"}
 SILENT_MAX_S = 60.0
-"""How long a daemon may not answer until it is given up; the replay goes on without a watcher."""
+"""Longest time without an answer before the command gives up; the replay goes on."""
 
 
 def wait_for(session: Session, started: "pb.Replay") -> Exit:
-    """Wait until the replay is over. Ctrl-C ends the waiting, not the replay."""
+    """Wait until the replay ends. Ctrl-C ends the command, not the replay."""
     view = Replay.of(started)
     try:
         with _shown(session) as show:
@@ -38,10 +38,10 @@ def wait_for(session: Session, started: "pb.Replay") -> Exit:
 
 
 def _progress(session: Session, replay: "pb.Replay") -> Iterator[Replay]:
-    """Yield the state of the replay once a second; wait for a daemon that restarts."""
+    """Yield the replay once a second, until it ends; wait for a daemon that restarts."""
     from mps.admin.v1 import admin_pb2 as pb
 
-    client, heard_s = session.client, time.monotonic()
+    client, answered_s = session.client, time.monotonic()
     while True:
         view = Replay.of(replay)
         yield view
@@ -50,9 +50,9 @@ def _progress(session: Session, replay: "pb.Replay") -> Iterator[Replay]:
         time.sleep(POLL_S)
         try:
             replay = client.ask(client.admin.GetReplay, pb.GetReplayRequest(id=replay.id)).replay
-            heard_s = time.monotonic()
+            answered_s = time.monotonic()
         except CommandError as failure:
-            if failure.exit_code is not Exit.UNREACHABLE or time.monotonic() - heard_s > SILENT_MAX_S:
+            if failure.exit_code is not Exit.UNREACHABLE or time.monotonic() - answered_s > SILENT_MAX_S:
                 raise
 
 
@@ -85,12 +85,12 @@ def _shown(session: Session) -> Iterator[Callable[[Replay], None]]:
 
 
 def _lines(session: Session) -> Callable[[Replay], None]:
-    said_s = float("-inf")
+    shown_s = float("-inf")
 
     def show(view: Replay) -> None:
-        nonlocal said_s
-        if time.monotonic() - said_s >= LINE_S:
-            said_s = time.monotonic()
+        nonlocal shown_s
+        if time.monotonic() - shown_s >= LINE_S:
+            shown_s = time.monotonic()
             session.screen.remark(f"replay {view.id} {view.state}: {progress_text(view)}")
 
     return show

@@ -1,6 +1,6 @@
-"""`inspect`, `skip`: what waits, and getting one record out of the way."""
+"""`inspect`, `skip`: the records that wait, and sending one of them to the dead-letter topic."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -22,32 +22,28 @@ from mpsctl.commands.arguments import (
 from mpsctl.commands.session import Session, answered, command
 from mpsctl.errors import Exit
 
-if TYPE_CHECKING:
-    from mps.admin.v1 import admin_pb2 as pb
-    from mpsctl.client import Client
-    from mpsctl.views.queues import Queues
-
-PAGE_MAX = 1_000
-
 
 @command(app, "inspect")
 def inspect(
     session: Session,
     subscription: Sub,
-    blocked: Annotated[bool, typer.Option("--blocked", "-b", help="Only what holds up a committed offset.")] = False,
+    blocked: Annotated[
+        bool, typer.Option("--blocked", "-b", help="Only records that block a committed offset.")
+    ] = False,
     topic: Topic = None,
     partition: PartitionOption = None,
     key: Key = None,
     key_base64: KeyBase64 = None,
     limit: Limit = 20,
     values: Annotated[
-        bool, typer.Option("--values", help="Show values, if the daemon's configuration allows it.")
+        bool, typer.Option("--values", help="Show values too, if the daemon's configuration allows it.")
     ] = False,
 ) -> Exit:
-    r"""Show the records in the queues, and the records that hold up the commit of each partition.
+    r"""Show queued records, and what blocks each commit.
 
-    A line is a lane: the records of one key of one partition, of which the first is at work. FOR is how long it will
-    yet be so, TRIES the attempts that failed, AGE the time since it was read.
+    Each line is a lane, which is the records of one key in one partition. HEAD is its first record, STATE the state of
+    that record, FOR the time until the state ends, TRIES the number of failed attempts, and AGE the time since the
+    record was read.
 
     \b
     Examples:
@@ -55,44 +51,33 @@ def inspect(
       mpsctl inspect billing --partition orders/3 --limit 100
       mpsctl inspect billing --key customer-17 --values
     """
-    from mpsctl.render.queues import queues_page
-
-    what = selection(subscription, topic, partition, key, key_base64)
-    view = _queues(session.client, what, blocked=blocked, values=values, limit=limit)
-    session.screen.show(view, lambda: queues_page(view, values=values))
-    return answered(view.instances)
-
-
-def _queues(client: "Client", what: "pb.Selection", *, blocked: bool, values: bool, limit: int) -> "Queues":
-    """Read all pages; daemons and partitions are those of the first page."""
     from mps.admin.v1 import admin_pb2 as pb
+    from mpsctl.render.queues import queues_page
     from mpsctl.views.fleet import Instance
     from mpsctl.views.queues import Lane, Queues
     from mpsctl.views.status import Partition
 
-    request = pb.InspectRequest(selection=what, blocked=blocked, values=values, page_size=min(limit, PAGE_MAX))
-    first = answer = client.ask(client.admin.Inspect, request)
-    lanes = list(answer.lanes)
-    while answer.next_page_token and len(lanes) < limit:
-        request.page_token = answer.next_page_token
-        request.page_size = min(limit - len(lanes), PAGE_MAX)
-        answer = client.ask(client.admin.Inspect, request)
-        lanes += answer.lanes
-    return Queues(
-        lanes=tuple(map(Lane.of, lanes[:limit])),
-        more=bool(answer.next_page_token) or len(lanes) > limit,
-        partitions=tuple(map(Partition.of, first.partitions)),
-        instances=tuple(map(Instance.of, first.instances)),
+    scope = selection(subscription, topic, partition, key, key_base64)
+    request = pb.InspectRequest(selection=scope, blocked=blocked, values=values)
+    pages = session.client.collect(session.client.admin.Inspect, request, "lanes", limit)
+    view = Queues(
+        lanes=tuple(map(Lane.of, pages.entries)),
+        more=pages.more,
+        partitions=tuple(map(Partition.of, pages.first.partitions)),
+        instances=tuple(map(Instance.of, pages.first.instances)),
     )
+    session.screen.show(view, lambda: queues_page(view, values=values))
+    return answered(view.instances)
 
 
 @command(app, "skip")
 def skip(session: Session, subscription: Sub, record: RecordArgument, reason: Reason, yes: Yes = False) -> None:
-    r"""Send the record that blocks to the dead-letter topic, now.
+    r"""Send one record to the dead-letter topic now.
 
-    It gets the disposition `skipped`, with the reason, and can be replayed from there. A delivery of it that is under
-    way is not waited for. A dead letter that blocks its key may be skipped, too: what is blocked behind it is delivered.
-    Asks first; `mpsctl inspect SUB --blocked` says which record it is.
+    `mpsctl inspect SUB --blocked` shows the records that block a commit. The dead letter has the disposition `skipped`
+    and your reason, and can be replayed later. The command does not wait for a delivery of the record in flight. If
+    the record is already a dead letter that blocks its key, the command delivers the records behind it. Asks for
+    confirmation.
 
     \b
     Example:
@@ -102,18 +87,11 @@ def skip(session: Session, subscription: Sub, record: RecordArgument, reason: Re
     from mpsctl.render.changes import skipped_page
     from mpsctl.views.fleet import RecordRef
     from mpsctl.views.queues import Skipped
-    from mpsctl.views.values import optional
 
     ref = record_ref(record)
     name = RecordRef.of(ref).name()
     session.confirm(f"Send {name} of {subscription} to the dead-letter topic, undelivered?", yes=yes)
     request = pb.SkipRequest(change=new_change(reason), subscription=subscription, record=ref)
     answer = session.client.change(session.client.admin.Skip, request)
-    view = Skipped(
-        request_id=request.change.request_id,
-        record=RecordRef.of(ref),
-        dead_letter=RecordRef.of(answer.dead_letter),
-        replay_id=answer.replay_id,
-        blocked_records=optional(answer, "blocked_records"),
-    )
+    view = Skipped.of(answer, request_id=request.change.request_id, record=RecordRef.of(ref))
     session.screen.show(view, lambda: skipped_page(view))

@@ -1,4 +1,4 @@
-"""`replay-dlq`, `replay …`: dead letters once more."""
+"""`replay-dlq`, `replay …`: delivering dead letters again."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -14,8 +14,6 @@ from mpsctl.errors import CommandError, Exit
 if TYPE_CHECKING:
     from mpsctl.views.replays import Preview
 
-PAGE_MAX = 1_000
-
 
 class Target(StrEnum):
     """The target of a replay."""
@@ -24,7 +22,7 @@ class Target(StrEnum):
     TOPIC = "topic"
 
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the replay; `mpsctl replay ls` has them.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the replay, from `mpsctl replay ls`.")]
 
 
 @command(app, "replay-dlq")
@@ -32,28 +30,43 @@ def replay_dlq(
     session: Session,
     subscription: Sub,
     of: Filter,
-    limit: Annotated[int, typer.Option("--limit", min=0, metavar="N", help="Records at most; 0: all.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", min=0, metavar="N", help="Replay at most N records; 0: all.")] = 0,
     to: Annotated[
-        Target, typer.Option("--to", metavar="application|topic", help="Where to; in the topic every group sees them.")
+        Target,
+        typer.Option(
+            "--to",
+            metavar="application|topic",
+            help="Target; if it is the source topic, every group receives the records again.",
+        ),
     ] = Target.APPLICATION,
     rate: Annotated[
         float | None,
-        typer.Option("--rate", parser=parse.rate, metavar="N/s", help="Records of the fleet: 200/s, or none."),
+        typer.Option(
+            "--rate",
+            parser=parse.rate,
+            metavar="N/s",
+            help="Largest rate of all daemons together: 200/s, or none for no limit.",
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be replayed.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Show the progress until it has ended.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Also what was replayed with success before.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Show the records that would be replayed, and replay nothing.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Show the progress until the replay ends.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Replay also dead letters that were replayed before.")] = False,
     include_quarantined: Annotated[
-        bool, typer.Option("--include-quarantined", help="Also what came back too often.")
+        bool,
+        typer.Option(
+            "--include-quarantined", help="Replay also dead letters that failed in `dead_letter.replays_max` replays."
+        ),
     ] = False,
     reason: Reason = REASON_DEFAULT,
     yes: Yes = False,
 ) -> Exit:
-    r"""Deliver dead letters once more.
+    r"""Deliver dead letters again, in the order of each key.
 
-    All that the options are true of, of those that are dead now. It is a task of the daemons: it goes on when this
-    command, or a daemon, ends. The order of each key holds. Says what it would do, and asks first. Ends with 3 if not
-    all daemons have confirmed that they know of it.
+    The options select the dead letters; without any, all that the topic has now are replayed. The replay is a task of
+    the daemons: it goes on when this command ends, and when a daemon restarts. The command shows a preview and asks
+    for confirmation. Ends with 3 if not all daemons have confirmed the start.
 
     \b
     Examples:
@@ -64,7 +77,7 @@ def replay_dlq(
     from mps.admin.v1 import admin_pb2 as pb
     from mpsctl.render.replays import preview_page, replay_page
     from mpsctl.views.fleet import Changed
-    from mpsctl.views.replays import Preview, Replay
+    from mpsctl.views.replays import Plan, Preview, Replay
     from mpsctl.views.values import number_of
 
     plan = pb.ReplayPlan(
@@ -79,7 +92,8 @@ def replay_dlq(
     if dry_run or not yes:
         question = pb.PreviewReplayRequest(plan=plan)
         with session.screen.waiting("reading the dead letters"):
-            preview = Preview.of(session.client.ask(session.client.admin.PreviewReplay, question), plan)
+            answer = session.client.ask(session.client.admin.PreviewReplay, question)
+        preview = Preview.of(answer, plan=Plan.of(plan))
         if dry_run:
             session.screen.show(preview, lambda: preview_page(preview))
             return Exit.DONE
@@ -89,26 +103,27 @@ def replay_dlq(
             raise CommandError("there is nothing to replay", code="nothing_to_replay")
         session.confirm(_question(preview), yes=False)
     elif to is Target.TOPIC:
-        session.screen.remark("mpsctl: the records are written into their source topic, where EVERY group sees them")
+        session.screen.remark(
+            "mpsctl: the records are written into their source topic, where EVERY group receives them"
+        )
     request = pb.StartReplayRequest(change=new_change(reason), plan=plan)
     started = session.client.change(session.client.admin.StartReplay, request)
     if wait:
         from mpsctl.commands.progress import wait_for
 
         return wait_for(session, started.replay)
-    is_said = started.HasField("changed")  # older daemons do not say it
-    changed = Changed.of(started.changed, request.change.request_id) if is_said else None
-    view = Replay.of(started.replay, changed)
+    changed = Changed.of(started.changed, request_id=request.change.request_id)
+    view = Replay.of(started.replay, changed=changed)
     session.screen.show(view, lambda: replay_page(view))
-    return confirmed(changed) if changed is not None else Exit.DONE
+    return confirmed(changed)
 
 
 def _question(preview: "Preview") -> str:
-    from mpsctl.render.words import records
+    from mpsctl.render.formats import records
 
     number = f"{records(preview.matched_records)}{' or more' if preview.incomplete else ''}"
     if preview.plan.target == "topic":
-        return f"Write {number} into the source topic again, where EVERY group sees them?"
+        return f"Write {number} into the source topic again, where EVERY group receives them?"
     return f"Deliver {number} to the application of {preview.plan.subscription} again?"
 
 
@@ -118,12 +133,12 @@ Examples:
   mpsctl replay show r100509bc3c46
   mpsctl replay pause r100509bc3c46
 """
-replay = group("replay", "Replays that run or ran.", EXAMPLE)
+replay = group("replay", "Show and control replays that run or have ended.", EXAMPLE)
 
 
 @command(replay, "ls")
 def ls(session: Session, subscription: AnySub = "", limit: Limit = 20) -> None:
-    r"""List replays, newest first.
+    r"""List replays, the newest first.
 
     \b
     Example:
@@ -133,16 +148,9 @@ def ls(session: Session, subscription: AnySub = "", limit: Limit = 20) -> None:
     from mpsctl.render.replays import replays_page
     from mpsctl.views.replays import Replay, Replays
 
-    client = session.client
-    request = pb.ListReplaysRequest(subscription=subscription, page_size=min(limit, PAGE_MAX))
-    answer = client.ask(client.admin.ListReplays, request)
-    found = list(answer.replays)
-    while answer.next_page_token and len(found) < limit:
-        request.page_token = answer.next_page_token
-        answer = client.ask(client.admin.ListReplays, request)
-        found += answer.replays
-    more = bool(answer.next_page_token) or len(found) > limit
-    view = Replays(replays=tuple(map(Replay.of, found[:limit])), more=more)
+    request = pb.ListReplaysRequest(subscription=subscription)
+    pages = session.client.collect(session.client.admin.ListReplays, request, "replays", limit)
+    view = Replays(replays=tuple(map(Replay.of, pages.entries)), more=pages.more)
     session.screen.show(view, lambda: replays_page(view))
 
 
@@ -150,7 +158,7 @@ def ls(session: Session, subscription: AnySub = "", limit: Limit = 20) -> None:
 def show(
     session: Session,
     id_: Id,
-    wait: Annotated[bool, typer.Option("--wait", help="Show the progress until it has ended.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Show the progress until the replay ends.")] = False,
 ) -> Exit:
     r"""Show one replay and its progress.
 
@@ -175,7 +183,9 @@ def show(
 
 @command(replay, "pause")
 def pause(session: Session, id_: Id, reason: Reason = REASON_DEFAULT) -> Exit:
-    r"""Stop a replay for now; records on their way are still settled.
+    r"""Pause a replay.
+
+    Records that it has sent are still settled.
 
     \b
     Example:
@@ -197,7 +207,9 @@ def resume(session: Session, id_: Id, reason: Reason = REASON_DEFAULT) -> Exit:
 
 @command(replay, "cancel")
 def cancel(session: Session, id_: Id, reason: Reason = REASON_DEFAULT, yes: Yes = False) -> Exit:
-    r"""End a replay; there is no way back but a new one. Asks first.
+    r"""End a replay for good.
+
+    Records that it has sent are still settled. Asks for confirmation.
 
     \b
     Example:
@@ -217,7 +229,7 @@ def _control(session: Session, id_: str, action: str, reason: str) -> Exit:
     number = pb.ReplayAction.ValueType(number_of(pb.ReplayAction, action))
     request = pb.ControlReplayRequest(change=new_change(reason), id=id_, action=number)
     answer = session.client.change(session.client.admin.ControlReplay, request)
-    changed = Changed.of(answer.changed, request.change.request_id)
-    view = Replay.of(answer.replay, changed)
+    changed = Changed.of(answer.changed, request_id=request.change.request_id)
+    view = Replay.of(answer.replay, changed=changed)
     session.screen.show(view, lambda: replay_page(view))
     return confirmed(changed)

@@ -1,4 +1,4 @@
-"""The session of a command: the options that lead to a daemon, and the one place where failures become exit codes."""
+"""The session of a command: its connection options, and the one place that turns failures into exit codes."""
 
 import copy
 import functools
@@ -24,7 +24,7 @@ PANEL = "To reach a daemon"
 
 
 def contexts(incomplete: str) -> list[str]:
-    """Return the contexts of the configuration file that begin so; none if the file cannot be read."""
+    """Return the contexts that begin with the text; none if the configuration file cannot be read."""
     with suppress(CommandError):
         from mpsctl.settings import context_names
 
@@ -34,30 +34,34 @@ def contexts(incomplete: str) -> list[str]:
 
 CONNECTION: dict[str, Any] = {
     "address": Annotated[
-        str | None, typer.Option("--address", "-a", metavar="HOST:PORT", help="A daemon of the fleet; any will do.")
+        str | None, typer.Option("--address", "-a", metavar="HOST:PORT", help="Address of any daemon of the fleet.")
     ],
     "context": Annotated[
         str | None,
         typer.Option(
-            "--context", "-c", metavar="NAME", help="A fleet of the configuration file.", autocompletion=contexts
+            "--context", "-c", metavar="NAME", help="Context of the configuration file.", autocompletion=contexts
         ),
     ],
-    "token_file": Annotated[str | None, typer.Option(metavar="FILE", help="File with the token that says who calls.")],
-    "tls": Annotated[bool, typer.Option("--tls", help="Encrypt; the system's authorities count.")],
-    "ca": Annotated[str | None, typer.Option("--ca", metavar="FILE", help="Encrypt; these authorities count.")],
-    "cert": Annotated[str | None, typer.Option("--cert", metavar="FILE", help="Client certificate.")],
-    "cert_key": Annotated[str | None, typer.Option("--cert-key", metavar="FILE", help="Private key to --cert.")],
-    "insecure": Annotated[bool, typer.Option("--insecure", help="Send the token unencrypted.")],
+    "token_file": Annotated[str | None, typer.Option(metavar="FILE", help="File with your access token.")],
+    "tls": Annotated[bool, typer.Option("--tls", help="Use TLS, and trust the system's authorities.")],
+    "ca": Annotated[
+        str | None, typer.Option("--ca", metavar="FILE", help="Use TLS, and trust the authorities in FILE.")
+    ],
+    "cert": Annotated[str | None, typer.Option("--cert", metavar="FILE", help="Client certificate, in PEM.")],
+    "cert_key": Annotated[
+        str | None, typer.Option("--cert-key", metavar="FILE", help="Private key of --cert, in PEM.")
+    ],
+    "insecure": Annotated[bool, typer.Option("--insecure", help="Allow to send the token without TLS.")],
     "timeout": Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="How long a call may take, 0.1s to 1h; as it needs, up to 15s, changes 30s, if not given.",
+            help="Time limit of a call, 0.1s to 1h; by default 15s, or 30s for changes and doctor.",
         ),
     ],
 }
-"""Options before the command; each command takes them too, without listing them in its help."""
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON: docs/reference/mpsctl-json.md.")]
+"""The connection options. Each command takes them too, without listing them in its help."""
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON; docs/reference/mpsctl-json.md describes it.")]
 REASON_DEFAULT = "no reason given"
 
 
@@ -66,7 +70,7 @@ class Session:
     """One run of one command.
 
     Attributes:
-        flags: the options that lead to a daemon, by key of the configuration file.
+        flags: the connection options, by key of the configuration file.
     """
 
     screen: "Screen"
@@ -75,7 +79,7 @@ class Session:
 
     @property
     def client(self) -> "Client":
-        """Return the client, made at the first use, so that a wrong argument is reported without a daemon."""
+        """Return the client, made at the first use, because a wrong argument is an error without a daemon."""
         if self._client is None:
             from mpsctl.client import Client
             from mpsctl.settings import load
@@ -88,15 +92,15 @@ class Session:
             self._client.close()
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Ask, unless `--yes` was given.
+        """Ask for confirmation, unless `--yes` was given.
 
         Raises:
-            CommandError: nobody is there to ask, or the answer was no.
+            CommandError: standard input is no terminal, or the answer was no.
         """
         if yes:
             return
         if not sys.stdin.isatty():
-            raise usage(f"{question} Nobody is there to say so", "add --yes if it is meant")
+            raise usage(f"{question} There is no terminal to ask", "add --yes to confirm")
         try:
             agreed = typer.confirm(question, default=False, err=True)
         except typer.Abort:
@@ -108,10 +112,10 @@ class Session:
 def command(
     app: typer.Typer, name: str
 ) -> Callable[[Callable[Concatenate[Session, P], Exit | None]], Callable[Concatenate[Session, P], Exit | None]]:
-    """Make a function a command: it gets a session, and returns its exit code if it is not 0.
+    """Make a command of a function that takes a session and returns an exit code, or None for 0.
 
-    The options to reach a daemon, and `--json`, are added to those it has. A parameter whose type is a dataclass stands
-    for options of its fields' names: what several commands take, defined once.
+    The command also gets the connection options and `--json`. A parameter whose type is a dataclass stands for one
+    option for each field: options that several commands share.
     """
 
     def register(
@@ -146,7 +150,7 @@ def command(
 
 
 def helped(function: Callable[P, R]) -> Callable[P, R]:
-    """Return the docstring of a command as help; docstrings are raw, and have no backspace to keep lines apart."""
+    """Turn the docstring into help, with a backspace in place of the two characters that a raw docstring has."""
     function.__doc__ = inspect.cleandoc(function.__doc__ or "").replace("\\b\n", "\b\n")
     return function
 
@@ -179,10 +183,10 @@ def _complain(failure: CommandError, *, as_json: bool) -> None:
     if as_json:
         import json
 
-        said = {"code": failure.code, "message": failure.message, "hint": failure.hint, "exit_code": failure.exit_code}
-        typer.echo(json.dumps({"error": said}, ensure_ascii=False), err=True)
+        error = {"code": failure.code, "message": failure.message, "hint": failure.hint, "exit_code": failure.exit_code}
+        typer.echo(json.dumps({"error": error}, ensure_ascii=False), err=True)
         return
-    from mpsctl.render.words import printable
+    from mpsctl.render.formats import printable
 
     typer.echo(f"mpsctl: {printable(failure.message)}", err=True)
     if failure.hint:
@@ -190,7 +194,7 @@ def _complain(failure: CommandError, *, as_json: bool) -> None:
 
 
 def connection_parameters(*, hidden: bool = False) -> list[inspect.Parameter]:
-    """Return the options that lead to a daemon, as parameters of a function.
+    """Return the connection options as parameters of a function.
 
     Args:
         hidden: leave them out of the help.

@@ -1,4 +1,4 @@
-"""`status`: the fleet at a glance, once or live."""
+"""`status`: the state of the fleet, once or live."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -20,26 +20,32 @@ SEVERITIES = ("warning", "error")
 def status(
     session: Session,
     subscription: AnySub = "",
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it live, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep the screen up to date, until Ctrl-C.")] = False,
     partitions: Annotated[bool, typer.Option("--partitions", "-p", help="List the partitions too.")] = False,
     interval: Annotated[
-        float, typer.Option("--interval", min=0.5, max=60.0, metavar="SECONDS", help="With --watch: how often.")
+        float,
+        typer.Option(
+            "--interval", min=0.5, max=60.0, metavar="SECONDS", help="With --watch: pause between two updates."
+        ),
     ] = 1.0,
     fail_on: Annotated[
         str,
         typer.Option(
             "--fail-on",
             metavar="STATE[,STATE]",
-            help="End with 5 if a partition is in one of these states; warning and error stand for all such states.",
+            help="End with 5 if a partition is in one of these states; `error` means every error, `warning` also every warning.",
         ),
     ] = "",
 ) -> Exit:
-    r"""Show the fleet at a glance: rates, lag, and the reasons why records wait.
+    r"""Show subscriptions, daemons, and why records wait.
 
-    LAG is in records between the committed offset and the end of the log, AGE that of the first of them; RATE is what
-    was accepted over the last 10 s; RETRY what waits for its back-off; DEAD what is in the dead-letter topic and was
-    not replayed. Ends with 3 if a daemon does not answer: then its partitions are unknown, sums without them begin with ≥,
-    and their lag comes from Kafka. Live, it also draws how rate and lag went lately.
+    LAG is the number of records between the committed offset and the end of the log, and AGE the age of the first of
+    them. RATE is the number of records accepted per second, over the last 10 s. FLIGHT counts records that the
+    application has, PENDING all records that are read and not settled, RETRY records that wait for their next attempt,
+    and DEAD the dead letters that no replay has settled.
+
+    Ends with 3 if a daemon does not answer. The state of its partitions is then unknown: sums without them begin with
+    ≥, and their lag comes from Kafka. --watch also draws the recent rate and lag.
 
     \b
     Examples:
@@ -56,7 +62,7 @@ def status(
 
     if watch:
         if fail_on:
-            raise usage("--fail-on is of one status, and --watch shows many", "leave one of them out")
+            raise usage("--fail-on and --watch cannot be combined", "leave one of them out")
         from mpsctl.commands.watch import watch_status
 
         request = pb.WatchStatusRequest(subscription=subscription, partitions=partitions)
@@ -74,16 +80,16 @@ def states_named(given: str, states: Sequence[str]) -> frozenset[str]:
     """Parse states or severities, separated by commas.
 
     Args:
-        states: all that the daemon knows.
+        states: all states that the daemon knows.
     """
     named = frozenset(filter(None, (each.strip() for each in given.split(","))))
     for each in sorted(named - {*states, *SEVERITIES}):
-        raise usage(f"--fail-on: {each} is no state", f"states are {', '.join(states)}; or {' or '.join(SEVERITIES)}")
+        raise usage(f"--fail-on: {each} is no state", f"give one of {', '.join(states)}; or {' or '.join(SEVERITIES)}")
     return named
 
 
 def is_in_any(status: "Status", named: frozenset[str]) -> bool:
-    """Return True if a subscription or partition is in one of the states, or is as bad as one of the severities."""
+    """Return True if a subscription or partition is in one of the states, or has one of the severities or a worse one."""
     bad = {severity for severity in SEVERITIES if named & {severity, "warning"}}
     found = [
         pair

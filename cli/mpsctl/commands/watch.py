@@ -1,4 +1,4 @@
-"""`status --watch`: on a terminal the whole screen, elsewhere one status after the other."""
+"""`status --watch`: the whole screen of a terminal, or one status after the other in a pipe."""
 
 import queue
 import signal
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from mpsctl.commands.session import Session
 from mpsctl.errors import CommandError, Exit
+from mpsctl.render.formats import clock, span, utc_now
 from mpsctl.render.page import Page, Piece, Style
 from mpsctl.render.status import status_page
 from mpsctl.render.trend import Trends
-from mpsctl.render.words import clock, span, utc_now
 from mpsctl.views.status import Status
 
 if TYPE_CHECKING:
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from mps.admin.v1 import admin_pb2 as pb
 
 RECONNECT_S = 1.0
-"""Pause before the next try, while somebody watches; short, as a daemon is back within seconds."""
+"""Pause before the next try to connect; short, because a daemon restarts within seconds."""
 REFRESH_S = 0.25
-"""How often the clock of the screen moves on."""
+"""Pause between two updates of the clock on the screen."""
 STALE_INTERVALS = 3.0
-"""After so many intervals without news it says so."""
+"""Number of intervals without a status after which the screen shows the silence."""
 
 News = Status | CommandError
 
 
 def watch_status(session: Session, request: "pb.WatchStatusRequest") -> Exit:
-    """Show the status until Ctrl-C or SIGTERM, which end it without failure."""
+    """Show the status until Ctrl-C or SIGTERM, which end the command with 0."""
     with _ended_by_signals():
         try:
             if session.screen.live:
@@ -45,17 +45,17 @@ def watch_status(session: Session, request: "pb.WatchStatusRequest") -> Exit:
 
 def _in_a_pipe(session: Session, request: "pb.WatchStatusRequest") -> Exit:
     """Print one status after the other; a lost daemon ends the command unless the daemon comes back."""
-    said = ""
+    shown = ""
     with closing(_news(session, request, threading.Event())) as news:
         for each in news:
             if isinstance(each, Status):
-                said = ""
+                shown = ""
                 session.screen.show_again(each, lambda each=each: status_page(each, partitions=request.partitions))  # type: ignore[misc]
             elif each.exit_code is not Exit.UNREACHABLE:
                 raise each
-            elif each.message != said:
-                said = each.message
-                session.screen.remark(f"mpsctl: {each.message}; trying again")
+            elif each.message != shown:
+                shown = each.message
+                session.screen.remark(f"mpsctl: {each.message}; reconnecting")
     return Exit.DONE
 
 
@@ -73,7 +73,7 @@ def _on_a_terminal(session: Session, request: "pb.WatchStatusRequest") -> Exit:
             reader.start()
             while True:
                 with suppress(queue.Empty):
-                    shown.take(arrived.get(timeout=REFRESH_S))
+                    shown.add(arrived.get(timeout=REFRESH_S))
                 if shown.refused is not None:
                     break
                 to.width = max(40, to.size.width)
@@ -91,7 +91,7 @@ def _read(
 
 
 def _news(session: Session, request: "pb.WatchStatusRequest", ended: threading.Event) -> Generator[News]:
-    """Yield each status, or the reason why none arrives. A daemon that refuses to answer is a failure."""
+    """Yield each status, or the reason why none arrives. End after an error that a new connection cannot repair."""
     while not ended.is_set():
         try:
             for status in session.client.watch(request):
@@ -101,7 +101,7 @@ def _news(session: Session, request: "pb.WatchStatusRequest", ended: threading.E
             lost = CommandError("the daemon ended the stream", exit_code=Exit.UNREACHABLE, code="unreachable")
         except CommandError as failure:
             lost = failure
-        except ValueError:  # the channel was closed under it: the command is over
+        except ValueError:  # the channel was closed because the command ends
             return
         yield lost
         if lost.exit_code is not Exit.UNREACHABLE:
@@ -110,7 +110,7 @@ def _news(session: Session, request: "pb.WatchStatusRequest", ended: threading.E
 
 
 class _Shown:
-    """The content of the screen: the last status, and the news since."""
+    """The content of the screen: the last status, and the state of the connection."""
 
     def __init__(self, address: str, partitions: bool, interval_s: float) -> None:
         self._address = address
@@ -119,20 +119,20 @@ class _Shown:
         self._status: Status | None = None
         self._lost: CommandError | None = None
         self._trends = Trends()
-        self._heard_s = time.monotonic()
+        self._received_s = time.monotonic()
         self.refused: CommandError | None = None
 
-    def take(self, news: News) -> None:
+    def add(self, news: News) -> None:
         if isinstance(news, Status):
-            self._status, self._lost, self._heard_s = news, None, time.monotonic()
-            self._trends.take(news)
+            self._status, self._lost, self._received_s = news, None, time.monotonic()
+            self._trends.add(news)
         elif news.exit_code is Exit.UNREACHABLE:
             self._lost = news
         else:
             self.refused = news
 
     def page(self) -> Page:
-        silent_s = time.monotonic() - self._heard_s
+        silent_s = time.monotonic() - self._received_s
         page = Page().say(
             Piece("mpsctl status", Style.STRONG),
             Piece(f"  {self._address}  {clock(utc_now(), utc_now())}  ", Style.DIM),
@@ -145,7 +145,7 @@ class _Shown:
         return page.join(body)
 
     def _connection(self, silent_s: float) -> list[Piece]:
-        old = "" if self._status is None else f", shown is what was {span(silent_s)} ago"
+        old = "" if self._status is None else f", the screen is {span(silent_s)} old"
         if self._lost is not None:
             return [Piece(f"reconnecting{old}: {self._lost.message}", Style.BAD)]
         if self._status is None:

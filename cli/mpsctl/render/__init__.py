@@ -1,1 +1,1 @@
-"""Views for people. What is shown is built without a terminal; `screen` alone knows whether there is one."""
+"""Views for people. Pages are made without a terminal; only `screen` knows the terminal."""

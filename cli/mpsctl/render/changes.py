@@ -1,17 +1,17 @@
 """Results of changes."""
 
+from mpsctl.render.formats import NONE, ahead, by_whom, count, printable, records, utc_now
 from mpsctl.render.page import Column, Page, Piece, Style, Table
-from mpsctl.render.words import NONE, ahead, by_whom, count, printable, records, utc_now
 from mpsctl.views.fleet import Changed, Instance
 from mpsctl.views.offsets import Reset
 from mpsctl.views.queues import Skipped
 
 
 def changed_page(changed: Changed, what: str) -> Page:
-    """Return a page that says by whom a change is confirmed, or which instances are missing.
+    """Return a page that tells if the change is confirmed, and which daemons have not confirmed it.
 
     Args:
-        what: was done, such as `paused billing`; or that there was nothing to do.
+        what: the change, such as `paused billing`.
     """
     page = confirmation(Page(), changed, what)
     if changed.replaced is not None:
@@ -21,11 +21,11 @@ def changed_page(changed: Changed, what: str) -> Page:
     return page
 
 
-def confirmation(page: Page, changed: Changed, what: str, meanwhile: str = "deliveries may start against it") -> Page:
+def confirmation(page: Page, changed: Changed, what: str, meanwhile: str = "deliveries may still start") -> Page:
     """Add the confirmation of a change to a page.
 
     Args:
-        meanwhile: what may be until all have applied it.
+        meanwhile: the effect until all daemons have applied the change.
     """
     number = len(changed.instances)
     if changed.confirmed:
@@ -33,9 +33,9 @@ def confirmation(page: Page, changed: Changed, what: str, meanwhile: str = "deli
         mark = Piece("- ", Style.DIM) if changed.unchanged else Piece("✓ ", Style.GOOD)
         return page.say(mark, Piece(what), Piece(f"; confirmed by {by}", Style.DIM))
     but = (
-        "; but not confirmed by all"
+        "; but not confirmed by all daemons"
         if changed.unchanged
-        else f"; written, but not confirmed by all: until then {meanwhile}"
+        else f"; written, but not confirmed by all daemons: until then {meanwhile}"
     )
     page.say(Piece("! ", Style.WARN), Piece(what), Piece(but, Style.WARN))
     for each in changed.instances:
@@ -57,10 +57,9 @@ def skipped_page(skipped: Skipped) -> Page:
     page = Page()
     if not skipped.replay_id:
         return page.say(Piece("✓ ", Style.GOOD), Piece(f"skipped {record}; it is dead letter {dead_letter} now"))
-    behind = (
-        "what was blocked" if skipped.blocked_records is None else f"the {records(skipped.blocked_records)} blocked"
-    )
-    does = "releases its key" if skipped.blocked_records == 0 else f"delivers {behind} behind it, and releases its key"
+    blocked = "records" if skipped.blocked_records is None else records(skipped.blocked_records)
+    delivers = f"delivers the {blocked} blocked behind it, and releases its key"
+    does = "releases its key" if skipped.blocked_records == 0 else delivers
     page.say(
         Piece("✓ ", Style.GOOD),
         Piece(f"skipped {record}, dead letter {dead_letter}; replay {skipped.replay_id} {does}"),

@@ -1,15 +1,15 @@
-"""Dead letters: groups with a sample, a list, and one in full."""
+"""Dead letters: groups, a list, and one in full."""
 
 from datetime import datetime
 
+from mpsctl.render.formats import HIDDEN, NONE, ago, body, clock, count, key, number, printable, record, utc_now
 from mpsctl.render.page import Column, Page, Piece, Style, Table
-from mpsctl.render.words import HIDDEN, NONE, ago, body, clock, count, key, number, printable, record, utc_now
 from mpsctl.views.dead_letters import DeadLetter, DeadLetters, Group, Summary, WholeDeadLetter
 
-INCOMPLETE = "The time was up before all were read: there are more. Give it longer with --timeout 60s."
+INCOMPLETE = "The time was up before all dead letters were read: there are more. Wait longer with --timeout 60s."
 
 REPLAYED = "replayed already"
-"""A replay is done with it, and offers it again only with `--again`."""
+"""Mark of a dead letter that a replay has settled, and that another replay takes only with `--again`."""
 
 
 def summary_page(summary: Summary) -> Page:
@@ -32,7 +32,7 @@ def groups_table(groups: tuple[Group, ...], now: datetime) -> Table:
         Column("records", right=True),
         Column("first", right=True),
         Column("last", right=True),
-        Column("such as", flexible=True),
+        Column("sample", flexible=True),
     )
     for group in groups:
         table.add(
@@ -67,7 +67,7 @@ def dead_letters_table(dead_letters: tuple[DeadLetter, ...], now: datetime) -> T
     table = Table(
         Column("record", flexible=True),
         Column("key", flexible=True),
-        Column("died", right=True),
+        Column("time", right=True),
         Column("tries", right=True),
         Column("why"),
         Column("status", right=True),
@@ -80,12 +80,12 @@ def dead_letters_table(dead_letters: tuple[DeadLetter, ...], now: datetime) -> T
             count(dead_letter.attempts),
             dead_letter.disposition,
             NONE if dead_letter.status is None else str(dead_letter.status),
-            notes=[Piece(said, Style.DIM)] if (said := _said(dead_letter)) else [],
+            notes=[Piece(note, Style.DIM)] if (note := _note(dead_letter)) else [],
         )
     return table
 
 
-def _said(dead_letter: DeadLetter) -> str:
+def _note(dead_letter: DeadLetter) -> str:
     """Return the reason, and the replays of the dead letter."""
     return "; ".join(filter(None, (printable(dead_letter.reason), _replays(dead_letter))))
 
@@ -108,7 +108,7 @@ def dead_letter_page(dead_letter: WholeDeadLetter, *, values: bool) -> Page:
         ("first failed", f"{clock(of.first_failed_at, now)}, {ago(of.first_failed_at, now)}")
         if of.first_failed_at
         else ("first failed", "never"),
-        ("died", f"{clock(of.dead_lettered_at, now)}, {ago(of.dead_lettered_at, now)}"),
+        ("dead since", f"{clock(of.dead_lettered_at, now)}, {ago(of.dead_lettered_at, now)}"),
         ("replays", _replays(of) or NONE),
         ("answered", body(dead_letter.excerpt, dead_letter.excerpt_base64)),
     ]

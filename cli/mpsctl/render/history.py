@@ -1,9 +1,9 @@
-"""The history of changes, check-ups and versions."""
+"""The history of changes, the findings of a check-up, and versions."""
 
 from collections.abc import Sequence
 
+from mpsctl.render.formats import NONE, clock, listed, number, printable, utc_now
 from mpsctl.render.page import Column, Page, Piece, Style, Table
-from mpsctl.render.words import NONE, clock, listed, number, printable, utc_now
 from mpsctl.views.history import CheckUp, History, Versions
 
 MARKS = {"ok": Piece("✓", Style.GOOD), "warning": Piece("!", Style.WARN), "error": Piece("✗", Style.BAD)}
@@ -11,10 +11,10 @@ UNKNOWN = Piece("?", Style.BAD)
 
 
 def history_page(history: History) -> Page:
-    """Return a page of changes, newest first, with reason and description under each."""
+    """Return a page of changes, the newest first, each with its reason and description."""
     page, now = Page(), utc_now()
     if not history.entries:
-        return page.say(Piece("Nothing was changed in that time.", Style.DIM))
+        return page.say(Piece("No changes in that time.", Style.DIM))
     table = Table(
         Column("when"),
         Column("who", flexible=True),

@@ -1,6 +1,6 @@
 """Pages: lines of styled pieces, and tables that fit the width.
 
-A page is made of plain values, so that pipes need no terminal library, and so that it can be tested by reading it.
+A page is made of plain values, so that pipes need no terminal library and tests can read it.
 """
 
 import textwrap
@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 GAP = "  "
 FLEXIBLE_MIN = 8
-"""A column is never made narrower than this."""
+"""Least width to which a flexible column is cut."""
 INDENT = "  "
 
 
 class Style(StrEnum):
-    """The meaning of a piece of text; its look is decided elsewhere."""
+    """The meaning of a piece of text; `screen` chooses its look."""
 
     PLAIN = ""
     TITLE = "title"
@@ -42,8 +42,8 @@ class Column(NamedTuple):
     """A column of a table.
 
     Attributes:
-        right: numbers stand at the right.
-        flexible: may be cut where the width is short.
+        right: True to align the cells to the right, as for numbers.
+        flexible: True to cut the cells if the table is too wide.
     """
 
     title: str
@@ -52,7 +52,7 @@ class Column(NamedTuple):
 
 
 class Table:
-    """Rows under titles, each with notes below it if it needs more words."""
+    """Rows under titles, each with optional notes below it."""
 
     def __init__(self, *columns: Column) -> None:
         self._columns = columns
@@ -126,8 +126,8 @@ class Page:
         return self
 
     def join(self, below: "Page") -> "Page":
-        """Add all of another page under this one."""
-        self._blocks += below._blocks  # noqa: SLF001 - another of its kind
+        """Add all blocks of another page below those of this one."""
+        self._blocks += below._blocks  # noqa: SLF001 - of the same class
         return self
 
     def lines(self, width: int | None = None) -> list[Line]:
@@ -145,7 +145,7 @@ class Page:
 
 
 def wrapped(piece: Piece, width: int | None, indent: str = INDENT) -> list[Line]:
-    """Wrap one piece, indented, over as many lines as it needs."""
+    """Wrap one piece into indented lines."""
     if width is None:
         return [[Piece(indent + piece.text, piece.style)]]
     texts = textwrap.wrap(piece.text, max(20, width - len(indent)), break_on_hyphens=False) or [""]
@@ -160,7 +160,7 @@ def cells_of(text: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """Cut the text to a width, with an ellipsis where something is missing."""
+    """Cut the text to a width; an ellipsis stands for the rest."""
     if cells_of(text) <= width:
         return text
     kept = ""
@@ -176,7 +176,7 @@ def _piece(cell: Cell) -> Piece:
 
 
 def _broken(line: Line, width: int | None) -> list[Line]:
-    """Break a line of several styles over several lines, between words."""
+    """Break a line of several pieces between words."""
     if width is None or sum(cells_of(piece.text) for piece in line) <= width:
         return [line]
     lines: list[list[Piece]] = [[]]

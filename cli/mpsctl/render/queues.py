@@ -1,29 +1,29 @@
-"""Lanes of the queues, and the records that hold up commits."""
+"""Lanes, and the records that block commits."""
 
 from collections.abc import Iterator
 from datetime import datetime
 
+from mpsctl.render.formats import ago, ahead, body, clock, count, key, number, printable, record, records, span, utc_now
 from mpsctl.render.page import Column, Page, Piece, Style, Table
 from mpsctl.render.status import state_piece
-from mpsctl.render.words import ago, ahead, body, clock, count, key, number, printable, record, records, span, utc_now
 from mpsctl.views.fleet import RecordRef
 from mpsctl.views.queues import Lane, Queues
 from mpsctl.views.status import Partition
 
 
 def queues_page(queues: Queues, *, values: bool) -> Page:
-    """Return a page of lanes, and for each partition that lags the record that holds up its commit."""
+    """Return a page of lanes, and of the record that blocks the commit of each partition that lags."""
     page, now = Page(), utc_now()
     if queues.lanes:
         page.table(_lanes(queues, now, values=values))
     else:
-        page.say(Piece("Nothing is queued here.", Style.DIM))
+        page.say(Piece("No records are queued.", Style.DIM))
     if queues.more:
         page.say(Piece("There are more; see them with a larger --limit.", Style.DIM))
     blockers = _blockers(queues)
     explained = [each for each in queues.partitions if each.state_reason or each.lag_records]
     if explained:
-        page.gap().say(Piece("WHY THE COMMITTED OFFSET STANDS WHERE IT STANDS", Style.TITLE))
+        page.gap().say(Piece("WHY THE COMMITTED OFFSET DOES NOT MOVE", Style.TITLE))
         for partition in explained:
             page.say(*_why(partition, blockers.get((partition.topic, partition.partition)), now))
     for each in queues.instances:
@@ -58,7 +58,7 @@ def _lanes(queues: Queues, now: datetime, *, values: bool) -> Table:
 
 def _notes(lane: Lane, *, values: bool) -> Iterator[Piece]:
     if lane.blocks_commit:
-        yield Piece("holds up the commit", Style.WARN)
+        yield Piece("blocks the commit", Style.WARN)
     if lane.last_outcome:
         yield Piece(f"last: {printable(lane.last_outcome)}", Style.DIM)
     if values:
@@ -66,12 +66,12 @@ def _notes(lane: Lane, *, values: bool) -> Iterator[Piece]:
 
 
 def _blockers(queues: Queues) -> dict[tuple[str, int], Lane]:
-    """Return by partition the lane with the lowest head that holds up the commit."""
+    """Return by partition the lane with the lowest head that blocks the commit."""
     found: dict[tuple[str, int], Lane] = {}
     for lane in queues.lanes:
-        place = (lane.head.topic, lane.head.partition)
-        if lane.blocks_commit and (place not in found or lane.head.offset < found[place].head.offset):
-            found[place] = lane
+        partition = (lane.head.topic, lane.head.partition)
+        if lane.blocks_commit and (partition not in found or lane.head.offset < found[partition].head.offset):
+            found[partition] = lane
     return found
 
 
@@ -98,7 +98,7 @@ def _why(partition: Partition, lane: Lane | None, now: datetime) -> list[Piece]:
 def _flowing(partition: Partition) -> str:
     oldest: RecordRef | None = partition.flow.oldest if partition.flow else None
     return (
-        f"{record(oldest)} is the oldest not finished"
+        f"{record(oldest)} is the oldest record that is not settled"
         if oldest
-        else "nothing read holds it up; the rest is not read yet"
+        else "no record blocks it; the next records are not read yet"
     )

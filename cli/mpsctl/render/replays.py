@@ -1,11 +1,11 @@
-"""Replays: what one would do, how far it is, and which there are."""
+"""Replays: a preview, the progress of one, and a list."""
 
 from datetime import datetime
 
 from mpsctl.render.changes import confirmation
 from mpsctl.render.dead_letters import INCOMPLETE, dead_letters_table, groups_table
+from mpsctl.render.formats import ago, by_whom, clock, count, key, printable, rate, records, span, utc_now
 from mpsctl.render.page import Column, Page, Piece, Style, Table
-from mpsctl.render.words import ago, clock, count, key, printable, rate, records, span, utc_now
 from mpsctl.views.replays import Filter, Plan, Preview, Replay, Replays
 
 STATES = {
@@ -48,8 +48,8 @@ def preview_page(preview: Preview) -> Page:
 def target_pieces(plan: Plan) -> list[Piece]:
     """Return the target of a replay, and its receivers."""
     if plan.target == "topic":
-        return [Piece("the source topic, where every group sees it again, not only this one", Style.BAD)]
-    return [Piece(f"the application of {plan.subscription} alone")]
+        return [Piece("the source topic, where every group receives them again", Style.BAD)]
+    return [Piece(f"the application of {plan.subscription} only")]
 
 
 def filter_text(plan: Plan, now: datetime) -> str:
@@ -104,8 +104,7 @@ def replay_page(replay: Replay) -> Page:
     page.say(Piece("by           ", Style.TITLE), printable(who or "-") + (f": {printable(reason)}" if reason else ""))
     last = replay.provenance
     if last.who not in {who, "mpsd"} or (last.who == who and last.reason != reason):
-        said = f"{printable(last.who)} {ago(last.changed_at, now)}: {printable(last.reason)}"
-        page.say(Piece("changed      ", Style.TITLE), f"by {said}")
+        page.say(Piece("changed      ", Style.TITLE), by_whom(last, now))
     if replay.changed is not None:
         confirmation(
             page.gap(),
@@ -113,7 +112,7 @@ def replay_page(replay: Replay) -> Page:
             f"replay {replay.id} is {replay.state} already: nothing was changed"
             if replay.changed.unchanged
             else f"replay {replay.id} is {replay.state}",
-            "some may go on as if nothing had been said",
+            "some daemons may still act on the old state",
         )
     return page
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 MOMENT_S = 0.5
-"""An answer that comes sooner needs no sign of life."""
+"""Time after which a wait is shown."""
 WIDTH_MAX = 160
-"""Wider lines are hard to follow with the eye."""
+"""Largest width of a page, because wider lines are hard to read."""
 STYLES = {
     Style.PLAIN: "",
     Style.TITLE: "dim",
@@ -30,10 +30,10 @@ STYLES = {
 
 
 class Screen:
-    """Standard output, and standard error for what is not the result.
+    """Standard output for the result, and standard error for remarks.
 
     Args:
-        as_json: whether the result is for programs.
+        as_json: True to print the result as JSON.
     """
 
     def __init__(self, *, as_json: bool) -> None:
@@ -50,14 +50,14 @@ class Screen:
         return console().width if self.live else None
 
     def show(self, view: object, page: Callable[[], Page]) -> None:
-        """Show the result: the view for programs, its page for people."""
+        """Show the result: the view as JSON, or its page."""
         if self.as_json:
             print(as_json(view), flush=True)
         else:
             self.page(page())
 
     def show_again(self, view: object, page: Callable[[], Page]) -> None:
-        """Show one of many results: a line each for programs."""
+        """Show one of many results: the view as one line of JSON, or its page."""
         if self.as_json:
             print(as_json_line(view), flush=True)
         else:
@@ -65,7 +65,7 @@ class Screen:
             print(flush=True)
 
     def page(self, page: Page) -> None:
-        """Show a page for people on standard output."""
+        """Show a page on standard output."""
         if self.live:
             to = console()
             for line in page.lines(to.width):
@@ -74,12 +74,12 @@ class Screen:
             print(page.text(), end="", flush=True)
 
     def remark(self, text: str) -> None:
-        """Show a remark for people on standard error."""
+        """Show a line on standard error."""
         print(text, file=sys.stderr, flush=True)
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Show the cause of a wait while the block runs, if it takes a moment and standard error is a terminal."""
+        """Show `what` while the block runs, if it takes longer than `MOMENT_S` and standard error is a terminal."""
         if not is_terminal(sys.stderr):
             yield
             return

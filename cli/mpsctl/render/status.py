@@ -1,34 +1,35 @@
-"""The fleet at a glance, in 80 columns."""
+"""The status of the fleet, in 80 columns."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from mpsctl.render.page import Column, Page, Piece, Style, Table
-from mpsctl.render.replays import progress_text
-from mpsctl.render.trend import Trends
-from mpsctl.render.words import (
+from mpsctl.render.formats import (
     NONE,
     ago,
     ahead,
     by_whom,
     clock,
     count,
+    limit_text,
     number,
     printable,
     rate,
     record,
     records,
-    selection,
+    selection_text,
     size,
     span,
     utc_now,
 )
+from mpsctl.render.page import Column, Page, Piece, Style, Table
+from mpsctl.render.replays import progress_text
+from mpsctl.render.trend import Trends
 from mpsctl.views.fleet import Instance, Pause
 from mpsctl.views.status import Endpoint, Failure, Flow, Limit, Partition, Status, Subscription
 
 FAILURE_SHOWN_S = 600.0
-"""An older failure is over; `--json` has it all the same."""
+"""Age up to which the last failure is shown; `--json` always has it."""
 SEVERITIES = {"ok": Style.GOOD, "warning": Style.WARN}
 
 
@@ -36,7 +37,7 @@ def status_page(status: Status, *, partitions: bool = False, trends: Trends | No
     """Return a page of subscriptions with their problems, then the daemons.
 
     Args:
-        trends: how each went until now.
+        trends: the recent rates and lags of each.
     """
     page, now = Page(), status.taken_at or utc_now()
     if not status.subscriptions:
@@ -84,27 +85,27 @@ def _subscriptions(subscriptions: Sequence[Subscription], now: datetime, trends:
 
 
 def state_piece(state: str, severity: str) -> Piece:
-    """Show a state in the colour of its severity."""
+    """Return a state in the style of its severity."""
     return Piece(printable(state), style_of(severity))
 
 
 def style_of(severity: str) -> Style:
-    """Choose a colour; a severity of a later version is bad."""
+    """Return the style of a severity; a severity of a later version is bad."""
     return SEVERITIES.get(severity, Style.BAD)
 
 
 def _at_least(shown: str, missing: int) -> str:
-    """Mark a sum that lacks partitions."""
+    """Return the text of a sum, marked if the sum lacks partitions."""
     return f"≥{shown}" if missing and shown != NONE else shown
 
 
 def _partial(of: Subscription) -> Iterator[Piece]:
-    """Say what the sums lack."""
+    """Yield a note if the sums lack partitions."""
     if not of.missing_partitions:
         return
     total = sum(each.partitions for each in of.partition_states)
-    lag = "LAG is whole, from Kafka" if not of.lag_missing_partitions else "so is LAG"
-    text = f"sums are partial: {of.missing_partitions} of {total} partitions are not in them; {lag}"
+    lag = "LAG is partial too" if of.lag_missing_partitions else "LAG is complete, from Kafka"
+    text = f"sums are partial: {of.missing_partitions} of {total} partitions are missing; {lag}"
     yield Piece(text, Style.BAD)
 
 
@@ -125,15 +126,15 @@ def _notes(of: Subscription, now: datetime) -> Iterator[Piece]:
         room = f"{records(part.room_records)} or {size(part.room_bytes)}"
         yield Piece(f"{part.topic}/{part.partition} has room for {room} more, then all its keys wait", Style.WARN)
     if of.limit is not None:
-        yield Piece(f"limited to {limit_text(of.limit)}, {by_whom(of.limit.provenance, now)}", Style.WARN)
+        yield Piece(f"limited to {_limit(of.limit)}, {by_whom(of.limit.provenance, now)}", Style.WARN)
     if of.blocked_keys:
         yield Piece(
             f"{number(of.blocked_keys, 'key')} blocked behind dead letters; they wait for a replay:", Style.WARN
         )
         yield Piece(f"mpsctl dlq ls {of.name} --disposition blocked --group-by key", Style.DIM)
         yield Piece(f"mpsctl replay-dlq {of.name} --key KEY", Style.DIM)
-    is_said = bool(of.endpoint is not None and of.endpoint.reason)  # the state's reason has the last failure then
-    if not is_said and (failed := of.last_failure) is not None and _is_recent(failed, now):
+    is_shown = bool(of.endpoint is not None and of.endpoint.reason)  # the state's reason has the last failure then
+    if not is_shown and (failed := of.last_failure) is not None and _is_recent(failed, now):
         became = "; it is a dead letter" if failed.dead_lettered else ""
         text = f"last failure {ago(failed.failed_at, now)}, {record(failed.record)}: {printable(failed.reason)}{became}"
         yield Piece(text, Style.WARN)
@@ -145,7 +146,7 @@ def _notes(of: Subscription, now: datetime) -> Iterator[Piece]:
 
 def _endpoint(of: Subscription, endpoint: Endpoint, now: datetime) -> Iterator[Piece]:
     if endpoint.rejections_accepted:
-        yield Piece("its rejections are accepted: they are dead-lettered until a delivery succeeds", Style.WARN)
+        yield Piece("rejections are accepted: rejected records are dead-lettered until a delivery succeeds", Style.WARN)
         return
     since = f"since {ago(endpoint.since, now)}, " if endpoint.since is not None else ""
     yield Piece(f"{since}{records(endpoint.waiting_records)} wait; probes go on", Style.DIM)
@@ -160,17 +161,11 @@ def _is_recent(failed: Failure, now: datetime) -> bool:
 def pause_text(pause: Pause, now: datetime) -> str:
     """Format a pause: `paused: key k1, 3m ago by anna, 27m left: deploying`."""
     until = f", {ahead(pause.until, now)} left" if pause.until else ""
-    return f"paused: {printable(selection(pause.selection))}{until}, {by_whom(pause.provenance, now)}"
+    return f"paused: {printable(selection_text(pause.selection))}{until}, {by_whom(pause.provenance, now)}"
 
 
-def limit_text(limit: Limit) -> str:
-    """Format a limit: `200/s, 16 at once`."""
-    parts = []
-    if limit.rate_max_per_s is not None:
-        parts.append(rate(limit.rate_max_per_s) if limit.rate_max_per_s else "any rate")
-    if limit.concurrency_max is not None:
-        parts.append(f"{count(limit.concurrency_max)} at once a daemon")
-    return ", ".join(parts) or "what is configured"
+def _limit(limit: Limit) -> str:
+    return limit_text(limit.rate_max_per_s, limit.concurrency_max)
 
 
 def _partitions(of: Subscription) -> Table:
@@ -199,7 +194,7 @@ def _partition_cells(of: Partition) -> list[Piece]:
         Piece(NONE if of.lag_records is None else count(of.lag_records)),
         Piece(span(flow.lag_age_s) if flow else NONE),
         Piece(count(flow.pending_records) if flow else NONE),
-        Piece(of.instance) if of.instance else Piece("nobody", Style.BAD),
+        Piece(of.instance) if of.instance else Piece("none", Style.BAD),
     ]
 
 

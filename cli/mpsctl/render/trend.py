@@ -1,4 +1,4 @@
-"""Recent numbers as one line of bars."""
+"""Recent values as one line of bars."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from mpsctl.views.status import Status
 
 BARS = "▁▂▃▄▅▆▇█"
 POINTS_MAX = 30
-"""Two of them with their names stand side by side in 80 columns."""
+"""Number of bars in a line: two lines with their names fit into 80 columns."""
 
 
 def bars(values: Sequence[float]) -> str:
@@ -19,7 +19,7 @@ def bars(values: Sequence[float]) -> str:
 
 
 class Trends:
-    """Rate and lag of each subscription, as often as they were seen.
+    """Recent rates and lags of each subscription.
 
     Holds at most: `POINTS_MAX` of each.
     """
@@ -27,8 +27,8 @@ class Trends:
     def __init__(self) -> None:
         self._seen: dict[str, deque[tuple[float, int]]] = {}
 
-    def take(self, status: Status) -> None:
-        """Add a status; a subscription that is not in it is forgotten."""
+    def add(self, status: Status) -> None:
+        """Add a status, and forget subscriptions that it does not have."""
         before, self._seen = self._seen, {}
         for each in status.subscriptions:
             points = self._seen[each.name] = before.get(each.name) or deque(maxlen=POINTS_MAX)

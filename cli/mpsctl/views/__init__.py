@@ -1,5 +1,5 @@
-"""Answers as plain values. These are the shapes of `--json`, which only grow.
+"""Answers of a daemon as plain values: the shapes of `--json`, which only grow.
 
-Names are snake_case, states lower case, times in UTC, durations in seconds (`_s`), counts whole numbers. What is not
-known, and what there is none of, is null; lists are never null.
+Names are snake_case, states lower case, times in UTC, durations in seconds (`_s`), counts whole numbers. Null means that
+a value is unknown or that there is none; lists are never null.
 """

@@ -1,168 +1,119 @@
-"""Dead letters."""
+"""Dead letters: counts, lists, and one in full."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Self
+from typing import Literal
 
-from mps.admin.v1 import admin_pb2 as pb
 from mpsctl.views.fleet import RecordRef
-from mpsctl.views.values import base64_of, optional, text_of, time_of, word
+from mpsctl.views.values import View
 
 Disposition = Literal["attempts-exhausted", "rejected", "expired", "undeliverable", "skipped", "blocked", "unknown"]
-"""In the words of the delivery contract, as the header `mps-dlq-disposition` has them."""
+"""The values of the header `mps-dlq-disposition` in the delivery contract."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
+class DeadLetter(View):
     """A record in the dead-letter topic."""
 
     source: RecordRef
-    """Where it came from."""
+    """Position of the record in its source topic."""
     dead_letter: RecordRef
-    """Where it is."""
+    """Position of the record in the dead-letter topic."""
     key: str | None
-    """The key, cut at 1 KiB, if it is UTF-8."""
+    """The key as text, cut at 1 KiB; null: no key, or a key that is not UTF-8 (see `key_base64`)."""
     key_base64: str | None
-    """The key, cut at 1 KiB; null: no key."""
+    """The key in base64, cut at 1 KiB; null: no key, or a key that the caller may not see (see `content_hidden`)."""
     disposition: Disposition
-    """Why it is dead, in the words of the delivery contract."""
+    """Kind of reason why the record was dead-lettered, one of the [dispositions](contract.md#dead-letters)."""
     status: int | None
-    """Status of the last answer; null: there was none."""
+    """HTTP or gRPC status of the last answer, 1 to 599; null: there was no answer."""
     reason: str
-    """Why, for people to read."""
+    """Reason why the record was dead-lettered, for people to read."""
     attempts: int
-    """Attempts it had."""
+    """Number of attempts to deliver the record, 0 or more."""
     replays: int
-    """Times it was replayed."""
+    """Number of times that the record was replayed, 0 or more."""
     replayed: bool
-    """Whether a replay is done with it: it succeeded, or a newer copy says how it failed."""
+    """True if a replay has settled this copy: it was delivered, or a newer copy has the reason why it failed again."""
     dead_lettered_at: datetime | None
-    """When it was dead-lettered."""
+    """Time at which the record was dead-lettered; null if unknown."""
     first_failed_at: datetime | None
-    """When its first delivery failed; null: none did."""
+    """Time at which the first delivery failed; null: no delivery failed."""
     content_hidden: bool
-    """Whether the key was left out, because the caller may not see it."""
-
-    @classmethod
-    def of(cls, message: pb.DeadLetter) -> Self:
-        key = optional(message, "key")
-        return cls(
-            source=RecordRef.of(message.source),
-            dead_letter=RecordRef.of(message.dead_letter),
-            key=text_of(key),
-            key_base64=base64_of(key),
-            disposition=word(pb.Disposition, message.disposition, hyphens=True),
-            status=message.status or None,
-            reason=message.reason,
-            attempts=message.attempts,
-            replays=message.replays,
-            replayed=message.replayed,
-            dead_lettered_at=time_of(message, "dead_lettered_at"),
-            first_failed_at=time_of(message, "first_failed_at"),
-            content_hidden=message.content_hidden,
-        )
+    """True if the record has a key that the caller may not see."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """Dead letters that have something in common."""
+class Group(View):
+    """Dead letters that have a property in common."""
 
     name: str
-    """What they have in common, for people to read."""
+    """The common property, such as the reason, for people to read."""
     records: int
-    """How many."""
+    """Number of dead letters in the group, 1 or more."""
     first_at: datetime | None
-    """When the first of them was dead-lettered."""
+    """Time at which the first of them was dead-lettered; null if unknown."""
     last_at: datetime | None
-    """When the last of them was."""
+    """Time at which the last of them was dead-lettered; null if unknown."""
     sample: DeadLetter
-    """One of them."""
+    """One dead letter of the group."""
     replayed_records: int
-    """How many of them a replay is done with."""
-
-    @classmethod
-    def of(cls, message: pb.DeadLetterGroup) -> Self:
-        return cls(
-            name=message.name,
-            records=message.records,
-            first_at=time_of(message, "first_at"),
-            last_at=time_of(message, "last_at"),
-            sample=DeadLetter.of(message.sample),
-            replayed_records=message.replayed_records,
-        )
+    """Number of dead letters in the group that a replay has settled, 0 to `records`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """Dead letters, grouped and counted: `dlq ls`."""
+class Summary(View):
+    """Dead letters in groups: `dlq ls`."""
 
     subscription: str
-    """Whose."""
+    """Name of the subscription."""
     groups: tuple[Group, ...]
-    """The groups, most frequent first."""
+    """The groups, the largest first, at most `--limit`."""
     other_records: int
-    """Dead letters in groups beyond `--limit`."""
+    """Number of dead letters in groups beyond `--limit`, 0 or more."""
     incomplete: bool
-    """Whether the deadline came first: the counts then are of what was read until then."""
+    """True if the time was up before all dead letters were read, so that the real counts are higher."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetters:
+class DeadLetters(View):
     """Dead letters one by one: `dlq ls --each`."""
 
     subscription: str
-    """Whose."""
+    """Name of the subscription."""
     dead_letters: tuple[DeadLetter, ...]
-    """The dead letters, newest first."""
+    """The dead letters, the newest first, at most `--limit`."""
     more: bool
-    """Whether there are more than `--limit`."""
+    """True if there are more dead letters than `--limit`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(View):
     """A header of a record."""
 
     name: str
-    """Name."""
+    """Name of the header."""
     value: str | None
-    """Value, cut at 1 KiB, if it is UTF-8."""
+    """The value as text, cut at 1 KiB; null: a null value, or a value that is not UTF-8 (see `value_base64`)."""
     value_base64: str | None
-    """Value, cut at 1 KiB; null: the value is null."""
-
-    @classmethod
-    def of(cls, message: pb.Header) -> Self:
-        value = optional(message, "value")
-        return cls(name=message.name, value=text_of(value), value_base64=base64_of(value))
+    """The value in base64, cut at 1 KiB; null: a null value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WholeDeadLetter:
-    """One dead letter: `dlq show`."""
+class WholeDeadLetter(View):
+    """One dead letter in full: `dlq show`."""
 
     dead_letter: DeadLetter
-    """What it is; of several copies the newest."""
+    """The dead letter; if the record was dead-lettered several times, the newest copy."""
     headers: tuple[Header, ...]
     """Its headers, in order."""
     excerpt: str | None
-    """What the application answered last, at most 1 KiB, if it is UTF-8."""
+    """The last answer of the application as text, cut at 1 KiB; null: no answer, or one that is not UTF-8."""
     excerpt_base64: str | None
-    """The same, whatever it is; null: nothing."""
+    """The last answer of the application in base64, cut at 1 KiB; null: no answer."""
     value: str | None
-    """The record's value, cut at 64 KiB, if it is UTF-8; with `--values`."""
+    """With `--values`, the value as text, cut at 64 KiB; null: no value, or a value that is not UTF-8."""
     value_base64: str | None
-    """The same, whatever it is."""
+    """With `--values`, the value in base64, cut at 64 KiB; null: no value."""
     content_hidden: bool
-    """Whether headers, excerpt or value were left out, because the caller may not see them."""
-
-    @classmethod
-    def of(cls, message: pb.GetDeadLetterResponse) -> Self:
-        value, excerpt = optional(message, "value"), message.excerpt or None
-        return cls(
-            dead_letter=DeadLetter.of(message.dead_letter),
-            headers=tuple(map(Header.of, message.headers)),
-            excerpt=text_of(excerpt),
-            excerpt_base64=base64_of(excerpt),
-            content_hidden=message.content_hidden,
-            value=text_of(value),
-            value_base64=base64_of(value),
-        )
+    """True if headers, answer or value were left out, because the caller may not see them."""

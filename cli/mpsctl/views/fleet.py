@@ -1,68 +1,48 @@
-"""Daemons, records, and what changes say of themselves: what the other views are made of."""
+"""Daemons, records, pauses and the results of changes: the parts that other views have in common."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
 
-from mps.admin.v1 import admin_pb2 as pb
-from mpsctl.views.values import base64_of, optional, text_of, time_of
+from mpsctl.views.values import View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
-    """A daemon and how it answered."""
+class Instance(View):
+    """A daemon of the fleet."""
 
     address: str
-    """`host:port` of its admin listener, as it advertises it."""
+    """Address of its admin listener, `host:port`, as it advertises it."""
     answered: bool
-    """Whether it answered in time."""
+    """True if the daemon answered in time."""
     problem: str
-    """Why it did not, or what is wrong with it; empty: nothing."""
+    """Reason why the daemon did not answer, or a problem that it reports; empty if there is none."""
     version: str
-    """Its version, empty if it did not answer."""
+    """Version of `mpsd`, such as `0.1.0`; empty if the daemon did not answer."""
     started_at: datetime | None
-    """When its process started."""
+    """Time at which its process started; null if the daemon did not answer."""
     partitions: int
-    """Partitions assigned to it."""
+    """Number of partitions assigned to the daemon; 0 if it did not answer."""
     control_revision: int
-    """Offset of the last control record it has applied; -1: none."""
+    """Offset of the last record of the control topic that the daemon has applied; -1 if it has applied none."""
     control_records_ignored: int
-    """Control records it has passed over, as they are of another program or of a later version."""
+    """Number of records of the control topic that the daemon ignored since it started, because another program or a
+    later version wrote them."""
     id: str
-    """Id of its process, drawn when it started; empty: unknown."""
+    """Random id of its process, new at each start; empty if unknown."""
     host: str
-    """Name of the machine or container that it runs on; empty if unknown."""
-
-    @classmethod
-    def of(cls, message: pb.Instance) -> Self:
-        return cls(
-            address=message.address,
-            answered=message.answered,
-            problem=message.problem,
-            version=message.version,
-            started_at=time_of(message, "started_at"),
-            partitions=message.partitions,
-            control_revision=message.control_revision,
-            control_records_ignored=message.control_records_ignored,
-            id=message.id,
-            host=message.host,
-        )
+    """Name of the machine or container on which the daemon runs; empty if unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordRef:
-    """A record of a topic."""
+class RecordRef(View):
+    """The position of a record."""
 
     topic: str
-    """Topic."""
+    """Name of the topic."""
     partition: int
-    """Partition."""
+    """Number of the partition, 0 or more."""
     offset: int
-    """Offset."""
-
-    @classmethod
-    def of(cls, message: pb.RecordRef) -> Self:
-        return cls(topic=message.topic, partition=message.partition, offset=message.offset)
+    """Offset in the partition, 0 or more."""
 
     def name(self) -> str:
         """Return the record as it is typed."""
@@ -70,102 +50,63 @@ class RecordRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class Selection(View):
     """A subscription, or a part of it."""
 
     subscription: str
-    """Its name."""
+    """Name of the subscription."""
     topic: str | None
-    """Only this topic."""
+    """The topic that is selected; null: all topics."""
     partition: int | None
-    """Only this partition."""
+    """The partition of `topic` that is selected; null: all partitions."""
     key: str | None
-    """Only this key, if it is UTF-8."""
+    """The key that is selected, as text; null: all keys, or a key that is not UTF-8 (see `key_base64`)."""
     key_base64: str | None
-    """Only this key, whatever it is."""
+    """The key that is selected, in base64; null: all keys, or a key that the caller may not see (see
+    `content_hidden`)."""
     content_hidden: bool
-    """Whether the key was left out, because the caller may not see it."""
-
-    @classmethod
-    def of(cls, message: pb.Selection) -> Self:
-        key = optional(message, "key")
-        return cls(
-            subscription=message.subscription,
-            topic=optional(message, "topic"),
-            partition=optional(message, "partition"),
-            key=text_of(key),
-            key_base64=base64_of(key),
-            content_hidden=message.content_hidden,
-        )
+    """True if a key is selected that the caller may not see."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
-    """The person who made a change, the time and the reason."""
+class Provenance(View):
+    """The author, the time and the reason of a change."""
 
     who: str
-    """Name of the token or certificate; `local` for a caller on the loopback without any."""
+    """Name of the author's token or certificate; `local` for a caller on the loopback without either."""
     changed_at: datetime | None
-    """When it was written."""
+    """Time at which the change was written; null if unknown."""
     reason: str
-    """Why."""
+    """Reason that the author gave."""
     revision: int
-    """Offset of its control record."""
-
-    @classmethod
-    def of(cls, message: pb.Provenance) -> Self:
-        return cls(
-            who=message.who,
-            changed_at=time_of(message, "changed_at"),
-            reason=message.reason,
-            revision=message.revision,
-        )
+    """Offset of the change in the control topic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
-    """A pause that holds."""
+class Pause(View):
+    """A pause that is in effect."""
 
     selection: Selection
-    """What is stopped."""
+    """The part of the subscription whose deliveries are stopped."""
     until: datetime | None
-    """When it ends by itself; null: never."""
+    """Time at which the pause ends by itself; null: it lasts until somebody resumes."""
     provenance: Provenance
-    """Whose it is."""
-
-    @classmethod
-    def of(cls, message: pb.PauseState) -> Self:
-        return cls(
-            selection=Selection.of(message.selection),
-            until=time_of(message, "until"),
-            provenance=Provenance.of(message.provenance),
-        )
+    """Author, time and reason of the pause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
-    """The result of a change: `pause`, `resume`, `limit`."""
+class Changed(View):
+    """The result of a change: `pause`, `resume`, `limit`, `accept-rejections`."""
 
     request_id: str
-    """The id that this change went by."""
+    """Id of the request; a repeated request with the same id changes nothing."""
     revision: int
-    """Offset of its control record: the revision from now on. Unchanged: of the last control record."""
+    """Offset of the change in the control topic; if `unchanged`, the offset of the last record there."""
     confirmed: bool
-    """Whether every daemon has applied it: from then on no delivery starts against it."""
+    """True if every daemon has applied the change, so that no delivery starts against it any more."""
     instances: tuple[Instance, ...]
-    """The daemons, and how far each has come."""
+    """All daemons; `control_revision` tells how far each has come."""
     unchanged: bool
-    """Whether there was nothing to do, as of a resume of what is not paused: nothing was written."""
+    """True if there was nothing to do, so that nothing was written: for example, a resume without a pause."""
     replaced: Pause | None = None
-    """Of a pause: the one of the same selection that held until now; null: there was none."""
-
-    @classmethod
-    def of(cls, message: pb.Changed, request_id: str) -> Self:
-        return cls(
-            request_id=request_id,
-            revision=message.revision,
-            confirmed=message.confirmed,
-            instances=tuple(map(Instance.of, message.instances)),
-            unchanged=message.unchanged,
-            replaced=Pause.of(message.replaced) if message.HasField("replaced") else None,
-        )
+    """For a pause: the earlier pause of the same selection that it replaces; null if there was none."""

@@ -1,112 +1,88 @@
-"""The history of changes, check-ups and versions."""
+"""The history of changes, the findings of a check-up, and versions."""
 
 from dataclasses import dataclass
-from typing import Self
 
-from mps.admin.v1 import admin_pb2 as pb
 from mpsctl.views.fleet import Instance, Provenance
-from mpsctl.views.values import Severity, word
+from mpsctl.views.values import Severity, View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A change that was made."""
+class Entry(View):
+    """A change that an operator made."""
 
     provenance: Provenance
-    """Whose it is."""
+    """Author, time and reason of the change."""
     method: str
-    """The method of the service that made it, such as `Pause`."""
+    """Method of the admin service that made the change, such as `Pause`."""
     subscription: str
-    """Of which subscription."""
+    """Name of the subscription that was changed."""
     description: str
-    """What was changed and how, for people to read."""
+    """The change, for people to read."""
     request_id: str
-    """The id that the change went by."""
+    """Id of the request."""
     instance: str
-    """The daemon that made it."""
-
-    @classmethod
-    def of(cls, message: pb.AuditEntry) -> Self:
-        return cls(
-            provenance=Provenance.of(message.provenance),
-            method=message.method,
-            subscription=message.subscription,
-            description=message.description,
-            request_id=message.request_id,
-            instance=message.instance,
-        )
+    """Address of the daemon that made the change, `host:port`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """The history of changes: `audit`."""
+class History(View):
+    """The changes that operators made: `audit`."""
 
     entries: tuple[Entry, ...]
-    """The changes, newest first."""
+    """The changes, the newest first, at most `--limit`."""
     more: bool
-    """Whether there are more than `--limit`."""
+    """True if there are more changes than `--limit`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """A result of a check."""
+class Finding(View):
+    """The result of one check."""
 
     severity: Severity
-    """How bad it is."""
+    """`ok`: no problem; `warning`: it works, and may stop working; `error`: it does not work."""
     code: str
-    """A code of the errors' reference; empty: as it should be."""
+    """One of the [codes](errors.md); empty if there is no problem."""
     subject: str
-    """What was checked."""
+    """The thing that was checked, such as `topic orders`."""
     message: str
-    """What was found, for people to read."""
+    """The result, for people to read."""
     advice: str
-    """What to do; empty: nothing."""
+    """What to do; empty if there is nothing to do."""
     instances: tuple[str, ...]
-    """The daemons that found it."""
-
-    @classmethod
-    def of(cls, message: pb.Finding) -> Self:
-        return cls(
-            severity=word(pb.Severity, message.severity),
-            code=message.code,
-            subject=message.subject,
-            message=message.message,
-            advice=message.advice,
-            instances=tuple(message.instances),
-        )
+    """Addresses of the daemons that found it, `host:port`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckUp:
-    """A check-up of the fleet: `doctor`."""
+class CheckUp(View):
+    """The findings of a check-up: `doctor`."""
 
     ok: bool
-    """Whether no finding is an error and every daemon answered."""
+    """True if every daemon answered and no finding is an error."""
     findings: tuple[Finding, ...]
-    """What was found, what is worst first."""
+    """The findings, the worst first."""
     instances: tuple[Instance, ...]
-    """The daemons, and whether they answered."""
+    """All daemons; `answered` tells which ones were checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonVersion:
-    """The daemon that was asked, and its version."""
+class DaemonVersion(View):
+    """The version of the daemon that was called."""
 
     address: str
-    """`host:port` of its admin listener, as it advertises it."""
+    """Address of its admin listener, `host:port`, as it advertises it."""
     version: str
-    """Its version."""
+    """Version of `mpsd`, such as `0.1.0`."""
     python: str
-    """Version of the Python it runs on."""
+    """Version of Python on which it runs, such as `3.11.7`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Versions:
-    """The versions of mpsctl and of the daemon: `version`."""
+class Versions(View):
+    """Versions of both programs: `version`."""
 
     mpsctl: str
-    """This tool's version."""
+    """Version of `mpsctl`, such as `0.1.0`."""
     python: str
-    """Version of the Python it runs on."""
+    """Version of Python on which `mpsctl` runs, such as `3.11.7`."""
     daemon: DaemonVersion | None
-    """The daemon's; null: not asked, or it does not answer."""
+    """Version of the daemon; null with `--client`, or if no daemon answers."""

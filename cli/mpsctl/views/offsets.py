@@ -1,62 +1,48 @@
 """Committed offsets that were moved."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any
 
-from mps.admin.v1 import admin_pb2 as pb
+from typing_extensions import override
+
 from mpsctl.views.fleet import Changed
+from mpsctl.views.values import View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResetPartition:
-    """The effect of a reset on a partition."""
+class ResetPartition(View):
+    """The effect of a reset on one partition."""
 
     topic: str
-    """Topic."""
+    """Name of the topic."""
     partition: int
-    """Number."""
+    """Number of the partition, 0 or more."""
     from_offset: int | None
-    """Committed offset before; null: none."""
+    """Committed offset before the reset; null: none."""
     to_offset: int
-    """Committed offset after."""
+    """Committed offset after the reset."""
     repeated_records: int
-    """Settled records that are delivered again, at most."""
+    """Largest number of settled records that are delivered again, 0 or more."""
     skipped_records: int
-    """Records that are never delivered, at most."""
+    """Largest number of records that are never delivered, 0 or more."""
 
+    @override
     @classmethod
-    def of(cls, message: pb.ResetPartition) -> Self:
-        return cls(
-            topic=message.topic,
-            partition=message.partition,
-            from_offset=None if message.from_offset < 0 else message.from_offset,
-            to_offset=message.to_offset,
-            repeated_records=message.repeated_records,
-            skipped_records=message.skipped_records,
-        )
+    def other_values(cls, message: Any) -> dict[str, Any]:
+        return {"from_offset": None if message.from_offset < 0 else message.from_offset}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reset:
-    """Offsets that were, or would be, moved: `reset`."""
+class Reset(View):
+    """A reset of committed offsets, or its preview: `reset`."""
 
     subscription: str
-    """Whose."""
+    """Name of the subscription."""
     dry_run: bool
-    """Whether nothing was changed."""
+    """True for a preview: nothing was changed."""
     id: str
-    """Its id, which records that it brings back carry as `Mps-Replay`; empty on a dry run."""
+    """Id of the reset, which records that are delivered again carry as `Mps-Replay`; empty for a preview."""
     partitions: tuple[ResetPartition, ...]
-    """What becomes of each partition."""
+    """The effect on each partition."""
     changed: Changed | None
-    """What became of it; null on a dry run."""
-
-    @classmethod
-    def of(cls, message: pb.ResetResponse, request: pb.ResetRequest) -> Self:
-        return cls(
-            subscription=request.subscription,
-            dry_run=request.dry_run,
-            id=message.id,
-            partitions=tuple(map(ResetPartition.of, message.partitions)),
-            changed=Changed.of(message.changed, request.change.request_id) if message.HasField("changed") else None,
-        )
+    """The result of the change; null for a preview."""

@@ -2,93 +2,72 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
 
-from mps.admin.v1 import admin_pb2 as pb
 from mpsctl.views.fleet import Instance, RecordRef
 from mpsctl.views.status import Partition
-from mpsctl.views.values import UNKNOWN, Severity, base64_of, optional, text_of, time_of, word
+from mpsctl.views.values import Severity, View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lane:
-    """The records of one key of one partition."""
+class Lane(View):
+    """The unsettled records of one key in one partition."""
 
     head: RecordRef
-    """Its first record."""
+    """Position of the first record."""
     key: str | None
-    """The key, cut at 1 KiB, if it is UTF-8."""
+    """The key as text, cut at 1 KiB; null: no key, or a key that is not UTF-8 (see `key_base64`)."""
     key_base64: str | None
-    """The key, cut at 1 KiB; null: no key."""
+    """The key in base64, cut at 1 KiB; null: no key, or a key that the caller may not see (see `content_hidden`)."""
     records: int
-    """Records in it."""
+    """Number of records in the lane, 1 or more."""
     state: str
-    """One of the [states](states.md#of-a-keys-first-record): that of its first record."""
+    """State of the first record, one of the [states of a key's first record](states.md#of-a-keys-first-record)."""
     severity: Severity
-    """How bad that is."""
+    """Severity of the state."""
     until: datetime | None
-    """Until when; null: nobody knows."""
+    """Time at which the state ends, such as the time of the next attempt; null if unknown."""
     attempts: int
-    """Counted attempts of the first record."""
+    """Number of attempts that failed and were counted for the first record, 0 or more."""
     last_outcome: str
-    """How the last of them ended, for people to read."""
+    """Result of the last attempt, for people to read; empty if there was none."""
     read_at: datetime | None
-    """When the first record was read."""
+    """Time at which the first record was read from Kafka."""
     blocks_commit: bool
-    """Whether it holds up the committed offset."""
+    """True if the committed offset cannot pass the first record."""
     value: str | None
-    """The first record's value, cut at 1 KiB, if it is UTF-8; with `--values`."""
+    """With `--values`, the value of the first record as text, cut at 1 KiB; null: no value, or one that is not UTF-8."""
     value_base64: str | None
-    """The same, whatever it is."""
+    """With `--values`, the value of the first record in base64, cut at 1 KiB; null: no value."""
     content_hidden: bool
-    """Whether key or value was left out, because the caller may not see it."""
-
-    @classmethod
-    def of(cls, message: pb.Lane) -> Self:
-        key, value = optional(message, "key"), optional(message, "value")
-        return cls(
-            head=RecordRef.of(message.head),
-            key=text_of(key),
-            key_base64=base64_of(key),
-            records=message.records,
-            state=message.state or UNKNOWN,
-            severity=word(pb.Severity, message.severity),
-            until=time_of(message, "until"),
-            attempts=message.attempts,
-            last_outcome=message.last_outcome,
-            read_at=time_of(message, "read_at"),
-            blocks_commit=message.blocks_commit,
-            value=text_of(value),
-            value_base64=base64_of(value),
-            content_hidden=message.content_hidden,
-        )
+    """True if key or value were left out, because the caller may not see them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Queues:
-    """The records in the queues now: `inspect`."""
+class Queues(View):
+    """The records that are read and not settled: `inspect`."""
 
     lanes: tuple[Lane, ...]
-    """Lanes, those with the oldest records first."""
+    """The lanes, those with the oldest records first, at most `--limit`."""
     more: bool
-    """Whether there are more lanes than `--limit`."""
+    """True if there are more lanes than `--limit`."""
     partitions: tuple[Partition, ...]
-    """The partitions they are of."""
+    """The partitions that were inspected."""
     instances: tuple[Instance, ...]
-    """The daemons, and whether they answered."""
+    """All daemons; `answered` tells which ones were asked with success."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
-    """A record that was skipped: `skip`."""
+class Skipped(View):
+    """A record that was sent to the dead-letter topic: `skip`."""
 
     request_id: str
-    """The id that this change went by."""
+    """Id of the request; a repeated request with the same id changes nothing."""
     record: RecordRef
-    """The record."""
+    """Position of the record in its source topic."""
     dead_letter: RecordRef
-    """Where it is now, in the dead-letter topic."""
+    """Position of the record in the dead-letter topic."""
     replay_id: str
-    """It was dead already and blocked its key: the replay that delivers the rest of the key; else empty."""
+    """For a dead letter that blocked its key: id of the replay that delivers the records behind it and releases the key;
+    else empty."""
     blocked_records: int | None
-    """How many records of the key were blocked behind it; null: nobody counted."""
+    """Number of records that were blocked behind it, 0 or more; null: there is no replay, or they were not counted."""

@@ -2,203 +2,135 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Self
+from typing import Literal
 
-from mps.admin.v1 import admin_pb2 as pb
 from mpsctl.views.dead_letters import DeadLetter, Disposition, Group
 from mpsctl.views.fleet import Changed, Provenance
-from mpsctl.views.values import base64_of, optional, seconds_of, text_of, time_of, word
+from mpsctl.views.values import View
 
 ReplayState = Literal["running", "paused", "done", "cancelled", "failed", "unknown"]
 ReplayTarget = Literal["application", "topic", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """A filter of dead letters: all its conditions hold."""
+class Filter(View):
+    """A filter of dead letters; a dead letter must meet all conditions."""
 
     since: datetime | None
-    """Dead-lettered at this time or later."""
+    """Dead-lettered at this time or later; null: at any time."""
     until: datetime | None
-    """Dead-lettered before this time."""
+    """Dead-lettered before this time; null: at any time."""
     dispositions: tuple[Disposition, ...]
-    """Dead for one of these; empty: for whatever."""
+    """Dead-lettered with one of these dispositions; empty: with any."""
     statuses: tuple[int, ...]
-    """Last answered with one of these; empty: with whatever."""
+    """Last answered with one of these HTTP or gRPC statuses; empty: with any, or not at all."""
     reason_contains: str | None
-    """The reason has this text in it."""
+    """The reason contains this text, in upper or lower case; null: any reason."""
     topic: str | None
-    """Read from this topic."""
+    """Read from this topic; null: from any."""
     partition: int | None
-    """Read from this partition."""
+    """Read from this partition of `topic`; null: from any."""
     key: str | None
-    """Of this key, if it is UTF-8."""
+    """Has this key, as text; null: any key, or a key that is not UTF-8 (see `key_base64`)."""
     key_base64: str | None
-    """Of this key, whatever it is."""
+    """Has this key, in base64; null: any key, or a key that the caller may not see (see `content_hidden`)."""
     content_hidden: bool
-    """Whether the key was left out, because the caller may not see it."""
-
-    @classmethod
-    def of(cls, message: pb.DeadLetterFilter) -> Self:
-        key = optional(message, "key")
-        return cls(
-            since=time_of(message, "since"),
-            until=time_of(message, "until"),
-            dispositions=tuple(word(pb.Disposition, each, hyphens=True) for each in message.dispositions),
-            statuses=tuple(message.statuses),
-            reason_contains=message.reason_contains or None,
-            topic=message.topic or None,
-            partition=optional(message, "partition"),
-            key=text_of(key),
-            key_base64=base64_of(key),
-            content_hidden=message.content_hidden,
-        )
+    """True if the filter has a key that the caller may not see."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """The dead letters that are replayed, and the way of the replay."""
+class Plan(View):
+    """The settings of a replay."""
 
     subscription: str
-    """Whose dead letters."""
+    """Name of the subscription."""
     filter: Filter
-    """Which of them."""
+    """The dead letters to replay."""
     target: ReplayTarget
-    """Where to."""
+    """`application`: the application of the subscription alone; `topic`: the source topic, where every group receives them."""
     rate_max_per_s: float
-    """Records in each second, a total of the fleet; 0: no limit."""
+    """Largest number of records per second, of all daemons together; 0: no limit."""
     records_max: int
-    """Records in all; 0: no limit."""
+    """Largest number of records in all; 0: no limit."""
     again: bool
-    """Also those that were replayed with success before."""
+    """True to replay also dead letters that a replay has settled before."""
     include_quarantined: bool
-    """Also those that came back too often."""
-
-    @classmethod
-    def of(cls, message: pb.ReplayPlan) -> Self:
-        target = message.target or pb.REPLAY_TARGET_APPLICATION
-        return cls(
-            subscription=message.subscription,
-            filter=Filter.of(message.filter),
-            target=word(pb.ReplayTarget, target),
-            rate_max_per_s=message.rate_max_per_s,
-            records_max=message.records_max,
-            again=message.again,
-            include_quarantined=message.include_quarantined,
-        )
+    """True to replay also dead letters that came back from `dead_letter.replays_max` replays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
+class Preview(View):
     """The preview of a replay: `replay-dlq --dry-run`."""
 
     plan: Plan
-    """What would be replayed, and how."""
+    """The settings of the replay."""
     matched_records: int
-    """Dead letters it would replay."""
+    """Number of dead letters that would be replayed, 0 or more."""
     quarantined_records: int
-    """Dead letters that match, but are quarantined."""
+    """Number of dead letters that match but are left out without `--include-quarantined`, 0 or more."""
     replayed_records: int
-    """Dead letters that match, but were replayed before."""
+    """Number of dead letters that match but are left out without `--again`, 0 or more."""
     keys: int
-    """Different keys among those it would replay."""
+    """Number of different keys among those that would be replayed, 0 or more."""
     largest_key_records: int
-    """Records of the most frequent key."""
+    """Number of records of the most frequent key, 0 or more."""
     groups: tuple[Group, ...]
-    """By reason."""
+    """The dead letters that would be replayed, grouped by reason."""
     samples: tuple[DeadLetter, ...]
-    """At most ten of them."""
+    """At most ten of the dead letters that would be replayed."""
     takes_s: float | None
-    """How long it would take at the rate; null: without a rate nobody knows."""
+    """Estimated length of the replay in seconds; null: the replay has no `--rate`."""
     incomplete: bool
-    """Whether the deadline came first: the counts then are of what was read until then."""
-
-    @classmethod
-    def of(cls, message: pb.PreviewReplayResponse, plan: pb.ReplayPlan) -> Self:
-        return cls(
-            plan=Plan.of(plan),
-            matched_records=message.matched_records,
-            quarantined_records=message.quarantined_records,
-            replayed_records=message.replayed_records,
-            keys=message.keys,
-            largest_key_records=message.largest_key_records,
-            groups=tuple(map(Group.of, message.groups)),
-            samples=tuple(map(DeadLetter.of, message.samples)),
-            takes_s=seconds_of(message, "takes"),
-            incomplete=message.incomplete,
-        )
+    """True if the time was up before all dead letters were read, so that the real counts are higher."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
-    """A replay and its progress: `replay-dlq`, `replay show`, and what changes one."""
+class Replay(View):
+    """A replay and its progress: `replay-dlq`, `replay show`, `replay pause`, `replay resume`, `replay cancel`."""
 
     id: str
-    """Its id, which its records carry as `Mps-Replay`."""
+    """Id of the replay, which its records carry as `Mps-Replay`."""
     plan: Plan
-    """What it replays, and how."""
+    """The settings of the replay."""
     state: ReplayState
-    """What it does."""
+    """`failed`: it cannot go on, and `state_reason` says why; `done`: all records are settled."""
     state_reason: str
-    """Why, for people to read; empty when running or done."""
+    """Reason for the state, for people to read; empty when running or done."""
     matched_records: int
-    """Dead letters that matched so far."""
+    """Number of dead letters found so far that match, 0 or more."""
     sent_records: int
-    """Of those, sent."""
+    """Number of matching dead letters that were sent, 0 or more."""
     succeeded_records: int
-    """Of those, accepted."""
+    """Number of sent records that the application accepted, 0 or more."""
     failed_records: int
-    """Of those, dead again."""
+    """Number of sent records that were dead-lettered again, 0 or more."""
     expired_records: int
-    """Dead letters that the topic lost before they were read."""
+    """Number of dead letters that Kafka deleted from the topic before they were read, 0 or more."""
     left_records: int
-    """Records of the dead-letter topic still to be looked at."""
+    """Number of records of the dead-letter topic that are still to be looked at, 0 or more."""
     sent_per_s: float
-    """Records sent in each second, mean of the last 10 s."""
+    """Records sent per second, mean of the last 10 s."""
     left_s: float | None
-    """How long it will take, as it goes now; null: nobody knows."""
+    """Estimated time to the end in seconds, at the present rate; null if unknown."""
     started_at: datetime | None
-    """When it was started."""
+    """Time at which the replay was started."""
     ended_at: datetime | None
-    """When it ended; null: it has not."""
+    """Time at which the replay ended; null: it has not ended."""
     provenance: Provenance
-    """Whose the last change of it is; `mpsd` where a daemon has found it done or failed."""
+    """Author, time and reason of the last change; the author is `mpsd` if a daemon found the replay done or failed."""
     started_by: str
-    """Who started it; empty: the daemon does not say."""
+    """Name of the token or certificate that started the replay; empty if unknown."""
     started_reason: str
-    """Why, in the words of who started it."""
+    """Reason given at the start."""
     changed: Changed | None = None
-    """What became of the change, of what has just started or changed it; null: nothing was changed."""
-
-    @classmethod
-    def of(cls, message: pb.Replay, changed: Changed | None = None) -> Self:
-        return cls(
-            id=message.id,
-            plan=Plan.of(message.plan),
-            state=word(pb.ReplayState, message.state),
-            state_reason=message.state_reason,
-            matched_records=message.matched_records,
-            sent_records=message.sent_records,
-            succeeded_records=message.succeeded_records,
-            failed_records=message.failed_records,
-            expired_records=message.expired_records,
-            left_records=message.left_records,
-            sent_per_s=message.sent_per_s,
-            left_s=seconds_of(message, "left"),
-            started_at=time_of(message, "started_at"),
-            ended_at=time_of(message, "ended_at"),
-            provenance=Provenance.of(message.provenance),
-            started_by=message.started_by,
-            started_reason=message.started_reason,
-            changed=changed,
-        )
+    """The result of the change, for a command that starts or changes the replay; null for others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replays:
+class Replays(View):
     """Replays: `replay ls`."""
 
     replays: tuple[Replay, ...]
-    """The replays, newest first."""
+    """The replays, the newest first, at most `--limit`."""
     more: bool
-    """Whether there are more than `--limit`."""
+    """True if there are more replays than `--limit`."""

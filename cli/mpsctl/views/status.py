@@ -1,304 +1,218 @@
-"""The fleet at a glance."""
+"""The state of the fleet, its subscriptions and their partitions."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import Any
 
-from mps.admin.v1 import admin_pb2 as pb
+from typing_extensions import override
+
 from mpsctl.views.fleet import Instance, Pause, Provenance, RecordRef
 from mpsctl.views.replays import Replay
-from mpsctl.views.values import UNKNOWN, Severity, optional, seconds_of, time_of, word
+from mpsctl.views.values import Severity, View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flow:
-    """The records that are on their way."""
+class Flow(View):
+    """Counts of the records that are not settled."""
 
     lag_records: int
-    """Records between the committed offset and the log end."""
+    """Number of records between the committed offset and the end of the log, 0 or more."""
     lag_age_s: float | None
-    """Age of the first record beyond the committed offset."""
+    """Age in seconds of the first record behind the committed offset; null: there is none."""
     pending_records: int
-    """Records read and not settled."""
+    """Number of records that are read and not settled, 0 or more."""
     pending_bytes: int
-    """Bytes of them, overhead included."""
+    """Memory in bytes that the pending records take, overhead included."""
     in_flight_records: int
-    """Records at the application now."""
+    """Number of records that the application has and has not answered, 0 or more."""
     backing_off_records: int
-    """Records that wait for their back-off."""
+    """Number of records that wait for their next attempt, 0 or more."""
     oldest: RecordRef | None
-    """The oldest unfinished record."""
-
-    @classmethod
-    def of(cls, message: pb.Flow) -> Self:
-        return cls(
-            lag_records=message.lag_records,
-            lag_age_s=seconds_of(message, "lag_age"),
-            pending_records=message.pending_records,
-            pending_bytes=message.pending_bytes,
-            in_flight_records=message.in_flight_records,
-            backing_off_records=message.backing_off_records,
-            oldest=RecordRef.of(message.oldest) if message.HasField("oldest") else None,
-        )
+    """Position of the oldest record that is not settled; null: there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StateCount:
-    """The number of partitions in a state."""
+class StateCount(View):
+    """The number of partitions in one state."""
 
     state: str
     """One of the [states](states.md)."""
     severity: Severity
-    """How bad it is."""
+    """Severity of the state."""
     partitions: int
-    """How many."""
-
-    @classmethod
-    def of(cls, message: pb.StateCount) -> Self:
-        return cls(
-            state=message.state or UNKNOWN,
-            severity=word(pb.Severity, message.severity),
-            partitions=message.partitions,
-        )
+    """Number of partitions in the state, 1 or more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Departure:
+class Departure(View):
     """A daemon that left a group."""
 
     address: str
-    """`host:port` of its admin listener, as it advertised it."""
+    """Address of its admin listener, `host:port`, as it advertised it."""
     left_at: datetime | None
-    """When the others noticed."""
-
-    @classmethod
-    def of(cls, message: pb.Departure) -> Self:
-        return cls(address=message.address, left_at=time_of(message, "left_at"))
+    """Time at which the other daemons noticed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Partition:
-    """A partition."""
+class Partition(View):
+    """A partition and its owner."""
 
     topic: str
-    """Topic."""
+    """Name of the topic."""
     partition: int
-    """Number."""
+    """Number of the partition, 0 or more."""
     instance: str
-    """The daemon that owns it, whether it answers or not."""
+    """Address of the daemon that owns the partition, even if the daemon does not answer; empty: no daemon owns it."""
     epoch: int
-    """The fencing number of this ownership."""
+    """Number that rises with each change of the owner; 0 if unknown."""
     state: str
-    """One of the [states](states.md); `unknown` if no daemon that answers has it."""
+    """One of the [states](states.md); `unknown` if the daemon does not answer."""
     state_severity: Severity
-    """How bad that is."""
+    """Severity of the state."""
     state_reason: str
-    """Why, for people to read; empty when running."""
+    """Reason for the state, for people to read; empty when running."""
     flow: Flow | None
-    """How much there is of everything; null: not known, as its daemon does not answer."""
+    """Counts of the partition's records; null: its daemon does not answer."""
     lag_records: int | None
-    """Records between the committed offset and the log end: as its daemon says, else as Kafka does; null: not known."""
+    """Number of records between the committed offset and the end of the log, as the daemon reports it, or as Kafka does
+    if the daemon does not answer; null if unknown."""
     next_offset: int | None
-    """Committed offset: the next record to be settled; null: none yet, or not known."""
+    """Committed offset, which is the offset of the next record to be settled; null: none yet, or unknown."""
     log_end: int | None
-    """The log's end, as last heard; null: not known."""
+    """Last known offset of the end of the log; null if unknown."""
     blocked_keys: int | None
-    """Keys blocked behind dead letters: what comes of them goes to the dead-letter topic undelivered; null: not known."""
+    """Number of keys whose later records go to the dead-letter topic undelivered, until a replay or a skip releases them;
+    null if unknown."""
     paused_lanes: int | None
-    """Lanes that wait for a key that is paused; null: not known."""
+    """Number of keys with records that wait because the key is paused; null if unknown."""
     room_records: int | None
-    """How many records more are read until the partition is full, and all its keys wait; null: not known."""
+    """Number of records that can still be read before the partition is full and all its keys wait; null if unknown."""
     room_bytes: int | None
-    """How many bytes more; null: not known."""
+    """Number of bytes that can still be read before the partition is full; null if unknown."""
 
+    @override
     @classmethod
-    def of(cls, message: pb.PartitionStatus) -> Self:
-        return cls(
-            topic=message.topic,
-            partition=message.partition,
-            instance=message.instance,
-            epoch=message.epoch,
-            state=message.state or UNKNOWN,
-            state_severity=word(pb.Severity, message.state_severity),
-            state_reason=message.state_reason,
-            flow=Flow.of(message.flow) if message.HasField("flow") else None,
-            lag_records=message.flow.lag_records if message.HasField("flow") else optional(message, "lag_records"),
-            next_offset=None if message.next_offset < 0 else message.next_offset,
-            log_end=None if message.log_end < 0 else message.log_end,
-            blocked_keys=message.blocked_keys if message.HasField("flow") else None,
-            paused_lanes=message.paused_lanes if message.HasField("flow") else None,
-            room_records=message.room_records if message.HasField("flow") else None,
-            room_bytes=message.room_bytes if message.HasField("flow") else None,
-        )
+    def other_values(cls, message: Any) -> dict[str, Any]:
+        """Return the values that are unknown without an answer of the partition's daemon."""
+        known = message.HasField("flow")
+        counts = ("blocked_keys", "paused_lanes", "room_records", "room_bytes")
+        return {
+            **{name: getattr(message, name) if known else None for name in counts},
+            **({"lag_records": message.flow.lag_records} if known else {}),
+            "next_offset": None if message.next_offset < 0 else message.next_offset,
+            "log_end": None if message.log_end < 0 else message.log_end,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
-    """Limits that an operator has set."""
+class Limit(View):
+    """The limits that an operator has set."""
 
     rate_max_per_s: float | None
-    """Deliveries in each second, a total of the fleet; 0: none; null: as configured."""
+    """Largest number of deliveries per second, of all daemons together; 0: no limit; null: as configured."""
     concurrency_max: int | None
-    """Deliveries at once, of each daemon; null: as configured."""
+    """Largest number of deliveries in flight, of each daemon; null: as configured."""
     provenance: Provenance
-    """Whose they are."""
-
-    @classmethod
-    def of(cls, message: pb.LimitState) -> Self:
-        return cls(
-            rate_max_per_s=optional(message, "rate_max_per_s"),
-            concurrency_max=optional(message, "concurrency_max"),
-            provenance=Provenance.of(message.provenance),
-        )
+    """Author, time and reason of the limits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """An endpoint at which nothing succeeds."""
+class Endpoint(View):
+    """An application whose deliveries all fail or are all rejected."""
 
     since: datetime | None
-    """When deliveries began to fail, or to be rejected, without a success between."""
+    """Time of the first of the failures or rejections, with no success since then; null if unknown."""
     reason: str
     """The last failure or rejection, for people to read."""
     rejections: int
-    """Records dead-lettered in a row before dead-lettering stopped."""
+    """Number of records in a row that were dead-lettered as rejected before dead-lettering stopped, 0 or more."""
     waiting_records: int
-    """Records that wait."""
+    """Number of records that wait, 0 or more."""
     rejections_accepted: bool
-    """An operator accepted the rejections: records are dead-lettered until a delivery succeeds."""
-
-    @classmethod
-    def of(cls, message: pb.EndpointStatus) -> Self:
-        return cls(
-            since=time_of(message, "since"),
-            reason=message.reason,
-            rejections=message.rejections,
-            waiting_records=message.waiting_records,
-            rejections_accepted=message.rejections_accepted,
-        )
+    """True if an operator accepted the rejections, so that records are dead-lettered until a delivery succeeds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(View):
     """A delivery that failed."""
 
     record: RecordRef
-    """The record."""
+    """Position of the record."""
     failed_at: datetime | None
-    """When it failed."""
+    """Time of the failure."""
     reason: str
-    """What the application answered, in its own words where it has some."""
+    """Reason for the failure, for people to read: the application's own reason if it gave one."""
     code: str
-    """The outcome, such as `delivery.status_422`."""
+    """One of the [outcomes](errors.md), such as `delivery.status_422`."""
     dead_lettered: bool
-    """Whether the record went to the dead-letter topic for it."""
-
-    @classmethod
-    def of(cls, message: pb.Failure) -> Self:
-        return cls(
-            record=RecordRef.of(message.record),
-            failed_at=time_of(message, "failed_at"),
-            reason=message.reason,
-            code=message.code,
-            dead_lettered=message.dead_lettered,
-        )
+    """True if the record was dead-lettered because of this failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subscription:
-    """A subscription, over all daemons that answered."""
+class Subscription(View):
+    """A subscription, with the sums of all daemons that answered."""
 
     name: str
-    """Its name."""
+    """Name of the subscription."""
     group: str
-    """Its consumer group."""
+    """Name of its consumer group."""
     state: str
-    """One of the [states](states.md): the worst that any of its partitions is in."""
+    """The worst state of its partitions, one of the [states](states.md)."""
     state_severity: Severity
-    """How bad that is."""
+    """Severity of the state."""
     state_reason: str
-    """Why, for people to read; empty when running."""
+    """Reason for the state, for people to read; empty when running."""
     partition_states: tuple[StateCount, ...]
-    """How many of its partitions are in each state, the worst state first."""
+    """Number of partitions in each state, the worst state first."""
     partial: bool
-    """Whether sums lack partitions, because no daemon that answered has them: all sums but that of the lag."""
+    """True if sums lack partitions, because daemons do not answer; the lag still includes them (see
+    `lag_missing_partitions`)."""
     missing_partitions: int
-    """How many partitions these are."""
+    """Number of partitions that the sums lack, 0 or more."""
     lag_missing_partitions: int
-    """Those of them that the lag lacks too, because Kafka did not say how far they lag."""
+    """Number of partitions that the lag lacks too, because Kafka did not report their lag, 0 or more."""
     flow: Flow
-    """How much there is of everything."""
+    """Counts of the records of all its partitions."""
     delivered_per_s: float
-    """Records accepted in each second, mean of the last 10 s."""
+    """Records accepted per second, mean of the last 10 s."""
     retried_per_s: float
-    """Deliveries to be repeated in each second, mean of the last 10 s."""
+    """Failed deliveries per second that are tried again, mean of the last 10 s."""
     dead_letters: int
-    """Records dead-lettered since the daemons started."""
+    """Number of records dead-lettered since the daemons started, 0 or more."""
     unresolved_dead_letters: int | None
-    """Records in the dead-letter topic that no replay has settled, as of some seconds ago; null: not known."""
+    """Number of records in the dead-letter topic that no replay has settled, some seconds ago; null if not counted yet."""
     replays: tuple[Replay, ...]
-    """Replays that are not over, the oldest first."""
+    """Replays that have not ended, the oldest first."""
     pauses: tuple[Pause, ...]
-    """The pauses that hold now."""
+    """Pauses that are in effect."""
     limit: Limit | None
-    """The limits that hold now; null: none but the configured."""
+    """Limits that an operator has set; null: only the configured limits are in effect."""
     partitions: tuple[Partition, ...]
-    """Its partitions, with `--partitions`."""
+    """With `--partitions`, its partitions; else empty."""
     blocked_keys: int
-    """Keys blocked behind dead letters, of all its partitions."""
+    """Number of blocked keys of all its partitions, 0 or more."""
     tightest: Partition | None
-    """Of the partitions in which records of paused keys wait, the one with the least room left; null: there is none."""
+    """The partition with paused keys that has the least room for more records; null: no paused key has records."""
     endpoint: Endpoint | None
-    """The endpoint, while deliveries to it pause or its rejections are accepted; null: it is up."""
+    """Details of an application that fails or rejects everything; null: the application is available."""
     last_failure: Failure | None
-    """The last delivery that failed; null: none did since the daemons started."""
+    """The last delivery that failed; null: none failed since the daemons started."""
 
+    @override
     @classmethod
-    def of(cls, message: pb.SubscriptionStatus) -> Self:
-        return cls(
-            name=message.name,
-            group=message.group,
-            state=message.state or UNKNOWN,
-            state_severity=word(pb.Severity, message.state_severity),
-            state_reason=message.state_reason,
-            partition_states=tuple(map(StateCount.of, message.partition_states)),
-            partial=message.missing_partitions > 0,
-            missing_partitions=message.missing_partitions,
-            lag_missing_partitions=message.lag_missing_partitions,
-            flow=Flow.of(message.flow),
-            delivered_per_s=message.delivered_per_s,
-            retried_per_s=message.retried_per_s,
-            dead_letters=message.dead_letters,
-            unresolved_dead_letters=optional(message, "unresolved_dead_letters"),
-            replays=tuple(map(Replay.of, message.replays)),
-            pauses=tuple(map(Pause.of, message.pauses)),
-            limit=Limit.of(message.limit) if message.HasField("limit") else None,
-            partitions=tuple(map(Partition.of, message.partitions)),
-            blocked_keys=message.blocked_keys,
-            tightest=Partition.of(message.tightest) if message.HasField("tightest") else None,
-            endpoint=Endpoint.of(message.endpoint) if message.HasField("endpoint") else None,
-            last_failure=Failure.of(message.last_failure) if message.HasField("last_failure") else None,
-        )
+    def other_values(cls, message: Any) -> dict[str, Any]:
+        return {"partial": message.missing_partitions > 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class Status(View):
     """The state of the fleet: `status`."""
 
     taken_at: datetime | None
-    """When it was put together."""
+    """Time at which the values were collected."""
     subscriptions: tuple[Subscription, ...]
     """The subscriptions, by name."""
     instances: tuple[Instance, ...]
     """The daemons, by address."""
     departures: tuple[Departure, ...]
-    """Daemons that left within the last hour and are not back, the last first."""
-
-    @classmethod
-    def of(cls, message: pb.Status) -> Self:
-        return cls(
-            taken_at=time_of(message, "taken_at"),
-            subscriptions=tuple(map(Subscription.of, message.subscriptions)),
-            instances=tuple(map(Instance.of, message.instances)),
-            departures=tuple(map(Departure.of, message.departures)),
-        )
+    """Daemons that left a group within the last hour and are not back, the last one first."""

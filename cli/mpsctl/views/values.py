@@ -1,71 +1,135 @@
-"""From the proto's values to plain ones, and from plain ones to JSON."""
+"""Views made of messages of the admin service, and JSON made of views."""
 
 import base64
 import json
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from functools import cache, partial
+from types import NoneType
+from typing import Any, Literal, Self, get_args, get_origin
 
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
-from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 Severity = Literal["ok", "warning", "error", "unknown"]
 UNKNOWN = "unknown"
-"""A word for what this version has no name for, as of a newer daemon."""
+"""The name of each enum value that this version does not know, because a newer daemon sent it."""
+Convert = Callable[[Any], Any]
 
 
-def word(enum: Any, number: int, *, hyphens: bool = False) -> Any:
-    """Format an enum value: `REPLAY_STATE_RUNNING` as `running`; zero and unknown values as `unknown`."""
-    wrapper: EnumTypeWrapper = enum
-    if number == 0 or number not in wrapper.values():
+class View:
+    """An object of the JSON that is made of one message.
+
+    Each field has the value of the message's field of the same name. A duration `x` is the field `x_s`; bytes `x` are a
+    text `x`, if they are UTF-8, and `x_base64`. A field that may be null is null if the message has none, or an empty one
+    that a message cannot tell from none.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, message: Any, **given: Any) -> Self:
+        """Return the view of a message.
+
+        Args:
+            given: the fields that the message does not have.
+        """
+        make: Any = cls
+        given = {**cls.other_values(message), **given}
+        read = _readers(make, message.DESCRIPTOR)
+        view: Self = make(**given, **{name: read[name](message) for name in read.keys() - given.keys()})
+        return view
+
+    @classmethod
+    def other_values(cls, _message: Any) -> dict[str, Any]:
+        """Return the values of fields that do not follow the rule of the names."""
+        return {}
+
+
+@cache
+def _readers(view: type[Any], message: Descriptor) -> dict[str, Convert]:
+    """Return by name how to read each field of the view that the message has."""
+    return {
+        each.name: _reader(each.name, each.type, source)
+        for each in fields(view)
+        for source in [next(filter(None, map(message.fields_by_name.get, _names(each.name))), None)]
+        if source is not None
+    }
+
+
+def _names(field: str) -> tuple[str, ...]:
+    """Return the names that the field of a view may have in the message."""
+    return field, field.removesuffix("_base64"), field.removesuffix("_s")
+
+
+def _reader(name: str, kind: Any, source: FieldDescriptor) -> Convert:
+    kinds = get_args(kind) or (kind,)
+    convert = _converter(name, kinds, source)
+    if get_origin(kind) is tuple:
+        return lambda message: tuple(map(convert, getattr(message, source.name)))
+    if NoneType not in kinds:
+        return lambda message: convert(getattr(message, source.name))
+    if source.has_presence:
+        return lambda message: convert(getattr(message, source.name)) if message.HasField(source.name) else None
+    return lambda message: convert(getattr(message, source.name)) if getattr(message, source.name) else None
+
+
+def _converter(name: str, kinds: tuple[Any, ...], source: FieldDescriptor) -> Convert:
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, View):
+            return kind.of
+    if source.enum_type is not None:
+        return partial(_name_of, source.enum_type)
+    if source.message_type is not None:
+        return _time_of if source.message_type is Timestamp.DESCRIPTOR else _seconds_of
+    if source.type == FieldDescriptor.TYPE_BYTES:
+        return _base64_of if name.endswith("_base64") else _text_of
+    return _unchanged
+
+
+def _name_of(enum: EnumDescriptor, number: int) -> str:
+    """Return the name of an enum value: `running` for `REPLAY_STATE_RUNNING`."""
+    if number == 0 or number not in enum.values_by_number:
         return UNKNOWN
-    prefix = wrapper.DESCRIPTOR.values_by_number[0].name.removesuffix("UNSPECIFIED")
-    name = wrapper.Name(number).removeprefix(prefix).lower()
-    return name.replace("_", "-") if hyphens else name
+    return str(enum.values_by_number[number].name).removeprefix(_prefix(enum)).lower().replace("_", "-")
 
 
 def number_of(enum: Any, name: str) -> int:
-    """Return the number of an enum value that `word` has formatted."""
-    prefix = enum.DESCRIPTOR.values_by_number[0].name.removesuffix("UNSPECIFIED")
-    return int(enum.Value(prefix + name.upper().replace("-", "_")))
+    """Return the number of the enum value that has this name in the JSON."""
+    return int(enum.Value(_prefix(enum.DESCRIPTOR) + name.upper().replace("-", "_")))
 
 
-def time_of(message: Message, field: str) -> datetime | None:
-    """Return the time of a timestamp field; None if it is absent."""
-    if not message.HasField(field):
-        return None
-    stamp: Timestamp = getattr(message, field)
+def _prefix(enum: EnumDescriptor) -> str:
+    return str(enum.values_by_number[0].name).removesuffix("UNSPECIFIED")
+
+
+def _time_of(stamp: Timestamp) -> datetime | None:
     try:
         return stamp.ToDatetime(UTC)
     except (ValueError, OverflowError):  # beyond year 9999
         return None
 
 
-def seconds_of(message: Message, field: str) -> float | None:
-    """Return the seconds of a duration field; None if it is absent."""
-    if not message.HasField(field):
-        return None
-    span: Duration = getattr(message, field)
-    return span.seconds + span.nanos / 1e9
+def _seconds_of(length: Duration) -> float:
+    return length.seconds + length.nanos / 1e9
 
 
-def text_of(data: bytes | None) -> str | None:
+def _text_of(data: bytes) -> str | None:
     """Return bytes as text if they are UTF-8; else None."""
     try:
-        return None if data is None else data.decode()
+        return data.decode()
     except UnicodeDecodeError:
         return None
 
 
-def base64_of(data: bytes | None) -> str | None:
-    return None if data is None else base64.b64encode(data).decode()
+def _base64_of(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
-def optional(message: Message, field: str) -> Any:
-    """Return a scalar field; None if it is absent."""
-    return getattr(message, field) if message.HasField(field) else None
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 def as_json(value: object) -> str:

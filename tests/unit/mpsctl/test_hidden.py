@@ -4,8 +4,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsctl.render.dead_letters import dead_letter_page, dead_letters_page
+from mpsctl.render.formats import selection_text
 from mpsctl.render.queues import queues_page
-from mpsctl.render.words import selection
 from mpsctl.views.dead_letters import DeadLetter, DeadLetters, WholeDeadLetter
 from mpsctl.views.fleet import Selection
 from mpsctl.views.queues import Lane, Queues
@@ -25,7 +25,7 @@ def test_a_key_that_is_hidden_is_not_a_record_without_a_key() -> None:
 
 def test_a_pause_of_a_hidden_key_is_not_one_of_the_partition() -> None:
     of = Selection.of(pb.Selection(subscription="billing", topic="orders", partition=3, content_hidden=True))
-    assert selection(of) == "billing, partition orders/3, key hidden"
+    assert selection_text(of) == "billing, partition orders/3, key hidden"
 
 
 def test_a_dead_letter_says_what_it_takes_to_see_the_rest() -> None:

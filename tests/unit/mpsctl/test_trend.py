@@ -27,7 +27,7 @@ def test_a_trend_is_of_what_was_seen_lately_and_fits_80_columns() -> None:
     assert trends.text("billing") == ""
     for lag in range(100):
         message.subscriptions[0].flow.lag_records = lag
-        trends.take(Status.of(message))
+        trends.add(Status.of(message))
     text = trends.text("billing")
     assert text.startswith(f"rate {'█' * POINTS_MAX}  lag ▆")
     assert text.endswith("█")
@@ -37,7 +37,7 @@ def test_a_trend_is_of_what_was_seen_lately_and_fits_80_columns() -> None:
 def test_a_subscription_that_is_gone_is_forgotten() -> None:
     trends, message = Trends(), fleet.status()
     for _ in range(2):
-        trends.take(Status.of(message))
+        trends.add(Status.of(message))
     del message.subscriptions[0]
-    trends.take(Status.of(message))
+    trends.add(Status.of(message))
     assert (trends.text("billing"), trends.text("mail") != "") == ("", True)

@@ -1,13 +1,12 @@
-"""Numbers, times, keys and other people's texts, as short as they can be read."""
+"""Short forms of numbers, times, keys and foreign texts."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from mpsctl.views.fleet import Provenance, RecordRef, Selection
 
 NONE = "-"
 HIDDEN = "hidden"
-"""In place of what the caller may not see."""
+"""Text in place of content that the caller may not see."""
 
 
 def count(number: float) -> str:
@@ -90,7 +89,7 @@ _SPELT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def key(text: str | None, text_base64: str | None, *, hidden: bool = False) -> str:
-    """Format a key; one that is no text as `base64:…`, one that the caller may not see as `hidden`."""
+    """Format a key: as `base64:…` if it is not a text, and as `hidden` if the caller may not see it."""
     if hidden and text_base64 is None:
         return HIDDEN
     if text_base64 is None:
@@ -111,7 +110,7 @@ def record(ref: RecordRef | None) -> str:
     return NONE if ref is None else ref.name()
 
 
-def selection(of: Selection) -> str:
+def selection_text(of: Selection) -> str:
     """Format a selection: a subscription, or a part of it."""
     parts = [of.subscription]
     if of.topic is not None:
@@ -122,17 +121,27 @@ def selection(of: Selection) -> str:
 
 
 def by_whom(provenance: Provenance, now: datetime) -> str:
-    """Say who made a change, when and why: `by anna 3m ago: deploying`."""
+    """Format author, time and reason of a change: `by anna 3m ago: deploying`."""
     reason = f": {printable(provenance.reason)}" if provenance.reason else ""
-    return f"by {printable(provenance.who or 'somebody')} {ago(provenance.changed_at, now)}{reason}"
+    return f"by {printable(provenance.who or 'an unknown author')} {ago(provenance.changed_at, now)}{reason}"
 
 
 def length(seconds: float) -> str:
-    """Show a length of time as it was given, down to parts of a second."""
+    """Format a length of time that an operator gave, with parts of a second."""
     return f"{seconds:g}s" if seconds % 1 else span(seconds)
 
 
-def listed(words: list[str], largest: int = 5, shown: Callable[[str], str] = printable) -> str:
+def listed(texts: list[str], largest: int = 5) -> str:
     """Format the first entries, and the number of further ones."""
-    rest = len(words) - largest
-    return ", ".join(map(shown, words[:largest])) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(texts) - largest
+    return ", ".join(map(printable, texts[:largest])) + (f" and {rest} more" if rest > 0 else "")
+
+
+def limit_text(rate_max_per_s: float | None, concurrency_max: int | None) -> str:
+    """Format the limits of a subscription: `200/s, 16 at once a daemon`."""
+    parts = []
+    if rate_max_per_s is not None:
+        parts.append(rate(rate_max_per_s) if rate_max_per_s else "any rate")
+    if concurrency_max is not None:
+        parts.append(f"{count(concurrency_max)} at once a daemon")
+    return ", ".join(parts) or "the configured values"
