@@ -13,12 +13,13 @@ RESOLVE = build/lock/bin/uv pip compile --universal --python-version 3.11 --gene
     --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 RESOLVE_ALL = $(RESOLVE) pyproject.toml --group dev --extra demo
 SITE_LOCK := docs/site/requirements.lock
+LOCKS  := requirements.lock deploy/runtime.lock deploy/tools.lock $(SITE_LOCK)
 PLATFORMS := x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin
 # Hundreds of daemons start in a run of the tests; without this each would compile all its modules again.
 unexport PYTHONDONTWRITEBYTECODE
 SYNC   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help demo test check soak replay bench proto broker fix docs docs-site lock floors clean lint types layers protos breaking pages fast \
+.PHONY: help demo test check soak replay bench proto broker fix docs docs-site dist deploy-check lock floors clean lint types layers protos breaking pages fast \
     simulate mutants
 
 help: ## list the targets
@@ -67,15 +68,33 @@ docs-site: build/docs/.ready ## build the documentation as a site in build/site,
 	    -c docs/site -d build/docs/doctrees build/docs/source build/site
 	@echo "The site begins with build/site/index.html"
 
+dist: $(STUBS) build/deploy/.ready ## build wheels, source distributions and their bill of materials into dist/, and check them (TAG=v0.1.0)
+	@$(BIN)/python -m deploy.release $(if $(TAG),--tag $(TAG))
+
+deploy-check: dist/changes.md ## check what stands in deploy/ with the tools of its users, and run the steps of the Dockerfile
+	@build/deploy/bin/hadolint deploy/Dockerfile
+	@build/deploy/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
+	@build/deploy/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@build/deploy/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	@if command -v systemd-analyze >/dev/null; then mkdir -p build/systemd && sed 's:^ExecStart=[^ ]*:ExecStart=/bin/sh:' \
+	    deploy/systemd/mpsd@.service > build/systemd/mpsd@.service && systemd-analyze verify build/systemd/mpsd@.service \
+	    && systemd-analyze security --offline=true --threshold=20 build/systemd/mpsd@.service | tail -n 1; \
+	    else echo "There is no systemd-analyze here: the unit is not checked"; fi
+	@$(BIN)/python -m deploy.rehearse
+dist/changes.md: build/deploy/.ready
+	@test -e $@ || $(MAKE) --no-print-directory dist
+
 floors: ## run the fast tests with the lowest versions that pyproject.toml allows, in build/floors
 	@$(MAKE) --no-print-directory VENV=build/floors LOCK=floors.lock fast
 
-lock: ## resolve the dependencies into the three lock files (UPGRADE=1: the newest of everything)
+lock: ## resolve the dependencies into the lock files (UPGRADE=1: the newest of everything)
 	@$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
 	@$(RESOLVE_ALL) --output-file requirements.lock
 	@$(RESOLVE_ALL) --output-file floors.lock --resolution lowest-direct
+	@$(RESOLVE) pyproject.toml --constraint requirements.lock --output-file deploy/runtime.lock
+	@$(RESOLVE) deploy/tools.in --output-file deploy/tools.lock
 	@$(RESOLVE) docs/site/requirements.in --output-file $(SITE_LOCK)
-	@for python in 3.11 3.12 3.13 3.14; do for platform in $(PLATFORMS); do for lock in requirements.lock $(SITE_LOCK); do \
+	@for python in 3.11 3.12 3.13 3.14; do for platform in $(PLATFORMS); do for lock in $(LOCKS); do \
 	    build/lock/bin/uv pip install --quiet --dry-run --target build/none --no-deps --only-binary :all: --require-hashes \
 	    --python-version $$python --python-platform $$platform -r $$lock \
 	    || { echo "Python $$python on $$platform has to compile one of $$lock."; exit 1; }; done; done; done
@@ -117,8 +136,11 @@ $(READY): $(LOCK) pyproject.toml hatch_build.py
 $(STUBS): $(READY) $(PROTOS) clients/python/generate_stubs.py
 	@$(GENERATE) && touch $@
 
-# Sphinx has an environment of its own, so that nobody who works on the code waits for it: see docs/decisions/site.md.
+# What builds the site, and what checks a release, has an environment of its own, so that nobody who works on the code waits for it:
+# docs/decisions/site.md, docs/decisions/release.md.
 build/docs/.ready: $(SITE_LOCK)
-	@$(PYTHON) -m venv build/docs
-	@build/docs/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(SITE_LOCK)
-	@build/docs/bin/python -m pip check --quiet --disable-pip-version-check && touch $@
+build/deploy/.ready: deploy/tools.lock
+build/docs/.ready build/deploy/.ready:
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@$(@D)/bin/python -m pip check --quiet --disable-pip-version-check && touch $@
