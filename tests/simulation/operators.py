@@ -12,10 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.changes import confirm
+from mpsd.admin.confirmation import confirm
 from mpsd.admin.daemon import Steerable
-from mpsd.admin.fleet import Answers, Fleet
-from mpsd.admin.status import instance_of
+from mpsd.admin.fleet import Answers, Fleet, instance_of
 from mpsd.core.blocked_keys import BLOCKED
 from mpsd.core.control import EntityKey, OfSubscription
 from mpsd.core.dead_letter_record import EVERY_DEAD_LETTER, DeadLetterFilter

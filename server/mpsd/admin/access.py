@@ -9,7 +9,6 @@ Health and reflection are open to all: those who probe have no token, and what r
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextvars import ContextVar
 from ipaddress import ip_address
 from typing import Any
 
@@ -19,8 +18,9 @@ from grpc import aio
 from typing_extensions import override
 
 from mps.admin.v1 import admin_pb2
+from mpsd.admin.calls import CALL, CALLER_KEY, Call, Context, allow
 from mpsd.admin.fleet import INSTANCE_KEY
-from mpsd.admin.refusals import OtherInstance, PermissionDenied, Unauthenticated, refuse
+from mpsd.admin.refusals import OtherInstance, Unauthenticated, refuse
 from mpsd.errors import MpsError
 from mpsd.listeners.callers import names_in_context
 from mpsd.listeners.rights import Caller, Role
@@ -74,17 +74,9 @@ ROLES: Mapping[str, Role] = {
 }
 """The least role that may call a method, by its name."""
 
-CALLER: ContextVar[Caller] = ContextVar("caller")
-"""Who made the call that is being answered; set for every method of the admin service."""
-
-CALLER_KEY = "mps-caller-bin"
-"""Metadata of a call that another instance makes for its caller, who has no token to pass on: what to call them both."""
-
-Context = aio.ServicerContext[Any, Any]
-
 
 class Access(aio.ServerInterceptor):
-    """An interceptor that refuses calls to the admin service that the caller may not make.
+    """An interceptor that refuses calls to the admin service that the caller may not make, and reports their errors.
 
     Args:
         tokens: who may call; None for everybody who can connect.
@@ -118,26 +110,31 @@ class Access(aio.ServerInterceptor):
         if handler.response_streaming:
 
             async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-                caller = await self._admit(context, method)
-                async for answer in handler.unary_stream(request, context):
-                    yield _shown_to(caller, answer)
+                try:
+                    caller = self._admit(context, method)
+                    async for answer in handler.unary_stream(request, context):
+                        yield _shown_to(caller, answer)
+                except MpsError as error:
+                    await refuse(context, error)
 
             return grpc.unary_stream_rpc_method_handler(stream, **serializers)
 
         async def unary(request: Any, context: Context) -> Any:
-            caller = await self._admit(context, method)
-            return _shown_to(caller, await handler.unary_unary(request, context))
+            try:
+                caller = self._admit(context, method)
+                return _shown_to(caller, await handler.unary_unary(request, context))
+            except MpsError as error:
+                await refuse(context, error)
 
         return grpc.unary_unary_rpc_method_handler(unary, **serializers)
 
-    async def _admit(self, context: Context, method: str) -> Caller:
-        try:
-            self._check_instance(context)
-            caller = self._caller(context)
-            allow(caller, ROLES[method], method)
-        except MpsError as error:
-            await refuse(context, error)
-        CALLER.set(caller)
+    def _admit(self, context: Context, method: str) -> Caller:
+        self._check_instance(context)
+        caller = self._caller(context)
+        allow(caller, ROLES[method], method)
+        metadata = context.invocation_metadata() or ()
+        credentials = [(name, value) for name, value in metadata if name == "authorization" and isinstance(value, str)]
+        CALL.set(Call(caller, credentials, context.time_remaining))
         return caller
 
     def _check_instance(self, context: Context) -> None:
@@ -182,13 +179,6 @@ def _unknown(given: object, certified: Sequence[str]) -> str:
     if certified:
         return f"the client certificate of {certified[0][:NAME_CHARS_MAX]} is not known here"
     return "a bearer token is needed"
-
-
-def allow(caller: Caller, needed: Role, what: str) -> None:
-    """Raise PermissionDenied if the caller's role is too small."""
-    if caller.role < needed:
-        has, needs = caller.role.name.lower(), needed.name.lower()
-        raise PermissionDenied(f"{what} needs the role {needs}; {caller.name} has {has}")
 
 
 def _certified(auth_context: Mapping[str, Any]) -> str:

@@ -1,28 +1,26 @@
-"""The check-up and the history of changes, as messages of the admin service."""
+"""The check-up: what every daemon finds of itself, and what is found of the fleet."""
 
+import asyncio
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import assert_never
+from typing import Any, assert_never
+
+from typing_extensions import override
 
 from mps.admin.v1 import admin_pb2 as pb
+from mpsd.admin.calls import CALL, Context, Metadata
 from mpsd.admin.daemon import Finding, Steerable, WatchedFiles
-from mpsd.admin.fleet import MARGIN
+from mpsd.admin.fleet import TIMEOUT_S_MAX, instance_of, members_of, sort_instances
+from mpsd.admin.overview import StatusCalls
 from mpsd.admin.rates import RECENT_S, Rates
-from mpsd.admin.status import members_of
-from mpsd.admin.validation import optional_subscription, page_size, page_token, parse_token
-from mpsd.admin.wire import milliseconds, timestamp
-from mpsd.core.audit import AuditEntry
 from mpsd.core.breaker import EndpointState
-from mpsd.core.retry import Disposition
 from mpsd.core.states import DeliveryState
-from mpsd.errors import ControlOff
 from mpsd.listeners.reach import faults
 from mpsd.pipeline.pipeline import Pipeline
 
 UNCONFIRMED = "until then no change is confirmed, and status lacks what it has"
 UNSETTLED = "until then other daemons pass no settlement on to it"
 UNTOLD = "until then clients are not told of it"
-_KIND = "audit"
 DIAGNOSE_S_MAX = 8.0
 """How long a daemon looks at brokers and endpoints: less than it is waited for by another."""
 BLOCKED_SHARE = 0.8
@@ -31,14 +29,41 @@ IGNORED = "bring this daemon to the newest version of the fleet, and keep other 
 _ORDER = (pb.SEVERITY_ERROR, pb.SEVERITY_WARNING, pb.SEVERITY_OK, pb.SEVERITY_UNSPECIFIED)
 
 
-async def findings_of(daemon: Steerable, rates: Rates, left_s: float | None) -> list[pb.Finding]:
+class CheckupCalls(StatusCalls):
+    """The method that looks for what is wrong."""
+
+    @override
+    async def Diagnose(self, request: pb.DiagnoseRequest, context: Context) -> pb.DiagnoseResponse:
+        async def ask(stub: Any, timeout_s: float, metadata: Metadata) -> pb.DiagnoseResponse:
+            alone = pb.DiagnoseRequest(scope=pb.SCOPE_INSTANCE)
+            answer: pb.DiagnoseResponse = await stub.Diagnose(alone, timeout=timeout_s, metadata=metadata)
+            return answer
+
+        daemon = self._daemon
+        (given, silent), answer, own = await asyncio.gather(
+            self._others(request.scope, "", ask, TIMEOUT_S_MAX),
+            self.GetStatus(pb.GetStatusRequest(scope=request.scope), context),
+            findings_of(daemon, self.rates, CALL.get().within_s(DIAGNOSE_S_MAX)),
+        )
+        instances = [instance_of(daemon), *(each for said in given for each in said.instances), *silent]
+        if request.scope == pb.SCOPE_INSTANCE:
+            return pb.DiagnoseResponse(findings=own, instances=instances, settings=daemon.settings)
+        settings = {
+            daemon.peer.admin: daemon.settings,
+            **{each.address: said.settings for said in given for each in said.instances},
+        }
+        found = [*own, *(finding for each in given for finding in each.findings), *drift(settings)]
+        found += state_findings(answer.status, explained_by(found))
+        return pb.DiagnoseResponse(findings=sort_findings(group_findings(found)), instances=sort_instances(instances))
+
+
+async def findings_of(daemon: Steerable, rates: Rates, within_s: float) -> list[pb.Finding]:
     """Return what this daemon finds, by itself and of itself.
 
     Args:
-        left_s: how long the caller will wait; None: for ever. The look at brokers and endpoints ends before, so that a
-            daemon that has found nothing but silence says so, and is not taken for silent itself.
+        within_s: the look at brokers and endpoints ends before, so that a daemon that has found nothing but silence says
+            so, and is not taken for silent itself.
     """
-    within_s = DIAGNOSE_S_MAX if left_s is None else min(DIAGNOSE_S_MAX, left_s * (1 - MARGIN))
     own = [Finding(ok=False, about="this daemon", text=text, advice="restart it") for text in daemon.not_alive()]
     if waiting := daemon.control.waiting_for():
         own.append(Finding(ok=False, works=True, about="control", text=waiting, code="control.unavailable"))
@@ -148,46 +173,6 @@ def _finding(said: Finding, address: str) -> pb.Finding:
     )
 
 
-async def audit_page(daemon: Steerable, request: pb.ListAuditRequest) -> pb.ListAuditResponse:
-    """Return a page of the history; raises InvalidArgument, NotFound, ControlOff, ControlUnavailable."""
-    size = page_size(request.page_size)
-    subscription = optional_subscription(daemon.pipelines, request.subscription)
-    token = parse_token(request.page_token, _KIND, (int,))
-    history = daemon.control.history
-    if history is None:
-        raise ControlOff("no history is kept: control.topic or control.audit_topic is empty")
-    since_ms = milliseconds(request.since) if request.HasField("since") else 0
-    before = int(token[0]) if token is not None else None
-    page = await history.page(before, size, subscription, since_ms)
-    return pb.ListAuditResponse(
-        entries=[_entry(entry) for entry in page.entries],
-        next_page_token=page_token(_KIND, page.before) if page.before is not None else "",
-    )
-
-
-def _entry(entry: AuditEntry) -> pb.AuditEntry:
-    said = entry.provenance
-    return pb.AuditEntry(
-        provenance=pb.Provenance(
-            who=said.who, changed_at=timestamp(said.at_ms), reason=said.reason, revision=entry.revision
-        ),
-        method=entry.method,
-        subscription=entry.subscription,
-        description=entry.description,
-        request_id=said.request_id,
-        instance=said.instance,
-    )
-
-
-DIED = frozenset(
-    {
-        Disposition.REJECTED.value,
-        Disposition.ATTEMPTS_EXHAUSTED.value,
-        Disposition.EXPIRED.value,
-        Disposition.UNDELIVERABLE.value,
-    }
-)
-"""Dispositions of records that failed for themselves: not skipped by an operator, not blocked behind another."""
 MANY_RECORDS = 10
 """Fewer dead letters are no pattern."""
 MANY_SHARE = 0.01

@@ -12,8 +12,9 @@ from grpc import aio
 
 from mps.admin.v1 import admin_pb2 as pb
 from mps.admin.v1 import admin_pb2_grpc as pb_grpc
-from mpsd.admin.daemon import Steerable
-from mpsd.admin.wire import state_of
+from mpsd import __version__
+from mpsd.admin.daemon import ControlStatistics, Steerable
+from mpsd.admin.wire import state_of, timestamp
 from mpsd.config import Admin
 from mpsd.listeners.grpc import MESSAGE_BYTES_MAX
 from mpsd.listeners.reach import faults
@@ -30,6 +31,7 @@ CHANNELS_MAX = 256
 """Connections to other instances; the one that was not used for longest is closed first."""
 PEERS_AT_ONCE = 64
 PROBLEM_CHARS_MAX = 300
+PROBLEM_BYTES_MAX = 1_024
 _OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX * 16),  # 1,000 lanes with key and value
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -197,6 +199,50 @@ def silent(peer: Peer, problem: str) -> pb.Instance:
     """Describe an instance that did not answer."""
     return pb.Instance(
         address=peer.admin, answered=False, problem=problem, control_revision=-1, id=peer.instance, host=peer.host
+    )
+
+
+def instance_of(daemon: Steerable, fault: str | None = None) -> pb.Instance:
+    """Describe this daemon as it sees itself.
+
+    Args:
+        fault: what is wrong with the address that it advertises; None: look it up among the members that it knows.
+    """
+    control = daemon.control_statistics()
+    if fault is None:
+        fault = faults(members_of(daemon)).get(daemon.peer, "")
+    broken = [f"{each.name} cannot be reloaded: {each.broken}" for each in daemon.watched_files() if each.broken]
+    problem = [
+        *daemon.not_alive(),
+        *daemon.not_ready(),
+        *_control_problem(control),
+        *([fault] if fault else []),
+        *broken,
+    ]
+    return pb.Instance(
+        address=daemon.peer.admin,
+        answered=True,
+        problem="; ".join(problem)[:PROBLEM_BYTES_MAX],
+        version=__version__,
+        started_at=timestamp(int(daemon.started_at_s * 1000)),
+        partitions=sum(len(pipeline.pending.queues) for pipeline in daemon.pipelines),
+        control_revision=control.revision,
+        control_records_ignored=sum(control.ignored.values()),
+        id=daemon.peer.instance,
+        host=daemon.peer.host,
+    )
+
+
+def members_of(daemon: Steerable) -> set[Peer]:
+    """Return all instances that share a group with this one, as of the last rebalance, and this one."""
+    return {daemon.peer, *(peer for pipeline in daemon.pipelines for peer in pipeline.peers)}
+
+
+def _control_problem(control: ControlStatistics) -> list[str]:
+    return (
+        [f"the control topic cannot be read, and the changes read before stay in effect: {control.waiting_for}"]
+        if control.waiting_for
+        else []
     )
 
 

@@ -5,8 +5,8 @@ from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from mps.admin.v1 import admin_pb2 as pb
+from mpsd.admin.calls import Call
 from mpsd.admin.daemon import GroupPosition, Members, Steerable
-from mpsd.admin.fleet import MARGIN
 from mpsd.admin.wire import SEVERITIES, state_of
 from mpsd.core.pauses import Scope
 from mpsd.core.record import TopicPartition
@@ -63,7 +63,7 @@ class MissingPartitions:
         pipelines: Collection[Pipeline],
         heard: Heard,
         silent: Sequence[pb.Instance],
-        left_s: float | None,
+        call: Call,
         scope: Scope | None = None,
     ) -> Missing:
         """Return the partitions that are missing, in order, with what Kafka knows of them.
@@ -71,9 +71,8 @@ class MissingPartitions:
         Args:
             scope: only partitions within it; None: all.
             silent: daemons that did not answer; where Kafka does not say what they have, their problem does.
-            left_s: how long the caller will wait; None: for ever.
         """
-        wait_s = LOOKUP_S_MAX if left_s is None else max(0.0, min(LOOKUP_S_MAX, left_s * (1 - MARGIN)))
+        wait_s = call.within_s(LOOKUP_S_MAX)
         found: dict[str, Sequence[pb.PartitionStatus]] = {}
         problems = []
         for pipeline in pipelines:

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from typing_extensions import override
+
+from mpsd.core.retry import Disposition
+from mpsd.pipeline.pipeline import Pipeline
 
 WINDOW = 10
 """Seconds over which a rate is the mean."""
@@ -21,6 +24,29 @@ class Counts(NamedTuple):
     delivered: int
     retried: int
     dead_lettered: int = 0
+
+
+DIED = frozenset(
+    {
+        Disposition.REJECTED.value,
+        Disposition.ATTEMPTS_EXHAUSTED.value,
+        Disposition.EXPIRED.value,
+        Disposition.UNDELIVERABLE.value,
+    }
+)
+"""Dispositions of records that failed for themselves: not skipped by an operator, not blocked behind another."""
+
+
+def counts(pipelines: Iterable[Pipeline]) -> dict[str, Counts]:
+    """Return the counters of all subscriptions."""
+    return {
+        pipeline.settings.name: Counts(
+            pipeline.writer.outcomes["delivered"],
+            pipeline.writer.retries,
+            sum(count for why, count in pipeline.dead_letters.items() if why in DIED),
+        )
+        for pipeline in pipelines
+    }
 
 
 class PerSecond(NamedTuple):

@@ -4,9 +4,11 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from typing_extensions import override
+
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.changes import Changes, Metadata
-from mpsd.admin.daemon import Steerable
+from mpsd.admin.calls import Context
+from mpsd.admin.confirmation import Changes
 from mpsd.admin.refusals import InvalidArgument, NotFound, unknown
 from mpsd.admin.validation import check_change, pipeline_of
 from mpsd.core.control import OfSubscription
@@ -20,41 +22,41 @@ _EDGES: Mapping[pb.LogEdge.ValueType, To] = {
 }
 
 
-async def reset(
-    daemon: Steerable, changes: Changes, request: pb.ResetRequest, metadata: Metadata, left_s: float | None
-) -> pb.ResetResponse:
-    """Move the committed offsets, or preview the move; a repeated request returns the result of the first.
+class ResetCalls(Changes):
+    """The method that moves committed offsets."""
 
-    Raises:
-        InvalidArgument, NotFound: see the proto.
-        MpsError: Kafka could not be asked, or what `ControlChanges.change` raises.
-    """
-    if not request.dry_run:
-        check_change(request.change)
-    name = request.subscription
-    pipeline = pipeline_of(daemon.pipelines, name)
-    group = pipeline.settings.sender.group
-    to = to_of(request, datetime.fromtimestamp(daemon.clock.wall_s(), UTC))
-    if isinstance(to, Mapping):
-        _check_places(name, to, await daemon.partitions(name))
-    moves = await daemon.moves(name, to)
-    if isinstance(to, Mapping):
-        _check_ends(to, moves)
-    if request.dry_run:
-        return pb.ResetResponse(partitions=_wire(moves))
-    reset_id = hashlib.sha256(f"{group}\0{name}\0{request.change.request_id}".encode()).hexdigest()[:8]
-    targets = {tp: Target(move.to, move.committed) for tp, move in moves.items()}
-    said = f"reset {reset_id} of {name}: {len(targets)} partition{'' if len(targets) == 1 else 's'}"
-    key, document = RESET.entity_key(group, OfSubscription(name)), RESET.document(Reset(id=reset_id, targets=targets))
-    changed = await changes.write(key, document, request.change, "Reset", said, metadata, left_s)
-    made = pipeline.controls.reset
-    if made is not None and made.id == reset_id:  # the first time, if this is not it: offsets have moved since
-        moves = {
-            tp: moves[tp]._replace(committed=target.end, to=target.offset)
-            for tp, target in made.targets.items()
-            if tp in moves
-        }
-    return pb.ResetResponse(id=reset_id, partitions=_wire(moves), changed=changed)
+    @override
+    async def Reset(self, request: pb.ResetRequest, context: Context) -> pb.ResetResponse:
+        """Move the committed offsets, or preview the move; a repeated request returns the result of the first."""
+        if not request.dry_run:
+            check_change(request.change)
+        daemon, name = self._daemon, request.subscription
+        pipeline = pipeline_of(daemon.pipelines, name)
+        group = pipeline.settings.sender.group
+        to = to_of(request, datetime.fromtimestamp(daemon.clock.wall_s(), UTC))
+        if isinstance(to, Mapping):
+            _check_places(name, to, await daemon.partitions(name))
+        moves = await daemon.moves(name, to)
+        if isinstance(to, Mapping):
+            _check_ends(to, moves)
+        if request.dry_run:
+            return pb.ResetResponse(partitions=_wire(moves))
+        reset_id = hashlib.sha256(f"{group}\0{name}\0{request.change.request_id}".encode()).hexdigest()[:8]
+        targets = {tp: Target(move.to, move.committed) for tp, move in moves.items()}
+        description = f"reset {reset_id} of {name}: {len(targets)} partition{'' if len(targets) == 1 else 's'}"
+        key, document = (
+            RESET.entity_key(group, OfSubscription(name)),
+            RESET.document(Reset(id=reset_id, targets=targets)),
+        )
+        changed = await self._write(key, document, request.change, "Reset", description)
+        made = pipeline.controls.reset
+        if made is not None and made.id == reset_id:  # the first time, if this is not it: offsets have moved since
+            moves = {
+                tp: moves[tp]._replace(committed=target.end, to=target.offset)
+                for tp, target in made.targets.items()
+                if tp in moves
+            }
+        return pb.ResetResponse(id=reset_id, partitions=_wire(moves), changed=changed)
 
 
 def to_of(request: pb.ResetRequest, now: datetime) -> To:

@@ -1,72 +1,22 @@
-"""The status and the lanes of this daemon, as messages of the admin service."""
+"""The status of this daemon, as messages of the admin service."""
 
 from collections.abc import Collection, Sequence
-from heapq import nsmallest
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd import __version__
-from mpsd.admin.daemon import ControlStatistics, Steerable
-from mpsd.admin.fleet import LanePosition, lane_position
+from mpsd.admin.daemon import Steerable
+from mpsd.admin.fleet import instance_of
 from mpsd.admin.rates import Rates
-from mpsd.admin.validation import page_token, parse_token
 from mpsd.admin.wire import SEVERITIES, duration, timestamp, wall_ms, wire_replay
 from mpsd.core.breaker import EndpointState
 from mpsd.core.limits import Limit
 from mpsd.core.pauses import Pause, Scope
 from mpsd.core.states import DeliveryState
-from mpsd.listeners.reach import faults
-from mpsd.pipeline.inspection import LaneView, Wanted, lanes_of
 from mpsd.pipeline.last_failures import Failure
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
-from mpsd.ports import Clock, Peer
 
 KEY_BYTES_MAX = 1024
 KEYS_MAX = 100
-
-
-def instance_of(daemon: Steerable, fault: str | None = None) -> pb.Instance:
-    """Describe this daemon as it sees itself.
-
-    Args:
-        fault: what is wrong with the address that it advertises; None: look it up among the members that it knows.
-    """
-    control = daemon.control_statistics()
-    if fault is None:
-        fault = faults(members_of(daemon)).get(daemon.peer, "")
-    broken = [f"{each.name} cannot be reloaded: {each.broken}" for each in daemon.watched_files() if each.broken]
-    problem = [
-        *daemon.not_alive(),
-        *daemon.not_ready(),
-        *_control_problem(control),
-        *([fault] if fault else []),
-        *broken,
-    ]
-    return pb.Instance(
-        address=daemon.peer.admin,
-        answered=True,
-        problem="; ".join(problem)[:KEY_BYTES_MAX],
-        version=__version__,
-        started_at=timestamp(int(daemon.started_at_s * 1000)),
-        partitions=sum(len(pipeline.pending.queues) for pipeline in daemon.pipelines),
-        control_revision=control.revision,
-        control_records_ignored=sum(control.ignored.values()),
-        id=daemon.peer.instance,
-        host=daemon.peer.host,
-    )
-
-
-def members_of(daemon: Steerable) -> set[Peer]:
-    """Return all instances that share a group with this one, as of the last rebalance, and this one."""
-    return {daemon.peer, *(peer for pipeline in daemon.pipelines for peer in pipeline.peers)}
-
-
-def _control_problem(control: ControlStatistics) -> list[str]:
-    return (
-        [f"the control topic cannot be read, and the changes read before stay in effect: {control.waiting_for}"]
-        if control.waiting_for
-        else []
-    )
 
 
 def status_of(daemon: Steerable, rates: Rates, subscription: str = "", *, partitions: bool = False) -> pb.Status:
@@ -229,69 +179,3 @@ def _why_paused(pauses: Sequence[Pause]) -> str:
 
 def _cut(keys: Collection[bytes]) -> list[bytes]:
     return [key[:KEY_BYTES_MAX] for key in sorted(keys)[:KEYS_MAX]]
-
-
-BYTES_SHOWN_MAX = 1_024
-_KIND = "lanes"
-
-
-class Lanes:
-    """The lanes of this daemon, a page at a time.
-
-    The monotonic times of records become times of day by one difference, taken once: so a lane has the same position on
-    every page.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._epoch_s = clock.wall_s() - clock.monotonic_s()
-
-    async def page(
-        self, pipeline: Pipeline, wanted: Wanted, lanes_max: int, after: LanePosition | None, *, values: bool
-    ) -> list[pb.Lane]:
-        """Return the first lanes behind a position, in order.
-
-        Args:
-            values: whether to show them.
-        """
-        best: list[tuple[LanePosition, LaneView]] = []
-        async for views in lanes_of(pipeline, wanted):
-            positioned = [(self._position(view), view) for view in views]
-            candidates = [each for each in positioned if after is None or each[0] > after]
-            best = nsmallest(lanes_max, best + candidates, key=lambda each: each[0])
-        return [self._lane(view, position, values=values) for position, view in best]
-
-    def _position(self, view: LaneView) -> LanePosition:
-        record = view.head.record
-        read_at_us = int((self._epoch_s + view.head.read_at_s) * 1_000_000)
-        return LanePosition(read_at_us, record.topic, record.partition, record.offset)
-
-    def _lane(self, view: LaneView, position: LanePosition, *, values: bool) -> pb.Lane:
-        record = view.head.record
-        lane = pb.Lane(
-            head=pb.RecordRef(topic=record.topic, partition=record.partition, offset=record.offset),
-            key=record.key[:BYTES_SHOWN_MAX] if record.key is not None else None,
-            records=view.records,
-            state=view.state.value,
-            severity=SEVERITIES[view.state.severity],
-            until=timestamp(int((self._epoch_s + view.until_s) * 1000)) if view.until_s is not None else None,
-            attempts=view.attempts,
-            last_outcome=view.last_outcome[:BYTES_SHOWN_MAX],
-            blocks_commit=view.blocks_commit,
-            value=record.value[:BYTES_SHOWN_MAX] if values and record.value is not None else None,
-        )
-        lane.read_at.FromMicroseconds(position.read_at_us)
-        return lane
-
-
-def next_page(lanes: list[pb.Lane], lanes_max: int) -> str:
-    """Return the token of the next page; empty if this page is not full."""
-    return page_token(_KIND, *lane_position(lanes[-1])) if len(lanes) >= lanes_max else ""
-
-
-def position_after(token: str) -> LanePosition | None:
-    """Parse a page token of lanes; raises InvalidArgument."""
-    found = parse_token(token, _KIND, (int, str, int, int))
-    if found is None:
-        return None
-    read_at_us, topic, partition, offset = found
-    return LanePosition(int(read_at_us), str(topic), int(partition), int(offset))

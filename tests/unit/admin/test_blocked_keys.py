@@ -8,9 +8,9 @@ import grpc
 import pytest
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.access import CALLER
-from mpsd.admin.replays import ReplayRoom
-from mpsd.admin.skips import skip_blocked
+from mpsd.admin.blocked_skips import skip_blocked
+from mpsd.admin.calls import CALL, Call
+from mpsd.admin.replay_tasks import ReplayRoom
 from mpsd.core.delivery import Delivery
 from mpsd.core.outcome import DELIVERED, Outcome
 from mpsd.errors import RecordNotHere
@@ -122,7 +122,7 @@ async def test_the_dead_letter_is_skipped_and_the_rest_of_its_key_delivered_whoe
 
 
 async def test_the_answer_is_the_same_where_the_first_was_lost_before_it_was_kept() -> None:
-    CALLER.set(Caller("anna", Role.OPERATOR))
+    CALL.set(Call(Caller("anna", Role.OPERATOR)))
     async with holding() as (one, _):
         room = ReplayRoom(one.daemon)
         first, again = [

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.dead_letters import DeadLetters
+from mpsd.admin.dead_letter_pages import DeadLetters
 from mpsd.admin.refusals import NotFound
 from mpsd.core.dead_letter import Sender, headers
 from mpsd.core.delivery import FailureHistory
