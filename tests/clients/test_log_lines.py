@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from mps_client import Record, Subscription, SubscriptionRefused
-from mps_client.link import sentence
+from mps_client.link import describe
 from tests.clients.scripted_daemon import many, scripted_daemon
 from tests.integration.world.patience import until
 
@@ -166,4 +166,4 @@ async def test_a_whole_program_that_is_refused_ends_with_words_and_no_trace() ->
     ],
 )
 def test_a_status_in_words(code: grpc.StatusCode, details: str, words: str) -> None:
-    assert sentence(code, details, "billing") == words
+    assert describe(code, details, "billing") == words

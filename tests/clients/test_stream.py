@@ -328,7 +328,7 @@ async def test_a_lost_stream_is_dialled_again_and_its_queue_dropped(daemon: Scri
         (await anext(records)).ack()
         await until(lambda: second.settled == {1: "ack", 2: "ack"}, "the other is settled as well")
         seen = records.statistics()
-        assert (seen.unsaid, seen.withdrawn, seen.daemons[0].connects) == (1, 1, 2)
+        assert (seen.unreported, seen.withdrawn, seen.daemons[0].connects) == (1, 1, 2)
         assert seen.daemons[0].last_error == "a test ends it"
     assert not first.settled
 

@@ -1,15 +1,15 @@
-"""Receives Kafka records from the Message Proxy Service: over a gRPC stream, or behind HTTP with the same handler.
+"""A client of the Message Proxy Service: receives Kafka records over gRPC streams, or over HTTP with the same handler.
 
     from mps_client import DeadLetter, Record, Retry, run
 
     async def bill(record: Record) -> None:
-        ...                                     # a normal end: done, the next record of this key may come
-        raise Retry("no stock", after_s=5)      # not this time; any other exception means the same
-        raise DeadLetter("not an order")        # never: to the dead-letter topic
+        ...                                     # a normal end accepts the record
+        raise Retry("no stock", after_s=5)      # deliver it again; any other exception does the same
+        raise DeadLetter("not an order")        # move it to the dead-letter topic
 
     run(bill, "billing", "127.0.0.1:7072", concurrency=64)
 
-The daemon gives out one record of a key at a time, in order, so no handler needs a lock for that.
+The daemon delivers the records of one key in order and one at a time, so that a handler needs no lock for a key.
 """
 
 from mps_client.asgi import asgi

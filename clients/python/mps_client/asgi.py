@@ -1,8 +1,8 @@
-"""A handler behind HTTP: an ASGI application for any server of that kind, such as uvicorn.
+"""A handler behind HTTP: an ASGI application for any ASGI server, such as uvicorn.
 
     app = asgi(bill)        # uvicorn service:app
 
-The daemon posts records one by one or in batches (contracts A and B); the handler is the one that a stream has.
+The daemon posts records one by one or in batches (contracts A and B). The same handler works for streams.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from mps_client.record import Record
 from mps_client.verdicts import Retry, Verdict
 
 BODY_BYTES_MAX = 64 << 20
-"""Of one request; more than a batch or a record of any sane Kafka has."""
+"""Default limit of the body of one request, larger than any usual batch or record."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,7 +26,7 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class _Verdicts:
-    """A `Holder` that remembers."""
+    """A `Holder` that stores the verdicts."""
 
     def __init__(self) -> None:
         self.of: dict[Record, Verdict] = {}
@@ -36,15 +36,15 @@ class _Verdicts:
             self.of[record] = verdict
 
     def release(self, record: Record) -> None:
-        """Do nothing, because the record's request is cut with the record."""
+        """Do nothing, because the request of the record was cancelled too."""
 
 
 class _TooLargeError(Exception):
-    """A body above the limit."""
+    """The error of a body above the limit."""
 
 
-class _GoneError(Exception):
-    """The daemon has hung up in the middle of the body: there is nobody to answer."""
+class _DisconnectedError(Exception):
+    """The error of a daemon that disconnected before the end of the body."""
 
 
 def asgi(
@@ -57,12 +57,12 @@ def asgi(
     """Return an ASGI application that answers POST and PUT at every path.
 
     Args:
-        handler: how it ends says what becomes of the record; one that is no coroutine function runs in threads.
-        concurrency: threads, and keys of one batch that are worked at a time. Requests at a time are the daemon's
-            `delivery.concurrency_max`.
-        after_dead_letter: as in the daemon's `ordering.after_dead_letter`: whether later records of the key in the same
-            batch are processed.
-        body_bytes_max: a longer body is answered 413, which makes its record a dead letter.
+        handler: the function that processes a record; a plain function runs in threads.
+        concurrency: the largest number of threads, and of keys of one batch that are processed at a time. The daemon's
+            `delivery.concurrency_max` limits the number of requests.
+        after_dead_letter: the daemon's `ordering.after_dead_letter`; with `block`, later records of a dead-lettered key in
+            the same batch are not processed.
+        body_bytes_max: the largest body in bytes; a larger one is answered with 413, which dead-letters its record.
     """
     return _Application(Calls(handler, concurrency), concurrency, after_dead_letter, body_bytes_max)
 
@@ -78,11 +78,11 @@ class _Application:
         if scope["type"] == "lifespan":
             await _live(self._calls, receive, send)
         elif scope["type"] != "http":
-            raise RuntimeError(f"the proxy speaks no {scope['type']}")
+            raise RuntimeError(f"the proxy does not use {scope['type']}")
         elif scope["method"] not in {"POST", "PUT"}:
-            await _say(send, 405, [(b"allow", b"POST, PUT")], b"records come by POST or PUT\n")
+            await _respond(send, 405, [(b"allow", b"POST, PUT")], b"records come by POST or PUT\n")
         else:
-            with suppress(_GoneError):
+            with suppress(_DisconnectedError):
                 await self._post(scope["headers"], receive, send)
 
     async def _post(self, headers: Headers, receive: Receive, send: Send) -> None:
@@ -99,7 +99,7 @@ class _Application:
             answered = 400, [(b"mps-reason", header_text(str(error)))], f"{error}\n".encode()
         except _TooLargeError:
             answered = 413, [(b"connection", b"close")], b"the body is too large\n"
-        await _say(send, *answered)
+        await _respond(send, *answered)
 
     async def _batch(self, body: bytes) -> tuple[int, Headers, bytes]:
         events = cloud_events.records_of(body)
@@ -111,23 +111,23 @@ class _Application:
 
     async def _work(self, records: Sequence[Record]) -> dict[Record, Verdict]:
         """Process the records of a request; return the verdicts on those that were not processed."""
-        said, waiting = _Verdicts(), iter(lanes(records))
+        verdicts, waiting = _Verdicts(), iter(lanes(records))
         if len(records) == 1:
-            await self._follow(waiting, said)
-            return said.of
+            await self._work_lanes(waiting, verdicts)
+            return verdicts.of
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._concurrency, len(records))):
-                group.create_task(self._follow(waiting, said))
-        return said.of
+                group.create_task(self._work_lanes(waiting, verdicts))
+        return verdicts.of
 
-    async def _follow(self, waiting: Iterator[list[Record]], said: _Verdicts) -> None:
+    async def _work_lanes(self, waiting: Iterator[list[Record]], verdicts: _Verdicts) -> None:
         for lane in waiting:
             for record in lane:
-                record.hold(said)
+                record.hold(verdicts)
                 await self._calls.settle(record)
-                verdict = said.of.get(record)
+                verdict = verdicts.of.get(record)
                 if isinstance(verdict, Retry) or (verdict is not None and self._stops_at_dead_letter):
-                    break  # the daemon withdraws what stands behind it
+                    break  # the daemon delivers the records behind it again
 
 
 async def _live(calls: Calls, receive: Receive, send: Send) -> None:
@@ -145,7 +145,7 @@ async def _body(receive: Receive, bytes_max: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _GoneError
+            raise _DisconnectedError
         part = message.get("body", b"")
         size += len(part)
         if size > bytes_max:
@@ -155,7 +155,7 @@ async def _body(receive: Receive, bytes_max: int) -> bytes:
             return b"".join(parts) if len(parts) > 1 else part
 
 
-async def _say(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
+async def _respond(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
     length = [] if status == 204 else [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": int(status), "headers": [*headers, *length]})
     await send({"type": "http.response.body", "body": body})

@@ -1,6 +1,6 @@
 """Several records in one request (contract B): a JSON array of CloudEvents, and the answer for each of them.
 
-What a record's request of its own says in headers stands here in extension attributes: `Mps-Attempt` is `mpsattempt`.
+The headers of a request with one record are extension attributes here: `Mps-Attempt` is `mpsattempt`.
 """
 
 import json
@@ -18,17 +18,17 @@ MEDIA_TYPE = b"application/cloudevents-batch+json"
 
 _DECODER = json.JSONDecoder()
 _DATA = ',"data":'
-"""How the daemon begins the last member of an event."""
+"""The beginning of the last member of an event, as the daemon writes it."""
 
 
 def records_of(body: bytes) -> list[tuple[str, Record]]:
-    """Return the records, each with the id by which the answer names it.
+    """Return the records, each with its id in the answer.
 
-    Values are byte for byte those of Kafka. Only where somebody between here and the daemon has written the JSON again, a value
-    that travels as JSON (`data`) has the meaning it had, and maybe other white space.
+    Values are byte for byte those of Kafka, unless a proxy on the way has written the JSON again. Then a value that is
+    JSON (`data`) may have other white space.
 
     Raises:
-        BadRequestError: this is no batch of the proxy's.
+        BadRequestError: the body is not a batch of the proxy.
     """
     try:
         return [(str(event["id"]), _record(event, text)) for event, text in _events(body.decode())]
@@ -39,7 +39,7 @@ def records_of(body: bytes) -> list[tuple[str, Record]]:
 
 
 def _events(text: str) -> list[tuple[Mapping[str, Any], str]]:
-    """Return each event, read and as it stands in the array; without its text where the daemon did not write it so."""
+    """Return each event with its text in the array; the text is empty if the daemon has not written it."""
     events: list[tuple[Mapping[str, Any], str]] = []
     at, last = 0, len(text) - 1
     with suppress(ValueError):
@@ -79,7 +79,7 @@ def _value(event: Mapping[str, Any], text: str) -> bytes | None:
         return b64decode(event["data_base64"], validate=True)
     if "data" not in event:
         return None if event.get("mpstombstone") else b""
-    begin = text.find(_DATA)  # within a text of JSON no quote stands without a backslash, so it is none of those before
+    begin = text.find(_DATA)  # a text of JSON has no quote without a backslash
     if begin >= 0 and list(event)[-1] == "data":
         return text[begin + len(_DATA) : -1].encode(errors="surrogatepass")
     return json.dumps(event["data"], ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")

@@ -2,14 +2,14 @@
 
 
 class ClientError(Exception):
-    """Every error of this library."""
+    """The base class of all errors of this library."""
 
 
 class SubscriptionRefused(ClientError):  # noqa: N818 - as requests are refused, connections are lost
-    """Every daemon that was asked refused, for a reason that waiting does not cure.
+    """The error if every daemon refuses the subscription, and waiting does not help.
 
     Attributes:
-        code: name of the gRPC status, such as NOT_FOUND.
+        code: the name of the gRPC status, such as NOT_FOUND.
     """
 
     def __init__(self, subscription: str, address: str, code: str, detail: str) -> None:
@@ -18,4 +18,4 @@ class SubscriptionRefused(ClientError):  # noqa: N818 - as requests are refused,
 
 
 class BadFrameError(ClientError):
-    """A daemon broke the contract; its stream is given up."""
+    """The error of a stream whose daemon broke the contract. The client closes the stream."""

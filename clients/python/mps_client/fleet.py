@@ -1,8 +1,8 @@
 """All daemons of a subscription, each with its own link.
 
-Every daemon has part of the partitions, so the client keeps a stream to each. Where they are, the daemons say: what was
-configured is only where to ask first. A configured address may be another name of a daemon (or of a load balancer before
-them); as soon as a stream to an advertised address is open, such a stream is left.
+Each daemon has a part of the partitions, so that the client needs a stream to each. The daemons advertise their addresses;
+the configured addresses are only the first ones to ask. A configured address may be that of a load balancer, or another
+name of a daemon. The client leaves its stream as soon as a stream to an advertised address is open.
 """
 
 import asyncio
@@ -13,15 +13,15 @@ from mps_client.settings import Settings
 from mps_client.statistics import Counters, DaemonStatistics
 
 DAEMONS_MAX = 256
-"""More than any group has members; a daemon that names more is not believed."""
+"""Largest number of advertised addresses that the client uses, more than any group has members."""
 
 
 def wanted(configured: tuple[str, ...], open_peers: dict[str, tuple[str, ...]], last: tuple[str, ...]) -> set[str]:
     """Return the addresses to have streams to.
 
     Args:
-        open_peers: the addresses with an open stream, each with what its daemon says of the fleet; empty: nothing yet.
-        last: what was advertised before; for when nobody can be asked.
+        open_peers: the addresses with an open stream, each with the addresses that its daemon advertises; empty: none yet.
+        last: the last advertised addresses, which are used while no stream is open.
     """
     advertised = {address for peers in open_peers.values() for address in peers}
     if not advertised:
@@ -30,7 +30,7 @@ def wanted(configured: tuple[str, ...], open_peers: dict[str, tuple[str, ...]], 
 
 
 class Fleet:
-    """Run it in a task."""
+    """The links to all daemons; `run` needs a task of its own."""
 
     def __init__(self, settings: Settings, inbox: Inbox, counters: Counters) -> None:
         self._settings = settings
@@ -46,7 +46,7 @@ class Fleet:
         return f"<Fleet {list(self._links.values())}>"
 
     async def run(self) -> None:
-        """Until it is left, and every stream is over."""
+        """Keep a link to each daemon until `leave`, and until every stream has ended."""
         async with asyncio.TaskGroup() as links:
             while not self._is_left:
                 self._news.clear()
@@ -54,18 +54,18 @@ class Fleet:
                 await self._news.wait()
 
     def leave(self) -> None:
-        """Finish what runs, give back the rest."""
+        """Return the queued records, and close each stream when its running records are settled."""
         self._is_left = True
         for link in self._links.values():
             link.leave()
         self._news.set()
 
     def open_addresses(self) -> str:
-        """Return where streams are not over yet, for a message."""
+        """Return the addresses whose streams have not ended, for a message."""
         return ", ".join(link.address for link in self._links.values() if link.stream is not None) or "a daemon"
 
     def release(self) -> None:
-        """Nobody settles what is held."""
+        """Release all records that are not settled."""
         for link in self._links.values():
             if link.stream is not None:
                 link.stream.release_all()
@@ -94,7 +94,7 @@ class Fleet:
         self._refuse_all_or_none()
 
     def _on_news(self) -> bool:
-        """Look again, soon; return False if every daemon refuses, so that nobody connects again."""
+        """Adjust the links soon; return False if every daemon refuses, so that no link connects again."""
         self._has_worked = self._has_worked or any(link.is_open for link in self._links.values())
         self._refuse_all_or_none()
         self._news.set()
@@ -106,7 +106,7 @@ class Fleet:
         self._news.set()
 
     def _refuse_all_or_none(self) -> None:
-        """Close the inbox if no stream ever opened and every daemon refuses: the fault is in the subscription's arguments."""
+        """Close the inbox if no stream ever opened and every daemon refuses, because then the arguments are wrong."""
         refusals = [link.refusal for link in self._links.values()]
         if not self._has_worked and refusals and all(refusals):
             self._inbox.close(refusals[0])

@@ -1,4 +1,4 @@
-"""Frames of the contract from and to what the client works with."""
+"""Frames of the contract, made of records and verdicts, and read into them."""
 
 from collections.abc import Container, Iterator, Sequence
 
@@ -8,9 +8,9 @@ from mps_client.record import OCTET_STREAM, Holder, Record
 from mps_client.verdicts import Retry, Verdict, clipped
 
 IDS_MAX = 10_000
-"""In one frame: at most 100 KiB of them."""
+"""Largest number of ids in one frame, which are at most 100 KiB."""
 REASONS_MAX = 1_000
-"""In one frame: at most 1 MiB of them, below the 4 MiB that a gRPC server accepts by default."""
+"""Largest number of reasons in one frame, which are at most 1 MiB; a gRPC server accepts 4 MiB by default."""
 
 Rejection = tuple[int, Verdict]
 
@@ -26,7 +26,7 @@ def credit_frame(credit: int, credit_bytes: int) -> pb.SubscribeRequest:
 
 
 def settle_frames(acks: Sequence[int], rejections: Sequence[Rejection]) -> Iterator[pb.SubscribeRequest]:
-    """One in all but rare cases."""
+    """Yield the frames that report verdicts, nearly always one."""
     while acks or rejections:
         now, rejections = rejections[:REASONS_MAX], rejections[REASONS_MAX:]
         settle = pb.Settle(acks=acks[:IDS_MAX])
@@ -50,7 +50,7 @@ def decoded(records: pb.Records, held: Container[int], holder: Holder) -> dict[i
     """Return the records of a frame by their ids, in the order of the frame.
 
     Raises:
-        BadFrameError: a delivery has no id, or that of another.
+        BadFrameError: a delivery has no id, or the id of another one.
     """
     arrived: dict[int, Record] = {}
     for given in records.records:

@@ -1,4 +1,4 @@
-"""A handler, of either kind, as something to await."""
+"""Calls of a handler, which may be a coroutine function or a plain function."""
 
 import asyncio
 import contextvars
@@ -11,14 +11,14 @@ from typing import Self
 from mps_client.record import Record
 
 Handler = Callable[[Record], Awaitable[None]] | Callable[[Record], None]
-"""A normal end means processed; `Retry`, `DeadLetter` and other exceptions what they say."""
+"""A function that processes a record. A normal end accepts the record; an exception is a verdict (`verdict_of`)."""
 
 
 class Calls:
-    """Calls a handler; one that is no coroutine function runs in a thread. Use it with `with`.
+    """A context manager that calls a handler, in a thread if it is a plain function.
 
     Args:
-        threads_max: that a handler which is no coroutine function may have.
+        threads_max: the largest number of threads.
     """
 
     def __init__(self, handler: Handler, threads_max: int) -> None:
@@ -35,21 +35,21 @@ class Calls:
         self.close()
 
     def close(self) -> None:
-        """Nothing more is called; what runs in a thread runs on."""
+        """Cancel calls that have not begun. Calls in threads run to their end."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _in_thread(self, record: Record) -> None:
         context = contextvars.copy_context()
-        said = await asyncio.get_running_loop().run_in_executor(self._pool, context.run, self._handler, record)
-        if inspect.isawaitable(said):
-            await said  # a plain function that returns a coroutine: not to wait for it would be to lose it
+        returned = await asyncio.get_running_loop().run_in_executor(self._pool, context.run, self._handler, record)
+        if inspect.isawaitable(returned):
+            await returned  # of a plain function that returns a coroutine
 
     async def settle(self, record: Record) -> None:
-        """Call the handler, and settle the record by how it ends."""
+        """Call the handler, and settle the record by its result."""
         try:
             await self.call(record)
-        except Exception as error:  # noqa: BLE001 - the boundary: whatever a handler raises is a verdict
+        except Exception as error:  # noqa: BLE001 - the boundary: any exception of a handler is a verdict
             record.reject(error)
         except BaseException:
             record.release()

@@ -1,4 +1,4 @@
-"""A record that came in a request of its own (contract A), and the answer that says what became of it."""
+"""A request with one record (contract A), and its answer."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,26 +9,26 @@ from mps_client.record import OCTET_STREAM, Record
 from mps_client.verdicts import Retry, Verdict
 
 REASON_CHARS_MAX = 256
-"""What the daemon keeps of `Mps-Reason`."""
+"""Length to which the daemon cuts `Mps-Reason`."""
 
 _COMBINED = "mps-headers"
 _SEPARATE = "mps-header-"
 _BETWEEN_LINES = str.maketrans("", "", ", \t")
-"""Separators that HTTP puts between lines of one name; the text itself has none of them."""
+"""Characters that separate several header lines of one name; the value itself has none of them."""
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 Headers = list[tuple[bytes, bytes]]
 
 
 class BadRequestError(Exception):
-    """A request that is not from the proxy; the text says what is wrong."""
+    """The error of a request that is not from the proxy; its text is the reason."""
 
 
 def record_of(raw: RawHeaders, body: bytes) -> Record:
     """Return the record of a request.
 
     Args:
-        raw: names in lower case, as ASGI has them.
+        raw: the headers, with names in lower case as in ASGI.
 
     Raises:
         BadRequestError: a header is missing or wrong.
@@ -73,13 +73,13 @@ def record_of(raw: RawHeaders, body: bytes) -> Record:
 
 
 def headers_of(text: str) -> list[tuple[str, bytes | None]]:
-    """Return a record's headers, read from `name=value&name=value` with both percent-encoded; null has no `=`."""
+    """Return the headers in `name=value&name=value`, where both are percent-encoded and a null value has no `=`."""
     fields = [field.partition("=") for field in text.split("&")]
     return [(unquote(name), unquote_to_bytes(value) if is_given else None) for name, is_given, value in fields]
 
 
 def answer(verdict: Verdict | None) -> tuple[int, Headers]:
-    """Status and headers; None: it was processed."""
+    """Return the status and headers of the answer; no verdict means that the record was processed."""
     if verdict is None:
         return HTTPStatus.NO_CONTENT, []
     word = b"retry" if isinstance(verdict, Retry) else b"dead-letter"

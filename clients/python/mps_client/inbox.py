@@ -1,8 +1,8 @@
 """Records that wait for a worker, first come, first served.
 
-The daemon has one record of a key out at a time, so order of arrival is all the order that there is to keep. One case
-is left to the client: a stream is lost while a worker still runs one of its records. The daemon takes that delivery to
-be over and delivers the record again, maybe to this process. The newcomer waits here until the worker is done.
+The daemon delivers one record of a key at a time, so that the order of arrival keeps the order of each key. The client has
+to add one thing: if a stream is lost while a worker processes one of its records, the daemon delivers the record again,
+maybe to this process. The repeated record then waits here until the worker has finished.
 """
 
 import asyncio
@@ -14,16 +14,16 @@ from itertools import islice
 from mps_client.record import Record
 
 YIELD_EVERY = 32
-"""Records that workers take in a row until the loop has its turn: settlements and leases must not wait for a handler that
-never waits itself. A turn of the loop then costs each record a thirtieth of itself."""
+"""Number of records that workers take in a row before the event loop runs other tasks, because settlements and leases must
+not wait for a handler that never waits. The cost of a turn of the loop is shared by as many records."""
 
 Lane = tuple[str, int, bytes]
 
 
 class Inbox:
-    """Filled by streams, emptied by workers.
+    """The queue between streams and workers.
 
-    Holds at most: what all streams have credit for.
+    Holds at most: the credit of all streams.
     """
 
     def __init__(self) -> None:
@@ -46,12 +46,12 @@ class Inbox:
 
     @property
     def is_closed(self) -> bool:
-        """True once no record is handed out any more."""
+        """True if the inbox returns no more records."""
         return self._closed
 
     @property
     def is_starved(self) -> bool:
-        """True if a worker would wait for a record."""
+        """True if a worker would have to wait for a record."""
         return not self._records
 
     def put(self, records: list[Record]) -> None:
@@ -64,18 +64,18 @@ class Inbox:
             self._wake_more()
 
     def withdraw(self, records: Iterable[Record]) -> set[Record]:
-        """Their stream is over or ending: none of them is given out any more. Returns those that were not yet."""
-        gone = set(records)
-        kept = [record for record in self._records if record not in gone]
-        withdrawn = gone.intersection(self._records)
+        """Remove the records of a stream that ends, and return those that no worker has taken."""
+        ended = set(records)
+        kept = [record for record in self._records if record not in ended]
+        withdrawn = ended.intersection(self._records)
         self._records = deque(kept)
         for lane, waiting in list(self._waiting.items()):
-            withdrawn |= gone.intersection(waiting)
-            self._waiting[lane] = deque(record for record in waiting if record not in gone)
+            withdrawn |= ended.intersection(waiting)
+            self._waiting[lane] = deque(record for record in waiting if record not in ended)
         return withdrawn
 
     def hold_back(self, running: Iterable[Record]) -> None:
-        """Workers still run these, and the daemon does not know: no other record of their keys may start."""
+        """Let other records of these keys wait, because workers still process these records after the end of their stream."""
         for lane in filter(None, map(lane_of, running)):
             self._busy_lanes[lane] = self._busy_lanes.get(lane, 0) + 1
 
@@ -90,13 +90,13 @@ class Inbox:
             self.put(list(self._waiting.pop(lane, ())))
 
     def close(self, failure: Exception | None = None) -> None:
-        """Hand out no more records, for this reason; idle workers end."""
+        """Return no more records, and end idle workers."""
         self._closed = True
         self.failure = self.failure or failure
         self._wake(len(self._idle))
 
     async def take(self) -> Record | None:
-        """Return the next record, or None if the inbox is closed. A cancelled call has taken none."""
+        """Return the next record, or None if the inbox is closed. A cancelled call takes no record."""
         self._since_yield += 1
         if self._since_yield >= YIELD_EVERY:
             self._since_yield = 0
@@ -119,16 +119,16 @@ class Inbox:
             await waiter
         except asyncio.CancelledError:
             if waiter.cancelled():
-                with suppress(ValueError):  # whoever looked for an idle worker has thrown it out
+                with suppress(ValueError):  # a search for an idle worker has removed it
                     self._idle.remove(waiter)
             else:
-                self._wake(1)  # it was woken for a record that another must take
+                self._wake(1)  # it was woken for a record that another worker must take
             raise
 
     def _wake_more(self) -> None:
-        """One worker, and twice as many with each turn of the loop in which all that are awake wait for something else.
+        """Wake one worker, and twice as many in each turn of the loop in which all awake workers wait.
 
-        So a handler that never waits is served by one worker, and nobody is woken in vain.
+        So one worker serves a handler that never waits, and no worker is woken for nothing.
         """
         if not self._records or not self._idle:
             self._is_waking = False

@@ -1,4 +1,4 @@
-"""The way to one daemon: a stream, and after its end another, until it is not wanted any more."""
+"""The link to one daemon: one stream after the other, until the client leaves."""
 
 import asyncio
 import logging
@@ -20,9 +20,9 @@ from mps_client.stream import Stream
 
 METHOD = "/mps.delivery.v1.Delivery/Subscribe"
 FRAME_BYTES_MAX = 128 << 20
-"""A frame with one record of Kafka's largest sane size; what comes is otherwise bounded by credit and the daemon."""
+"""Largest frame, for one very large record; credit and the daemon limit other frames."""
 STABLE_S = 10.0
-"""A stream that was open for so long was no failure to connect: the next pause begins small again."""
+"""Time after which an open stream counts as a success, so that the next pause is short again."""
 REFUSALS = frozenset(
     {
         grpc.StatusCode.NOT_FOUND,
@@ -33,25 +33,26 @@ REFUSALS = frozenset(
         grpc.StatusCode.UNIMPLEMENTED,
     }
 )
-"""What waiting does not cure, where nothing has worked before."""
+"""Statuses for which waiting does not help if no stream has ever opened."""
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", FRAME_BYTES_MAX),
-    ("grpc.use_local_subchannel_pool", 1),  # pauses are ours: the library's own would be shared by all channels
+    ("grpc.use_local_subchannel_pool", 1),  # a shared pool would share the pauses of all channels
     ("grpc.enable_retries", 0),
 )
 _logger = logging.getLogger("mps_client")
 
 
 class Link:
-    """Run it in a task.
+    """A link to one daemon; `run` needs a task of its own.
 
     Args:
-        on_news: told when the stream opened or ended, and when the daemon named others; returns False where it is of no use
-            to connect again, as every daemon refuses.
+        on_news: called when a stream opens or ends and when the daemon advertises other addresses; returns False if every
+            daemon refuses, so that the link does not connect again.
 
     Attributes:
-        refusal: why the last stream was refused, if waiting does not cure it.
+        stream: the present stream; None: none.
+        refusal: the error of the last stream, if it was refused and waiting does not help; else None.
     """
 
     def __init__(
@@ -74,11 +75,11 @@ class Link:
 
     @property
     def is_open(self) -> bool:
-        """True while records may come."""
+        """True if the stream delivers records."""
         return self.stream is not None and self.stream.is_open
 
     def leave(self) -> None:
-        """Finish what runs, and dial no more."""
+        """Close the stream when its running records are settled, and open no other."""
         self._left.set()
         if self.stream is not None:
             self.stream.leave()
@@ -96,7 +97,7 @@ class Link:
         )
 
     async def run(self) -> None:
-        """Until it is left and its stream is over, or every daemon refuses. A failure is logged, counted and tried again."""
+        """Open one stream after the other until `leave`, or until every daemon refuses. Failures are logged and counted."""
         loop, failures = asyncio.get_running_loop(), 0
         while not self._left.is_set():
             began_s = loop.time()
@@ -111,14 +112,14 @@ class Link:
                 await asyncio.wait_for(self._left.wait(), pause_s)
 
     def _close(self) -> tuple[bool, bool]:
-        """Note the end of the stream; return if it had been open, and if another one may be opened."""
+        """Record the end of the stream; return if it had been open, and if another one may be opened."""
         opened = self.stream is not None and bool(self.stream.session)
         self._connects += opened
         self.stream = None
         return opened, self._on_news()
 
     def _note(self, error: str, pause_s: float, *, opened: bool) -> None:
-        """Say what happened, and what happens next; what is only repeated is for who looks closely."""
+        """Log the end of a stream and the next step; a repeated error is logged at the level debug."""
         who = self._settings.subscription
         if not error:
             _logger.info("%s: %s closed the stream; reconnecting in %.1f s", who, self.address, pause_s)
@@ -130,17 +131,17 @@ class Link:
         self._last_error = error
 
     def _on_stream_news(self) -> None:
-        """Say once of each stream that it is open."""
+        """Log the opening of the stream once, and pass the news on."""
         if self.stream is not None and self.stream.session and not self._is_said_open:
             self._is_said_open = True
             _logger.info("%s: connected to %s", self._settings.subscription, self.address)
         self._on_news()
 
     async def _stream(self) -> str:
-        """One stream; why it ended, and nothing if it ended as it should."""
+        """Run one stream, and return the reason of its failure; empty if it ended normally."""
         try:
             metadata = self._settings.metadata
-        except Exception as error:  # noqa: BLE001 - the boundary: the application's own function, which may work the next time
+        except Exception as error:  # noqa: BLE001 - the boundary: a function of the application
             return f"the function that returns the token failed: {type(error).__name__}: {error}"
         channel = self._channel()
         try:
@@ -154,10 +155,10 @@ class Link:
             await self.stream.run()
         except grpc.aio.AioRpcError as error:
             code = error.code()
-            words = sentence(code, error.details() or "", self._settings.subscription)
-            refused = SubscriptionRefused(self._settings.subscription, self.address, code.name, words)
+            reason = describe(code, error.details() or "", self._settings.subscription)
+            refused = SubscriptionRefused(self._settings.subscription, self.address, code.name, reason)
             self.refusal = refused if code in REFUSALS else None
-            return words
+            return reason
         except BadFrameError as error:
             return str(error)
         finally:
@@ -172,44 +173,44 @@ class Link:
 
 INITIAL_S = 0.1
 MAX_S = 10.0
-"""A daemon that restarts is found again within seconds, and a thousand clients are no storm."""
+"""Longest pause in seconds: short, so that clients find a restarted daemon, and long enough for a thousand clients."""
 
 
 def backoff_s(failures: int, jitter: float) -> float:
     """Return the pause after so many failures in a row.
 
     Args:
-        failures: 1 or more.
-        jitter: 0 up to 1, drawn by the caller.
+        failures: number of failures, 1 or more.
+        jitter: random number from 0 to 1.
 
     Source: full jitter, AWS Architecture Blog, "Exponential Backoff and Jitter".
     """
     return jitter * min(MAX_S, INITIAL_S * 2.0 ** min(failures - 1, 16))
 
 
-def sentence(code: grpc.StatusCode, details: str, subscription: str) -> str:
-    """Say why a stream ended, by its status and what the daemon, or gRPC, said of it."""
-    words = _last_words(details)
+def describe(code: grpc.StatusCode, details: str, subscription: str) -> str:
+    """Return the reason why a stream ended, from the status and the details of the daemon or of gRPC."""
+    cause = _cause(details)
     match code:
         case grpc.StatusCode.NOT_FOUND:
-            return f"subscription {subscription} is not known there: {words}"
+            return f"subscription {subscription} is not known there: {cause}"
         case grpc.StatusCode.FAILED_PRECONDITION:
-            return f"subscription {subscription} is not delivered by streams: {words}"
+            return f"subscription {subscription} is not delivered by streams: {cause}"
         case grpc.StatusCode.UNAUTHENTICATED:
-            return f"the token was not accepted: {words}"
+            return f"the token was not accepted: {cause}"
         case grpc.StatusCode.PERMISSION_DENIED:
-            return f"the token does not allow subscription {subscription}: {words}"
+            return f"the token does not allow subscription {subscription}: {cause}"
         case grpc.StatusCode.UNIMPLEMENTED:
-            return f"no stream listener answers there, is it the address of [stream] listen? {words}"
+            return f"no stream listener answers there, is it the address of [stream] listen? {cause}"
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return f"the daemon takes no more streams: {words}"
+            return f"the daemon takes no more streams: {cause}"
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-            return words
+            return cause
         case _:
-            return f"{words} ({code.name})"
+            return f"{cause} ({code.name})"
 
 
-def _last_words(details: str) -> str:
-    """Return the cause alone: gRPC puts the address, which is said already, and its own layers before it."""
-    words = details.rpartition("last error: ")[2]
-    return re.sub(r"^(?:[A-Z_]+: |ipv[46]:\S+: )+", "", words) or "it gave no reason"
+def _cause(details: str) -> str:
+    """Return the cause without the address and the layers that gRPC puts before it."""
+    cause = details.rpartition("last error: ")[2]
+    return re.sub(r"^(?:[A-Z_]+: |ipv[46]:\S+: )+", "", cause) or "it gave no reason"

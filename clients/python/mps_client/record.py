@@ -1,4 +1,4 @@
-"""A record as a handler meets it, whichever protocol brought it."""
+"""A record as a handler receives it, over any protocol."""
 
 import logging
 from collections.abc import Sequence
@@ -17,32 +17,37 @@ class Holder(Protocol):
     """The receiver of a record's verdict."""
 
     def settle(self, record: "Record", verdict: Verdict | None) -> None:
-        """None: it was processed."""
+        """Take the verdict on the record; None: the record was processed."""
 
     def release(self, record: "Record") -> None:
-        """Nobody will say what became of it. One of the two is called, once."""
+        """Take back a record without a verdict. Either this method or `settle` is called, once."""
 
 
 class Record:
     """One delivery of one record.
 
-    `async with record:` settles it by itself: a normal end means processed, `DeadLetter` and `Retry` what they say, and
-    any other exception means retry. None of these leaves the block. What is not an `Exception` (a cancellation) does,
-    and releases the record: the daemon delivers it again when its lease is over, or as soon as the stream closes.
+    `async with record:` settles the record at the end of the block. A normal end accepts the record, `DeadLetter`
+    dead-letters it, and `Retry` and any other exception ask for another delivery. None of these exceptions leaves the
+    block. A `BaseException` that is no `Exception`, such as a cancellation, leaves the block and releases the record: the
+    daemon delivers it again when its lease ends, or as soon as the stream closes.
 
     Attributes:
-        key: None: it has none, which is not the empty key.
-        value: None: a tombstone, which is not the empty value.
-        headers: in order; names may repeat, a value may be null.
-        timestamp_ms: since the Unix epoch; None: it has none.
-        attempt: 1 for the first delivery; goes on counting over rebalances and restarts.
-        epoch: rises whenever the partition changes hands: a fencing number.
-        replay: id of the replay or reset that brought it back; empty otherwise.
-        idempotency_key: the same for every attempt, another for every other record, those of a recreated topic and of
-            other clusters included, and for a replay. Opaque: keep it and compare it, do not parse it.
-        delivery_id: names this attempt within its stream; 0 where there is no stream.
-        content_type: the value's media type: the record's own, or as the daemon's configuration says.
-        size_bytes: of key, value and headers, as credit counts them; 0 where there is no stream.
+        topic: the name of the topic.
+        partition: the number of the partition, 0 or more.
+        offset: the offset in the partition, 0 or more.
+        key: the key; None: no key, which differs from an empty key.
+        value: the value; None: a tombstone, which differs from an empty value.
+        headers: the record's headers, in order; several may have one name, and a value may be null.
+        timestamp_ms: the timestamp in milliseconds since the Unix epoch; None: none.
+        attempt: the number of the attempt, 1 for the first one. Rebalances and restarts do not reset it.
+        epoch: a number that rises when the partition moves to another daemon, to reject results of an earlier owner.
+        replay: the id of the replay or reset because of which the record is delivered again; empty: none.
+        idempotency_key: the key to recognise repeated deliveries. All attempts of a record have the same key. Other records
+            have other keys, also after the topic was recreated and in other clusters. A replay has a new key. Store and
+            compare the key, but do not parse it.
+        delivery_id: the id of this delivery within its stream; 0: no stream.
+        content_type: the media type of the value.
+        size_bytes: the size of key, value and headers, as credit counts it; 0: no stream.
     """
 
     __slots__ = (
@@ -108,7 +113,7 @@ class Record:
 
     @property
     def timestamp(self) -> datetime | None:
-        """The record's time, in UTC; None: it has none, or one beyond the year 9999."""
+        """The record's timestamp in UTC; None: none, or one after the year 9999."""
         if self.timestamp_ms is None:
             return None
         try:
@@ -117,32 +122,32 @@ class Record:
             return None
 
     def header(self, name: str) -> bytes | None:
-        """Value of the first header of that name; None: there is none, or it is null."""
+        """Return the value of the first header of that name; None if there is none, or if its value is null."""
         return next((value for each, value in self.headers if each == name), None)
 
     def hold(self, holder: Holder) -> None:
-        """For who brings records: this one is to be told."""
+        """Set the receiver of the verdict, for code that makes records."""
         self._holder = holder
 
     # settling by hand
     @property
     def is_settled(self) -> bool:
-        """True once the record has a verdict; later verdicts do not count."""
+        """True if the record has a verdict. Later verdicts are ignored."""
         return self._holder is None
 
     def ack(self) -> None:
-        """Report the record as processed. Only the first verdict counts."""
+        """Report the record as processed. Later verdicts are ignored."""
         holder = self._holder
         if holder is not None:
             self._holder = None
             holder.settle(self, None)
 
     def retry(self, reason: str = "", *, after_s: float = 0.0) -> None:
-        """Deliver it again; the arguments are those of `Retry`."""
+        """Ask for another delivery of the record; the arguments are those of `Retry`."""
         self.reject(Retry(reason, after_s=after_s))
 
     def dead_letter(self, reason: str = "") -> None:
-        """Report that the record never will be processed."""
+        """Move the record to the dead-letter topic."""
         self.reject(DeadLetter(reason))
 
     def reject(self, error: Exception) -> None:
@@ -156,7 +161,7 @@ class Record:
             holder.settle(self, verdict_of(error))
 
     def release(self) -> None:
-        """Say nothing of it: delivered again when its lease is over, or at no cost as soon as the stream closes."""
+        """Return the record without a verdict: it is delivered again when its lease ends or its stream closes."""
         holder = self._holder
         if holder is not None:
             self._holder = None

@@ -1,4 +1,4 @@
-"""Settings of a subscription, checked."""
+"""The checked settings of a subscription."""
 
 import socket
 from collections.abc import Callable, Sequence
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import grpc
 
 CREDIT_MAX = 1_000_000
-"""What the contract allows in one grant."""
+"""Largest credit that the contract allows."""
 CREDIT_BYTES = 64 << 20
-"""Of each daemon; more than enough to keep workers busy, and no strain on an application."""
+"""Default credit in bytes of each daemon, which keeps workers busy and fits into an application's memory."""
 
 Token = str | Callable[[], str]
 Tls = bool | grpc.ChannelCredentials
@@ -17,7 +17,7 @@ Tls = bool | grpc.ChannelCredentials
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """See `Subscription`, whose arguments these are."""
+    """The arguments of `Subscription`."""
 
     subscription: str
     addresses: tuple[str, ...]

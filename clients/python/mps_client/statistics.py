@@ -5,14 +5,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonStatistics:
-    """One daemon's share.
+    """The statistics of the streams to one daemon.
 
     Attributes:
-        is_open: whether its stream takes and gives.
-        held: records it gave that are not settled, queued ones among them.
-        connects: streams that were opened.
-        failures: streams that ended otherwise than by our leaving, and attempts that opened none.
-        last_error: why the last one ended; empty: none did.
+        address: the address of its stream listener, `host:port`.
+        session: the id of the stream in the daemon's log; empty: no stream is open.
+        is_open: True if the stream delivers records.
+        held: number of its records that are not settled, queued ones included.
+        connects: number of streams that were opened.
+        failures: number of streams that failed, and of failed attempts to open one.
+        last_error: the reason of the last failure; empty: none failed.
     """
 
     address: str
@@ -26,14 +28,18 @@ class DaemonStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """Counts since the subscription was made.
+    """Counts since the subscription was created.
 
     Attributes:
-        received: deliveries, repeated ones among them.
-        withdrawn: deliveries that ended before a worker took them, as their stream did.
-        unsaid: records that were processed, or not, when their stream was gone already: they come again.
-        queued: records that wait for a worker now.
-        running: records at workers now.
+        received: number of deliveries, repeated ones included.
+        acked: number of records that were processed.
+        retried: number of records to be delivered again.
+        dead_lettered: number of records for the dead-letter topic.
+        withdrawn: number of deliveries that ended before a worker took them.
+        unreported: number of verdicts that came after the end of their stream; these records are delivered again.
+        queued: number of records that wait for a worker now.
+        running: number of records that workers process now.
+        daemons: the statistics of each daemon.
     """
 
     received: int
@@ -41,7 +47,7 @@ class Statistics:
     retried: int
     dead_lettered: int
     withdrawn: int
-    unsaid: int
+    unreported: int
     queued: int
     running: int
     daemons: tuple[DaemonStatistics, ...]
@@ -49,11 +55,11 @@ class Statistics:
 
 @dataclass(slots=True)
 class Counters:
-    """The part that grows."""
+    """The counters of `Statistics` that only grow."""
 
     received: int = 0
     acked: int = 0
     retried: int = 0
     dead_lettered: int = 0
     withdrawn: int = 0
-    unsaid: int = 0
+    unreported: int = 0

@@ -1,7 +1,7 @@
 """One stream to one daemon, from `open` to its end.
 
-A reader takes frames, a writer sends what has come together since its last write, and one timer looks after leases and
-silence. Nothing is done for a single record but to note what became of it.
+A reader takes frames, a writer sends all verdicts and credit since its last write, and one timer extends leases and
+notices silence. The work for a single record is to store its verdict.
 """
 
 import asyncio
@@ -21,27 +21,28 @@ from mps_client.statistics import Counters
 from mps_client.verdicts import Retry, Verdict
 
 OPEN_TIMEOUT_S = 10.0
-"""From dialling to `opened`: name, connection, TLS handshake and answer."""
+"""Time limit from the connection to `opened`: name resolution, TLS handshake and answer included."""
 SILENCES_MAX = 3
-"""Of the longest silence that the daemon has promised, before it is taken to be gone (the contract's number)."""
+"""Number of keep-alive intervals without a frame after which the daemon counts as lost, as in the contract."""
 LEASE_PARTS = 3
-"""A lease is extended after a third of it, so that two frames may be late."""
+"""Part of a lease after which it is extended: a third, so that two frames may be late."""
 CREDIT_PARTS = 4
-"""Credit is given back in quarters, or when a worker waits."""
+"""Part of the credit that is granted again at a time: a quarter, or less if a worker waits."""
 CLOSE_TIMEOUT_S = 5.0
-"""How long a daemon may take to end a stream that was half-closed."""
+"""Time in which a daemon must end a stream that the client has closed."""
 
 
 class Stream:
-    """Use `run` once.
+    """One stream; call `run` once.
 
     Args:
-        on_news: called when it opened, and with every change of `peers`.
+        on_news: called when the stream opens, and after each change of `peers`.
 
     Attributes:
-        held: deliveries that are not settled, by id; queued ones among them.
-        peers: where the daemons are, as this one last said.
-        is_open: from `opened` on, until no more records are wanted or to be had.
+        held: the deliveries that are not settled, by id, queued ones included.
+        peers: the last addresses of daemons that this daemon advertised.
+        is_open: True from `opened` until one side ends the stream.
+        session: the id of the stream in the daemon's log; empty before `opened`.
     """
 
     def __init__(
@@ -57,11 +58,11 @@ class Stream:
         self.peers: Sequence[str] = ()
         self.is_open = False
         self.session = ""
-        self._is_ending = False  # settle what is held, then half-close
-        self._is_left = False  # and what comes still is not taken
+        self._is_ending = False  # no more credit; close when all held records are settled
+        self._is_left = False  # and ignore records that still arrive
         self._acks: list[int] = []
         self._rejections: list[Rejection] = []
-        self._granted = settings.credit  # and not yet used by the daemon
+        self._granted = settings.credit  # that the daemon has not used
         self._credit_due = 0
         self._credit_bytes_due = 0
         self._extend_due = False
@@ -69,23 +70,23 @@ class Stream:
         self._lost = ""
         self._lease_s = 0.0
         self._silence_max_s = OPEN_TIMEOUT_S
-        self._heard_s = self._loop.time()
+        self._received_s = self._loop.time()
 
     def __repr__(self) -> str:
         return f"<Stream {self.session or 'not open'} held={len(self.held)} granted={self._granted}>"
 
     async def run(self) -> None:
-        """Until it is over; whatever is still held then is delivered elsewhere.
+        """Run the stream to its end. The daemon delivers the records that are still held again.
 
         Raises:
-            grpc.aio.AioRpcError: it ended with this status.
+            grpc.aio.AioRpcError: the stream ended with this status.
             BadFrameError: the daemon broke the contract, or was silent.
         """
         writer = asyncio.create_task(self._write())
         self._timer = self._loop.call_later(self._silence_max_s, self._tick)
         try:
             while (frame := await self._call.read()) is not grpc.aio.EOF:
-                self._heard_s = self._loop.time()
+                self._received_s = self._loop.time()
                 self._take(frame)
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -94,13 +95,13 @@ class Stream:
             raise BadFrameError(self._lost) from None
         finally:
             self._timer.cancel()
-            self._call.cancel()  # of a call that is over already: nothing
+            self._call.cancel()  # has no effect on a call that has ended
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
             self._end()
 
     def leave(self) -> None:
-        """Give back what no worker has, take nothing more, settle the rest, close. Call it again, nothing happens."""
+        """Return the queued records, ignore new ones, and close the stream when the running ones are settled."""
         if self._is_left:
             return
         self._is_left = self._is_ending = True
@@ -111,13 +112,13 @@ class Stream:
         self._due.set()
 
     def release_all(self) -> None:
-        """Whoever has these will not settle them."""
+        """Release all records without a verdict."""
         self.held.clear()
         self._due.set()
 
-    # what workers say
+    # verdicts of workers
     def settle(self, record: Record, verdict: Verdict | None) -> None:
-        """Part of `Holder`."""
+        """Store the verdict on a record, as a `Holder`."""
         if not self._is_done(record):
             return
         if verdict is None:
@@ -133,20 +134,20 @@ class Stream:
             self._due.set()
 
     def release(self, record: Record) -> None:
-        """Part of `Holder`: its lease is extended no more."""
+        """Stop to extend the lease of a record, as a `Holder`."""
         if self._is_done(record):
             self._due.set()
 
     def _is_done(self, record: Record) -> bool:
-        if self.held.pop(record.delivery_id, None) is None:  # the stream was faster
-            self._counters.unsaid += 1
+        if self.held.pop(record.delivery_id, None) is None:  # the delivery has ended
+            self._counters.unreported += 1
             self._inbox.release_key(record)
             return False
         self._credit_due += 1
         self._credit_bytes_due += record.size_bytes
         return True
 
-    # what the daemon says
+    # frames from the daemon
     def _take(self, frame: pb.SubscribeResponse) -> None:
         kind = frame.WhichOneof("frame")
         if kind == "records":
@@ -163,7 +164,7 @@ class Stream:
             self._on_news()
         elif kind == "stale":
             self._drop(frame.stale.delivery_ids)
-        # `keep_alive` and what later versions may say need no answer
+        # `keep_alive` and frames of later versions need no answer
 
     def _opened(self, opened: pb.Opened) -> None:
         if self.session or not opened.lease_ms or not opened.keep_alive_ms:
@@ -181,7 +182,7 @@ class Stream:
         if not self.session:
             raise BadFrameError("records came before the stream was opened, which breaks the contract")
         if self._is_left:
-            return  # they come again, to others, when the stream is closed
+            return  # the daemon delivers them again when the stream is closed
         self._granted -= len(records.records)
         if self._granted < 0:
             raise BadFrameError(f"{-self._granted} records came beyond the credit, which breaks the contract")
@@ -192,21 +193,21 @@ class Stream:
 
     def _drop(self, delivery_ids: Iterable[int]) -> None:
         """Drop deliveries that the daemon has ended: queued ones are withdrawn, running ones keep their keys waiting."""
-        gone = [self.held[delivery_id] for delivery_id in delivery_ids if delivery_id in self.held]
-        for record in gone:
+        ended = [self.held[delivery_id] for delivery_id in delivery_ids if delivery_id in self.held]
+        for record in ended:
             del self.held[record.delivery_id]
             self._credit_due += 1
             self._credit_bytes_due += record.size_bytes
-        self._abandon(gone)
+        self._abandon(ended)
         self._due.set()
 
-    def _abandon(self, gone: Iterable[Record]) -> None:
-        gone = list(gone)
-        withdrawn = self._inbox.withdraw(gone)
+    def _abandon(self, records: Iterable[Record]) -> None:
+        ended = list(records)
+        withdrawn = self._inbox.withdraw(ended)
         self._counters.withdrawn += len(withdrawn)
-        self._inbox.hold_back(record for record in gone if record not in withdrawn)
+        self._inbox.hold_back(record for record in ended if record not in withdrawn)
 
-    # what it says to the daemon
+    # frames to the daemon
     async def _write(self) -> None:
         settings = self._settings
         try:
@@ -221,10 +222,10 @@ class Stream:
             await asyncio.sleep(CLOSE_TIMEOUT_S)
             self._give_up(f"the daemon did not end a closed stream within {CLOSE_TIMEOUT_S:g} s")
         except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
-            pass  # the call is over, and the reader says why
+            pass  # the call has ended, and the reader reports why
 
     def _frames(self) -> list[pb.SubscribeRequest]:
-        """All that is to be said now."""
+        """Return the frames that are due: verdicts, credit and extended leases."""
         acks, self._acks = self._acks, []
         rejections, self._rejections = self._rejections, []
         frames = list(settle_frames(acks, rejections))
@@ -241,8 +242,8 @@ class Stream:
 
     # time
     def _tick(self) -> None:
-        """Extend leases, and see whether the daemon is still there."""
-        silence_s = self._loop.time() - self._heard_s
+        """Extend leases, and give the stream up if the daemon is silent."""
+        silence_s = self._loop.time() - self._received_s
         if silence_s >= self._silence_max_s:
             self._give_up(f"the daemon was silent for {silence_s:.1f} s")
             return
@@ -259,7 +260,6 @@ class Stream:
     def _end(self) -> None:
         """End all deliveries, as the daemon does: queued ones are withdrawn, running ones keep their keys waiting."""
         self.is_open = False
-        unsaid = len(self._acks) + len(self._rejections)
-        self._counters.unsaid += unsaid
+        self._counters.unreported += len(self._acks) + len(self._rejections)
         self._abandon(self.held.values())
         self.held.clear()

@@ -1,4 +1,4 @@
-"""A subscription: records from every daemon, to be taken by loops or by workers."""
+"""A subscription: the records of all daemons, for loops and workers."""
 
 import asyncio
 import logging
@@ -22,32 +22,32 @@ _logger = logging.getLogger("mps_client")
 
 
 class Subscription(AsyncIterator[Record]):
-    """Records of one subscription.
+    """The records of one subscription.
 
         async with Subscription("billing", "127.0.0.1:7072") as records:
             async for record in records:
                 async with record:
                     ...
 
-    The loop is one worker. Several tasks may loop over one subscription; `run` starts them.
+    The loop is one worker. Several tasks may loop over one subscription; `run` starts such tasks.
 
-    Leaving the block gives back what no worker has, waits until the rest is settled, and closes the streams, so that
-    nothing is delivered twice. Leaving it by an exception does not wait.
+    At the end of the block the client returns the queued records, waits until the running ones are settled, and closes the
+    streams, so that no record is delivered twice. After an exception it does not wait.
 
     Args:
-        subscription: its name in the daemon's configuration.
-        addresses: `host:port` of the stream listener of one daemon or of several; the others are found.
-        concurrency: workers that `run` starts, 1 to 1,000,000.
-        credit: records that each daemon may have out at this client, 1 to 1,000,000; twice the concurrency if not given,
-            so that no worker waits for the network.
-        credit_bytes: keys, values and headers that each daemon may have out here, up to 4 GiB; 0: no bound.
-        client: what operators see as the owner of the streams; the host's name if not given.
-        tls: True, or credentials made by `grpc.ssl_channel_credentials`; in plain text if not given.
-        token: sent as a bearer token; a function is asked before each stream.
-        drain_timeout_s: how long running handlers may take to end after `stop`, below the usual 30 s of a pod.
+        subscription: the name of the subscription in the daemon's configuration.
+        addresses: the stream listeners of one or several daemons, `host:port`; the client finds the other daemons.
+        concurrency: the number of workers that `run` starts, 1 to 1,000,000.
+        credit: the largest number of unsettled records from each daemon, 1 to 1,000,000; None: twice the concurrency, so
+            that no worker waits for the network.
+        credit_bytes: the largest size of the unsettled records from each daemon, 0 to 4 GiB; 0: no limit.
+        client: the name of this client that operators see; None: the name of the host.
+        tls: True, or credentials from `grpc.ssl_channel_credentials`; None: no TLS.
+        token: the bearer token, or a function that returns it, which is called before each stream; None: no token.
+        drain_timeout_s: the time that handlers may take to end after `stop`; the default is below the 30 s of a pod.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -106,11 +106,11 @@ class Subscription(AsyncIterator[Record]):
         try:
             done, _ = await asyncio.wait([self._task], timeout=patience_s)
             if not done:
-                words = "%s: %s did not close the stream within %.0f s; cutting it off"
-                _logger.warning(words, self._name, self._fleet.open_addresses(), patience_s)
+                message = "%s: %s did not close the stream within %.0f s; cutting it off"
+                _logger.warning(message, self._name, self._fleet.open_addresses(), patience_s)
         finally:
             self._timer.cancel()
-            self._task.cancel()  # of a task that is done: nothing
+            self._task.cancel()  # has no effect on a task that is done
             await asyncio.gather(self._task, return_exceptions=True)
 
     def __aiter__(self) -> Self:
@@ -120,7 +120,7 @@ class Subscription(AsyncIterator[Record]):
         """Return the next record; the iteration ends with `stop`.
 
         Raises:
-            SubscriptionRefused: every daemon refuses, and none ever did not.
+            SubscriptionRefused: every daemon refuses, and no stream has ever opened.
         """
         record = await self._inbox.take()
         if record is None:
@@ -130,7 +130,7 @@ class Subscription(AsyncIterator[Record]):
         return record
 
     def stop(self) -> None:
-        """Give out no more records; those that run go on, and loops over the subscription end."""
+        """Deliver no more records, and end the loops. Records in progress can still be settled."""
         if self._stopped_s is not None:
             return
         loop = asyncio.get_running_loop()
@@ -141,9 +141,9 @@ class Subscription(AsyncIterator[Record]):
 
     @contextmanager
     def stopped_by(self, *signals: signal.Signals) -> Iterator[None]:
-        """Within the block, these signals call `stop`; SIGTERM and SIGINT if none is named.
+        """Call `stop` on one of these signals within the block, by default on SIGTERM and SIGINT.
 
-        The second one cancels the workers of `run`. Only in the main thread, as everywhere in asyncio.
+        A second signal cancels the workers of `run`. Use the method in the main thread only, as asyncio demands.
         """
         loop, signals = asyncio.get_running_loop(), signals or SIGNALS
         for each in signals:
@@ -158,11 +158,11 @@ class Subscription(AsyncIterator[Record]):
         """Call the handler with every record, `concurrency` at a time, until `stop` or one of the signals.
 
         Args:
-            handler: how it ends says what becomes of the record; one that is no coroutine function runs in threads.
-            signals: none where others look after signals, or outside of the main thread.
+            handler: the function that processes a record; a plain function runs in threads.
+            signals: the signals that stop the subscription; empty if other code handles signals, or in another thread.
 
         Raises:
-            SubscriptionRefused: every daemon refuses, and none ever did not.
+            SubscriptionRefused: every daemon refuses, and no stream has ever opened.
         """
         with Calls(handler, self._settings.concurrency) as calls:
             async with self:
@@ -183,7 +183,7 @@ class Subscription(AsyncIterator[Record]):
             retried=counters.retried,
             dead_lettered=counters.dead_lettered,
             withdrawn=counters.withdrawn,
-            unsaid=counters.unsaid,
+            unreported=counters.unreported,
             queued=queued,
             running=sum(daemon.held for daemon in daemons) - queued,
             daemons=daemons,
@@ -200,10 +200,10 @@ class Subscription(AsyncIterator[Record]):
             await settle(record)
 
     def _end_waiting(self) -> None:
-        """Give back the records that have no verdict yet."""
+        """Return the records that have no verdict yet."""
         if running := self.statistics().running:
-            words = "%s: records not settled within %g s: %d; giving them back, they are delivered again"
-            _logger.warning(words, self._name, self._settings.drain_timeout_s, running)
+            message = "%s: records not settled within %g s: %d; giving them back, they are delivered again"
+            _logger.warning(message, self._name, self._settings.drain_timeout_s, running)
         if self._workers:
             self._cancel_workers()
         else:
@@ -225,7 +225,7 @@ class Subscription(AsyncIterator[Record]):
             worker.cancel()
 
     def _on_fleet_ended(self, task: "asyncio.Task[None]") -> None:
-        """Stop with the error of the task, because a fault of the library must not look like silence."""
+        """Stop with the error of the task, because a fault of the library must be visible."""
         if not task.cancelled() and (error := task.exception()) is not None:
             failure = (
                 error
@@ -239,7 +239,7 @@ def run(handler: Handler, subscription: str, addresses: str | Sequence[str], **o
     """Call the handler with every record until SIGTERM or SIGINT, as a whole program; see `Subscription`.
 
     Raises:
-        SystemExit: every daemon refuses; the words are printed, and the exit code is 1.
+        SystemExit: every daemon refuses; the reason is printed, and the exit code is 1.
     """
     try:
         asyncio.run(Subscription(subscription, addresses, **options).run(handler))

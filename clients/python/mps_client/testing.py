@@ -1,14 +1,14 @@
-"""Tries a handler without Kafka and without a daemon.
+"""Runs a handler without Kafka and without a daemon, for tests.
 
     from mps_client.testing import record, rehearse
 
     def test_a_bill_without_an_amount_is_a_dead_letter():
         seen = rehearse(bill, [record(b"{}", key=b"k1"), record(b'{"amount": 5}', key=b"k1")])
-        assert [letter.reason for dead letter in seen.dead_letters] == ["no amount"]
+        assert [each.reason for each in seen.dead_letters] == ["no amount"]
         assert len(seen.processed) == 1
 
-The records of one key go one at a time and in order, those of different keys at once, and one that is to be retried comes
-again before the next of its key, with its attempt counted: as the daemon does it, but without its pauses.
+Records of one key are delivered one at a time and in order, and records of different keys in parallel. A record to be
+retried is delivered again before the next record of its key, with the next attempt. The daemon does the same, with pauses.
 """
 
 import asyncio
@@ -27,32 +27,35 @@ _offsets = count()
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """One delivery, and what the handler said of it.
+    """One delivery and its verdict.
 
     Attributes:
-        verdict: None: it was processed.
+        record: the record that was delivered.
+        verdict: the verdict of the handler; None: the record was processed.
     """
 
     record: Record
     verdict: Verdict | None
 
     def __str__(self) -> str:
-        said = self.verdict
-        if said is None:
-            words = "processed"
-        elif isinstance(said, Retry):
-            words = f"retry{f' after {said.after_s:g} s' if said.after_s else ''}: {said.reason}"
+        verdict = self.verdict
+        if verdict is None:
+            result = "processed"
+        elif isinstance(verdict, Retry):
+            result = f"retry{f' after {verdict.after_s:g} s' if verdict.after_s else ''}: {verdict.reason}"
         else:
-            words = f"dead letter: {said.reason}"
-        return f"{self.record.idempotency_key} key={self.record.key!r} attempt {self.record.attempt}: {words}"
+            result = f"dead letter: {verdict.reason}"
+        return f"{self.record.idempotency_key} key={self.record.key!r} attempt {self.record.attempt}: {result}"
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """A record that became a dead letter.
+class DeadLettered:
+    """A record that was dead-lettered.
 
     Attributes:
-        disposition: `rejected`, or `attempts-exhausted`; as on a real one.
+        record: the record.
+        disposition: `rejected` or `attempts-exhausted`, as in the header of a real dead letter.
+        reason: the reason that the handler gave.
     """
 
     record: Record
@@ -62,16 +65,17 @@ class Letter:
 
 @dataclass(slots=True)
 class Rehearsal:
-    """The outcomes of records. Its text shows every delivery.
+    """The results of all deliveries. Its text has a line for each delivery.
 
     Attributes:
-        deliveries: in the order in which they ended.
-        processed: in the order in which they were.
+        deliveries: the deliveries, in the order in which they ended.
+        processed: the records that were processed, in that order.
+        dead_letters: the records that were dead-lettered, in that order.
     """
 
     deliveries: list[Delivered] = field(default_factory=list)
     processed: list[Record] = field(default_factory=list)
-    dead_letters: list[Letter] = field(default_factory=list)
+    dead_letters: list[DeadLettered] = field(default_factory=list)
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.deliveries))
@@ -92,13 +96,13 @@ def record(
     content_type: str = "",
     idempotency_key: str = "",
 ) -> Record:
-    """Return a record; its offset is one more than that of the one before, if not given, and its key is its place."""
-    place = next(_offsets) if offset is None else offset
-    made_key = f"{topic}/{partition}/{place}" + (f"#{replay}" if replay else "")
+    """Return a record. By default its offset is the next one, and its idempotency key is made of its position."""
+    offset = next(_offsets) if offset is None else offset
+    made_key = f"{topic}/{partition}/{offset}" + (f"#{replay}" if replay else "")
     made = Record(
         topic,
         partition,
-        place,
+        offset,
         key,
         value,
         headers,
@@ -115,18 +119,18 @@ def record(
 def rehearse(
     handler: Handler, records: Iterable[Record], *, attempts_max: int = 13, concurrency: int = 64
 ) -> Rehearsal:
-    """`deliver`, where no loop runs."""
+    """Run `deliver` in an event loop of its own, for tests that are plain functions."""
     return asyncio.run(deliver(handler, records, attempts_max=attempts_max, concurrency=concurrency))
 
 
 async def deliver(
     handler: Handler, records: Iterable[Record], *, attempts_max: int = 13, concurrency: int = 64
 ) -> Rehearsal:
-    """Give the records to the handler until each is processed or a dead letter.
+    """Deliver the records to the handler until each is processed or dead-lettered.
 
     Args:
-        attempts_max: the daemon's `retry.attempts_max`.
-        concurrency: keys at a time.
+        attempts_max: the number of attempts after which a record is dead-lettered, as in `retry.attempts_max`.
+        concurrency: the largest number of keys at a time.
     """
     seen, waiting = Rehearsal(), iter(lanes(list(records)))
     with Calls(handler, concurrency) as calls:
@@ -144,24 +148,24 @@ async def deliver(
 
 async def _until_settled(calls: Calls, record: Record, seen: Rehearsal, attempts_max: int) -> None:
     while True:
-        said = _Said(seen)
-        record.hold(said)
+        holder = _Holder(seen)
+        record.hold(holder)
         await calls.settle(record)
-        verdict = said.verdict
+        verdict = holder.verdict
         if verdict is None:
             seen.processed.append(record)
         elif not isinstance(verdict, Retry):
-            seen.dead_letters.append(Letter(record, "rejected", verdict.reason))
+            seen.dead_letters.append(DeadLettered(record, "rejected", verdict.reason))
         elif record.attempt >= attempts_max:
-            seen.dead_letters.append(Letter(record, "attempts-exhausted", verdict.reason))
+            seen.dead_letters.append(DeadLettered(record, "attempts-exhausted", verdict.reason))
         else:
             record = _again(record)
             continue
         return
 
 
-class _Said:
-    """Listens to one delivery."""
+class _Holder:
+    """The receiver of the verdict on one delivery."""
 
     def __init__(self, seen: Rehearsal) -> None:
         self._seen = seen

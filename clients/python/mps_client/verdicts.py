@@ -1,17 +1,17 @@
-"""Verdicts on records that a handler did not process: exceptions, so that code at any depth can raise them."""
+"""Verdicts on records that a handler did not process. They are exceptions, so that code at any depth can raise them."""
 
 REASON_BYTES_MAX = 1_024
-"""The daemon keeps no more of a reason."""
+"""Length in bytes to which the daemon cuts a reason."""
 DELAY_S_MAX = 86_400.0
-"""The longest delay that the contract knows: a day."""
+"""Longest delay of the contract: a day."""
 
 
 class Retry(Exception):  # noqa: N818 - an answer, not an error
-    """Deliver the record again, which costs it an attempt; what any other exception of a handler means too.
+    """The verdict to deliver the record again, which counts as a failed attempt. Any other exception means the same.
 
     Args:
-        reason: for operators, and for the dead letter that it becomes when its attempts are used up.
-        after_s: how long to wait at least, 0 to 86,400; 0: as the daemon's retry policy says.
+        reason: the reason, for operators and for the dead letter after the last attempt.
+        after_s: the least time until the next delivery, 0 to 86,400 s; 0: as the daemon's retry policy says.
     """
 
     def __init__(self, reason: str = "", *, after_s: float = 0.0) -> None:
@@ -23,10 +23,10 @@ class Retry(Exception):  # noqa: N818 - an answer, not an error
 
 
 class DeadLetter(Exception):  # noqa: N818 - an answer, not an error
-    """The record never will be processed: to the dead-letter topic at once.
+    """The verdict to move the record to the dead-letter topic at once.
 
     Args:
-        reason: stands with the dead letter.
+        reason: the reason, for operators and for the dead letter.
     """
 
     def __init__(self, reason: str = "") -> None:
@@ -35,7 +35,7 @@ class DeadLetter(Exception):  # noqa: N818 - an answer, not an error
 
 
 Verdict = Retry | DeadLetter
-"""What becomes of a record that was not processed."""
+"""The verdict on a record that was not processed."""
 
 
 def verdict_of(error: Exception) -> Verdict:
@@ -47,7 +47,7 @@ def verdict_of(error: Exception) -> Verdict:
 
 
 def clipped(reason: str) -> str:
-    """Return the reason, cut at the length that the daemon keeps, never in the middle of a character."""
+    """Return the reason, cut between characters to the length that the daemon keeps."""
     if len(reason) * 4 <= REASON_BYTES_MAX:
         return reason
     return reason.encode(errors="replace")[:REASON_BYTES_MAX].decode(errors="ignore")
