@@ -1,19 +1,19 @@
 """An application that takes orders from the Message Proxy Service: one HTTP request for each Kafka record.
 
     python application.py                                  # prints its address: http://127.0.0.1:41873/orders
-    python application.py --port 8000 --log events.jsonl   # and writes down what it was asked and what it answered
+    python application.py --port 8000 --log events.jsonl   # also logs each request and its answer
 
-Nothing here knows Kafka. The proxy sends the record's value as the body and all else as headers, and the status of the
-answer says what becomes of the record:
+The application needs no Kafka client. A request has the record's value as its body, and the rest of the record in its
+headers. The status of the answer decides about the record:
 
-    200  taken; the proxy goes on with the next record of this key
-    422  never to be taken: the record goes to the dead-letter topic, with the reason
-    500  not this time: the proxy comes again after a while, up to `attempts_max` times
-    503, or nobody listens: the proxy waits until the application is back; that costs no attempt
+    200  accepted: the next record of this key can be delivered
+    422  rejected: the record goes to the dead-letter topic, with the reason
+    500  failed: the proxy delivers the record again after a pause, up to `attempts_max` times
+    503, or no answer at all: the proxy waits until the application is back, and counts no attempt
 
-Two habits make an application a good receiver: it answers only when the work is done, and doing the work twice does no
-harm, because a record can come again after a crash. `Orders.take` shows both. There may be any number of copies of it, as
-the proxy never sends two records of one key at a time.
+A good receiver answers only when the work is done, and does no harm if it does the work twice, because a record can be
+delivered again after a crash. `Orders.take` shows both. You can run any number of copies, because the proxy never delivers
+two records of one key at a time.
 """
 
 import argparse
@@ -118,7 +118,7 @@ class Application:
         return PlainTextResponse(reason, status, headers={"mps-reason": reason} if reason else None)
 
     async def outage(self, request: Request) -> Response:
-        """Somebody wants to see what the proxy does while nobody listens here."""
+        """Stop listening for some seconds, to show how the proxy treats an outage."""
         self._outage_s = min(60.0, max(0.0, float(request.query_params.get("seconds", "2"))))
         assert self._server, "it has received a request"
         if not self._server.should_exit:
@@ -127,7 +127,7 @@ class Application:
         return PlainTextResponse(f"away for {self._outage_s:g} s\n")
 
     async def serve(self, host: str, port: int) -> None:
-        """Listen until a signal ends it; after an outage, on the same port again."""
+        """Listen until a signal; after an outage, listen on the same port again."""
         self._log.write("application_started")
         listener = bind(host, port)
         port = listener.getsockname()[1]
@@ -136,7 +136,7 @@ class Application:
             config = uvicorn.Config(self.routes, lifespan="off", access_log=False, log_level="warning", backlog=BACKLOG)
             self._server = uvicorn.Server(config)
             self._outage_s = 0.0
-            await self._server.serve(sockets=[listener])  # requests being answered are finished before it returns
+            await self._server.serve(sockets=[listener])  # returns after the last answer
             if not self._outage_s:
                 return
             await asyncio.sleep(self._outage_s)
@@ -145,7 +145,7 @@ class Application:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that listens already, so that nobody is refused from now on; port 0 is a free one."""
+    """Return a socket that already listens, so that no connection is refused from now on; port 0: a free port."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
@@ -157,9 +157,11 @@ def main() -> None:
     """Read the command line and serve."""
     parser = argparse.ArgumentParser(description="Takes orders from the Message Proxy Service.")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0, the default, is a free one")
-    parser.add_argument("--log", type=Path, help="file for the event log; none by default")
-    parser.add_argument("--work-s", type=float, default=0.002, help="what taking an order takes, default %(default)s")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0, the default: a free port")
+    parser.add_argument("--log", type=Path, help="file for the event log; default: no log")
+    parser.add_argument(
+        "--work-s", type=float, default=0.002, help="time in seconds that an order takes, default %(default)s"
+    )
     options = parser.parse_args()
     application = Application(Orders(options.work_s), EventLog(options.log))
     fast_loop = uvicorn.Config(application.routes).get_loop_factory()  # uvloop, where it is installed

@@ -29,12 +29,12 @@ type Header struct {
 	Value []byte // nil: null
 }
 
-// DeadLetter says that the record never will be processed.
+// DeadLetter is the error that moves the record to the dead-letter topic.
 type DeadLetter struct{ Reason string }
 
 func (e *DeadLetter) Error() string { return e.Reason }
 
-// Retry says that the record is to be delivered again; any other error means the same.
+// Retry is the error that asks for another delivery of the record; any other error means the same.
 type Retry struct {
 	Reason string
 	After  time.Duration

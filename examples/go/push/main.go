@@ -59,7 +59,7 @@ func main() {
 	}
 }
 
-// The status says what becomes of the record.
+// The status is the verdict on the record.
 func post(bills *billing.Bills, w http.ResponseWriter, r *http.Request) {
 	record, err := recordOf(w, r)
 	if err != nil {

@@ -106,7 +106,7 @@ func (s *service) link(stopping, leaving context.Context, address string) {
 	delete(s.links, address)
 	alone := len(s.links) == 0
 	s.mu.Unlock()
-	if alone { // all that were named are gone: begin anew
+	if alone { // all known daemons have left: begin with the configured address again
 		s.follow(stopping, []string{s.bootstrap})
 	}
 }

@@ -20,11 +20,11 @@ const (
 	frameBytesMax = 128 << 20 // gRPC's own bound would be 4 MiB, less than a large record
 )
 
-// session is one stream. Only `write` sends; `said` wakes it.
+// session is one stream. Only `write` sends frames; `due` wakes it.
 type session struct {
 	service *service
 	stream  pb.Delivery_SubscribeClient
-	said    chan struct{}
+	due     chan struct{}
 
 	mu      sync.Mutex
 	lease   time.Duration
@@ -55,11 +55,11 @@ func (s *service) stream(leaving context.Context, address string, peers func([]s
 		Subscription: s.subscription, Client: s.client, Credit: &pb.Credit{Records: credit, Bytes: creditBytes},
 	}
 	if err := stream.Send(&pb.SubscribeRequest{Frame: &pb.SubscribeRequest_Open{Open: open}}); err != nil {
-		_, err = stream.Recv() // which says why
+		_, err = stream.Recv() // returns the reason
 		return err
 	}
 	x := &session{
-		service: s, stream: stream, said: make(chan struct{}, 1), held: map[uint64]uint64{},
+		service: s, stream: stream, due: make(chan struct{}, 1), held: map[uint64]uint64{},
 		settle: &pb.Settle{}, credit: &pb.Credit{},
 	}
 	written := make(chan error, 1)
@@ -83,22 +83,22 @@ func (x *session) read(cancel func(), peers func([]string)) error {
 		if err != nil {
 			return err
 		}
-		switch said := frame.Frame.(type) {
+		switch content := frame.Frame.(type) {
 		case *pb.SubscribeResponse_Opened:
-			patience = 3 * time.Duration(said.Opened.KeepAliveMs) * time.Millisecond
+			patience = 3 * time.Duration(content.Opened.KeepAliveMs) * time.Millisecond
 			x.mu.Lock()
-			x.lease = time.Duration(said.Opened.LeaseMs) * time.Millisecond
+			x.lease = time.Duration(content.Opened.LeaseMs) * time.Millisecond
 			x.mu.Unlock()
 			x.wake()
 		case *pb.SubscribeResponse_Records:
-			x.take(said.Records.Records)
+			x.take(content.Records.Records)
 		case *pb.SubscribeResponse_Peers:
-			peers(said.Peers.Addresses)
+			peers(content.Peers.Addresses)
 		case *pb.SubscribeResponse_Drain:
 			x.leave()
 		case *pb.SubscribeResponse_Stale: // these come again; what we say of them does not count
 			x.mu.Lock()
-			for _, id := range said.Stale.DeliveryIds {
+			for _, id := range content.Stale.DeliveryIds {
 				x.giveBack(id)
 			}
 			x.mu.Unlock()
@@ -176,12 +176,12 @@ func (x *session) leave() {
 
 func (x *session) wake() {
 	select {
-	case x.said <- struct{}{}:
+	case x.due <- struct{}{}:
 	default:
 	}
 }
 
-// write sends what has come together since its last write, and half-closes when all is settled that was to be.
+// write sends the frames that are due, and closes its side when it leaves and all records are settled.
 func (x *session) write(ctx, leaving context.Context) error {
 	lease := time.NewTimer(time.Hour)
 	defer lease.Stop()
@@ -197,12 +197,12 @@ func (x *session) write(ctx, leaving context.Context) error {
 			x.leave()
 		case <-lease.C:
 			extend = true
-		case <-x.said:
+		case <-x.due:
 		}
 		frames, isDone, period := x.frames(extend)
 		for _, frame := range frames {
 			if err := x.stream.Send(frame); err != nil {
-				return err // `read` learns why
+				return err // `read` gets the reason
 			}
 		}
 		if isDone {
@@ -210,12 +210,12 @@ func (x *session) write(ctx, leaving context.Context) error {
 		}
 		if period > 0 && (extend || !hasLease) {
 			hasLease = true
-			lease.Reset(period / 3) // two may be late
+			lease.Reset(period / 3) // so that two frames may be late
 		}
 	}
 }
 
-// frames is all that is to be said now; whether it is the last; and the lease, once it is known.
+// frames returns the frames that are due, whether they are the last ones, and the lease (0: not known yet).
 func (x *session) frames(extend bool) (frames []*pb.SubscribeRequest, isDone bool, lease time.Duration) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
