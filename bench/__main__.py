@@ -121,15 +121,15 @@ async def _stages(stage: Stage, known: dict[str, Case], repeat: int) -> dict[str
     runs = []
     for _ in range(repeat):
         config = configured(stage, topic, stage.new_name("group"), base)
-        said = await stage.run_tool("bench.stages", config, base.workload.records, base.workload.value_bytes)
+        costs = await stage.run_tool("bench.stages", config, base.workload.records, base.workload.value_bytes)
         post = await measure(stage, known["floor"])
-        runs.append({**said, "POST": post.cpu_us or 0.0})
+        runs.append({**costs, "POST": post.cpu_us or 0.0})
     return {name: sorted(run[name] for run in runs)[(repeat - 1) // 2] for name in runs[0]}
 
 
 def _said(figures: Figures) -> str:
-    said = {name: getattr(figures, name) for name in figures.__slots__}
-    return ", ".join(f"{name} {value:,.1f}" for name, value in said.items() if value is not None)
+    values = {name: getattr(figures, name) for name in figures.__slots__}
+    return ", ".join(f"{name} {value:,.1f}" for name, value in values.items() if value is not None)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ SETTLE_URL = re.compile(rb'"settle_url":"([^"]+)"')
 VALUE = re.compile(rb'"value":"([0-9]{20})')
 
 Took = Callable[[int, Sequence[bytes]], None]
-"""Is told how many records came, and the beginnings of their values where times are wanted."""
+"""A function that takes the number of records that arrived, and the beginnings of their values if times are measured."""
 
 
 async def stream(address: str, subscription: str, credit: int, timed: bool, took: Took) -> None:

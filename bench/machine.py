@@ -15,8 +15,8 @@ class Cores(NamedTuple):
     """Cores of daemon and environment; both empty if there is one core, or if processes cannot be bound to cores.
 
     Attributes:
-        daemon: the daemon's, or of whatever stands in its place.
-        others: the broker's, the sink's and the producer's.
+        daemon: the core of the daemon, or of the program that is measured instead.
+        others: the cores of broker, sink and producer.
     """
 
     daemon: frozenset[int]
@@ -48,7 +48,7 @@ def bound_to(cores: frozenset[int]) -> Iterator[None]:
 
 
 def described(kafka: str, cores: Cores) -> dict[str, str]:
-    """In the words of the report.
+    """Return the lines of the report that describe the machine and the broker.
 
     Args:
         kafka: which one is used.

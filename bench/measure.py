@@ -223,7 +223,9 @@ async def _tool(stage: Stage, case: Case, module: str) -> Figures:
     await stage.sink.begin()
     workload = case.workload
     extra = (case.batch,) if case.kind is Kind.FLOOR else ()
-    said = await stage.run_tool(module, stage.sink.url, workload.records, case.in_flight, workload.value_bytes, *extra)
+    measured = await stage.run_tool(
+        module, stage.sink.url, workload.records, case.in_flight, workload.value_bytes, *extra
+    )
     seen = await stage.sink.seen()
-    busy = said["cpu_us"] * said["records_per_s"] / 1e6
-    return Figures(**said, busy=busy, sink_cpu_us=seen.sink_cpu_s / max(1, seen.records) * 1e6)
+    busy = measured["cpu_us"] * measured["records_per_s"] / 1e6
+    return Figures(**measured, busy=busy, sink_cpu_us=seen.sink_cpu_s / max(1, seen.records) * 1e6)

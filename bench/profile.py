@@ -40,21 +40,23 @@ async def profile(stage: Stage, case: Case) -> Profile:
 
 def read(output: Path, records: int) -> Profile:
     """From the sampler's file."""
-    said = json.loads(output.read_text())
-    us = said["cpu_s"] / said["samples"] / records * 1e6
-    counts = Counter({CodePosition(*place): count for *place, count in said["counts"]})
+    report = json.loads(output.read_text())
+    us = report["cpu_s"] / report["samples"] / records * 1e6
+    counts = Counter({CodePosition(*position): count for *position, count in report["counts"]})
     return Profile(
         sampled_us=counts.total() * us,
         parts=_largest(counts, us, _part),
-        functions=_largest(counts, us, lambda place: f"{_module(place.file)}.{place.function}")[:TOP],
-        lines=_largest(counts, us, lambda place: f"{_module(place.file)}:{place.line} {place.function}")[:LINES],
+        functions=_largest(counts, us, lambda position: f"{_module(position.file)}.{position.function}")[:TOP],
+        lines=_largest(counts, us, lambda position: f"{_module(position.file)}:{position.line} {position.function}")[
+            :LINES
+        ],
     )
 
 
 def _largest(counts: Counter[CodePosition], us: float, name: Callable[[CodePosition], str]) -> list[tuple[str, float]]:
     sums: Counter[str] = Counter()
-    for place, count in counts.items():
-        sums[name(place)] += count
+    for position, count in counts.items():
+        sums[name(position)] += count
     return [(what, count * us) for what, count in sums.most_common()]
 
 
@@ -63,8 +65,8 @@ def _module(file: str) -> str:
     return ".".join(parts[-2:])
 
 
-def _part(place: CodePosition) -> str:
-    if place.file == LOOP:
+def _part(position: CodePosition) -> str:
+    if position.file == LOOP:
         return "event loop: waiting, receiving, calling back"
     for folder, name in (
         ("aiokafka", "aiokafka"),
@@ -75,6 +77,6 @@ def _part(place: CodePosition) -> str:
         ("mpsd/", "rest of mpsd"),
         ("asyncio/", "asyncio"),
     ):
-        if f"/{folder}" in place.file:
+        if f"/{folder}" in position.file:
             return name
     return "other libraries"

@@ -1,12 +1,12 @@
 """Runs the daemon and notes where it spends its time: `python -m bench.sampler FILE --config mps.toml`.
 
-A profiler that sees every call makes short functions look long, so this one looks now and then: a timer of CPU time
-interrupts, and the handler notes the Python line that is being run. The interpreter calls handlers between two lines of
-Python only, so time in C counts for the line that called it; where nobody did, because uvloop was waiting, reading or
-about to call back, the handler runs at the first instruction of the callback, which is noted as the loop's time.
+A profiler that traces every call makes short functions look long. This one samples: a timer of CPU time interrupts the
+daemon, and the handler stores the present line of Python. The interpreter calls handlers only between two lines of Python,
+so that time in C counts for the line that called it. If uvloop itself was waiting, reading or about to call back, the
+handler runs at the first instruction of the callback, which counts as time of the loop.
 
-At the end it writes one JSON object: a count for each place, the CPU time, and all samples that it stands for, imports
-included, which have no place. (The timer rarely comes as often as it was asked to.)
+At the end it writes one JSON object: the number of samples at each position, the CPU time, and the number of all samples.
+Imports count only for the latter. (The timer is rarely as frequent as requested.)
 """
 
 import json
@@ -32,10 +32,10 @@ class CodePosition(NamedTuple):
 
 
 class Sampler:
-    """Counts places while it runs. There can be one in a process."""
+    """Counts positions while it runs. There can be one in a process."""
 
     def __init__(self) -> None:
-        self.places: Counter[CodePosition] = Counter()
+        self.positions: Counter[CodePosition] = Counter()
         self._samples = 0
 
     def start(self) -> None:
@@ -51,12 +51,12 @@ class Sampler:
             return
         code = frame.f_code
         if frame.f_lineno == code.co_firstlineno and _is_called_back(frame):
-            self.places[CodePosition(LOOP, f"before {Path(code.co_filename).stem}.{code.co_qualname}", 0)] += 1
+            self.positions[CodePosition(LOOP, f"before {Path(code.co_filename).stem}.{code.co_qualname}", 0)] += 1
         else:
-            self.places[CodePosition(code.co_filename, code.co_qualname, frame.f_lineno)] += 1
+            self.positions[CodePosition(code.co_filename, code.co_qualname, frame.f_lineno)] += 1
 
     def written(self) -> str:
-        counts = [[*place, count] for place, count in self.places.items()]
+        counts = [[*position, count] for position, count in self.positions.items()]
         return json.dumps({"cpu_s": time.process_time(), "samples": self._samples, "counts": counts})
 
 

@@ -1,7 +1,7 @@
-"""The application's place: takes every POST and answers 200 at the least cost, so that it is not what is measured.
+"""The application of the benchmark: answers every POST with 200 at the least cost, because only the daemon is measured.
 
-Run as a process of its own: `python -m bench.sink`. It says its address on standard output, takes its orders as query of
-a GET and answers each with what it has seen since the last one (see `bench.sink_client`):
+Run it as a process: `python -m bench.sink`. It prints its address on standard output. A GET is a command in its query; the
+answer has the counts since the previous command (see `bench.sink_client`):
 
     GET /begin?records=100000&pid=4711&delay_ms=5&warm_up=10000&timed=1&silent=0     forget everything, watch a process
                 way=stream|pull, address=HOST:PORT, subscription=bench, callers=2, credit=1000          dial in, instead

@@ -1,4 +1,4 @@
-"""Orders to the sink, and what it has seen."""
+"""Commands to the sink, and its counts."""
 
 import json
 from dataclasses import dataclass

@@ -107,8 +107,8 @@ class Stage:
 
 def python(module: str, *arguments: str) -> list[str]:
     """Return the command of a module; those of the bench are found from any working directory."""
-    place = ["env", f"PYTHONPATH={ROOT}"] if module.startswith("bench.") else []
-    return [*place, sys.executable, "-m", module, *arguments]
+    prefix = ["env", f"PYTHONPATH={ROOT}"] if module.startswith("bench.") else []
+    return [*prefix, sys.executable, "-m", module, *arguments]
 
 
 @asynccontextmanager

@@ -111,10 +111,10 @@ async def fetched(config: Config, records: int) -> float:
 
 async def handled(config: Config, records: int, value_bytes: int) -> dict[str, float]:
     """From records to deliveries, and from outcomes to finished offsets."""
-    told, in_flight = pipeline_settings(config.subscriptions[0]), config.subscriptions[0].delivery.concurrency_max
-    order, taker, policy = OrderIterator(), Taker(in_flight), RetryPolicy(told.rules)
+    settings, in_flight = pipeline_settings(config.subscriptions[0]), config.subscriptions[0].delivery.concurrency_max
+    order, taker, policy = OrderIterator(), Taker(in_flight), RetryPolicy(settings.rules)
     pending = PendingQueue(
-        told.ordering, told.records_max, told.bytes_max, PendingBudget(1 << 40), order.ready, _nothing
+        settings.ordering, settings.records_max, settings.bytes_max, PendingBudget(1 << 40), order.ready, _nothing
     )
     member = Member(group_settings(config, config.subscriptions[0]), {})
     application = Application(adapter=taker, policy=policy, bucket=TokenBucket(None, 0.0))
