@@ -18,7 +18,7 @@ _VALUE = re.compile(r"(\w+) = (\d+)")
 class _Row:
     name: str
     type: str
-    words: str
+    text: str
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class _Block:
 
     kind: str
     name: str
-    words: str
+    text: str
     rows: list[_Row] = field(default_factory=list)
 
 
@@ -61,10 +61,10 @@ def _head(file: str, title: str) -> Iterator[str]:
 def _section(block: _Block) -> Iterator[str]:
     yield f"## {block.name}"
     yield ""
-    yield block.words
+    yield block.text
     yield ""
     if block.rows:
-        yield from entries((row.name, row.type, row.words) for row in block.rows)
+        yield from entries((row.name, row.type, row.text) for row in block.rows)
 
 
 def _blocks(lines: Sequence[str]) -> Iterator[_Block]:
@@ -75,7 +75,7 @@ def _blocks(lines: Sequence[str]) -> Iterator[_Block]:
         if line.startswith("//"):
             comment.append(line.removeprefix("//").strip())
             continue
-        words = " ".join(filter(None, comment))
+        text = " ".join(filter(None, comment))
         if opened := _OPEN.match(line):
             kind, name, closed = opened.groups()
             if kind == "oneof":
@@ -90,20 +90,20 @@ def _blocks(lines: Sequence[str]) -> Iterator[_Block]:
         elif line == "}" and block is not None:
             yield block
             block = None
-        elif block is not None and line and (row := _row(block.kind, line, words, one_of=inside_oneof)) is not None:
+        elif block is not None and line and (row := _row(block.kind, line, text, one_of=inside_oneof)) is not None:
             block.rows.append(row)
         comment = []
 
 
-def _row(kind: str, line: str, words: str, *, one_of: bool) -> _Row | None:
+def _row(kind: str, line: str, text: str, *, one_of: bool) -> _Row | None:
     if kind == "service" and (found := _METHOD.match(line)):
         name, in_stream, takes, out_stream, gives = found.groups()
-        return _Row(name, f"{_link(takes, in_stream)} → {_link(gives, out_stream)}", words)
+        return _Row(name, f"{_link(takes, in_stream)} → {_link(gives, out_stream)}", text)
     if kind == "enum" and (found := _VALUE.match(line)):
-        return _Row(found[1], found[2], words)
+        return _Row(found[1], found[2], text)
     if kind == "message" and (found := _FIELD.match(line)):
         label, type_, name, _ = found.groups()
-        return _Row(name, f"{'one of: ' if one_of else f'{label} ' if label else ''}{_link(type_)}", words)
+        return _Row(name, f"{'one of: ' if one_of else f'{label} ' if label else ''}{_link(type_)}", text)
     return None
 
 

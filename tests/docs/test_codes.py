@@ -36,7 +36,7 @@ def test_a_code_that_nobody_can_read_is_refused() -> None:
 def test_a_code_without_words_and_words_without_a_code_are_named() -> None:
     assert differences({"a": "event", "b": "event"}, {"b": KNOWN, "c": KNOWN}) == [
         "a: docs/codes.toml does not describe it",
-        "c: docs/codes.toml describes it, but nothing says it",
+        "c: docs/codes.toml describes it, but no code in server/ has it",
     ]
 
 
