@@ -54,6 +54,15 @@ Reason = Annotated[
     str, typer.Option("--reason", parser=parse.reason, metavar="TEXT", help="Reason, shown by log, audit and status.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        parser=parse.rate,
+        metavar="N/s",
+        help="Largest rate of all daemons together: 200/s, 12/m, or none for no limit.",
+    ),
+]
 Topic = Annotated[str | None, typer.Option("--topic", metavar="TOPIC", help="Only this topic.")]
 PartitionOption = Annotated[
     parse.Partition | None,

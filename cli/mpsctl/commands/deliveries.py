@@ -7,7 +7,7 @@ import typer
 
 from mpsctl import parse
 from mpsctl.commands.app import app
-from mpsctl.commands.arguments import Key, KeyBase64, PartitionOption, Reason, Sub, Topic, new_change, selection
+from mpsctl.commands.arguments import Key, KeyBase64, PartitionOption, Rate, Reason, Sub, Topic, new_change, selection
 from mpsctl.commands.session import REASON_DEFAULT, Session, command, confirmed
 from mpsctl.errors import Exit, usage
 
@@ -130,15 +130,7 @@ def accept_rejections(session: Session, subscription: Sub, reason: Reason) -> Ex
 def limit(
     session: Session,
     subscription: Sub,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            "--rate",
-            parser=parse.rate,
-            metavar="N/s",
-            help="Largest rate of all daemons together: 200/s, 12/m, or none for no limit.",
-        ),
-    ] = None,
+    rate: Rate = None,
     concurrency: Annotated[
         int | None,
         typer.Option(

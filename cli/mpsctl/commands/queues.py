@@ -75,9 +75,9 @@ def skip(session: Session, subscription: Sub, record: RecordArgument, reason: Re
     r"""Send one record to the dead-letter topic now.
 
     `mpsctl inspect SUB --blocked` shows the records that block a commit. The dead letter has the disposition `skipped`
-    and your reason, and can be replayed later. The command does not wait for a delivery of the record in flight. If
-    the record is already a dead letter that blocks its key, the command delivers the records behind it. Asks for
-    confirmation.
+    and your reason, and can be replayed later. If the application has the record at the moment, the command waits for
+    the answer; an accepted record is not skipped. If the record is already a dead letter that blocks its key, the
+    command delivers the records behind it. Asks for confirmation.
 
     \b
     Example:

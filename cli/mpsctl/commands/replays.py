@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mpsctl import parse
 from mpsctl.commands.app import app, group
-from mpsctl.commands.arguments import AnySub, Filter, Limit, Reason, Sub, Yes, new_change
+from mpsctl.commands.arguments import AnySub, Filter, Limit, Rate, Reason, Sub, Yes, new_change
 from mpsctl.commands.session import REASON_DEFAULT, Session, command, confirmed
 from mpsctl.errors import CommandError, Exit
 
@@ -22,6 +21,7 @@ class Target(StrEnum):
     TOPIC = "topic"
 
 
+Wait = Annotated[bool, typer.Option("--wait", help="Show the progress until the replay ends.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the replay, from `mpsctl replay ls`.")]
 
 
@@ -39,19 +39,11 @@ def replay_dlq(
             help="Target; if it is the source topic, every group receives the records again.",
         ),
     ] = Target.APPLICATION,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            "--rate",
-            parser=parse.rate,
-            metavar="N/s",
-            help="Largest rate of all daemons together: 200/s, or none for no limit.",
-        ),
-    ] = None,
+    rate: Rate = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Show the records that would be replayed, and replay nothing.")
     ] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Show the progress until the replay ends.")] = False,
+    wait: Wait = False,
     again: Annotated[bool, typer.Option("--again", help="Replay also dead letters that were replayed before.")] = False,
     include_quarantined: Annotated[
         bool,
@@ -158,7 +150,7 @@ def ls(session: Session, subscription: AnySub = "", limit: Limit = 20) -> None:
 def show(
     session: Session,
     id_: Id,
-    wait: Annotated[bool, typer.Option("--wait", help="Show the progress until the replay ends.")] = False,
+    wait: Wait = False,
 ) -> Exit:
     r"""Show one replay and its progress.
 

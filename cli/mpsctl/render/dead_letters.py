@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from mpsctl.render.formats import HIDDEN, NONE, ago, body, clock, count, key, number, printable, record, utc_now
-from mpsctl.render.page import Column, Page, Piece, Style, Table
+from mpsctl.render.page import MORE, Column, Page, Piece, Style, Table
 from mpsctl.views.dead_letters import DeadLetter, DeadLetters, Group, Summary, WholeDeadLetter
 
 INCOMPLETE = "The time was up before all dead letters were read: there are more. Wait longer with --timeout 60s."
@@ -59,7 +59,7 @@ def dead_letters_page(dead_letters: DeadLetters) -> Page:
         return page.say(Piece(f"No dead letters of {dead_letters.subscription} match.", Style.DIM))
     page.table(dead_letters_table(dead_letters.dead_letters, now))
     if dead_letters.more:
-        page.say(Piece("There are more; see them with a larger --limit.", Style.DIM))
+        page.say(MORE)
     return page
 
 
@@ -117,7 +117,7 @@ def dead_letter_page(dead_letter: WholeDeadLetter, *, values: bool) -> Page:
     if values:
         pairs.append(("value", body(dead_letter.value, dead_letter.value_base64)))
     for name, text in pairs:
-        page.say(Piece(f"{name:<13}", Style.TITLE), Piece(text))
+        page.entry(name, text)
     if dead_letter.headers:
         table = Table(Column("header", flexible=True), Column("value", flexible=True))
         for header in dead_letter.headers:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mpsctl.render.formats import NONE, clock, listed, number, printable, utc_now
-from mpsctl.render.page import Column, Page, Piece, Style, Table
+from mpsctl.render.page import MORE, Column, Page, Piece, Style, Table
 from mpsctl.views.history import CheckUp, History, Versions
 
 MARKS = {"ok": Piece("✓", Style.GOOD), "warning": Piece("!", Style.WARN), "error": Piece("✗", Style.BAD)}
@@ -34,7 +34,7 @@ def history_page(history: History) -> Page:
         )
     page.table(table)
     if history.more:
-        page.say(Piece("There are more; see them with a larger --limit, or narrow it with --since.", Style.DIM))
+        page.say(MORE)
     return page
 
 

@@ -13,6 +13,7 @@ GAP = "  "
 FLEXIBLE_MIN = 8
 """Least width to which a flexible column is cut."""
 INDENT = "  "
+NAME_WIDTH = 13
 
 
 class Style(StrEnum):
@@ -36,6 +37,9 @@ class Piece(NamedTuple):
 
 Line = Sequence[Piece]
 Cell = Piece | str
+
+
+MORE = Piece("There are more entries; show them with a larger --limit.", Style.DIM)
 
 
 class Column(NamedTuple):
@@ -114,6 +118,10 @@ class Page:
         """Add a line; a line that is too long is wrapped."""
         self._blocks.append([_piece(piece) for piece in pieces])
         return self
+
+    def entry(self, name: str, *pieces: Cell) -> "Page":
+        """Add a line with a name, and with text in the column behind the names."""
+        return self.say(Piece(f"{name:<{NAME_WIDTH}}", Style.TITLE), *pieces)
 
     def table(self, table: Table) -> "Page":
         self._blocks.append(table)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from mpsctl.render.formats import ago, ahead, body, clock, count, key, number, printable, record, records, span, utc_now
-from mpsctl.render.page import Column, Page, Piece, Style, Table
+from mpsctl.render.page import MORE, Column, Page, Piece, Style, Table
 from mpsctl.render.status import state_piece
 from mpsctl.views.fleet import RecordRef
 from mpsctl.views.queues import Lane, Queues
@@ -19,7 +19,7 @@ def queues_page(queues: Queues, *, values: bool) -> Page:
     else:
         page.say(Piece("No records are queued.", Style.DIM))
     if queues.more:
-        page.say(Piece("There are more; see them with a larger --limit.", Style.DIM))
+        page.say(MORE)
     blockers = _blockers(queues)
     explained = [each for each in queues.partitions if each.state_reason or each.lag_records]
     if explained:

@@ -5,7 +5,7 @@ from datetime import datetime
 from mpsctl.render.changes import confirmation
 from mpsctl.render.dead_letters import INCOMPLETE, dead_letters_table, groups_table
 from mpsctl.render.formats import ago, by_whom, clock, count, key, printable, rate, records, span, utc_now
-from mpsctl.render.page import Column, Page, Piece, Style, Table
+from mpsctl.render.page import MORE, Column, Page, Piece, Style, Table
 from mpsctl.views.replays import Filter, Plan, Preview, Replay, Replays
 
 STATES = {
@@ -21,21 +21,21 @@ UNKNOWN = Piece("unknown", Style.BAD)
 def preview_page(preview: Preview) -> Page:
     """Return a page that previews a replay."""
     page, now = Page(), utc_now()
-    page.say(Piece("would replay ", Style.TITLE), Piece(records(preview.matched_records), Style.STRONG))
-    page.say(Piece("of           ", Style.TITLE), filter_text(preview.plan, now))
-    page.say(Piece("to           ", Style.TITLE), *target_pieces(preview.plan))
+    page.entry("would replay", Piece(records(preview.matched_records), Style.STRONG))
+    page.entry("of", filter_text(preview.plan, now))
+    page.entry("to", *target_pieces(preview.plan))
     if preview.matched_records:
         largest = f"{count(preview.keys)}, at most {records(preview.largest_key_records)} of one"
-        page.say(Piece("keys         ", Style.TITLE), largest)
-    page.say(
-        Piece("rate         ", Style.TITLE),
+        page.entry("keys", largest)
+    page.entry(
+        "rate",
         _rate(preview.plan) + (f", so it takes {span(preview.takes_s)}" if preview.takes_s is not None else ""),
     )
     if preview.replayed_records:
-        page.say(Piece("left out     ", Style.TITLE), f"{records(preview.replayed_records)} replayed before (--again)")
+        page.entry("left out", f"{records(preview.replayed_records)} replayed before (--again)")
     if preview.quarantined_records:
         left_out = f"{records(preview.quarantined_records)} in quarantine (--include-quarantined)"
-        page.say(Piece("left out     ", Style.TITLE), left_out)
+        page.entry("left out", left_out)
     if preview.groups:
         page.gap().table(groups_table(preview.groups, now))
     if preview.samples:
@@ -85,26 +85,26 @@ def replay_page(replay: Replay) -> Page:
     page, now = Page(), utc_now()
     state = STATES.get(replay.state, UNKNOWN)
     why = f": {printable(replay.state_reason)}" if replay.state_reason else ""
-    page.say(Piece("replay       ", Style.TITLE), Piece(replay.id, Style.STRONG))
-    page.say(Piece("state        ", Style.TITLE), state, Piece(why))
-    page.say(Piece("of           ", Style.TITLE), filter_text(replay.plan, now))
-    page.say(Piece("to           ", Style.TITLE), *target_pieces(replay.plan))
-    page.say(Piece("progress     ", Style.TITLE), progress_text(replay))
+    page.entry("replay", Piece(replay.id, Style.STRONG))
+    page.entry("state", state, Piece(why))
+    page.entry("of", filter_text(replay.plan, now))
+    page.entry("to", *target_pieces(replay.plan))
+    page.entry("progress", progress_text(replay))
     left = f", {span(replay.left_s)} left" if replay.left_s is not None else ""
-    page.say(Piece("rate         ", Style.TITLE), f"{rate(replay.sent_per_s)} now, {_limit(replay.plan)}{left}")
+    page.entry("rate", f"{rate(replay.sent_per_s)} now, {_limit(replay.plan)}{left}")
     if replay.left_records:
-        page.say(Piece("to look at   ", Style.TITLE), f"{records(replay.left_records)} of the dead-letter topic")
+        page.entry("to look at", f"{records(replay.left_records)} of the dead-letter topic")
     if replay.expired_records:
         expired = f"{records(replay.expired_records)}, gone from the topic before they were read"
-        page.say(Piece("expired      ", Style.TITLE), Piece(expired, Style.WARN))
-    page.say(Piece("started      ", Style.TITLE), f"{clock(replay.started_at, now)}, {ago(replay.started_at, now)}")
+        page.entry("expired", Piece(expired, Style.WARN))
+    page.entry("started", f"{clock(replay.started_at, now)}, {ago(replay.started_at, now)}")
     if replay.ended_at is not None:
-        page.say(Piece("ended        ", Style.TITLE), f"{clock(replay.ended_at, now)}, {ago(replay.ended_at, now)}")
+        page.entry("ended", f"{clock(replay.ended_at, now)}, {ago(replay.ended_at, now)}")
     who, reason = replay.started_by, replay.started_reason
-    page.say(Piece("by           ", Style.TITLE), printable(who or "-") + (f": {printable(reason)}" if reason else ""))
+    page.entry("by", printable(who or "-") + (f": {printable(reason)}" if reason else ""))
     last = replay.provenance
     if last.who not in {who, "mpsd"} or (last.who == who and last.reason != reason):
-        page.say(Piece("changed      ", Style.TITLE), by_whom(last, now))
+        page.entry("changed", by_whom(last, now))
     if replay.changed is not None:
         confirmation(
             page.gap(),
@@ -154,5 +154,5 @@ def replays_page(replays: Replays) -> Page:
         )
     page.table(table)
     if replays.more:
-        page.say(Piece("There are more; see them with a larger --limit.", Style.DIM))
+        page.say(MORE)
     return page
