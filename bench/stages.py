@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from mpsd.pipeline.reader import RECORDS_PER_FETCH_MAX, WAIT_S
 from mpsd.pipeline.writer import Application, Writer
-from mpsd.ports import Demand, Peer, Position
+from mpsd.ports import AdapterStatistics, Demand, Peer, Position
 from mpsd.service.build import group_settings, pipeline_settings
 
 PARTITIONS = 8
@@ -78,8 +78,8 @@ class Taker:
     async def revoke(self, assignment: Assignment, deadline_s: float) -> None: ...
     async def close(self, deadline_s: float) -> None: ...
     def on_peers(self, peers: Sequence[Peer]) -> None: ...
-    def statistics(self) -> Mapping[str, int | float | str]:
-        return {}
+    def statistics(self) -> AdapterStatistics:
+        return AdapterStatistics({})
 
 
 class Member(KafkaGroup):

@@ -38,7 +38,7 @@ class RestStage:
         self.adapter.renew(self.settings)
 
     def statistic(self, name: str) -> int:
-        return int(self.adapter.statistics()[name])
+        return int(self.adapter.statistics().numbers[name])
 
 
 @asynccontextmanager

@@ -48,7 +48,7 @@ class StreamStage:
         return self.settlements.outcomes[given]
 
     def statistic(self, name: str) -> int:
-        return int(self.adapter.statistics()[name])
+        return int(self.adapter.statistics().numbers[name])
 
     session: str = ""
 

@@ -193,7 +193,7 @@ async def test_it_says_what_it_holds(staged: Staged) -> None:
         for each in deliveries(2):
             stage.deliver(each)
         await stage.application.watch.until(lambda: stage.application.in_flight == 2)
-        assert stage.adapter.statistics()["in_flight"] == 2
+        assert stage.adapter.statistics().numbers["in_flight"] == 2
         stage.application.release()
         await stage.settlements.all()
-        assert stage.adapter.statistics()["in_flight"] == 0
+        assert stage.adapter.statistics().numbers["in_flight"] == 0

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import DELIVERED, Outcome
-from mpsd.ports import Demand, Peer
+from mpsd.ports import AdapterStatistics, Demand, Peer
 from tests.fakes.records import LOST, TAKEN_BACK
 
 Answer = Callable[[Delivery], Outcome | None]
@@ -139,5 +139,5 @@ class FakeAdapter:
 
     def on_peers(self, peers: Sequence[Peer]) -> None: ...
 
-    def statistics(self) -> dict[str, int | float | str]:
-        return {"in_flight": len(self.in_flight)}
+    def statistics(self) -> AdapterStatistics:
+        return AdapterStatistics({"in_flight": len(self.in_flight)})

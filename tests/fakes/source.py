@@ -7,7 +7,7 @@ from mpsd.core.delivery import Assignment
 from mpsd.core.offset_map import split_reset
 from mpsd.core.record import TopicPartition
 from mpsd.errors import MetadataTooLarge
-from mpsd.ports import AssignmentListener, CommitPoint, Fetched, Position
+from mpsd.ports import AssignmentListener, CommitPoint, Fetched, Position, SourceStatistics
 from tests.fakes.records import Row, assigned
 
 
@@ -141,5 +141,5 @@ class FakeSource:
     async def close(self) -> None:
         self.is_closed = True
 
-    def statistics(self) -> dict[str, int | float | str]:
-        return {"partitions": len(self._positions)}
+    def statistics(self) -> SourceStatistics:
+        return SourceStatistics(0, {"partitions": len(self._positions)})

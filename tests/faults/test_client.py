@@ -112,7 +112,7 @@ async def test_a_client_that_has_ended_is_replaced(kafka_bootstrap: list[str], f
                 return await fetched(group, [second]) == [0]
 
             await until(reads, "it reads")
-            assert group.statistics()["renewals"] == 1
+            assert group.statistics().numbers["renewals"] == 1
         finally:
             await group.close()
         figures.note("the client library ends with an error of its own", lost=0, goes_on_after_s=again_s)

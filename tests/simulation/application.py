@@ -15,7 +15,7 @@ from typing import NamedTuple
 from mpsd.core.delivery import Assignment, Delivery
 from mpsd.core.outcome import DELIVERED, Outcome, Rejected, Retryable, Unavailable, Withdrawn
 from mpsd.demo.guarantees import RecordPosition
-from mpsd.ports import Demand, Peer
+from mpsd.ports import AdapterStatistics, Demand, Peer
 from tests.simulation.machine import Process, outside
 
 TIMED_OUT = Retryable(code="timeout", reason="no answer in time", lost=True)
@@ -315,5 +315,5 @@ class SimulatedAdapter:
 
     def on_peers(self, peers: Sequence[Peer]) -> None: ...
 
-    def statistics(self) -> Mapping[str, int | float | str]:
-        return {"in_flight": len(self.in_flight)}
+    def statistics(self) -> AdapterStatistics:
+        return AdapterStatistics({"in_flight": len(self.in_flight)})

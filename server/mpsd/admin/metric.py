@@ -11,7 +11,6 @@ from typing import Literal
 
 from mpsd.admin.daemon import ControlStatistics, WatchedFiles
 from mpsd.core.histogram import Histogram
-from mpsd.core.idempotency import STATISTICS_PREFIX, Unusable
 from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
 
 LABEL_VALUES_MAX = 100
@@ -102,22 +101,6 @@ def counted(counts: Mapping[str, int], known: Iterable[str] = ()) -> Labelled:
         yield ("other",), sum(islice(counts.values(), LABEL_VALUES_MAX, None))
 
 
-def key_fallbacks(one: SubscriptionStatistics) -> Labelled:
-    """Count the records that have no usable idempotency key of their producer's, by reason."""
-    told = one.stages.get("adapter", {})
-    counts = {
-        name.removeprefix(STATISTICS_PREFIX): int(count)
-        for name, count in told.items()
-        if name.startswith(STATISTICS_PREFIX) and not isinstance(count, str)
-    }
-    return counted(counts, Unusable)
-
-
 def stages(one: SubscriptionStatistics) -> Labelled:
-    numbers = (
-        ((stage, name), value)
-        for stage, held in one.stages.items()
-        for name, value in held.items()
-        if not isinstance(value, str)
-    )
+    numbers = (((stage, name), value) for stage, held in one.stages.items() for name, value in held.items())
     return islice(numbers, LABEL_VALUES_MAX)

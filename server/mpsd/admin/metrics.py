@@ -17,7 +17,6 @@ from mpsd.admin.metric import (
     Sample,
     Snapshot,
     counted,
-    key_fallbacks,
     one_of,
     per_partition,
     per_partition_known,
@@ -30,6 +29,7 @@ from mpsd.admin.metric import (
 from mpsd.core.breaker import UP
 from mpsd.core.control import IGNORED
 from mpsd.core.histogram import Histogram
+from mpsd.core.idempotency import Unusable
 from mpsd.core.offset_map import Ignored
 from mpsd.core.outcome import OUTCOMES
 from mpsd.core.replay import ReplayState
@@ -280,7 +280,7 @@ METRICS: Sequence[Metric] = (
         type="counter",
         help="Offsets that were skipped because they were no longer in the log; see out_of_range.",
         labels=_S,
-        read=per_subscription(lambda one: float(one.stages.get("source", {}).get("lost_offsets", 0))),
+        read=per_subscription(lambda one: one.lost_offsets),
     ),
     Metric(
         name="mps_offset_maps_ignored_total",
@@ -301,7 +301,7 @@ METRICS: Sequence[Metric] = (
         type="counter",
         help="Records that got their id as idempotency key, because the configured header had no usable key, by reason.",
         labels=(*_S, "reason"),
-        read=per_subscription_labelled(key_fallbacks),
+        read=per_subscription_labelled(lambda one: counted(one.key_fallbacks, Unusable)),
     ),
     Metric(
         name="mps_endpoint_latency_seconds",

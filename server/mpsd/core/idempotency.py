@@ -14,7 +14,6 @@ from mpsd.core.record import Record
 
 KEY_BYTES_MAX = 256
 """A producer's key that is longer is not used: a signed request carries it twice, beside all other headers."""
-STATISTICS_PREFIX = "key_"
 VISIBLE_ASCII = bytes(range(0x21, 0x7F))
 RECORD_ID_BYTES_MAX = 1_024
 """A record's id in a dead letter that is longer was written by somebody else."""
@@ -60,9 +59,9 @@ class IdempotencyKeys:
                 self._unusable[key] += 1
         return self.of(delivery)
 
-    def statistics(self) -> dict[str, int]:
+    def fallbacks(self) -> dict[str, int]:
         """Return how many records have their id for a key though a header is configured, by reason."""
-        return {f"{STATISTICS_PREFIX}{why.value}": self._unusable[why] for why in Unusable} if self._header else {}
+        return {why.value: self._unusable[why] for why in Unusable} if self._header else {}
 
     def _chosen(self, record: Record) -> bytes | Unusable:
         return key_in_header(record, self._header) if self._header else Unusable.ABSENT

@@ -168,14 +168,6 @@ class OffsetTracker:
                 runs.append(Run(start, run.stop))
         return runs
 
-    def statistics(self) -> dict[str, int]:
-        return {
-            "next_offset": self.next_offset,
-            "read_to": self.end,
-            "unfinished": len(self.unfinished),
-            "restored_runs": len(self.restored),
-        }
-
     @override
     def __repr__(self) -> str:
         return f"<OffsetTracker next_offset={self.next_offset} end={self.end} unfinished={len(self.unfinished)}>"

@@ -276,9 +276,8 @@ class RetryPolicy:
             return self._single
         return self._crowding if moment.is_crowding else self._rules.retry
 
-    def statistics(self) -> dict[str, int | float | str]:
+    def statistics(self) -> dict[str, float]:
         return {
-            "breaker": self.breaker.state.value,
             "breaker_opened": self.breaker.opened,
             "breaker_rejections": self.breaker.rejections,
             "concurrency_limit": self.throttle.limit,

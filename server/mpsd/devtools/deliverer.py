@@ -81,7 +81,7 @@ class SampleDeliverer:
     @property
     def connections(self) -> int:
         """Return the number of connections opened so far."""
-        return int(self._adapter.statistics().get("opened", 0))
+        return int(self._adapter.statistics().numbers.get("opened", 0))
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
         self._outcomes[delivery] = outcome

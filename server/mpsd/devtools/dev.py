@@ -12,7 +12,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from mpsd.devtools.dev_report import Attempt, Fate, attempt_line, summary, write
 from mpsd.devtools.records_file import RecordsFileError, read_records
 from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.topics import Message, Topics
-from mpsd.ports import DeliveryAdapter, Demand, Peer
+from mpsd.ports import AdapterStatistics, DeliveryAdapter, Demand, Peer
 from mpsd.service import Daemon
 
 POLL_S = 0.1
@@ -283,5 +283,5 @@ class WatchedAdapter:
     def on_peers(self, peers: Sequence[Peer]) -> None:
         self._inner.on_peers(peers)
 
-    def statistics(self) -> Mapping[str, int | float | str]:
+    def statistics(self) -> AdapterStatistics:
         return self._inner.statistics()

@@ -30,7 +30,7 @@ from mpsd.kafka.consumer import CONNECT_TIMEOUT_S, Connect, GroupSettings, bound
 from mpsd.kafka.group_monitor import REST_S, UNCONFIRMED, GroupMonitor, PositionLoader
 from mpsd.kafka.membership import Lease, Membership, OwnedPartition, boottime_s
 from mpsd.kafka.positions import Positions, topics_with_commits, watch_offset_fetches
-from mpsd.ports import AssignmentListener, CommitPoint, Fetched, Position
+from mpsd.ports import AssignmentListener, CommitPoint, Fetched, Position, SourceStatistics
 
 log = logging.getLogger("mpsd.group")
 
@@ -330,14 +330,14 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             return UNCONFIRMED
         return next((owned.stopped for owned in self._owned.values() if owned.stopped), "")
 
-    def statistics(self) -> dict[str, int | float | str]:
-        return {
+    def statistics(self) -> SourceStatistics:
+        numbers = {
             "partitions": len(self._owned),
             "generations": self._generations,
             "renewals": self._renewals,
-            "lost_offsets": self._positions.lost,
             "lease_left_s": round(self.lease_left_s(), 3),
         }
+        return SourceStatistics(self._positions.lost, numbers)
 
 
 def taken(

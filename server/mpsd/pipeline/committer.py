@@ -186,7 +186,7 @@ class Committer:
         """
         return queue.tracker.state, queue.charges, queue.dead_letter_pending
 
-    def statistics(self) -> dict[str, int | float | str]:
+    def statistics(self) -> dict[str, float]:
         return {
             "commits": self.commits,
             "failures": self.failures,

@@ -358,5 +358,5 @@ class DeadLetterWriter:
         if entry.failed and not queue.unwritable:
             self._pending.resume_partition(queue, DLQ_BLOCKED)
 
-    def statistics(self) -> dict[str, int | float | str]:
+    def statistics(self) -> dict[str, float]:
         return {"waiting": len(self._waiting), "written": self.written.total(), "failures": self.failures}

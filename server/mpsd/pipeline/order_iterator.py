@@ -102,5 +102,5 @@ class OrderIterator:
     def __bool__(self) -> bool:
         return bool(self._turns)
 
-    def statistics(self) -> dict[str, int | float | str]:
+    def statistics(self) -> dict[str, float]:
         return {"partitions_in_turn": len(self._turns), "taken": self._taken}

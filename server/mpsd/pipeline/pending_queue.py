@@ -369,7 +369,7 @@ class PendingQueue:
                 return True
         return False
 
-    def statistics(self) -> dict[str, int | float | str]:
+    def statistics(self) -> dict[str, float]:
         queues: Iterable[PartitionQueue] = self.queues.values()
         return {
             "partitions": len(self.queues),

@@ -364,6 +364,7 @@ class Pipeline:
             state, reason = DeliveryState.WAITING, waiting
         reason = reason or self.controls.problem()
         delivery = self.delivery_situation()
+        source, adapter = self._source.statistics(), self.adapter.statistics()
         return SubscriptionStatistics(
             name=self.settings.name,
             state=state,
@@ -394,17 +395,19 @@ class Pipeline:
             endpoint=self.endpoint.statistics(),
             commits=self.committer.commits,
             commit_failures=self.committer.failures,
+            lost_offsets=source.lost_offsets,
             offset_maps_ignored=self.maps.ignored,
             attempts_left_out=self.maps.attempts_left_out,
             endpoint_latency=self.writer.endpoint_latency,
             end_to_end_latency=self.writer.end_to_end_latency,
+            key_fallbacks=adapter.key_fallbacks,
             stages={
-                "source": self._source.statistics(),
+                "source": source.numbers,
                 "reader": self.reader.statistics(),
                 "pending_queue": self.pending.statistics(),
                 "order_iterator": self._order.statistics(),
                 "writer": self.writer.statistics(),
-                "adapter": self.adapter.statistics(),
+                "adapter": adapter.numbers,
                 "retry_policy": self.policy.statistics(),
                 "committer": self.committer.statistics(),
                 "dead_letter_writer": self._dead_letters.statistics(),

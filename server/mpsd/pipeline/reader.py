@@ -113,7 +113,7 @@ class Reader:
             elif taken:
                 self._leftovers[assignment] = records[taken:], next_offset
 
-    def statistics(self) -> dict[str, int | float | str]:
+    def statistics(self) -> dict[str, float]:
         return {
             "records": self._records,
             "fetches": self._fetches,

@@ -11,8 +11,6 @@ log = logging.getLogger("mpsd.pipeline")
 
 LOOK_S = 1.0
 """Rest between two looks; a bound below it is looked at more often."""
-ASKED = "asked"
-"""Name of an adapter's count of requests, where callers ask again and again and may be gone at each look."""
 WORDS = {
     "stream": "no stream with credit has been open here for {0:.0f} s: start the application, or let it dial this daemon too",
     "pull": "nobody has asked for records for {0:.0f} s: start the application, or see whether its requests are refused",
@@ -50,7 +48,7 @@ class Receivers:
         self._in_flight = in_flight
         self._now_s = now_s
         self._received_s = now_s()
-        self._asked = adapter.statistics().get(ASKED)
+        self._asked = adapter.statistics().asked
         self._is_missed = False
 
     async def run(self) -> None:
@@ -86,5 +84,5 @@ class Receivers:
         return Situation(DeliveryState.NO_RECEIVER, self._words.format(self.gap_s))
 
     def _is_received(self) -> bool:
-        asked, self._asked = self._asked, self._adapter.statistics().get(ASKED)
+        asked, self._asked = self._asked, self._adapter.statistics().asked
         return not self._owned or self._adapter.demand().records > 0 or self._in_flight() > 0 or asked != self._asked

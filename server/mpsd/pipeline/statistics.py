@@ -78,7 +78,9 @@ class SubscriptionStatistics:
         attempts_left_out: records whose attempts had no room in the last commits; a restart forgets them.
         endpoint_latency: from the start of a delivery to its outcome, s.
         end_to_end_latency: from the record's timestamp to its acceptance, s.
-        stages: each stage's own snapshot.
+        stages: numbers of each stage by name, for the eye.
+        lost_offsets: offsets that were passed over because the log no longer had them.
+        key_fallbacks: records without a usable idempotency key of their producer, by reason.
         pauses: what operators stopped; some may have ended by themselves.
         limit: what operators set in the place of the configured limits; None: nothing.
         blocked_keys: of all partitions, whoever has them, as the control topic says.
@@ -110,7 +112,9 @@ class SubscriptionStatistics:
     attempts_left_out: int
     endpoint_latency: Histogram
     end_to_end_latency: Histogram
-    stages: Mapping[str, Mapping[str, int | float | str]]
+    stages: Mapping[str, Mapping[str, float]]
+    lost_offsets: int = 0
+    key_fallbacks: Mapping[str, int] = field(default_factory=dict)
     pauses: Sequence[Pause] = ()
     limit: Limit | None = None
     blocked_keys: int = 0

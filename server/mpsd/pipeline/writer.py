@@ -371,7 +371,7 @@ class Writer:
         """Return the number of suspects, waiting and out."""
         return len(self._suspects) + len(self._suspects.out)
 
-    def statistics(self) -> dict[str, int | float | str]:
+    def statistics(self) -> dict[str, float]:
         return {
             "in_flight": self.in_flight,
             "backing_off": self.waiting.backing_off,

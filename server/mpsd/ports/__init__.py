@@ -3,7 +3,7 @@
 Importers take all names from here. One port is elsewhere: `mpsd.admin.daemon`, because it hands out pipelines.
 """
 
-from mpsd.ports.adapter import DeliveryAdapter, Demand
+from mpsd.ports.adapter import AdapterStatistics, DeliveryAdapter, Demand
 from mpsd.ports.clock import SYSTEM_CLOCK, Clock
 from mpsd.ports.control import (
     AuditLog,
@@ -25,11 +25,12 @@ from mpsd.ports.dead_letters import (
     Republisher,
 )
 from mpsd.ports.peer import NOWHERE, Peer
-from mpsd.ports.source import AssignmentListener, CommitPoint, Fetched, Position, RecordSource
+from mpsd.ports.source import AssignmentListener, CommitPoint, Fetched, Position, RecordSource, SourceStatistics
 
 __all__ = [
     "NOWHERE",
     "SYSTEM_CLOCK",
+    "AdapterStatistics",
     "AssignmentListener",
     "AuditLog",
     "AuditPage",
@@ -53,5 +54,6 @@ __all__ = [
     "Position",
     "RecordSource",
     "Republisher",
+    "SourceStatistics",
     "control_record",
 ]

@@ -1,6 +1,7 @@
 """The port to an application: an adapter delivers records by one protocol."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from mpsd.core.delivery import Assignment, Delivery
@@ -13,6 +14,20 @@ class Demand(NamedTuple):
 
     records: int
     bytes: int
+
+
+class AdapterStatistics(NamedTuple):
+    """Statistics of an adapter.
+
+    Attributes:
+        numbers: by name, for the eye.
+        key_fallbacks: records without a usable idempotency key of their producer, by reason.
+        asked: requests for records so far, where callers ask again and again and may be gone at each look.
+    """
+
+    numbers: Mapping[str, float]
+    key_fallbacks: Mapping[str, int] = MappingProxyType({})
+    asked: int | None = None
 
 
 class DeliveryAdapter(Protocol):
@@ -49,4 +64,4 @@ class DeliveryAdapter(Protocol):
     def on_peers(self, peers: Sequence[Peer]) -> None:
         """Take note of all instances that share the subscription's group now, this one among them."""
 
-    def statistics(self) -> Mapping[str, int | float | str]: ...
+    def statistics(self) -> AdapterStatistics: ...

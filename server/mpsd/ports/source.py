@@ -74,6 +74,18 @@ class AssignmentListener(Protocol):
         """Forget a partition that another member owns; stale outcomes mean nothing."""
 
 
+class SourceStatistics(NamedTuple):
+    """Statistics of a source.
+
+    Attributes:
+        lost_offsets: offsets that were passed over because the log no longer had them.
+        numbers: by name, for the eye.
+    """
+
+    lost_offsets: int
+    numbers: Mapping[str, float]
+
+
 class RecordSource(Protocol):
     """A membership in a consumer group."""
 
@@ -112,4 +124,4 @@ class RecordSource(Protocol):
     async def close(self) -> None:
         """Leave the group."""
 
-    def statistics(self) -> Mapping[str, int | float | str]: ...
+    def statistics(self) -> SourceStatistics: ...

@@ -52,7 +52,8 @@ def subscription() -> SubscriptionStatistics:
         deliveries={"delivered": 1000, "timeout": 3}, retries=3, withdrawn=5, stale_outcomes=6,
         dead_letters={"rejected": 8}, dead_letter_failures=9, endpoint=ENDPOINT, commits=11, commit_failures=13,
         offset_maps_ignored={"foreign": 2}, attempts_left_out=14,
-        endpoint_latency=latency, end_to_end_latency=Histogram(), stages={"reader": {"fetches": 17, "state": "reading"}},
+        endpoint_latency=latency, end_to_end_latency=Histogram(), stages={"reader": {"fetches": 17}},
+        lost_offsets=15, key_fallbacks={"empty": 16},
         blocked_keys=21, unresolved_dead_letters=31, replays={"running": 1}, replayed={"succeeded": 32},
     )  # fmt: skip
 
@@ -107,6 +108,9 @@ def value(families: Iterable[Family], name: str, **labels: str) -> float | None:
         ("mps_assigned_partitions", {}, 1),
         ("mps_subscription_state", {"state": "running"}, 1),
         ("mps_subscription_state", {"state": "waiting"}, 0),
+        ("mps_lost_offsets_total", {}, 15),
+        ("mps_idempotency_fallbacks_total", {"reason": "empty"}, 16),
+        ("mps_idempotency_fallbacks_total", {"reason": "absent"}, 0),
         ("mps_stage_statistic", {"stage": "reader", "statistic": "fetches"}, 17),
         ("mps_partition_state", {"state": "running"}, 1),
         ("mps_partition_state", {"state": "draining"}, 0),

@@ -32,7 +32,7 @@ def test_without_a_header_it_is_the_records_id() -> None:
     keys = IdempotencyKeys()
     assert keys.are_record_ids
     assert keys.of(made((("order-id", b"o-1"),))) == keys.written(made()) == RECORD_ID
-    assert keys.statistics() == {}
+    assert keys.fallbacks() == {}
 
 
 def test_every_attempt_has_the_same() -> None:
@@ -69,8 +69,8 @@ def test_a_header_that_cannot_be_used_is_counted_once(headers: Headers, why: Unu
     assert key_in_header(Row(headers=headers), "order-id") is why
     assert keys.written(made(headers)) == RECORD_ID
     assert keys.written(made(headers, attempts=1)) == keys.of(made(headers)) == RECORD_ID
-    assert {name: count for name, count in keys.statistics().items() if count} == {f"key_{why.value}": 1}
-    assert len(keys.statistics()) == len(Unusable)
+    assert {name: count for name, count in keys.fallbacks().items() if count} == {why.value: 1}
+    assert len(keys.fallbacks()) == len(Unusable)
 
 
 def test_a_header_of_the_longest_length_is_used_as_it_is() -> None:

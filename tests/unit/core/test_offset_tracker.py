@@ -94,7 +94,6 @@ def test_the_state_changes_with_all_that_a_commit_could_say() -> None:
 def test_a_tracker_shows_what_it_holds() -> None:
     tracker, _ = reading(0, 1)
     assert repr(tracker) == "<OffsetTracker next_offset=0 end=2 unfinished=2>"
-    assert tracker.statistics() == {"next_offset": 0, "read_to": 2, "unfinished": 2, "restored_runs": 0}
 
 
 def test_attempts_spent_before_are_told_until_their_record_is_read() -> None:

@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from mpsd.core.states import DeliveryState
 from mpsd.pipeline.receivers import Receivers
-from mpsd.ports import Demand
+from mpsd.ports import AdapterStatistics, Demand
 from tests.fakes.adapter import FakeAdapter
 
 
@@ -22,8 +22,8 @@ class Comings(FakeAdapter):
         return Demand(self.wanted, 1_000)
 
     @override
-    def statistics(self) -> dict[str, int | float | str]:
-        return {"asked": self.asked}
+    def statistics(self) -> AdapterStatistics:
+        return AdapterStatistics({}, asked=self.asked)
 
 
 class Watched:

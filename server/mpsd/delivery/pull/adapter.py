@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
 from mpsd.config import PullDelivery, idempotency_header
@@ -12,7 +12,7 @@ from mpsd.core.outcome import Outcome, Withdrawn
 from mpsd.delivery.pull.leases import Held, Lease, LeaseIds, Leases, Pace, lost, outcome_of
 from mpsd.delivery.pull.messages import LEASE_S_MIN, Settlement
 from mpsd.listeners.reach import reachable
-from mpsd.ports import Demand, Peer
+from mpsd.ports import AdapterStatistics, Demand, Peer
 
 COUNTED = ("asked", "leases", "settled", "expired", "extended", "given_back")
 PACE_S = 10.0
@@ -128,15 +128,15 @@ class PullAdapter:
         others = {peer for peer in peers if peer.instance != own}
         self.peers = sorted(peer for peer in others if reachable(peer, peer.http, network))
 
-    def statistics(self) -> Mapping[str, int | float | str]:
-        return {
+    def statistics(self) -> AdapterStatistics:
+        numbers = {
             "in_flight": len(self._leases),
             "waiters": len(self._waiters),
             "terms": self._leases.terms,
             "peers": len(self.peers),
             **{name: self._counts[name] for name in COUNTED},
-            **self.keys.statistics(),
         }
+        return AdapterStatistics(numbers, self.keys.fallbacks(), self._counts["asked"])
 
     # callers that wait
     @property

@@ -1,6 +1,6 @@
 """The delivery port over HTTP/1.1, one record in each request."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Never
 
@@ -10,7 +10,7 @@ from mpsd.core.outcome import Outcome, Withdrawn
 from mpsd.delivery.rest.client.pool import Requests
 from mpsd.delivery.rest.poster import Poster, Surroundings
 from mpsd.delivery.rest.request import RequestHeads
-from mpsd.ports import Demand, Peer
+from mpsd.ports import AdapterStatistics, Demand, Peer
 
 DEMAND_BYTES = 1 << 40
 """Values are not copied before they are sent, so that connections are the only bound."""
@@ -79,8 +79,8 @@ class RestAdapter:
     def on_peers(self, peers: Sequence[Peer]) -> None:
         """Ignore the peers, because the application calls none of them."""
 
-    def statistics(self) -> Mapping[str, int | float | str]:
-        return {"free": self._free, **self._poster.statistics()}
+    def statistics(self) -> AdapterStatistics:
+        return self._poster.statistics(free=self._free)
 
     def _ended(self, delivery: Delivery, outcome: Outcome) -> None:
         """Settle a delivery; the only place that does."""

@@ -26,7 +26,7 @@ from mpsd.delivery.rest.client.connection import Connection
 from mpsd.delivery.rest.client.pool import Requests
 from mpsd.delivery.rest.events import Batch, BatchRequests
 from mpsd.delivery.rest.poster import Poster, Surroundings
-from mpsd.ports import Demand, Peer
+from mpsd.ports import AdapterStatistics, Demand, Peer
 
 log = logging.getLogger("mpsd.delivery")
 
@@ -123,14 +123,13 @@ class BatchAdapter:
     def on_peers(self, peers: Sequence[Peer]) -> None:
         """Ignore the peers, because the application calls none of them."""
 
-    def statistics(self) -> Mapping[str, int | float | str]:
-        return {
-            "free": self._free,
-            "batches_cut": self._cut,
-            "answers_unbelievable": self._unbelievable,
-            "suspects": len(self._batches),
-            **self._poster.statistics(),
-        }
+    def statistics(self) -> AdapterStatistics:
+        return self._poster.statistics(
+            free=self._free,
+            batches_cut=self._cut,
+            answers_unbelievable=self._unbelievable,
+            suspects=len(self._batches),
+        )
 
     def _judge(self, answer: Answer, connection: Connection[Batch, Answer]) -> Outcome | Answer:
         """Return an answer that names records as it is, because `_conclude` needs the records of its request."""

@@ -18,6 +18,7 @@ from mpsd.delivery.rest.client.connector import EndpointConnector, LookUp, look_
 from mpsd.delivery.rest.client.endpoint import Endpoint
 from mpsd.delivery.rest.client.pool import Pool, Requests
 from mpsd.errors import ConfigError, Problem
+from mpsd.ports import AdapterStatistics
 
 log = logging.getLogger("mpsd.delivery")
 
@@ -124,9 +125,11 @@ class Poster(Generic[Item, Result]):
             await self._pool.close()
         await self._connector.close()
 
-    def statistics(self) -> dict[str, int | float | str]:
+    def statistics(self, **numbers: float) -> AdapterStatistics:
+        """Return these numbers of an adapter and those of its connections."""
         pool = self._pool.statistics() if self._pool is not None else {}
-        return {**self.writer.keys.statistics(), "addresses": self._connector.addresses, **pool}
+        numbers |= {"addresses": self._connector.addresses, **pool}
+        return AdapterStatistics(numbers, self.writer.keys.fallbacks())
 
     def judge(self, answer: Answer, connection: Connection[Item, Result]) -> Outcome:
         """Return the meaning of an answer to the request on its connection."""

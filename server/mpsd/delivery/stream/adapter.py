@@ -1,7 +1,7 @@
 """The delivery port over gRPC streams that applications open."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from mps.delivery.v1.delivery_pb2 import Open
 from mpsd.config import Stream, StreamDelivery, idempotency_header
@@ -12,7 +12,7 @@ from mpsd.delivery.stream.session import Client, Session, SessionStatistics
 from mpsd.delivery.stream.streams import Streams
 from mpsd.delivery.stream.wire import RecordWriter
 from mpsd.listeners.reach import reachable
-from mpsd.ports import Demand, Peer
+from mpsd.ports import AdapterStatistics, Demand, Peer
 
 END_S = 1.0
 """How long streams have at the end to be told that it is the end; one that does not read is cut by the listener."""
@@ -129,18 +129,18 @@ class StreamAdapter:
         now_s = asyncio.get_running_loop().time()
         return [session.statistics(now_s) for session in self._streams.sessions.values()]
 
-    def statistics(self) -> Mapping[str, int | float | str]:
+    def statistics(self) -> AdapterStatistics:
         streams = self._streams
         if streams is None:
-            return {"in_flight": 0, "sessions": 0}
-        return {
+            return AdapterStatistics({"in_flight": 0, "sessions": 0})
+        numbers = {
             "in_flight": streams.in_flight,
             "sessions": len(streams.sessions),
             "credit": streams.spread.free,
             "unsent": sum(session.unsettled.unsent for session in streams.sessions.values()),
             **{name: streams.counts[name] for name in COUNTED},
-            **self._keys.statistics(),
         }
+        return AdapterStatistics(numbers, self._keys.fallbacks())
 
     async def _drain(self, streams: Streams, assignment: Assignment | None, deadline_s: float) -> None:
         streams.withdraw_unsent(assignment)

@@ -316,7 +316,7 @@ class Replays:
         tasks = (task for task in self.book.tasks.values() if not task.state.is_over)
         return sorted(tasks, key=lambda task: (task.started_at_ms, task.id))
 
-    def statistics(self) -> dict[str, int | float | str]:
+    def statistics(self) -> dict[str, float]:
         return {
             "runs": len(self._runs),
             "outstanding": sum(run.outstanding for run in self._runs.values()),

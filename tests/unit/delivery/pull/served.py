@@ -63,7 +63,7 @@ class Served:
         self._changed.set()
 
     def statistic(self, name: str) -> Any:
-        return self.adapter.statistics()[name]
+        return self.adapter.statistics().numbers[name]
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """For what the adapter does by itself; looks again in every turn of the loop."""
