@@ -10,7 +10,7 @@ from mpsd.core.delivery import Assignment
 from mpsd.core.retry import RetryRules
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
-from mpsd.pipeline.replay.tasks import Replaying
+from mpsd.pipeline.replay.sender import Replaying
 from mpsd.pipeline.settings import Settings
 from mpsd.ports import Control
 from mpsd.service.build import pipeline_settings

@@ -9,7 +9,7 @@ from mpsd.core.outcome import Outcome
 from mpsd.core.record import LogBounds, LogPart
 from mpsd.core.retry import DeadLetterRequest, Disposition
 from mpsd.errors import DeadLetterTopicGone
-from mpsd.pipeline.replay.tasks import Replaying
+from mpsd.pipeline.replay.sender import Replaying
 from tests.fakes.control import FakeControlTopic
 from tests.fakes.records import POISON, PRODUCED_MS, Row, assigned, delivery
 

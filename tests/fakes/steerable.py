@@ -22,7 +22,7 @@ from mpsd.listeners.address import address_of, bind
 from mpsd.listeners.grpc import bounded_server, serving_grpc
 from mpsd.listeners.tokens import Token, Tokens
 from mpsd.pipeline.pipeline import Pipeline
-from mpsd.pipeline.replay.tasks import Replaying
+from mpsd.pipeline.replay.sender import Replaying
 from mpsd.pipeline.statistics import SubscriptionStatistics
 from mpsd.ports import SYSTEM_CLOCK, Peer
 from mpsd.service.control import ControlPlane

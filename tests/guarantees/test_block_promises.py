@@ -26,7 +26,7 @@ def holds(revision: int = 7, epoch: int = 4, *, acknowledged: bool = True, dead_
     """Return an entry; the owner was assigned when revision 5 was the last."""
     made = Holds()
     made.assigned(OWNER, 5)
-    made.entries[KEY] = Entry(revision, epoch, BlockedKey(1, 0, dead_letter))
+    made.entries[KEY] = Entry(revision, epoch, BlockedKey(1, 0, dead_letter, epoch))
     if acknowledged:
         made.acknowledged.add(revision)
     return made

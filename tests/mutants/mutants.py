@@ -280,8 +280,8 @@ MUTANTS = (
     _one(
         "replays beside a live record of the key",
         "pipeline/replay/sender.py",
-        "self.means.pending.ordering.lane(dead_letter.key),",
-        'f"replay {dead_letter.key!r}",',
+        "self.means.pending.ordering.lane(key),",
+        'f"replay {key!r}",',
     ),
     Mutant(
         "writes the progress of a replay too early",

@@ -22,7 +22,7 @@ from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.group import KafkaGroup
 from mpsd.pipeline.pending_queue import PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
-from mpsd.pipeline.replay.tasks import Replaying
+from mpsd.pipeline.replay.sender import Replaying
 from mpsd.ports import AssignmentListener, Clock, DeadLetter, DlqPosition, Peer, Position
 from mpsd.service.build import group_settings, pipeline_settings
 from mpsd.service.control import ControlPlane

@@ -118,7 +118,7 @@ def wire_filter(wanted: DeadLetterFilter) -> pb.DeadLetterFilter:
 
 def is_replayed(dead_letter: DeadLetterRecord, book: ReplayBook | None) -> bool:
     """Return True if a replay has settled the dead letter, as far as this instance has read; without a book, False."""
-    return book is not None and book.is_settled((dead_letter.source, dead_letter.tp.partition), dead_letter.offset)
+    return book is not None and book.is_settled(dead_letter.tp.partition, dead_letter.offset)
 
 
 def dead_letter_of(dead_letter: DeadLetterRecord, book: ReplayBook | None) -> pb.DeadLetter:

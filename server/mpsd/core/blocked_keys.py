@@ -7,9 +7,9 @@ Only the owner of the partition writes and removes an entry. `offset` names the 
 `dead_letter_offset` of `dead_letter_partition`, and every later dead letter of the key stands there or behind.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from typing_extensions import override
 
@@ -17,26 +17,21 @@ from mpsd.core.control import Entity, EntityKey, Kind
 from mpsd.core.record import LogBounds, TopicPartition
 
 
-class BlockedKey(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class BlockedKey:
     """The reason for which a key is blocked.
 
     Attributes:
         offset: of the record that died, in its source partition.
         dead_letter_partition: the partition of the dead-letter topic that has its dead letter.
         dead_letter_offset: where its dead letter is in that partition.
+        epoch: of the ownership of whoever wrote the entry.
     """
 
-    offset: int
-    dead_letter_partition: int
-    dead_letter_offset: int
-
-    def document(self, epoch: int) -> dict[str, Any]:
-        """Return the document of its control record.
-
-        Args:
-            epoch: of the ownership of whoever writes it.
-        """
-        return BLOCKED.document(KeyBlock(epoch=epoch, **self._asdict()))
+    offset: Annotated[int, 0]
+    dead_letter_partition: Annotated[int, 0]
+    dead_letter_offset: Annotated[int, 0]
+    epoch: Annotated[int, -1]
 
 
 class BlockedKeyId(NamedTuple):
@@ -48,21 +43,7 @@ class BlockedKeyId(NamedTuple):
     key: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyBlock:
-    """The document of a blocked key: see `BlockedKey`.
-
-    Attributes:
-        epoch: of the ownership of whoever wrote it.
-    """
-
-    epoch: Annotated[int, -1]
-    offset: Annotated[int, 0]
-    dead_letter_partition: Annotated[int, 0]
-    dead_letter_offset: Annotated[int, 0]
-
-
-BLOCKED = Kind(name="blocked", key=BlockedKeyId, value=KeyBlock, key_name="")
+BLOCKED = Kind(name="blocked", key=BlockedKeyId, value=BlockedKey, key_name="")
 
 
 def first_dead_letter(blocked: BlockedKey, number: int, bounds: LogBounds) -> int:
@@ -95,39 +76,27 @@ class BlockedKeyBook:
         self._count = 0
 
     def on_entity(self, key: EntityKey, entity: Entity | None) -> tuple[TopicPartition, bytes] | None:
-        """Take in an entity that has changed, None if it is gone; return its key, None if it is none of ours."""
+        """Apply a changed entity, None if it is gone; return its key, None if it is none of this subscription."""
         known = BLOCKED.key_of(key)
         if known is None or (key[0], known.subscription) != (self._group, self._subscription):
             return None
-        blocked_key = TopicPartition(known.topic, known.partition), known.key
-        if entity is None:
-            self.drop(*blocked_key)
-        elif (block := BLOCKED.parse(key, entity)) is not None:
-            self.see(*blocked_key, BlockedKey(block.offset, block.dead_letter_partition, block.dead_letter_offset))
-        else:
+        blocked = BLOCKED.parse(key, entity) if entity is not None else None
+        if entity is not None and blocked is None:
             return None
-        return blocked_key
-
-    def see(self, tp: TopicPartition, key: bytes, blocked: BlockedKey) -> None:
-        """Add a blocked key."""
+        tp = TopicPartition(known.topic, known.partition)
         keys = self._blocked.setdefault(tp, {})
-        self._count += key not in keys
-        keys[key] = blocked
-
-    def drop(self, tp: TopicPartition, key: bytes) -> None:
-        """Remove a key that is not blocked, or not any more."""
-        keys = self._blocked.get(tp, {})
-        self._count -= keys.pop(key, None) is not None
+        self._count += (blocked is not None) - (known.key in keys)
+        if blocked is not None:
+            keys[known.key] = blocked
+        else:
+            keys.pop(known.key, None)
         if not keys:
-            self._blocked.pop(tp, None)
+            del self._blocked[tp]
+        return tp, known.key
 
     def of(self, tp: TopicPartition) -> Mapping[bytes, BlockedKey]:
         """Return the blocked keys of a partition, as of now."""
         return dict(self._blocked.get(tp, {}))
-
-    def partitions(self) -> Collection[TopicPartition]:
-        """Return the partitions that have blocked keys."""
-        return list(self._blocked)
 
     def __len__(self) -> int:
         """Return the number of blocked keys, of all partitions."""

@@ -102,15 +102,13 @@ class ReplayBook:
         document = self._settled.get(place)
         return settled_offsets(document) if document is not None else None
 
-    def is_settled(self, place: ReplayedPartition, offset: int) -> bool:
-        """Return True if a replay has settled the dead letter at this offset, whichever owner replayed it."""
-        others = (known for known in self._settled if known[1] == place[1] and known != place)
-        return any(self._has_settled(known, offset) for known in (place, *others))
+    def is_settled(self, number: int, offset: int) -> bool:
+        """Return True if a replay has settled a dead letter, whichever owner replayed it.
 
-    def _has_settled(self, place: ReplayedPartition, offset: int) -> bool:
-        if place not in self._settled:
-            return False
-        return offset in self._decoded(place)
+        Args:
+            number: the partition of the dead-letter topic that has it.
+        """
+        return any(offset in self._decoded(known) for known in self._settled if known[1] == number)
 
     def _decoded(self, place: ReplayedPartition) -> OffsetSet:
         if place not in self._looked_at:

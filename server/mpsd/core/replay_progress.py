@@ -4,7 +4,7 @@ What was read and is not settled is unfinished, as in a partition that is delive
 whoever goes on, after a kill or a rebalance, takes up exactly what was not known to be settled, and skips nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, NamedTuple
 
@@ -41,7 +41,7 @@ class Counts:
     left_out: Annotated[int, 0] = 0
 
 
-COUNTS = tuple(each.name for each in fields(Counts))
+SUMMED = tuple(each.name for each in fields(Counts) if each.name != "expired")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,11 +175,7 @@ def total(task: ReplayTask, reports: Mapping[TopicPartition, Progress]) -> Total
         left[at] = max(left[at], end - (begin if report is None else min(end, report.next_offset)))
         if report is not None:
             expired[at] = max(expired[at], report.counts.expired)
-            _add(counts, report.counts, (name for name in COUNTS if name != "expired"))
+            for name in SUMMED:
+                setattr(counts, name, getattr(counts, name) + getattr(report.counts, name))
     counts.expired = sum(expired.values())
     return Total(counts, sum(left.values()), is_done)
-
-
-def _add(counts: Counts, more: Counts, names: Iterable[str]) -> None:
-    for name in names:
-        setattr(counts, name, getattr(counts, name) + getattr(more, name))

@@ -26,7 +26,8 @@ from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from mpsd.pipeline.reader import Reader
 from mpsd.pipeline.receivers import Receivers
-from mpsd.pipeline.replay.tasks import Replaying, Replays
+from mpsd.pipeline.replay.sender import Replaying
+from mpsd.pipeline.replay.tasks import Replays
 from mpsd.pipeline.settings import Settings
 from mpsd.pipeline.skips import Skips
 from mpsd.pipeline.statistics import SubscriptionStatistics, partition_statistics

@@ -30,7 +30,7 @@ from mpsd.kafka.republisher import KafkaRepublisher
 from mpsd.pipeline.ordering import Ordering
 from mpsd.pipeline.pending_queue import PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
-from mpsd.pipeline.replay.tasks import Replaying
+from mpsd.pipeline.replay.sender import Replaying
 from mpsd.pipeline.settings import Settings
 from mpsd.ports import NOWHERE, Control, DeliveryAdapter, Peer
 from mpsd.service.control import ControlPlane

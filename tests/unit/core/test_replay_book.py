@@ -95,16 +95,16 @@ def test_what_is_settled_is_handed_out_as_the_taker_s_own() -> None:
     made.on_entity(key, entity(REPLAYED.document(document)))
     assert made.settled_bytes[place] == len(document.offsets)
     made.settled(place).add(8)
-    assert [offset for offset in range(9) if made.is_settled(place, offset)] == [4, 5]
-    assert not made.is_settled((SOURCE, 1), 4)
+    assert [offset for offset in range(9) if made.is_settled(0, offset)] == [4, 5]
+    assert not made.is_settled(1, 4)
     assert made.settled(place).runs == [Run(4, 6)]
     later = replayed(OffsetSet(3, [Run(4, 7)]), 1)
     made.see_settled(place, later)
-    assert made.is_settled(place, 6), "and what was looked up before does not count any more"
+    assert made.is_settled(0, 6), "and what was looked up before does not count any more"
     made.on_entity(key, entity({**REPLAYED.document(document), "offsets": "?"}))
-    assert not made.is_settled(place, 4), "what cannot be read is offered again"
+    assert not made.is_settled(0, 4), "what cannot be read is offered again"
     made.on_entity(key, None)
-    assert not made.is_settled(place, 4)
+    assert not made.is_settled(0, 4)
     assert made.settled(place).runs == []
     assert place not in made.settled_bytes
 
@@ -113,15 +113,15 @@ def test_what_was_settled_of_another_topic_means_nothing() -> None:
     made, place = book(), (SOURCE, 0)
     key = replayed_key(TASK.group, TASK.subscription, SOURCE, 0)
     made.on_entity(key, entity(REPLAYED.document(replayed(OffsetSet(0, [Run(3, 5)], "a"), 1))))
-    assert made.is_settled(place, 3), "nobody knows which topic there is"
+    assert made.is_settled(0, 3), "nobody knows which topic there is"
     made.see_topic("b")
-    assert not made.is_settled(place, 3)
+    assert not made.is_settled(0, 3)
     assert (made.settled(place).runs, made.settled(place).topic_id) == ([], "b")
     assert made.settled(place, "a").runs == [Run(3, 5)]
     made.see_topic("")
-    assert not made.is_settled(place, 3), "an answer without an id says nothing new"
+    assert not made.is_settled(0, 3), "an answer without an id says nothing new"
     made.see_topic("a")
-    assert made.is_settled(place, 3)
+    assert made.is_settled(0, 3)
     made.on_entity(key, entity(REPLAYED.document(replayed(OffsetSet(0, [Run(3, 5)]), 1))))
     assert made.settled(place).topic_id == "a", "of before there were ids: it is taken for the present one"
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from mpsd.core.blocked_keys import BLOCKED, BlockedKey, BlockedKeyBook, entity_key
 from mpsd.core.control import Entity, EntityKey
@@ -12,7 +13,7 @@ from mpsd.core.states import DeliveryState
 from mpsd.errors import ControlUnavailable
 from mpsd.pipeline.control.controls import UNREAD
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-from mpsd.ports import Control, DlqPosition
+from mpsd.ports import Control, DlqPosition, Items
 
 log = logging.getLogger("mpsd.blocked_keys")
 
@@ -108,9 +109,8 @@ class BlockedKeys:
             for queue, delivery, dlq_position in dead:
                 key, record = delivery.record.key, delivery.record
                 if key is not None and key not in queue.blocked:
-                    found.setdefault(
-                        (queue, key), BlockedKey(record.offset, dlq_position.partition, dlq_position.offset)
-                    )
+                    at = record.offset, dlq_position.partition, dlq_position.offset
+                    found.setdefault((queue, key), BlockedKey(*at, queue.assignment.epoch))
             await self._write(found)
         for (queue, _), blocked in found.items():
             extra = {"code": "blocked_key.blocked", "subscription": self._subscription}
@@ -165,8 +165,11 @@ class BlockedKeys:
     async def _write(self, entries: Mapping[OwnedKey, BlockedKey | None]) -> None:
         """Write to the control topic, then to the partitions; leave alone the partitions that are not ours any more."""
         ours = {place: blocked for place, blocked in entries.items() if self._is_ours(place[0])}
-        items = [
-            (self._entity_key(queue, key), None if blocked is None else blocked.document(queue.assignment.epoch))
+        items: Items = [
+            (
+                entity_key(self._group, self._subscription, queue.assignment.tp, key),
+                None if blocked is None else BLOCKED.document(replace(blocked, epoch=queue.assignment.epoch)),
+            )
             for (queue, key), blocked in ours.items()
         ]
         if not items:
@@ -175,25 +178,21 @@ class BlockedKeys:
         try:
             revision = await self._control.record(items)
         except BaseException:  # it may be written, and nobody need ask again
-            self._writing = set()
             for place in ours:
                 self._compare(place)
             raise
-        self._writing = set()
-        for place, blocked in ours.items():
-            self._keep(place, blocked)
-            self._revisions[place] = revision
-        if self._control.revision >= revision:  # it was read before it was known to be written
-            for place in ours:
-                self._revisions.pop(place, None)
-                self._compare(place)
-
-    def _keep(self, place: OwnedKey, blocked: BlockedKey | None) -> None:
-        queue, key = place
-        if blocked is None:
-            queue.blocked.pop(key, None)
-        else:
-            queue.blocked[key] = blocked
+        finally:
+            self._writing = set()
+        for (queue, key), blocked in ours.items():
+            if blocked is None:
+                queue.blocked.pop(key, None)
+            else:
+                queue.blocked[key] = blocked
+            if self._control.revision < revision:
+                self._revisions[queue, key] = revision
+            else:  # it was read before it was known to be written
+                self._revisions.pop((queue, key), None)
+                self._compare((queue, key))
 
     def _compare(self, place: OwnedKey) -> None:
         """Write an entry again if somebody else has written another."""
@@ -220,6 +219,3 @@ class BlockedKeys:
 
     def _is_ours(self, queue: PartitionQueue) -> bool:
         return self._pending.queues.get(queue.assignment) is queue
-
-    def _entity_key(self, queue: PartitionQueue, key: bytes) -> EntityKey:
-        return entity_key(self._group, self._subscription, queue.assignment.tp, key)

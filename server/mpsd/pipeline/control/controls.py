@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from mpsd.core.control import Entity, EntityKey, Kind
-from mpsd.core.delivery import Assignment
 from mpsd.core.limits import LIMIT, Limit
 from mpsd.core.pauses import PAUSE, Pause, Scope, next_end_ms, stopped
 from mpsd.core.resets import RESET, Reset
@@ -160,13 +159,10 @@ class Controls:
             queues, self._unread = self._unread, []
             await self._control.must_read_to_end()
             for queue in queues:
-                if self._is_ours(queue.assignment, queue):
+                if self._pending.queues.get(queue.assignment) is queue:
                     self._on_read(queue)
                     self._resets.admit(queue)
                     self._pending.resume_partition(queue, UNREAD)
-
-    def _is_ours(self, assignment: Assignment, queue: PartitionQueue) -> bool:
-        return self._pending.queues.get(assignment) is queue
 
     def _apply(self) -> None:
         for queue in self._pending.queues.values():

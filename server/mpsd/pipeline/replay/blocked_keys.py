@@ -15,17 +15,16 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import suppress
 
 from mpsd.core.blocked_key_dead_letters import BlockedKeyDeadLetters, DeadLetterOffsets, Reach
-from mpsd.core.blocked_keys import BlockedKey, first_dead_letter
-from mpsd.core.dead_letter_record import DeadLetterRecord, source_of
+from mpsd.core.blocked_keys import first_dead_letter
+from mpsd.core.dead_letter_record import DeadLetterRecord
 from mpsd.core.delivery import ReplayedDelivery, Seat
-from mpsd.core.record import LogBounds, Record
+from mpsd.core.record import LogBounds
 from mpsd.core.retry import Disposition
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
-from mpsd.pipeline.replay.scan import DeadLetterScan
-from mpsd.pipeline.replay.sender import ERROR_REST_S, LOOK_S, ReplaySender
+from mpsd.pipeline.replay.scan import DeadLetterScan, select_keys
+from mpsd.pipeline.replay.sender import ERROR_REST_S, LOOK_S, ReplaySender, wait
 
 log = logging.getLogger("mpsd.replay")
 
@@ -41,58 +40,28 @@ DRAIN_S = 5.0
 """Time that the lane of a key may take to become empty before its records go into the dead-letter topic again."""
 
 
-async def replay_blocked(sender: ReplaySender, report: Callable[[], Awaitable[bool]]) -> bool:
-    """Replay the blocked keys of which the task means a dead letter.
-
-    Args:
-        report: writes what is settled; returns whether that is durable.
-
-    Returns:
-        Whether it is over: False if it was ended before.
-
-    Raises:
-        DeadLetterTopicGone, KafkaUnavailable, KafkaRefused: nothing is lost; ask again.
-    """
-    keys = _could_be_meant(sender)
-    if not keys:
-        return True
-    bounds = await sender.means.bounds(sender.number)
-    begins = {key: first_dead_letter(blocked, sender.number, bounds) for key, blocked in keys.items()}
-    return await BlockedKeyReplay(sender, begins, bounds.end, report).run()
-
-
 class BlockedKeyReplay:
     """A replay of the blocked keys of which a task means a dead letter.
 
     Takes: dead letters of its source partition.
     Gives: their records to the lanes of the partition, one of a key at a time; keys to be released to BlockedKeys.
-    Holds at most: the places of twice `DEAD_LETTERS_MAX` dead letters, `KEYS_AT_ONCE` fetches; of each key the last record
-        that was accepted, and one that is out: of a paused key, or in back-off, so that nobody waits for it.
+    Holds at most: the positions of twice `DEAD_LETTERS_MAX` dead letters, `KEYS_AT_ONCE` fetches; of each key the last
+        record that was accepted, and one that is out: of a paused key, or in back-off, so that nobody waits for it.
     """
 
-    def __init__(
-        self,
-        sender: ReplaySender,
-        begins: Mapping[bytes, int],
-        dead_letters_end: int,
-        report: Callable[[], Awaitable[bool]],
-    ) -> None:
-        """Begin.
+    def __init__(self, sender: ReplaySender, report: Callable[[], Awaitable[bool]]) -> None:
+        """Begin with the keys that are blocked now.
 
         Args:
-            begins: by key, where its dead letters begin.
-            dead_letters_end: where they end, as of now.
-            report: writes what is settled; returns whether that is durable.
+            report: writes what is settled; returns True if that is durable.
         """
-        self._begins = begins
-        self._dead_letters_end = dead_letters_end
         self._sender = sender
         self._task, self._queue, self._means = sender.task, sender.queue, sender.means
         self._source, self._number = sender.source, sender.number
-        self._settled = sender.settled
         self._report = report
+        self._begins: dict[bytes, int] = {}
+        self._dead_letters_end = 0
         self._error: Exception | None = None
-        self._counts = sender.counts
         self._last: dict[bytes, tuple[int, int, int]] = {}
         self._out: dict[bytes, ReplayedDelivery] = {}
 
@@ -102,8 +71,16 @@ class BlockedKeyReplay:
         Raises:
             DeadLetterTopicGone, KafkaUnavailable, KafkaRefused: nothing is lost; run another one.
         """
+        wanted, source, blocked = self._task.plan.filter, self._source, self._queue.blocked
+        is_here = wanted.topic in {"", source.topic} and wanted.partition in {None, source.partition}
+        keys = {key: each for key, each in blocked.items() if is_here and wanted.key in {None, key}}
+        if not keys:
+            return True
+        bounds = await self._means.rules.bounds(self._number)
+        self._begins = {key: first_dead_letter(each, self._number, bounds) for key, each in keys.items()}
+        self._dead_letters_end = bounds.end
         try:
-            await self._rounds(set(self._begins))
+            await self._rounds(set(keys))
         finally:
             for key in list(self._queue.postponed):
                 self._means.pending.resume_key(self._queue, key)
@@ -119,7 +96,7 @@ class BlockedKeyReplay:
                 continue
             drained = await self._drained(self._in_order(at_hand & self._queue.postponed.keys()))
             reach = self._reach(at_hand - drained)
-            end = (await self._means.bounds(self._number)).end
+            end = (await self._means.rules.bounds(self._number)).end
             found = await self._look_up(begin, end, at_hand, reach)
             if is_first:  # of a key whose dead letters have all expired nothing is left to be meant
                 keys &= {key for key in keys if key not in found or found[key].is_meant}
@@ -177,7 +154,7 @@ class BlockedKeyReplay:
                 assert key is not None
                 each = found.setdefault(key, BlockedKeyDeadLetters())
                 each.is_meant |= self._is_meant(dead_letter)
-                if dead_letter.offset not in self._settled:
+                if dead_letter.offset not in self._sender.settled:
                     each.problem = each.problem or self._failures(dead_letter)
                     place = DeadLetterOffsets(dead_letter.source_offset, dead_letter.offset)
                     is_unread = reach.is_unread(place)
@@ -197,7 +174,7 @@ class BlockedKeyReplay:
 
     def _failures(self, dead_letter: DeadLetterRecord) -> str:
         where = f"{dead_letter.source}@{dead_letter.source_offset}"
-        if self._task.plan.quarantines(dead_letter, self._means.replays_max):
+        if self._task.plan.quarantines(dead_letter, self._means.rules.replays_max):
             return f"{where} is quarantined"
         return f"the value of {where} is not in the dead-letter topic" if dead_letter.omitted is not None else ""
 
@@ -251,12 +228,12 @@ class BlockedKeyReplay:
                 read = await self._read(key, LogBounds(place.dead_letter, end), wanted)
             dead_letter = read.pop(place.dead_letter, None)
             if dead_letter is None:  # retention was faster
-                self._counts.expired += 1
+                self._sender.counts.expired += 1
                 continue
             record = dead_letter.source_offset, dead_letter.timestamp, hash(dead_letter.value)
             if self._last.get(key) == record:  # a copy: its owner was killed before it committed
-                self._settled.add(place.dead_letter)
-                self._sender.touch()
+                self._sender.settled.add(place.dead_letter)
+                self._sender.is_dirty = True
                 continue
             finished = asyncio.Event()
 
@@ -267,11 +244,11 @@ class BlockedKeyReplay:
             delivery = self._sender.revive(dead_letter, on_finished, releases=True)
             if not await self._sender.has_room(delivery.size_bytes):
                 return "it was ended"
-            if place.dead_letter in self._settled:  # an operator skipped it meanwhile
+            if place.dead_letter in self._sender.settled:  # an operator skipped it meanwhile
                 self._sender.give_back()
                 continue
-            self._counts.matched += 1
-            self._counts.sent += 1
+            self._sender.counts.matched += 1
+            self._sender.counts.sent += 1
             self._means.pending.inject(self._queue, delivery)
             if not await self._ended(delivery, finished):
                 self._out[key] = delivery
@@ -284,20 +261,15 @@ class BlockedKeyReplay:
 
     def _back(self) -> dict[bytes, str]:
         """Return the keys whose records were out and are settled now, and why each cannot go on; empty if it can."""
-        ended = {key: each for key, each in self._out.items() if each.dead_letter_offset in self._settled}
+        ended = {key: each for key, each in self._out.items() if each.dead_letter_offset in self._sender.settled}
         for key in ended:
             del self._out[key]
         return {key: f"{each} failed again" if each.is_dead_again else "" for key, each in ended.items()}
 
     def _scan(self, bounds: LogBounds, keys: Collection[bytes]) -> DeadLetterScan:
         """Return a scan of the dead letters of some keys that are to be sent."""
-
-        def select(record: Record) -> bool:
-            key = record.key
-            is_its = key is not None and key in keys and record.offset >= self._begins.get(key, bounds.end)
-            return is_its and source_of(record) == self._source
-
-        return DeadLetterScan(self._means.log, self._number, bounds, {self._task.subscription}, select)
+        select = select_keys(self._source, {key: self._begins[key] for key in keys})
+        return DeadLetterScan(self._means.rules.log, self._number, bounds, {self._task.subscription}, select)
 
     def _is_wanted(self, dead_letter: DeadLetterRecord) -> bool:
         """Return False if an operator gave the dead letter up, and the task does not ask for such."""
@@ -308,9 +280,7 @@ class BlockedKeyReplay:
 
     async def _ended(self, delivery: ReplayedDelivery, finished: asyncio.Event) -> bool:
         while not finished.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE_S):
-                    await finished.wait()
+            await wait(finished, PATIENCE_S)
             if not finished.is_set() and delivery.seat is not Seat.IN_FLIGHT:
                 return False
         return True
@@ -322,12 +292,6 @@ class BlockedKeyReplay:
                 found = (dead_letter for dead_letter in part.dead_letters if dead_letter.offset in wanted)
                 return {dead_letter.offset: dead_letter for dead_letter in found if self._is_wanted(dead_letter)}
         return {}
-
-
-def _could_be_meant(sender: ReplaySender) -> dict[bytes, BlockedKey]:
-    wanted, source = sender.task.plan.filter, sender.source
-    is_here = wanted.topic in {"", source.topic} and wanted.partition in {None, source.partition}
-    return {key: blocked for key, blocked in sender.queue.blocked.items() if is_here and wanted.key in {None, key}}
 
 
 def _whole(found: Mapping[bytes, BlockedKeyDeadLetters]) -> set[bytes]:

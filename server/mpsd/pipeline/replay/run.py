@@ -18,14 +18,14 @@ from mpsd.core.replay_book import ReplayBook
 from mpsd.core.replay_progress import Progress, restored, snapshot
 from mpsd.errors import DeadLetterTopicGone, KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.pending_queue import PartitionQueue
-from mpsd.pipeline.replay.blocked_keys import replay_blocked
+from mpsd.pipeline.replay.blocked_keys import BlockedKeyReplay
 from mpsd.pipeline.replay.scan import DeadLetterScan, ScanPart
 from mpsd.pipeline.replay.sender import ERROR_REST_S, LOOK_S, Means, ReplaySender
 
 log = logging.getLogger("mpsd.replay")
 
 
-class ReplayRun:
+class ReplayRun(ReplaySender):
     """A replay of the dead letters that match, in the order of their topic, and then of the blocked keys, each whole.
 
     Takes: dead letters of its source partition.
@@ -34,9 +34,8 @@ class ReplayRun:
         for each blocked key.
 
     Attributes:
-        is_dirty: there is progress to be reported.
-        failure: why it cannot go on, in words; empty if it can.
-        waiting: why it does not go on now, in words; empty if it does.
+        failure: why the run cannot go on; empty if it can.
+        waiting: why the run does not go on now; empty if it does.
     """
 
     def __init__(
@@ -52,44 +51,30 @@ class ReplayRun:
         """Begin at once.
 
         Args:
-            report: writes how far runs are; returns whether that is durable.
+            report: writes how far runs are; returns True if that is durable.
         """
+        self._tp = TopicPartition(means.rules.topic, part.number)
+        self._bounds = task.bounds[part.number]
+        self._tracker, counts = restored(book.report(task.id, part.source), self._tp, self._bounds)
+        settled = book.settled((part.source, part.number), task.topic_id)
+        settled.clip(self._bounds.start)
+        super().__init__(task, part, queue, settled, counts, bucket, means)
         self._report = partial(report, [self])
-        self.task = task
-        self.queue = queue
-        self.source, self.number = part.source, part.number
         self._sources = set(task.partitions()) if part.takes_strangers else None
         self._book = book
-        self._tp = TopicPartition(means.topic, self.number)
-        self._bounds = task.bounds[self.number]
-        self._tracker, self._counts = restored(book.report(task.id, self.source), self._tp, self._bounds)
-        self.settled = book.settled((self.source, self.number), task.topic_id)
-        self.settled.clip(self._bounds.start)
-        self._means = means
-        self._sender = ReplaySender(task, part, queue, self.settled, self._counts, bucket, means, self._touch)
         self._log = LogBounds(0, 0)
         self._begins: dict[BlockedKey, int] = {}
         self._are_keys_done = False
         self._charges = queue.charges
         self._chunk: list[ReplayedDelivery] = []
-        self.is_dirty = True
         self.failure = ""
         self.waiting = ""
         self._reading = asyncio.create_task(self._run(), name=f"{self.source} replay {task.id}")
 
     @property
-    def outstanding(self) -> int:
-        """Return how many records are not settled."""
-        return self._sender.outstanding
-
-    @property
     def is_through(self) -> bool:
         """Return True if nothing more is sent, and all that was sent is settled."""
         return self._reading.done() and not self.outstanding
-
-    def end(self) -> None:
-        """Send nothing more; records that were sent are settled all the same."""
-        self._sender.end()
 
     def abandon(self) -> None:
         """End the run, because somebody else has the partition."""
@@ -98,8 +83,7 @@ class ReplayRun:
 
     async def halt(self) -> None:
         """Send nothing more, and return once the run has ended."""
-        self.end()
-        self._reading.cancel()
+        self.abandon()
         await asyncio.wait([self._reading])  # nothing else lets a cancellation of the caller through
 
     def problem(self) -> BaseException | None:
@@ -115,18 +99,20 @@ class ReplayRun:
 
     def progress(self) -> Progress:
         """Return the progress as of now; the log before the bound counts as done only if it was read."""
-        now = snapshot(self._tracker, self._tp, self.queue.assignment.epoch, self._counts, self._bounds.end)
+        now = snapshot(self._tracker, self._tp, self.queue.assignment.epoch, self.counts, self._bounds.end)
         return replace(now, done=now.done and self._are_keys_done)
 
     async def _run(self) -> None:
-        while not self._sender.is_ending and not self._are_keys_done:
+        while not self.is_ending and not self._are_keys_done:
             try:
                 async for part in self._scan():
-                    if not same_topic(self.task.topic_id, self._means.log.topic_id):
-                        raise DeadLetterTopicGone(f"dead-letter topic {self._means.topic} was deleted and recreated")
+                    if not same_topic(self.task.topic_id, self.means.rules.log.topic_id):
+                        raise DeadLetterTopicGone(
+                            f"dead-letter topic {self.means.rules.topic} was deleted and recreated"
+                        )
                     await self._take_all(part)
                     self.waiting = ""
-                    if self._sender.is_ending:
+                    if self.is_ending:
                         return
                 await self._release_keys()
                 self.waiting = ""
@@ -134,52 +120,44 @@ class ReplayRun:
                 self.failure = str(error)
                 return
             except (KafkaUnavailable, KafkaRefused) as error:
-                self.waiting = f"waits: {error}"
-                extra = {"code": error.code, "subscription": self._means.subscription}
-                log.warning("%s: replay %s waits: %s", self.source, self.task.id, error, extra=extra)
-                await self._sender.rest(ERROR_REST_S)
+                self._wait_for(error)
+                await self.rest(ERROR_REST_S)
+
+    def _wait_for(self, error: KafkaUnavailable | KafkaRefused) -> None:
+        self.waiting = f"waits: {error}"
+        extra = {"code": error.code, "subscription": self.means.subscription}
+        log.warning("%s: replay %s waits: %s", self.source, self.task.id, error, extra=extra)
 
     def _scan(self) -> DeadLetterScan:
         """Return a scan of the dead letters that are still to be read."""
         rest = LogBounds(self._tracker.end, self._bounds.end)
-        return DeadLetterScan(self._means.log, self.number, rest, {self.task.subscription}, self._is_meant)
+        return DeadLetterScan(self.means.rules.log, self.number, rest, {self.task.subscription}, self._is_meant)
 
     async def _release_keys(self) -> None:
-        while self._sender.outstanding and not self._sender.is_ending:
+        """Replay the blocked keys; only those of the owner's own partition can be blocked."""
+        while self.outstanding and not self.is_ending:
             # one that dies again may be of a key that is blocked now
-            await self._sender.rest(LOOK_S)
-        if (
-            not self._may_hold
-            or self.task.plan.target is ReplayTarget.TOPIC
-            or await replay_blocked(self._sender, self._report)
-        ):
-            self._are_keys_done = True
-            self._touch()
-
-    @property
-    def _may_hold(self) -> bool:
-        """Return True if keys of the dead letters can be blocked: those of the owner's own partition."""
-        return self.source == self.queue.assignment.tp
+            await self.rest(LOOK_S)
+        is_without = self.source != self.queue.assignment.tp or self.task.plan.target is ReplayTarget.TOPIC
+        if is_without or await BlockedKeyReplay(self, self._report).run():
+            self._are_keys_done = self.is_dirty = True
 
     def _is_meant(self, record: Record) -> bool:
         source = source_of(record)
         return source == self.source or (self._sources is not None and source not in self._sources)
 
-    def _touch(self) -> None:
-        self.is_dirty = True
-
     async def _take_all(self, part: ScanPart) -> None:
         if part.expired:
-            self._counts.expired += part.expired
+            self.counts.expired += part.expired
             self.settled.clip(part.next_offset)
             self.is_dirty = True
         for dead_letter in part.dead_letters:
             await self._take(dead_letter)
-            if self._sender.is_ending:
+            if self.is_ending:
                 return
             self._tracker.read_to(next_offset_after(dead_letter.offset))
         await self._flush()
-        if not self._sender.is_ending:
+        if not self.is_ending:
             self._tracker.read_to(part.next_offset)
             self.is_dirty = True
 
@@ -189,8 +167,10 @@ class ReplayRun:
         if (
             (self._tracker.restored and self._tracker.was_finished(offset))
             or not plan.wants(dead_letter)
-            or plan.quarantines(dead_letter, self._means.replays_max)
-            or (not plan.again and self._was_settled(dead_letter))
+            or plan.quarantines(dead_letter, self.means.rules.replays_max)
+            or (not plan.again and offset in self.settled)
+            # one of a stranger, while its partition had an owner of its own
+            or (not plan.again and source != self.source and self._book.is_settled(self.number, offset))
             or (source == self.queue.assignment.tp and await self._is_blocked(dead_letter))
         ):
             return
@@ -199,34 +179,26 @@ class ReplayRun:
                 f"dead letter {dead_letter.tp}@{dead_letter.offset} is of topic {dead_letter.source.topic},"
                 " which is not read any more: replay to the application"
             )
-            self._sender.end()
+            self.end()
             return
-        delivery = self._sender.revive(dead_letter, self._finished)
+        delivery = self.revive(dead_letter, self._finished)
         if attempts := self._tracker.restored_attempts.pop(dead_letter.offset, 0):
             delivery.failures = FailureHistory(attempts=attempts)
         if dead_letter.omitted is not None:
-            self._counts.matched += 1
-            self._counts.left_out += 1
+            self.counts.matched += 1
+            self.counts.left_out += 1
             self._tracker.read(offset, delivery)
             self._tracker.finished(offset)
             return
-        if not await self._sender.has_room(delivery.size_bytes, self._flush):
+        if not await self.has_room(delivery.size_bytes, self._flush):
             return
-        self._counts.matched += 1
-        self._counts.sent += 1
+        self.counts.matched += 1
+        self.counts.sent += 1
         self._tracker.read(offset, delivery)
         if plan.target is ReplayTarget.TOPIC:
             self._chunk.append(delivery)
         else:
-            self._means.pending.inject(self.queue, delivery)
-
-    def _was_settled(self, dead_letter: DeadLetterRecord) -> bool:
-        """Return True if a replay has settled it: one of a stranger perhaps when its partition had an owner of its own."""
-        if dead_letter.offset in self.settled:
-            return True
-        return dead_letter.source != self.source and self._book.is_settled(
-            (dead_letter.source, self.number), dead_letter.offset
-        )
+            self.means.pending.inject(self.queue, delivery)
 
     async def _is_blocked(self, dead_letter: DeadLetterRecord) -> bool:
         """Return True if the dead letter is of a blocked key and died since; such a key is replayed whole, or not at all."""
@@ -235,28 +207,26 @@ class ReplayRun:
             return False
         if blocked not in self._begins:
             if blocked.dead_letter_offset >= self._log.end:  # it may be blocked since that was asked
-                self._log = await self._means.bounds(self.number)
+                self._log = await self.means.rules.bounds(self.number)
             self._begins[blocked] = first_dead_letter(blocked, self.number, self._log)
         return dead_letter.offset >= self._begins[blocked]
 
     def _finished(self, delivery: ReplayedDelivery) -> None:
         """Note a record that is accepted, written, or durably dead again."""
         self._tracker.finished(delivery.dead_letter_offset)
-        self._sender.finished(delivery)
+        self.finished(delivery)
 
     async def _flush(self) -> None:
         """Write to the source topic, again and again until it is acknowledged."""
         while self._chunk:
             try:
-                if self._means.may_write():
-                    await self._means.republisher.write(self._chunk)
+                if self.means.may_write():
+                    await self.means.rules.republisher.write(self._chunk)
                     written, self._chunk = self._chunk, []
                     for delivery in written:
                         self._finished(delivery)
                     self.waiting = ""
                     return
             except (KafkaUnavailable, KafkaRefused) as error:
-                self.waiting = f"waits: {error}"
-                extra = {"code": error.code, "subscription": self._means.subscription}
-                log.warning("%s: replay %s waits: %s", self.source, self.task.id, error, extra=extra)
+                self._wait_for(error)
             await asyncio.sleep(ERROR_REST_S)

@@ -1,10 +1,10 @@
 """A scan of dead letters: the one loop that reads a dead-letter topic."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-from mpsd.core.dead_letter_record import DeadLetterRecord, Foreign, parse
-from mpsd.core.record import LogBounds, Record
+from mpsd.core.dead_letter_record import DeadLetterRecord, Foreign, parse, source_of
+from mpsd.core.record import LogBounds, Record, TopicPartition
 from mpsd.errors import KafkaUnavailable
 from mpsd.ports import DeadLetterLog
 
@@ -87,3 +87,17 @@ class DeadLetterScan:
         if isinstance(dead_letter, Foreign) or dead_letter.subscription not in self._subscriptions:
             return None
         return dead_letter
+
+
+def select_keys(source: TopicPartition, begins: Mapping[bytes, int]) -> Callable[[Record], bool]:
+    """Return a look that selects the dead letters of some keys of a source partition.
+
+    Args:
+        begins: by key, where its dead letters begin.
+    """
+
+    def select(record: Record) -> bool:
+        begin = begins.get(record.key) if record.key is not None else None
+        return begin is not None and record.offset >= begin and source_of(record) == source
+
+    return select

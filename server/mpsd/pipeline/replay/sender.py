@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mpsd.core.dead_letter_record import DeadLetterRecord
 from mpsd.core.delivery import Assignment, Replayed, ReplayedDelivery
@@ -16,7 +17,7 @@ from mpsd.core.replay_progress import Counts
 from mpsd.errors import DeadLetterTopicGone
 from mpsd.pipeline.control.blocks import BlockedKeys
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-from mpsd.ports import DeadLetterLog, Republisher
+from mpsd.ports import DeadLetterLog, Items, Republisher
 
 OUTSTANDING_MAX = 500
 """Replayed records of a partition that are not settled: enough to keep an application busy, and few enough to remember."""
@@ -29,8 +30,7 @@ LOOK_S = 0.1
 ERROR_REST_S = 1.0
 
 
-@dataclass(slots=True, kw_only=True)
-class Revived:
+class Revived(NamedTuple):
     """A record as it was before it was dead."""
 
     topic: str
@@ -43,27 +43,24 @@ class Revived:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
-    """The means of all runs of a subscription.
+class Replaying:
+    """The means with which a subscription replays.
 
     Attributes:
-        topic: the dead-letter topic.
-        replays_max: what came back so often is quarantined.
-        may_write: whether the membership is confirmed, so that nobody else has the partition.
-        blocked: keys that are blocked behind dead letters.
-        finished: dead letters that replays of this daemon have settled since its start, by result.
+        topic: the dead-letter topic of the subscription.
+        replays_max: a record that came back so often is quarantined.
+        replayed_bytes_max: bound of the text that names the settled dead letters of a source partition.
+        tasks_max: tasks that are remembered.
+        record: writes to the control topic; raises ControlUnavailable or ControlOff.
     """
 
     topic: str
-    subscription: str
-    replays_max: int
     log: DeadLetterLog
     republisher: Republisher
-    pending: PendingQueue
-    may_write: Callable[[], bool]
-    monotonic_s: Callable[[], float]
-    blocked: BlockedKeys
-    finished: Counter[str] = field(default_factory=Counter)
+    replays_max: int
+    replayed_bytes_max: int
+    tasks_max: int
+    record: Callable[[Items], Awaitable[int]]
 
     async def bounds(self, number: int) -> LogBounds:
         """Return the bounds of a partition of the dead-letter topic, as of now.
@@ -71,24 +68,41 @@ class Means:
         Raises:
             DeadLetterTopicGone, KafkaUnavailable, KafkaRefused: see `DeadLetterLog`; also if there is no such partition.
         """
-        bounds = (await self.log.bounds()).get(number)
-        if bounds is None:
+        return self.bounds_of(await self.log.bounds(), number)
+
+    def bounds_of(self, bounds: Mapping[int, LogBounds], number: int) -> LogBounds:
+        """Return the bounds of a partition of the dead-letter topic; raises DeadLetterTopicGone if there is no such partition."""
+        if number not in bounds:
             raise DeadLetterTopicGone(f"dead-letter topic {self.topic} has no partition {number} any more")
-        return bounds
+        return bounds[number]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """The means of all runs of a subscription.
+
+    Attributes:
+        may_write: returns True if the membership is confirmed, so that nobody else has the partition.
+        finished: dead letters that replays of this daemon have settled since its start, by result.
+    """
+
+    rules: Replaying
+    subscription: str
+    pending: PendingQueue
+    blocked: BlockedKeys
+    may_write: Callable[[], bool]
+    monotonic_s: Callable[[], float]
+    finished: Counter[str] = field(default_factory=Counter)
 
 
 class ReplaySender:
-    """A maker of deliveries from dead letters, which says when they may go.
-
-    Takes: dead letters of its source partition.
-    Gives: deliveries, which whoever asked for them puts where they belong.
-    Holds at most: the count of `OUTSTANDING_MAX` of them that are not settled.
+    """A maker of deliveries from the dead letters of a source partition, which says when they may go.
 
     Attributes:
-        number: of the dead-letter topic's partition that has the dead letters of `source`.
-        settled, counts: of the run; added to.
-        touch: to be called when they have changed.
-        outstanding: records that are not settled.
+        number: the partition of the dead-letter topic that has the dead letters of `source`.
+        settled: dead letters that replays have settled.
+        is_dirty: there is progress to be reported.
+        outstanding: records that were sent and are not settled, at most `OUTSTANDING_MAX`.
     """
 
     def __init__(
@@ -100,7 +114,6 @@ class ReplaySender:
         counts: Counts,
         bucket: TokenBucket,
         means: Means,
-        touch: Callable[[], None],
     ) -> None:
         self.task = task
         self.queue = queue
@@ -108,12 +121,12 @@ class ReplaySender:
         self.settled = settled
         self.counts = counts
         self.means = means
-        self.touch = touch
+        self.is_dirty = True
+        self.outstanding = 0
         self._bucket = bucket
         self._origins: dict[TopicPartition, Assignment] = {}
         self._room = asyncio.Event()
         self._ending = asyncio.Event()
-        self.outstanding = 0
 
     @property
     def is_ending(self) -> bool:
@@ -129,19 +142,13 @@ class ReplaySender:
         self, dead_letter: DeadLetterRecord, on_finished: Callable[[ReplayedDelivery], None], *, releases: bool = False
     ) -> ReplayedDelivery:
         """Return a delivery of the record as it was before it was dead."""
-        record = Revived(
-            topic=dead_letter.source.topic,
-            partition=dead_letter.source.partition,
-            offset=dead_letter.source_offset,
-            timestamp=dead_letter.timestamp,
-            key=dead_letter.key,
-            value=dead_letter.value,
-            headers=dead_letter.headers,
-        )
+        key, value, headers = dead_letter.key, dead_letter.value, dead_letter.headers
+        at = *dead_letter.source, dead_letter.source_offset
+        record = Revived(*at, dead_letter.timestamp, key, value, headers)
         return ReplayedDelivery(
             record,
             self.queue.assignment,
-            self.means.pending.ordering.lane(dead_letter.key),
+            self.means.pending.ordering.lane(key),
             record_bytes(record),
             self.means.monotonic_s(),
             Replayed(
@@ -180,7 +187,7 @@ class ReplaySender:
                 await flush()
             if is_full:
                 self._room.clear()
-                await _wait(self._room, LOOK_S)
+                await wait(self._room, LOOK_S)
             else:
                 await self.rest(min(ERROR_REST_S, max(PACE_S, self._bucket.due_s(now_s) - now_s)))
         return False
@@ -194,7 +201,7 @@ class ReplaySender:
         else:
             self.counts.succeeded += 1
         self.give_back()
-        self.touch()
+        self.is_dirty = True
 
     def give_back(self) -> None:
         """Make room for one, because a record is settled or was not sent after all."""
@@ -204,10 +211,10 @@ class ReplaySender:
 
     async def rest(self, timeout_s: float) -> None:
         """Rest for a time, or until nothing more is to be sent."""
-        await _wait(self._ending, timeout_s)
+        await wait(self._ending, timeout_s)
 
 
-async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+async def wait(event: asyncio.Event, timeout_s: float) -> None:
     """Wait for the event or the time, whichever comes first."""
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):  # `wait_for` of Python 3.11 may swallow a cancellation

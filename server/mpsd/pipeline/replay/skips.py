@@ -3,18 +3,17 @@
 The records that were blocked behind it are for a replay, which can succeed with the dead letter out of the way.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from mpsd.core.blocked_keys import first_dead_letter
-from mpsd.core.dead_letter_record import DeadLetterRecord, source_of
-from mpsd.core.offset_set import OffsetSet
-from mpsd.core.record import LogBounds, Record
+from mpsd.core.dead_letter_record import DeadLetterRecord
+from mpsd.core.record import LogBounds
 from mpsd.core.retry import Disposition
-from mpsd.errors import DeadLetterTopicGone, RecordNotHere, ReplayRefused
+from mpsd.errors import RecordNotHere, ReplayRefused
 from mpsd.pipeline.pending_queue import PartitionQueue
-from mpsd.pipeline.replay.scan import DeadLetterScan
+from mpsd.pipeline.replay.scan import DeadLetterScan, select_keys
 from mpsd.pipeline.replay.tasks import Replays
 
 
@@ -38,7 +37,7 @@ class _Found:
     """The dead letters of a blocked key, as far as a skip needs to know.
 
     Attributes:
-        dead letters: of the record that is skipped, settled or not.
+        dead_letters: of the record that is skipped, settled or not.
         unsettled: those of them that are not.
         is_dead: one of these died, so that nothing behind it can go.
         behind: unsettled dead letters of other records.
@@ -52,6 +51,23 @@ class _Found:
     behind: int = 0
     blocker: int = -1
     is_meant: bool = False
+
+    def see(self, dead_letter: DeadLetterRecord, offset: int, *, is_open: bool) -> None:
+        """Add a dead letter of the key.
+
+        Args:
+            offset: of the record that is skipped.
+            is_open: no replay has settled the dead letter.
+        """
+        died = dead_letter.disposition is not Disposition.BLOCKED
+        if dead_letter.source_offset == offset:
+            self.dead_letters.append(dead_letter.offset)
+            self.unsettled += [dead_letter.offset] if is_open else []
+            self.is_dead |= is_open and died
+        elif is_open and dead_letter.disposition is not Disposition.SKIPPED:  # a replay of the key passes it by
+            self.behind += 1
+            if died and not 0 <= self.blocker < dead_letter.source_offset:
+                self.blocker = dead_letter.source_offset
 
 
 async def skip_dead(queue: PartitionQueue, replays: Replays, offset: int, not_queued: RecordNotHere) -> DeadHead:
@@ -70,11 +86,24 @@ async def skip_dead(queue: PartitionQueue, replays: Replays, offset: int, not_qu
     source = queue.assignment.tp
     if not queue.blocked:
         raise not_queued
-    look = await _look(queue, replays, offset)
-    found = await look.around()
-    while look.is_outdated():  # a run began or ended meanwhile
-        look = await _look(queue, replays, offset)
-        found = await look.around()
+    rules, task_of = replays.rules, partial(replays.run_of, queue.assignment)
+    while True:
+        blocked = dict(queue.blocked)  # before the bounds: what comes to be blocked meanwhile lies beyond them
+        all_bounds = await rules.log.bounds()
+        replays.book.see_topic(rules.log.topic_id)
+        number = source.partition % max(1, len(all_bounds))
+        bounds = rules.bounds_of(all_bounds, number)
+        begins = {key: first_dead_letter(each, number, bounds) for key, each in blocked.items()}
+        task, settled = task_of(), replays.settled(queue, number)
+        rest = LogBounds(min(begins.values(), default=bounds.end), bounds.end)
+        found = dict[bytes, _Found]()
+        async for part in DeadLetterScan(rules.log, number, rest, {replays.subscription}, select_keys(source, begins)):
+            for dead_letter in part.dead_letters:
+                each = found.setdefault(dead_letter.key or b"", _Found())
+                each.see(dead_letter, offset, is_open=dead_letter.offset not in settled)
+                each.is_meant |= task is not None and task.plan.wants(dead_letter)
+        if task_of() is task:  # else a run began or ended meanwhile
+            break
     key, its = next(((key, each) for key, each in found.items() if each.dead_letters), (b"", None))
     if its is None or key not in queue.blocked:
         raise not_queued
@@ -82,83 +111,10 @@ async def skip_dead(queue: PartitionQueue, replays: Replays, offset: int, not_qu
         raise RecordNotHere(
             f"{source}@{offset} does not hold its key: {source}@{its.blocker} does; skip that, or replay the key"
         )
-    if its.is_meant and (task := replays.run_of(queue.assignment)) is not None:
+    if its.is_meant and task is not None:
         raise ReplayRefused(
             f"replay {task.id} is at work on the key of {source}@{offset}: cancel it, or wait for its end"
         )
     if its.unsettled:
-        await replays.settle(queue, look.number, its.unsettled)
-    return DeadHead(key, look.number, its.dead_letters[0], its.behind)
-
-
-async def _look(queue: PartitionQueue, replays: Replays, offset: int) -> "_Look":
-    blocked = dict(queue.blocked)  # before the bounds: what comes to be blocked meanwhile lies beyond them
-    bounds = await replays.rules.log.bounds()
-    replays.book.see_topic(replays.rules.log.topic_id)
-    number = queue.assignment.tp.partition % max(1, len(bounds))
-    if number not in bounds:
-        raise DeadLetterTopicGone(f"dead-letter topic {replays.rules.topic} has no partition {number} any more")
-    begins = {key: first_dead_letter(each, number, bounds[number]) for key, each in blocked.items()}
-    return _Look(queue, replays, offset, number, begins, bounds[number].end)
-
-
-class _Look:
-    """Reads what there is of the blocked keys of a partition.
-
-    Holds at most: a fetch, and an entry for each blocked key.
-    """
-
-    def __init__(
-        self, queue: PartitionQueue, replays: Replays, offset: int, number: int, begins: Mapping[bytes, int], end: int
-    ) -> None:
-        """Begin.
-
-        Args:
-            offset: of the record that is to be skipped.
-            number: of the dead-letter topic's partition that has the dead letters, up to `end`.
-            begins: by blocked key, where its dead letters begin.
-        """
-        self._replays = replays
-        self._queue = queue
-        self._offset = offset
-        self._source = queue.assignment.tp
-        self.number = number
-        self._begins = begins
-        self._end = end
-        self._settled: OffsetSet = replays.settled(queue, self.number)
-        self._task = replays.run_of(queue.assignment)
-
-    def is_outdated(self) -> bool:
-        """Return True if another replay is at work there now than when the look began."""
-        task = self._replays.run_of(self._queue.assignment)
-        return (task and task.id) != (self._task and self._task.id)
-
-    async def around(self) -> dict[bytes, _Found]:
-        """Through the part of the log that can have something of them."""
-        bounds = LogBounds(min(self._begins.values(), default=self._end), self._end)
-        scan = DeadLetterScan(
-            self._replays.rules.log, self.number, bounds, {self._replays.subscription}, self._is_of_blocked_key
-        )
-        found = dict[bytes, _Found]()
-        async for part in scan:
-            for dead_letter in part.dead_letters:
-                assert dead_letter.key is not None
-                self._see(dead_letter, dead_letter.key, found)
-        return found
-
-    def _is_of_blocked_key(self, record: Record) -> bool:
-        begin = self._begins.get(record.key) if record.key is not None else None
-        return begin is not None and record.offset >= begin and source_of(record) == self._source
-
-    def _see(self, dead_letter: DeadLetterRecord, key: bytes, found: dict[bytes, _Found]) -> None:
-        each = found.setdefault(key, _Found())
-        each.is_meant |= self._task is not None and self._task.plan.wants(dead_letter)
-        is_open, died = dead_letter.offset not in self._settled, dead_letter.disposition is not Disposition.BLOCKED
-        if dead_letter.source_offset == self._offset:
-            each.dead_letters.append(dead_letter.offset)
-            each.unsettled += [dead_letter.offset] if is_open else []
-            each.is_dead |= is_open and died
-        elif is_open and dead_letter.disposition is not Disposition.SKIPPED:  # a replay of the key passes it by
-            each.behind += 1
-            if died and not 0 <= each.blocker < dead_letter.source_offset:
-                each.blocker = dead_letter.source_offset
+        await replays.settle(queue, number, its.unsettled)
+    return DeadHead(key, number, its.dead_letters[0], its.behind)

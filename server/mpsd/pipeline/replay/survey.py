@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from heapq import heappush, heappushpop
+from heapq import heappop, heappush
 
 from mpsd.core.dead_letter_groups import BY_REASON, DeadLetterGroups
 from mpsd.core.dead_letter_record import DeadLetterRecord
@@ -18,9 +18,6 @@ SAMPLES_MAX = 10
 KEYS_MAX = 100_000
 """Different keys that are counted; the dead letters of further ones are counted all the same, but not their keys."""
 
-Place = tuple[int, int, int]
-"""Time, partition and offset of a dead letter."""
-
 
 @dataclass(slots=True, kw_only=True)
 class Survey:
@@ -32,6 +29,7 @@ class Survey:
         replayed: that match, but were replayed before.
         keys: how many of each key, of `KEYS_MAX` keys at most.
         groups: those that match, by reason.
+        oldest: negated time, partition and negated offset of the first `records_max` of them, as a heap.
         is_complete: all was read; else the counts are of what was read until then.
     """
 
@@ -41,7 +39,7 @@ class Survey:
     keys: Counter[bytes | None] = field(default_factory=Counter)
     groups: DeadLetterGroups = field(default_factory=lambda: DeadLetterGroups(BY_REASON))
     samples: list[DeadLetterRecord] = field(default_factory=list)
-    oldest: list[Place] = field(default_factory=list)
+    oldest: list[tuple[int, int, int]] = field(default_factory=list)
     is_complete: bool = False
 
     def bounds(self, bounds: Mapping[int, LogBounds]) -> dict[int, LogBounds]:
@@ -89,7 +87,7 @@ def _see(
     if plan.quarantines(dead_letter, replays_max):
         seen.quarantined += 1
         return
-    if book.is_settled((dead_letter.source, dead_letter.tp.partition), dead_letter.offset):
+    if book.is_settled(dead_letter.tp.partition, dead_letter.offset):
         seen.replayed += 1
         if not plan.again:
             return
@@ -100,12 +98,6 @@ def _see(
     if len(seen.samples) < SAMPLES_MAX:
         seen.samples.append(dead_letter)
     if plan.records_max:
-        place = (
-            -latest_ms,
-            dead_letter.tp.partition,
-            -dead_letter.offset,
-        )  # the youngest of the oldest is the first to give way
-        if len(seen.oldest) < plan.records_max:
-            heappush(seen.oldest, place)
-        else:
-            heappushpop(seen.oldest, place)
+        heappush(seen.oldest, (-latest_ms, dead_letter.tp.partition, -dead_letter.offset))
+        if len(seen.oldest) > plan.records_max:
+            heappop(seen.oldest)  # the youngest of them

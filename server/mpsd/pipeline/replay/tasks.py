@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from mpsd.core.control import Entity, EntityKey
@@ -21,9 +21,9 @@ from mpsd.pipeline.control.blocks import BlockedKeys
 from mpsd.pipeline.control.controls import UNREAD
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.pipeline.replay.run import ReplayRun
-from mpsd.pipeline.replay.sender import Means
+from mpsd.pipeline.replay.sender import Means, Replaying
 from mpsd.pipeline.settings import Settings
-from mpsd.ports import Clock, DeadLetterLog, Items, Republisher
+from mpsd.ports import Clock, Items
 
 log = logging.getLogger("mpsd.replay")
 
@@ -33,33 +33,15 @@ RETRY_S = 0.1
 """Rest between two tries of a report that somebody waits for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replaying:
-    """The means with which a subscription replays.
-
-    Attributes:
-        topic: its dead-letter topic.
-        replays_max: what came back so often is quarantined.
-        replayed_bytes_max: of what is remembered of a source partition.
-        tasks_max: that are remembered.
-        record: writes to the control topic; raises ControlUnavailable or ControlOff.
-    """
-
-    topic: str
-    log: DeadLetterLog
-    republisher: Republisher
-    replays_max: int
-    replayed_bytes_max: int
-    tasks_max: int
-    record: Callable[[Items], Awaitable[int]]
-
-
 class Replays:
     """The replays of a subscription: a run of the oldest task that is not done on each partition, and its reports.
 
     Takes: tasks and reports, by way of the book.
     Gives: records to the lanes of their partitions; reports to the control topic.
     Holds at most: one run for each assigned partition.
+
+    Attributes:
+        finished: dead letters that replays of this daemon have settled since its start, by result.
     """
 
     def __init__(
@@ -77,16 +59,14 @@ class Replays:
         self.rules = replaying
         self.subscription = settings.name
         self._means = Means(
-            topic=replaying.topic,
+            rules=replaying,
             subscription=settings.name,
-            replays_max=replaying.replays_max,
-            log=replaying.log,
-            republisher=replaying.republisher,
             pending=pending,
+            blocked=blocked,
             may_write=lambda: lease_left_s() > 0,
             monotonic_s=clock.monotonic_s,
-            blocked=blocked,
         )
+        self.finished = self._means.finished
         self._monotonic_s, self._wall_s = clock.monotonic_s, clock.wall_s
         self._runs: dict[Assignment, ReplayRun] = {}
         self._buckets: dict[str, TokenBucket] = {}
@@ -138,8 +118,8 @@ class Replays:
         """Report all runs for the last time."""
         self._is_stopping = True
         await asyncio.gather(*(self.hand_on(assignment, timeout_s) for assignment in list(self._runs)))
-        await self._means.log.close()
-        await self._means.republisher.close()
+        await self.rules.log.close()
+        await self.rules.republisher.close()
 
     async def _look(self) -> None:
         for run in self._runs.values():
@@ -176,12 +156,9 @@ class Replays:
             if assignment in self._runs or queue.is_leaving or UNREAD in queue.causes:
                 continue
             if (found := undone.get(assignment.tp)) is not None:
-                self._runs[assignment] = self._started(*found, queue)
-
-    def _started(self, task: ReplayTask, part: ReplayPart, queue: PartitionQueue) -> ReplayRun:
-        if task.id not in self._buckets:
-            self._buckets[task.id] = TokenBucket(self._rate(task), self._monotonic_s())
-        return ReplayRun(task, part, queue, self.book, self._buckets[task.id], self._means, self._report)
+                task, part = found
+                bucket = self._buckets.setdefault(task.id, TokenBucket(self._rate(task), self._monotonic_s()))
+                self._runs[assignment] = ReplayRun(task, part, queue, self.book, bucket, self._means, self._report)
 
     def _rate(self, task: ReplayTask) -> float | None:
         rate = task.plan.rate_max_per_s
@@ -306,22 +283,10 @@ class Replays:
             self._speeds.add(task.id, Sample(now_s, counts.sent, left))
         self._speeds.keep(task.id for task in running)
 
-    @property
-    def finished(self) -> Counter[str]:
-        """Return how many dead letters replays of this daemon have settled since its start, by result."""
-        return self._means.finished
-
     def unfinished(self) -> Sequence[ReplayTask]:
         """Return the tasks that are not over, the oldest first."""
         tasks = (task for task in self.book.tasks.values() if not task.state.is_over)
         return sorted(tasks, key=lambda task: (task.started_at_ms, task.id))
-
-    def statistics(self) -> dict[str, float]:
-        return {
-            "runs": len(self._runs),
-            "outstanding": sum(run.outstanding for run in self._runs.values()),
-            "tasks_running": len(self.book.running()),
-        }
 
 
 SPEED_S = 10.0

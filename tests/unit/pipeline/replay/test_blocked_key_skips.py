@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -81,7 +82,7 @@ async def test_in_a_dead_letter_topic_recreated_it_is_found_without_a_replay_bef
     async with fleet.daemon() as at:
         await blocked_behind_its_second(fleet, at)
         (queue,) = at.queues
-        queue.blocked[b"k"] = queue.blocked[b"k"]._replace(dead_letter_offset=1_000)
+        queue.blocked[b"k"] = replace(queue.blocked[b"k"], dead_letter_offset=1_000)
         assert await skipped(at, 2) == DeadHead(b"k", number=0, dead_letter=0, behind=2)
         await fleet.replay(filter=OF_THE_KEY)
         await asyncio.sleep(10.0)

@@ -307,7 +307,7 @@ async def test_a_dead_letter_topic_with_more_partitions_than_before_hides_nothin
     async with fleet.daemon() as at:
         await fed(at, b"k", b"z")
         (queue,) = at.queues
-        queue.blocked[b"k"] = queue.blocked[b"k"]._replace(dead_letter_partition=7, dead_letter_offset=1_000)
+        queue.blocked[b"k"] = replace(queue.blocked[b"k"], dead_letter_partition=7, dead_letter_offset=1_000)
         fleet.poison = ()
         await fleet.replay()
         await asyncio.sleep(10.0)
@@ -479,7 +479,7 @@ async def test_a_dead_letter_that_was_written_twice_before_its_key_was_held_brea
         rows = fleet.log.rows[0]
         fleet.log.rows[0] = [rows[0], *(replace(row, offset=row.offset + 1) for row in rows)]
         (queue,) = at.queues
-        queue.blocked[b"k"] = queue.blocked[b"k"]._replace(dead_letter_offset=1)
+        queue.blocked[b"k"] = replace(queue.blocked[b"k"], dead_letter_offset=1)
         fleet.poison = ()
         await fleet.replay()
         await asyncio.sleep(10.0)
@@ -495,7 +495,7 @@ async def test_a_dead_letter_topic_recreated_keeps_no_key_held_for_ever() -> Non
     async with fleet.daemon() as at:
         await fed(at, *ONE_KEY)
         (queue,) = at.queues
-        queue.blocked[b"k"] = queue.blocked[b"k"]._replace(dead_letter_offset=1_000)
+        queue.blocked[b"k"] = replace(queue.blocked[b"k"], dead_letter_offset=1_000)
         at.source.produce(b"k")
         await asyncio.sleep(5.0)
         fleet.poison = ()

@@ -1,6 +1,7 @@
 """Dead letters of a blocked key that come into their topic out of order, while the key is replayed."""
 
 import asyncio
+from dataclasses import asdict
 
 from mpsd.core.blocked_keys import BlockedKey, entity_key
 from mpsd.core.record import TopicPartition
@@ -80,7 +81,7 @@ async def test_a_dead_letter_that_was_refused_once_and_waits_for_room_stops_no_p
     async with fleet.daemon(keys_max=1) as at:
         refuse(at, 0)
         await fed(at, b"k")
-        fleet.topic.put(elsewhere, BlockedKey(0, 0, 0).document(1))
+        fleet.topic.put(elsewhere, asdict(BlockedKey(0, 0, 0, 1)))
         refuse(at)
         await asyncio.sleep(20.0)
         (queue,) = at.queues
