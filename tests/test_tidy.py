@@ -19,6 +19,15 @@ from tests import commit_subjects
 ROOT = Path(__file__).parent.parent
 ARGUMENTS_MAX = 8
 LINES_ALONE_MIN = 60
+IMPORTS_MAX = 12
+VOCABULARY = re.compile(r"mpsd(\.(core\..+|errors|ports))?$")
+"""Values, errors and interfaces, which a module names without depending on a mechanism."""
+ROOTS = {
+    "server/mpsd/pipeline/pipeline.py": "connects the stages of a subscription",
+    "server/mpsd/service/build.py": "makes every part of the configuration",
+    "server/mpsd/service/daemon.py": "starts and stops every part",
+}
+"""Modules whose work is to bring other modules together: see docs/decisions/modules.md."""
 OPENING = re.compile(
     r"(?:as|how|it|its|of|that|the same|those|what(?:ever)?|when|where|whether|which|who|whom|whose|why)\b",
     re.IGNORECASE,
@@ -75,6 +84,14 @@ def overloaded(text: str) -> list[str]:
             count = len([*taken.posonlyargs, *taken.args, *taken.kwonlyargs]) - 1
             found += [f"{node.name} takes {count} arguments"] if count > ARGUMENTS_MAX else []
     return found
+
+
+def entangled(text: str) -> list[str]:
+    """Return the modules that a module imports, if they are too many; a word of the vocabulary is none of them."""
+    imports = [each for each in ast.walk(ast.parse(text)) if isinstance(each, ast.ImportFrom)]
+    names = {str(each.module) for each in imports if str(each.module).split(".")[0] in {"mpsd", "mpsctl"}}
+    found = sorted(name for name in names if not VOCABULARY.match(name))
+    return found if len(found) > IMPORTS_MAX else []
 
 
 def satellites(modules: Mapping[str, str]) -> list[str]:
@@ -155,6 +172,13 @@ def test_a_constructor_of_many_arguments_is_told_from_one_of_eight() -> None:
     assert not overloaded(eight.format(more=""))
 
 
+def test_a_module_of_many_imports_is_told_from_one_of_twelve() -> None:
+    twelve = "".join(f"from mpsd.kafka.part{number} import Part\n" for number in range(12))
+    twelve += "from mpsd.core.lanes import Lanes\nfrom mpsd.ports import Clock\nfrom mps.admin.v1 import admin_pb2\n"
+    assert entangled(twelve) == []
+    assert len(entangled(twelve + "def late():\n    from mpsd.admin.status import status_of\n")) == 13
+
+
 def test_a_short_module_with_one_user_in_its_package_is_found() -> None:
     user = "from mpsd.core.rate import Rate\nfrom mpsd.core import steps\n"
     short = {"mpsd.core.rate": "", "mpsd.core.steps": "", "mpsd.core.lanes": user, "mpsd.core.long": "\n" * 60}
@@ -226,6 +250,11 @@ def test_a_short_module_stands_with_its_only_user(folder: str) -> None:
 def test_a_constructor_takes_few_arguments(file: Path) -> None:
     """The client is left out: its subscription is a call of its users, whose options are keywords."""
     assert overloaded(file.read_text()) == []
+
+
+@pytest.mark.parametrize("file", [each for each in SOURCES if named(each).startswith(("server/", "cli/"))], ids=named)
+def test_a_module_imports_few_others(file: Path) -> None:
+    assert bool(entangled(file.read_text())) is (named(file) in ROOTS)
 
 
 @pytest.mark.parametrize("file", [each for each in FILES if each.suffix == ".py"], ids=named)

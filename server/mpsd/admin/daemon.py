@@ -138,7 +138,7 @@ class Steerable(Daemon, Protocol):
 
     @property
     def pipelines(self) -> Sequence[Pipeline]:
-        """Return the pipelines of the subscriptions; none before the start."""
+        """Return the pipelines of the subscriptions."""
 
     @property
     def control(self) -> ControlChanges: ...

@@ -22,8 +22,6 @@ class Snapshot:
     """The statistics that metrics are read from."""
 
     subscriptions: Sequence[SubscriptionStatistics]
-    version: str
-    python: str
     log_lines_suppressed: int
     control: ControlStatistics
     config_hash: str = ""

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 from typing_extensions import override
 
+from mpsd import __version__
 from mpsd.admin.daemon import Daemon
 from mpsd.admin.metric import (
     Metric,
@@ -42,7 +43,7 @@ DAEMON_METRICS: Sequence[Metric] = (
         type="gauge",
         help="Always 1; the labels have the versions of mpsd and of Python.",
         labels=("version", "python"),
-        read=lambda snapshot: [((snapshot.version, snapshot.python), 1)],
+        read=lambda _: [((__version__, platform.python_version()), 1)],
     ),
     Metric(
         name="mps_config_info",
@@ -422,17 +423,14 @@ METRICS: Sequence[Metric] = (
 class DaemonCollector(Collector):
     """A Prometheus collector that reads the daemon's statistics once per scrape."""
 
-    def __init__(self, daemon: Daemon, version: str, log_lines_suppressed: Callable[[], int]) -> None:
+    def __init__(self, daemon: Daemon, log_lines_suppressed: Callable[[], int]) -> None:
         self._daemon = daemon
-        self._version = version
         self._log_lines_suppressed = log_lines_suppressed
 
     @override
     def collect(self) -> Iterator[Family]:
         snapshot = Snapshot(
             subscriptions=self._daemon.statistics(),
-            version=self._version,
-            python=platform.python_version(),
             log_lines_suppressed=self._log_lines_suppressed(),
             control=self._daemon.control_statistics(),
             config_hash=self._daemon.config_hash,
@@ -442,10 +440,10 @@ class DaemonCollector(Collector):
             yield _family(metric, metric.read(snapshot))
 
 
-def registry(daemon: Daemon, version: str, log_lines_suppressed: Callable[[], int]) -> CollectorRegistry:
+def registry(daemon: Daemon, log_lines_suppressed: Callable[[], int]) -> CollectorRegistry:
     """Return a new registry with the daemon's metrics and the usual metrics of the process."""
     metrics = CollectorRegistry()
-    metrics.register(DaemonCollector(daemon, version, log_lines_suppressed))
+    metrics.register(DaemonCollector(daemon, log_lines_suppressed))
     ProcessCollector(registry=metrics)
     GCCollector(registry=metrics)
     return metrics

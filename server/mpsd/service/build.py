@@ -97,7 +97,7 @@ def _adapter(
     delivery = subscription.delivery
     match delivery:
         case RestDelivery():
-            return rest_adapter(subscription, watch_delivery(reloads, config, subscription), may_start)
+            return rest_adapter(reloads, config, subscription, may_start).user
         case StreamDelivery():
             from mpsd.delivery.stream.adapter import StreamAdapter  # noqa: PLC0415 - gRPC takes long to load, and others do without
 
@@ -109,25 +109,26 @@ def _adapter(
 
 
 def rest_adapter(
-    subscription: Subscription, kept: WatchedPart[RestDelivery], may_start: Callable[[], bool]
-) -> RestAdapter | BatchAdapter:
+    reloads: Reloads, config: Config, subscription: Subscription, may_start: Callable[[], bool]
+) -> WatchedPart[RestDelivery, RestAdapter | BatchAdapter]:
     """Return an adapter whose secrets and certificates follow their files."""
-    delivery, around = kept.part, Surroundings(may_start=may_start, look_again=kept.look_soon)
     stops = subscription.ordering.after_dead_letter == "block"
-    adapter = (
-        RestAdapter(subscription.name, delivery, around)
-        if delivery.batch.records_max == 1
-        else BatchAdapter(subscription.name, delivery, around, dead_letter_stops_key=stops)
-    )
 
-    def renew(fresh: RestDelivery) -> None:
-        if Endpoint.of(fresh.url).origin != Endpoint.of(delivery.url).origin:
+    def make(watched: WatchedPart[RestDelivery, RestAdapter | BatchAdapter]) -> RestAdapter | BatchAdapter:
+        delivery, around = watched.part, Surroundings(may_start=may_start, look_again=watched.look_soon)
+        if delivery.batch.records_max == 1:
+            return RestAdapter(subscription.name, delivery, around)
+        return BatchAdapter(subscription.name, delivery, around, dead_letter_stops_key=stops)
+
+    def renew(adapter: RestAdapter | BatchAdapter, fresh: RestDelivery) -> None:
+        if Endpoint.of(fresh.url).origin != origin:
             message = "the URL leads to another host by now, which needs a restart"
             raise ConfigError([Problem(path="url", message=message, subscription=subscription.name)])
         adapter.renew(fresh)
 
-    kept.use = renew
-    return adapter
+    watched = watch_delivery(reloads, config, subscription, make, renew)
+    origin = Endpoint.of(watched.part.url).origin
+    return watched
 
 
 def settings_from(kind: type[Made], *tables: Table, **others: object) -> Made:

@@ -64,10 +64,7 @@ class Daemon:
         """
         self._config = config
         self._suppressed = log_lines_suppressed
-        self._watched = watched
-        self.pipelines: Sequence[Pipeline] = ()
         self._is_stopping = False
-        self._neighbours = Neighbours(lambda: [self.peer, *(peer for each in self.pipelines for peer in each.peers)])
         check_tokens(config)
         self._listeners = _bind_all(config)
         self.peer = _peer_of(config, self._listeners)
@@ -75,6 +72,12 @@ class Daemon:
         self._options = client_options(config.kafka)
         watch_security(self.reloads, config, self._options)
         self.control = control_plane(config, self._options, self.peer.admin or socket.gethostname())
+        self.pipelines: Sequence[Pipeline] = pipelines(
+            config, self._options, self.peer, self.control, watched, self.reloads
+        )
+        neighbours = Neighbours(lambda: [self.peer, *(peer for each in self.pipelines for peer in each.peers)])
+        for pipeline in self.pipelines:
+            pipeline.watch_members(neighbours.look)
         self.clock = SYSTEM_CLOCK
         self.started_at_s = self.clock.wall_s()
         self.settings = effective_settings(config)
@@ -87,9 +90,6 @@ class Daemon:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then finish the deliveries in flight within `shutdown.grace_s`."""
-        self.pipelines = pipelines(self._config, self._options, self.peer, self.control, self._watched, self.reloads)
-        for pipeline in self.pipelines:
-            pipeline.watch_members(self._neighbours.look)
         await self.control.start()
         for pipeline in self.pipelines:
             await pipeline.start()
@@ -185,8 +185,6 @@ class Daemon:
         """See `admin.daemon.Daemon`."""
         if self._is_stopping:
             return ["shutting down"]
-        if not self.pipelines:
-            return ["starting"]
         return [
             f"subscription {each.name} is {each.state}: {each.reason}"
             for each in self.statistics()

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from mps.admin.v1 import admin_pb2_grpc
 from mpsd.admin.access import SERVICE, Access
 from mpsd.admin.daemon import AdminSettings, Steerable
-from mpsd.admin.fleet import Fleet, peer_credentials
 from mpsd.admin.grpc import Health, add_health_and_reflection
 from mpsd.admin.servicer import AdminServicer
 from mpsd.config import Config
@@ -16,7 +15,7 @@ from mpsd.delivery.stream.adapter import StreamAdapter
 from mpsd.delivery.stream.servicer import SERVICE as STREAM_SERVICE
 from mpsd.delivery.stream.servicer import DeliveryServicer
 from mpsd.listeners.grpc import CALLS_MAX, bounded_server, serving_grpc
-from mpsd.service.listener_files import watch_admin_peers, watch_grpc_tls, watch_tokens
+from mpsd.service.listener_files import watch_fleet, watch_grpc_tls, watch_tokens
 from mpsd.service.reload import Reloads
 
 
@@ -34,8 +33,7 @@ async def serving_admin(
     tokens = watch_tokens(reloads, config, "admin")
     certificates = watch_grpc_tls(reloads, config, "admin")
     needs_certificate = admin.tls is not None and admin.tls.client_ca is not None
-    fleet = Fleet(daemon, admin.peer_timeout_s, peer_credentials(admin))
-    watch_admin_peers(reloads, config, fleet)
+    fleet = watch_fleet(reloads, config, daemon)
     settings = AdminSettings(values=admin.values, confirm_timeout_s=config.control.confirm_timeout_s)
     servicer = AdminServicer(daemon, fleet, settings)
     server = bounded_server(

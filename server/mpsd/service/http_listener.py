@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from mpsd import __version__
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.http import http_app
 from mpsd.admin.metrics import registry
@@ -20,7 +19,6 @@ from mpsd.delivery.pull.peer_request import PeerClient
 from mpsd.delivery.pull.routes import PullApi
 from mpsd.listeners.http import Bounds, serving_http
 from mpsd.listeners.tokens import Tokens
-from mpsd.pipeline.pipeline import Pipeline
 from mpsd.service.listener_files import watch_http_peers, watch_http_tls, watch_tokens
 from mpsd.service.reload import Reloads
 
@@ -42,14 +40,14 @@ async def serving_http_api(
         ConfigError: the tokens file, or a file of `tls` or `peers_ca`, cannot be used.
     """
     tokens = watch_tokens(reloads, config, "http")
-    routes = routes_of(config, daemon.pipelines, tokens, watch_http_peers(reloads, config))
-    app = http_app(daemon, registry(daemon, __version__, log_lines_suppressed), tokens, routes)
+    routes = routes_of(daemon, config, tokens, watch_http_peers(reloads, config))
+    app = http_app(daemon, registry(daemon, log_lines_suppressed), tokens, routes)
     async with serving_http(app, listener, watch_http_tls(reloads, config), bounds_of(config)):
         yield
 
 
 def routes_of(
-    config: Config, pipelines: Sequence[Pipeline], tokens: Tokens | None, peers: ssl.SSLContext | None
+    daemon: Steerable, config: Config, tokens: Tokens | None, peers: ssl.SSLContext | None
 ) -> Sequence[BaseRoute]:
     """Return the HTTP routes for the subscriptions.
 
@@ -57,16 +55,15 @@ def routes_of(
         peers: how other instances are called; None: in plain text.
     """
     http = config.http
-    adapters = {
-        pipeline.settings.name: pipeline.adapter for pipeline in pipelines if isinstance(pipeline.adapter, PullAdapter)
-    }
+    delivered = {pipeline.settings.name: pipeline.adapter for pipeline in daemon.pipelines}
+    adapters = {name: adapter for name, adapter in delivered.items() if isinstance(adapter, PullAdapter)}
     described = Route("/v1/openapi.json", _openapi)
     if not adapters:
         return (described,)
     answer_bytes_max = ANSWER_OF_LEASE * max(adapter.settings.bytes_max for adapter in adapters.values())
     api = PullApi(
         adapters,
-        [pipeline.settings.name for pipeline in pipelines],
+        list(delivered),
         PeerClient(peers, max(answer_bytes_max, http.body_bytes_max)),
         body_bytes_max=http.body_bytes_max,
         tokens=tokens,

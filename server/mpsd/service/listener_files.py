@@ -2,6 +2,7 @@
 
 from typing import TypeVar
 
+from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import Fleet, peer_credentials
 from mpsd.config import Admin, Config, Listener, ListenerTls
 from mpsd.listeners.grpc import GrpcCertificates
@@ -21,10 +22,13 @@ def watch_tokens(reloads: Reloads, config: Config, table: str) -> Tokens | None:
     """
     if _listener(config, table).tokens_file is None:
         return None
-    watched = reloads.watch((table, "tokens_file"), lambda loaded: _given(_listener(loaded, table).tokens_file), config)
-    tokens = load_tokens(table, watched.part, config.names)
-    watched.use = lambda file: tokens.adopt(load_tokens(table, file, config.names))
-    return tokens
+    return reloads.watch(
+        (table, "tokens_file"),
+        lambda loaded: _given(_listener(loaded, table).tokens_file),
+        config,
+        lambda watched: load_tokens(table, watched.part, config.names),
+        lambda tokens, file: tokens.adopt(load_tokens(table, file, config.names)),
+    ).user
 
 
 def watch_http_tls(reloads: Reloads, config: Config) -> LiveContext | None:
@@ -35,10 +39,13 @@ def watch_http_tls(reloads: Reloads, config: Config) -> LiveContext | None:
     """
     if config.http.tls is None:
         return None
-    watched = reloads.watch(("http", "tls"), lambda loaded: _given(loaded.http.tls), config)
-    context = LiveContext(server_context("http", watched.part))
-    watched.use = lambda tls: context.exchange(server_context("http", tls))
-    return context
+    return reloads.watch(
+        ("http", "tls"),
+        lambda loaded: _given(loaded.http.tls),
+        config,
+        lambda watched: LiveContext(server_context("http", watched.part)),
+        lambda context, tls: context.exchange(server_context("http", tls)),
+    ).user
 
 
 def watch_http_peers(reloads: Reloads, config: Config) -> LiveContext | None:
@@ -53,10 +60,14 @@ def watch_http_peers(reloads: Reloads, config: Config) -> LiveContext | None:
 
     if config.http.tls is None:
         return None
-    watched = reloads.watch(("http", "peers"), of, config, covers=[("http", "peers_ca")])
-    context = LiveContext(peer_context("http", *watched.part))
-    watched.use = lambda part: context.exchange(peer_context("http", *part))
-    return context
+    return reloads.watch(
+        ("http", "peers"),
+        of,
+        config,
+        lambda watched: LiveContext(peer_context("http", *watched.part)),
+        lambda context, part: context.exchange(peer_context("http", *part)),
+        covers=[("http", "peers_ca")],
+    ).user
 
 
 def watch_grpc_tls(reloads: Reloads, config: Config, table: str) -> GrpcCertificates | None:
@@ -67,23 +78,40 @@ def watch_grpc_tls(reloads: Reloads, config: Config, table: str) -> GrpcCertific
     """
     if _listener(config, table).tls is None:
         return None
-    watched = reloads.watch((table, "tls"), lambda loaded: _given(_listener(loaded, table).tls), config)
-    certificates = GrpcCertificates(table, watched.part)
-    watched.use = certificates.renew
-    return certificates
+    return reloads.watch(
+        (table, "tls"),
+        lambda loaded: _given(_listener(loaded, table).tls),
+        config,
+        lambda watched: GrpcCertificates(table, watched.part),
+        GrpcCertificates.renew,
+    ).user
 
 
-def watch_admin_peers(reloads: Reloads, config: Config, fleet: Fleet) -> None:
-    """Let other instances be called with the certificates of the time."""
+def watch_fleet(reloads: Reloads, config: Config, daemon: Steerable) -> Fleet:
+    """Return the other instances, which are called with the certificates of the time.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
 
     def of(loaded: Config) -> Admin:
         return config.admin.model_copy(
             update={"tls": loaded.admin.tls, "peers_ca": loaded.admin.peers_ca, "tokens_file": None}
         )
 
-    if config.admin.tls is not None or config.admin.peers_ca is not None:
-        watched = reloads.watch(("admin", "peers"), of, config, covers=[("admin", "peers_ca")])
-        watched.use = lambda admin: fleet.renew(peer_credentials(admin))
+    def made(admin: Admin) -> Fleet:
+        return Fleet(daemon, admin.peer_timeout_s, peer_credentials(admin))
+
+    if config.admin.tls is None and config.admin.peers_ca is None:
+        return made(config.admin)
+    return reloads.watch(
+        ("admin", "peers"),
+        of,
+        config,
+        lambda watched: made(watched.part),
+        lambda fleet, admin: fleet.renew(peer_credentials(admin)),
+        covers=[("admin", "peers_ca")],
+    ).user
 
 
 def _listener(config: Config, table: str) -> Listener:

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 from typing_extensions import override
@@ -26,19 +26,20 @@ from mpsd.logs import Level
 
 log = logging.getLogger("mpsd.reload")
 
+User = TypeVar("User")
 LOOKS_APART_S_MIN = 0.1
 """Between two looks for which refused requests ask: a hundred of them may be answered at once."""
 
 
-class Watched(Generic[Part]):
-    """One part of the configuration, put into use again when its files change.
+class Watched(Generic[Part, User]):
+    """One part of the configuration and its user, who gets the part again when its files change.
 
-    To be made before the files are used for the first time, so that no change falls between.
+    The watch makes the user, because it has to see the files before they are used for the first time.
 
     Attributes:
         path: where the part stands in the configuration.
         part: as it is in use.
-        use: puts a part into use, all of it or nothing; raises ConfigError for nothing. Set by who made it.
+        user: has what it was made of, and renews it.
         broken: why the files cannot be used as they are now; empty if they can, or were not yet seen twice.
         renewals: how often the part was put into use again.
         failures: how often files turned out to be broken.
@@ -50,6 +51,8 @@ class Watched(Generic[Part]):
         path: Path,
         of: Callable[[Config], Part],
         config: Config,
+        make: "Callable[[Watched[Part, User]], User]",
+        renew: Callable[[User, Part], None],
         subscription: str = "",
         covers: Sequence[Path] = (),
         clock: Callable[[], float] = time.monotonic,
@@ -58,6 +61,8 @@ class Watched(Generic[Part]):
 
         Args:
             of: finds the part in a configuration; raises LookupError where it has none.
+            make: makes the user of `part`; raises ConfigError.
+            renew: lets the user use another part, all of it or nothing; raises ConfigError for nothing.
             covers: paths of all keys that reach the user through the part; none: `path` alone.
         """
         self.path = path
@@ -68,7 +73,7 @@ class Watched(Generic[Part]):
         part = of(config)
         self._whose = {"subscription": subscription} if subscription else {}
         self.part = part
-        self.use: Callable[[Part], None] = lambda _: None
+        self._renew = renew
         self.files = files_of(part)
         self.broken = ""
         self.renewals = self.failures = 0
@@ -81,6 +86,7 @@ class Watched(Generic[Part]):
         seen = fingerprints(self.files)
         if self._is_unchanged():
             self._in_use = seen
+        self.user = make(self)
 
     def look_soon(self) -> None:
         """Look now, unless that was done a moment ago: for requests that were refused."""
@@ -152,7 +158,7 @@ class Watched(Generic[Part]):
         return dotted(self.path) + (f" ({self.subscription})" if self.subscription else "")
 
     def _take(self, part: Part) -> None:
-        self.use(part)
+        self._renew(self.user, part)
         self.part = part
 
     def _is_unchanged(self) -> bool:
@@ -194,18 +200,20 @@ class Reloads:
 
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
-        self.watched: list[Watched[Any]] = []
+        self.watched: list[Watched[Any, Any]] = []
 
     def watch(
         self,
         path: Path,
         of: Callable[[Config], Part],
         config: Config,
+        make: Callable[[Watched[Part, User]], User],
+        renew: Callable[[User, Part], None],
         subscription: str = "",
         covers: Sequence[Path] = (),
-    ) -> Watched[Part]:
+    ) -> Watched[Part, User]:
         """Return a part that is looked after from now on; see `Watched`."""
-        watched = Watched(path, of, config, subscription, covers)
+        watched = Watched(path, of, config, make, renew, subscription, covers)
         self.watched.append(watched)
         return watched
 
@@ -326,7 +334,7 @@ class Reconfiguration:
         )
 
 
-def has_part(watched: Watched[Any], loaded: Config) -> bool:
+def has_part(watched: Watched[Any, Any], loaded: Config) -> bool:
     """Return True if a configuration still has the part: what it lacks cannot be exchanged."""
     try:
         watched.of(loaded)
@@ -335,7 +343,7 @@ def has_part(watched: Watched[Any], loaded: Config) -> bool:
     return True
 
 
-def is_kept(watched: Watched[Any], loaded: Config) -> bool:
+def is_kept(watched: Watched[Any, Any], loaded: Config) -> bool:
     """Put a part of a configuration that was loaded again into use; return True if that failed, which is logged then."""
     part = watched.of(loaded)
     if part == watched.part:
@@ -394,8 +402,14 @@ SECURITY_KEYS = ("ca", "cert", "key", "username", "password")
 """Keys of `kafka.security` that can be exchanged while the daemon runs."""
 
 
-def watch_delivery(reloads: Reloads, config: Config, subscription: Subscription) -> Watched[RestDelivery]:
-    """Return the delivery of a subscription by REST; its user is set by who makes the adapter."""
+def watch_delivery(
+    reloads: Reloads,
+    config: Config,
+    subscription: Subscription,
+    make: Callable[[Watched[RestDelivery, User]], User],
+    renew: Callable[[User, RestDelivery], None],
+) -> Watched[RestDelivery, User]:
+    """Return the delivery of a subscription by REST and its user; see `Watched`."""
     delivery = subscription.delivery
     assert isinstance(delivery, RestDelivery)
 
@@ -417,7 +431,7 @@ def watch_delivery(reloads: Reloads, config: Config, subscription: Subscription)
         raise LookupError(subscription.name)
 
     path = ("subscriptions", config.subscriptions.index(subscription), "delivery")
-    return reloads.watch(path, of, config, subscription.name, [(*path, key) for key in DELIVERY_KEYS])
+    return reloads.watch(path, of, config, make, renew, subscription.name, [(*path, key) for key in DELIVERY_KEYS])
 
 
 def watch_security(reloads: Reloads, config: Config, options: ClientOptions) -> None:
@@ -429,4 +443,5 @@ def watch_security(reloads: Reloads, config: Config, options: ClientOptions) -> 
         )
 
     path = ("kafka", "security")
-    reloads.watch(path, of, config, covers=[(*path, key) for key in SECURITY_KEYS]).use = options.renew
+    covers = [(*path, key) for key in SECURITY_KEYS]
+    reloads.watch(path, of, config, lambda _: options, ClientOptions.renew, covers=covers)

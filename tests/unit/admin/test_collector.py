@@ -12,6 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from docs.metrics import STANDARD_METRICS
+from mpsd import __version__
 from mpsd.admin.daemon import ControlStatistics, WatchedFiles
 from mpsd.admin.metric import LABEL_VALUES_MAX, Metric
 from mpsd.admin.metrics import METRICS, registry
@@ -65,7 +66,7 @@ def daemon(*subscriptions: SubscriptionStatistics) -> QuietDaemon:
 
 def scrape(*subscriptions: SubscriptionStatistics) -> list[Family]:
     encode, _ = choose_encoder("")
-    text = encode(registry(daemon(*subscriptions), "1.2.3", lambda: 42)).decode()
+    text = encode(registry(daemon(*subscriptions), lambda: 42)).decode()
     return list(text_string_to_metric_families(text))
 
 
@@ -154,7 +155,7 @@ def test_histograms_are_cumulative() -> None:
 
 def test_the_daemon_says_its_version_and_what_it_left_out_of_the_log() -> None:
     families = scrape()
-    assert value(families, "mps_build_info", version="1.2.3") == 1
+    assert value(families, "mps_build_info", version=__version__) == 1
     assert value(families, "mps_config_info", hash="a1b2c3") == 1
     assert value(families, "mps_log_lines_suppressed_total") == 42
 
@@ -238,5 +239,5 @@ def test_conventions(metric: Metric) -> None:
 
 def test_openmetrics_is_strict_and_content() -> None:
     encode, _ = choose_encoder("application/openmetrics-text; version=1.0.0")
-    text = encode(registry(daemon(subscription()), "1.2.3", lambda: 0)).decode()
+    text = encode(registry(daemon(subscription()), lambda: 0)).decode()
     assert list(openmetrics_families(text))  # type: ignore[no-untyped-call]

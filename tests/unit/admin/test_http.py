@@ -42,7 +42,7 @@ async def serving(
 ) -> AsyncIterator[Client]:
     listener = bind("http", "127.0.0.1:0")
     address = listener.getsockname()
-    app = http_app(daemon, registry(daemon, "1.2.3", lambda: 0), tokens)
+    app = http_app(daemon, registry(daemon, lambda: 0), tokens)
     async with serving_http(app, listener, tls[0] if tls else None):
         yield Client(address, tls[1] if tls else None)
 

@@ -48,8 +48,10 @@ class Stage:
         self.used: list[str] = []
         self.levels: list[Level] = []
         self.done = asyncio.Event()
-        delivery = watch_delivery(self.reloads, self.config, self.config.subscriptions[0])
-        delivery.use = lambda given: self.used.append(repr(given.auth))
+        watch_delivery(
+            self.reloads, self.config, self.config.subscriptions[0], lambda _: self.used,
+            lambda used, given: used.append(repr(given.auth)),
+        )  # fmt: skip
         tokens = watch_tokens(self.reloads, self.config, "admin")
         assert tokens is not None
         self.tokens: Tokens = tokens

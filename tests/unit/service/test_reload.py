@@ -76,23 +76,21 @@ def reloads() -> Reloads:
 
 
 @pytest.fixture
-def watched(reloads: Reloads, token: Path, user: User) -> Watched[RestDelivery]:
+def watched(reloads: Reloads, token: Path, user: User) -> Watched[RestDelivery, User]:
     config = configured(token.parent, auth={"bearer": {"file": "token"}})
-    found = reloads.watch(PATH, rest, config, "billing")
-    found.use = user.use
-    return found
+    return reloads.watch(PATH, rest, config, lambda _: user, User.use, "billing")
 
 
 async def test_a_file_that_is_as_it_was_changes_nothing(reloads: Reloads, token: Path, user: User) -> None:
-    watched = reloads.watch(PATH, rest, configured(token.parent, auth={"bearer": {"file": "token"}}))
-    watched.use = user.use
+    config = configured(token.parent, auth={"bearer": {"file": "token"}})
+    watched = reloads.watch(PATH, rest, config, lambda _: user, User.use)
     await reloads.look()
     os.utime(token, (1, 1))
     await reloads.look()
     assert (user.tokens, watched.renewals) == ([], 0)
 
 
-def test_a_change_is_used_once(watched: Watched[RestDelivery], token: Path, user: User) -> None:
+def test_a_change_is_used_once(watched: Watched[RestDelivery, User], token: Path, user: User) -> None:
     write(token, "second\n")
     assert watched.look()
     assert not watched.look()
@@ -104,8 +102,7 @@ def test_a_change_is_used_once(watched: Watched[RestDelivery], token: Path, user
 def test_a_change_between_the_loading_and_the_watch_is_not_missed(token: Path, user: User) -> None:
     config = configured(token.parent, auth={"bearer": {"file": "token"}})
     write(token, "second")
-    watched = Watched(PATH, rest, config)
-    watched.use = user.use
+    watched = Watched(PATH, rest, config, lambda _: user, User.use)
     watched.look()
     assert user.tokens == ["second"]
 
@@ -121,8 +118,8 @@ def test_a_symbolic_link_swapped_as_kubernetes_does(tmp_path: Path, user: User) 
 
     publish("..v1", "first")
     (tmp_path / "token").symlink_to("..data/token")
-    watched = Watched(PATH, rest, configured(tmp_path, auth={"bearer": {"file": "token"}}))
-    watched.use = user.use
+    config = configured(tmp_path, auth={"bearer": {"file": "token"}})
+    watched = Watched(PATH, rest, config, lambda _: user, User.use)
     publish("..v2", "second")
     watched.look()
     publish("..v3", "third")
@@ -175,7 +172,7 @@ def two_lines(file: Path) -> None:
 )
 async def test_a_broken_file_keeps_the_old_value_and_is_said_once(
     reloads: Reloads,
-    watched: Watched[RestDelivery],
+    watched: Watched[RestDelivery, User],
     token: Path,
     user: User,
     spoil: Break,
@@ -198,7 +195,7 @@ async def test_a_broken_file_keeps_the_old_value_and_is_said_once(
 
 
 async def test_a_mended_file_is_used(
-    reloads: Reloads, watched: Watched[RestDelivery], token: Path, user: User, caplog: pytest.LogCaptureFixture
+    reloads: Reloads, watched: Watched[RestDelivery, User], token: Path, user: User, caplog: pytest.LogCaptureFixture
 ) -> None:
     empty(token)
     await reloads.look()
@@ -211,7 +208,7 @@ async def test_a_mended_file_is_used(
 
 
 async def test_a_file_that_is_as_before_is_no_change(
-    reloads: Reloads, watched: Watched[RestDelivery], token: Path, user: User, caplog: pytest.LogCaptureFixture
+    reloads: Reloads, watched: Watched[RestDelivery, User], token: Path, user: User, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "mpsd.reload")
     empty(token)
@@ -224,7 +221,7 @@ async def test_a_file_that_is_as_before_is_no_change(
 
 
 async def test_what_the_user_refuses_is_not_used(
-    reloads: Reloads, watched: Watched[RestDelivery], token: Path, user: User
+    reloads: Reloads, watched: Watched[RestDelivery, User], token: Path, user: User
 ) -> None:
     user.refuses = "second"
     write(token, "second")
@@ -239,8 +236,7 @@ async def test_what_the_user_refuses_is_not_used(
 def test_refused_requests_do_not_look_all_at_once(token: Path, user: User) -> None:
     now_s = 100.0
     config = configured(token.parent, auth={"bearer": {"file": "token"}})
-    watched = Watched(PATH, rest, config, clock=lambda: now_s)
-    watched.use = user.use
+    watched = Watched(PATH, rest, config, lambda _: user, User.use, clock=lambda: now_s)
     watched.look_soon()
     write(token, "second")
     watched.look_soon()
@@ -252,14 +248,14 @@ def test_refused_requests_do_not_look_all_at_once(token: Path, user: User) -> No
 
 async def test_files_are_looked_at_every_so_often(token: Path) -> None:
     reloads, user = Reloads(0.001), User()
-    watched = reloads.watch(PATH, rest, configured(token.parent, auth={"bearer": {"file": "token"}}))
     used = asyncio.Event()
 
-    def use(delivery: RestDelivery) -> None:
+    def use(user: User, delivery: RestDelivery) -> None:
         user.use(delivery)
         used.set()
 
-    watched.use = use
+    config = configured(token.parent, auth={"bearer": {"file": "token"}})
+    reloads.watch(PATH, rest, config, lambda _: user, use)
     async with reloads.running():
         write(token, "second")
         async with asyncio.timeout(10):
@@ -267,7 +263,7 @@ async def test_files_are_looked_at_every_so_often(token: Path) -> None:
     assert user.tokens[-1] == "second"
 
 
-async def test_what_has_no_files_is_not_looked_after(reloads: Reloads, tmp_path: Path) -> None:
-    reloads.watch(PATH, rest, configured(tmp_path))
+async def test_what_has_no_files_is_not_looked_after(reloads: Reloads, user: User, tmp_path: Path) -> None:
+    reloads.watch(PATH, rest, configured(tmp_path), lambda _: user, User.use)
     await reloads.look()
     assert not reloads.statistics()

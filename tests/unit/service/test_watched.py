@@ -2,15 +2,14 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from mpsd.config import Config, reveal, validate
+from mpsd.config import Config, RestDelivery, reveal, validate
 from mpsd.core.outcome import DELIVERED, Unavailable, Withdrawn
 from mpsd.delivery.rest import BatchAdapter, RestAdapter
 from mpsd.service.build import rest_adapter
-from mpsd.service.reload import Reloads, Watched, watch_delivery
+from mpsd.service.reload import Reloads, Watched
 from tests.conformance.deliveries import Settlements, delivery
 from tests.conformance.http_server import HttpServer, Peer, Request
 
@@ -26,7 +25,7 @@ class Stage:
         self.settlements = Settlements()
         self.config: Config
         self.adapter: RestAdapter | BatchAdapter
-        self.watched: Watched[Any]
+        self.watched: Watched[RestDelivery, RestAdapter | BatchAdapter]
 
     async def serve(self, peer: Peer) -> None:
         while True:
@@ -49,8 +48,8 @@ class Stage:
         }
         self.config = validate(tree, directory=self.url.parent)
         (subscription,) = self.config.subscriptions
-        self.watched = watch_delivery(self.reloads, self.config, subscription)
-        self.adapter = rest_adapter(subscription, self.watched, lambda: True)
+        self.watched = rest_adapter(self.reloads, self.config, subscription, lambda: True)
+        self.adapter = self.watched.user
 
     async def deliver(self) -> object:
         given = delivery()
