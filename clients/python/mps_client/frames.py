@@ -46,7 +46,7 @@ def extend_frames(delivery_ids: Sequence[int]) -> Iterator[pb.SubscribeRequest]:
         yield pb.SubscribeRequest(extend=pb.Extend(delivery_ids=delivery_ids[start : start + IDS_MAX]))
 
 
-def decoded(records: pb.Records, held: Container[int], holder: Holder) -> dict[int, Record]:
+def decoded(records: pb.Records, unsettled: Container[int], holder: Holder) -> dict[int, Record]:
     """Return the records of a frame by their ids, in the order of the frame.
 
     Raises:
@@ -55,7 +55,7 @@ def decoded(records: pb.Records, held: Container[int], holder: Holder) -> dict[i
     arrived: dict[int, Record] = {}
     for given in records.records:
         delivery_id = given.delivery_id
-        if not delivery_id or delivery_id in held or delivery_id in arrived:
+        if not delivery_id or delivery_id in unsettled or delivery_id in arrived:
             raise BadFrameError(
                 f"a delivery of {given.topic}/{given.partition}/{given.offset} has the id {delivery_id}"
             )

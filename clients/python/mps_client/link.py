@@ -90,7 +90,7 @@ class Link:
             address=self.address,
             session=self.stream.session if self.stream else "",
             is_open=self.is_open,
-            held=len(self.stream.held) if self.stream else 0,
+            unsettled=len(self.stream.unsettled) if self.stream else 0,
             connects=self._connects + bool(self.stream is not None and self.stream.session),
             failures=self._failures,
             last_error=self._last_error,

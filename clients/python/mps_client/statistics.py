@@ -11,7 +11,7 @@ class DaemonStatistics:
         address: the address of its stream listener, `host:port`.
         session: the id of the stream in the daemon's log; empty: no stream is open.
         is_open: True if the stream delivers records.
-        held: number of its records that are not settled, queued ones included.
+        unsettled: number of its records that are not settled, queued ones included.
         connects: number of streams that were opened.
         failures: number of streams that failed, and of failed attempts to open one.
         last_error: the reason of the last failure; empty: none failed.
@@ -20,7 +20,7 @@ class DaemonStatistics:
     address: str
     session: str
     is_open: bool
-    held: int
+    unsettled: int
     connects: int
     failures: int
     last_error: str

@@ -39,7 +39,7 @@ class Stream:
         on_news: called when the stream opens, and after each change of `peers`.
 
     Attributes:
-        held: the deliveries that are not settled, by id, queued ones included.
+        unsettled: the deliveries that are not settled, by id, queued ones included.
         peers: the last addresses of daemons that this daemon advertised.
         is_open: True from `opened` until one side ends the stream.
         session: the id of the stream in the daemon's log; empty before `opened`.
@@ -54,11 +54,11 @@ class Stream:
         self._counters = counters
         self._on_news = on_news
         self._loop = asyncio.get_running_loop()
-        self.held: dict[int, Record] = {}
+        self.unsettled: dict[int, Record] = {}
         self.peers: Sequence[str] = ()
         self.is_open = False
         self.session = ""
-        self._is_ending = False  # no more credit; close when all held records are settled
+        self._is_ending = False  # no more credit; close when all records are settled
         self._is_left = False  # and ignore records that still arrive
         self._acks: list[int] = []
         self._rejections: list[Rejection] = []
@@ -73,10 +73,10 @@ class Stream:
         self._received_s = self._loop.time()
 
     def __repr__(self) -> str:
-        return f"<Stream {self.session or 'not open'} held={len(self.held)} granted={self._granted}>"
+        return f"<Stream {self.session or 'not open'} unsettled={len(self.unsettled)} granted={self._granted}>"
 
     async def run(self) -> None:
-        """Run the stream to its end. The daemon delivers the records that are still held again.
+        """Run the stream to its end. The daemon delivers unsettled records again.
 
         Raises:
             grpc.aio.AioRpcError: the stream ended with this status.
@@ -106,14 +106,14 @@ class Stream:
             return
         self._is_left = self._is_ending = True
         self.is_open = False
-        for record in self._inbox.withdraw(self.held.values()):
-            del self.held[record.delivery_id]
+        for record in self._inbox.withdraw(self.unsettled.values()):
+            del self.unsettled[record.delivery_id]
             self._counters.withdrawn += 1
         self._due.set()
 
     def release_all(self) -> None:
         """Release all records without a verdict."""
-        self.held.clear()
+        self.unsettled.clear()
         self._due.set()
 
     # verdicts of workers
@@ -139,7 +139,7 @@ class Stream:
             self._due.set()
 
     def _is_done(self, record: Record) -> bool:
-        if self.held.pop(record.delivery_id, None) is None:  # the delivery has ended
+        if self.unsettled.pop(record.delivery_id, None) is None:  # the delivery has ended
             self._counters.unreported += 1
             self._inbox.release_key(record)
             return False
@@ -186,16 +186,16 @@ class Stream:
         self._granted -= len(records.records)
         if self._granted < 0:
             raise BadFrameError(f"{-self._granted} records came beyond the credit, which breaks the contract")
-        arrived = decoded(records, self.held, self)
-        self.held.update(arrived)
+        arrived = decoded(records, self.unsettled, self)
+        self.unsettled.update(arrived)
         self._counters.received += len(arrived)
         self._inbox.put(list(arrived.values()))
 
     def _drop(self, delivery_ids: Iterable[int]) -> None:
         """Drop deliveries that the daemon has ended: queued ones are withdrawn, running ones keep their keys waiting."""
-        ended = [self.held[delivery_id] for delivery_id in delivery_ids if delivery_id in self.held]
+        ended = [self.unsettled[delivery_id] for delivery_id in delivery_ids if delivery_id in self.unsettled]
         for record in ended:
-            del self.held[record.delivery_id]
+            del self.unsettled[record.delivery_id]
             self._credit_due += 1
             self._credit_bytes_due += record.size_bytes
         self._abandon(ended)
@@ -213,7 +213,7 @@ class Stream:
         try:
             credit = settings.credit, settings.credit_bytes
             await self._call.write(open_frame(settings.subscription, settings.client, *credit))
-            while not (self._is_ending and not self.held and not self._due.is_set()):
+            while not (self._is_ending and not self.unsettled and not self._due.is_set()):
                 await self._due.wait()
                 self._due.clear()
                 for frame in self._frames():
@@ -237,7 +237,7 @@ class Stream:
             self._credit_due = self._credit_bytes_due = 0
         if self._extend_due:
             self._extend_due = False
-            frames += extend_frames(list(self.held))
+            frames += extend_frames(list(self.unsettled))
         return frames
 
     # time
@@ -247,7 +247,7 @@ class Stream:
         if silence_s >= self._silence_max_s:
             self._give_up(f"the daemon was silent for {silence_s:.1f} s")
             return
-        if self.held:
+        if self.unsettled:
             self._extend_due = True
             self._due.set()
         pause_s = min(self._silence_max_s - silence_s, self._lease_s / LEASE_PARTS if self._lease_s else OPEN_TIMEOUT_S)
@@ -261,5 +261,5 @@ class Stream:
         """End all deliveries, as the daemon does: queued ones are withdrawn, running ones keep their keys waiting."""
         self.is_open = False
         self._counters.unreported += len(self._acks) + len(self._rejections)
-        self._abandon(self.held.values())
-        self.held.clear()
+        self._abandon(self.unsettled.values())
+        self.unsettled.clear()

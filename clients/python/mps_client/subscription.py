@@ -185,7 +185,7 @@ class Subscription(AsyncIterator[Record]):
             withdrawn=counters.withdrawn,
             unreported=counters.unreported,
             queued=queued,
-            running=sum(daemon.held for daemon in daemons) - queued,
+            running=sum(daemon.unsettled for daemon in daemons) - queued,
             daemons=daemons,
         )
 

@@ -26,15 +26,15 @@ type session struct {
 	stream  pb.Delivery_SubscribeClient
 	due     chan struct{}
 
-	mu      sync.Mutex
-	lease   time.Duration
-	held    map[uint64]uint64 // bytes of deliveries that are not settled
-	settle  *pb.Settle
-	credit  *pb.Credit // to be given back
-	leaving bool
+	mu        sync.Mutex
+	lease     time.Duration
+	unsettled map[uint64]uint64 // bytes of deliveries that are not settled
+	settle    *pb.Settle
+	credit    *pb.Credit // to be given back
+	leaving   bool
 }
 
-// stream holds one stream, until it fails or, after `leaving`, until all that runs is settled.
+// stream runs one stream until it fails or, after `leaving`, until all its records are settled.
 func (s *service) stream(leaving context.Context, address string, peers func([]string)) error {
 	connection, err := grpc.NewClient(
 		address,
@@ -59,7 +59,7 @@ func (s *service) stream(leaving context.Context, address string, peers func([]s
 		return err
 	}
 	x := &session{
-		service: s, stream: stream, due: make(chan struct{}, 1), held: map[uint64]uint64{},
+		service: s, stream: stream, due: make(chan struct{}, 1), unsettled: map[uint64]uint64{},
 		settle: &pb.Settle{}, credit: &pb.Credit{},
 	}
 	written := make(chan error, 1)
@@ -120,7 +120,7 @@ func (x *session) take(records []*pb.Record) {
 		for _, header := range given.Headers {
 			size += len(header.Name) + len(header.Value)
 		}
-		x.held[given.DeliveryId] = uint64(size)
+		x.unsettled[given.DeliveryId] = uint64(size)
 		go x.work(given)
 	}
 }
@@ -156,15 +156,15 @@ func (x *session) work(given *pb.Record) {
 	x.wake()
 }
 
-// giveBack takes the delivery from what is held, and its credit to what is given back; x.mu is held.
+// giveBack removes the delivery and grants its credit again. The caller has locked x.mu.
 func (x *session) giveBack(id uint64) bool {
-	size, isHeld := x.held[id]
-	if isHeld {
-		delete(x.held, id)
+	size, found := x.unsettled[id]
+	if found {
+		delete(x.unsettled, id)
 		x.credit.Records++
 		x.credit.Bytes += size
 	}
-	return isHeld
+	return found
 }
 
 func (x *session) leave() {
@@ -227,13 +227,13 @@ func (x *session) frames(extend bool) (frames []*pb.SubscribeRequest, isDone boo
 		frames = append(frames, &pb.SubscribeRequest{Frame: &pb.SubscribeRequest_Credit{Credit: x.credit}})
 		x.credit = &pb.Credit{}
 	}
-	if extend && len(x.held) > 0 {
-		ids := make([]uint64, 0, len(x.held))
-		for id := range x.held {
+	if extend && len(x.unsettled) > 0 {
+		ids := make([]uint64, 0, len(x.unsettled))
+		for id := range x.unsettled {
 			ids = append(ids, id)
 		}
-		held := &pb.Extend{DeliveryIds: ids}
-		frames = append(frames, &pb.SubscribeRequest{Frame: &pb.SubscribeRequest_Extend{Extend: held}})
+		extended := &pb.Extend{DeliveryIds: ids}
+		frames = append(frames, &pb.SubscribeRequest{Frame: &pb.SubscribeRequest_Extend{Extend: extended}})
 	}
-	return frames, x.leaving && len(x.held) == 0, x.lease
+	return frames, x.leaving && len(x.unsettled) == 0, x.lease
 }
