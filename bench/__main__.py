@@ -1,4 +1,4 @@
-"""`python -m bench`: the command."""
+"""The command `python -m bench`."""
 
 import asyncio
 import json
@@ -24,9 +24,9 @@ STAGES = "stages"
 OFFSET_MAPS = "offset-maps"
 APART = {
     STAGES: "µs of CPU per record for each stage by itself",
-    OFFSET_MAPS: "how many offsets the map of a commit holds, for several patterns",
+    OFFSET_MAPS: "number of offsets for which an offset map has room, for several patterns",
 }
-"""What is measured without a daemon."""
+"""Measurements without a daemon, with their titles."""
 EPILOG = """\b
 Examples:
   python -m bench                          everything: about ten minutes
@@ -43,22 +43,23 @@ app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, add_com
 @app.command(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 def bench(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[CASE]...", help="Which; all if none is named.", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="[CASE]...", help="Cases to measure; default: all.", show_default=False),
     ] = None,
-    records: Annotated[int, typer.Option(min=100, help="Records of the base.")] = RECORDS,
+    records: Annotated[int, typer.Option(min=100, help="Records of the base case.")] = RECORDS,
     repeat: Annotated[int, typer.Option(min=1, help="Runs of each case, in turns; the median counts.")] = 3,
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object, every run in it.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object with every run.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a target is missed.")] = False,
     profiled: Annotated[
-        str, typer.Option("--profile", metavar="CASE", help="Also sample where the daemon's time goes in this case.")
+        str, typer.Option("--profile", metavar="CASE", help="Also sample the CPU time of the daemon in this case.")
     ] = "",
     list_: Annotated[bool, typer.Option("--list", help="List the cases and end.")] = False,
 ) -> None:
-    """Measure the daemon on a real Kafka: speed, CPU, memory, start, latency; beside them what limits them.
+    """Measure the daemon on a real Kafka: speed, CPU, memory, start and latency.
 
-    The daemon has a core of its own where there are two; a Kafka, a sink that answers every POST and the producer have the
-    others. KAFKA_BOOTSTRAP_SERVERS names another Kafka to use. Figures of a busy machine are worth little: look at the
-    floor and at the ceiling, which are measured in the same run.
+    If the machine has several cores, one core is for the daemon. Kafka, the producer and a sink that answers every POST use
+    the others. KAFKA_BOOTSTRAP_SERVERS names another Kafka to use. The cases floor and ceiling show what the machine itself
+    allows: on a busy machine, compare the figures with theirs.
     """
     known = {case.name: case for case in cases(records)}
     if list_:
@@ -70,9 +71,9 @@ def bench(
     wanted = names or ([*known, *APART] if not profiled else [])
     for name in (*wanted, *([profiled] if profiled else [])):
         if name not in known and name not in APART:
-            raise typer.BadParameter(f"no case {name!r}; there are {', '.join([*known, *APART])}")
+            raise typer.BadParameter(f"no case {name!r}; the cases are {', '.join([*known, *APART])}")
     if profiled and known.get(profiled, known["floor"]).kind is not Kind.THROUGHPUT:
-        raise typer.BadParameter(f"{profiled!r} cannot be profiled: it is no run of a full topic")
+        raise typer.BadParameter(f"{profiled!r} cannot be profiled, because it does not read a full topic")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         report = asyncio.run(_run(known, wanted, repeat, profiled))

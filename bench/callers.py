@@ -1,6 +1,6 @@
-"""Applications that come by themselves: streams and pulls, each with as little work a record as it can be done with.
+"""Applications that connect to the daemon by stream or pull, with the least work per record.
 
-They run in the sink's process and count in its figures, so that every way of delivery is measured alike.
+They run in the process of the sink and count in its figures, so that all protocols are measured alike.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ METHOD = "/mps.delivery.v1.Delivery/Subscribe"
 RETRY_S = 0.02
 WAIT_S = 5
 TIME_DIGITS = 20
-"""A timed value begins with the nanosecond of its production, in so many digits."""
+"""Number of digits of the time in nanoseconds with which a timed value begins."""
 DELIVERY_ID = re.compile(rb'"delivery_id":"([^"]+)"')
 SETTLE_URL = re.compile(rb'"settle_url":"([^"]+)"')
 VALUE = re.compile(rb'"value":"([0-9]{20})')
@@ -28,7 +28,7 @@ Took = Callable[[int, Sequence[bytes]], None]
 
 
 async def stream(address: str, subscription: str, credit: int, timed: bool, took: Took) -> None:
-    """One stream: settles a frame as soon as it is there, and grants as much again. Until cancelled."""
+    """Keep a stream open until cancelled; settle each frame at once, and grant as much credit again."""
     while True:
         with suppress(aio.AioRpcError):
             async with aio.insecure_channel(address, [("grpc.max_receive_message_length", -1)]) as channel:
@@ -57,7 +57,7 @@ async def _settle_frames(call: Any, timed: bool, took: Took) -> None:
 
 
 async def pull(address: str, subscription: str, records_max: int, timed: bool, took: Took) -> None:
-    """One caller: takes a lease, settles it, takes the next; one connection. Until cancelled."""
+    """Pull and settle one lease after the other over one connection, until cancelled."""
     host, _, port = address.rpartition(":")
     asking = b'{"records_max": %d, "wait_s": %d}' % (records_max, WAIT_S)
     target = f"/v1/subscriptions/{subscription}/leases".encode()
@@ -102,14 +102,14 @@ async def _post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, targ
 
 
 class Callers:
-    """The callers of one run; `ways` by name."""
+    """The applications of one run."""
 
     def __init__(self, took: Took) -> None:
         self._took = took
         self._tasks: list[asyncio.Task[None]] = []
 
     def begin(self, orders: dict[str, str]) -> None:
-        """End those there are, and begin those that are asked for, if any."""
+        """End the present applications, and start those of the command."""
         for task in self._tasks:
             task.cancel()
         call = {"stream": stream, "pull": pull}.get(orders.get("way", ""))
@@ -123,5 +123,5 @@ class Callers:
 
 
 def latency_s(value: bytes) -> float:
-    """Since the nanosecond that a timed value begins with."""
+    """Return the time since the production of a timed value."""
     return (time.time_ns() - int(value)) / 1e9

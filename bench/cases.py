@@ -14,7 +14,7 @@ GROWTH_MAX = 1.25
 
 
 class Kind(Enum):
-    """The way in which a case is run."""
+    """The kind of measurement of a case."""
 
     THROUGHPUT = "from the first delivery of a full topic to the last"
     FULL = "an application that never answers, until the memory no longer grows"
@@ -22,7 +22,7 @@ class Kind(Enum):
     LATENCY = "500 records a second, from the producer's call to the sink"
     OUTAGE = "2,000 records a second; the broker is frozen or killed meanwhile, and comes back"
     FLOOR = "the adapter alone, without Kafka and pipeline"
-    CEILING = "the sink alone, under a client that only repeats itself"
+    CEILING = "the sink alone, with a client that repeats one request"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,9 @@ class Target:
 
     Attributes:
         figure: a field of `bench.figures.Figures`.
-        aim: what we are after, beyond what has to be.
+        sense: `min` if the figure must be at least the bound, `max` if at most.
+        bound: the bound that must be kept.
+        aim: a better value that the project wants to reach; None: none.
     """
 
     figure: str
@@ -48,13 +50,13 @@ class Case:
     """One row of the table.
 
     Attributes:
-        delay_ms: how long the application takes for a record.
+        delay_ms: time in ms that the application takes for a record.
         in_flight: `delivery.concurrency_max`.
         batch: `delivery.batch.records_max`.
         way: `delivery.protocol`.
-        callers: streams, or callers that pull; `in_flight` is the credit, or the records of a lease, of each.
-        frozen_s: how long the broker is silent in an outage; 0: it is killed and started again.
-        grows_from: the case whose cost per record this one's is compared with; empty: none.
+        callers: number of streams or of callers that pull; `in_flight` is the credit or the lease of each.
+        frozen_s: time in s for which the broker is silent in an outage; 0: it is killed and started again.
+        grows_from: name of the case with which the cost per record is compared; empty: none.
     """
 
     name: str
@@ -78,10 +80,10 @@ BASE = Workload(records=RECORDS)
 
 
 def cases(records: int = RECORDS) -> list[Case]:
-    """All of them, in the order of the table.
+    """Return all cases, in the order of the table.
 
     Args:
-        records: of the base; the large backlog has five times as many.
+        records: number of records of the base case; the large backlog has five times as many.
     """
     base = replace(BASE, records=records)
     at_least_18k = Target(figure=RATE, sense="min", bound=18_000)

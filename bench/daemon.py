@@ -1,4 +1,4 @@
-"""The daemon as it is measured: a process of its own, with an operator's configuration and nothing switched off."""
+"""The measured daemon: a separate process with an ordinary configuration."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ topic = "{dead_letters}"
 def configured(
     stage: Stage, topic: str, group: str, case: Case, http_port: int = 0, stream_port: int = 0, admin_port: int = 0
 ) -> Path:
-    """Write the configuration to a file; keys that it leaves out have their defaults."""
+    """Write the configuration to a file. Other keys have their defaults."""
     rest = f'url = "{stage.sink.url}/"\nconcurrency_max = {case.in_flight}\nbatch = {{ records_max = {case.batch} }}'
     text = CONFIG.format(
         servers=json.dumps(stage.bootstrap_servers),
@@ -69,13 +69,13 @@ def configured(
 
 
 class Daemon:
-    """Starts with the object."""
+    """A process of the daemon, which starts with the object."""
 
     def __init__(self, stage: Stage, topic: str, case: Case, *, sampled_into: Path | None = None) -> None:
-        """Begin.
+        """Start the process.
 
         Args:
-            sampled_into: run it under `bench.sampler`, which writes this file.
+            sampled_into: file for the samples of `bench.sampler`; None: no sampling.
         """
         self._http_port, stream_port, admin_port = free_ports(3)
         self.admin_address = f"127.0.0.1:{admin_port}"
@@ -102,10 +102,10 @@ class Daemon:
         self._child.check()
 
     async def ready(self) -> None:
-        """Wait until it has joined its group.
+        """Wait until the daemon has joined its group.
 
         Raises:
-            ChildLate: it took too long.
+            ChildLate: the daemon took too long.
         """
         deadline_s = time.monotonic() + READY_S
         while await get(f"http://127.0.0.1:{self._http_port}/readyz") is None:
@@ -115,7 +115,7 @@ class Daemon:
             await asyncio.sleep(POLL_S)
 
     def peak_mib(self) -> float:
-        """Resident memory at its highest; where the system does not keep that, now."""
+        """Return the largest resident memory so far; on systems that do not store it, the present one."""
         status = Path(f"/proc/{self.pid}/status")
         if status.exists():
             for line in status.read_text().splitlines():
@@ -127,7 +127,7 @@ class Daemon:
         return float(psutil.Process(self.pid).memory_info().rss) / (1 << 20)
 
     async def stop(self) -> dict[TopicPartition, int]:
-        """Ask it to end; returns what its group has committed then."""
+        """Stop the daemon, and return the offsets that its group has committed."""
         if await self._child.stop() != 0:
             raise ChildLate(f"the daemon did not end well; the end of its log:\n{self._child.log_end()}")
         return await self._stage.topics.committed(self.group)

@@ -1,6 +1,6 @@
-"""The floor: the same POSTs, from the daemon's own REST adapter, without Kafka and without the pipeline.
+"""The floor: the same POSTs from the daemon's REST adapter, without Kafka and without the pipeline.
 
-Run as a process of its own: `python -m bench.floor URL RECORDS CONNECTIONS BYTES BATCH`; prints one JSON object.
+Run it as a process: `python -m bench.floor URL RECORDS CONNECTIONS BYTES BATCH`; prints one JSON object.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from mpsd.ports import DeliveryAdapter
 
 
 class Source:
-    """Keeps an adapter busy until nothing is left."""
+    """A source of records that keeps an adapter busy until its last record."""
 
     def __init__(self, adapter: DeliveryAdapter, deliveries: deque[Delivery]) -> None:
         self._adapter = adapter
@@ -56,7 +56,7 @@ def _adapter(url: str, connections: int, batch: int) -> DeliveryAdapter:
 
 
 async def floor(url: str, records: int, connections: int, body_bytes: int, batch: int) -> dict[str, float]:
-    """Return the records per second, and the CPU time of one."""
+    """Return the records per second, and the CPU time per record."""
     adapter = _adapter(url, connections, batch)
     assignment = Assignment(TopicPartition("bench", 0), 1)
     deliveries = deque(Delivery(r, assignment, r.key, record_bytes(r)) for r in synthetic(records, 10_000, body_bytes))

@@ -1,4 +1,4 @@
-"""The sink's own ceiling: a client that does nothing but send the same request again on each answer.
+"""The ceiling of the sink: a client that only sends the same request again after each answer.
 
 Run as a process of its own: `python -m bench.hammer URL RECORDS CONNECTIONS BYTES`; prints one JSON object.
 """
@@ -22,7 +22,7 @@ HEAD = (
 
 
 class Round:
-    """Requests left, for all connections."""
+    """The number of requests that all connections still have to send."""
 
     def __init__(self, records: int, request: bytes) -> None:
         self.left = records
@@ -59,7 +59,7 @@ class HammerConnection(asyncio.Protocol):
 
 
 async def hammer(url: str, records: int, connections: int, body_bytes: int) -> dict[str, float]:
-    """Return the requests per second, and the CPU time of one in this client."""
+    """Return the requests per second, and the CPU time of this client per request."""
     parts = urlsplit(url)
     work = Round(records, HEAD % body_bytes + bytes(body_bytes))
     loop = asyncio.get_running_loop()

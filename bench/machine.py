@@ -1,4 +1,4 @@
-"""The machine and the versions: figures mean nothing without them."""
+"""The machine and the versions, which belong to every figure."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ LIBRARIES = ("aiokafka", "uvloop", "httptools")
 
 
 class Cores(NamedTuple):
-    """Cores of daemon and environment; both empty if there is one core, or if processes cannot be bound to cores.
+    """The cores of daemon and environment; both empty if there is one core, or if processes cannot be bound to cores.
 
     Attributes:
         daemon: the core of the daemon, or of the program that is measured instead.
@@ -24,7 +24,7 @@ class Cores(NamedTuple):
 
 
 def shared_out() -> Cores:
-    """One core for the daemon, the rest for everything else."""
+    """Return one core for the daemon, and the others for all other processes."""
     if not hasattr(os, "sched_getaffinity"):
         return Cores(frozenset(), frozenset())
     cores = sorted(os.sched_getaffinity(0))
@@ -35,7 +35,7 @@ def shared_out() -> Cores:
 
 @contextmanager
 def bound_to(cores: frozenset[int]) -> Iterator[None]:
-    """Within, this thread runs on these cores only, and so does every process that it starts, for good."""
+    """Bind this thread to the cores within the block, and the processes that it starts there for ever."""
     if not cores:
         yield
         return
@@ -51,7 +51,7 @@ def described(kafka: str, cores: Cores) -> dict[str, str]:
     """Return the lines of the report that describe the machine and the broker.
 
     Args:
-        kafka: which one is used.
+        kafka: name of the Kafka that is used.
     """
     pinned = "the daemon on one core, all else on the rest" if cores.daemon else "not pinned"
     return {

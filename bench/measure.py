@@ -22,32 +22,32 @@ from mpsd.errors import MpsError
 from mpsd.kafka.topics import Topics
 
 STALLED_S = 20.0
-"""Without any delivery for so long, a run has failed."""
+"""Time without a delivery after which a run has failed."""
 WARM_UP_SHARE = 10
 STEADY_S = 3.0
-"""Memory that has not grown for so long will not."""
+"""Time without growth after which the memory counts as constant."""
 PACE_PER_S = 500
 PACED_S = 12.0
 PACED_WARM_UP_S = 2.0
 OUTAGE_PER_S = 2_000
 OUTAGE_PACED_S = 4.0
-"""The broker breaks after a third. The rest is made by the time that it is back, and waits in the producer."""
+"""The broker breaks after a third of this time. The other records are produced before its return, and wait in the producer."""
 ASK_S = 0.05
 
 Beside = Callable[[Daemon], Coroutine[Any, Any, None]]
 
 
 class RunFailed(MpsError):
-    """The daemon did not do what the case needs."""
+    """The error of a run in which the daemon did not do what the case needs."""
 
     code = "bench.run_failed"
 
 
 async def measure(stage: Stage, case: Case) -> Figures:
-    """Everything started for it has ended when this returns.
+    """Measure a case, and end all processes that were started for it.
 
     Raises:
-        MpsError: it could not be measured.
+        MpsError: the case could not be measured.
     """
     match case.kind:
         case Kind.THROUGHPUT:
@@ -74,7 +74,7 @@ async def throughput(
     """Deliver a topic from end to end, and return the figures.
 
     Args:
-        beside: done meanwhile, and cancelled at the end.
+        beside: runs meanwhile, and is cancelled at the end.
 
     Raises:
         RunFailed: a record was not delivered, or not exactly once, or not committed.
@@ -181,7 +181,7 @@ async def _latency(stage: Stage, case: Case) -> Figures:
 
 
 async def _produce_paced(stage: Stage, topic: str, case: Case, records: int, per_s: int) -> None:
-    """Produce at this rate, or as fast as the broker allows if it falls behind."""
+    """Produce records at this rate, or as fast as the broker allows."""
     keys = case.workload.key_numbers()
     began_s = time.monotonic()
     async with stage.topics.producing(topic) as produce:

@@ -21,7 +21,7 @@ SPAN_MAX = 10_000_000
 IN_FLIGHT = 64
 HERE = TopicPartition("orders", 0)
 Pattern = Callable[[Random], Iterator[int]]
-"""The unfinished offsets, ascending, without end."""
+"""A function that yields the unfinished offsets, ascending, without end."""
 T = TypeVar("T")
 
 
@@ -63,9 +63,12 @@ class Fits:
     """One pattern in one packing.
 
     Attributes:
-        offsets: from the stuck record to the last that may be read, 64 in flight among them; 10 million is the end here.
-        units: what its map takes.
-        encode_ms: time to make the map, decode_ms to read it back.
+        stuck: name of the pattern.
+        packing: name of the packing.
+        offsets: number of offsets from the stuck record to the last one that may be read, at most 10 million here.
+        units: length of the map.
+        encode_ms: time in ms to write the map.
+        decode_ms: time in ms to read the map.
     """
 
     stuck: str
@@ -126,5 +129,5 @@ def _timed(call: Callable[[], T]) -> tuple[T, float]:
 
 
 def offset_maps() -> list[Fits]:
-    """Every pattern in every packing."""
+    """Measure every pattern in every packing."""
     return [fits(stuck, packing) for stuck in PATTERNS for packing in Packing]

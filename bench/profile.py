@@ -17,12 +17,12 @@ LINES = 15
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """µs of CPU per record, largest first.
+    """The CPU time in µs per record, the largest first.
 
     Attributes:
-        parts: by part of the daemon.
-        functions: by function, without what it calls but with the C code that it calls.
-        lines: by line.
+        parts: the parts of the daemon.
+        functions: the functions of Python, with the C functions that they call.
+        lines: the lines of Python.
     """
 
     sampled_us: float
@@ -32,14 +32,14 @@ class Profile:
 
 
 async def profile(stage: Stage, case: Case) -> Profile:
-    """One run of the case under `bench.sampler`."""
+    """Run the case once under `bench.sampler`."""
     output = stage.measured.directory / f"{stage.new_name('samples')}.json"
     await throughput(stage, case, sampled_into=output)
     return read(output, case.workload.records)
 
 
 def read(output: Path, records: int) -> Profile:
-    """From the sampler's file."""
+    """Read the file of the sampler."""
     report = json.loads(output.read_text())
     us = report["cpu_s"] / report["samples"] / records * 1e6
     counts = Counter({CodePosition(*position): count for *position, count in report["counts"]})

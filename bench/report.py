@@ -1,4 +1,4 @@
-"""The table: for people on a terminal, in plain columns elsewhere."""
+"""The report: tables for a terminal, or plain columns."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,36 +30,39 @@ COLUMNS = {
     "sink_cpu_us": ("sink µs", "{:.1f}"),
 }
 NOTES = (
-    "records/s and CPU: from the first delivery to the last, of the daemon's process (floor, ceiling: of the client's).",
-    "without start: the CPU after the first tenth of the records, as the listeners are opened during the first.",
-    "busy: the part of the time in which it had the CPU; the rest it waited for Kafka, for the sink or for the machine.",
-    "growth: the CPU without start against the base's, for 5 ms on 1 partition against 5 ms on 8.",
-    "first: from the start of the process to the first delivery. sink: its CPU per record; it shares a core with Kafka.",
-    "on again: at 2,000 records/s, from the moment the broker takes requests again until all records are delivered.",
+    "records/s and CPU: of the daemon, from the first to the last delivery (floor, ceiling: of their client).",
+    "without start: CPU after the first tenth of the records, during which the daemon opens its listeners.",
+    "busy: CPU time per second; in the rest of the time the daemon waited for Kafka, the sink or the machine.",
+    "growth: CPU without start, relative to the base (5 ms on 1 partition: relative to 5 ms on 8).",
+    "first: from the start of the process to the first delivery. sink: CPU of the sink, which shares a core with Kafka.",
+    "on again: at 2,000 records/s, from the return of the broker until all records are delivered.",
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A case and its medians."""
+    """A case and the medians of its runs."""
 
     case: Case
     figures: Figures
     runs: Sequence[Figures]
 
     def verdicts(self) -> list[tuple[Target, bool]]:
-        """Targets that could be judged."""
+        """Return the targets whose figures were measured, and if each is met."""
         judged = [(target, getattr(self.figures, target.figure)) for target in self.case.targets]
         return [(target, target.is_met(value)) for target, value in judged if value is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All there is to say.
+    """All results.
 
     Attributes:
-        about: machine, versions and the like.
-        stages: µs of CPU per record.
+        about: machine, versions and the like, by name.
+        rows: the cases.
+        stages: CPU time in µs per record, by stage.
+        offset_maps: the capacities of offset maps.
+        profile: the profile; None: not measured.
     """
 
     about: Mapping[str, str]
@@ -103,7 +106,7 @@ def describe(target: Target) -> str:
 
 
 def show(report: Report, console: Console | None = None) -> None:
-    """Print it all."""
+    """Print the report."""
     console = console or Console(highlight=False)
     if not console.is_terminal:
         console = Console(file=console.file, width=PLAIN_WIDTH, highlight=False, color_system=None)
@@ -122,9 +125,7 @@ def show(report: Report, console: Console | None = None) -> None:
         table.add_row("sum", f"{sum(report.stages.values()):.2f}")
         console.print(table)
     if report.offset_maps:
-        console.print(
-            "\noffsets done behind stuck records that a commit's map holds, until its partition is not read on"
-        )
+        console.print("\nfinished offsets behind stuck records for which an offset map has room")
         console.print(_offset_maps(report.offset_maps, is_plain=not console.is_terminal))
     if report.profile is not None:
         _show_profile(report.profile, console)
@@ -181,5 +182,5 @@ def _show_profile(profile: Profile, console: Console) -> None:
 
 
 def to_stderr(line: str) -> None:
-    """Progress, apart from the report."""
+    """Print a line of progress, separate from the report."""
     print(line, file=sys.stderr, flush=True)

@@ -32,7 +32,7 @@ class CodePosition(NamedTuple):
 
 
 class Sampler:
-    """Counts positions while it runs. There can be one in a process."""
+    """The counts of positions. A process can have one sampler."""
 
     def __init__(self) -> None:
         self.positions: Counter[CodePosition] = Counter()
@@ -61,7 +61,7 @@ class Sampler:
 
 
 def _is_importing(frame: FrameType) -> bool:
-    """Start-up is no part of the path of a record."""
+    """Return True if the frame belongs to an import, which is no part of the path of a record."""
     at: FrameType | None = frame
     while at is not None:
         if at.f_code.co_filename.startswith("<frozen importlib"):
@@ -71,7 +71,7 @@ def _is_importing(frame: FrameType) -> bool:
 
 
 def _is_called_back(frame: FrameType) -> bool:
-    """Return True if the loop called the frame, and not another function of Python."""
+    """Return True if the event loop called the frame, and no other function of Python did."""
     return frame.f_back is None or frame.f_back.f_code.co_filename.endswith("asyncio/runners.py")
 
 

@@ -32,7 +32,7 @@ RECORDS = b"\r\nMps-Records: "
 
 
 class Sink:
-    """State that all connections share: the orders and the figures."""
+    """The present command and the counts, which all connections share."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -62,14 +62,14 @@ class Sink:
         self._callers.begin(orders)
 
     def came(self, records: int, values: Sequence[bytes]) -> None:
-        """So many at once; the beginnings of their values where times are wanted."""
+        """Count records that arrived together, with the beginnings of their values if times are measured."""
         self.seen += records
         self.latencies_s.extend(map(latency_s, values))
         if self.seen >= self.next_mark > 0:
             self.mark()
 
     def mark(self) -> None:
-        """Note when this record came, and the CPU time of the daemon until then; within a batch, its last one stands for it."""
+        """Store the time and the CPU time of the daemon for the marks that were reached; a batch counts as its last record."""
         passed = time.monotonic(), _cpu_s(self._pid) if self._pid else 0.0
         self.passed.update({mark: passed for mark in self._marks if self.next_mark <= mark <= self.seen})
         self.next_mark = min((mark for mark in self._marks if mark > self.seen), default=0)
@@ -83,7 +83,7 @@ class Sink:
         }
 
     def answer_later(self, transport: asyncio.Transport) -> None:
-        """All answers are delayed alike, so the first to come is the first to go, and one timer serves all."""
+        """Answer after the delay, which is equal for all, so that one timer and one queue are enough."""
         self._due.append((self._loop.time() + self.delay_s, transport))
         if self._answering is None:
             self._answering = self._loop.call_later(self.delay_s, self._answer_due)
@@ -98,7 +98,7 @@ class Sink:
 
 
 class SinkConnection(asyncio.Protocol):
-    """Requests of one client."""
+    """The connection of one client."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -141,7 +141,7 @@ class SinkConnection(asyncio.Protocol):
         self._whole(1)
 
     def _whole(self, records: int) -> None:
-        """Answer a request that has arrived to its last byte."""
+        """Answer a request that has arrived completely."""
         sink = self._sink
         sink.came(records, ())
         if sink.delay_s:
@@ -150,7 +150,7 @@ class SinkConnection(asyncio.Protocol):
             self._transport.write(sink.answer)
 
     def _other(self, data: bytes, end: int) -> None:
-        """Take an order, or the beginning of a request."""
+        """Handle a command, or the beginning of a request."""
         if end < 0 or not data.startswith(b"GET "):
             self._begun = data
             return
@@ -168,7 +168,7 @@ def _cpu_s(pid: int) -> float:
 
 
 async def serve() -> None:
-    """Until killed."""
+    """Serve until killed."""
     sink = Sink()
     server = await asyncio.get_running_loop().create_server(lambda: SinkConnection(sink), "127.0.0.1", 0, backlog=1024)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)

@@ -9,11 +9,12 @@ from mpsd.demo.asking import get
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """The time at which the sink had so many records.
+    """The time at which the sink had received a number of records.
 
     Attributes:
-        at_s: on the monotonic clock, which all processes of a machine share.
-        cpu_s: of the watched process until then.
+        records: the number of records.
+        at_s: the time on the monotonic clock, which all processes of a machine share.
+        cpu_s: the CPU time of the watched process until then.
     """
 
     records: int
@@ -23,11 +24,13 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """The figures of the sink.
+    """The counts of the sink.
 
     Attributes:
-        marks: those passed so far, ascending: the first record, the end of the warm-up, the last.
-        sink_cpu_s: of the sink itself.
+        records: number of records that arrived.
+        marks: the marks that were reached, ascending: the first record, the end of the warm-up, the last record.
+        latencies_s: the latencies of timed values.
+        sink_cpu_s: CPU time of the sink.
     """
 
     records: int
@@ -37,13 +40,13 @@ class Seen:
 
 
 class SinkClient:
-    """Speaks to a sink that runs at `url`."""
+    """A client of the sink at `url`."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     async def begin(self, **orders: object) -> None:
-        """Forget everything and watch; see `bench.sink` for the orders."""
+        """Reset the counts, and begin to watch a process; see the commands in `bench.sink`."""
         await self._ask(f"/begin?{urlencode(orders)}")
 
     async def seen(self) -> Seen:

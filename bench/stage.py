@@ -1,4 +1,4 @@
-"""Broker, sink and measured processes, each on its cores, all gone when the stage is left."""
+"""The stage of a benchmark: broker, sink and measured processes, each on its cores, which end with the stage."""
 
 import json
 import secrets
@@ -30,8 +30,8 @@ class Stage:
     """The processes of a benchmark, and their addresses.
 
     Attributes:
-        measured: starts processes on the daemon's core.
-        made: topics.
+        measured: the processes on the core of the daemon.
+        made: the topics that were created.
     """
 
     cores: Cores
@@ -48,7 +48,7 @@ class Stage:
 
     @property
     def dead_letters(self) -> str:
-        """One topic for all, so that only the first daemon has to make it."""
+        """Return the name of the dead-letter topic, which all daemons share, so that only the first one creates it."""
         return f"{self.name}-dlq"
 
     @property
@@ -81,7 +81,7 @@ class Stage:
         return replace(self, bootstrap_servers=bootstrap_servers, topics=topics, made=[], _filled={})
 
     def new_name(self, what: str) -> str:
-        """For a topic, a group or a process; never the same again."""
+        """Return a new name for a topic, a group or a process."""
         self._names += 1
         return f"{self.name}-{what}-{self._names}"
 
@@ -106,17 +106,17 @@ class Stage:
 
 
 def python(module: str, *arguments: str) -> list[str]:
-    """Return the command of a module; those of the bench are found from any working directory."""
+    """Return the command of a module; modules of the bench are found from any working directory."""
     prefix = ["env", f"PYTHONPATH={ROOT}"] if module.startswith("bench.") else []
     return [*prefix, sys.executable, "-m", module, *arguments]
 
 
 @asynccontextmanager
 async def staged(say: Callable[[str], None]) -> AsyncIterator[Stage]:
-    """Everything started and ready; leaving ends it, and removes what was made in a Kafka that is not ours.
+    """Start broker and sink, and end them with the block. In an external Kafka, also delete the topics.
 
     Raises:
-        MpsError: something did not start; nothing is left behind.
+        MpsError: a process did not start; the others were ended.
     """
     cores = shared_out()
     async with AsyncExitStack() as stack:

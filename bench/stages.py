@@ -1,4 +1,4 @@
-"""µs of CPU per record for each stage by itself, its neighbours replaced by fakes that cost next to nothing.
+"""The CPU time in µs per record of each stage, with cheap fakes in place of its neighbours.
 
 Run as a process of its own: `python -m bench.stages CONFIG RECORDS BYTES`; prints one JSON object. The POST is not here: it
 needs the sink and is measured by `bench.floor`.
@@ -41,7 +41,7 @@ READ_TIMEOUT_S = 60.0
 
 
 class Listener:
-    """Takes every partition and does nothing with it."""
+    """A listener of the group that only stores its assignments."""
 
     def __init__(self) -> None:
         self.assigned: list[Assignment] = []
@@ -62,7 +62,7 @@ class Listener:
 
 
 class Taker:
-    """An adapter that takes as much as the daemon has in flight, and keeps it until it is asked."""
+    """An adapter that takes a number of deliveries and keeps them."""
 
     def __init__(self, records: int) -> None:
         self._room = records
@@ -83,7 +83,7 @@ class Taker:
 
 
 class Member(KafkaGroup):
-    """Never joins."""
+    """A member whose lease never ends."""
 
     @override
     def lease_left_s(self) -> float:
@@ -91,7 +91,7 @@ class Member(KafkaGroup):
 
 
 async def fetched(config: Config, records: int) -> float:
-    """From the broker's bytes to records."""
+    """Measure the fetch: from the bytes of the broker to records."""
     group, listener = (
         KafkaGroup(group_settings(config, config.subscriptions[0]), client_options(config.kafka)),
         Listener(),
@@ -110,7 +110,7 @@ async def fetched(config: Config, records: int) -> float:
 
 
 async def handled(config: Config, records: int, value_bytes: int) -> dict[str, float]:
-    """From records to deliveries, and from outcomes to finished offsets."""
+    """Measure the pipeline: from records to deliveries, and from outcomes to finished offsets."""
     settings, in_flight = pipeline_settings(config.subscriptions[0]), config.subscriptions[0].delivery.concurrency_max
     order, taker, policy = OrderIterator(), Taker(in_flight), RetryPolicy(settings.rules)
     pending = PendingQueue(
@@ -154,7 +154,7 @@ def _nothing(*_: object) -> None: ...
 
 
 async def stages(config: Config, records: int, value_bytes: int) -> dict[str, float]:
-    """In the order of a record's path."""
+    """Measure all stages, in the order of the path of a record."""
     return {"fetch and decode": await fetched(config, records), **await handled(config, records, value_bytes)}
 
 

@@ -1,4 +1,4 @@
-"""Workloads: topics that are filled once and read by every run, each run with a group of its own."""
+"""Workloads: topics that are filled once, and that each run reads with its own group."""
 
 import random
 import time
@@ -11,15 +11,19 @@ from mpsd.kafka.topics import Message, Topics
 
 SEED = 20_111
 CHUNK_RECORDS = 20_000
-"""Produced at once: each record waits in memory for its acknowledgement."""
+"""Number of records that are produced at once, because each waits in memory for its acknowledgement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """Records of a topic.
+    """The records of a topic.
 
     Attributes:
-        zipf: exponent of the keys' distribution; 0: all alike.
+        records: number of records.
+        partitions: number of partitions.
+        keys: number of keys.
+        zipf: exponent of the Zipf distribution of the keys; 0: uniform.
+        value_bytes: size of a value.
     """
 
     records: int
@@ -45,7 +49,7 @@ class Workload:
 
 
 async def fill(topics: Topics, topic: str, workload: Workload) -> None:
-    """Make the topic and all its records."""
+    """Create the topic, and produce all its records."""
     await topics.create(topic, workload.partitions)
     messages = workload.messages()
     while chunk := list(islice(messages, CHUNK_RECORDS)):
@@ -53,14 +57,14 @@ async def fill(topics: Topics, topic: str, workload: Workload) -> None:
 
 
 def timed(key_number: int, value_bytes: int) -> Message:
-    """Return a message that contains the time at which it was made; see `bench.sink`."""
+    """Return a message whose value begins with the present time; see `bench.sink`."""
     stamp = b"%0*d" % (TIME_DIGITS, time.time_ns())
     return Message(b"key-%d" % key_number, stamp.ljust(value_bytes, b"."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticRecord:
-    """A record that no broker has seen."""
+    """A record that was never in a broker."""
 
     offset: int
     key: bytes
