@@ -146,8 +146,8 @@ def limit(
 ) -> Exit:
     r"""Limit the rate and the number of deliveries.
 
-    A limit replaces the configured one. A limit that you do not give stays as it is. The limits apply to all daemons
-    and survive restarts, until you clear them.
+    --rate replaces the configured rate. --concurrency cannot exceed the configured number. A limit that you do not give
+    stays as it is. The limits apply to all daemons and survive restarts, until you clear them.
 
     \b
     Examples:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-PANEL = "To reach a daemon"
 
 
 def contexts(incomplete: str) -> list[str]:

@@ -31,7 +31,7 @@ class Exit(IntEnum):
 
 
 app = typer.Typer(
-    help="Delivers Kafka records to applications over plain HTTP, each key in order, many keys at once.",
+    help="Delivers Kafka records to applications by HTTP or gRPC, in order per key, with many keys at once.",
     epilog=EXAMPLES,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -161,7 +161,7 @@ def _limits(written: Written) -> Iterator[Problem]:
 
 
 def _open_listeners(written: Written) -> Iterator[Problem]:
-    """Every listener beyond loopback has `tls`, and `tokens_file` or `tls.client_ca`, or says `insecure = true`."""
+    """Every listener beyond loopback has `tls`, and `tokens_file` or `tls.client_ca`, or has `insecure = true`."""
     for name in LISTENERS:
         yield from _open_listener(written, name)
 
@@ -186,7 +186,7 @@ def _open_listener(written: Written, name: str) -> Iterator[Problem]:
 
 
 def _same_addresses(written: Written) -> Iterator[Problem]:
-    """No two listeners have one address."""
+    """No two listeners have the same address."""
     seen: dict[str, str] = {}
     for name in LISTENERS:
         listen = written.text(name, "listen")
@@ -198,7 +198,7 @@ def _same_addresses(written: Written) -> Iterator[Problem]:
 
 
 def _same_names(written: Written) -> Iterator[Problem]:
-    """No two subscriptions have one name."""
+    """No two subscriptions have the same name."""
     seen: dict[str, int] = {}
     for index in written.subscriptions():
         name = written.text("subscriptions", index, "name")
@@ -210,7 +210,7 @@ def _same_names(written: Written) -> Iterator[Problem]:
 
 
 def _same_sources(written: Written) -> Iterator[Problem]:
-    """Every group reads a topic in one subscription only, and nobody reads `control.topic`."""
+    """Every group reads a topic in one subscription only, and no subscription reads `control.topic`."""
     seen: dict[tuple[str, str], Path] = {}
     control = written.text("control", "topic")
     for index in written.subscriptions():
@@ -300,7 +300,7 @@ def _places_to_fill(written: Written) -> Iterator[Problem]:
 
 
 def _own_topics(written: Written) -> Iterator[Problem]:
-    """`control.audit_topic` is not `control.topic`, and nobody reads it or writes dead letters into it."""
+    """`control.audit_topic` is not `control.topic`, and no subscription reads it or has it as its dead-letter topic."""
     audit, path = written.text("control", "audit_topic"), ("control", "audit_topic")
     if not audit:
         return
@@ -328,7 +328,7 @@ def _backoffs(written: Written) -> Iterator[Problem]:
 
 
 def _endpoints(written: Written) -> Iterator[Problem]:
-    """`delivery.tls` goes with an https:// URL, and a certificate with its key."""
+    """`delivery.tls` needs an https:// URL, and a certificate needs its key."""
     for index in written.subscriptions():
         path = ("subscriptions", index, "delivery", "tls")
         if written.has(*path):

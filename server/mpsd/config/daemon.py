@@ -159,8 +159,8 @@ class Listener(Table):
 
 
 ADVERTISE = (
-    "Address that others are told; empty: `listen`, or, if it is every address, the one by which this host reaches the"
-    " brokers, because the other daemons reach them too."
+    "Address at which other daemons and clients reach the listener; empty: `listen`, or, if that means all addresses of"
+    " the host, the address from which the host reaches the brokers, because the other daemons reach them too."
 )
 
 

@@ -123,7 +123,7 @@ class Retry(Table):
 
 
 class Breaker(Table):
-    """The signs by which an outage of the endpoint is told from a record that the endpoint cannot take."""
+    """The rules that distinguish an outage of the endpoint from a record that the endpoint cannot process."""
 
     lanes_min: int = Field(
         default=3,
@@ -164,7 +164,7 @@ class Breaker(Table):
 
 
 class DeadLetter(Table):
-    """The topic for records that the application cannot take."""
+    """The topic for records that the application cannot process."""
 
     topic: DeadLetterTopic = Field(
         default="",
