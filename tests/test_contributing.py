@@ -83,23 +83,25 @@ def test_the_first_change_begins_where_the_page_says(file: str, name: str) -> No
     assert name in (ROOT / file).read_text()
 
 
-ROOMS = re.findall(
+FOLDERS = re.findall(
     r"^\| `([\w/]+)` \| (.*) \| (.*) \|$",
-    (ROOT / "tests/README.md").read_text().partition("## To change a room")[2].partition("\n## ")[0],
+    (ROOT / "tests/README.md").read_text().partition("## To change a folder")[2].partition("\n## ")[0],
     re.MULTILINE,
 )
 
 
-def test_the_page_of_tests_has_each_room() -> None:
-    rooms = {room.split("/")[0] for room, *_ in ROOMS}
+def test_the_page_of_tests_has_each_folder() -> None:
+    folders = {folder.split("/")[0] for folder, *_ in FOLDERS}
     packages = {file.parent.name for file in (ROOT / "server/mpsd").glob("*/__init__.py")}
-    assert packages <= rooms
-    assert [room for room, *_ in ROOMS if not ((ROOT / "server/mpsd" / room).is_dir() or (ROOT / room).is_dir())] == []
+    assert packages <= folders
+    assert [
+        folder for folder, *_ in FOLDERS if not ((ROOT / "server/mpsd" / folder).is_dir() or (ROOT / folder).is_dir())
+    ] == []
 
 
-@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room[0])
-def test_the_page_of_tests_names_tests_and_targets_that_exist(room: tuple[str, str, str]) -> None:
-    commands = re.findall(r"`([^`]+)`", " ".join(room[1:]))
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder[0])
+def test_the_page_of_tests_names_tests_and_targets_that_exist(folder: tuple[str, str, str]) -> None:
+    commands = re.findall(r"`([^`]+)`", " ".join(folder[1:]))
     targets = [command.split()[1] for command in commands if command.startswith("make ")]
     assert [target for target in targets if not re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)] == []
     paths = [command for command in commands if not command.startswith("make ")]
