@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
+from operator import attrgetter
 from types import NoneType
 from typing import Any, Literal, Self, get_args, get_origin
 
@@ -37,9 +38,11 @@ class View:
             given: the fields that the message does not have.
         """
         make: Any = cls
-        given = {**cls.other_values(message), **given}
-        read = _readers(make, message.DESCRIPTOR)
-        view: Self = make(**given, **{name: read[name](message) for name in read.keys() - given.keys()})
+        values = {**cls.other_values(message), **given}
+        for name, read in _readers(make, message.DESCRIPTOR).items():
+            if name not in values:
+                values[name] = read(message)
+        view: Self = make(**values)
         return view
 
     @classmethod
@@ -66,14 +69,14 @@ def _names(field: str) -> tuple[str, ...]:
 
 def _reader(name: str, kind: Any, source: FieldDescriptor) -> Convert:
     kinds = get_args(kind) or (kind,)
-    convert = _converter(name, kinds, source)
+    convert, given, field = _converter(name, kinds, source), attrgetter(source.name), source.name
     if get_origin(kind) is tuple:
-        return lambda message: tuple(map(convert, getattr(message, source.name)))
+        return lambda message: tuple(map(convert, given(message)))
     if NoneType not in kinds:
-        return lambda message: convert(getattr(message, source.name))
+        return given if convert is _unchanged else lambda message: convert(given(message))
     if source.has_presence:
-        return lambda message: convert(getattr(message, source.name)) if message.HasField(source.name) else None
-    return lambda message: convert(getattr(message, source.name)) if getattr(message, source.name) else None
+        return lambda message: convert(given(message)) if message.HasField(field) else None
+    return lambda message: convert(given(message)) if given(message) else None
 
 
 def _converter(name: str, kinds: tuple[Any, ...], source: FieldDescriptor) -> Convert:
