@@ -28,6 +28,8 @@ class Snapshot:
     watched_files: Sequence[WatchedFiles] = ()
 
 
+UNITS = {"bytes", "records", "seconds"}
+Type = Literal["counter", "gauge", "histogram"]
 Sample = tuple[tuple[str, ...], float | Histogram]
 """Values of the labels, and of the metric."""
 
@@ -37,50 +39,70 @@ class Metric:
     """A metric: one row of the table.
 
     Attributes:
-        unit: the last word of the name, before `_total`, where it is one.
         read: the samples, one per set of label values.
     """
 
     name: str
-    type: Literal["counter", "gauge", "histogram"]
+    type: Type
     help: str
     labels: tuple[str, ...] = ()
-    unit: Literal["", "bytes", "records", "seconds"] = ""
     read: Callable[[Snapshot], Iterable[Sample]]
 
+    @property
+    def unit(self) -> str:
+        """Return the last word of the name, before `_total`, where it is a unit; else nothing."""
+        word = self.name.removesuffix("_total").rpartition("_")[2]
+        return word if word in UNITS else ""
 
-Read = Callable[[Snapshot], Iterable[Sample]]
+
+Value = float | Histogram
 Labelled = Iterable[tuple[tuple[str, ...], float]]
 
 
-def per_subscription(read: Callable[[SubscriptionStatistics], float | Histogram]) -> Read:
-    return lambda snapshot: [((one.name,), read(one)) for one in snapshot.subscriptions]
+def per_subscription(
+    name: str, kind: Type, text: str, read: Callable[[SubscriptionStatistics], Value | None]
+) -> Metric:
+    """Return a metric of each subscription; a value of None is left out."""
+    return Metric(
+        name=name, type=kind, help=text, labels=("subscription",),
+        read=lambda snapshot: [((one.name,), value) for one in snapshot.subscriptions if (value := read(one)) is not None],
+    )  # fmt: skip
 
 
-def per_subscription_known(read: Callable[[SubscriptionStatistics], float]) -> Read:
-    """Read a value that is -1, and left out, while it is not known."""
-    return per_subscription_labelled(lambda one: [((), read(one))] if read(one) >= 0 else [])
+def per_subscription_by(
+    labels: tuple[str, ...], name: str, kind: Type, text: str, read: Callable[[SubscriptionStatistics], Labelled]
+) -> Metric:
+    """Return a metric of each subscription that has more labels."""
+    return Metric(
+        name=name, type=kind, help=text, labels=("subscription", *labels),
+        read=lambda snapshot: [((one.name, *rest), value) for one in snapshot.subscriptions for rest, value in read(one)],
+    )  # fmt: skip
 
 
-def per_subscription_labelled(read: Callable[[SubscriptionStatistics], Labelled]) -> Read:
-    return lambda snapshot: [((one.name, *rest), value) for one in snapshot.subscriptions for rest, value in read(one)]
+def per_partition(name: str, kind: Type, text: str, read: Callable[[PartitionStatistics], float | None]) -> Metric:
+    """Return a metric of each partition; a value of None is left out."""
+
+    def labelled(part: PartitionStatistics) -> Labelled:
+        return [((), value)] if (value := read(part)) is not None else []
+
+    return per_partition_by((), name, kind, text, labelled)
 
 
-def per_partition_labelled(read: Callable[[PartitionStatistics], Labelled]) -> Read:
-    return per_subscription_labelled(
-        lambda one: [
-            ((part.topic, str(part.partition), *rest), value) for part in one.partitions for rest, value in read(part)
-        ]
-    )
+def per_partition_by(
+    labels: tuple[str, ...], name: str, kind: Type, text: str, read: Callable[[PartitionStatistics], Labelled]
+) -> Metric:
+    """Return a metric of each partition that has more labels."""
+
+    def labelled(one: SubscriptionStatistics) -> Labelled:
+        for part in one.partitions:
+            yield from (((part.topic, str(part.partition), *rest), value) for rest, value in read(part))
+
+    return per_subscription_by(("topic", "partition", *labels), name, kind, text, labelled)
 
 
-def per_partition(read: Callable[[PartitionStatistics], float]) -> Read:
-    return per_partition_labelled(lambda part: [((), read(part))])
-
-
-def per_partition_known(read: Callable[[PartitionStatistics], float]) -> Read:
-    """Read a value that is -1, and left out, while it is not known."""
-    return per_partition_labelled(lambda part: [((), read(part))] if read(part) >= 0 else [])
+def known(value: float) -> float | None:
+    """Return the value, or None in place of -1, which stands for a value that is not known."""
+    return value if value >= 0 else None
 
 
 def one_of(states: Sequence[str], state: str) -> Labelled:
