@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.calls import CALL, Context, Metadata
-from mpsd.admin.daemon import Finding, Steerable, WatchedFiles
+from mpsd.admin.daemon import Finding, Steerable, WatchedFiles, fine, problem, warning
 from mpsd.admin.fleet import TIMEOUT_S_MAX, instance_of, members_of, sort_instances
 from mpsd.admin.overview import StatusCalls
 from mpsd.admin.rates import RECENT_S, Rates
@@ -64,9 +64,9 @@ async def findings_of(daemon: Steerable, rates: Rates, within_s: float) -> list[
         within_s: the look at brokers and endpoints ends before, so that a daemon that has found nothing but silence says
             so, and is not taken for silent itself.
     """
-    own = [Finding(ok=False, about="this daemon", text=text, advice="restart it") for text in daemon.not_alive()]
+    own = [problem("this daemon", text, advice="restart it") for text in daemon.not_alive()]
     if waiting := daemon.control.waiting_for():
-        own.append(Finding(ok=False, works=True, about="control", text=waiting, code="control.unavailable"))
+        own.append(warning("control", waiting, code="control.unavailable"))
     own += unreachable(daemon)
     own += [finding for pipeline in daemon.pipelines if (finding := _unreceived(pipeline)) is not None]
     own += [finding for pipeline in daemon.pipelines if (finding := _blocked_keys(pipeline)) is not None]
@@ -76,9 +76,7 @@ async def findings_of(daemon: Steerable, rates: Rates, within_s: float) -> list[
     if ignored := daemon.control_statistics().ignored:
         counts = ", ".join(f"{count} {reason}" for reason, count in ignored.items())
         text = f"records of the control topic are not understood here and change nothing: {counts}"
-        own.append(
-            Finding(ok=False, works=True, about="control", text=text, code="control.record_ignored", advice=IGNORED)
-        )
+        own.append(warning("control", text, code="control.record_ignored", advice=IGNORED))
     return sort_findings(_finding(each, daemon.peer.admin) for each in (*own, *await daemon.diagnose(within_s)))
 
 
@@ -89,7 +87,7 @@ def _unreceived(pipeline: Pipeline) -> Finding | None:
         return None
     name, advice = pipeline.settings.name, "where it may stay away for longer, set delivery.receiver_timeout_s"
     text = f"nobody receives: {reason}"
-    return Finding(ok=False, works=True, about=name, text=text, code="receiver.missing", advice=advice)
+    return warning(name, text, code="receiver.missing", advice=advice)
 
 
 def _metadata_limit(pipeline: Pipeline) -> Finding | None:
@@ -102,9 +100,7 @@ def _metadata_limit(pipeline: Pipeline) -> Finding | None:
         " record that does not settle, a partition stops reading sooner"
     )
     advice = "raise offset.metadata.max.bytes of the brokers, or set commit.metadata_units_max to it"
-    return Finding(
-        ok=False, works=True, about=pipeline.settings.name, text=text, code="kafka.metadata_too_large", advice=advice
-    )
+    return warning(pipeline.settings.name, text, code="kafka.metadata_too_large", advice=advice)
 
 
 def unreachable(daemon: Steerable) -> list[Finding]:
@@ -123,11 +119,9 @@ def unreachable(daemon: Steerable) -> list[Finding]:
 
 def _broken_files(watched: WatchedFiles) -> Finding:
     """Return the finding about files that cannot be used as they are now; the content read before stays in use."""
-    return Finding(
-        ok=False,
-        works=True,
-        about=watched.subscription or "this daemon",
-        text=f"{watched.name} cannot be reloaded: {watched.broken}; the last good version stays in use",
+    return warning(
+        watched.subscription or "this daemon",
+        f"{watched.name} cannot be reloaded: {watched.broken}; the last good version stays in use",
         code="reload.kept",
         advice=f"put right {', '.join(watched.files)}; the daemon looks again by itself",
     )
@@ -145,15 +139,8 @@ def _blocked_keys(pipeline: Pipeline) -> Finding | None:
         text += ": the records of a key that should be blocked wait, and what is behind them in their partitions is not committed"
     advice = f"repair the application, then mpsctl replay-dlq {name}; or skip the records that hold them"
     if not is_near:
-        return Finding(ok=True, about=name, text=text)
-    return Finding(
-        ok=False,
-        works=True,
-        about=name,
-        text=text,
-        code="blocked_key.full" if blocked >= keys_max else "",
-        advice=advice,
-    )
+        return fine(name, text)
+    return warning(name, text, code="blocked_key.full" if blocked >= keys_max else "", advice=advice)
 
 
 def sort_findings(findings: Iterable[pb.Finding]) -> list[pb.Finding]:
@@ -196,15 +183,14 @@ def _endpoint(pipeline: Pipeline) -> Iterator[Finding]:
             text = (
                 "rejections of the endpoint are accepted: rejected records are dead-lettered until a delivery succeeds"
             )
-            yield Finding(ok=False, works=True, about=name, text=text, code="endpoint.rejections_accepted")
+            yield warning(name, text, code="endpoint.rejections_accepted")
         case EndpointState.UP:
             return
         case EndpointState.OUT:
             text = f"endpoint out since {since}: nothing succeeds, and {waiting:,} records wait at no cost"
-            yield Finding(
-                ok=False,
-                about=name,
-                text=f"{text}; the last failure: {endpoint.reason}",
+            yield problem(
+                name,
+                f"{text}; the last failure: {endpoint.reason}",
                 code="endpoint.out",
                 advice=f"{_look(pipeline)}; deliveries go on by themselves",
             )
@@ -213,10 +199,9 @@ def _endpoint(pipeline: Pipeline) -> Iterator[Finding]:
                 f"endpoint rejects everything since {since}: dead-lettering stopped after {endpoint.rejections:,} records,"
                 f" and {waiting:,} wait"
             )
-            yield Finding(
-                ok=False,
-                about=name,
-                text=f"{text}; the last rejection: {endpoint.reason}",
+            yield problem(
+                name,
+                f"{text}; the last rejection: {endpoint.reason}",
                 code="endpoint.all_rejected",
                 advice=f"{_look(pipeline)}; if the rejections are right, mpsctl accept-rejections {name}",
             )
@@ -239,7 +224,7 @@ def _dead_letters(pipeline: Pipeline, rates: Rates) -> Iterator[Finding]:
     text = f"{dead:,} of {settled:,} records of the last {RECENT_S / 60:g} minutes became dead letters"
     text += f"; the last: {last}" if last is not None else ""
     if dead < MANY_RECORDS or dead < settled * MANY_SHARE:
-        yield Finding(ok=True, about=name, text=text)
+        yield fine(name, text)
         return
     yield Finding(
         ok=False,

@@ -96,6 +96,20 @@ class Finding:
     works: bool = False
 
 
+def fine(about: str, text: str) -> Finding:
+    return Finding(ok=True, about=about, text=text)
+
+
+def warning(about: str, text: str, code: str = "", advice: str = "") -> Finding:
+    """Return a finding of what works and may cease to."""
+    return Finding(ok=False, works=True, about=about, text=text, code=code, advice=advice)
+
+
+def problem(about: str, text: str, code: str = "", advice: str = "") -> Finding:
+    """Return a finding of what does not work."""
+    return Finding(ok=False, about=about, text=text, code=code, advice=advice)
+
+
 class GroupPosition(NamedTuple):
     """The position of a group in a partition.
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mpsd.admin.daemon import Finding
+from mpsd.admin.daemon import Finding, fine, problem, warning
 from mpsd.config import Config, RestDelivery, Subscription
 from mpsd.config.values import masked_url
 from mpsd.delivery.rest.client.connector import tls_context
@@ -49,13 +49,13 @@ async def _kafka(config: Config, options: Mapping[str, Any] | None, within_s: fl
     servers, findings = ", ".join(config.kafka.bootstrap_servers), []
     try:
         async with asyncio.timeout(within_s), Cluster(options or client_options(config.kafka)) as cluster:
-            findings.append(Finding(ok=True, about="kafka", text=f"{cluster.brokers} broker(s) at {servers}"))
+            findings.append(fine("kafka", f"{cluster.brokers} broker(s) at {servers}"))
             findings += await topic_findings(cluster, config)
     except MpsError as error:
-        findings.append(Finding(ok=False, about="kafka", text=str(error), code=error.code, advice=CODES))
+        findings.append(problem("kafka", str(error), code=error.code, advice=CODES))
     except TimeoutError:
         text = f"{servers}: no answer in time; nothing is delivered or committed until Kafka is back"
-        findings.append(Finding(ok=False, about="kafka", text=text, code="kafka.unavailable", advice=CODES))
+        findings.append(problem("kafka", text, code="kafka.unavailable", advice=CODES))
     return findings
 
 
@@ -63,7 +63,7 @@ async def check_endpoint(subscription: Subscription) -> Finding:
     """Connect, shake hands where the URL is https, and send nothing: a check must not deliver anything."""
     delivery, name = subscription.delivery, subscription.name
     if not isinstance(delivery, RestDelivery):
-        return Finding(ok=True, about=name, text=f"waits for applications to come by {delivery.protocol}")
+        return fine(name, f"waits for applications to come by {delivery.protocol}")
     url = masked_url(delivery.url)
     endpoint, tls = Endpoint.of(delivery.url), delivery.tls
     try:
@@ -75,14 +75,14 @@ async def check_endpoint(subscription: Subscription) -> Finding:
     except TimeoutError:
         what = "connection and TLS handshake" if endpoint.is_tls else "connection"
         text = f"{url}: no {what} within {CONNECT_TIMEOUT_S:g} s; records would wait"
-        return Finding(ok=False, about=name, text=text, advice=ENDPOINT)
+        return problem(name, text, advice=ENDPOINT)
     except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError) as error:
         why = describe_failure(error, has_certificate=tls is not None and tls.cert is not None)
-        return Finding(ok=False, about=name, text=f"{url}: {why}; records would wait", advice=TLS)
+        return problem(name, f"{url}: {why}; records would wait", advice=TLS)
     except OSError as error:
         text = f"{url}: {error.strerror or error}; records would wait"
-        return Finding(ok=False, about=name, text=text, advice=ENDPOINT)
-    return Finding(ok=True, about=name, text=f"posts to {url}: takes connections")
+        return problem(name, text, advice=ENDPOINT)
+    return fine(name, f"posts to {url}: takes connections")
 
 
 def _certificate(name: str, url: str, hands: Handshake) -> Finding:
@@ -91,9 +91,9 @@ def _certificate(name: str, url: str, hands: Handshake) -> Finding:
     until = time.strftime("%Y-%m-%d", time.gmtime(hands.expires_s))
     text = f"posts to {url}: speaks {hands.version}, certificate valid until {until}"
     if left_days >= CERTIFICATE_DAYS_MIN:
-        return Finding(ok=True, about=name, text=text)
+        return fine(name, text)
     text += f", {max(0, int(left_days))} day(s) from now; records would wait after that"
-    return Finding(ok=False, works=True, about=name, text=text, advice="renew the certificate of the endpoint")
+    return warning(name, text, advice="renew the certificate of the endpoint")
 
 
 def lines(findings: Sequence[Finding]) -> str:
@@ -124,7 +124,7 @@ async def transaction_findings(config: Config, options: Mapping[str, Any]) -> li
     try:
         found = await open_transactions(options, sorted(readers))
     except MpsError as error:
-        return [Finding(ok=False, about="kafka", text=str(error), code=error.code, works=True)]
+        return [warning("kafka", str(error), code=error.code)]
     return [_finding(readers[each.tp.topic], each) for each in found]
 
 
@@ -136,7 +136,7 @@ def _finding(about: str, held_up: OpenTransaction) -> Finding:
         text += f"; producer id {each.id} (epoch {each.epoch}) began at {each.start}, last wrote {silent_s} s ago"
     if not held_up.producers:
         text += "; the broker does not say whose"
-    return Finding(ok=False, about=about, text=text, code="kafka.open_transaction", advice=ADVICE, works=True)
+    return warning(about, text, code="kafka.open_transaction", advice=ADVICE)
 
 
 def check_tokens(config: Config) -> None:
@@ -152,10 +152,7 @@ def check_tokens(config: Config) -> None:
 def token_findings(config: Config) -> list[Finding]:
     """Find what is wrong with the tokens files."""
     code = ConfigError.code
-    return [
-        Finding(ok=False, about=problem.path, text=problem.message, code=code, advice="correct the file")
-        for problem in _problems(config)
-    ]
+    return [problem(each.path, each.message, code=code, advice="correct the file") for each in _problems(config)]
 
 
 def _problems(config: Config) -> Iterator[Problem]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from mpsd.admin.daemon import Finding
+from mpsd.admin.daemon import Finding, fine, problem, warning
 from mpsd.config import Config, Subscription
 from mpsd.errors import MpsError
 from mpsd.kafka.cluster import Cluster
@@ -48,11 +48,11 @@ def _source(about: str, look: TopicLook) -> Finding:
         return _refused(about, text, f"Read on topic {name}")
     if not look.exists:
         text = f"topic {name} is missing: the subscription would wait until somebody creates it"
-        return Finding(ok=False, about=about, text=text, advice=f"create topic {name}")
+        return problem(about, text, advice=f"create topic {name}")
     if _lacks(look, "Read"):
         text = f"topic {name} may not be read by this user: TopicAuthorizationFailed"
         return _refused(about, text, f"Read on topic {name}")
-    return Finding(ok=True, about=about, text=f"reads topic {name}: {look.partitions} partition(s)")
+    return fine(about, f"reads topic {name}: {look.partitions} partition(s)")
 
 
 def _lacks(look: TopicLook, right: str) -> bool:
@@ -64,20 +64,14 @@ async def _group(cluster: Cluster, subscription: Subscription) -> Finding:
     try:
         rights = await cluster.group_rights(group)
     except MpsError as error:
-        return Finding(
-            ok=False,
-            about=about,
-            text=f"group {group}: {error}",
-            code=error.code,
-            advice=f"grant Read on group {group}",
-        )
+        return problem(about, f"group {group}: {error}", code=error.code, advice=f"grant Read on group {group}")
     if rights is None:
         text = f"the rights on group {group} are not visible: the broker is too old to say"
-        return Finding(ok=False, about=about, text=text, works=True)
+        return warning(about, text)
     if "Read" not in rights:
         text = f"group {group} may not be joined by this user: GroupAuthorizationFailed"
         return _refused(about, text, f"Read on group {group}")
-    return Finding(ok=True, about=about, text=f"may join group {group}")
+    return fine(about, f"may join group {group}")
 
 
 async def _dead_letters(
@@ -94,8 +88,8 @@ async def _dead_letters(
             await cluster.try_to_create(settings, looks)
         except MpsError as error:
             text, advice = f"dead-letter topic {name}: {error}", f"grant Create on topic {name}, or create it"
-            return [Finding(ok=False, about=about, text=text, code=error.code, advice=advice)]
-        return [Finding(ok=True, about=about, text=f"would create dead-letter topic {name}")]
+            return [problem(about, text, code=error.code, advice=advice)]
+        return [fine(about, f"would create dead-letter topic {name}")]
     findings = []
     for right, effect in (("Write", WITHOUT_WRITE), ("Read", WITHOUT_READ)):
         if _lacks(look, right):
@@ -108,14 +102,12 @@ async def _dead_letters(
     if unsafe := [each.text for each in weak if each.loses]:
         text = f"dead-letter topic {name} would lose dead letters, so nothing is written to it: {'; '.join(unsafe)}"
         advice = f"alter topic {name}, or name another in dead_letter.topic"
-        findings.append(Finding(ok=False, about=about, text=text, code="dead_letter.topic_unsafe", advice=advice))
+        findings.append(problem(about, text, code="dead_letter.topic_unsafe", advice=advice))
     if poor := [each.text for each in weak if not each.loses]:
         text = f"dead-letter topic {name} is weak: {'; '.join(poor)}"
         advice = f"alter topic {name}, or set dead_letter to match"
-        findings.append(
-            Finding(ok=False, about=about, text=text, code="dead_letter.topic_weak", advice=advice, works=True)
-        )
-    return findings or [Finding(ok=True, about=about, text=f"dead-letter topic {name} is as configured")]
+        findings.append(warning(about, text, code="dead_letter.topic_weak", advice=advice))
+    return findings or [fine(about, f"dead-letter topic {name} is as configured")]
 
 
 def _is_hidden(look: TopicLook) -> bool:
@@ -130,7 +122,7 @@ async def _own_topic(cluster: Cluster, topic: InternalTopic, look: TopicLook) ->
     try:
         weak = await cluster.weaknesses(topic)
     except MpsError as error:
-        return [Finding(ok=False, about="control", text=f"{what}: {error}", code=error.code)]
+        return [problem("control", f"{what}: {error}", code=error.code)]
     if weak is None:
         return [await _own_creation(cluster, topic, what)]
     findings = [
@@ -143,8 +135,8 @@ async def _own_topic(cluster: Cluster, topic: InternalTopic, look: TopicLook) ->
         findings.append(_refused("control", text, f"DescribeConfigs on topic {topic.name}", works=True))
     elif weak:
         text = f"{what} is weaker than it should be: {', '.join(weak)}; alter it"
-        findings.append(Finding(ok=False, about="control", text=text, advice=f"alter topic {topic.name}", works=True))
-    return findings or [Finding(ok=True, about="control", text=f"{what} is as it should be")]
+        findings.append(warning("control", text, advice=f"alter topic {topic.name}"))
+    return findings or [fine("control", f"{what} is as it should be")]
 
 
 async def _own_creation(cluster: Cluster, topic: InternalTopic, what: str) -> Finding:
@@ -152,5 +144,5 @@ async def _own_creation(cluster: Cluster, topic: InternalTopic, what: str) -> Fi
         await cluster.try_to_make(topic)
     except MpsError as error:
         advice = f"grant Create on topic {topic.name}, or create it"
-        return Finding(ok=False, about="control", text=f"{what}: {error}", code=error.code, advice=advice)
-    return Finding(ok=True, about="control", text=f"would create {what}")
+        return problem("control", f"{what}: {error}", code=error.code, advice=advice)
+    return fine("control", f"would create {what}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-from mpsd.admin.daemon import Finding
+from mpsd.admin.daemon import Finding, warning
 from mpsd.config import Config, PullDelivery, RestDelivery, StreamDelivery
 from mpsd.listeners.http import Bounds
 
@@ -102,13 +102,4 @@ def findings(config: Config) -> list[Finding]:
     files = allowed(needed(config))
     if not files.is_short:
         return []
-    return [
-        Finding(
-            ok=False,
-            about="files",
-            text=f"{files}; raise the hard limit",
-            code="service.open_files",
-            advice=ADVICE,
-            works=True,
-        )
-    ]
+    return [warning("files", f"{files}; raise the hard limit", code="service.open_files", advice=ADVICE)]

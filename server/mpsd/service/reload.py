@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 from typing_extensions import override
 
-from mpsd.admin.daemon import Finding, WatchedFiles
+from mpsd.admin.daemon import Finding, WatchedFiles, warning
 from mpsd.config import Config, RestDelivery, Secret, Security, Subscription
 from mpsd.config.files import Part, files_of, fingerprints, read_again
 from mpsd.config.problems import Path, dotted
@@ -271,9 +271,7 @@ class Reconfiguration:
             return ()
         text = f"{', '.join(self._pending)}: {NEEDS_RESTART}"
         advice = "restart the daemon"
-        return [
-            Finding(ok=False, works=True, about="this daemon", text=text, code="reload.needs_restart", advice=advice)
-        ]
+        return [warning("this daemon", text, code="reload.needs_restart", advice=advice)]
 
     def ask(self) -> None:
         """Read the configuration again, soon; several requests at once are one."""
