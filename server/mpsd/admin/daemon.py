@@ -40,7 +40,6 @@ class WatchedFiles(NamedTuple):
         broken: why they cannot be used as they are now, so that what was read before stays in use; empty if they can.
         renewals: how often they were read again and put into use, since the start.
         failures: how often they turned out to be broken, since the start.
-        renewed_at_s: when they were last put into use again, in seconds since the epoch; 0: not since the start.
     """
 
     name: str
@@ -49,7 +48,6 @@ class WatchedFiles(NamedTuple):
     broken: str
     renewals: int
     failures: int
-    renewed_at_s: float
 
 
 class Daemon(Protocol):

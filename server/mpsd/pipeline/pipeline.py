@@ -380,7 +380,6 @@ class Pipeline:
             limit=self.controls.limit,
             blocked_keys=len(self.blocked.book),
             last_failure=self.writer.last_failures.latest,
-            last_dead_letter=self.writer.last_failures.dead_letter,
             unresolved_dead_letters=self._unresolved,
             replays=self.replays.book.counts() if self.replays is not None else {},
             replayed=self.replays.finished if self.replays is not None else {},

@@ -86,7 +86,6 @@ class SubscriptionStatistics:
         blocked_keys: of all partitions, whoever has them, as the control topic says.
         receiver_gap_s: since an application last came for records; None where it does not have to come.
         last_failure: of a delivery; None: none since the start.
-        last_dead_letter: the last failure that made a dead letter; None: none since the start.
         unresolved_dead_letters: in the dead-letter topic, and not settled by a replay, as last looked; -1: not known yet.
         replays: tasks that are known, by state.
         replayed: dead letters that replays of this daemon have settled since its start, by result.
@@ -119,7 +118,6 @@ class SubscriptionStatistics:
     limit: Limit | None = None
     blocked_keys: int = 0
     last_failure: Failure | None = None
-    last_dead_letter: Failure | None = None
     unresolved_dead_letters: int = -1
     replays: Mapping[str, int] = field(default_factory=dict)
     replayed: Mapping[str, int] = field(default_factory=dict)

@@ -43,7 +43,6 @@ class Watched(Generic[Part, User]):
         broken: why the files cannot be used as they are now; empty if they can, or were not yet seen twice.
         renewals: how often the part was put into use again.
         failures: how often files turned out to be broken.
-        renewed_at_s: when it was last put into use again, in seconds since the epoch; 0: never.
     """
 
     def __init__(
@@ -77,7 +76,6 @@ class Watched(Generic[Part, User]):
         self.files = files_of(part)
         self.broken = ""
         self.renewals = self.failures = 0
-        self.renewed_at_s = 0.0
         self._looked_s = float("-inf")
         self._in_use: tuple[str, ...] = ()
         self._refused: tuple[str, ...] = ()
@@ -150,7 +148,6 @@ class Watched(Generic[Part, User]):
             broken=self.broken,
             renewals=self.renewals,
             failures=self.failures,
-            renewed_at_s=self.renewed_at_s,
         )
 
     @override
@@ -171,7 +168,6 @@ class Watched(Generic[Part, User]):
         self._refused = self._suspected = ()
         self._problem = self.broken = ""
         self.renewals += 1
-        self.renewed_at_s = time.time()
         why = f"{', '.join(changed)} changed" if changed else "the configuration was reloaded"
         extra = {"code": "reload.renewed", **self._whose}
         log.info("%s was reloaded: %s; the new version is in use", self, why, extra=extra)

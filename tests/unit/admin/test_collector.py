@@ -60,7 +60,7 @@ def subscription() -> SubscriptionStatistics:
 
 
 def daemon(*subscriptions: SubscriptionStatistics) -> QuietDaemon:
-    watched = [WatchedFiles("kafka.security", "", ["ca.pem"], "", 0, 0, 0.0)]
+    watched = [WatchedFiles("kafka.security", "", ["ca.pem"], "", 0, 0)]
     return QuietDaemon(subscriptions, watched=watched, control=CONTROL)
 
 
