@@ -19,7 +19,7 @@ from mpsd.admin.validation import (
     scope_of,
     until_ms,
 )
-from mpsd.admin.wire import milliseconds, timestamp, wall_ms
+from mpsd.admin.wire import milliseconds, provenance_of, wall_ms
 from mpsd.core.audit import AuditEntry
 from mpsd.core.brake import BRAKE, BrakeRecord, BrakeState
 from mpsd.core.control import EntityKey, OfSubscription
@@ -152,9 +152,7 @@ class AuditCalls(Calls):
 def _entry(entry: AuditEntry) -> pb.AuditEntry:
     said = entry.provenance
     return pb.AuditEntry(
-        provenance=pb.Provenance(
-            who=said.who, changed_at=timestamp(said.at_ms), reason=said.reason, revision=entry.revision
-        ),
+        provenance=provenance_of(said, entry.revision),
         method=entry.method,
         subscription=entry.subscription,
         description=entry.description,

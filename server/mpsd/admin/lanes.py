@@ -17,12 +17,13 @@ from mpsd.admin.fleet import (
     merge_partitions,
     sort_instances,
 )
-from mpsd.admin.missing import listed, within
+from mpsd.admin.missing import listed, partition_name
 from mpsd.admin.overview import StatusCalls
 from mpsd.admin.status import status_of
 from mpsd.admin.validation import check_topic, page_size, page_token, parse_token, pipeline_of, scope_of
 from mpsd.admin.wire import SEVERITIES, timestamp
-from mpsd.pipeline.inspection import LaneView, Wanted, lanes_of
+from mpsd.core.pauses import Scope
+from mpsd.pipeline.inspection import LaneView, lanes_of
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.ports import Clock
 
@@ -41,7 +42,14 @@ class Lanes:
         self._epoch_s = clock.wall_s() - clock.monotonic_s()
 
     async def page(
-        self, pipeline: Pipeline, wanted: Wanted, lanes_max: int, after: LanePosition | None, *, values: bool
+        self,
+        pipeline: Pipeline,
+        scope: Scope,
+        lanes_max: int,
+        after: LanePosition | None,
+        *,
+        only_blocking: bool,
+        values: bool,
     ) -> list[pb.Lane]:
         """Return the first lanes behind a position, in order.
 
@@ -49,7 +57,7 @@ class Lanes:
             values: whether to show them.
         """
         best: list[tuple[LanePosition, LaneView]] = []
-        async for views in lanes_of(pipeline, wanted):
+        async for views in lanes_of(pipeline, scope, only_blocking=only_blocking):
             positioned = [(self._position(view), view) for view in views]
             candidates = [each for each in positioned if after is None or each[0] > after]
             best = nsmallest(lanes_max, best + candidates, key=lambda each: each[0])
@@ -120,8 +128,7 @@ class InspectCalls(StatusCalls):
             return answer
 
         given, silent = await self._others(request.scope, scope.subscription, ask)
-        wanted = Wanted(topic=scope.topic, partition=scope.partition, key=scope.key, blocked=request.blocked)
-        own = await self._lanes.page(pipeline, wanted, size, after, values=request.values)
+        own = await self._lanes.page(pipeline, scope, size, after, only_blocking=request.blocked, values=request.values)
         status = status_of(self._daemon, self.rates, scope.subscription, partitions=True).subscriptions[0]
         heard = merge_partitions([*status.partitions, *(part for answer in given for part in answer.partitions)])
         if request.scope != pb.SCOPE_INSTANCE:
@@ -132,7 +139,7 @@ class InspectCalls(StatusCalls):
         instances = [instance_of(self._daemon), *(each for answer in given for each in answer.instances), *silent]
         return pb.InspectResponse(
             lanes=lanes,
-            partitions=[part for part in heard if within(scope, part)],
+            partitions=[part for part in heard if scope.covers(partition_name(part))],
             instances=sort_instances(instances),
             next_page_token=next_page(lanes, size),
         )

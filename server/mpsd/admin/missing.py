@@ -79,7 +79,7 @@ class MissingPartitions:
             listed = set(heard.get(pipeline.settings.name, ()))
             known_topics = pipeline.topics().items()
             expected = {TopicPartition(topic, number) for topic, count in known_topics for number in range(count)}
-            expected = {tp for tp in expected if scope is None or within(scope, tp)}
+            expected = {tp for tp in expected if scope is None or scope.covers(tp)}
             if silent or not expected <= listed:
                 reason = frozenset(expected - listed), frozenset(instance.id for instance in silent)
                 known = await self._ask(pipeline.settings.sender.group, reason, wait_s)
@@ -170,7 +170,11 @@ def heard_of(answers: Iterable[pb.Status]) -> Heard:
 
 def listed(partitions: Iterable[pb.PartitionStatus]) -> list[TopicPartition]:
     """Return the names of partitions."""
-    return [TopicPartition(part.topic, part.partition) for part in partitions]
+    return [partition_name(part) for part in partitions]
+
+
+def partition_name(part: pb.PartitionStatus) -> TopicPartition:
+    return TopicPartition(part.topic, part.partition)
 
 
 def add_missing(said: pb.SubscriptionStatus, missing: Sequence[pb.PartitionStatus]) -> None:
@@ -196,8 +200,3 @@ def count_states(said: pb.SubscriptionStatus) -> None:
         count.partitions += 1
     del said.partition_states[:]
     said.partition_states.extend(sorted(counts.values(), key=lambda each: -state_of(each.state).rank))
-
-
-def within(scope: Scope, part: pb.PartitionStatus | TopicPartition) -> bool:
-    """Return True if the partition is asked for."""
-    return scope.topic in {None, part.topic} and scope.partition in {None, part.partition}

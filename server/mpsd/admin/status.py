@@ -6,7 +6,7 @@ from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import instance_of
 from mpsd.admin.rates import Rates
-from mpsd.admin.wire import SEVERITIES, duration, timestamp, wall_ms, wire_replay
+from mpsd.admin.wire import SEVERITIES, duration, provenance_of, timestamp, wall_ms, wire_replay
 from mpsd.core.breaker import EndpointState
 from mpsd.core.limits import Limit
 from mpsd.core.pauses import Pause, Scope
@@ -137,7 +137,7 @@ def pause_of(pause: Pause) -> pb.PauseState:
     return pb.PauseState(
         selection=selection_of(pause.scope),
         until=timestamp(pause.until_ms) if pause.until_ms is not None else None,
-        provenance=provenance_of(pause),
+        provenance=provenance_of(pause.provenance, pause.revision),
     )
 
 
@@ -145,17 +145,12 @@ def limit_of(limit: Limit) -> pb.LimitState:
     return pb.LimitState(
         rate_max_per_s=limit.rate_max_per_s,
         concurrency_max=limit.concurrency_max,
-        provenance=provenance_of(limit),
+        provenance=provenance_of(limit.provenance, limit.revision),
     )
 
 
 def selection_of(scope: Scope) -> pb.Selection:
     return pb.Selection(subscription=scope.subscription, topic=scope.topic, partition=scope.partition, key=scope.key)
-
-
-def provenance_of(decided: Pause | Limit) -> pb.Provenance:
-    said = decided.provenance
-    return pb.Provenance(who=said.who, changed_at=timestamp(said.at_ms), reason=said.reason, revision=decided.revision)
 
 
 def _flow(said: SubscriptionStatistics, flows: Sequence[pb.Flow]) -> pb.Flow:

@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from mps.admin.v1 import admin_pb2 as pb
 from mpsd.admin.refusals import InvalidArgument
+from mpsd.core.control import Provenance
 from mpsd.core.dead_letter_record import DeadLetterFilter, DeadLetterRecord
 from mpsd.core.pauses import Scope
 from mpsd.core.replay import ReplayState, ReplayTarget, ReplayTask
@@ -179,13 +180,13 @@ def wire_replay(replays: Replays, task: ReplayTask) -> pb.Replay:
         left=duration(left_s) if left_s is not None else None,
         started_at=timestamp(task.started_at_ms),
         ended_at=timestamp(task.ended_at_ms) if task.ended_at_ms is not None else None,
-        provenance=_provenance(task),
+        provenance=provenance_of(task.provenance, task.revision),
         started_by=task.started_by,
         started_reason=task.started_reason,
     )
 
 
-def _provenance(task: ReplayTask) -> pb.Provenance:
-    who, reason, at_ms, *_ = task.provenance
-    changed_at: Timestamp = timestamp(at_ms)
-    return pb.Provenance(who=who, changed_at=changed_at, reason=reason, revision=task.revision)
+def provenance_of(author: Provenance, revision: int) -> pb.Provenance:
+    """Return the message of the author of a change."""
+    changed_at: Timestamp = timestamp(author.at_ms)
+    return pb.Provenance(who=author.who, changed_at=changed_at, reason=author.reason, revision=revision)

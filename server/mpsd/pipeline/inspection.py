@@ -8,7 +8,7 @@ from itertools import islice
 
 from mpsd.core.delivery import Delivery, Lane, Seat
 from mpsd.core.outcome import code_of
-from mpsd.core.record import TopicPartition
+from mpsd.core.pauses import Scope
 from mpsd.core.states import LaneState
 from mpsd.pipeline.control.controls import PAUSED
 from mpsd.pipeline.pending_queue import PartitionQueue
@@ -39,36 +39,24 @@ class LaneView:
     blocks_commit: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """A selection of lanes.
+async def lanes_of(
+    pipeline: Pipeline, scope: Scope, *, only_blocking: bool = False
+) -> AsyncIterator[Sequence[LaneView]]:
+    """Yield the lanes, a part of a partition at a time; each part is of one moment, and between parts deliveries go on.
 
-    Attributes:
-        key: only of this key; None: of any, and without one.
-        blocked: only those that hold up a committed offset.
+    Args:
+        only_blocking: those that hold up a committed offset.
     """
-
-    topic: str | None = None
-    partition: int | None = None
-    key: bytes | None = None
-    blocked: bool = False
-
-    def covers(self, tp: TopicPartition) -> bool:
-        return self.topic in {None, tp.topic} and self.partition in {None, tp.partition}
-
-
-async def lanes_of(pipeline: Pipeline, wanted: Wanted) -> AsyncIterator[Sequence[LaneView]]:
-    """Yield the lanes, a part of a partition at a time; each part is of one moment, and between parts deliveries go on."""
     for queue in list(pipeline.pending.queues.values()):
-        if not wanted.covers(queue.assignment.tp):
+        if not scope.covers(queue.assignment.tp):
             continue
-        heads = await _heads(queue, wanted)
+        heads = await _heads(queue, scope.key, only_blocking=only_blocking)
         for begin in range(0, len(heads), RECORDS_PER_TURN_MAX):
             yield _views(pipeline, queue, heads[begin : begin + RECORDS_PER_TURN_MAX])
             await asyncio.sleep(0)
 
 
-async def _heads(queue: PartitionQueue, wanted: Wanted) -> list[tuple[Delivery, int]]:
+async def _heads(queue: PartitionQueue, key: bytes | None, *, only_blocking: bool) -> list[tuple[Delivery, int]]:
     """Return the first unfinished record of each lane, which is its head, and how many the lane has."""
     oldest = queue.tracker.oldest()
     if oldest is None:
@@ -79,7 +67,7 @@ async def _heads(queue: PartitionQueue, wanted: Wanted) -> list[tuple[Delivery, 
     counts: Counter[Lane] = Counter()
     for begin in range(0, len(unfinished), RECORDS_PER_TURN_MAX):
         for delivery in islice(unfinished, begin, begin + RECORDS_PER_TURN_MAX):
-            if wanted.key is not None and delivery.record.key != wanted.key:
+            if key is not None and delivery.record.key != key:
                 continue
             if delivery.lane is None:
                 free.append((delivery, 1))
@@ -88,7 +76,7 @@ async def _heads(queue: PartitionQueue, wanted: Wanted) -> list[tuple[Delivery, 
                 counts[delivery.lane] += 1
         await asyncio.sleep(0)
     found = free + [(head, counts[lane]) for lane, head in heads.items()]
-    return [each for each in found if each[0] is oldest] if wanted.blocked else found
+    return [each for each in found if each[0] is oldest] if only_blocking else found
 
 
 def _views(pipeline: Pipeline, queue: PartitionQueue, heads: Sequence[tuple[Delivery, int]]) -> list[LaneView]:

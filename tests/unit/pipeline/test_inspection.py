@@ -8,7 +8,7 @@ from mpsd.core.outcome import DELIVERED
 from mpsd.core.pauses import Scope
 from mpsd.core.states import LaneState
 from mpsd.errors import KafkaUnavailable
-from mpsd.pipeline.inspection import Wanted, lanes_of
+from mpsd.pipeline.inspection import lanes_of
 from tests.fakes.blocked_keys import pause_of
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, LOST, POISON, REFUSED
@@ -19,12 +19,12 @@ from tests.unit.pipeline.replay.test_tasks import Fleet
 
 async def states(at: Piped, offsets: Collection[int] = range(9)) -> dict[int, str]:
     """Return the states of the lanes by the offsets of their heads."""
-    views = [view async for part in lanes_of(at.pipeline, Wanted()) for view in part]
+    views = [view async for part in lanes_of(at.pipeline, Scope("billing")) for view in part]
     return {view.head.record.offset: view.state.value for view in views if view.head.record.offset in offsets}
 
 
 async def until_s(at: Piped, offset: int) -> float | None:
-    views = [view async for part in lanes_of(at.pipeline, Wanted()) for view in part]
+    views = [view async for part in lanes_of(at.pipeline, Scope("billing")) for view in part]
     (found,) = [view.until_s for view in views if view.head.record.offset == offset]
     return found
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from mpsd.core.dead_letter_record import DeadLetterFilter
+from mpsd.core.pauses import Scope
 from mpsd.core.replay import ReplayState
 from mpsd.core.retry import Disposition
 from mpsd.core.states import LaneState
 from mpsd.errors import ControlUnavailable, KafkaUnavailable
 from mpsd.pipeline.control.blocks import UNWRITABLE
-from mpsd.pipeline.inspection import Wanted, lanes_of
+from mpsd.pipeline.inspection import lanes_of
 from mpsd.pipeline.replay import blocked_keys
 from tests.fakes.blocked_keys import ONE_KEY, OTHERS, Fleet, fed, pause_of, state
 from tests.virtual_time import in_virtual_time
@@ -235,7 +236,7 @@ async def test_a_key_beyond_the_bound_waits_until_there_is_room() -> None:
         (partition,) = at.pipeline.statistics().partitions
         assert partition.state == "blocked-keys-full"
         assert partition.blocked_keys == 1
-        seen = [view async for views in lanes_of(at.pipeline, Wanted()) for view in views]
+        seen = [view async for views in lanes_of(at.pipeline, Scope("billing")) for view in views]
         assert [(view.head.record.key, view.state) for view in seen] == [(b"b", LaneState.BLOCKED_KEYS_FULL)]
         fleet.poison = ()
         await fleet.replay(filter=DeadLetterFilter(key=b"a"))
@@ -628,5 +629,5 @@ async def test_the_lane_of_a_held_key_says_so() -> None:
         at.pipeline.writer.stop()
         at.source.produce(b"k", b"k")
         await asyncio.sleep(1.0)
-        seen = [view async for views in lanes_of(at.pipeline, Wanted()) for view in views]
+        seen = [view async for views in lanes_of(at.pipeline, Scope("billing")) for view in views]
         assert [(view.state, view.records) for view in seen] == [(LaneState.BLOCKED, 2)]
