@@ -162,8 +162,10 @@ async def test_ids_that_are_unknown_or_of_another_stream_change_nothing() -> Non
         await thief.retry(record.delivery_id)
         await thief.dead_letter(record.delivery_id)
         await thief.extend(*foreign)
-        for expected in ([record.delivery_id], [record.delivery_id], foreign):
-            assert list((await thief.next("stale")).delivery_ids) == expected
+        told: list[int] = []
+        while len(told) < 6:  # a frame has all that is stale by then
+            told += (await thief.next("stale")).delivery_ids
+        assert told == [record.delivery_id, record.delivery_id, *foreign]
         kinds = ("acks", "retries", "dead_letters", "extends")
         assert [stage.statistic(f"stale_{kind}") for kind in kinds] == [4, 1, 1, 4]
         assert not stage.settlements.outcomes

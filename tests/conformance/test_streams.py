@@ -109,6 +109,7 @@ async def test_outstanding_credit_has_a_bound() -> None:
 
 
 async def test_a_hundred_streams_share_evenly() -> None:
+    """Each batch finds all credit free: how fast a client grants it again is no part of the choice."""
     async with streams() as stage:
         clients = [await stage.client(records=10) for _ in range(100)]
         received = [0] * 100
@@ -124,15 +125,13 @@ async def test_a_hundred_streams_share_evenly() -> None:
                     return
 
         workers = [asyncio.create_task(work(number)) for number in range(100)]
-        left = deliveries(5_000)
-        while left:
-            await stage.demanding(1)
-            batch = [left.pop() for _ in range(min(stage.adapter.demand().records, len(left), 37))]
-            stage.deliver(*batch)
+        for _ in range(50):
+            await stage.demanding(1_000)
+            stage.deliver(*deliveries(40))
         await stage.settlements.all()
-        assert sum(received) == 5_000
-        assert min(received) >= 40
-        assert max(received) <= 60
+        assert sum(received) == 2_000
+        assert min(received) >= 19
+        assert max(received) <= 21
         await stage.adapter.close(0.0)
         await asyncio.gather(*workers)
 

@@ -173,12 +173,8 @@ async def test_what_may_be_refused_is_no_problem(status: int) -> None:
 
 
 async def test_a_slow_application_is_a_problem() -> None:
-    async def handler(peer: Peer, request: Request) -> None:
-        if request.header("mps-tombstone"):
-            await asyncio.sleep(1.1)
-        await good(peer, request)
-
-    found = await checked(handler, timeout_s=2.0)
+    seen, connections = await results_of(good)
+    found = advice(timed(seen, tombstone=1.1), connections, 2.0, is_batch=False)
     assert "of the 2 s" in about(found, "tombstone")
 
 
