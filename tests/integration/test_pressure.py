@@ -68,25 +68,6 @@ async def test_a_slow_application_is_kept_busy_and_asked_for_no_more(world: Worl
     await world.judge(topic, at_once_min=2)
 
 
-async def test_an_outage_costs_time_and_no_attempt(world: World) -> None:
-    topic = await world.create_topic(2)
-    daemon = await world.start_daemon(world.subscription(topic))
-    world.application.behaviour = lambda _: Answer(after_s=0.02)
-    await world.produce(topic, [keyed(number, 100) for number in range(1_000)])
-    await world.application.accepts(100)
-    await world.application.go_away()
-
-    async def is_open() -> bool:
-        return (await daemon.metrics()).sum("mps_breaker_open") == 1
-
-    await until(is_open, "deliveries pause")
-    await world.application.come_back()
-    await world.settled(topic)
-    assert not await world.dead_letters(topic)
-    assert not await is_open()
-    await world.judge(topic)
-
-
 async def test_a_key_that_always_fails_does_not_stop_the_others(world: World) -> None:
     """A tenth of the records, and a backlog of ten times what may be pending."""
     topic = await world.create_topic()
