@@ -106,15 +106,12 @@ async def test_an_outage_and_its_end_are_one_line_each(caplog: pytest.LogCapture
         assert at.pipeline.statistics().endpoint.since_ms == 0
 
 
-async def test_failures_of_every_kind_spend_nothing_and_are_committed_so() -> None:
-    async with piped() as at:
-        await fed(at, FAILED)
-        assert state(at) == "endpoint-out"
-        (queue,) = at.queues
-        assert {each.failures.attempts for each in queue.tracker.unfinished.values() if each.failures is not None} == {
-            0
-        }
-        assert at.sink.dead_letters == []
+async def test_failures_of_every_kind_spend_nothing_and_are_committed_so(at: Piped) -> None:
+    await fed(at, FAILED)
+    assert state(at) == "endpoint-out"
+    (queue,) = at.queues
+    assert {each.failures.attempts for each in queue.tracker.unfinished.values() if each.failures is not None} == {0}
+    assert at.sink.dead_letters == []
 
 
 # The brake

@@ -54,31 +54,29 @@ async def test_suspects_and_heads_in_back_off_say_so() -> None:
         assert LaneState.SUSPECT in found.values()
 
 
-async def test_a_paused_head_says_so_wherever_it_would_be_delivered_from() -> None:
-    async with piped() as at:
-        at.pipeline.controls.set_pauses([pause_of(b"a")])
-        at.source.produce(b"a", b"b")
-        at.adapter.answer = lambda _: None
-        at.source.assign()
-        await asyncio.sleep(1.0)
-        assert await states(at) == {0: LaneState.PAUSED, 1: LaneState.IN_FLIGHT}
-        at.pipeline.controls.set_pauses([replace(pause_of(b"a"), scope=Scope("billing"))])
-        at.source.produce(b"c")
-        await asyncio.sleep(1.0)
-        assert (await states(at))[2] == LaneState.PAUSED
+async def test_a_paused_head_says_so_wherever_it_would_be_delivered_from(at: Piped) -> None:
+    at.pipeline.controls.set_pauses([pause_of(b"a")])
+    at.source.produce(b"a", b"b")
+    at.adapter.answer = lambda _: None
+    at.source.assign()
+    await asyncio.sleep(1.0)
+    assert await states(at) == {0: LaneState.PAUSED, 1: LaneState.IN_FLIGHT}
+    at.pipeline.controls.set_pauses([replace(pause_of(b"a"), scope=Scope("billing"))])
+    at.source.produce(b"c")
+    await asyncio.sleep(1.0)
+    assert (await states(at))[2] == LaneState.PAUSED
 
 
-async def test_a_ready_head_waits_for_a_slot_or_for_the_endpoint() -> None:
-    async with piped() as at:
-        at.pipeline.writer.concurrency_max = 0
-        at.feed(b"a")
-        await asyncio.sleep(1.0)
-        assert await states(at) == {0: LaneState.READY}
-        at.adapter.answer = lambda _: REFUSED
-        at.pipeline.controls.set_limit(None)
-        at.source.produce(*[b"%d" % number for number in range(100)])
-        await asyncio.sleep(60.0)
-        assert LaneState.ENDPOINT_OUT in (await states(at, range(101))).values()
+async def test_a_ready_head_waits_for_a_slot_or_for_the_endpoint(at: Piped) -> None:
+    at.pipeline.writer.concurrency_max = 0
+    at.feed(b"a")
+    await asyncio.sleep(1.0)
+    assert await states(at) == {0: LaneState.READY}
+    at.adapter.answer = lambda _: REFUSED
+    at.pipeline.controls.set_limit(None)
+    at.source.produce(*[b"%d" % number for number in range(100)])
+    await asyncio.sleep(60.0)
+    assert LaneState.ENDPOINT_OUT in (await states(at, range(101))).values()
 
 
 async def test_a_record_behind_a_replayed_one_of_its_key_waits() -> None:

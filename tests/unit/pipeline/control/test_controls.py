@@ -135,12 +135,11 @@ async def test_a_pause_starts_no_delivery_and_reading_and_commits_go_on(scope: t
         assert sorted(at.adapter.offsets) == list(range(24))
 
 
-async def test_a_pause_of_another_partition_or_topic_stops_nothing() -> None:
-    async with piped() as at:
-        at.pipeline.controls.set_pauses([pause("orders", 1), pause("bills")])
-        at.feed(*KEYS)
-        await asyncio.sleep(1.0)
-        assert len(at.adapter.started) == 4
+async def test_a_pause_of_another_partition_or_topic_stops_nothing(at: Piped) -> None:
+    at.pipeline.controls.set_pauses([pause("orders", 1), pause("bills")])
+    at.feed(*KEYS)
+    await asyncio.sleep(1.0)
+    assert len(at.adapter.started) == 4
 
 
 async def test_back_offs_suspects_and_probes_of_what_is_paused_wait() -> None:
@@ -161,57 +160,53 @@ async def test_back_offs_suspects_and_probes_of_what_is_paused_wait() -> None:
             assert at.committed() == 4, outcome
 
 
-async def test_a_paused_key_waits_in_order_and_the_others_flow() -> None:
-    async with piped() as at:
-        at.pipeline.controls.set_pauses([pause(key=b"b")])
-        at.feed(*KEYS * 3)
-        await asyncio.sleep(5.0)
-        assert len(at.adapter.started) == 9
-        (part,) = at.pipeline.statistics().partitions
-        assert (part.state, part.paused_keys, part.paused_lanes) == ("running", {b"b"}, 1)
-        assert (part.pending_records, part.next_offset) == (3, 1)
-        at.pipeline.controls.set_pauses([])
-        await asyncio.sleep(5.0)
-        assert at.adapter.offsets[9:] == [1, 5, 9]
-        assert at.committed() == 12
+async def test_a_paused_key_waits_in_order_and_the_others_flow(at: Piped) -> None:
+    at.pipeline.controls.set_pauses([pause(key=b"b")])
+    at.feed(*KEYS * 3)
+    await asyncio.sleep(5.0)
+    assert len(at.adapter.started) == 9
+    (part,) = at.pipeline.statistics().partitions
+    assert (part.state, part.paused_keys, part.paused_lanes) == ("running", {b"b"}, 1)
+    assert (part.pending_records, part.next_offset) == (3, 1)
+    at.pipeline.controls.set_pauses([])
+    await asyncio.sleep(5.0)
+    assert at.adapter.offsets[9:] == [1, 5, 9]
+    assert at.committed() == 12
 
 
-async def test_of_two_paused_keys_one_may_go_on_alone() -> None:
-    async with piped() as at:
-        at.pipeline.controls.set_pauses([pause(key=b"b"), pause(key=b"c")])
-        at.feed(*KEYS)
-        await asyncio.sleep(1.0)
-        at.pipeline.controls.set_pauses([pause(key=b"c")])
-        await asyncio.sleep(1.0)
-        assert sorted(at.adapter.offsets) == [0, 1, 3]
-        assert at.pipeline.statistics().partitions[0].paused_lanes == 1
+async def test_of_two_paused_keys_one_may_go_on_alone(at: Piped) -> None:
+    at.pipeline.controls.set_pauses([pause(key=b"b"), pause(key=b"c")])
+    at.feed(*KEYS)
+    await asyncio.sleep(1.0)
+    at.pipeline.controls.set_pauses([pause(key=b"c")])
+    await asyncio.sleep(1.0)
+    assert sorted(at.adapter.offsets) == [0, 1, 3]
+    assert at.pipeline.statistics().partitions[0].paused_lanes == 1
 
 
-async def test_suspects_of_a_paused_key_keep_their_place() -> None:
-    async with piped() as at:
-        at.adapter.answer = lambda _: None
-        at.feed(*KEYS)
-        await asyncio.sleep(0.1)
-        at.pipeline.controls.set_pauses([pause(key=b"a")])
-        at.adapter.answer = lambda _: DELIVERED
-        at.adapter.crash()
-        await asyncio.sleep(30.0)
-        assert sorted(at.adapter.offsets[4:]) == [1, 2, 3]
-        at.pipeline.controls.set_pauses([])
-        await asyncio.sleep(30.0)
-        assert at.adapter.offsets[-1] == 0
-        assert at.committed() == 4
+async def test_suspects_of_a_paused_key_keep_their_place(at: Piped) -> None:
+    at.adapter.answer = lambda _: None
+    at.feed(*KEYS)
+    await asyncio.sleep(0.1)
+    at.pipeline.controls.set_pauses([pause(key=b"a")])
+    at.adapter.answer = lambda _: DELIVERED
+    at.adapter.crash()
+    await asyncio.sleep(30.0)
+    assert sorted(at.adapter.offsets[4:]) == [1, 2, 3]
+    at.pipeline.controls.set_pauses([])
+    await asyncio.sleep(30.0)
+    assert at.adapter.offsets[-1] == 0
+    assert at.committed() == 4
 
 
-async def test_a_pause_with_an_end_ends_by_itself() -> None:
-    async with piped() as at:
-        at.source.produce(*KEYS)
-        at.pipeline.controls.set_pauses([pause(until_ms=PRODUCED_MS + 200_000), pause(until_ms=PRODUCED_MS + 90_000)])
-        at.source.assign()
-        await asyncio.sleep(199.0)
-        assert not at.adapter.started
-        await asyncio.sleep(2.0)
-        assert len(at.adapter.started) == 4
+async def test_a_pause_with_an_end_ends_by_itself(at: Piped) -> None:
+    at.source.produce(*KEYS)
+    at.pipeline.controls.set_pauses([pause(until_ms=PRODUCED_MS + 200_000), pause(until_ms=PRODUCED_MS + 90_000)])
+    at.source.assign()
+    await asyncio.sleep(199.0)
+    assert not at.adapter.started
+    await asyncio.sleep(2.0)
+    assert len(at.adapter.started) == 4
 
 
 async def test_what_is_paused_does_not_expire_before_its_time_comes() -> None:
@@ -246,12 +241,11 @@ async def test_a_limit_stands_in_for_what_is_configured_until_it_is_taken_back()
         assert len(at.adapter.started) == 2_000, "0 is none"
 
 
-async def test_a_limit_of_concurrency_holds_from_then_on() -> None:
-    async with piped() as at:
-        at.pipeline.controls.set_limit(limit(concurrency=3))
-        at.feed(*[b"%d" % number for number in range(100)])
-        await asyncio.sleep(0.1)
-        assert at.adapter.in_flight_most == 3
-        at.pipeline.controls.set_limit(limit())
-        await asyncio.sleep(1.0)
-        assert at.adapter.in_flight_most > 3
+async def test_a_limit_of_concurrency_holds_from_then_on(at: Piped) -> None:
+    at.pipeline.controls.set_limit(limit(concurrency=3))
+    at.feed(*[b"%d" % number for number in range(100)])
+    await asyncio.sleep(0.1)
+    assert at.adapter.in_flight_most == 3
+    at.pipeline.controls.set_limit(limit())
+    await asyncio.sleep(1.0)
+    assert at.adapter.in_flight_most > 3

@@ -29,92 +29,86 @@ async def released(at: Piped) -> None:
     assert len(at.source.released) == 1
 
 
-async def test_a_partition_goes_back_and_what_comes_again_says_so() -> None:
-    async with piped() as at:
-        at.feed(*KEYS)
-        await asyncio.sleep(2.0)
-        at.pipeline.controls.set_reset(reset(4, 10))
-        await released(at)
-        assert at.source.committed[TopicPartition("orders", 0)] == (4, "mpsr0123abcd;")
-        replays: list[str | None] = []
+async def test_a_partition_goes_back_and_what_comes_again_says_so(at: Piped) -> None:
+    at.feed(*KEYS)
+    await asyncio.sleep(2.0)
+    at.pipeline.controls.set_reset(reset(4, 10))
+    await released(at)
+    assert at.source.committed[TopicPartition("orders", 0)] == (4, "mpsr0123abcd;")
+    replays: list[str | None] = []
 
-        def note(delivery: Delivery) -> Outcome:
-            replays.append(delivery.replay)
-            return DELIVERED
+    def note(delivery: Delivery) -> Outcome:
+        replays.append(delivery.replay)
+        return DELIVERED
 
-        at.adapter.answer = note
-        at.source.assign(epoch=2)
-        at.pipeline.controls.set_reset(reset(4, 10))
-        at.source.produce(b"new")
-        await asyncio.sleep(2.0)
-        assert sorted(at.adapter.offsets[10:]) == [4, 5, 6, 7, 8, 9, 10]
-        assert replays == ["0123abcd"] * 6 + [None]
-        assert len(at.source.released) == 1, "it is applied once"
-        assert at.committed() == 11
-        assert split_reset(at.source.committed[TopicPartition("orders", 0)].metadata)[0] == "0123abcd"
-
-
-async def test_what_is_in_flight_finishes_first() -> None:
-    async with piped() as at:
-        at.adapter.takes_s = 3.0
-        at.feed(*KEYS)
-        await asyncio.sleep(1.0)
-        at.source.produce(*KEYS)
-        at.pipeline.controls.set_reset(reset(20, 0))
-        await asyncio.sleep(1.0)
-        assert not at.source.released
-        assert at.pipeline.statistics().partitions[0].state == "draining"
-        await released(at)
-        assert (len(at.adapter.started), at.committed()) == (10, 20)
+    at.adapter.answer = note
+    at.source.assign(epoch=2)
+    at.pipeline.controls.set_reset(reset(4, 10))
+    at.source.produce(b"new")
+    await asyncio.sleep(2.0)
+    assert sorted(at.adapter.offsets[10:]) == [4, 5, 6, 7, 8, 9, 10]
+    assert replays == ["0123abcd"] * 6 + [None]
+    assert len(at.source.released) == 1, "it is applied once"
+    assert at.committed() == 11
+    assert split_reset(at.source.committed[TopicPartition("orders", 0)].metadata)[0] == "0123abcd"
 
 
-async def test_a_commit_that_fails_is_tried_until_it_succeeds() -> None:
-    async with piped() as at:
-        at.feed(*KEYS)
-        await asyncio.sleep(2.0)
-        at.source.commit_error = KafkaUnavailable("not now")
-        at.pipeline.controls.set_reset(reset(0, 10))
-        await asyncio.sleep(5.0)
-        assert not at.source.released
-        at.source.commit_error = None
-        await released(at)
-        assert at.committed() == 0
+async def test_what_is_in_flight_finishes_first(at: Piped) -> None:
+    at.adapter.takes_s = 3.0
+    at.feed(*KEYS)
+    await asyncio.sleep(1.0)
+    at.source.produce(*KEYS)
+    at.pipeline.controls.set_reset(reset(20, 0))
+    await asyncio.sleep(1.0)
+    assert not at.source.released
+    assert at.pipeline.statistics().partitions[0].state == "draining"
+    await released(at)
+    assert (len(at.adapter.started), at.committed()) == (10, 20)
 
 
-async def test_a_partition_that_is_lost_meanwhile_is_left_to_its_next_owner() -> None:
-    async with piped() as at:
-        at.adapter.answer = lambda _: None
-        assignment = at.feed(*KEYS)
-        await asyncio.sleep(0.1)
-        at.pipeline.controls.set_reset(reset(0, 10))
-        await asyncio.sleep(0.1)
-        at.source.lose(assignment)
-        await asyncio.sleep(100.0)
-        assert not at.source.released
+async def test_a_commit_that_fails_is_tried_until_it_succeeds(at: Piped) -> None:
+    at.feed(*KEYS)
+    await asyncio.sleep(2.0)
+    at.source.commit_error = KafkaUnavailable("not now")
+    at.pipeline.controls.set_reset(reset(0, 10))
+    await asyncio.sleep(5.0)
+    assert not at.source.released
+    at.source.commit_error = None
+    await released(at)
+    assert at.committed() == 0
 
 
-async def test_a_partition_that_leaves_and_then_stays_goes_where_it_must() -> None:
-    async with piped() as at:
-        at.adapter.takes_s = 3.0
-        assignment = at.feed(*KEYS)
-        await asyncio.sleep(1.0)
-        at.source.listener.on_leaving(assignment)
-        at.pipeline.controls.set_reset(reset(0, 10))
-        at.source.listener.on_stays(assignment)
-        await released(at)
-        assert at.committed() == 0
+async def test_a_partition_that_is_lost_meanwhile_is_left_to_its_next_owner(at: Piped) -> None:
+    at.adapter.answer = lambda _: None
+    assignment = at.feed(*KEYS)
+    await asyncio.sleep(0.1)
+    at.pipeline.controls.set_reset(reset(0, 10))
+    await asyncio.sleep(0.1)
+    at.source.lose(assignment)
+    await asyncio.sleep(100.0)
+    assert not at.source.released
+
+
+async def test_a_partition_that_leaves_and_then_stays_goes_where_it_must(at: Piped) -> None:
+    at.adapter.takes_s = 3.0
+    assignment = at.feed(*KEYS)
+    await asyncio.sleep(1.0)
+    at.source.listener.on_leaving(assignment)
+    at.pipeline.controls.set_reset(reset(0, 10))
+    at.source.listener.on_stays(assignment)
+    await released(at)
+    assert at.committed() == 0
 
 
 @pytest.mark.parametrize("other", ["another partition", "too old", "none"])
-async def test_what_concerns_others_moves_nothing(other: str) -> None:
-    async with piped() as at:
-        at.feed(*KEYS)
-        await asyncio.sleep(2.0)
-        old = PRODUCED_MS - AGE_MAX_MS
-        made = {"another partition": reset(0, 5, partition=1), "too old": reset(0, 5, at_ms=old), "none": None}
-        at.pipeline.controls.set_reset(made[other])
-        await asyncio.sleep(2.0)
-        assert (at.source.released, at.committed()) == ([], 10)
+async def test_what_concerns_others_moves_nothing(at: Piped, other: str) -> None:
+    at.feed(*KEYS)
+    await asyncio.sleep(2.0)
+    old = PRODUCED_MS - AGE_MAX_MS
+    made = {"another partition": reset(0, 5, partition=1), "too old": reset(0, 5, at_ms=old), "none": None}
+    at.pipeline.controls.set_reset(made[other])
+    await asyncio.sleep(2.0)
+    assert (at.source.released, at.committed()) == ([], 10)
 
 
 async def test_a_new_owner_applies_it_before_it_delivers_anything() -> None:
