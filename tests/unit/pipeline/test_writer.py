@@ -24,6 +24,12 @@ async def started(stage: Stage) -> Stage:
     return stage
 
 
+@pytest.fixture
+async def stage() -> Stage:
+    """Return a writer of default rules at work."""
+    return await started(Stage())
+
+
 def only(*offsets: int, outcome: Outcome) -> Answer:
     """Return an application that answers these offsets so, and accepts all others."""
     return lambda delivery: outcome if delivery.record.offset in offsets else DELIVERED
@@ -32,16 +38,14 @@ def only(*offsets: int, outcome: Outcome) -> Answer:
 # The way there
 
 
-async def test_one_lane_is_delivered_in_order_and_one_at_a_time() -> None:
-    stage = await started(Stage())
+async def test_one_lane_is_delivered_in_order_and_one_at_a_time(stage: Stage) -> None:
     queue = stage.feed(*[b"a"] * 5)
     await stage.done(queue)
     assert stage.adapter.offsets == [0, 1, 2, 3, 4]
     assert stage.adapter.in_flight_most == 1
 
 
-async def test_different_lanes_are_delivered_together_and_handed_over_in_one_batch() -> None:
-    stage = await started(Stage())
+async def test_different_lanes_are_delivered_together_and_handed_over_in_one_batch(stage: Stage) -> None:
     queue = stage.feed(*KEYS)
     await stage.done(queue)
     assert stage.adapter.batches == [20]
@@ -55,8 +59,7 @@ async def test_no_more_is_handed_over_than_the_adapter_takes() -> None:
     assert sorted(stage.adapter.offsets) == list(range(20))
 
 
-async def test_an_adapter_that_takes_no_bytes_gets_nothing() -> None:
-    stage = await started(Stage())
+async def test_an_adapter_that_takes_no_bytes_gets_nothing(stage: Stage) -> None:
     stage.adapter.bytes_max = 0
     stage.feed(b"a")
     await turns()
@@ -86,16 +89,14 @@ async def test_nothing_starts_before_the_start_nor_after_the_stop() -> None:
     assert stage.adapter.offsets == [0]
 
 
-async def test_a_writer_that_was_woken_and_then_stopped_starts_nothing() -> None:
-    stage = await started(Stage())
+async def test_a_writer_that_was_woken_and_then_stopped_starts_nothing(stage: Stage) -> None:
     stage.feed(b"a")
     stage.writer.stop()
     await asyncio.sleep(60.0)
     assert stage.adapter.started == []
 
 
-async def test_what_is_in_flight_at_the_stop_is_still_settled() -> None:
-    stage = await started(Stage())
+async def test_what_is_in_flight_at_the_stop_is_still_settled(stage: Stage) -> None:
     queue = stage.feed(b"a", b"a")
     await stage.adapter.until(lambda: bool(stage.adapter.in_flight))
     stage.writer.stop()
@@ -115,8 +116,7 @@ async def test_a_lane_in_back_off_holds_no_slot() -> None:
     assert len(stage.adapter.times(0)) == 1
 
 
-async def test_retries_come_after_their_back_offs_and_end_in_the_dead_letter_topic() -> None:
-    stage = await started(Stage())
+async def test_retries_come_after_their_back_offs_and_end_in_the_dead_letter_topic(stage: Stage) -> None:
     stage.adapter.takes_s = 0.0
     stage.adapter.answer = only(0, outcome=FAILED)
     queue = stage.feed(b"a", b"a")
@@ -141,8 +141,7 @@ async def test_back_offs_end_in_the_order_of_their_time() -> None:
     assert stage.adapter.offsets == [0, 1, 2, 1, 2, 0]
 
 
-async def test_a_wait_that_the_application_asks_for_is_granted() -> None:
-    stage = await started(Stage())
+async def test_a_wait_that_the_application_asks_for_is_granted(stage: Stage) -> None:
     asks = Unavailable(code="status_503", reason="", status=503, retry_after_s=7.0)
     stage.adapter.answer = lambda _: asks if not stage.adapter.times(0)[1:] else DELIVERED
     queue = stage.feed(b"a")
@@ -150,8 +149,7 @@ async def test_a_wait_that_the_application_asks_for_is_granted() -> None:
     assert stage.adapter.times(0) == pytest.approx([0.0, 7.01])
 
 
-async def test_what_was_taken_back_is_delivered_again_at_once_and_at_no_cost() -> None:
-    stage = await started(Stage())
+async def test_what_was_taken_back_is_delivered_again_at_once_and_at_no_cost(stage: Stage) -> None:
     stage.adapter.answer = lambda _: TAKEN_BACK if len(stage.adapter.started) < 10 else DELIVERED
     queue = stage.feed(b"a")
     await stage.done(queue)
@@ -167,8 +165,7 @@ def outage(stage: Stage, from_s: float, to_s: float) -> Answer:
     return lambda _: REFUSED if from_s <= stage.monotonic_s() < to_s else DELIVERED
 
 
-async def test_an_outage_is_survived_without_attempts_and_with_few_deliveries() -> None:
-    stage = await started(Stage())
+async def test_an_outage_is_survived_without_attempts_and_with_few_deliveries(stage: Stage) -> None:
     stage.adapter.answer = outage(stage, 0.0, 120.0)
     queue = stage.feed(*KEYS * 5)
     await stage.done(queue)
@@ -359,8 +356,7 @@ async def test_nothing_ready_of_a_partition_that_is_gone_is_delivered() -> None:
     assert {each.partition for each in stage.adapter.started[begun:]} == {1}
 
 
-async def test_stale_outcomes_are_counted_and_mean_nothing() -> None:
-    stage = await started(Stage())
+async def test_stale_outcomes_are_counted_and_mean_nothing(stage: Stage) -> None:
     queue = stage.feed(*KEYS)
     await stage.adapter.until(lambda: bool(stage.adapter.in_flight))
     stage.pending.discard(queue.assignment)
@@ -405,8 +401,7 @@ async def test_a_partition_that_left_leaves_nothing_behind(caplog: pytest.LogCap
 # What limits
 
 
-async def test_without_a_lease_nothing_starts_and_with_it_all_goes_on() -> None:
-    stage = await started(Stage())
+async def test_without_a_lease_nothing_starts_and_with_it_all_goes_on(stage: Stage) -> None:
     stage.source.lease_s = 0.0
     stage.feed(b"a")
     await asyncio.sleep(60.0)
@@ -478,8 +473,7 @@ async def test_a_suspect_or_a_probe_that_has_become_too_old_makes_way() -> None:
 # What it says
 
 
-async def test_latencies_are_those_of_the_endpoint_and_of_the_whole_way() -> None:
-    stage = await started(Stage())
+async def test_latencies_are_those_of_the_endpoint_and_of_the_whole_way(stage: Stage) -> None:
     stage.adapter.takes_s = 0.5
     await asyncio.sleep(2.0)
     queue = stage.feed(b"a")
@@ -488,8 +482,7 @@ async def test_latencies_are_those_of_the_endpoint_and_of_the_whole_way() -> Non
     assert stage.writer.end_to_end_latency.total == pytest.approx(2.5)
 
 
-async def test_a_record_without_a_time_has_no_latency_and_one_of_the_future_none_below_zero() -> None:
-    stage = await started(Stage())
+async def test_a_record_without_a_time_has_no_latency_and_one_of_the_future_none_below_zero(stage: Stage) -> None:
     queue = stage.feed(b"a", timestamp=-1)
     await stage.done(queue)
     assert stage.writer.end_to_end_latency.count == 0
@@ -498,8 +491,7 @@ async def test_a_record_without_a_time_has_no_latency_and_one_of_the_future_none
     assert (stage.writer.end_to_end_latency.count, stage.writer.end_to_end_latency.total) == (1, 0.0)
 
 
-async def test_outcomes_are_counted_by_their_words() -> None:
-    stage = await started(Stage())
+async def test_outcomes_are_counted_by_their_words(stage: Stage) -> None:
     stage.adapter.answer = lambda delivery: (Delivered(), POISON, FAILED)[delivery.record.offset]
     queue = stage.feed(b"a", b"b", b"c")
     await stage.done(queue)
