@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 
 import pytest
 from typing_extensions import override
@@ -71,8 +70,8 @@ class DeadLettering:
         return queue
 
 
-@asynccontextmanager
-async def dead_letter_pending() -> AsyncIterator[DeadLettering]:
+@pytest.fixture
+async def at() -> AsyncIterator[DeadLettering]:
     made = DeadLettering()
     task = asyncio.create_task(made.writer.run())
     try:
@@ -87,143 +86,135 @@ def refusing(*offsets: int) -> Callable[[DeadLetter], Exception | None]:
     return lambda dead_letter: DOWN if dead_letter.delivery.record.offset in offsets else None
 
 
-async def test_a_record_is_finished_when_its_dead_letter_is_written_and_not_before() -> None:
-    async with dead_letter_pending() as at:
-        queue = at.opened()
-        at.sink.takes_s = 5.0
-        at.dead_letter(queue, 0)
-        await asyncio.sleep(4.0)
-        assert queue.tracker.next_offset == 0
-        await asyncio.sleep(2.0)
-        assert (queue.tracker.next_offset, queue.dead_letter_pending) == (1, 0)
-        assert at.writer.written == {"rejected": 1}
-        assert dict(at.sink.dead_letters[0].headers)["mps-dlq-reason"] == b"no such customer"
+async def test_a_record_is_finished_when_its_dead_letter_is_written_and_not_before(at: DeadLettering) -> None:
+    queue = at.opened()
+    at.sink.takes_s = 5.0
+    at.dead_letter(queue, 0)
+    await asyncio.sleep(4.0)
+    assert queue.tracker.next_offset == 0
+    await asyncio.sleep(2.0)
+    assert (queue.tracker.next_offset, queue.dead_letter_pending) == (1, 0)
+    assert at.writer.written == {"rejected": 1}
+    assert dict(at.sink.dead_letters[0].headers)["mps-dlq-reason"] == b"no such customer"
 
 
-async def test_dead_letters_are_written_together_up_to_a_bound() -> None:
-    async with dead_letter_pending() as at:
-        queue = at.opened(records=DEAD_LETTERS_PER_WRITE_MAX + 1)
-        at.dead_letter(queue, *range(DEAD_LETTERS_PER_WRITE_MAX + 1))
-        assert await at.writer.settled([queue.assignment], 60.0)
-        assert at.sink.writes == [DEAD_LETTERS_PER_WRITE_MAX, 1]
-        assert at.writer.statistics() == {"waiting": 0, "written": DEAD_LETTERS_PER_WRITE_MAX + 1, "failures": 0}
+async def test_dead_letters_are_written_together_up_to_a_bound(at: DeadLettering) -> None:
+    queue = at.opened(records=DEAD_LETTERS_PER_WRITE_MAX + 1)
+    at.dead_letter(queue, *range(DEAD_LETTERS_PER_WRITE_MAX + 1))
+    assert await at.writer.settled([queue.assignment], 60.0)
+    assert at.sink.writes == [DEAD_LETTERS_PER_WRITE_MAX, 1]
+    assert at.writer.statistics() == {"waiting": 0, "written": DEAD_LETTERS_PER_WRITE_MAX + 1, "failures": 0}
 
 
-async def test_while_the_topic_is_down_its_partition_waits_and_goes_on_by_itself() -> None:
-    async with dead_letter_pending() as at:
-        queue, other = at.opened(0), at.opened(1)
-        at.sink.refuse = lambda _: DOWN
-        at.dead_letter(queue, 0)
-        await asyncio.sleep(60.0)
-        assert (queue.stopped_by, other.stopped_by) == (DLQ_BLOCKED, "")
-        assert queue.tracker.next_offset == 0
-        assert at.writer.failures == len(at.sink.writes)
-        assert 8 <= len(at.sink.writes) <= 12
-        at.sink.refuse = lambda _: None
-        await asyncio.sleep(8.0)
-        assert (queue.stopped_by, queue.tracker.next_offset, at.released) == ("", 1, [queue])
+async def test_while_the_topic_is_down_its_partition_waits_and_goes_on_by_itself(at: DeadLettering) -> None:
+    queue, other = at.opened(0), at.opened(1)
+    at.sink.refuse = lambda _: DOWN
+    at.dead_letter(queue, 0)
+    await asyncio.sleep(60.0)
+    assert (queue.stopped_by, other.stopped_by) == (DLQ_BLOCKED, "")
+    assert queue.tracker.next_offset == 0
+    assert at.writer.failures == len(at.sink.writes)
+    assert 8 <= len(at.sink.writes) <= 12
+    at.sink.refuse = lambda _: None
+    await asyncio.sleep(8.0)
+    assert (queue.stopped_by, queue.tracker.next_offset, at.released) == ("", 1, [queue])
 
 
-async def test_a_dead_letter_that_cannot_be_written_holds_its_partition_though_others_of_it_can() -> None:
-    async with dead_letter_pending() as at:
-        queue = at.opened()
-        for refused in (0, 9):
-            at.sink.refuse = refusing(refused)
-            at.dead_letter(queue, refused)
-            at.dead_letter(queue, *([1, 2, 3] if refused == 0 else [4, 5, 6]))
-            await asyncio.sleep(0.1)
-            assert queue.stopped_by == DLQ_BLOCKED
-            assert at.released == []
-            await asyncio.sleep(30.0)
-            assert queue.stopped_by == DLQ_BLOCKED
-            at.dead_letter(queue, 7 if refused == 0 else 8)
-            await asyncio.sleep(30.0)
-            assert queue.stopped_by == DLQ_BLOCKED
-            assert refused in queue.tracker.unfinished
-            at.sink.refuse = lambda _: None
-            await asyncio.sleep(10.0)
-            assert (queue.stopped_by, at.released) == ("", [queue])
-            at.released.clear()
-        assert not queue.tracker.unfinished
-
-
-async def test_two_dead_letters_that_cannot_be_written_hold_until_both_are() -> None:
-    async with dead_letter_pending() as at:
-        queue = at.opened()
-        at.sink.refuse = lambda _: DOWN
-        at.dead_letter(queue, 0, 1)
-        await asyncio.sleep(10.0)
-        at.sink.refuse = refusing(0)
+async def test_a_dead_letter_that_cannot_be_written_holds_its_partition_though_others_of_it_can(
+    at: DeadLettering,
+) -> None:
+    queue = at.opened()
+    for refused in (0, 9):
+        at.sink.refuse = refusing(refused)
+        at.dead_letter(queue, refused)
+        at.dead_letter(queue, *([1, 2, 3] if refused == 0 else [4, 5, 6]))
+        await asyncio.sleep(0.1)
+        assert queue.stopped_by == DLQ_BLOCKED
+        assert at.released == []
         await asyncio.sleep(30.0)
-        assert (queue.stopped_by, at.released) == (DLQ_BLOCKED, [])
+        assert queue.stopped_by == DLQ_BLOCKED
+        at.dead_letter(queue, 7 if refused == 0 else 8)
+        await asyncio.sleep(30.0)
+        assert queue.stopped_by == DLQ_BLOCKED
+        assert refused in queue.tracker.unfinished
         at.sink.refuse = lambda _: None
         await asyncio.sleep(10.0)
         assert (queue.stopped_by, at.released) == ("", [queue])
+        at.released.clear()
+    assert not queue.tracker.unfinished
 
 
-async def test_the_reason_of_another_hold_is_left_alone() -> None:
-    async with dead_letter_pending() as at:
-        queue = at.opened()
-        queue.stop(DeliveryState.DRAINING)
-        at.sink.refuse = lambda _: DOWN
-        at.dead_letter(queue, 0)
-        await asyncio.sleep(10.0)
-        assert queue.stopped_by == "draining"
-        at.sink.refuse = lambda _: None
-        await asyncio.sleep(10.0)
-        assert (queue.stopped_by, at.released, queue.tracker.next_offset) == ("draining", [], 1)
+async def test_two_dead_letters_that_cannot_be_written_hold_until_both_are(at: DeadLettering) -> None:
+    queue = at.opened()
+    at.sink.refuse = lambda _: DOWN
+    at.dead_letter(queue, 0, 1)
+    await asyncio.sleep(10.0)
+    at.sink.refuse = refusing(0)
+    await asyncio.sleep(30.0)
+    assert (queue.stopped_by, at.released) == (DLQ_BLOCKED, [])
+    at.sink.refuse = lambda _: None
+    await asyncio.sleep(10.0)
+    assert (queue.stopped_by, at.released) == ("", [queue])
 
 
-async def test_the_dead_letters_of_a_partition_that_is_gone_are_not_written() -> None:
-    async with dead_letter_pending() as at:
-        queue, other = at.opened(0), at.opened(1)
-        at.sink.refuse = lambda _: DOWN
-        at.dead_letter(queue, 0)
-        await asyncio.sleep(0.5)
-        at.stage.pending.discard(queue.assignment)
-        at.writer.forget(queue.assignment)
-        assert at.writer.statistics()["waiting"] == 0
-        at.sink.refuse = lambda _: None
-        at.dead_letter(other, 1)
-        assert await at.writer.settled([other.assignment], 60.0)
-        assert [dead_letter.delivery.assignment for dead_letter in at.sink.dead_letters] == [other.assignment]
+async def test_the_reason_of_another_hold_is_left_alone(at: DeadLettering) -> None:
+    queue = at.opened()
+    queue.stop(DeliveryState.DRAINING)
+    at.sink.refuse = lambda _: DOWN
+    at.dead_letter(queue, 0)
+    await asyncio.sleep(10.0)
+    assert queue.stopped_by == "draining"
+    at.sink.refuse = lambda _: None
+    await asyncio.sleep(10.0)
+    assert (queue.stopped_by, at.released, queue.tracker.next_offset) == ("draining", [], 1)
 
 
-async def test_a_partition_that_goes_while_its_dead_letters_are_written_is_left_alone() -> None:
-    async with dead_letter_pending() as at:
-        queue = at.opened()
-        at.sink.takes_s = 5.0
-        at.dead_letter(queue, 0)
-        await asyncio.sleep(1.0)
-        at.stage.pending.discard(queue.assignment)
-        at.writer.forget(queue.assignment)
-        await asyncio.sleep(10.0)
-        assert queue.tracker.next_offset == 0
-        assert at.writer.written == {}
+async def test_the_dead_letters_of_a_partition_that_is_gone_are_not_written(at: DeadLettering) -> None:
+    queue, other = at.opened(0), at.opened(1)
+    at.sink.refuse = lambda _: DOWN
+    at.dead_letter(queue, 0)
+    await asyncio.sleep(0.5)
+    at.stage.pending.discard(queue.assignment)
+    at.writer.forget(queue.assignment)
+    assert at.writer.statistics()["waiting"] == 0
+    at.sink.refuse = lambda _: None
+    at.dead_letter(other, 1)
+    assert await at.writer.settled([other.assignment], 60.0)
+    assert [dead_letter.delivery.assignment for dead_letter in at.sink.dead_letters] == [other.assignment]
 
 
-async def test_whoever_waits_for_the_dead_letters_is_told_whether_they_were_written_in_time() -> None:
-    async with dead_letter_pending() as at:
-        queue, other = at.opened(0), at.opened(1)
-        assert await at.writer.settled([queue.assignment], 0.0)
-        at.sink.takes_s = 5.0
-        at.dead_letter(queue, 0, 1)
-        at.dead_letter(other, 0)
-        assert not await at.writer.settled([queue.assignment], 4.0)
-        assert await at.writer.settled([queue.assignment, other.assignment], 4.0)
+async def test_a_partition_that_goes_while_its_dead_letters_are_written_is_left_alone(at: DeadLettering) -> None:
+    queue = at.opened()
+    at.sink.takes_s = 5.0
+    at.dead_letter(queue, 0)
+    await asyncio.sleep(1.0)
+    at.stage.pending.discard(queue.assignment)
+    at.writer.forget(queue.assignment)
+    await asyncio.sleep(10.0)
+    assert queue.tracker.next_offset == 0
+    assert at.writer.written == {}
 
 
-async def test_nobody_waits_for_the_dead_letters_of_a_partition_that_is_gone() -> None:
-    async with dead_letter_pending() as at:
-        queue = at.opened()
-        at.sink.refuse = lambda _: DOWN
-        at.dead_letter(queue, 0)
-        waiting = asyncio.create_task(at.writer.settled([queue.assignment], 1000.0))
-        await asyncio.sleep(1.0)
-        at.stage.pending.discard(queue.assignment)
-        at.writer.forget(queue.assignment)
-        async with asyncio.timeout(1.0):
-            assert await waiting
+async def test_whoever_waits_for_the_dead_letters_is_told_whether_they_were_written_in_time(at: DeadLettering) -> None:
+    queue, other = at.opened(0), at.opened(1)
+    assert await at.writer.settled([queue.assignment], 0.0)
+    at.sink.takes_s = 5.0
+    at.dead_letter(queue, 0, 1)
+    at.dead_letter(other, 0)
+    assert not await at.writer.settled([queue.assignment], 4.0)
+    assert await at.writer.settled([queue.assignment, other.assignment], 4.0)
+
+
+async def test_nobody_waits_for_the_dead_letters_of_a_partition_that_is_gone(at: DeadLettering) -> None:
+    queue = at.opened()
+    at.sink.refuse = lambda _: DOWN
+    at.dead_letter(queue, 0)
+    waiting = asyncio.create_task(at.writer.settled([queue.assignment], 1000.0))
+    await asyncio.sleep(1.0)
+    at.stage.pending.discard(queue.assignment)
+    at.writer.forget(queue.assignment)
+    async with asyncio.timeout(1.0):
+        assert await waiting
 
 
 async def test_a_topic_that_cannot_be_made_ready_is_told_of_and_tried_again_later(
