@@ -3,17 +3,17 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
+from mpsd.config import Control
 from mpsd.core.audit import AuditEntry, audit_value, parse_audit
 from mpsd.errors import ControlUnavailable, KafkaRefused, KafkaUnavailable
-from mpsd.kafka.connection import asking, existing_topics, start
+from mpsd.kafka.connection import admin_client, asking, existing_topics
 from mpsd.kafka.consumer import stop
-from mpsd.kafka.internal_topics import AckedProducer, InternalTopic
+from mpsd.kafka.internal_topics import audit_topic
+from mpsd.kafka.producer import AckedProducer
 from mpsd.ports import AuditPage, ControlRecord
 
 RECORDS_PER_STEP = 500
@@ -22,53 +22,30 @@ STEPS_PER_PAGE_MAX = 20
 FETCH_WAIT_MS = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditSettings:
-    """Settings of the history; the configuration has ranges, defaults and reasons.
-
-    Attributes:
-        retention_s: 0: for ever.
-    """
-
-    topic: str
-    retention_s: int
-    replication_factor: int
-    write_timeout_s: float
-
-    @property
-    def own_topic(self) -> InternalTopic:
-        """Return the topic with the settings it is created with."""
-        return InternalTopic(
-            name=self.topic,
-            purpose="audit",
-            replication_factor=self.replication_factor,
-            configs={"cleanup.policy": "delete", "retention.ms": str(self.retention_s * 1000 or -1)},
-        )
-
-
 class KafkaAudit:
     """`AuditLog` on a real Kafka. Connects when there is something to write or to read.
 
     Holds at most: one step of what is read.
     """
 
-    def __init__(self, settings: AuditSettings, options: Mapping[str, Any]) -> None:
+    def __init__(self, control: Control, options: Mapping[str, Any]) -> None:
         """Begin unconnected.
 
         Args:
             options: of every client: see `connection.client_options`.
         """
-        self._settings = settings
+        self._topic = audit_topic(control)
+        self._timeout_s = control.write_timeout_s
         self._options = options
-        self._key = TopicPartition(settings.topic, 0)
-        self._producer = AckedProducer(settings.topic, settings.write_timeout_s, options)
+        self._key = TopicPartition(control.audit_topic, 0)
+        self._producer = AckedProducer(control.write_timeout_s, options)
         self._is_there = False
 
     async def append(self, entry: AuditEntry) -> None:
         """See `AuditLog`."""
         if not self._is_there:
             await self._ensure_topic()
-        await self._producer.write([ControlRecord(None, audit_value(entry))])
+        await self._producer.write(self._topic.name, [ControlRecord(None, audit_value(entry))])
 
     async def close(self) -> None:
         """See `AuditLog`."""
@@ -77,8 +54,8 @@ class KafkaAudit:
     async def page(self, before: int | None, entries_max: int, subscription: str, since_ms: int) -> AuditPage:
         """See `AuditLog`."""
         try:
-            with asking(f"read {self._settings.topic}"):
-                async with asyncio.timeout(self._settings.write_timeout_s), AsyncExitStack() as stack:
+            with asking(f"read {self._topic.name}"):
+                async with asyncio.timeout(self._timeout_s), AsyncExitStack() as stack:
                     if not await self._exists():
                         return AuditPage((), None)
                     consumer = AIOKafkaConsumer(
@@ -125,22 +102,14 @@ class KafkaAudit:
         return found
 
     async def _exists(self) -> bool:
-        admin = AIOKafkaAdminClient(**self._options)
-        try:
-            await start(admin, self._options)
-            return bool(await existing_topics(admin, [self._settings.topic]))
-        finally:
-            await admin.close()
+        async with admin_client(self._options, self._timeout_s) as admin:
+            return bool(await existing_topics(admin, [self._topic.name]))
 
     async def _ensure_topic(self) -> None:
-        admin = AIOKafkaAdminClient(**self._options)
         try:
-            with asking(f"create audit topic {self._settings.topic}"):
-                async with asyncio.timeout(self._settings.write_timeout_s):
-                    await start(admin, self._options)
-                    await self._settings.own_topic.ensure(admin)
+            with asking(f"create audit topic {self._topic.name}"):
+                async with admin_client(self._options, self._timeout_s) as admin:
+                    await self._topic.ensure(admin)
                     self._is_there = True
         except (KafkaUnavailable, KafkaRefused) as error:
             raise ControlUnavailable(str(error)) from error
-        finally:
-            await admin.close()

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -21,14 +21,15 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.offset import OffsetRequest
 
+from mpsd.config import Subscription
 from mpsd.core.incarnation import Incarnation
 from mpsd.core.record import TopicPartition
 from mpsd.core.resets import Move, To
 from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.assignor import peer_of
-from mpsd.kafka.connection import asking, existing_topics, start
+from mpsd.kafka.connection import admin_client, asking, existing_topics, start
 from mpsd.kafka.consumer import stop
-from mpsd.kafka.dead_letters import DeadLetterSettings, create
+from mpsd.kafka.dead_letters import create
 from mpsd.kafka.internal_topics import InternalTopic
 from mpsd.kafka.protocol import GroupRights, Metadata, Producers, rights
 from mpsd.kafka.topic_look import TopicLook, incarnations, look_at
@@ -70,11 +71,11 @@ class Cluster:
             async with asyncio.timeout(TIMEOUT_S):
                 return await look_at(self._admin, names)
 
-    async def try_to_create(self, settings: DeadLetterSettings, looks: Mapping[str, TopicLook]) -> None:
+    async def try_to_create(self, subscription: Subscription, looks: Mapping[str, TopicLook]) -> None:
         """Ask the broker to validate the creation of the dead-letter topic; nothing is created."""
-        with asking(f"create dead-letter topic {settings.topic}"):
+        with asking(f"create dead-letter topic {subscription.dead_letter.topic}"):
             async with asyncio.timeout(TIMEOUT_S):
-                await create(self._admin, settings, looks, self.brokers, only_try=True)
+                await create(self._admin, subscription, looks, self.brokers, only_try=True)
 
     async def try_to_make(self, topic: InternalTopic) -> None:
         """Ask the broker to validate the creation of an internal topic; nothing is created."""
@@ -128,6 +129,18 @@ class Cluster:
 LOOK_TIMEOUT_S = 10.0
 
 
+@asynccontextmanager
+async def _group_look(options: Mapping[str, Any], timeout_s: float) -> AsyncIterator[tuple[Any, Any]]:
+    """Connect an admin client and a consumer outside of any group, for a block that ends within the time."""
+    async with admin_client(options, timeout_s) as admin:
+        consumer = AIOKafkaConsumer(**options, enable_auto_commit=False)
+        try:
+            await consumer.start()
+            yield admin, consumer
+        finally:
+            await stop(consumer)
+
+
 async def group_positions(
     options: Mapping[str, Any], group: str, topics: Sequence[str]
 ) -> dict[TopicPartition, tuple[int, int]]:
@@ -140,17 +153,10 @@ async def group_positions(
         KafkaUnavailable, KafkaRefused: they could not be looked up.
     """
     with asking(f"look up how far group {group} is"):
-        async with asyncio.timeout(LOOK_TIMEOUT_S), AsyncExitStack() as stack:
-            admin = AIOKafkaAdminClient(**options)
-            stack.push_async_callback(admin.close)
-            await start(admin, options)
+        async with _group_look(options, LOOK_TIMEOUT_S) as (admin, consumer):
             found = sorted(await existing_topics(admin, topics))
-            described = await admin.describe_topics(found) if found else []
-            keys = _partitions(described)
+            keys = _partitions(await admin.describe_topics(found) if found else [])
             committed = await admin.list_consumer_group_offsets(group)
-            consumer = AIOKafkaConsumer(**options, enable_auto_commit=False)
-            stack.push_async_callback(stop, consumer)
-            await consumer.start()
             ends = await consumer.end_offsets(keys) if keys else {}
     return {TopicPartition(*key): (committed[key].offset if key in committed else -1, ends[key]) for key in keys}
 
@@ -176,17 +182,12 @@ async def members(options: Mapping[str, Any], group: str) -> Described:
     Raises:
         KafkaUnavailable, KafkaRefused: it could not be asked.
     """
-    admin = AIOKafkaAdminClient(**options)
-    try:
-        with asking(f"list the members of group {group}"):
-            async with asyncio.timeout(LOOK_TIMEOUT_S):
-                await start(admin, options)
-                (answer,) = await admin.describe_consumer_groups([group])
-                described = answer.to_object()["groups"][0]
-                if described["error_code"]:
-                    raise for_code(described["error_code"])(group)
-    finally:
-        await admin.close()
+    with asking(f"list the members of group {group}"):
+        async with admin_client(options, LOOK_TIMEOUT_S) as admin:
+            (answer,) = await admin.describe_consumer_groups([group])
+            described = answer.to_object()["groups"][0]
+            if described["error_code"]:
+                raise for_code(described["error_code"])(group)
     found = [(_peer(each["member_metadata"]), _assigned(each["member_assignment"])) for each in described["members"]]
     return Described(described["state"], found)
 
@@ -224,18 +225,11 @@ async def moves(options: Mapping[str, Any], group: str, topics: Sequence[str], t
         KafkaUnavailable, KafkaRefused: it could not be looked up, or a topic is missing.
     """
     with asking(f"look up where a reset would take group {group}"):
-        async with asyncio.timeout(TIMEOUT_S), AsyncExitStack() as stack:
-            admin = AIOKafkaAdminClient(**options)
-            stack.push_async_callback(admin.close)
-            await start(admin, options)
+        async with _group_look(options, TIMEOUT_S) as (admin, consumer):
             if missing := set(topics) - await existing_topics(admin, topics):
                 raise KafkaUnavailable(f"topic {', '.join(sorted(missing))} does not exist")
-            described = await admin.describe_topics(list(topics))
-            keys = _partitions(described)
+            keys = _partitions(await admin.describe_topics(list(topics)))
             committed = await admin.list_consumer_group_offsets(group)
-            consumer = AIOKafkaConsumer(**options, enable_auto_commit=False)
-            stack.push_async_callback(stop, consumer)
-            await consumer.start()
             starts, ends = await consumer.beginning_offsets(keys), await consumer.end_offsets(keys)
             wanted = await _wanted(consumer, keys, to, starts, ends)
     return {
@@ -304,23 +298,16 @@ async def open_transactions(options: Mapping[str, Any], topics: Sequence[str]) -
     Raises:
         KafkaUnavailable, KafkaRefused: it could not be looked up.
     """
-    admin = AIOKafkaAdminClient(**options)
-    try:
-        with asking("look for open transactions"):
-            async with asyncio.timeout(TIMEOUT_S):
-                await start(admin, options)
-                leaders = await _leaders(admin, topics)
-                first = await _waiting(admin, leaders)
-                if not first:
-                    return []
-                await asyncio.sleep(LOOK_AGAIN_S)
-                again = await _waiting(admin, {tp: leaders[tp] for tp in first})
-                still = {tp: ends for tp, ends in again.items() if ends[0] == first[tp][0]}
-                return [
-                    OpenTransaction(tp, *ends, await _producers(admin, leaders[tp], tp)) for tp, ends in still.items()
-                ]
-    finally:
-        await admin.close()
+    with asking("look for open transactions"):
+        async with admin_client(options, TIMEOUT_S) as admin:
+            leaders = await _leaders(admin, topics)
+            first = await _waiting(admin, leaders)
+            if not first:
+                return []
+            await asyncio.sleep(LOOK_AGAIN_S)
+            again = await _waiting(admin, {tp: leaders[tp] for tp in first})
+            still = {tp: ends for tp, ends in again.items() if ends[0] == first[tp][0]}
+            return [OpenTransaction(tp, *ends, await _producers(admin, leaders[tp], tp)) for tp, ends in still.items()]
 
 
 async def _leaders(admin: Any, topics: Sequence[str]) -> dict[TopicPartition, int]:

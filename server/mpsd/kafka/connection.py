@@ -2,12 +2,13 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from weakref import WeakSet
 
 from aiokafka import errors
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason, create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
@@ -238,6 +239,22 @@ async def start(client: Any, options: Mapping[str, Any]) -> None:
             host, _, port = server.rpartition(":")
             (await create_conn(host.strip("[]"), int(port), **given)).close()
         raise
+
+
+@asynccontextmanager
+async def admin_client(options: Mapping[str, Any], timeout_s: float, **more: Any) -> AsyncIterator[Any]:
+    """Connect an admin client, and close it with the block, which ends with a TimeoutError when the time is over.
+
+    Args:
+        more: options of this client.
+    """
+    admin = AIOKafkaAdminClient(**options, **more)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await start(admin, options)
+            yield admin
+    finally:
+        await admin.close()
 
 
 async def existing_topics(admin: Any, topics: Sequence[str]) -> set[str]:

@@ -9,13 +9,12 @@ from datetime import datetime
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import CloseReason
 from aiokafka.errors import GroupCoordinatorNotAvailableError, IncompatibleBrokerVersion, InconsistentGroupProtocolError
 
 from mpsd.errors import KafkaUnavailable, MpsError
 from mpsd.kafka.assignor import CooperativeAssignor
-from mpsd.kafka.connection import asking, existing_topics, start
+from mpsd.kafka.connection import admin_client, asking, existing_topics, start
 from mpsd.kafka.protocol import NewProtocolGroup
 from mpsd.ports import NOWHERE, Peer
 
@@ -184,14 +183,10 @@ async def _find_topics(settings: GroupSettings, options: Mapping[str, Any]) -> N
         KafkaUnavailable: a topic is missing.
         InconsistentGroupProtocolError: the group has members of the consumer protocol (KIP-848).
     """
-    admin = AIOKafkaAdminClient(**options)
-    try:
-        await start(admin, options)
+    async with admin_client(options, CONNECT_TIMEOUT_S) as admin:
         existing = await existing_topics(admin, settings.topics)
         if existing.issuperset(settings.topics):
             await refuse_strangers(admin, settings.group)
-    finally:
-        await admin.close()
     missing = [topic for topic in settings.topics if topic not in existing]
     if missing:
         raise KafkaUnavailable(f"topic {', '.join(missing)} does not exist; reading starts once somebody creates it")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
-from mpsd.core.control import REQUEST_AGE_MAX_MS
+from mpsd.config import Control
 from mpsd.errors import ControlUnavailable, KafkaRefused, KafkaUnavailable, MpsError
-from mpsd.kafka.connection import asking, start
+from mpsd.kafka.connection import admin_client, asking, start
 from mpsd.kafka.consumer import stop
-from mpsd.kafka.internal_topics import AckedProducer, InternalTopic
+from mpsd.kafka.internal_topics import control_topic
+from mpsd.kafka.producer import AckedProducer
 from mpsd.kafka.topic_look import topic_ids
 from mpsd.ports import ControlListener, ControlRecord
 
@@ -32,38 +32,8 @@ FETCH_WAIT_MS = 500
 RECORDS_PER_TURN_MAX = 500
 MARKER_WAIT_S = 0.02
 """How often it is looked whether the last of the log is a transaction's marker, which nobody hands out."""
-TOMBSTONE_AGE_MS = 7 * 24 * 3_600_000
-"""A daemon that was cut off for less than a week still learns what was removed."""
-SEGMENT_MS = 24 * 3_600_000
-SEGMENT_BYTES = 33_554_432
-"""Only closed segments are compacted; what a start must read stays in the tens of megabytes."""
 BEGIN = ControlRecord(b'["","begin"]', b'{"version":1}')
 """The first record of the topic is nobody's, as a revision of 0 stands for an entity that there is not."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlSettings:
-    """Settings of the control log; the configuration has ranges, defaults and reasons."""
-
-    topic: str
-    replication_factor: int
-    write_timeout_s: float
-
-    @property
-    def own_topic(self) -> InternalTopic:
-        """Return the topic with the settings it is created with: no compaction of the last day, so that request ids are known."""
-        return InternalTopic(
-            name=self.topic,
-            purpose="control",
-            replication_factor=self.replication_factor,
-            configs={
-                "cleanup.policy": "compact",
-                "min.compaction.lag.ms": str(REQUEST_AGE_MAX_MS),
-                "delete.retention.ms": str(TOMBSTONE_AGE_MS),
-                "segment.ms": str(SEGMENT_MS),
-                "segment.bytes": str(SEGMENT_BYTES),
-            },
-        )
 
 
 @dataclass(slots=True)
@@ -86,20 +56,21 @@ class KafkaControlLog:
         position: offset behind the last record handed on.
     """
 
-    def __init__(self, settings: ControlSettings, options: Mapping[str, Any]) -> None:
+    def __init__(self, control: Control, options: Mapping[str, Any]) -> None:
         """Begin unconnected.
 
         Args:
             options: of every client: see `connection.client_options`.
         """
-        self._settings = settings
+        self._topic = control_topic(control)
+        self._timeout_s = control.write_timeout_s
         self._options = options
-        self._key = TopicPartition(settings.topic, 0)
-        self._producer = AckedProducer(settings.topic, settings.write_timeout_s, options)
+        self._key = TopicPartition(control.topic, 0)
+        self._producer = AckedProducer(control.write_timeout_s, options)
         self._task: asyncio.Task[None] | None = None
         self._clients: _Clients | None = None
         self._progress = asyncio.Event()
-        self._waiting = f"connecting to Kafka to follow control topic {settings.topic}"
+        self._waiting = f"connecting to Kafka to follow control topic {control.topic}"
         self._topic_id = b""
         self.position = -1
 
@@ -121,13 +92,13 @@ class KafkaControlLog:
 
     async def write(self, items: Sequence[ControlRecord]) -> int:
         """See `ControlLog`."""
-        return await self._producer.write(items)
+        return await self._producer.write(self._topic.name, items)
 
     async def read_to_end(self) -> int:
         """See `ControlLog`."""
         try:
-            with asking(f"read {self._settings.topic} to its end"):
-                async with asyncio.timeout(self._settings.write_timeout_s):
+            with asking(f"read {self._topic.name} to its end"):
+                async with asyncio.timeout(self._timeout_s):
                     return await self._read_to_end()
         except (KafkaUnavailable, KafkaRefused) as error:
             raise ControlUnavailable(self.waiting_for() or str(error)) from error
@@ -160,7 +131,7 @@ class KafkaControlLog:
         rest_s = REST_MIN_S
         while True:
             try:
-                with asking(f"follow control topic {self._settings.topic}"):
+                with asking(f"follow control topic {self._topic.name}"):
                     async with AsyncExitStack() as stack:
                         clients = await self._connect(stack)
                         rest_s = REST_MIN_S
@@ -171,7 +142,7 @@ class KafkaControlLog:
                     "%s; keeping the state as last read; reconnecting", self.waiting_for(), extra={"code": error.code}
                 )
             except Exception as error:  # a bug, and no reason to miss what is decided from then on
-                self._waiting = f"could not follow control topic {self._settings.topic}: {error!r}"
+                self._waiting = f"could not follow control topic {self._topic.name}: {error!r}"
                 log.error("%s; retrying", self.waiting_for(), exc_info=error, extra={"code": "internal"})
             finally:
                 self._clients = None
@@ -196,10 +167,10 @@ class KafkaControlLog:
             begin = (await clients.looker.beginning_offsets([self._key]))[self._key]
             end = (await clients.looker.end_offsets([self._key]))[self._key]
             if not end:
-                await self._producer.write([BEGIN])
+                await self._producer.write(self._topic.name, [BEGIN])
         if self.position >= 0 and (self.position > end or _differ(clients.topic_id, self._topic_id)):
             extra = {"code": "control.topic_recreated"}
-            log.error("control topic %s was recreated; restoring what was decided", self._settings.topic, extra=extra)
+            log.error("control topic %s was recreated; restoring what was decided", self._topic.name, extra=extra)
             self.position = -1
             self._listener.on_recreated()
         self._topic_id = clients.topic_id or self._topic_id
@@ -207,13 +178,13 @@ class KafkaControlLog:
         clients.tail.assign([self._key])
         clients.tail.seek(self._key, self.position)
         if self._waiting:
-            log.info("reading control topic %s", self._settings.topic, extra={"code": "control.connected"})
+            log.info("reading control topic %s", self._topic.name, extra={"code": "control.connected"})
         self._waiting, self._clients = "", clients
         self._progress.set()
         return clients
 
     async def _id(self, clients: _Clients) -> bytes:
-        return (await topic_ids(clients.looker, [self._settings.topic])).get(self._settings.topic, b"")
+        return (await topic_ids(clients.looker, [self._topic.name])).get(self._topic.name, b"")
 
     def _consumer(self) -> Any:
         return AIOKafkaConsumer(
@@ -225,16 +196,12 @@ class KafkaControlLog:
         )
 
     async def _ensure_topic(self) -> None:
-        admin = AIOKafkaAdminClient(**self._options, request_timeout_ms=REQUEST_TIMEOUT_MS)
-        try:
-            await start(admin, self._options)
-            weak = await self._settings.own_topic.ensure(admin)
-        finally:
-            await admin.close()
+        async with admin_client(self._options, CONNECT_TIMEOUT_S, request_timeout_ms=REQUEST_TIMEOUT_MS) as admin:
+            weak = await self._topic.ensure(admin)
         if weak:
             extra = {"code": "control.topic_weak"}
             log.warning(
-                "control topic %s is weak: %s; going on with it", self._settings.topic, ", ".join(weak), extra=extra
+                "control topic %s is weak: %s; going on with it", self._topic.name, ", ".join(weak), extra=extra
             )
 
     async def _follow(self, clients: _Clients) -> None:
@@ -262,9 +229,9 @@ class KafkaControlLog:
                 if _differ(topic_id, clients.topic_id):
                     break
                 missed = 0 if topic_id == clients.topic_id else missed + 1
-            async with asyncio.timeout(self._settings.write_timeout_s):
+            async with asyncio.timeout(self._timeout_s):
                 await clients.looker.end_offsets([self._key])
-        raise KafkaUnavailable(f"control topic {self._settings.topic} is gone: somebody deleted it")
+        raise KafkaUnavailable(f"control topic {self._topic.name} is gone: somebody deleted it")
 
 
 def _differ(topic_id: bytes, other: bytes) -> bool:

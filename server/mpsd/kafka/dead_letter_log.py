@@ -2,19 +2,18 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Mapping
-from types import TracebackType
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import OffsetOutOfRangeError
 
 from mpsd.core.offset_tracker import next_offset_after
 from mpsd.core.record import LogBounds, LogPart, Record
 from mpsd.errors import DeadLetterTopicGone
-from mpsd.kafka.connection import asking, existing_topics, start
+from mpsd.kafka.connection import admin_client, asking, existing_topics, start
 from mpsd.kafka.consumer import stop
 from mpsd.kafka.protocol import NO_ID, Metadata
 from mpsd.kafka.topic_look import topic_ids
@@ -109,8 +108,15 @@ class KafkaDeadLetterLog:
         if consumer is not None:
             await stop(consumer, STOP_TIMEOUT_S)
 
-    def _asking(self, what: str) -> "_Asking":
-        return _Asking(self, what.format(f"dead-letter topic {self._topic}"))
+    @asynccontextmanager
+    async def _asking(self, what: str) -> AsyncIterator[None]:
+        """Map errors, and close a consumer that failed."""
+        with asking(what.format(f"dead-letter topic {self._topic}")):
+            try:
+                yield
+            except BaseException:
+                await self.close()
+                raise
 
     async def _connected(self) -> Any:
         if self._consumer is None:
@@ -134,15 +140,10 @@ class KafkaDeadLetterLog:
         Raises:
             DeadLetterTopicGone: it is not there.
         """
-        admin = AIOKafkaAdminClient(**self._options, request_timeout_ms=REQUEST_TIMEOUT_MS)
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await start(admin, self._options)
-                if not await existing_topics(admin, [self._topic]):
-                    raise DeadLetterTopicGone(f"dead-letter topic {self._topic} is not there")
-                (described,) = await admin.describe_topics([self._topic])
-        finally:
-            await admin.close()
+        async with admin_client(self._options, CONNECT_TIMEOUT_S, request_timeout_ms=REQUEST_TIMEOUT_MS) as admin:
+            if not await existing_topics(admin, [self._topic]):
+                raise DeadLetterTopicGone(f"dead-letter topic {self._topic} is not there")
+            (described,) = await admin.describe_topics([self._topic])
         return len(described["partitions"])
 
     async def _bounds(self) -> dict[int, LogBounds]:
@@ -162,24 +163,6 @@ class KafkaDeadLetterLog:
                 f"dead-letter topic {self._topic} ends before {partition}@{offset}: it was deleted and recreated"
             )
         return LogPart((), max(offset, bounds.start))
-
-
-class _Asking:
-    """A context that maps errors, and closes a consumer that failed."""
-
-    def __init__(self, log: KafkaDeadLetterLog, what: str) -> None:
-        self._log = log
-        self._asking = asking(what)
-
-    async def __aenter__(self) -> None:
-        self._asking.__enter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            await self._log.close()
-        self._asking.__exit__(kind, error, trace)
 
 
 ENDS_TIMEOUT_S = 10.0

@@ -1,26 +1,25 @@
-"""Topics that the daemon keeps for itself: created, checked, and written with an acknowledgement of all replicas."""
+"""Topics that the daemon keeps for itself: the control topic and the audit topic, created and checked."""
 
-import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
-from mpsd.errors import ControlUnavailable, MpsError
-from mpsd.kafka.connection import asking, start
+from mpsd.config import Control
+from mpsd.core.control import REQUEST_AGE_MAX_MS
+from mpsd.core.topic_durability import MIN_IN_SYNC, REPLICATION_MAX
 from mpsd.kafka.topic_look import look_at
-from mpsd.ports import ControlRecord
 
 log = logging.getLogger("mpsd.control")
 
-
-REPLICATION_MAX = 3
-MIN_IN_SYNC = 2
+TOMBSTONE_AGE_MS = 7 * 24 * 3_600_000
+"""A daemon that was cut off for less than a week still learns what was removed."""
+SEGMENT_MS = 24 * 3_600_000
+SEGMENT_BYTES = 33_554_432
+"""Only closed segments are compacted; what a start must read stays in the tens of megabytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +61,7 @@ class InternalTopic:
         configs = dict(self.configs)
         if replicas >= REPLICATION_MAX:
             configs["min.insync.replicas"] = str(MIN_IN_SYNC)
-        topic = NewTopic(name=self.name, num_partitions=1, replication_factor=replicas, topic_configs=configs)
-        for name, code, *_ in (await admin.create_topics([topic], validate_only=only_try)).topic_errors:
-            if code and for_code(code) is not TopicAlreadyExistsError:
-                raise for_code(code)(name)
+        await create_topic(admin, self.name, 1, replicas, configs, only_try=only_try)
 
     async def look(self, admin: Any) -> list[str] | None:
         """Return the weak settings, formatted; None if the topic does not exist.
@@ -86,6 +82,49 @@ class InternalTopic:
         return self.replication_factor or min(REPLICATION_MAX, brokers)
 
 
+def control_topic(control: Control) -> InternalTopic:
+    """Return the control topic: no compaction of the last day, so that request ids are known."""
+    return InternalTopic(
+        name=control.topic,
+        purpose="control",
+        replication_factor=control.replication_factor,
+        configs={
+            "cleanup.policy": "compact",
+            "min.compaction.lag.ms": str(REQUEST_AGE_MAX_MS),
+            "delete.retention.ms": str(TOMBSTONE_AGE_MS),
+            "segment.ms": str(SEGMENT_MS),
+            "segment.bytes": str(SEGMENT_BYTES),
+        },
+    )
+
+
+def audit_topic(control: Control) -> InternalTopic:
+    """Return the topic of the history of changes."""
+    return InternalTopic(
+        name=control.audit_topic,
+        purpose="audit",
+        replication_factor=control.replication_factor,
+        configs={"cleanup.policy": "delete", "retention.ms": str(control.audit_retention_s * 1000 or -1)},
+    )
+
+
+async def create_topic(
+    admin: Any, name: str, partitions: int, replicas: int, configs: Mapping[str, str], *, only_try: bool
+) -> None:
+    """Create a topic, or leave it as it is if it exists.
+
+    Args:
+        only_try: let the broker say whether it would, and change nothing.
+
+    Raises:
+        KafkaError: the broker refuses.
+    """
+    topic = NewTopic(name=name, num_partitions=partitions, replication_factor=replicas, topic_configs=dict(configs))
+    for refused, code, *_ in (await admin.create_topics([topic], validate_only=only_try)).topic_errors:
+        if code and for_code(code) is not TopicAlreadyExistsError:
+            raise for_code(code)(refused)
+
+
 def weaknesses(
     topic: InternalTopic, partitions: int, replicas: int, replicas_wanted: int, configs: Mapping[str, str]
 ) -> list[str]:
@@ -104,73 +143,3 @@ def weaknesses(
     if wanted == "delete" and kept_ms >= 0 and (wanted_ms < 0 or kept_ms < wanted_ms):
         weak.append(f"retention {kept_ms // 1000} s")
     return weak
-
-
-CLOSE_TIMEOUT_S = 3.0
-
-
-class AckedProducer:
-    """A producer for partition 0 of a topic, which connects when there is something to write.
-
-    The library's idempotent producer tries again for ever. So one that has not answered in time is thrown away with what
-    it had to write, which may then be there or not: whoever asks again reads first.
-
-    Holds at most: what was brought to `write` and not answered.
-    """
-
-    def __init__(self, topic: str, timeout_s: float, options: Mapping[str, Any]) -> None:
-        self._topic = topic
-        self._timeout_s = timeout_s
-        self._options = options
-        self._producer: Any = None
-        self._connecting = asyncio.Lock()
-
-    async def write(self, records: Sequence[ControlRecord]) -> int:
-        """Append records in order; return the offset of the last.
-
-        Raises:
-            ControlUnavailable: it may be written or not.
-        """
-        try:
-            with asking(f"write to {self._topic}"):
-                async with asyncio.timeout(self._timeout_s):
-                    producer = await self._connected()
-                    sent = [
-                        await producer.send(self._topic, r.value, r.key, partition=0, headers=list(r.headers))
-                        for r in records
-                    ]
-                    answers = await asyncio.gather(*sent)
-        except MpsError as error:
-            await self.close()
-            words = f"{error}; the record may be written or not: ask again with the same request id"
-            raise ControlUnavailable(words) from error
-        return max((int(answer.offset) for answer in answers), default=-1)
-
-    async def _connected(self) -> Any:
-        async with self._connecting:
-            if self._producer is None:
-                producer = AIOKafkaProducer(
-                    **self._options, acks="all", enable_idempotence=True, request_timeout_ms=int(self._timeout_s * 1000)
-                )
-                try:
-                    await start(producer, self._options)
-                except BaseException:
-                    await _abandon(producer)
-                    raise
-                self._producer = producer
-            return self._producer
-
-    async def close(self) -> None:
-        """Disconnect; what has not been acknowledged is given up."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            with suppress(TimeoutError, KafkaError, OSError):
-                async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await _abandon(producer)
-
-
-async def _abandon(producer: Any) -> None:
-    """Disconnect at once; `stop` would wait for what the broker does not acknowledge, and leave it being sent for ever."""
-    producer._closed = True
-    await producer._sender.close()
-    await producer.client.close()

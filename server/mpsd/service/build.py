@@ -5,7 +5,6 @@ from dataclasses import fields
 from typing import Any, TypeVar, assert_never
 
 from mpsd.config import Config, PullDelivery, RestDelivery, StreamDelivery, Subscription
-from mpsd.config.daemon import Control as ControlTable
 from mpsd.config.values import Table, masked_url
 from mpsd.core.breaker import BreakerRules
 from mpsd.core.dead_letter import Sender
@@ -17,16 +16,15 @@ from mpsd.delivery.pull.adapter import PullAdapter
 from mpsd.delivery.rest import BatchAdapter, RestAdapter, Surroundings
 from mpsd.delivery.rest.client.endpoint import Endpoint
 from mpsd.errors import ConfigError, Problem
-from mpsd.kafka.audit import AuditSettings, KafkaAudit
+from mpsd.kafka.audit import KafkaAudit
 from mpsd.kafka.batches import end_at_unreadable_batches
 from mpsd.kafka.consumer import GroupSettings
-from mpsd.kafka.control_log import ControlSettings, KafkaControlLog
+from mpsd.kafka.control_log import KafkaControlLog
 from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog
-from mpsd.kafka.dead_letters import DeadLetterSettings, KafkaDeadLetters
+from mpsd.kafka.dead_letters import KafkaDeadLetters
 from mpsd.kafka.decompression import bound_batches
 from mpsd.kafka.group import KafkaGroup
-from mpsd.kafka.internal_topics import InternalTopic
-from mpsd.kafka.republisher import KafkaRepublisher
+from mpsd.kafka.producer import KafkaRepublisher
 from mpsd.pipeline.ordering import Ordering
 from mpsd.pipeline.pending_queue import PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
@@ -83,7 +81,7 @@ def _pipeline(
         pipeline_settings(subscription),
         group,
         adapter(subscription, lambda: group.lease_left_s() > 0),
-        KafkaDeadLetters(dead_letter_settings(subscription), options),
+        KafkaDeadLetters(subscription, options),
         budget,
         control,
         replaying=replaying(config, subscription, options, control),
@@ -186,11 +184,6 @@ def group_settings(config: Config, subscription: Subscription, peer: Peer = NOWH
     return settings_from(GroupSettings, config.kafka, subscription, subscription=subscription.name, peer=peer)
 
 
-def dead_letter_settings(subscription: Subscription) -> DeadLetterSettings:
-    """Return the settings of the dead-letter sink."""
-    return settings_from(DeadLetterSettings, subscription.dead_letter, source_topics=subscription.topics)
-
-
 def control_plane(config: Config, options: Mapping[str, Any], instance: str) -> ControlPlane:
     """Return the control state of all subscriptions, not connected yet.
 
@@ -202,25 +195,9 @@ def control_plane(config: Config, options: Mapping[str, Any], instance: str) -> 
     groups = {subscription.group for subscription in config.subscriptions}
     if not control.topic:
         return ControlPlane(None, None, groups, instance)
-    log = KafkaControlLog(control_settings(control), options)
-    audit = KafkaAudit(audit_settings(control), options) if control.audit_topic else None
+    log = KafkaControlLog(control, options)
+    audit = KafkaAudit(control, options) if control.audit_topic else None
     return ControlPlane(log, audit, groups, instance)
-
-
-def internal_topics(control: ControlTable) -> list[InternalTopic]:
-    """Return the control topic and the audit topic, as far as they are configured."""
-    audit = [audit_settings(control).own_topic] if control.topic and control.audit_topic else []
-    return [control_settings(control).own_topic, *audit] if control.topic else []
-
-
-def control_settings(control: ControlTable) -> ControlSettings:
-    """Return the settings of the control log."""
-    return settings_from(ControlSettings, control)
-
-
-def audit_settings(control: ControlTable) -> AuditSettings:
-    """Return the settings of the audit log."""
-    return settings_from(AuditSettings, control, topic=control.audit_topic, retention_s=control.audit_retention_s)
 
 
 def replaying(

@@ -7,9 +7,8 @@ from mpsd.config import Config, Subscription
 from mpsd.errors import MpsError
 from mpsd.kafka.cluster import Cluster
 from mpsd.kafka.dead_letters import weaknesses_of
-from mpsd.kafka.internal_topics import InternalTopic
+from mpsd.kafka.internal_topics import InternalTopic, audit_topic, control_topic
 from mpsd.kafka.topic_look import TopicLook
-from mpsd.service.build import dead_letter_settings, internal_topics
 
 NOT_VISIBLE = "is not visible to this user"
 NOT_SHOWN = "the settings of topic {} are not visible to this user"
@@ -23,7 +22,9 @@ async def topic_findings(cluster: Cluster, config: Config) -> list[Finding]:
     Raises:
         KafkaUnavailable: the broker does not answer.
     """
-    own = internal_topics(config.control)
+    control = config.control
+    own = [control_topic(control)] if control.topic else []
+    own += [audit_topic(control)] if control.topic and control.audit_topic else []
     names = {topic for each in config.subscriptions for topic in (*each.topics, each.dead_letter.topic)}
     looks = await cluster.look(sorted(names | {topic.name for topic in own}))
     findings = []
@@ -77,15 +78,14 @@ async def _group(cluster: Cluster, subscription: Subscription) -> Finding:
 async def _dead_letters(
     cluster: Cluster, subscription: Subscription, looks: Mapping[str, TopicLook]
 ) -> Sequence[Finding]:
-    about, settings = subscription.name, dead_letter_settings(subscription)
-    name = settings.topic
+    about, name = subscription.name, subscription.dead_letter.topic
     look = looks[name]
     if not look.is_visible:
         text = f"dead-letter topic {name} {NOT_VISIBLE}: TopicAuthorizationFailed, {WITHOUT_WRITE}"
         return [_refused(about, text, f"Read and Write, and Create unless it exists, on topic {name}")]
     if not look.exists:
         try:
-            await cluster.try_to_create(settings, looks)
+            await cluster.try_to_create(subscription, looks)
         except MpsError as error:
             text, advice = f"dead-letter topic {name}: {error}", f"grant Create on topic {name}, or create it"
             return [problem(about, text, code=error.code, advice=advice)]
@@ -95,10 +95,10 @@ async def _dead_letters(
         if _lacks(look, right):
             text = f"dead-letter topic {name}: this user lacks {right}, {effect}"
             findings.append(_refused(about, text, f"{right} on topic {name}", works=right == "Read"))
-    for hidden in [topic for topic in (name, *settings.source_topics) if _is_hidden(looks[topic])]:
+    for hidden in [topic for topic in (name, *subscription.topics) if _is_hidden(looks[topic])]:
         text = f"{NOT_SHOWN.format(hidden)}, so dead-letter topic {name} cannot be judged"
         findings.append(_refused(about, text, f"DescribeConfigs on topic {hidden}", works=True))
-    weak = weaknesses_of(settings, looks, cluster.brokers)
+    weak = weaknesses_of(subscription, looks, cluster.brokers)
     if unsafe := [each.text for each in weak if each.loses]:
         text = f"dead-letter topic {name} would lose dead letters, so nothing is written to it: {'; '.join(unsafe)}"
         advice = f"alter topic {name}, or name another in dead_letter.topic"

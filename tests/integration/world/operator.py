@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
+from mpsd.config import Control
 from mpsd.core.control import EntityKey
 from mpsd.core.pauses import PAUSE, Pause, Scope
-from mpsd.kafka.audit import AuditSettings, KafkaAudit
-from mpsd.kafka.control_log import ControlSettings, KafkaControlLog
+from mpsd.kafka.audit import KafkaAudit
+from mpsd.kafka.control_log import KafkaControlLog
 from mpsd.service.control import ControlPlane
 
 TIMEOUT_S = 10.0
@@ -56,9 +57,9 @@ async def operator(
         audit: where the history goes; empty: nowhere.
     """
     options = {"bootstrap_servers": list(bootstrap_servers), "client_id": "operator"}
-    log = KafkaControlLog(ControlSettings(topic=topic, replication_factor=0, write_timeout_s=TIMEOUT_S), options)
-    settings = AuditSettings(topic=audit, retention_s=0, replication_factor=0, write_timeout_s=TIMEOUT_S)
-    plane = ControlPlane(log, KafkaAudit(settings, options) if audit else None, [group], "operator")
+    control = Control(topic=topic, audit_topic=audit, audit_retention_s=0, write_timeout_s=TIMEOUT_S)
+    history = KafkaAudit(control, options) if audit else None
+    plane = ControlPlane(KafkaControlLog(control, options), history, [group], "operator")
     await plane.start()
     try:
         yield Operator(group, plane)

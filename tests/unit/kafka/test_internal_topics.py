@@ -2,13 +2,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from mpsd.kafka.audit import AuditSettings
-from mpsd.kafka.control_log import ControlSettings
-from mpsd.kafka.internal_topics import InternalTopic, weaknesses
+from mpsd.config import Control
+from mpsd.kafka.internal_topics import InternalTopic, audit_topic, control_topic, weaknesses
 
-CONTROL = ControlSettings(topic="control", replication_factor=0, write_timeout_s=1.0).own_topic
-AUDIT = AuditSettings(topic="audit", retention_s=90, replication_factor=0, write_timeout_s=1.0).own_topic
-FOR_EVER = AuditSettings(topic="audit", retention_s=0, replication_factor=0, write_timeout_s=1.0).own_topic
+CONTROL = control_topic(Control())
+AUDIT = audit_topic(Control(audit_retention_s=90))
+FOR_EVER = audit_topic(Control(audit_retention_s=0))
 
 
 @pytest.mark.parametrize(
