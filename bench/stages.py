@@ -26,7 +26,7 @@ from mpsd.core.outcome import DELIVERED
 from mpsd.core.rate import TokenBucket
 from mpsd.core.record import TopicPartition
 from mpsd.core.retry_policy import RetryPolicy
-from mpsd.kafka.connection import client_options
+from mpsd.kafka.connection import ClientOptions
 from mpsd.kafka.group import KafkaGroup
 from mpsd.pipeline.order_iterator import OrderIterator
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
@@ -93,7 +93,7 @@ class Member(KafkaGroup):
 async def fetched(config: Config, records: int) -> float:
     """Measure the fetch: from the bytes of the broker to records."""
     group, listener = (
-        KafkaGroup(group_settings(config, config.subscriptions[0]), client_options(config.kafka)),
+        KafkaGroup(group_settings(config, config.subscriptions[0]), ClientOptions(config.kafka)),
         Listener(),
     )
     await group.start(listener)

@@ -1,7 +1,6 @@
 """The history of changes on a real Kafka: a topic of one partition, kept for a time, read from its end."""
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -10,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from mpsd.config import Control
 from mpsd.core.audit import AuditEntry, audit_value, parse_audit
 from mpsd.errors import ControlUnavailable, KafkaRefused, KafkaUnavailable
-from mpsd.kafka.connection import admin_client, asking, existing_topics
+from mpsd.kafka.connection import Options, admin_client, asking, existing_topics
 from mpsd.kafka.consumer import stop
 from mpsd.kafka.internal_topics import audit_topic
 from mpsd.kafka.producer import AckedProducer
@@ -28,12 +27,7 @@ class KafkaAudit:
     Holds at most: one step of what is read.
     """
 
-    def __init__(self, control: Control, options: Mapping[str, Any]) -> None:
-        """Begin unconnected.
-
-        Args:
-            options: of every client: see `connection.client_options`.
-        """
+    def __init__(self, control: Control, options: Options) -> None:
         self._topic = audit_topic(control)
         self._timeout_s = control.write_timeout_s
         self._options = options

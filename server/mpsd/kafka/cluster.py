@@ -27,7 +27,7 @@ from mpsd.core.record import TopicPartition
 from mpsd.core.resets import Move, To
 from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.assignor import peer_of
-from mpsd.kafka.connection import admin_client, asking, existing_topics, start
+from mpsd.kafka.connection import Options, admin_client, asking, existing_topics, start
 from mpsd.kafka.consumer import stop
 from mpsd.kafka.dead_letters import create
 from mpsd.kafka.internal_topics import InternalTopic
@@ -44,7 +44,7 @@ NOT_YET = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoord
 class Cluster:
     """A connection to a cluster, for `async with`; each call fails with KafkaUnavailable or KafkaRefused within `TIMEOUT_S`."""
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
+    def __init__(self, options: Options) -> None:
         self._options = options
         self._admin = AIOKafkaAdminClient(**options)
         self.brokers = 0
@@ -130,7 +130,7 @@ LOOK_TIMEOUT_S = 10.0
 
 
 @asynccontextmanager
-async def _group_look(options: Mapping[str, Any], timeout_s: float) -> AsyncIterator[tuple[Any, Any]]:
+async def _group_look(options: Options, timeout_s: float) -> AsyncIterator[tuple[Any, Any]]:
     """Connect an admin client and a consumer outside of any group, for a block that ends within the time."""
     async with admin_client(options, timeout_s) as admin:
         consumer = AIOKafkaConsumer(**options, enable_auto_commit=False)
@@ -141,13 +141,8 @@ async def _group_look(options: Mapping[str, Any], timeout_s: float) -> AsyncIter
             await stop(consumer)
 
 
-async def group_positions(
-    options: Mapping[str, Any], group: str, topics: Sequence[str]
-) -> dict[TopicPartition, tuple[int, int]]:
+async def group_positions(options: Options, group: str, topics: Sequence[str]) -> dict[TopicPartition, tuple[int, int]]:
     """Return the committed offset, -1 for none, and the log end of every partition of the topics that exist.
-
-    Args:
-        options: of every client: see `connection.client_options`.
 
     Raises:
         KafkaUnavailable, KafkaRefused: they could not be looked up.
@@ -176,7 +171,7 @@ class Described(NamedTuple):
     members: list[tuple[Peer, list[TopicPartition]]]
 
 
-async def members(options: Mapping[str, Any], group: str) -> Described:
+async def members(options: Options, group: str) -> Described:
     """Return the members of a group, as its coordinator knows them now.
 
     Raises:
@@ -213,13 +208,10 @@ def _assigned(assignment: bytes | None) -> list[TopicPartition]:
     return [TopicPartition(each.topic, each.partition) for each in given]
 
 
-async def moves(options: Mapping[str, Any], group: str, topics: Sequence[str], to: To) -> dict[TopicPartition, Move]:
+async def moves(options: Options, group: str, topics: Sequence[str], to: To) -> dict[TopicPartition, Move]:
     """Return the moves that a reset of the group would make, offsets beyond the log moved to its nearest edge.
 
     Partitions that are named and not there are left out.
-
-    Args:
-        options: of every client: see `connection.client_options`.
 
     Raises:
         KafkaUnavailable, KafkaRefused: it could not be looked up, or a topic is missing.
@@ -292,7 +284,7 @@ class OpenTransaction(NamedTuple):
     producers: Sequence[Producer]
 
 
-async def open_transactions(options: Mapping[str, Any], topics: Sequence[str]) -> list[OpenTransaction]:
+async def open_transactions(options: Options, topics: Sequence[str]) -> list[OpenTransaction]:
     """Look for partitions that wait for a transaction; topics that cannot be seen are left out.
 
     Raises:

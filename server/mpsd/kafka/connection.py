@@ -149,6 +149,10 @@ _REFUSALS = (
 )
 
 
+Options = Mapping[str, Any]
+"""Options of every Kafka client: `ClientOptions`, or plain ones."""
+
+
 class ClientOptions(dict[str, Any]):
     """Options that aiokafka's consumer, producer and admin client all take: `AIOKafkaConsumer(**options)`.
 
@@ -197,22 +201,6 @@ class ClientOptions(dict[str, Any]):
         self["sasl_plain_password"] = reveal(security.password or "")
 
 
-def client_options(kafka: Kafka) -> ClientOptions:
-    """Return the options of every Kafka client of a configuration.
-
-    Raises:
-        ConfigError: a certificate or key cannot be used.
-    """
-    return ClientOptions(kafka)
-
-
-def follow(client: Any, options: Mapping[str, Any]) -> Any:
-    """Return the client, which logs in by the options' password of the time whenever it connects."""
-    if isinstance(options, ClientOptions):
-        options.follow(client)
-    return client
-
-
 def _ssl_context(security: Security) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=str(security.ca) if security.ca else None)
@@ -225,14 +213,16 @@ def _ssl_context(security: Security) -> ssl.SSLContext:
     return context
 
 
-async def start(client: Any, options: Mapping[str, Any]) -> None:
+async def start(client: Any, options: Options) -> None:
     """Connect a client; where it finds no broker, raise why, which the library logs and does not say.
 
     Raises:
         KafkaError, OSError: as the library does, of the last server that was asked.
     """
     try:
-        await follow(client, options).start()
+        if isinstance(options, ClientOptions):
+            options.follow(client)
+        await client.start()
     except KafkaConnectionError:
         given = {name: value for name, value in options.items() if name != "bootstrap_servers"}
         for server in options["bootstrap_servers"]:
@@ -242,7 +232,7 @@ async def start(client: Any, options: Mapping[str, Any]) -> None:
 
 
 @asynccontextmanager
-async def admin_client(options: Mapping[str, Any], timeout_s: float, **more: Any) -> AsyncIterator[Any]:
+async def admin_client(options: Options, timeout_s: float, **more: Any) -> AsyncIterator[Any]:
     """Connect an admin client, and close it with the block, which ends with a TimeoutError when the time is over.
 
     Args:

@@ -14,7 +14,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, IncompatibleBroke
 
 from mpsd.errors import KafkaUnavailable, MpsError
 from mpsd.kafka.assignor import CooperativeAssignor
-from mpsd.kafka.connection import admin_client, asking, existing_topics, start
+from mpsd.kafka.connection import Options, admin_client, asking, existing_topics, start
 from mpsd.kafka.protocol import NewProtocolGroup
 from mpsd.ports import NOWHERE, Peer
 
@@ -128,7 +128,7 @@ Connect = Callable[[GroupSettings, Mapping[str, Any], CooperativeAssignor, Calla
 
 
 async def connected(
-    settings: GroupSettings, options: Mapping[str, Any], assignor: CooperativeAssignor, waits: Callable[[str], None]
+    settings: GroupSettings, options: Options, assignor: CooperativeAssignor, waits: Callable[[str], None]
 ) -> Any:
     """Return a connected consumer outside the group, because it knows no topics yet.
 
@@ -176,7 +176,7 @@ async def connected(
             return consumer
 
 
-async def _find_topics(settings: GroupSettings, options: Mapping[str, Any]) -> None:
+async def _find_topics(settings: GroupSettings, options: Options) -> None:
     """Look for the topics and for strangers in the group before the consumer subscribes, which might create a topic.
 
     Raises:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from mpsd.config import Control
 from mpsd.errors import ControlUnavailable, KafkaRefused, KafkaUnavailable, MpsError
-from mpsd.kafka.connection import admin_client, asking, start
+from mpsd.kafka.connection import Options, admin_client, asking, start
 from mpsd.kafka.consumer import stop
 from mpsd.kafka.internal_topics import control_topic
 from mpsd.kafka.producer import AckedProducer
@@ -56,12 +56,7 @@ class KafkaControlLog:
         position: offset behind the last record handed on.
     """
 
-    def __init__(self, control: Control, options: Mapping[str, Any]) -> None:
-        """Begin unconnected.
-
-        Args:
-            options: of every client: see `connection.client_options`.
-        """
+    def __init__(self, control: Control, options: Options) -> None:
         self._topic = control_topic(control)
         self._timeout_s = control.write_timeout_s
         self._options = options

@@ -13,7 +13,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from mpsd.core.offset_tracker import next_offset_after
 from mpsd.core.record import LogBounds, LogPart, Record
 from mpsd.errors import DeadLetterTopicGone
-from mpsd.kafka.connection import admin_client, asking, existing_topics, start
+from mpsd.kafka.connection import Options, admin_client, asking, existing_topics, start
 from mpsd.kafka.consumer import stop
 from mpsd.kafka.protocol import NO_ID, Metadata
 from mpsd.kafka.topic_look import topic_ids
@@ -40,12 +40,7 @@ class KafkaDeadLetterLog:
         topic_id: of the topic that answered last, in hexadecimal digits; empty where the broker knows none.
     """
 
-    def __init__(self, topic: str, options: Mapping[str, Any]) -> None:
-        """Begin unconnected.
-
-        Args:
-            options: of every client: see `connection.client_options`.
-        """
+    def __init__(self, topic: str, options: Options) -> None:
         self._topic = topic
         self._options = options
         self._consumer: Any = None
@@ -186,12 +181,7 @@ class DeadLetterEnds:
     Holds at most: one client, which is not used again once it failed.
     """
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        """Begin unconnected.
-
-        Args:
-            options: of every client: see `connection.client_options`.
-        """
+    def __init__(self, options: Options) -> None:
         self._options = options
         self._consumer: Any = None
 

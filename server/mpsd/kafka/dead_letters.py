@@ -14,7 +14,7 @@ from mpsd.core.delivery import Delivery
 from mpsd.core.record import Record
 from mpsd.core.topic_durability import MIN_IN_SYNC, REPLICATION_MAX, WantedSettings, Weakness, weaknesses
 from mpsd.errors import DeadLetterTopicUnsafe, KafkaUnavailable, MpsError
-from mpsd.kafka.connection import admin_client, asking
+from mpsd.kafka.connection import Options, admin_client, asking
 from mpsd.kafka.internal_topics import create_topic
 from mpsd.kafka.producer import AckedProducer, send
 from mpsd.kafka.topic_look import TopicLook, look_at
@@ -83,12 +83,7 @@ class KafkaDeadLetters:
     Holds at most: what was brought to `write` and not answered.
     """
 
-    def __init__(self, subscription: Subscription, options: Mapping[str, Any]) -> None:
-        """Begin unconnected.
-
-        Args:
-            options: of every client: see `connection.client_options`.
-        """
+    def __init__(self, subscription: Subscription, options: Options) -> None:
         self._subscription = subscription
         self._topic, self._timeout_s = subscription.dead_letter.topic, subscription.dead_letter.write_timeout_s
         self._options = options

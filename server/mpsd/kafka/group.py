@@ -25,7 +25,7 @@ from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.assignor import CooperativeAssignor, Group
 from mpsd.kafka.batches import Unreadable, collecting
 from mpsd.kafka.commits import Commits
-from mpsd.kafka.connection import asking
+from mpsd.kafka.connection import Options, asking
 from mpsd.kafka.consumer import CONNECT_TIMEOUT_S, Connect, GroupSettings, bound_prefetch, connected, mended, stop
 from mpsd.kafka.group_monitor import REST_S, UNCONFIRMED, GroupMonitor, PositionLoader
 from mpsd.kafka.membership import Lease, Membership, OwnedPartition, boottime_s
@@ -46,14 +46,13 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
     def __init__(
         self,
         settings: GroupSettings,
-        options: Mapping[str, Any],
+        options: Options,
         connect: Connect = connected,
         clock_s: Callable[[], float] = boottime_s,
     ) -> None:
         """Begin outside the group.
 
         Args:
-            options: of every client: see `connection.client_options`.
             connect: makes the client library's consumer.
             clock_s: of the lease; it runs while the process is stopped.
         """

@@ -1,7 +1,7 @@
 """Producers whose records count once all in-sync replicas have them, and the way of replayed records through one."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from mpsd.core.dead_letter import REPLAY_HEADER, REPLAYS_HEADER
 from mpsd.core.delivery import ReplayedDelivery
 from mpsd.errors import ControlUnavailable, MpsError
-from mpsd.kafka.connection import asking, start
+from mpsd.kafka.connection import Options, asking, start
 from mpsd.ports import ControlRecord
 
 REQUEST_BYTES_MAX = 1 << 30
@@ -29,12 +29,7 @@ class AckedProducer:
     Holds at most: what was brought to it and not answered.
     """
 
-    def __init__(self, timeout_s: float, options: Mapping[str, Any]) -> None:
-        """Begin unconnected.
-
-        Args:
-            options: of every client: see `connection.client_options`.
-        """
+    def __init__(self, timeout_s: float, options: Options) -> None:
         self._timeout_s = timeout_s
         self._options = options
         self._producer: Any = None
@@ -126,12 +121,7 @@ class KafkaRepublisher:
     What goes out of a connection that failed may be there twice, never not at all.
     """
 
-    def __init__(self, options: Mapping[str, Any], write_timeout_s: float) -> None:
-        """Begin unconnected.
-
-        Args:
-            options: of every client: see `connection.client_options`.
-        """
+    def __init__(self, options: Options, write_timeout_s: float) -> None:
         self._write_timeout_s = write_timeout_s
         self._producer = AckedProducer(write_timeout_s, options)
         self._one = asyncio.Lock()

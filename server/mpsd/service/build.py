@@ -1,8 +1,8 @@
 """Builders: the one place where the configuration becomes settings of stages, clients and policies."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
 from mpsd.config import Config, PullDelivery, RestDelivery, StreamDelivery, Subscription
 from mpsd.config.values import Table, masked_url
@@ -18,6 +18,7 @@ from mpsd.delivery.rest.client.endpoint import Endpoint
 from mpsd.errors import ConfigError, Problem
 from mpsd.kafka.audit import KafkaAudit
 from mpsd.kafka.batches import end_at_unreadable_batches
+from mpsd.kafka.connection import Options
 from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.control_log import KafkaControlLog
 from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog
@@ -43,12 +44,11 @@ PREFETCHES = 1
 
 
 def pipelines(
-    config: Config, options: Mapping[str, Any], peer: Peer, control: Control, watched: Watched, reloads: Reloads
+    config: Config, options: Options, peer: Peer, control: Control, watched: Watched, reloads: Reloads
 ) -> list[Pipeline]:
     """Return one pipeline for each subscription, not connected yet.
 
     Args:
-        options: of every Kafka client; see `kafka.connection.client_options`.
         peer: where others reach this daemon.
         control: what pipelines ask of the control state.
         reloads: looks after the files that adapters use.
@@ -70,7 +70,7 @@ def pipelines(
 def _pipeline(
     config: Config,
     subscription: Subscription,
-    options: Mapping[str, Any],
+    options: Options,
     budget: PendingBudget,
     peer: Peer,
     control: Control,
@@ -184,11 +184,10 @@ def group_settings(config: Config, subscription: Subscription, peer: Peer = NOWH
     return settings_from(GroupSettings, config.kafka, subscription, subscription=subscription.name, peer=peer)
 
 
-def control_plane(config: Config, options: Mapping[str, Any], instance: str) -> ControlPlane:
+def control_plane(config: Config, options: Options, instance: str) -> ControlPlane:
     """Return the control state of all subscriptions, not connected yet.
 
     Args:
-        options: of every Kafka client; see `kafka.connection.client_options`.
         instance: what others call this daemon.
     """
     control = config.control
@@ -200,9 +199,7 @@ def control_plane(config: Config, options: Mapping[str, Any], instance: str) -> 
     return ControlPlane(log, audit, groups, instance)
 
 
-def replaying(
-    config: Config, subscription: Subscription, options: Mapping[str, Any], control: Control
-) -> Replaying | None:
+def replaying(config: Config, subscription: Subscription, options: Options, control: Control) -> Replaying | None:
     """Return what a subscription replays with, not connected yet; None without a control topic, which stores the tasks."""
     if not control.is_on:
         return None

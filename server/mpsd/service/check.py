@@ -4,7 +4,6 @@ import asyncio
 import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from mpsd.admin.daemon import Finding, fine, problem, warning
 from mpsd.config import Config, RestDelivery, Subscription
@@ -14,7 +13,7 @@ from mpsd.delivery.rest.client.endpoint import Endpoint
 from mpsd.delivery.rest.client.handshake import Handshake, describe_failure, shake_hands
 from mpsd.errors import ConfigError, MpsError, Problem
 from mpsd.kafka.cluster import Cluster, OpenTransaction, open_transactions
-from mpsd.kafka.connection import client_options
+from mpsd.kafka.connection import ClientOptions, Options
 from mpsd.listeners.tokens import load_tokens
 from mpsd.service import open_files
 from mpsd.service.check_topics import topic_findings
@@ -29,13 +28,11 @@ CODES = "docs/reference/errors.md says what the code means and what to do"
 ENDPOINT = "start the application, or correct delivery.url; records wait, and go on by themselves"
 
 
-async def check(
-    config: Config, options: Mapping[str, Any] | None = None, within_s: float = CHECK_S_MAX
-) -> list[Finding]:
+async def check(config: Config, options: Options | None = None, within_s: float = CHECK_S_MAX) -> list[Finding]:
     """Look at the broker, the topics and the endpoints, all at once.
 
     Args:
-        options: of every Kafka client; None: those of the configuration.
+        options: None: those of the configuration.
         within_s: a broker that does not answer until then is a finding; endpoints have `CONNECT_TIMEOUT_S`.
     """
     kafka, endpoints = await asyncio.gather(
@@ -45,10 +42,10 @@ async def check(
     return [*kafka, *endpoints, *token_findings(config), *open_files.findings(config)]
 
 
-async def _kafka(config: Config, options: Mapping[str, Any] | None, within_s: float) -> list[Finding]:
+async def _kafka(config: Config, options: Options | None, within_s: float) -> list[Finding]:
     servers, findings = ", ".join(config.kafka.bootstrap_servers), []
     try:
-        async with asyncio.timeout(within_s), Cluster(options or client_options(config.kafka)) as cluster:
+        async with asyncio.timeout(within_s), Cluster(options or ClientOptions(config.kafka)) as cluster:
             findings.append(fine("kafka", f"{cluster.brokers} broker(s) at {servers}"))
             findings += await topic_findings(cluster, config)
     except MpsError as error:
@@ -109,12 +106,8 @@ ADVICE = (
 )
 
 
-async def transaction_findings(config: Config, options: Mapping[str, Any]) -> list[Finding]:
-    """Look for partitions that wait for an open transaction; those of subscriptions that read committed records alone.
-
-    Args:
-        options: of every Kafka client.
-    """
+async def transaction_findings(config: Config, options: Options) -> list[Finding]:
+    """Look for partitions that wait for an open transaction; those of subscriptions that read committed records alone."""
     readers = {
         topic: each.name
         for each in config.subscriptions

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from mpsd.admin.daemon import Finding, GroupPosition, Members
 from mpsd.config import Config
 from mpsd.core.record import TopicPartition
 from mpsd.core.resets import Move, To
 from mpsd.kafka.cluster import STABLE, Cluster, group_positions, members, moves
+from mpsd.kafka.connection import Options
 from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog
 from mpsd.service.check import check, transaction_findings
 
@@ -17,8 +17,7 @@ from mpsd.service.check import check, transaction_findings
 class ClusterAdmin:
     """Queries to the cluster; each opens a connection, because operators ask seldom and an idle connection may be stale."""
 
-    def __init__(self, config: Config, options: Mapping[str, Any]) -> None:
-        """Args: options: of every Kafka client; see `kafka.connection.client_options`."""
+    def __init__(self, config: Config, options: Options) -> None:
         self._config = config
         self._options = options
 

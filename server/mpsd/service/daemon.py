@@ -13,7 +13,7 @@ from mpsd.config import Admin, Config, Http, Stream, StreamDelivery
 from mpsd.config.effective import effective_settings, settings_hash
 from mpsd.core.states import DeliveryState
 from mpsd.errors import KafkaRefused, KafkaUnavailable
-from mpsd.kafka.connection import client_options
+from mpsd.kafka.connection import ClientOptions
 from mpsd.kafka.dead_letter_log import DeadLetterEnds, TopicEnds
 from mpsd.listeners.address import address_of, advertised, bind
 from mpsd.listeners.identity import new_identity
@@ -69,7 +69,7 @@ class Daemon:
         self._listeners = _bind_all(config)
         self.peer = _peer_of(config, self._listeners)
         self.reloads = Reloads(config.reload.interval_s)
-        self._options = client_options(config.kafka)
+        self._options = ClientOptions(config.kafka)
         watch_security(self.reloads, config, self._options)
         self.control = control_plane(config, self._options, self.peer.admin or socket.gethostname())
         self.pipelines: Sequence[Pipeline] = pipelines(

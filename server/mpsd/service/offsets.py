@@ -1,8 +1,8 @@
 """`mpsd decode-offsets`: the commits of groups, decoded."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mpsd.config import Config, split_address
 from mpsd.core.incarnation import UNKNOWN, Incarnation
@@ -10,7 +10,7 @@ from mpsd.core.offset_map import Ignored, OffsetMap, bound_of, decode
 from mpsd.core.record import TopicPartition
 from mpsd.errors import ConfigError, Problem
 from mpsd.kafka.cluster import Cluster
-from mpsd.kafka.connection import client_options
+from mpsd.kafka.connection import ClientOptions, Options
 from mpsd.ports import CommitPoint
 
 RUNS_SHOWN_MAX = 8
@@ -37,7 +37,7 @@ class Committed:
 class Groups(NamedTuple):
     """Groups to look at, and the options of the client."""
 
-    options: Mapping[str, Any]
+    options: Options
     groups: Sequence[str]
 
 
@@ -54,7 +54,7 @@ def configured(config: Config, subscription: str) -> Groups:
     if not groups:
         message = f"none is named {subscription}"
         raise ConfigError([Problem(path="subscriptions", message=message, hint="name one with --subscription")])
-    return Groups(client_options(config.kafka), list(dict.fromkeys(groups)))
+    return Groups(ClientOptions(config.kafka), list(dict.fromkeys(groups)))
 
 
 def plain(bootstrap: str, group: str) -> Groups:
@@ -75,7 +75,7 @@ def plain(bootstrap: str, group: str) -> Groups:
     return Groups({"bootstrap_servers": servers, "client_id": "mpsd"}, [group])
 
 
-async def committed(options: Mapping[str, Any], group: str) -> list[Committed]:
+async def committed(options: Options, group: str) -> list[Committed]:
     """Return all partitions that the group has committed something of.
 
     Raises:
