@@ -1,5 +1,6 @@
 """The inner stages wired up around doubles, for tests of one stage."""
 
+from mpsd.config import Ordering
 from mpsd.core.breaker import BreakerRules
 from mpsd.core.delivery import Delivery
 from mpsd.core.offset_tracker import OffsetTracker
@@ -8,7 +9,6 @@ from mpsd.core.retry import DeadLetterRequest, RetryRules
 from mpsd.core.retry_policy import PolicyRules, RetryPolicy
 from mpsd.core.states import DeliveryState
 from mpsd.pipeline.order_iterator import OrderIterator
-from mpsd.pipeline.ordering import Ordering
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from mpsd.pipeline.writer import Application, Writer
 from tests.fakes.adapter import FakeAdapter

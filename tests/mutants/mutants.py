@@ -108,8 +108,8 @@ MUTANTS = (
     ),
     _one(
         "treats the null key as a key",
-        "pipeline/ordering.py",
-        'NULL_KEY_LANE if self.null_key == "partition" else None',
+        "pipeline/pending_queue.py",
+        'NULL_KEY_LANE if ordering.null_key == "partition" else None',
         "NULL_KEY_LANE",
     ),
     Mutant(
@@ -280,7 +280,7 @@ MUTANTS = (
     _one(
         "replays beside a live record of the key",
         "pipeline/replay/sender.py",
-        "self.means.pending.ordering.lane(key),",
+        "self.means.pending.lane_of(key),",
         'f"replay {key!r}",',
     ),
     Mutant(

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from typing_extensions import override
 
+from mpsd.config import Ordering
 from mpsd.core.delivery import Delivery, FailureHistory
 from mpsd.core.incarnation import Incarnation
 from mpsd.core.metadata_text import Packing
 from mpsd.core.offset_map import MapSpace
 from mpsd.pipeline.offset_maps import OffsetMaps
-from mpsd.pipeline.ordering import Ordering
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from mpsd.ports import CommitPoint, Position
 from tests.fakes.records import Row, assigned

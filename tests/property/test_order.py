@@ -5,13 +5,13 @@ from collections import Counter
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from mpsd.config import Ordering
 from mpsd.core.delivery import Delivery
 from mpsd.core.lanes import Lanes
 from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.core.record import RECORD_OVERHEAD_BYTES
 from mpsd.pipeline.order_iterator import OrderIterator
-from mpsd.pipeline.ordering import Ordering
-from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
+from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue, lane_of
 from tests.fakes.records import Row, assigned
 
 KEYS = st.sampled_from([None, b"", b"a", b"b", b"c"])
@@ -57,7 +57,7 @@ class OrderMachine(RuleBasedStateMachine):
         taken = self.pending.add(queue, rows, 0.0)
         assert taken or not rows or not had_room or sizes
         for row in rows[:taken]:
-            lane = self.ordering.lane(row.key)
+            lane = lane_of(self.ordering, row.key)
             lanes.setdefault(("free", row.offset) if lane is None else lane, []).append(row.offset)
             sizes[row.offset] = queue.tracker.unfinished[row.offset].size_bytes
         if taken < len(rows):

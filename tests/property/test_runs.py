@@ -5,12 +5,12 @@ from enum import Enum
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from mpsd.config import Ordering
 from mpsd.core.delivery import Delivery, FailureHistory, Seat
 from mpsd.core.lanes import Event, move
 from mpsd.core.lost import LostDeliveries
 from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.pipeline.order_iterator import OrderIterator
-from mpsd.pipeline.ordering import Ordering
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
 from mpsd.pipeline.waiting import Waiting
 from tests.fakes.records import FAILED, LOST, Row, assigned

@@ -220,7 +220,7 @@ def _dead_letters(pipeline: Pipeline, rates: Rates) -> Iterator[Finding]:
     dead, settled = recent.dead_lettered, recent.dead_lettered + recent.delivered
     if not dead:
         return
-    last = pipeline.writer.last_failures.dead_letter
+    last = pipeline.writer.last_dead_letter
     text = f"{dead:,} of {settled:,} records of the last {RECENT_S / 60:g} minutes became dead letters"
     text += f"; the last: {last}" if last is not None else ""
     if dead < MANY_RECORDS or dead < settled * MANY_SHARE:

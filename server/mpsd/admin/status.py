@@ -11,7 +11,7 @@ from mpsd.core.breaker import EndpointState
 from mpsd.core.limits import Limit
 from mpsd.core.pauses import Pause, Scope
 from mpsd.core.states import DeliveryState
-from mpsd.pipeline.last_failures import Failure
+from mpsd.pipeline.failure import Failure
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.statistics import PartitionStatistics, SubscriptionStatistics
 

@@ -33,6 +33,16 @@ CONTENT_TYPE = Field(
 )
 
 
+IDEMPOTENCY_KEY = Field(
+    default="record",
+    description="Source of the idempotency key of a record: `record` for its id (topic id, partition and"
+    " offset), or `header:NAME` for a record header of 1 to 256 bytes of visible ASCII, and the id if the"
+    " record has no such header; record, because most producers set none. Use a header if topics are mirrored"
+    " between clusters.",
+    examples=["header:order-id"],
+)
+
+
 class Basic(Table):
     """HTTP basic authentication."""
 
@@ -189,14 +199,7 @@ class RestDelivery(Table):
         " Mps-Header-<name> (separate); combined, because nginx, gunicorn and others drop or refuse names that are"
         " usual in Kafka.",
     )
-    idempotency_key: IdempotencyKey = Field(
-        default="record",
-        description="Source of the idempotency key of a record: `record` for its id (topic id, partition and"
-        " offset), or `header:NAME` for a record header of 1 to 256 bytes of visible ASCII, and the id if the"
-        " record has no such header; record, because most producers set none. Use a header if topics are mirrored"
-        " between clusters.",
-        examples=["header:order-id"],
-    )
+    idempotency_key: IdempotencyKey = IDEMPOTENCY_KEY
     headers: Headers = Field(
         default={}, description="Headers added to every request; none.", examples=[{"X-Api-Key": {"env": "APP_KEY"}}]
     )
@@ -251,14 +254,7 @@ class LeasedDelivery(Table):
         " limit, because credit already bounds the load.",
     )
     content_type: ContentType = CONTENT_TYPE
-    idempotency_key: IdempotencyKey = Field(
-        default="record",
-        description="Source of the idempotency key of a record: `record` for its id (topic id, partition and"
-        " offset), or `header:NAME` for a record header of 1 to 256 bytes of visible ASCII, and the id if the"
-        " record has no such header; record, because most producers set none. Use a header if topics are mirrored"
-        " between clusters.",
-        examples=["header:order-id"],
-    )
+    idempotency_key: IdempotencyKey = IDEMPOTENCY_KEY
     lease_s: float = Field(
         default=30.0,
         ge=0.1,

@@ -47,14 +47,3 @@ class Histogram:
     @property
     def count(self) -> int:
         return sum(self.counts)
-
-    def quantile(self, q: float) -> float:
-        """Upper bound of the bucket in which the quantile lies; inf beyond the last, 0.0 of nothing."""
-        rank, seen = max(1.0, q * self.count), 0
-        if not self.count:
-            return 0.0
-        for bound, count in zip(self.bounds, self.counts, strict=False):
-            seen += count
-            if seen >= rank:
-                return bound
-        return float("inf")

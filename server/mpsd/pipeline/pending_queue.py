@@ -1,19 +1,20 @@
 """Records read and not yet settled, in lanes."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Literal
 
 from typing_extensions import override
 
+from mpsd.config import Ordering
 from mpsd.core.blocked_keys import BlockedKey
-from mpsd.core.delivery import Assignment, Delivery, FailureHistory, ReplayedDelivery, Seat
+from mpsd.core.delivery import Assignment, Delivery, FailureHistory, Lane, ReplayedDelivery, Seat
 from mpsd.core.lanes import Lanes, chain, predecessor
 from mpsd.core.map_room import has_map_room, mappable
 from mpsd.core.offset_map import NO_BOUND
 from mpsd.core.offset_tracker import OffsetTracker
 from mpsd.core.record import Record, record_bytes
 from mpsd.core.states import DeliveryState
-from mpsd.pipeline.ordering import Ordering
 
 GONE: Literal["gone"] = "gone"
 Cause = DeliveryState | Literal["gone"]
@@ -27,6 +28,21 @@ FULL_SHARE = 2
 """A partition is crowded once this part of its room is taken: a half."""
 LANE_SHARE = 4
 """A lane crowds its partition if the records behind its head take this part of the room: a quarter."""
+
+
+NULL_KEY_LANE = "null key"
+PARTITION_LANE = "partition"
+
+
+def lane_of(ordering: Ordering, key: bytes | None) -> Lane:
+    """Return the lane of a record, within its partition; records of one lane must not overtake each other."""
+    match ordering.by:
+        case "none":
+            return None
+        case "partition":
+            return PARTITION_LANE
+        case "key":
+            return key if key is not None else NULL_KEY_LANE if ordering.null_key == "partition" else None
 
 
 class PendingBudget:
@@ -186,7 +202,8 @@ class PendingQueue:
             on_room: a partition that was full may be read again.
             on_full: a partition has become full.
         """
-        self.ordering = ordering
+        self._is_by_key = ordering.by == "key"
+        self.lane_of = partial(lane_of, ordering)
         self.records_max = records_max
         self._bytes_max = bytes_max
         self._budget = budget
@@ -248,7 +265,7 @@ class PendingQueue:
             self.bytes_max,
             queue.postponed,
         )
-        by_key, lane_of = self.ordering.by == "key", self.ordering.lane
+        by_key, lane_of_key = self._is_by_key, self.lane_of
         taken, pending_bytes, replay_end = 0, queue.bytes, queue.replay_end
         for record in records:
             offset = record.offset
@@ -260,7 +277,7 @@ class PendingQueue:
             if unfinished and (len(unfinished) >= records_max or pending_bytes + size > bytes_max):
                 break
             key = record.key
-            lane = key if by_key and key is not None else lane_of(key)
+            lane = key if by_key and key is not None else lane_of_key(key)
             delivery = Delivery(record, assignment, lane, size, now_s)
             if tracker.restored_attempts and (attempts := tracker.restored_attempts.pop(offset, 0)):
                 delivery.failures = FailureHistory(attempts=attempts)

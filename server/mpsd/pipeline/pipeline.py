@@ -379,7 +379,7 @@ class Pipeline:
             pauses=self.controls.pauses,
             limit=self.controls.limit,
             blocked_keys=len(self.blocked.book),
-            last_failure=self.writer.last_failures.latest,
+            last_failure=self.writer.last_failure,
             unresolved_dead_letters=self._unresolved,
             replays=self.replays.book.counts() if self.replays is not None else {},
             replayed=self.replays.finished if self.replays is not None else {},

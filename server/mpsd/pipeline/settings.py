@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from mpsd.config import Ordering
 from mpsd.core.dead_letter import Sender
 from mpsd.core.offset_map import MapSpace
 from mpsd.core.retry import RetryRules
 from mpsd.core.retry_policy import PolicyRules
-from mpsd.pipeline.ordering import Ordering
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from mpsd.core.limits import Limit
 from mpsd.core.pauses import Pause
 from mpsd.core.states import ALL_WELL, DeliveryState, Situation, summarize, worst
 from mpsd.pipeline.endpoint import EndpointStatistics
-from mpsd.pipeline.last_failures import Failure
+from mpsd.pipeline.failure import Failure
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 
 

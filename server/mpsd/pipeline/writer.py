@@ -15,7 +15,7 @@ from mpsd.core.outcome import Delivered, Moment, Outcome, Withdrawn, code_of
 from mpsd.core.rate import TokenBucket
 from mpsd.core.retry import Ack, DeadLetterRequest, Defer, Disposition, Retry, Verdict, describe
 from mpsd.core.retry_policy import RetryPolicy, Suspect, Undecided
-from mpsd.pipeline.last_failures import LastFailures
+from mpsd.pipeline.failure import Failure
 from mpsd.pipeline.order_iterator import OrderIterator, Turn
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 from mpsd.pipeline.waiting import Skip, Waiting
@@ -60,7 +60,7 @@ class Writer:
     Attributes:
         concurrency_max: what an operator allows at once, below what is configured; may be set at any time.
         skips: records that an operator skips, until they are dead-lettered or accepted.
-        last_failures: what deliveries failed with last.
+        last_failure: of a delivery; None: there was none. `last_dead_letter` likewise, of those that made a dead letter.
     """
 
     def __init__(
@@ -101,7 +101,8 @@ class Writer:
         self.in_flight = 0
         self.concurrency_max = UNLIMITED
         self.outcomes: Counter[str] = Counter()
-        self.last_failures = LastFailures()
+        self.last_failure: Failure | None = None
+        self.last_dead_letter: Failure | None = None
         self.retries = 0
         self.withdrawn = 0
         self.stale = 0
@@ -356,9 +357,18 @@ class Writer:
 
     def _report(self, delivery: Delivery, outcome: Outcome, verdict: Verdict) -> None:
         """Write one line, limited per cause by the logger, and remember the failure."""
-        self.last_failures.note(
-            delivery, outcome, int(self._wall_s() * 1000), dead_lettered=isinstance(verdict, DeadLetterRequest)
+        record, is_dead = delivery.record, isinstance(verdict, DeadLetterRequest)
+        self.last_failure = Failure(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            code=code_of(outcome),
+            reason=str(getattr(outcome, "reason", "")),
+            at_ms=int(self._wall_s() * 1000),
+            dead_lettered=is_dead,
         )
+        if is_dead:
+            self.last_dead_letter = self.last_failure
         extra = {"code": f"delivery.{code_of(outcome)}", "subscription": self._subscription, **log_fields(delivery)}
         extra["attempt"] = max(1, delivery.attempt - 1)
         if (status := getattr(outcome, "status", None)) is not None:

@@ -26,7 +26,6 @@ from mpsd.kafka.dead_letters import KafkaDeadLetters
 from mpsd.kafka.decompression import bound_batches
 from mpsd.kafka.group import KafkaGroup
 from mpsd.kafka.producer import KafkaRepublisher
-from mpsd.pipeline.ordering import Ordering
 from mpsd.pipeline.pending_queue import PendingBudget
 from mpsd.pipeline.pipeline import Pipeline
 from mpsd.pipeline.replay.sender import Replaying
@@ -156,7 +155,7 @@ def pipeline_settings(subscription: Subscription) -> Settings:
     return Settings(
         name=subscription.name,
         sender=Sender(subscription=subscription.name, group=subscription.group, endpoint=endpoint(subscription)),
-        ordering=Ordering(by=ordering.by, null_key=ordering.null_key),
+        ordering=ordering,
         records_max=subscription.pending.records_max,
         bytes_max=subscription.pending.bytes_max,
         rules=settings_from(

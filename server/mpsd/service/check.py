@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from mpsd.admin.daemon import Finding, fine, problem, warning
 from mpsd.config import Config, RestDelivery, Subscription

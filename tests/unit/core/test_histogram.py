@@ -17,19 +17,6 @@ def test_all_are_counted_and_summed() -> None:
     assert (histogram.count, histogram.total) == (3, 7.5)
 
 
-def test_a_quantile_is_the_bound_of_its_bucket() -> None:
-    histogram = observed(0.05, 0.06, 0.5, 7.0)
-    assert [histogram.quantile(q) for q in (0.5, 0.75, 1.0)] == [0.1, 1.0, float("inf")]
-
-
-def test_the_least_quantile_is_where_the_first_value_lies() -> None:
-    assert observed(0.5).quantile(0.0) == 1.0
-
-
-def test_nothing_has_no_quantiles() -> None:
-    assert observed().quantile(0.99) == 0.0
-
-
 def test_latencies_have_buckets_from_a_millisecond_to_an_hour() -> None:
     assert Histogram().bounds == LATENCY_BOUNDS_S
     assert LATENCY_BOUNDS_S[0] == 0.001

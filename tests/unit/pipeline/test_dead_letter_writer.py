@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from typing_extensions import override
 
+from mpsd.config import Ordering
 from mpsd.core.dead_letter import Sender
 from mpsd.core.lanes import Event, move
 from mpsd.core.retry import DeadLetterRequest, Disposition, RetryRules
@@ -13,7 +14,6 @@ from mpsd.core.states import DeliveryState
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.pipeline.control.blocks import BlockedKeys
 from mpsd.pipeline.dead_letter_writer import DEAD_LETTERS_PER_WRITE_MAX, DLQ_BLOCKED, DeadLetterWriter
-from mpsd.pipeline.ordering import Ordering
 from mpsd.pipeline.pending_queue import Cause, PartitionQueue, PendingQueue
 from mpsd.ports import DeadLetter
 from tests.fakes.clock import loop_clock

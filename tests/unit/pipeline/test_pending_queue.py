@@ -2,9 +2,16 @@
 
 import pytest
 
+from mpsd.config import Ordering
 from mpsd.core.record import RECORD_OVERHEAD_BYTES
-from mpsd.pipeline.ordering import NULL_KEY_LANE, PARTITION_LANE, Ordering
-from mpsd.pipeline.pending_queue import PartitionQueue, PendingBudget, PendingQueue
+from mpsd.pipeline.pending_queue import (
+    NULL_KEY_LANE,
+    PARTITION_LANE,
+    PartitionQueue,
+    PendingBudget,
+    PendingQueue,
+    lane_of,
+)
 from tests.fakes.records import Row, take
 from tests.fakes.stage import Stage
 
@@ -38,7 +45,7 @@ def finish(pending: PendingQueue, queue: PartitionQueue, *offsets: int) -> None:
     ],
 )
 def test_what_forms_a_lane(ordering: Ordering, key: bytes | None, lane: bytes | str | None) -> None:
-    assert ordering.lane(key) == lane
+    assert lane_of(ordering, key) == lane
 
 
 def test_all_partitions_have_an_equal_share_of_the_daemons_bytes() -> None:

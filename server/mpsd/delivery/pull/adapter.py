@@ -140,10 +140,6 @@ class PullAdapter:
 
     # callers that wait
     @property
-    def is_closed(self) -> bool:
-        return self._is_closed
-
-    @property
     def leases_lately(self) -> float:
         """The number of leases given of the records here, in about the last `PACE_S`."""
         return self._pace.lately(asyncio.get_running_loop().time())

@@ -5,27 +5,23 @@ from operator import attrgetter
 from typing import Never
 
 from mpsd.config import RestDelivery
-from mpsd.core.delivery import Assignment, Delivery
-from mpsd.core.outcome import Outcome, Withdrawn
+from mpsd.core.delivery import Delivery
+from mpsd.core.outcome import Outcome
 from mpsd.delivery.rest.client.pool import Requests
-from mpsd.delivery.rest.poster import Poster, Surroundings
+from mpsd.delivery.rest.poster import NOT_SENT, Poster, Surroundings
 from mpsd.delivery.rest.request import RequestHeads
-from mpsd.ports import AdapterStatistics, Demand, Peer
+from mpsd.ports import AdapterStatistics, Demand
 
 DEMAND_BYTES = 1 << 40
 """Values are not copied before they are sent, so that connections are the only bound."""
-NOT_SENT = Withdrawn(reason="not sent yet when its partition was revoked")
 
 
-class RestAdapter:
+class RestAdapter(Poster[Delivery, Never]):
     """A poster of records to one URL, one in each request.
 
     Takes: deliveries, as many as it has connections that are free or may be opened.
     Gives: one outcome for each.
     Holds at most: `concurrency_max` deliveries.
-
-    Attributes:
-        renew: see `Poster.renew`.
 
     Raises:
         ConfigError: the URL, a webhook secret, or a file of the TLS settings cannot be used.
@@ -37,21 +33,19 @@ class RestAdapter:
         delivery: RestDelivery,
         around: Surroundings = Surroundings(),  # noqa: B008 - it cannot be changed
     ) -> None:
-        self._poster: Poster[Delivery, Never] = Poster(subscription, delivery, RequestHeads, around)
-        self.renew = self._poster.renew
+        super().__init__(subscription, delivery, RequestHeads, around)
         self._free = delivery.concurrency_max
-        self._is_closed = False
 
     async def start(self, on_demand: Callable[[], None], settle: Callable[[Delivery, Outcome], None]) -> None:
         """See `DeliveryAdapter`; connections are opened when deliveries need them."""
         self._on_demand = on_demand
         self._settle = settle
-        self._deliver = self._poster.start(
+        self._deliver = self._start(
             Requests(
-                head=self._poster.writer.head,
+                head=self.writer.head,
                 body=attrgetter("record.value"),
                 concerns=lambda delivery, assignment: delivery.assignment is assignment,
-                judge=self._poster.judge,
+                judge=self.judge,
                 ended=self._ended,
                 withdrawn=lambda delivery, _: self._ended(delivery, NOT_SENT),
             )
@@ -67,20 +61,8 @@ class RestAdapter:
         self._free -= len(batch)
         self._deliver(batch)
 
-    async def revoke(self, assignment: Assignment, deadline_s: float) -> None:
-        """See `DeliveryAdapter`; unsent records are withdrawn at once. Cancelled, it leaves the rest in flight."""
-        await self._poster.drain(assignment, deadline_s)
-
-    async def close(self, deadline_s: float) -> None:
-        """See `DeliveryAdapter`."""
-        self._is_closed = True
-        await self._poster.close(deadline_s)
-
-    def on_peers(self, peers: Sequence[Peer]) -> None:
-        """Ignore the peers, because the application calls none of them."""
-
     def statistics(self) -> AdapterStatistics:
-        return self._poster.statistics(free=self._free)
+        return self._statistics(free=self._free)
 
     def _ended(self, delivery: Delivery, outcome: Outcome) -> None:
         """Settle a delivery; the only place that does."""

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from typing_extensions import override
+
 from mpsd.config import RestDelivery
 from mpsd.core.batches import Batches
 from mpsd.core.delivery import Assignment, Delivery, Lane
@@ -19,14 +21,13 @@ from mpsd.core.outcome import (
     Withdrawn,
 )
 from mpsd.core.record import RECORD_OVERHEAD_BYTES
-from mpsd.delivery.rest.adapter import NOT_SENT
 from mpsd.delivery.rest.batch_answer import FAILURE_BYTES_MAX, Unbelievable, failures
 from mpsd.delivery.rest.client.answer_reader import Answer
 from mpsd.delivery.rest.client.connection import Connection
 from mpsd.delivery.rest.client.pool import Requests
 from mpsd.delivery.rest.events import Batch, BatchRequests
-from mpsd.delivery.rest.poster import Poster, Surroundings
-from mpsd.ports import AdapterStatistics, Demand, Peer
+from mpsd.delivery.rest.poster import NOT_SENT, Poster, Surroundings
+from mpsd.ports import AdapterStatistics, Demand
 
 log = logging.getLogger("mpsd.delivery")
 
@@ -34,7 +35,7 @@ BEHIND_A_FAILURE = Withdrawn(reason="behind one of its key that failed")
 BEHIND_ANOTHER_REQUEST = Withdrawn(reason="behind one of its key that is in another request")
 
 
-class BatchAdapter:
+class BatchAdapter(Poster[Batch, Answer]):
     """A poster of deliveries in as few requests as the bounds allow, without waiting for more.
 
     Takes: deliveries, as many as fit into the requests that may be started.
@@ -44,9 +45,6 @@ class BatchAdapter:
 
     Args:
         dead_letter_stops_key: a dead-lettered record withdraws the later ones of its key.
-
-    Attributes:
-        renew: see `Poster.renew`.
 
     Raises:
         ConfigError: the URL, a webhook secret, or a file of the TLS settings cannot be used.
@@ -60,9 +58,7 @@ class BatchAdapter:
         *,
         dead_letter_stops_key: bool = False,
     ) -> None:
-        self._subscription = subscription
-        self._poster: Poster[Batch, Answer] = Poster(subscription, delivery, BatchRequests, around)
-        self.renew = self._poster.renew
+        super().__init__(subscription, delivery, BatchRequests, around)
         batch = delivery.batch
         self._records_max = batch.records_max
         self._request_bytes = batch.bytes_max + batch.records_max * RECORD_OVERHEAD_BYTES
@@ -70,7 +66,6 @@ class BatchAdapter:
         self._batches = Batches(batch.records_max, batch.bytes_max, delivery.concurrency_max * batch.records_max)
         self._free = delivery.concurrency_max
         self._left: list[Delivery] = []
-        self._is_closed = False
         self._cut = 0
         self._shared = 0
         self._unbelievable = 0
@@ -80,9 +75,9 @@ class BatchAdapter:
         self._on_demand = on_demand
         self._settle = settle
         self._loop = asyncio.get_running_loop()
-        self._send = self._poster.start(
+        self._send = self._start(
             Requests(
-                head=self._poster.writer.head,
+                head=self.writer.head,
                 body=Batch.take_body,
                 concerns=Batch.concerns,
                 judge=self._judge,
@@ -108,23 +103,22 @@ class BatchAdapter:
                 self._loop.call_soon(self._settle_left)
             self._left += grouped.left
 
+    @override
     async def revoke(self, assignment: Assignment, deadline_s: float) -> None:
         """See `DeliveryAdapter`. At the deadline whole requests are aborted, so that others of the request are withdrawn too."""
         self._settle_left()
-        await self._poster.drain(assignment, deadline_s)
+        await super().revoke(assignment, deadline_s)
         self._batches.forget(assignment)
 
+    @override
     async def close(self, deadline_s: float) -> None:
         """See `DeliveryAdapter`."""
         self._is_closed = True
         self._settle_left()
-        await self._poster.close(deadline_s)
-
-    def on_peers(self, peers: Sequence[Peer]) -> None:
-        """Ignore the peers, because the application calls none of them."""
+        await super().close(deadline_s)
 
     def statistics(self) -> AdapterStatistics:
-        return self._poster.statistics(
+        return self._statistics(
             free=self._free,
             batches_cut=self._cut,
             answers_unbelievable=self._unbelievable,
@@ -133,7 +127,7 @@ class BatchAdapter:
 
     def _judge(self, answer: Answer, connection: Connection[Batch, Answer]) -> Outcome | Answer:
         """Return an answer that names records as it is, because `_conclude` needs the records of its request."""
-        outcome = self._poster.judge(answer, connection)
+        outcome = self.judge(answer, connection)
         return answer if isinstance(outcome, Delivered) and answer.body.strip() else outcome
 
     def _ended(self, batch: Batch, result: Outcome | Answer) -> None:
@@ -172,8 +166,8 @@ class BatchAdapter:
     def _named(self, deliveries: Sequence[Delivery], answer: Answer) -> Mapping[Delivery, Outcome]:
         by_id: dict[str, list[Delivery]] = {}
         for delivery in deliveries:
-            by_id.setdefault(self._poster.writer.keys.of(delivery).decode(), []).append(delivery)
-        found = failures(answer, by_id, self._poster.rules)
+            by_id.setdefault(self.writer.keys.of(delivery).decode(), []).append(delivery)
+        found = failures(answer, by_id, self.rules)
         return {delivery: outcome for event_id, outcome in found.items() for delivery in by_id[event_id]}
 
     def _settle_each(self, deliveries: Sequence[Delivery], failed: Mapping[Delivery, Outcome]) -> None:

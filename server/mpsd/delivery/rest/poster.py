@@ -18,12 +18,13 @@ from mpsd.delivery.rest.client.connector import EndpointConnector, LookUp, look_
 from mpsd.delivery.rest.client.endpoint import Endpoint
 from mpsd.delivery.rest.client.pool import Pool, Requests
 from mpsd.errors import ConfigError, Problem
-from mpsd.ports import AdapterStatistics
+from mpsd.ports import AdapterStatistics, Peer
 
 log = logging.getLogger("mpsd.delivery")
 
 REFUSALS = frozenset({401, 403, 407})
 """Statuses by which an application, or a gateway before it, may refuse credentials."""
+NOT_SENT = Withdrawn(reason="not sent yet when its partition was revoked")
 SENT_WITH_OLD_CREDENTIALS = Withdrawn(reason="refused with credentials that have been replaced since")
 """Outcome of a request that was refused for credentials replaced since it was written.
 
@@ -67,7 +68,7 @@ class Writer(Protocol[Item_contra]):
 
 
 class Poster(Generic[Item, Result]):
-    """One endpoint, and the pool of connections to it once `start` was called.
+    """The base of both adapters: one endpoint, and the pool of connections to it once they have started.
 
     Args:
         write: makes a writer of subscription, delivery, endpoint and wall clock.
@@ -96,9 +97,10 @@ class Poster(Generic[Item, Result]):
         )
         self.rules = AnswerRules.of(delivery)
         self._pool: Pool[Item, Result] | None = None
+        self._is_closed = False
         self._has_logged_retry_after = False
 
-    def start(self, requests: Requests[Item, Result], answer_bytes: int = 0) -> Callable[[Sequence[Item]], None]:
+    def _start(self, requests: Requests[Item, Result], answer_bytes: int = 0) -> Callable[[Sequence[Item]], None]:
         """Make the pool and return its `deliver`; opens no connection, so that a dead endpoint does not hinder the start."""
         self._pool = Pool(self._delivery, self._connector, requests, self._around.may_start, answer_bytes)
         return self._pool.deliver
@@ -113,19 +115,23 @@ class Poster(Generic[Item, Result]):
         if self._pool is not None:
             self._pool.renew(self.writer.head, replace_connections=is_other_way)
 
-    async def drain(self, assignment: Assignment, deadline_s: float) -> None:
-        """See `Pool.drain`."""
+    async def revoke(self, assignment: Assignment, deadline_s: float) -> None:
+        """See `DeliveryAdapter`; unsent records are withdrawn at once. Cancelled, it leaves the rest in flight."""
         if self._pool is not None:
             await self._pool.drain(assignment, deadline_s)
 
     async def close(self, deadline_s: float) -> None:
-        """Drain everything, then close all connections."""
+        """See `DeliveryAdapter`."""
+        self._is_closed = True
         if self._pool is not None:
             await self._pool.drain(None, deadline_s)
             await self._pool.close()
         await self._connector.close()
 
-    def statistics(self, **numbers: float) -> AdapterStatistics:
+    def on_peers(self, peers: Sequence[Peer]) -> None:
+        """Ignore the peers, because the application calls none of them."""
+
+    def _statistics(self, **numbers: float) -> AdapterStatistics:
         """Return these numbers of an adapter and those of its connections."""
         pool = self._pool.statistics() if self._pool is not None else {}
         numbers |= {"addresses": self._connector.addresses, **pool}

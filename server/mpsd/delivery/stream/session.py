@@ -62,7 +62,6 @@ class Session:
         "_is_over",
         "_is_stuck",
         "_lease_s",
-        "_lease_s",
         "_opened_s",
         "_out",
         "_peers",
@@ -74,7 +73,6 @@ class Session:
         "bytes_queued",
         "client",
         "credit",
-        "frames",
         "free",
         "is_half_closed",
         "name",
@@ -102,7 +100,6 @@ class Session:
         self.bytes_queued = 0
         self.free = 0
         self.served = 0
-        self.frames = 0
         self._opened_s = self._written_s = now_s
         self._out: list[bytes] = []
         self._peers = b""
@@ -217,7 +214,6 @@ class Session:
         while True:
             if next_frame := self._next_frame(may_send):
                 self._written_s = loop.time()
-                self.frames += 1
                 await write(next_frame)
                 if self._is_stuck:
                     self._is_stuck = False

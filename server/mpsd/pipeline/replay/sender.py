@@ -148,7 +148,7 @@ class ReplaySender:
         return ReplayedDelivery(
             record,
             self.queue.assignment,
-            self.means.pending.ordering.lane(key),
+            self.means.pending.lane_of(key),
             record_bytes(record),
             self.means.monotonic_s(),
             Replayed(
