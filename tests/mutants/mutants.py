@@ -164,9 +164,9 @@ MUTANTS = (
     Mutant(
         "commits a drain after the expulsion",
         (
-            Edit("kafka/commits.py", "if not all(map(is_ours, points)):", "if False:"),
+            Edit("kafka/membership.py", "if not all(map(is_ours, points)):", "if False:"),
             Edit(
-                "kafka/commits.py",
+                "kafka/membership.py",
                 "            self._task.cancel()\n\n    async def commit(",
                 "            pass\n\n    async def commit(",
             ),
@@ -174,7 +174,7 @@ MUTANTS = (
     ),
     _one(
         "sends a commit while a join is outstanding",
-        "kafka/commits.py",
+        "kafka/membership.py",
         "        self._open.clear()\n        async with self._one:\n            pass\n",
         "        pass\n",
     ),

@@ -3,7 +3,7 @@
 What the library does by itself, and what is done here about it (measured facts, of aiokafka 0.14):
 - It revokes everything at each rebalance. Here nothing is: what the assignor says is compared with what is owned, in the
   step in which the library replaces its assignment, and positions of what stays are set again at once.
-- A commit that travels behind a JoinGroup is answered IllegalGeneration, which forces another rebalance: see `commits`.
+- A commit that travels behind a JoinGroup is answered IllegalGeneration, which forces another rebalance: see `membership`.
 - It does not say when the membership was last confirmed: one hook where all its requests pass keeps the lease: see `membership`.
 """
 
@@ -24,11 +24,10 @@ from mpsd.core.record import TopicPartition
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.assignor import CooperativeAssignor, Group
 from mpsd.kafka.batches import Unreadable, collecting
-from mpsd.kafka.commits import Commits
 from mpsd.kafka.connection import Options, asking
 from mpsd.kafka.consumer import CONNECT_TIMEOUT_S, Connect, GroupSettings, bound_prefetch, connected, mended, stop
 from mpsd.kafka.group_monitor import REST_S, UNCONFIRMED, GroupMonitor, PositionLoader
-from mpsd.kafka.membership import Lease, Membership, OwnedPartition, boottime_s
+from mpsd.kafka.membership import Commits, Lease, Membership, OwnedPartition, boottime_s
 from mpsd.kafka.positions import Positions, topics_with_commits, watch_offset_fetches
 from mpsd.ports import AssignmentListener, CommitPoint, Fetched, Position, SourceStatistics
 

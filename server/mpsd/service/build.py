@@ -17,13 +17,12 @@ from mpsd.delivery.rest import BatchAdapter, RestAdapter, Surroundings
 from mpsd.delivery.rest.client.endpoint import Endpoint
 from mpsd.errors import ConfigError, Problem
 from mpsd.kafka.audit import KafkaAudit
-from mpsd.kafka.batches import end_at_unreadable_batches
+from mpsd.kafka.batches import bound_batches
 from mpsd.kafka.connection import Options
 from mpsd.kafka.consumer import GroupSettings
 from mpsd.kafka.control_log import KafkaControlLog
 from mpsd.kafka.dead_letter_log import KafkaDeadLetterLog
 from mpsd.kafka.dead_letters import KafkaDeadLetters
-from mpsd.kafka.decompression import bound_batches
 from mpsd.kafka.group import KafkaGroup
 from mpsd.kafka.producer import KafkaRepublisher
 from mpsd.pipeline.pending_queue import PendingBudget
@@ -56,7 +55,6 @@ def pipelines(
         ConfigError: a certificate, key or secret cannot be used.
     """
     bound_batches(config.kafka.batch_bytes_max)
-    end_at_unreadable_batches()
     prefetched = PREFETCHES * config.kafka.fetch_bytes_max * len(config.subscriptions)
     budget = PendingBudget(config.limits.pending_bytes_max - prefetched)
 

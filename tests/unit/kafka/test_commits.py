@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mpsd.errors import CommitFenced
-from mpsd.kafka.commits import Commits
+from mpsd.kafka.membership import Commits
 from mpsd.ports import CommitPoint
 from tests.fakes.records import HERE
 

@@ -11,7 +11,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpsd.kafka import decompression as bounded
+from mpsd.kafka import batches as bounded
 from mpsd.kafka.batches import UNREADABLE
 
 MIB = 1 << 20
