@@ -27,7 +27,7 @@ from mpsd.core.record import TopicPartition
 from mpsd.core.resets import Move, To
 from mpsd.errors import KafkaUnavailable
 from mpsd.kafka.assignor import peer_of
-from mpsd.kafka.connection import Options, admin_client, asking, existing_topics, start
+from mpsd.kafka.connection import Options, admin_client, asking, asking_within, existing_topics, start
 from mpsd.kafka.consumer import stop
 from mpsd.kafka.dead_letters import create
 from mpsd.kafka.internal_topics import InternalTopic
@@ -51,10 +51,9 @@ class Cluster:
 
     async def __aenter__(self) -> Self:
         try:
-            with asking("connect to Kafka"):
-                async with asyncio.timeout(TIMEOUT_S):
-                    await start(self._admin, self._options)
-                    self.brokers = len((await self._admin.describe_cluster())["brokers"])
+            async with asking_within("connect to Kafka", TIMEOUT_S):
+                await start(self._admin, self._options)
+                self.brokers = len((await self._admin.describe_cluster())["brokers"])
         except BaseException:
             await self._admin.close()
             raise
@@ -67,30 +66,26 @@ class Cluster:
 
     async def look(self, names: Sequence[str]) -> dict[str, TopicLook]:
         """Look at topics, each as far as the user may see it."""
-        with asking("look at topics"):
-            async with asyncio.timeout(TIMEOUT_S):
-                return await look_at(self._admin, names)
+        async with asking_within("look at topics", TIMEOUT_S):
+            return await look_at(self._admin, names)
 
     async def try_to_create(self, subscription: Subscription, looks: Mapping[str, TopicLook]) -> None:
         """Ask the broker to validate the creation of the dead-letter topic; nothing is created."""
-        with asking(f"create dead-letter topic {subscription.dead_letter.topic}"):
-            async with asyncio.timeout(TIMEOUT_S):
-                await create(self._admin, subscription, looks, self.brokers, only_try=True)
+        async with asking_within(f"create dead-letter topic {subscription.dead_letter.topic}", TIMEOUT_S):
+            await create(self._admin, subscription, looks, self.brokers, only_try=True)
 
     async def try_to_make(self, topic: InternalTopic) -> None:
         """Ask the broker to validate the creation of an internal topic; nothing is created."""
-        with asking(f"create topic {topic.name}"):
-            async with asyncio.timeout(TIMEOUT_S):
-                await topic.create(self._admin, only_try=True)
+        async with asking_within(f"create topic {topic.name}", TIMEOUT_S):
+            await topic.create(self._admin, only_try=True)
 
     async def group_rights(self, group: str) -> frozenset[str] | None:
         """Return the operations on the group that the user is allowed; None where the broker is too old to say."""
-        with asking(f"look at group {group}"):
-            async with asyncio.timeout(TIMEOUT_S):
-                while True:
-                    with suppress(*NOT_YET):
-                        return await self._group_rights(group)
-                    await asyncio.sleep(COORDINATOR_REST_S)
+        async with asking_within(f"look at group {group}", TIMEOUT_S):
+            while True:
+                with suppress(*NOT_YET):
+                    return await self._group_rights(group)
+                await asyncio.sleep(COORDINATOR_REST_S)
 
     async def _group_rights(self, group: str) -> frozenset[str] | None:
         try:
@@ -104,21 +99,18 @@ class Cluster:
 
     async def weaknesses(self, topic: InternalTopic) -> list[str] | None:
         """Return the weak settings of an internal topic; None if the topic does not exist."""
-        with asking(f"look at topic {topic.name}"):
-            async with asyncio.timeout(TIMEOUT_S):
-                return await topic.look(self._admin)
+        async with asking_within(f"look at topic {topic.name}", TIMEOUT_S):
+            return await topic.look(self._admin)
 
     async def incarnations(self, topics: Collection[str]) -> dict[str, Incarnation]:
         """Return which topics those of the names are now, without those that do not exist."""
-        with asking("look up topics"):
-            async with asyncio.timeout(TIMEOUT_S):
-                return await incarnations(self._admin, topics) if topics else {}
+        async with asking_within("look up topics", TIMEOUT_S):
+            return await incarnations(self._admin, topics) if topics else {}
 
     async def committed(self, group: str) -> dict[TopicPartition, CommitPoint]:
         """Return offset and metadata that the group has committed of each partition."""
-        with asking(f"look up what group {group} has committed"):
-            async with asyncio.timeout(TIMEOUT_S):
-                answer = await self._admin.list_consumer_group_offsets(group)
+        async with asking_within(f"look up what group {group} has committed", TIMEOUT_S):
+            answer = await self._admin.list_consumer_group_offsets(group)
         return {
             TopicPartition(*tp): CommitPoint(offset, metadata or "")
             for tp, (offset, metadata) in answer.items()

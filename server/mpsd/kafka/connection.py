@@ -299,6 +299,14 @@ def asking(what: str) -> Iterator[None]:
         raise KafkaUnavailable(f"could not {what}: {_words(error)}") from error
 
 
+@asynccontextmanager
+async def asking_within(what: str, timeout_s: float) -> AsyncIterator[None]:
+    """Map errors as `asking` does, and end the block when the time is over."""
+    with asking(what):
+        async with asyncio.timeout(timeout_s):
+            yield
+
+
 def _words(error: BaseException) -> str:
     name = type(error).__name__.removesuffix("Error")
     details = ", ".join(str(argument) for argument in error.args)

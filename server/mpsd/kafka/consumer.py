@@ -14,7 +14,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, IncompatibleBroke
 
 from mpsd.errors import KafkaUnavailable, MpsError
 from mpsd.kafka.assignor import CooperativeAssignor
-from mpsd.kafka.connection import Options, admin_client, asking, existing_topics, start
+from mpsd.kafka.connection import Options, admin_client, asking_within, existing_topics, start
 from mpsd.kafka.protocol import NewProtocolGroup
 from mpsd.ports import NOWHERE, Peer
 
@@ -158,10 +158,9 @@ async def connected(
         join_max_s = (settings.rebalance_timeout_ms + REQUEST_MARGIN_MS) / 1000
         SilenceBound(consumer._client, settings.silence_max_ms / 1000, join_max_s)
         try:
-            with asking(f"read the topics of subscription {settings.subscription}"):
-                async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    await _find_topics(settings, options)
-                    await start(consumer, options)
+            async with asking_within(f"read the topics of subscription {settings.subscription}", CONNECT_TIMEOUT_S):
+                await _find_topics(settings, options)
+                await start(consumer, options)
         except MpsError as error:
             await stop(consumer)
             waits(str(error))

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from mpsd.config import Control
 from mpsd.errors import ControlUnavailable, KafkaRefused, KafkaUnavailable, MpsError
-from mpsd.kafka.connection import Options, admin_client, asking, start
+from mpsd.kafka.connection import Options, admin_client, asking, asking_within, start
 from mpsd.kafka.consumer import stop
 from mpsd.kafka.internal_topics import control_topic
 from mpsd.kafka.producer import AckedProducer
@@ -92,9 +92,8 @@ class KafkaControlLog:
     async def read_to_end(self) -> int:
         """See `ControlLog`."""
         try:
-            with asking(f"read {self._topic.name} to its end"):
-                async with asyncio.timeout(self._timeout_s):
-                    return await self._read_to_end()
+            async with asking_within(f"read {self._topic.name} to its end", self._timeout_s):
+                return await self._read_to_end()
         except (KafkaUnavailable, KafkaRefused) as error:
             raise ControlUnavailable(self.waiting_for() or str(error)) from error
 

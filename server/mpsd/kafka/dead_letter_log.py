@@ -13,7 +13,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from mpsd.core.offset_tracker import next_offset_after
 from mpsd.core.record import LogBounds, LogPart, Record
 from mpsd.errors import DeadLetterTopicGone
-from mpsd.kafka.connection import Options, admin_client, asking, existing_topics, start
+from mpsd.kafka.connection import Options, admin_client, asking, asking_within, existing_topics, start
 from mpsd.kafka.consumer import stop
 from mpsd.kafka.protocol import NO_ID, Metadata
 from mpsd.kafka.topic_look import topic_ids
@@ -192,9 +192,8 @@ class DeadLetterEnds:
             KafkaUnavailable, KafkaRefused: they could not be looked up.
         """
         try:
-            with asking("look up how many dead letters there are"):
-                async with asyncio.timeout(ENDS_TIMEOUT_S):
-                    return await self._look(await self._connected(), topics)
+            async with asking_within("look up how many dead letters there are", ENDS_TIMEOUT_S):
+                return await self._look(await self._connected(), topics)
         except BaseException:
             await self.close()
             raise

@@ -14,7 +14,7 @@ from mpsd.core.delivery import Delivery
 from mpsd.core.record import Record
 from mpsd.core.topic_durability import MIN_IN_SYNC, REPLICATION_MAX, WantedSettings, Weakness, weaknesses
 from mpsd.errors import DeadLetterTopicUnsafe, KafkaUnavailable, MpsError
-from mpsd.kafka.connection import Options, admin_client, asking
+from mpsd.kafka.connection import Options, admin_client, asking, asking_within
 from mpsd.kafka.internal_topics import create_topic
 from mpsd.kafka.producer import AckedProducer, send
 from mpsd.kafka.topic_look import TopicLook, look_at
@@ -97,9 +97,8 @@ class KafkaDeadLetters:
     async def write(self, dead_letters: Sequence[DeadLetter]) -> list[DlqPosition | BaseException]:
         """See `DeadLetterSink`. Cancelled, it may leave dead letters written that are not known to be."""
         try:
-            with asking(f"connect to write dead letters to {self._topic}"):
-                async with asyncio.timeout(self._timeout_s):
-                    await self._connect()
+            async with asking_within(f"connect to write dead letters to {self._topic}", self._timeout_s):
+                await self._connect()
         except MpsError as error:
             await self.close()
             return [error] * len(dead_letters)

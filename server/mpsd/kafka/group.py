@@ -24,7 +24,7 @@ from mpsd.core.record import TopicPartition
 from mpsd.errors import KafkaRefused, KafkaUnavailable
 from mpsd.kafka.assignor import CooperativeAssignor, Group
 from mpsd.kafka.batches import Unreadable, collecting
-from mpsd.kafka.connection import Options, asking
+from mpsd.kafka.connection import Options, asking, asking_within
 from mpsd.kafka.consumer import CONNECT_TIMEOUT_S, Connect, GroupSettings, bound_prefetch, connected, mended, stop
 from mpsd.kafka.group_monitor import REST_S, UNCONFIRMED, GroupMonitor, PositionLoader
 from mpsd.kafka.membership import Commits, Lease, Membership, OwnedPartition, boottime_s
@@ -102,9 +102,8 @@ class KafkaGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         """
         while self._settings.start != "earliest":
             try:
-                with asking(f"look up what group {self._settings.group} has committed"):
-                    async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                        found = await topics_with_commits(self._consumer, self._settings.topics)
+                async with asking_within(f"look up what group {self._settings.group} has committed", CONNECT_TIMEOUT_S):
+                    found = await topics_with_commits(self._consumer, self._settings.topics)
             except (KafkaUnavailable, KafkaRefused) as error:
                 self._waiting = str(error)
                 extra = {"code": error.code, "subscription": self._settings.subscription}

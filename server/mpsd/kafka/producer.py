@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from mpsd.core.dead_letter import REPLAY_HEADER, REPLAYS_HEADER
 from mpsd.core.delivery import ReplayedDelivery
 from mpsd.errors import ControlUnavailable, MpsError
-from mpsd.kafka.connection import Options, asking, start
+from mpsd.kafka.connection import Options, asking_within, start
 from mpsd.ports import ControlRecord
 
 REQUEST_BYTES_MAX = 1 << 30
@@ -65,14 +65,12 @@ class AckedProducer:
             ControlUnavailable: it may be written or not.
         """
         try:
-            with asking(f"write to {topic}"):
-                async with asyncio.timeout(self._timeout_s):
-                    producer = await self.connected()
-                    sent = [
-                        await producer.send(topic, r.value, r.key, partition=0, headers=list(r.headers))
-                        for r in records
-                    ]
-                    answers = await asyncio.gather(*sent)
+            async with asking_within(f"write to {topic}", self._timeout_s):
+                producer = await self.connected()
+                sent = [
+                    await producer.send(topic, r.value, r.key, partition=0, headers=list(r.headers)) for r in records
+                ]
+                answers = await asyncio.gather(*sent)
         except MpsError as error:
             await self.close()
             words = f"{error}; the record may be written or not: ask again with the same request id"
@@ -137,10 +135,9 @@ class KafkaRepublisher:
         """
         async with self._one:
             try:
-                with asking("write replayed records to their topics"):
-                    async with asyncio.timeout(self._write_timeout_s):
-                        producer = await self._producer.connected()
-                        await asyncio.gather(*[await _send_again(producer, delivery) for delivery in deliveries])
+                async with asking_within("write replayed records to their topics", self._write_timeout_s):
+                    producer = await self._producer.connected()
+                    await asyncio.gather(*[await _send_again(producer, delivery) for delivery in deliveries])
             except BaseException:
                 await self.close()  # a producer that failed may have lost its sequence
                 raise

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, Self
 
 import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import for_code
 from typing_extensions import override
 
 from mpsd.core.record import Record, TopicPartition
-from mpsd.errors import KafkaUnavailable
+from mpsd.kafka.connection import asking_within
 
 _REQUEST_S = 15.0
 _TRANSFER_S = 300.0
@@ -55,7 +55,7 @@ class Topics:
 
     async def __aenter__(self) -> Self:
         try:
-            async with _asking("connect"):
+            async with asking_within("connect", _REQUEST_S):
                 await self._admin.start()
         except BaseException:
             await self._admin.close()
@@ -69,37 +69,37 @@ class Topics:
 
     async def create(self, topic: str, partitions: int) -> None:
         """Create a topic, replicated up to three times."""
-        async with _asking(f"create topic {topic}"):
+        async with asking_within(f"create topic {topic}", _REQUEST_S):
             brokers = len((await self._admin.describe_cluster())["brokers"])
             new = NewTopic(name=topic, num_partitions=partitions, replication_factor=min(_REPLICATION_MAX, brokers))
             _raise_first((await self._admin.create_topics([new])).topic_errors)
 
     async def delete(self, topics: Sequence[str]) -> None:
         """Remove topics and all that is in them."""
-        async with _asking(f"delete topics {', '.join(topics)}"):
+        async with asking_within(f"delete topics {', '.join(topics)}", _REQUEST_S):
             _raise_first((await self._admin.delete_topics(list(topics))).topic_error_codes)
 
     async def exists(self, topic: str) -> bool:
         """Return True if the cluster has the topic now."""
-        async with _asking("list topics"):
+        async with asking_within("list topics", _REQUEST_S):
             return topic in await self._admin.list_topics()
 
     async def committed(self, group: str) -> dict[TopicPartition, int]:
         """Return the group's committed offsets by partition, without partitions that have no commit."""
-        async with _asking(f"look up the offsets of group {group}"):
+        async with asking_within(f"look up the offsets of group {group}", _REQUEST_S):
             answer = await self._admin.list_consumer_group_offsets(group)
         return {TopicPartition(tp.topic, tp.partition): offset for tp, (offset, _) in answer.items() if offset >= 0}
 
     async def log_end(self, topic: str) -> dict[TopicPartition, int]:
         """Return the end of each partition, the offset that its next record will have."""
-        async with self._consumer() as consumer, _asking(f"look up the end of {topic}"):
+        async with self._consumer() as consumer, asking_within(f"look up the end of {topic}", _REQUEST_S):
             ends = await consumer.end_offsets(await self._partitions(topic))
         return {TopicPartition(tp.topic, tp.partition): offset for tp, offset in ends.items()}
 
     async def read_all(self, topic: str) -> list[Record]:
         """Every record that the topic has now, in memory at once; of each partition in offset order."""
         records: list[Record] = []
-        async with self._consumer() as consumer, _asking(f"read {topic}", _TRANSFER_S):
+        async with self._consumer() as consumer, asking_within(f"read {topic}", _TRANSFER_S):
             tps = await self._partitions(topic)
             ends = await consumer.end_offsets(tps)
             consumer.assign(tps)
@@ -110,7 +110,7 @@ class Topics:
 
     async def produce(self, topic: str, messages: Iterable[Message]) -> list[Written]:
         """Write messages in their order; returns where, once all in-sync replicas have all of them."""
-        async with self._producer() as producer, _asking(f"produce to {topic}", _TRANSFER_S):
+        async with self._producer() as producer, asking_within(f"produce to {topic}", _TRANSFER_S):
             sent = [
                 await producer.send(topic, key=message.key, value=message.value, headers=list(message.headers))
                 for message in messages
@@ -123,7 +123,7 @@ class Topics:
         async with self._producer() as producer:
 
             async def send(message: Message) -> None:
-                async with _asking(f"produce to {topic}"):
+                async with asking_within(f"produce to {topic}", _REQUEST_S):
                     await producer.send(topic, key=message.key, value=message.value, headers=list(message.headers))
 
             yield send
@@ -139,7 +139,7 @@ class Topics:
             bootstrap_servers=self._bootstrap_servers, acks="all", enable_idempotence=True
         )
         try:
-            async with _asking("connect"):
+            async with asking_within("connect", _REQUEST_S):
                 await producer.start()
             yield producer
         finally:
@@ -152,22 +152,11 @@ class Topics:
             bootstrap_servers=self._bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest"
         )
         try:
-            async with _asking("connect"):
+            async with asking_within("connect", _REQUEST_S):
                 await consumer.start()
             yield consumer
         finally:
             await consumer.stop()
-
-
-@asynccontextmanager
-async def _asking(what: str, timeout_s: float = _REQUEST_S) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(timeout_s):
-            yield
-    except TimeoutError as error:
-        raise KafkaUnavailable(f"could not {what}: Kafka did not answer within {timeout_s:g} s") from error
-    except (KafkaError, OSError) as error:
-        raise KafkaUnavailable(f"could not {what}: {error}") from error
 
 
 def _raise_first(answers: Iterable[tuple[Any, ...]]) -> None:
