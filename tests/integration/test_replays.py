@@ -51,7 +51,7 @@ async def test_the_topic_is_deleted_meanwhile(world: World) -> None:
     assert f"{topic}.dlq" in failed.reason
     await world.produce(topic, [Message(b"live", b"")])
     await until(lambda: seen.all[-1][1].key == b"live", "live records flow on")
-    assert daemon.said("replay r1 is failed")
+    assert daemon.said("replay r1 failed")
     assert await daemon.stop() == 0
 
 

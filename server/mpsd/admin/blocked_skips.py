@@ -11,7 +11,7 @@ from mpsd.core.record import LogBounds
 from mpsd.core.replay import ReplayPlan, ReplayTask
 from mpsd.errors import RecordNotHere
 from mpsd.pipeline.pipeline import Pipeline
-from mpsd.pipeline.replay.skips import DeadHead, skip_dead
+from mpsd.pipeline.replay.blocked_key_skips import DeadHead, skip_dead
 
 
 async def skip_blocked(

@@ -50,9 +50,11 @@ class ReplayBook:
         if REPLAY.key_of(key) is not None:
             return self._on_task(key, entity)
         if (report := PROGRESS.key_of(key)) is not None:
-            progress = PROGRESS.parse(key, entity) if entity is not None else None
-            if entity is None or progress is not None:
-                self._on_report(report.task, TopicPartition(report.topic, report.partition), progress)
+            source = TopicPartition(report.topic, report.partition)
+            if entity is None:
+                self._reports.get(report.task, {}).pop(source, None)
+            elif (progress := PROGRESS.parse(key, entity)) is not None:
+                self.see_report(report.task, source, progress)
         elif (at := REPLAYED.key_of(key)) is not None:
             settled = REPLAYED.parse(key, entity) if entity is not None else None
             if entity is None or settled is not None:
@@ -149,12 +151,6 @@ class ReplayBook:
         if task is not None:
             self.tasks[task.id] = task
         return task is not None
-
-    def _on_report(self, task: str, source: TopicPartition, progress: Progress | None) -> None:
-        if progress is None:
-            self._reports.get(task, {}).pop(source, None)
-        else:
-            self.see_report(task, source, progress)
 
     def _on_settled(self, place: ReplayedPartition, document: Replayed | None) -> None:
         if document is not None:

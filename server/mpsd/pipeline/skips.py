@@ -11,7 +11,7 @@ from mpsd.core.retry import DeadLetterRequest, Disposition
 from mpsd.errors import RecordNotHere
 from mpsd.pipeline.dead_letter_writer import DeadLetterWriter
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-from mpsd.pipeline.waiting import Skip
+from mpsd.pipeline.waiting import PendingSkip
 from mpsd.pipeline.writer import Writer
 from mpsd.ports import DlqPosition
 
@@ -43,7 +43,7 @@ class Skips:
         if not is_asked:
             verdict = DeadLetterRequest(disposition=Disposition.SKIPPED, reason=reason)
             accepted = partial(self._dead_letters.fail_position, delivery, "was accepted meanwhile")
-            self._writer.skips[delivery] = Skip(verdict, accepted)
+            self._writer.skips[delivery] = PendingSkip(verdict, accepted)
             position_written.add_done_callback(lambda _: self._writer.skips.pop(delivery, None))
             self._post(queue, delivery, verdict)
         return await asyncio.shield(position_written)

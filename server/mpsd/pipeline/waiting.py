@@ -12,7 +12,7 @@ from mpsd.core.retry import DeadLetterRequest
 from mpsd.core.suspects import Suspects
 
 
-class Skip(NamedTuple):
+class PendingSkip(NamedTuple):
     """A request to dead-letter a delivery that is out, unless it is accepted; then `accepted` is called."""
 
     verdict: DeadLetterRequest
@@ -65,13 +65,11 @@ class Waiting:
         if delivery.seat is Seat.SUSPECT:
             self.suspects.remove(delivery)
         else:
-            self._backing_off = [entry for entry in self._backing_off if entry[2] is not delivery]
-            heapify(self._backing_off)
+            self.take(lambda each: each is delivery)
 
     def forget(self, assignment: Assignment) -> None:
         """Forget a partition that is no longer ours."""
-        self._backing_off = [entry for entry in self._backing_off if entry[2].assignment is not assignment]
-        heapify(self._backing_off)
+        self.take(lambda each: each.assignment is assignment)
         self.suspects.forget(assignment)
 
     @property

@@ -18,7 +18,7 @@ from mpsd.core.retry_policy import RetryPolicy, Suspect, Undecided
 from mpsd.pipeline.failure import Failure
 from mpsd.pipeline.order_iterator import OrderIterator, Turn
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
-from mpsd.pipeline.waiting import Skip, Waiting
+from mpsd.pipeline.waiting import PendingSkip, Waiting
 from mpsd.ports import SYSTEM_CLOCK, Clock, DeliveryAdapter, RecordSource
 
 log = logging.getLogger("mpsd.writer")
@@ -95,7 +95,7 @@ class Writer:
         self._is_open = False
         self._timer: asyncio.TimerHandle | None = None
         self.waiting = Waiting()
-        self.skips: dict[Delivery, Skip] = {}
+        self.skips: dict[Delivery, PendingSkip] = {}
         self._suspects = self.waiting.suspects
         self._probes = 0
         self.in_flight = 0

@@ -115,7 +115,7 @@ class BlockedKeys:
         for (queue, _), blocked in found.items():
             extra = {"code": "blocked_key.blocked", "subscription": self._subscription}
             offset = blocked.offset if blocked is not None else -1
-            log.warning("%s: the key of the record at %d is blocked", queue.assignment.tp, offset, extra=extra)
+            log.warning("%s@%d is a dead letter; its key is blocked", queue.assignment.tp, offset, extra=extra)
 
     async def release(self, queue: PartitionQueue, key: bytes) -> None:
         """Release a key: its records are delivered again, the postponed ones first.
@@ -128,7 +128,7 @@ class BlockedKeys:
         if self._is_ours(queue):
             self._pending.resume_key(queue, key)
         extra = {"code": "blocked_key.released", "subscription": self._subscription}
-        log.info("%s: a key is blocked no longer", queue.assignment.tp, extra=extra)
+        log.info("%s: a key was released", queue.assignment.tp, extra=extra)
         self._on_room()
 
     def on_entity(self, entity_key: EntityKey, entity: Entity | None, revision: int) -> None:

@@ -14,7 +14,7 @@ and the key is released.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection
 
 from mpsd.core.blocked_key_dead_letters import BlockedKeyDeadLetters, DeadLetterOffsets, Reach
 from mpsd.core.blocked_keys import first_dead_letter
@@ -61,7 +61,6 @@ class BlockedKeyReplay:
         self._report = report
         self._begins: dict[bytes, int] = {}
         self._dead_letters_end = 0
-        self._error: Exception | None = None
         self._last: dict[bytes, tuple[int, int, int]] = {}
         self._out: dict[bytes, ReplayedDelivery] = {}
 
@@ -106,7 +105,8 @@ class BlockedKeyReplay:
             last = {key for key in drained & found.keys() if not found[key].is_cut and found[key].left is None}
             keys -= await self._send_all({key: each.places for key, each in found.items()}, last)
             keys &= self._queue.blocked.keys()
-            for key in self._in_order((keys & _whole(found)) - drained - self._out.keys()):
+            whole = {key for key, each in found.items() if not each.is_cut and not each.is_unread}
+            for key in self._in_order((keys & whole) - drained - self._out.keys()):
                 count = len(found[key].places)
                 if count <= FEW or count > counted[key] // 2:
                     self._means.pending.postpone_key(self._queue, key)
@@ -180,7 +180,7 @@ class BlockedKeyReplay:
 
     async def _send_all(self, places: dict[bytes, list[DeadLetterOffsets]], last: Collection[bytes]) -> set[bytes]:
         """Send dead letters, a few keys at a time, and release the keys of which that was the last; return those that failed."""
-        waiting, failed = deque(places.items()), set[bytes]()
+        waiting, failed, errors = deque(places.items()), set[bytes](), list[Exception]()
 
         async def work() -> None:
             while waiting and not self._sender.is_ending:
@@ -191,12 +191,12 @@ class BlockedKeyReplay:
                     elif key in last and key not in self._out and not self._sender.is_ending:
                         await self._release(key)
                 except (DeadLetterTopicGone, KafkaUnavailable, KafkaRefused) as error:
-                    self._error = error
+                    errors.append(error)
                     waiting.clear()
 
         await asyncio.gather(*(work() for _ in range(min(KEYS_AT_ONCE, len(places)))))
-        if self._error is not None:
-            raise self._error
+        if errors:
+            raise errors[-1]
         return failed
 
     async def _release(self, key: bytes) -> None:
@@ -214,7 +214,7 @@ class BlockedKeyReplay:
         """Return True and log `why` if the key must stay blocked."""
         if why:
             extra = {"code": "blocked_key.still_blocked", "subscription": self._means.subscription}
-            log.warning("%s: replay %s leaves a key blocked: %s", self._source, self._task.id, why, extra=extra)
+            log.warning("%s: replay %s left a key blocked: %s", self._source, self._task.id, why, extra=extra)
             self._means.pending.resume_key(self._queue, key)
         return bool(why)
 
@@ -292,7 +292,3 @@ class BlockedKeyReplay:
                 found = (dead_letter for dead_letter in part.dead_letters if dead_letter.offset in wanted)
                 return {dead_letter.offset: dead_letter for dead_letter in found if self._is_wanted(dead_letter)}
         return {}
-
-
-def _whole(found: Mapping[bytes, BlockedKeyDeadLetters]) -> set[bytes]:
-    return {key for key, each in found.items() if not each.is_cut and not each.is_unread}

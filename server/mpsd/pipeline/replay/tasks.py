@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -70,7 +70,7 @@ class Replays:
         self._monotonic_s, self._wall_s = clock.monotonic_s, clock.wall_s
         self._runs: dict[Assignment, ReplayRun] = {}
         self._buckets: dict[str, TokenBucket] = {}
-        self._speeds = ReplaySpeeds()
+        self._samples: dict[str, deque[Sample]] = {}
         self._share = 1.0
         self._due = asyncio.Event()
         self._one = asyncio.Lock()
@@ -217,17 +217,17 @@ class Replays:
             self.book.tasks[task.id] = ended
             if state is ReplayState.FAILED:
                 failed = {"code": "replay.failed", "subscription": self._means.subscription}
-                log.error("replay %s is failed: %s", task.id, reason, extra=failed)
+                log.error("replay %s failed: %s", task.id, reason, extra=failed)
             else:
                 done = {"code": "replay.done", "subscription": self._means.subscription}
-                log.info("replay %s is done", task.id, extra=done)
+                log.info("replay %s ended: every partition is done", task.id, extra=done)
 
     async def _record(self, items: Items) -> bool:
         try:
             await self.rules.record(items)
         except (ControlUnavailable, ControlOff) as error:
             extra = {"code": error.code, "subscription": self._means.subscription}
-            log.warning("progress of replays cannot be written now: %s; it is tried again", error, extra=extra)
+            log.warning("the progress of replays was not written: %s; retrying", error, extra=extra)
             return False
         return True
 
@@ -237,7 +237,7 @@ class Replays:
         return run.task if run is not None else None
 
     def waiting(self, task: ReplayTask) -> str:
-        """Return why a run of the task waits at this daemon, in words; empty if none does."""
+        """Return why a run of the task waits at this daemon; empty if none does."""
         return next((run.waiting for run in self._runs.values() if run.task.id == task.id and run.waiting), "")
 
     def settled(self, queue: PartitionQueue, number: int) -> OffsetSet:
@@ -273,15 +273,18 @@ class Replays:
                     run.settled.add(dead_letter)
 
     def speed(self, task: ReplayTask) -> tuple[float, float | None]:
-        """Return the speed of a task: see `ReplaySpeeds.of`."""
-        return self._speeds.of(task.id)
+        """Return the speed of a task in the last `SPEED_S`: see `speed_of`."""
+        return speed_of(self._samples.get(task.id, ()))
 
     def _sample(self) -> None:
         now_s, running = self._monotonic_s(), self.book.running()
+        self._samples = {task.id: self._samples.get(task.id, deque()) for task in running}
         for task in running:
             counts, left, _ = self.book.total(task)
-            self._speeds.add(task.id, Sample(now_s, counts.sent, left))
-        self._speeds.keep(task.id for task in running)
+            samples = self._samples[task.id]
+            samples.append(Sample(now_s, counts.sent, left))
+            while samples[0].at_s < now_s - SPEED_S:
+                samples.popleft()
 
     def unfinished(self) -> Sequence[ReplayTask]:
         """Return the tasks that are not over, the oldest first."""
@@ -290,6 +293,7 @@ class Replays:
 
 
 SPEED_S = 10.0
+"""Time of which a speed is the mean."""
 
 
 class Sample(NamedTuple):
@@ -300,36 +304,12 @@ class Sample(NamedTuple):
     left: int
 
 
-class ReplaySpeeds:
-    """The positions of running tasks in the last `SPEED_S`.
-
-    Takes: a sample of each of them, again and again.
-    Gives: their speeds.
-    Holds at most: the samples of the last `SPEED_S`.
-    """
-
-    def __init__(self) -> None:
-        self._samples: dict[str, deque[Sample]] = {}
-
-    def add(self, task: str, sample: Sample) -> None:
-        """Add a sample of a task."""
-        samples = self._samples.setdefault(task, deque())
-        samples.append(sample)
-        while samples[0].at_s < sample.at_s - SPEED_S:
-            samples.popleft()
-
-    def keep(self, tasks: Iterable[str]) -> None:
-        """Forget all others."""
-        for gone in self._samples.keys() - set(tasks):
-            del self._samples[gone]
-
-    def of(self, task: str) -> tuple[float, float | None]:
-        """Return the records sent a second, mean of the last `SPEED_S`, and the seconds left at that speed; None: unknown."""
-        samples = self._samples.get(task)
-        if not samples or samples[-1].at_s <= samples[0].at_s:
-            return 0.0, None
-        first, last = samples[0], samples[-1]
-        took_s = last.at_s - first.at_s
-        looked_per_s = (first.left - last.left) / took_s
-        left_s = last.left / looked_per_s if looked_per_s > 0 else None
-        return max(0, last.sent - first.sent) / took_s, left_s
+def speed_of(samples: Sequence[Sample]) -> tuple[float, float | None]:
+    """Return the records sent a second, and the seconds left at that speed; None: unknown."""
+    if not samples or samples[-1].at_s <= samples[0].at_s:
+        return 0.0, None
+    first, last = samples[0], samples[-1]
+    took_s = last.at_s - first.at_s
+    looked_per_s = (first.left - last.left) / took_s
+    left_s = last.left / looked_per_s if looked_per_s > 0 else None
+    return max(0, last.sent - first.sent) / took_s, left_s

@@ -10,7 +10,7 @@ from mpsd.core.dead_letter_record import DeadLetterFilter
 from mpsd.core.record import LogPart
 from mpsd.core.replay import ReplayState
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaUnavailable, RecordNotHere, ReplayRefused
-from mpsd.pipeline.replay.skips import DeadHead, skip_dead
+from mpsd.pipeline.replay.blocked_key_skips import DeadHead, skip_dead
 from mpsd.pipeline.replay.tasks import Replays
 from tests.fakes.blocked_keys import ONE_KEY, OTHERS, Fleet, fed, state
 from tests.fakes.pipeline import Piped

@@ -17,11 +17,11 @@ from mpsd.core.record import TopicPartition
 from mpsd.core.replay import ReplayPlan, ReplayState, ReplayTarget, ReplayTask
 from mpsd.core.replay_progress import Counts
 from mpsd.errors import DeadLetterTopicGone, KafkaUnavailable
-from mpsd.pipeline.replay.sender import Replaying
+from mpsd.pipeline.replay.tasks import SPEED_S
 from tests.fakes.control import FakeControlTopic
 from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, POISON, Row
-from tests.fakes.replays import SENDER, FakeDeadLetterLog, FakeRepublisher, dead_letter
+from tests.fakes.replays import SENDER, FakeDeadLetterLog, FakeRepublisher, dead_letter, replaying
 from tests.fakes.stage import policy_rules
 from tests.virtual_time import in_virtual_time
 
@@ -47,16 +47,8 @@ class Fleet:
 
     @asynccontextmanager
     async def daemon(self, **changes: Any) -> AsyncIterator[Piped]:
-        replaying = Replaying(
-            topic="orders.dlq",
-            log=self.log,
-            republisher=self.republisher,
-            replays_max=3,
-            replayed_bytes_max=self.replayed_bytes_max,
-            tasks_max=100,
-            record=self.topic.record,
-        )
-        async with piped(replaying=replaying, **{"commit_interval_s": INTERVAL_S, **changes}) as at:
+        means = replaying(self.log, self.republisher, self.topic, replayed_bytes_max=self.replayed_bytes_max)
+        async with piped(replaying=means, **{"commit_interval_s": INTERVAL_S, **changes}) as at:
             at.adapter.answer = self._answer
             self.topic.follow(at.pipeline)
             yield at
@@ -362,6 +354,13 @@ async def test_how_fast_it_goes_and_how_long_it_will_take() -> None:
         sent_per_s, left_s = at.pipeline.replays.speed(task)
         assert sent_per_s == pytest.approx(10.0, rel=0.2)
         assert left_s == pytest.approx((200 - len(fleet.offsets())) / 10.0, rel=0.3)
+        at.pipeline.replays.on_share(0.1)
+        await asyncio.sleep(SPEED_S + 2.0)
+        sent_per_s, _ = at.pipeline.replays.speed(task)
+        assert sent_per_s == pytest.approx(1.0, rel=0.2), "and what is long ago does not count"
+        fleet.turn(task, ReplayState.PAUSED)
+        await asyncio.sleep(2.0)
+        assert at.pipeline.replays.speed(task) == (0.0, None)
 
 
 @in_virtual_time
