@@ -122,6 +122,19 @@ async def fed(at: Piped, *keys: bytes | None, wait_s: float = 5.0) -> None:
     await asyncio.sleep(wait_s)
 
 
+@asynccontextmanager
+async def one_daemon(
+    *keys: bytes | None, poison: Collection[int] = (2,), **changes: Any
+) -> AsyncIterator[tuple[Fleet, Piped]]:
+    """Enter a fleet of one daemon, to which the records of these keys were `fed`, if there are any."""
+    fleet = Fleet()
+    fleet.poison = poison
+    async with fleet.daemon(**changes) as at:
+        if keys:
+            await fed(at, *keys)
+        yield fleet, at
+
+
 def pause_of(key: bytes) -> Pause:
     """Nothing of the key is delivered until it is gone."""
     nobody = Provenance("", "", 0, "", "")

@@ -11,7 +11,7 @@ from mpsd.errors import ControlUnavailable, KafkaUnavailable, RecordNotHere
 from mpsd.pipeline.control.blocks import UNWRITABLE
 from mpsd.pipeline.dead_letter_writer import BLOCKED_KEY_BYTES_MAX
 from mpsd.ports import DlqPosition, Items
-from tests.fakes.blocked_keys import Fleet, fed
+from tests.fakes.blocked_keys import Fleet, fed, one_daemon
 from tests.fakes.control import FakeControl
 from tests.fakes.pipeline import Piped
 from tests.fakes.records import POISON
@@ -32,8 +32,7 @@ async def with_one_blocked(fleet: Fleet, at: Piped, *keys: bytes) -> None:
 @pytest.mark.parametrize("is_busy", [False, True])
 @in_virtual_time
 async def test_what_is_set_aside_can_be_skipped(is_busy: bool) -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
+    async with one_daemon() as (fleet, at):
         await with_one_blocked(fleet, at, b"k", b"k")
         fleet.poison = ()
         queue, pending = at.queues[0], at.pipeline.pending
@@ -59,8 +58,7 @@ async def test_what_is_set_aside_can_be_skipped(is_busy: bool) -> None:
 
 @in_virtual_time
 async def test_what_waits_behind_a_replayed_record_of_a_held_key_is_skipped_and_never_delivered() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
+    async with one_daemon() as (fleet, at):
         await with_one_blocked(fleet, at, *[b"k"] * 100)
         fleet.poison = ()
         at.adapter.takes_s = 5.0
@@ -78,9 +76,7 @@ async def test_what_waits_behind_a_replayed_record_of_a_held_key_is_skipped_and_
 
 @in_virtual_time
 async def test_what_is_rejected_after_it_was_skipped_holds_no_key() -> None:
-    fleet = Fleet()
-    fleet.poison = ()
-    async with fleet.daemon() as at:
+    async with one_daemon(poison=()) as (fleet, at):
         at.adapter.answer = lambda _: None
         await fed(at, b"k", b"k", wait_s=1.0)
         asked = skip(at, 0)
@@ -95,10 +91,7 @@ async def test_what_is_rejected_after_it_was_skipped_holds_no_key() -> None:
 
 @in_virtual_time
 async def test_what_waits_for_room_to_hold_its_key_is_skipped_at_once() -> None:
-    fleet = Fleet()
-    async with fleet.daemon(keys_max=1) as at:
-        fleet.poison = {0, 1}
-        await fed(at, b"a", b"k", b"k")
+    async with one_daemon(b"a", b"k", b"k", poison={0, 1}, keys_max=1) as (fleet, at):
         assert at.queues[0].crowded == 1
         async with asyncio.timeout(1.0):
             await skip(at, 1)
@@ -109,9 +102,7 @@ async def test_what_waits_for_room_to_hold_its_key_is_skipped_at_once() -> None:
 
 @in_virtual_time
 async def test_what_could_not_be_written_so_far_is_written_as_skipped() -> None:
-    fleet = Fleet()
-    fleet.poison = {0}
-    async with fleet.daemon() as at:
+    async with one_daemon(poison={0}) as (fleet, at):
         at.sink.refuse = lambda _: KafkaUnavailable("down")
         at.sink.takes_s = 0.5
         await fed(at, b"k", b"k", wait_s=0.3)
@@ -148,8 +139,7 @@ async def test_a_skip_that_comes_too_late_says_so(after_s: float) -> None:
 
 @in_virtual_time
 async def test_room_that_a_lost_partition_leaves_is_taken() -> None:
-    fleet = Fleet()
-    async with fleet.daemon(keys_max=1) as at:
+    async with one_daemon(keys_max=1) as (fleet, at):
         fleet.topic.down, fleet.poison = True, {0}
         at.source.produce(b"a", partition=0)
         at.source.produce(b"b", partition=1)
@@ -166,8 +156,7 @@ async def test_room_that_a_lost_partition_leaves_is_taken() -> None:
 
 @in_virtual_time
 async def test_what_waits_for_room_does_not_keep_its_partition_from_leaving() -> None:
-    fleet = Fleet()
-    async with fleet.daemon(keys_max=1, drain_timeout_s=60.0) as at:
+    async with one_daemon(keys_max=1, drain_timeout_s=60.0) as (fleet, at):
         fleet.poison = {0, 1}
         at.source.produce(b"a", b"b")
         leaving = at.source.assign()
@@ -195,8 +184,7 @@ class Grudging:
 
 @in_virtual_time
 async def test_entries_that_cannot_be_written_stop_no_partition_but_their_own() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
+    async with one_daemon() as (fleet, at):
         topic = Grudging(fleet, at, {b"p%d" % number for number in range(5)})
         fleet.poison = {0}
         for number in range(7):
@@ -215,8 +203,7 @@ async def test_entries_that_cannot_be_written_stop_no_partition_but_their_own() 
 
 @in_virtual_time
 async def test_a_partition_waits_for_the_last_of_its_keys() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
+    async with one_daemon() as (fleet, at):
         topic = Grudging(fleet, at, [b"b"])
         fleet.poison = {0, 1}
         await fed(at, b"a", b"b", wait_s=30.0)
@@ -229,8 +216,7 @@ async def test_a_partition_waits_for_the_last_of_its_keys() -> None:
 
 @in_virtual_time
 async def test_a_key_that_no_control_record_has_room_for_goes_on(caplog: pytest.LogCaptureFixture) -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
+    async with one_daemon() as (fleet, at):
         largest, too_large = b"x" * BLOCKED_KEY_BYTES_MAX, b"x" * (BLOCKED_KEY_BYTES_MAX + 1)
         fleet.poison = {0, 1}
         await fed(at, largest, too_large, too_large, largest)

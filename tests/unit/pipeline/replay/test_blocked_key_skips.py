@@ -1,7 +1,8 @@
 """A dead letter that holds its key is given up: it is not delivered, and what was blocked behind it can be replayed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from mpsd.core.replay import ReplayState
 from mpsd.errors import ControlUnavailable, DeadLetterTopicGone, KafkaUnavailable, RecordNotHere, ReplayRefused
 from mpsd.pipeline.replay.blocked_key_skips import DeadHead, skip_dead
 from mpsd.pipeline.replay.tasks import Replays
-from tests.fakes.blocked_keys import ONE_KEY, OTHERS, Fleet, fed, state
+from tests.fakes.blocked_keys import ONE_KEY, OTHERS, Fleet, fed, one_daemon, state
 from tests.fakes.pipeline import Piped
 from tests.fakes.records import Row
 from tests.virtual_time import in_virtual_time
@@ -42,17 +43,17 @@ def first_after(fleet: Fleet, event: Callable[[], Awaitable[None]]) -> None:
     fleet.log.fetch = slowly  # type: ignore[method-assign]
 
 
-async def blocked_behind_its_second(fleet: Fleet, at: Piped) -> None:
-    """Offset 2 has died, 3 and 5 are blocked."""
-    await fed(at, *ONE_KEY)
-    assert fleet.dead_letters() == [(2, "rejected", 0), (3, "blocked", 0), (5, "blocked", 0)]
+@asynccontextmanager
+async def second_is_dead() -> AsyncIterator[tuple[Fleet, Piped]]:
+    """Enter a fleet of one daemon where offset 2 has died, and 3 and 5 are blocked."""
+    async with one_daemon(*ONE_KEY) as (fleet, at):
+        assert fleet.dead_letters() == [(2, "rejected", 0), (3, "blocked", 0), (5, "blocked", 0)]
+        yield fleet, at
 
 
 @in_virtual_time
 async def test_the_dead_letter_is_never_delivered_and_the_rest_of_its_key_is() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await blocked_behind_its_second(fleet, at)
+    async with second_is_dead() as (fleet, at):
         assert await skipped(at, 2) == DeadHead(b"k", number=0, dead_letter=0, behind=2)
         assert fleet.blocked(), "it goes with the replay"
         await fleet.replay(filter=OF_THE_KEY)
@@ -66,9 +67,7 @@ async def test_the_dead_letter_is_never_delivered_and_the_rest_of_its_key_is() -
 
 @in_virtual_time
 async def test_a_key_of_which_nothing_is_left_is_let_go() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY[:3])
+    async with one_daemon(*ONE_KEY[:3]) as (fleet, at):
         assert (await skipped(at, 2)).behind == 0
         await fleet.replay(filter=OF_THE_KEY)
         await asyncio.sleep(10.0)
@@ -78,9 +77,7 @@ async def test_a_key_of_which_nothing_is_left_is_let_go() -> None:
 
 @in_virtual_time
 async def test_in_a_dead_letter_topic_recreated_it_is_found_without_a_replay_before() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await blocked_behind_its_second(fleet, at)
+    async with second_is_dead() as (fleet, at):
         (queue,) = at.queues
         queue.blocked[b"k"] = replace(queue.blocked[b"k"], dead_letter_offset=1_000)
         assert await skipped(at, 2) == DeadHead(b"k", number=0, dead_letter=0, behind=2)
@@ -92,9 +89,7 @@ async def test_in_a_dead_letter_topic_recreated_it_is_found_without_a_replay_bef
 
 @in_virtual_time
 async def test_of_a_key_that_is_let_go_during_the_look_nothing_is_found() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await blocked_behind_its_second(fleet, at)
+    async with second_is_dead() as (fleet, at):
         fleet.poison = ()
         at.adapter.takes_s = 1.0
         await fleet.replay(filter=OF_THE_KEY)
@@ -107,9 +102,7 @@ async def test_of_a_key_that_is_let_go_during_the_look_nothing_is_found() -> Non
 
 @in_virtual_time
 async def test_asked_again_it_changes_nothing() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await blocked_behind_its_second(fleet, at)
+    async with second_is_dead() as (fleet, at):
         fleet.topic.down = True
         with pytest.raises(ControlUnavailable):
             await skipped(at, 2)
@@ -121,9 +114,7 @@ async def test_asked_again_it_changes_nothing() -> None:
 
 @in_virtual_time
 async def test_all_copies_of_one_that_failed_again_are_settled() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await blocked_behind_its_second(fleet, at)
+    async with second_is_dead() as (fleet, at):
         await fleet.replay()
         await asyncio.sleep(5.0)
         assert fleet.dead_letters()[-1] == (2, "rejected", 1)
@@ -136,8 +127,7 @@ async def test_all_copies_of_one_that_failed_again_are_settled() -> None:
 
 @in_virtual_time
 async def test_what_was_skipped_before_holds_nothing_and_is_not_counted() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
+    async with one_daemon() as (fleet, at):
         at.source.produce(*ONE_KEY)
         at.adapter.takes_s = 1.0
         at.source.assign()
@@ -161,7 +151,7 @@ async def test_what_was_skipped_before_holds_nothing_and_is_not_counted() -> Non
 async def test_what_is_settled_survives_its_daemon() -> None:
     fleet = Fleet()
     async with fleet.daemon() as first:
-        await blocked_behind_its_second(fleet, first)
+        await fed(first, *ONE_KEY)
         await skipped(first, 2)
         fleet.topic.follow_no_more()
     async with fleet.daemon(commit=first) as at:
@@ -173,9 +163,7 @@ async def test_what_is_settled_survives_its_daemon() -> None:
 
 @in_virtual_time
 async def test_what_does_not_hold_its_key_is_refused_and_what_does_is_named() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await blocked_behind_its_second(fleet, at)
+    async with second_is_dead() as (_, at):
         with pytest.raises(RecordNotHere, match="orders/0@3 does not hold its key: orders/0@2 does"):
             await skipped(at, 3)
         for offset in (0, 1, 99):
@@ -187,10 +175,7 @@ async def test_what_does_not_hold_its_key_is_refused_and_what_does_is_named() ->
 
 @in_virtual_time
 async def test_where_nothing_is_held_nothing_is_looked_up() -> None:
-    fleet = Fleet()
-    fleet.poison = ()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY, poison=()) as (fleet, at):
         with pytest.raises(RecordNotHere, match="in no queue"):
             await skipped(at, 2)
         assert not fleet.log.fetched
@@ -198,9 +183,7 @@ async def test_where_nothing_is_held_nothing_is_looked_up() -> None:
 
 @in_virtual_time
 async def test_a_replay_that_is_at_work_on_the_key_is_named() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await blocked_behind_its_second(fleet, at)
+    async with second_is_dead() as (fleet, at):
         fleet.poison = ()
         at.adapter.takes_s = 5.0
         await fleet.replay(filter=OF_THE_KEY)
@@ -213,9 +196,7 @@ async def test_a_replay_that_is_at_work_on_the_key_is_named() -> None:
 
 @in_virtual_time
 async def test_a_replay_of_something_else_that_is_at_work_there_hears_of_it() -> None:
-    fleet = Fleet()
-    fleet.poison = {1, 2}
-    async with fleet.daemon() as at:
+    async with one_daemon(poison={1, 2}) as (fleet, at):
         await asyncio.sleep(0)
         await fed(at, *ONE_KEY)
         at.adapter.takes_s = 5.0
@@ -233,9 +214,7 @@ async def test_a_replay_of_something_else_that_is_at_work_there_hears_of_it() ->
 
 @in_virtual_time
 async def test_dead_letters_of_others_and_of_earlier_times_are_not_touched() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await blocked_behind_its_second(fleet, at)
+    async with second_is_dead() as (fleet, at):
         rows = fleet.log.rows[0]
         rows.append(Row(topic="orders.dlq", offset=rows[-1].offset + 1, key=b"k", headers=[("stranger", b"1")]))
         await fleet.replay(filter=OF_THE_KEY)
@@ -252,9 +231,7 @@ async def test_dead_letters_of_others_and_of_earlier_times_are_not_touched() -> 
 
 @in_virtual_time
 async def test_a_member_that_is_not_sure_of_its_partition_changes_nothing() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await blocked_behind_its_second(fleet, at)
+    async with second_is_dead() as (fleet, at):
         at.source.lease_s = 0.0
         writes = fleet.topic.writes
         with pytest.raises(ControlUnavailable, match="not sure"):
@@ -264,9 +241,7 @@ async def test_a_member_that_is_not_sure_of_its_partition_changes_nothing() -> N
 
 @in_virtual_time
 async def test_a_dead_letter_topic_that_is_gone_is_said_to_be() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await blocked_behind_its_second(fleet, at)
+    async with second_is_dead() as (fleet, at):
         fleet.log.rows.clear()
         with pytest.raises(DeadLetterTopicGone, match="no partition 0"):
             await skipped(at, 2)
@@ -274,9 +249,7 @@ async def test_a_dead_letter_topic_that_is_gone_is_said_to_be() -> None:
 
 @in_virtual_time
 async def test_a_replay_that_begins_during_the_look_is_named_too() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await blocked_behind_its_second(fleet, at)
+    async with second_is_dead() as (fleet, at):
         fleet.poison = ()
         at.adapter.takes_s = 5.0
 

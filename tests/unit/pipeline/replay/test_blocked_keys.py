@@ -14,7 +14,7 @@ from mpsd.errors import ControlUnavailable, KafkaUnavailable
 from mpsd.pipeline.control.blocks import UNWRITABLE
 from mpsd.pipeline.inspection import lanes_of
 from mpsd.pipeline.replay import blocked_keys
-from tests.fakes.blocked_keys import ONE_KEY, OTHERS, Fleet, fed, pause_of, state
+from tests.fakes.blocked_keys import ONE_KEY, OTHERS, Fleet, fed, one_daemon, pause_of, state
 from tests.virtual_time import in_virtual_time
 
 
@@ -65,9 +65,7 @@ async def test_whoever_owns_the_partition_next_holds_the_key_too() -> None:
 
 @in_virtual_time
 async def test_a_replay_brings_the_key_whole_and_in_order_and_lets_it_go() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY) as (fleet, at):
         fleet.poison = ()
         await fleet.replay(filter=DeadLetterFilter(key=b"k"))
         await asyncio.sleep(10.0)
@@ -114,9 +112,7 @@ async def test_a_replay_reaches_the_live_end_of_a_key_that_goes_on(echo_s: float
 
 @in_virtual_time
 async def test_what_fails_again_leaves_the_key_held_and_comes_first_the_next_time() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY) as (fleet, at):
         await fleet.replay()
         await asyncio.sleep(5.0)
         assert fleet.of(b"k") == [0, 2, 2]
@@ -134,9 +130,7 @@ async def test_what_fails_again_leaves_the_key_held_and_comes_first_the_next_tim
 
 @in_virtual_time
 async def test_of_two_dead_letters_of_one_record_one_is_delivered() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY) as (fleet, _):
         rows = fleet.log.rows[0]  # its owner was killed before it committed, and the next one wrote it again
         rows.append(replace(rows[1], offset=3))
         assert fleet.dead_letters()[-1] == (3, "blocked", 0)
@@ -149,9 +143,7 @@ async def test_of_two_dead_letters_of_one_record_one_is_delivered() -> None:
 
 @in_virtual_time
 async def test_a_quarantined_dead_letter_leaves_the_key_held() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY) as (fleet, _):
         for number in range(4):
             await fleet.replay(f"r{number}")
             await asyncio.sleep(5.0)
@@ -166,9 +158,7 @@ async def test_a_quarantined_dead_letter_leaves_the_key_held() -> None:
 
 @in_virtual_time
 async def test_a_replay_that_means_nothing_of_a_held_key_leaves_it_alone() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY) as (fleet, at):
         await fleet.replay(filter=DeadLetterFilter(key=b"another"))
         await asyncio.sleep(5.0)
         assert fleet.of(b"k") == [0, 2]
@@ -178,8 +168,7 @@ async def test_a_replay_that_means_nothing_of_a_held_key_leaves_it_alone() -> No
 
 @in_virtual_time
 async def test_a_cancelled_replay_leaves_the_key_held_and_the_next_goes_on_where_it_stood() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
+    async with one_daemon() as (fleet, at):
         at.adapter.takes_s = 1.0
         at.source.assign()
         at.source.produce(*(b"k" for _ in range(20)))
@@ -227,10 +216,7 @@ async def test_the_next_owner_goes_on_with_a_replay_of_a_held_key() -> None:
 
 @in_virtual_time
 async def test_a_key_beyond_the_bound_waits_until_there_is_room() -> None:
-    fleet = Fleet()
-    fleet.poison = {0, 1}
-    async with fleet.daemon(keys_max=1) as at:
-        await fed(at, b"a", b"b", b"a", b"b", *OTHERS)
+    async with one_daemon(b"a", b"b", b"a", b"b", *OTHERS, poison={0, 1}, keys_max=1) as (fleet, at):
         assert at.committed() == 1
         assert {key for key, _ in fleet.accepted} == set(OTHERS)
         (partition,) = at.pipeline.statistics().partitions
@@ -250,9 +236,7 @@ async def test_a_key_beyond_the_bound_waits_until_there_is_room() -> None:
 
 @in_virtual_time
 async def test_what_a_former_owner_writes_late_is_written_over() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY) as (fleet, at):
         fleet.topic.put(fleet.entity(), None)
         fleet.topic.put(
             fleet.entity(b"z"), {"epoch": 0, "offset": 1, "dead_letter_partition": 0, "dead_letter_offset": 0}
@@ -267,9 +251,7 @@ async def test_what_a_former_owner_writes_late_is_written_over() -> None:
 
 @in_virtual_time
 async def test_an_operator_who_skips_holds_nothing() -> None:
-    fleet = Fleet()
-    fleet.poison = ()
-    async with fleet.daemon() as at:
+    async with one_daemon(poison=()) as (fleet, at):
         at.adapter.answer = lambda _: None
         await fed(at, b"k", b"k", wait_s=1.0)
         skipped = asyncio.create_task(at.pipeline.skip("orders", 0, 1, "wrong"))
@@ -281,10 +263,7 @@ async def test_an_operator_who_skips_holds_nothing() -> None:
 
 @in_virtual_time
 async def test_what_an_operator_skipped_of_a_held_key_is_not_brought_back_with_it() -> None:
-    fleet = Fleet()
-    fleet.poison = {0}
-    async with fleet.daemon() as at:
-        await fed(at, b"k", b"k")
+    async with one_daemon(b"k", b"k", poison={0}) as (fleet, at):
         at.pipeline.writer.concurrency_max = 0
         at.source.produce(b"k", b"k")
         await asyncio.sleep(1.0)
@@ -303,10 +282,7 @@ async def test_what_an_operator_skipped_of_a_held_key_is_not_brought_back_with_i
 @in_virtual_time
 async def test_a_dead_letter_topic_with_more_partitions_than_before_hides_nothing_of_what_it_shows() -> None:
     """The dead letter of one key is said to be in a partition that its records do not go to any more."""
-    fleet = Fleet()
-    fleet.poison = {0, 1}
-    async with fleet.daemon() as at:
-        await fed(at, b"k", b"z")
+    async with one_daemon(b"k", b"z", poison={0, 1}) as (fleet, at):
         (queue,) = at.queues
         queue.blocked[b"k"] = replace(queue.blocked[b"k"], dead_letter_partition=7, dead_letter_offset=1_000)
         fleet.poison = ()
@@ -329,9 +305,7 @@ async def test_records_without_a_key_are_never_held() -> None:
 
 @in_virtual_time
 async def test_a_paused_held_key_waits_and_is_let_go_once_it_is_resumed() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY) as (fleet, at):
         fleet.poison = ()
         at.pipeline.controls.set_pauses([pause_of(b"k")])
         at.source.produce(b"k")
@@ -346,9 +320,7 @@ async def test_a_paused_held_key_waits_and_is_let_go_once_it_is_resumed() -> Non
 
 @in_virtual_time
 async def test_a_silent_broker_delays_a_replay_of_a_held_key_and_nothing_else() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY) as (fleet, _):
         fleet.poison = ()
         await fleet.replay()
         fleet.log.error = KafkaUnavailable("down")
@@ -361,9 +333,7 @@ async def test_a_silent_broker_delays_a_replay_of_a_held_key_and_nothing_else() 
 
 @in_virtual_time
 async def test_expired_dead_letters_of_a_held_key_are_counted_and_the_rest_comes() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY) as (fleet, _):
         fleet.poison = ()
         fleet.log.starts[0] = 1
         await fleet.replay()
@@ -378,8 +348,7 @@ async def test_more_dead_letters_than_a_round_looks_up_come_in_order_all_the_sam
 ) -> None:
     """The one that failed again stands last in the topic, and is the first of the key."""
     monkeypatch.setattr(blocked_keys, "DEAD_LETTERS_MAX", 3)
-    fleet = Fleet()
-    async with fleet.daemon() as at:
+    async with one_daemon() as (fleet, at):
         at.source.assign()
         at.source.produce(*(b"k" for _ in range(30)))
         await asyncio.sleep(5.0)
@@ -417,9 +386,7 @@ async def test_many_blocked_keys_are_replayed_side_by_side() -> None:
 
 @in_virtual_time
 async def test_a_key_is_let_go_when_the_control_topic_is_there_again() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY) as (fleet, at):
         fleet.poison = ()
         await fleet.replay()
         fleet.topic.down = True
@@ -436,9 +403,7 @@ async def test_a_key_is_let_go_when_the_control_topic_is_there_again() -> None:
 @in_virtual_time
 async def test_a_busy_held_key_does_not_hold_up_the_others() -> None:
     """Records of the key follow in runs: with a write of 0.1 s each, one at a time would take 100 s."""
-    fleet = Fleet()
-    fleet.poison = {0}
-    async with fleet.daemon(records_max=100) as at:
+    async with one_daemon(poison={0}, records_max=100) as (fleet, at):
         at.sink.takes_s = 0.1
         at.source.assign()
         at.source.produce(*(b"k" for _ in range(1_000)), *OTHERS)
@@ -474,9 +439,7 @@ async def test_a_kill_right_after_a_key_was_let_go_brings_nothing_old_behind_wha
 @in_virtual_time
 async def test_a_dead_letter_that_was_written_twice_before_its_key_was_held_breaks_no_order() -> None:
     """The owner was killed between the dead letter and the entry: the first copy comes before the key's dead letters."""
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY) as (fleet, at):
         rows = fleet.log.rows[0]
         fleet.log.rows[0] = [rows[0], *(replace(row, offset=row.offset + 1) for row in rows)]
         (queue,) = at.queues
@@ -492,9 +455,7 @@ async def test_a_dead_letter_that_was_written_twice_before_its_key_was_held_brea
 
 @in_virtual_time
 async def test_a_dead_letter_topic_recreated_keeps_no_key_held_for_ever() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY) as (fleet, at):
         (queue,) = at.queues
         queue.blocked[b"k"] = replace(queue.blocked[b"k"], dead_letter_offset=1_000)
         at.source.produce(b"k")
@@ -512,10 +473,7 @@ async def test_a_dead_letter_topic_recreated_keeps_no_key_held_for_ever() -> Non
 @in_virtual_time
 async def test_a_key_that_comes_to_be_held_under_a_replay_hides_nothing_that_died_before() -> None:
     """Dead letters before the one that blocks the key are not taken for those of a recreated topic."""
-    fleet = Fleet()
-    fleet.poison = {0, 1}
-    async with fleet.daemon() as at:
-        await fed(at, b"z", b"k", b"k")
+    async with one_daemon(b"z", b"k", b"k", poison={0, 1}) as (fleet, at):
         await at.pipeline.blocked.release(at.queues[0], b"k")
         await fleet.replay(rate_max_per_s=0.5, filter=DeadLetterFilter(dispositions=frozenset(Disposition)))
         await asyncio.sleep(20.0)
@@ -529,9 +487,7 @@ async def test_a_key_that_comes_to_be_held_under_a_replay_hides_nothing_that_die
 @pytest.mark.parametrize("dispositions", [frozenset(), frozenset({Disposition.REJECTED})])
 @in_virtual_time
 async def test_a_key_whose_dead_letters_have_all_expired_is_let_go(dispositions: frozenset[Disposition]) -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY) as (fleet, at):
         fleet.log.rows[0].append(replace(fleet.log.rows[0][-1], offset=3, key=b"another", headers=()))
         fleet.log.starts[0] = 3
         await fleet.replay(filter=DeadLetterFilter(dispositions=dispositions))
@@ -544,9 +500,7 @@ async def test_a_key_whose_dead_letters_have_all_expired_is_let_go(dispositions:
 
 @in_virtual_time
 async def test_a_removal_whose_answer_is_lost_is_written_over_if_nobody_asks_again() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY) as (fleet, at):
         (queue,) = at.queues
         fleet.topic.lost_answers = 1
         with pytest.raises(ControlUnavailable):
@@ -558,10 +512,7 @@ async def test_a_removal_whose_answer_is_lost_is_written_over_if_nobody_asks_aga
 
 @in_virtual_time
 async def test_what_a_former_owner_wrote_before_a_write_of_ours_is_seen_although_it_is_read_after() -> None:
-    fleet = Fleet()
-    fleet.poison = {2, 7}
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY, poison={2, 7}) as (fleet, at):
         fleet.topic.echo_s = 3.0
         fleet.topic.put(fleet.entity(), None)  # late, and read only after the next write of ours
         at.source.produce(b"z", b"z")
@@ -575,9 +526,7 @@ async def test_what_a_former_owner_wrote_before_a_write_of_ours_is_seen_although
 @in_virtual_time
 async def test_other_records_of_the_same_offset_are_no_copies() -> None:
     """The source topic was recreated, and the key blocked in both."""
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY) as (fleet, _):
         rows = fleet.log.rows[0]
         rows.append(replace(rows[1], offset=3, value=b"another record"))
         fleet.poison = ()
@@ -588,10 +537,7 @@ async def test_other_records_of_the_same_offset_are_no_copies() -> None:
 
 @in_virtual_time
 async def test_a_key_that_is_paused_under_its_replay_keeps_no_other_held() -> None:
-    fleet = Fleet()
-    fleet.poison = {0, 1}
-    async with fleet.daemon() as at:
-        await fed(at, b"a", b"b", b"a", b"b")
+    async with one_daemon(b"a", b"b", b"a", b"b", poison={0, 1}) as (fleet, at):
         fleet.poison = ()
         at.pipeline.writer.concurrency_max = 0  # both are sent, and neither is out
         await fleet.replay()
@@ -610,9 +556,7 @@ async def test_a_key_that_is_paused_under_its_replay_keeps_no_other_held() -> No
 
 @in_virtual_time
 async def test_a_control_topic_recreated_is_told_what_is_held() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY) as (fleet, at):
         (queue,) = at.queues
         fleet.topic.put(fleet.entity(), None)
         at.pipeline.blocked.on_recreated()
@@ -623,9 +567,7 @@ async def test_a_control_topic_recreated_is_told_what_is_held() -> None:
 
 @in_virtual_time
 async def test_the_lane_of_a_held_key_says_so() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
-        await fed(at, *ONE_KEY)
+    async with one_daemon(*ONE_KEY) as (_, at):
         at.pipeline.writer.stop()
         at.source.produce(b"k", b"k")
         await asyncio.sleep(1.0)

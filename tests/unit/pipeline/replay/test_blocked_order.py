@@ -7,7 +7,7 @@ from mpsd.core.blocked_keys import BlockedKey, entity_key
 from mpsd.core.record import TopicPartition
 from mpsd.errors import KafkaUnavailable
 from mpsd.ports import DeadLetter
-from tests.fakes.blocked_keys import ONE_KEY, Fleet, fed
+from tests.fakes.blocked_keys import ONE_KEY, Fleet, fed, one_daemon
 from tests.fakes.pipeline import Piped
 from tests.virtual_time import in_virtual_time
 
@@ -23,8 +23,7 @@ def refuse(at: Piped, *offsets: int) -> None:
 
 @in_virtual_time
 async def test_a_dead_letter_that_could_not_be_written_in_time_is_waited_for() -> None:
-    fleet = Fleet()
-    async with fleet.daemon() as at:
+    async with one_daemon() as (fleet, at):
         refuse(at, 3)
         await fed(at, *ONE_KEY, wait_s=0.5)
         assert fleet.dead_letters() == [(2, "rejected", 0), (5, "blocked", 0)]
