@@ -67,13 +67,14 @@ async def test_dead_in_status_is_what_waits_for_somebody_and_survives_restarts(w
 
     await unresolved(daemon, 40)
     assert await daemon.stop() == 0
-    world.application.heal()
+    world.application.hold_all()
     daemon = await world.start_daemon(subscription)
     await unresolved(daemon, 40)
     words = ("replay-dlq", "orders", "--key", "k3", "--rate", "12/m", "--reason", "repaired", "--yes")
     assert (await mpsctl(daemon, *words)).code == 0
     shown = (await mpsctl(daemon, "status")).out
     assert re.search(r"^  replay r\w+ is running: \d matched, \d sent, ", shown, re.MULTILINE), shown
+    world.application.heal()
     await unresolved(daemon, 38)
     metrics = await daemon.metrics()
     assert metrics.sum("mps_replayed_records_total", result="succeeded") == 2
