@@ -135,7 +135,7 @@ def _notes(of: Subscription, now: datetime) -> Iterator[Piece]:
         yield Piece(f"mpsctl replay-dlq {of.name} --key KEY", Style.DIM)
     is_shown = bool(of.endpoint is not None and of.endpoint.reason)  # the state's reason has the last failure then
     if not is_shown and (failed := of.last_failure) is not None and _is_recent(failed, now):
-        became = "; it is a dead letter" if failed.dead_lettered else ""
+        became = "; it becomes a dead letter" if failed.dead_lettered else ""
         text = f"last failure {ago(failed.failed_at, now)}, {record(failed.record)}: {printable(failed.reason)}{became}"
         yield Piece(text, Style.WARN)
     for replay in of.replays:

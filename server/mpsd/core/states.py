@@ -169,6 +169,11 @@ class LaneState(StrEnum):
         "It is behind a dead letter of its key, and follows it into the dead-letter topic.",
     )
     ENDPOINT_OUT = "endpoint-out", Severity.ERROR, "It waits until a delivery to the application succeeds."
+    ALL_REJECTED = (
+        "all-rejected",
+        Severity.ERROR,
+        "It waits until a delivery to the application succeeds, or an operator accepts the rejections.",
+    )
     BLOCKED_KEYS_FULL = (
         "blocked-keys-full",
         Severity.ERROR,

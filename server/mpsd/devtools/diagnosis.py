@@ -177,6 +177,9 @@ class Diagnosis:
         allowed = one_line(reply.headers.get("allow", "")) if reply is not None else ""
         takes = f": the path takes {allowed}" if allowed else ""
         sent = f"this method is not allowed, and records are sent by {self._settings.method}"
+        other = "PUT" if self._settings.method == "POST" else "POST"
+        if other in {method.strip().upper() for method in allowed.split(",")}:
+            return f'{reason}: {sent}{takes}; set delivery.method = "{other}" (here --method {other})'
         return f"{reason}: {sent}{takes}{await self._known()}; correct the path of the URL"
 
     async def _refused(self, delivery: Delivery, outcome: Outcome, reason: str, *, has_own: bool) -> str:

@@ -13,7 +13,7 @@ class Failure:
         code: of the outcome, such as `status_422`.
         reason: in the application's own words, where it had some; never a key or a value.
         at_ms: milliseconds since the epoch.
-        dead_lettered: the record went to the dead-letter topic for it.
+        dead_lettered: the record goes to the dead-letter topic for it; the write may still be under way.
     """
 
     topic: str

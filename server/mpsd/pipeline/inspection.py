@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from mpsd.core.breaker import EndpointState
 from mpsd.core.delivery import Delivery, Lane, Seat
 from mpsd.core.outcome import code_of
 from mpsd.core.pauses import Scope
@@ -90,7 +91,7 @@ def _views(pipeline: Pipeline, queue: PartitionQueue, heads: Sequence[tuple[Deli
 
 def _view(pipeline: Pipeline, queue: PartitionQueue, head: Delivery, records: int, *, blocks_commit: bool) -> LaneView:
     failures = head.failures
-    state = _state(queue, head, is_endpoint_out=pipeline.policy.breaker.is_open)
+    state = _state(queue, head, endpoint=pipeline.policy.breaker.state)
     last = failures.last if failures is not None else None
     until_s = failures.due_s if failures is not None and state is LaneState.BACKING_OFF else None
     return LaneView(
@@ -117,13 +118,13 @@ STATES: Mapping[Seat, LaneState] = {
 }
 
 
-def _state(queue: PartitionQueue, head: Delivery, *, is_endpoint_out: bool) -> LaneState:
+def _state(queue: PartitionQueue, head: Delivery, *, endpoint: EndpointState) -> LaneState:
     """Return the state of a head: its seat, unless its key, its partition or the endpoint keeps it from being delivered."""
     seat, key = head.seat, head.record.key
     if key in queue.blocked and seat is not Seat.IN_FLIGHT:
         return LaneState.BLOCKED
     if seat in {Seat.READY, Seat.BACK_OFF} and (PAUSED in queue.causes or key in queue.paused_keys):
         return LaneState.PAUSED
-    if seat is Seat.READY and is_endpoint_out:
-        return LaneState.ENDPOINT_OUT
+    if seat is Seat.READY and endpoint is not EndpointState.UP:
+        return LaneState.ALL_REJECTED if endpoint is EndpointState.ALL_REJECTED else LaneState.ENDPOINT_OUT
     return STATES[seat]

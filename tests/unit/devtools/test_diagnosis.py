@@ -135,6 +135,14 @@ async def test_a_method_that_is_not_allowed_is_named_with_those_that_are() -> No
 
     found = await only(each(answering))
     assert "this method is not allowed, and records are sent by POST: the path takes GET, HEAD" in found.text
+    assert found.text.endswith("correct the path of the URL")
+
+
+async def test_where_a_path_takes_the_other_method_the_setting_for_it_is_named() -> None:
+    async def answering(peer: Peer, request: Request) -> None:
+        await peer.answer(405, "Allow: GET, put")
+
+    assert (await only(each(answering))).text.endswith('; set delivery.method = "PUT" (here --method PUT)')
 
 
 @pytest.mark.parametrize(

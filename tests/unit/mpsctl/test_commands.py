@@ -112,7 +112,9 @@ def test_status_says_what_is_wrong_under_each_subscription(failed_before: Daemon
     assert "paused: mail, partition letters/1, key base64:/wA=" in out
     assert "letters/1 has room for 97 records or 4.0 MiB more, then all its keys wait" in out
     assert "limited to 200/s, by anna" in out
-    words = r"letters/1@17: answered 422: body.order: Field required (missing)\x1b[31mred\x1b[0m; it is a dead letter"
+    words = (
+        r"letters/1@17: answered 422: body.order: Field required (missing)\x1b[31mred\x1b[0m; it becomes a dead letter"
+    )
     assert words in " ".join(out.split())
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mpsd.core.outcome import DELIVERED
 from mpsd.core.pauses import Scope
-from mpsd.core.states import LaneState
+from mpsd.core.states import DeliveryState, LaneState
 from mpsd.errors import KafkaUnavailable
 from mpsd.pipeline.inspection import lanes_of
 from tests.fakes.blocked_keys import pause_of
@@ -77,6 +77,17 @@ async def test_a_ready_head_waits_for_a_slot_or_for_the_endpoint(at: Piped) -> N
     at.source.produce(*[b"%d" % number for number in range(100)])
     await asyncio.sleep(60.0)
     assert LaneState.ENDPOINT_OUT in (await states(at, range(101))).values()
+
+
+async def test_ready_heads_say_that_everything_is_rejected_as_the_subscription_does() -> None:
+    rules = policy_rules()
+    async with piped(rules=replace(rules, breaker=replace(rules.breaker, rejections_max=10))) as at:
+        at.adapter.answer = lambda _: POISON
+        at.feed(*[b"%d" % number for number in range(100)])
+        await asyncio.sleep(30.0)
+        assert at.pipeline.statistics().situation().state == DeliveryState.ALL_REJECTED
+        seen = set((await states(at, range(100))).values())
+        assert {LaneState.ALL_REJECTED} <= seen <= {LaneState.ALL_REJECTED, LaneState.BACKING_OFF, LaneState.IN_FLIGHT}
 
 
 async def test_a_record_behind_a_replayed_one_of_its_key_waits() -> None:
