@@ -159,14 +159,6 @@ def test_the_first_and_the_last_failure_are_remembered() -> None:
 # The endpoint
 
 
-def test_an_outage_spends_no_attempts_and_opens_the_breaker() -> None:
-    policy = policy_of()
-    for each in several() * 10:
-        assert isinstance(judge(policy, each, REFUSED), Defer)
-        assert failures_of(each) == (0, False)
-    assert policy.breaker.is_open
-
-
 def test_one_answer_about_many_records_is_one_failure_of_the_endpoint() -> None:
     policy, (first, *others) = policy_of(), several()
     for each in (first, *others):

@@ -9,7 +9,6 @@ from mpsd.errors import DeadLetterTopicGone, KafkaUnavailable
 from mpsd.pipeline.replay.scan import SILENCE_MAX, DeadLetterScan, ScanPart
 from tests.fakes.records import Row
 from tests.fakes.replays import FakeDeadLetterLog, dead_letter
-from tests.virtual_time import in_virtual_time
 
 OTHER = Sender(subscription="shipping", group="billing", endpoint="")
 OURS = {"billing"}
@@ -23,7 +22,6 @@ def offsets(parts: list[ScanPart]) -> list[list[int]]:
     return [[each.offset for each in part.dead_letters] for part in parts]
 
 
-@in_virtual_time
 async def test_it_gives_the_dead_letters_of_the_subscription_within_the_bounds() -> None:
     rows = [dead_letter(n, n) for n in range(6)]
     rows += [dead_letter(6, 6, sender=OTHER), Row(topic="orders.dlq", offset=7), dead_letter(8, 8), dead_letter(9, 9)]
@@ -35,7 +33,6 @@ async def test_it_gives_the_dead_letters_of_the_subscription_within_the_bounds()
     assert [part.next_offset for part in found] == [6, 9], "a fetch that goes on behind the bounds ends at them"
 
 
-@in_virtual_time
 async def test_what_is_not_selected_is_left_out() -> None:
     log = FakeDeadLetterLog(*(dead_letter(n, n, b"ab"[n % 2 : n % 2 + 1]) for n in range(6)))
 
@@ -45,14 +42,12 @@ async def test_what_is_not_selected_is_left_out() -> None:
     assert offsets(await parts(DeadLetterScan(log, 0, LogBounds(0, 6), OURS, select))) == [[1, 3, 5]]
 
 
-@in_virtual_time
 async def test_an_empty_range_reads_nothing() -> None:
     log = FakeDeadLetterLog(dead_letter(0, 0))
     assert await parts(DeadLetterScan(log, 0, LogBounds(1, 1), OURS)) == []
     assert log.fetched == []
 
 
-@in_virtual_time
 async def test_what_retention_took_is_counted() -> None:
     log = FakeDeadLetterLog(*(dead_letter(n, n) for n in range(10)))
     log.starts[0] = 7
@@ -75,7 +70,6 @@ class Silent(FakeDeadLetterLog):
         return LogPart((), offset)
 
 
-@in_virtual_time
 async def test_a_silent_broker_counts_as_unreachable_after_a_bound() -> None:
     log = Silent(dead_letter(0, 0), dead_letter(1, 1))
     log.empty = SILENCE_MAX
@@ -89,7 +83,6 @@ async def test_a_silent_broker_counts_as_unreachable_after_a_bound() -> None:
     assert offsets(await parts(scan)) == [[0]], "and goes on where it was"
 
 
-@in_virtual_time
 async def test_an_error_of_the_log_is_raised_and_the_scan_goes_on_where_it_was() -> None:
     log = FakeDeadLetterLog(*(dead_letter(n, n) for n in range(4)))
     log.records_max = 2

@@ -9,7 +9,6 @@ from mpsd.core.replay_progress import replayed
 from mpsd.pipeline.replay.survey import SAMPLES_MAX, Survey, survey
 from tests.fakes.records import FAILED, POISON, PRODUCED_MS, Row
 from tests.fakes.replays import FakeDeadLetterLog, dead_letter
-from tests.virtual_time import in_virtual_time
 
 SOURCE = TopicPartition("orders", 0)
 
@@ -20,7 +19,6 @@ async def seen(log: FakeDeadLetterLog, plan: ReplayPlan, *runs: Run, timeout_s: 
     return await survey(log, await log.bounds(), plan, book, "billing", 3, timeout_s)
 
 
-@in_virtual_time
 async def test_it_counts_by_reason_key_and_what_is_left_out() -> None:
     rows = [dead_letter(n, n, b"ab"[n % 2 : n % 2 + 1], last=POISON if n < 12 else FAILED) for n in range(20)]
     rows += [dead_letter(20, 20, replays=3), Row(topic="orders.dlq", offset=21)]
@@ -34,7 +32,6 @@ async def test_it_counts_by_reason_key_and_what_is_left_out() -> None:
     assert (again.matched, again.replayed, again.quarantined) == (21, 4, 0)
 
 
-@in_virtual_time
 async def test_the_oldest_are_kept_whatever_their_partition() -> None:
     ages = {0: [1, 5, 6], 1: [2, 3, 9], 2: [7]}
     rows = [
@@ -58,14 +55,12 @@ async def test_the_oldest_are_kept_whatever_their_partition() -> None:
         assert bounds[0] == LogBounds(0, ends[0])
 
 
-@in_virtual_time
 async def test_a_clock_that_goes_back_lets_no_more_through() -> None:
     rows = [dead_letter(offset, offset, at_ms=PRODUCED_MS + age) for offset, age in enumerate([5, 9, 1, 2])]
     found = await seen(FakeDeadLetterLog(*rows), ReplayPlan(records_max=2))
     assert found.bounds({0: LogBounds(0, 4)}) == {0: LogBounds(0, 2)}
 
 
-@in_virtual_time
 async def test_at_the_deadline_it_says_what_it_has() -> None:
     log = FakeDeadLetterLog(*[dead_letter(n, n) for n in range(100)])
     log.records_max = 1
