@@ -225,6 +225,8 @@ async def served(
             each.daemon.group_peers = peers
             each.pipe.pipeline.on_peers(peers)
         yield made
+        for each in made:
+            each.pipe.adapter.crash()  # what is in flight would be waited for
 
 
 @asynccontextmanager

@@ -87,7 +87,6 @@ async def test_a_change_asked_for_twice_is_made_once_whoever_is_asked_and_over_r
         answers = [await getattr(each.stub, method)(request) for each in (one, other)]
         assert methods(one, other).count(method) == 1
         written = sum(b"r1" in dict(record.headers).values() for record in topic.records)
-        other.pipe.adapter.crash()
     async with served(1, topic=topic, dead_letters=dead_letters()) as (later,):
         answers.append(await getattr(later.stub, method)(request))
         assert methods(later) == []
@@ -123,7 +122,6 @@ async def test_an_id_that_stands_for_something_else_changes_nothing(method: str)
         assert (code, info.reason) == (grpc.StatusCode.ALREADY_EXISTS, "control.request_id_reused")
         assert _by_operators(topic) == before
         assert one.pipe.queues[0].tracker.unfinished
-        one.pipe.adapter.crash()
 
 
 async def test_rejections_are_accepted_where_the_brake_has_engaged_and_else_nothing_changes() -> None:

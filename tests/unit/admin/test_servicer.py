@@ -72,7 +72,6 @@ async def test_status_of_one() -> None:
         assert (part.topic, part.instance, part.flow.oldest.offset) == ("orders", one.address, 0)
         (instance,) = answer.status.instances
         assert (instance.address, instance.answered, instance.partitions) == (one.address, True, 1)
-        one.pipe.adapter.crash()
 
 
 async def test_status_of_all_from_any() -> None:
@@ -84,8 +83,6 @@ async def test_status_of_all_from_any() -> None:
             assert [part.partition for part in answer.status.subscriptions[0].partitions] == [0, 1, 2]
             assert answer.status.subscriptions[0].flow.pending_records == 3
             assert [each.address for each in answer.status.instances] == sorted(each.address for each in all_of_them)
-        for one in all_of_them:
-            one.pipe.adapter.crash()
 
 
 async def test_who_does_not_answer_is_listed() -> None:
@@ -120,8 +117,6 @@ async def test_the_partitions_of_who_does_not_answer_are_listed_as_its_own() -> 
         assert all(part.HasField("flow") for part in said.partitions[:2])
         inspected = await one.stub.Inspect(pb.InspectRequest(selection=billing(topic="orders", partition=3)))
         assert [(part.partition, part.instance) for part in inspected.partitions] == [(3, deaf.admin)]
-        for each in (one, other):
-            each.pipe.adapter.crash()
 
 
 async def test_the_lag_of_missing_partitions_comes_from_kafka_and_is_in_the_sum() -> None:
@@ -150,7 +145,6 @@ async def test_the_lag_of_missing_partitions_comes_from_kafka_and_is_in_the_sum(
         one.daemon.group_positions = {TopicPartition("orders", 1): GroupPosition(40, 99)}
         (said,) = (await one.stub.GetStatus(pb.GetStatusRequest())).status.subscriptions
         assert said.flow.lag_records == 2 + 59, "another partition is missing: Kafka is asked again"
-        one.pipe.adapter.crash()
 
 
 async def test_where_all_answer_a_partition_without_an_owner_waits_for_a_rebalance() -> None:
@@ -167,7 +161,6 @@ async def test_where_all_answer_a_partition_without_an_owner_waits_for_a_rebalan
             ("running", one.address), ("starting", other.address), ("unknown", ""),
         ]  # fmt: skip
         assert said.state == "unknown"
-        one.pipe.adapter.crash()
 
 
 async def test_kafka_is_not_asked_while_every_partition_is_there() -> None:
@@ -180,8 +173,6 @@ async def test_kafka_is_not_asked_while_every_partition_is_there() -> None:
         selection = billing(topic="orders", partition=0)
         await one.stub.Inspect(pb.InspectRequest(selection=selection))
         assert one.daemon.asked_positions == 0
-        for each in (one, other):
-            each.pipe.adapter.crash()
 
 
 async def test_who_left_is_shown_until_it_is_back() -> None:
@@ -433,7 +424,6 @@ async def test_inspect_shows_lanes_and_their_states() -> None:
         assert [lane.head.offset for lane in blocked.lanes] == [0]
         by_key = await one.stub.Inspect(pb.InspectRequest(selection=billing(key=b"b")))
         assert [lane.head.offset for lane in by_key.lanes] == [2]
-        one.pipe.adapter.crash()
 
 
 async def test_inspect_shows_back_off_with_its_end() -> None:
@@ -463,8 +453,6 @@ async def test_pages_show_every_lane_once() -> None:
                 break
             request.page_token = answer.next_page_token
         assert sorted(seen) == [(partition, offset) for partition in range(3) for offset in range(10)]
-        for one in all_of_them:
-            one.pipe.adapter.crash()
 
 
 async def test_values_need_the_role_and_the_configuration() -> None:
@@ -475,7 +463,6 @@ async def test_values_need_the_role_and_the_configuration() -> None:
         assert (code, info.reason) == (grpc.StatusCode.PERMISSION_DENIED, "admin.permission_denied")
         answer = await one.stub.Inspect(asked, metadata=bearer("admin"))
         assert [lane.value for lane in answer.lanes] == [b"v"]
-        one.pipe.adapter.crash()
     async with served(known=tokens()) as (one,):
         code, words, _, _ = await refused(one.stub.Inspect(asked, metadata=bearer("admin")))
         assert code == grpc.StatusCode.PERMISSION_DENIED
