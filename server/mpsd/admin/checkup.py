@@ -68,11 +68,10 @@ async def findings_of(daemon: Steerable, rates: Rates, within_s: float) -> list[
     if waiting := daemon.control.waiting_for():
         own.append(warning("control", waiting, code="control.unavailable"))
     own += unreachable(daemon)
-    own += [finding for pipeline in daemon.pipelines if (finding := _unreceived(pipeline)) is not None]
-    own += [finding for pipeline in daemon.pipelines if (finding := _blocked_keys(pipeline)) is not None]
-    own += [finding for pipeline in daemon.pipelines if (finding := _metadata_limit(pipeline)) is not None]
     own += [_broken_files(each) for each in daemon.watched_files() if each.broken]
-    own += [finding for pipeline in daemon.pipelines for finding in failing_findings(pipeline, rates)]
+    for pipeline in daemon.pipelines:
+        own += [*_unreceived(pipeline), *_blocked_keys(pipeline), *_metadata_limit(pipeline)]
+        own += [*_endpoint(pipeline), *_dead_letters(pipeline, rates)]
     if ignored := daemon.control_statistics().ignored:
         counts = ", ".join(f"{count} {reason}" for reason, count in ignored.items())
         text = f"records of the control topic are not understood here and change nothing: {counts}"
@@ -80,27 +79,25 @@ async def findings_of(daemon: Steerable, rates: Rates, within_s: float) -> list[
     return sort_findings(_finding(each, daemon.peer.admin) for each in (*own, *await daemon.diagnose(within_s)))
 
 
-def _unreceived(pipeline: Pipeline) -> Finding | None:
+def _unreceived(pipeline: Pipeline) -> Iterator[Finding]:
     """Find that nobody comes for the records of a subscription."""
     state, reason = pipeline.delivery_situation()
-    if state is not DeliveryState.NO_RECEIVER:
-        return None
-    name, advice = pipeline.settings.name, "where it may stay away for longer, set delivery.receiver_timeout_s"
-    text = f"nobody receives: {reason}"
-    return warning(name, text, code="receiver.missing", advice=advice)
+    if state is DeliveryState.NO_RECEIVER:
+        advice = "where it may stay away for longer, set delivery.receiver_timeout_s"
+        yield warning(pipeline.settings.name, f"nobody receives: {reason}", code="receiver.missing", advice=advice)
 
 
-def _metadata_limit(pipeline: Pipeline) -> Finding | None:
+def _metadata_limit(pipeline: Pipeline) -> Iterator[Finding]:
     """Find that the broker takes less text beside a commit than the offset map is configured for."""
     taken, wanted = pipeline.maps.space.units_max, pipeline.settings.map_space.units_max
     if taken >= wanted:
-        return None
+        return
     text = (
         f"the broker takes {taken} units of text beside a commit, not the {wanted} of commit.metadata_units_max: behind a"
         " record that does not settle, a partition stops reading sooner"
     )
     advice = "raise offset.metadata.max.bytes of the brokers, or set commit.metadata_units_max to it"
-    return warning(pipeline.settings.name, text, code="kafka.metadata_too_large", advice=advice)
+    yield warning(pipeline.settings.name, text, code="kafka.metadata_too_large", advice=advice)
 
 
 def unreachable(daemon: Steerable) -> list[Finding]:
@@ -112,7 +109,7 @@ def unreachable(daemon: Steerable) -> list[Finding]:
     stream = dict.fromkeys(faults(members, "stream").values(), UNTOLD) if "stream" in kinds else {}
     code = "fleet.unreachable"
     return [
-        Finding(ok=False, works=text not in admin, about="fleet", text=f"{text}; {therefore}", code=code)
+        (problem if text in admin else warning)("fleet", f"{text}; {therefore}", code=code)
         for text, therefore in {**admin, **http, **stream}.items()
     ]
 
@@ -127,20 +124,20 @@ def _broken_files(watched: WatchedFiles) -> Finding:
     )
 
 
-def _blocked_keys(pipeline: Pipeline) -> Finding | None:
+def _blocked_keys(pipeline: Pipeline) -> Iterator[Finding]:
     """Find that many keys are blocked behind dead letters, compared with the bound on them."""
     name, keys_max = pipeline.settings.name, pipeline.settings.blocked_keys_max
     blocked = len(pipeline.blocked.book)
     if not blocked or not keys_max:
-        return None
-    is_near = blocked >= keys_max * BLOCKED_SHARE
+        return
     text = f"{blocked} keys are blocked behind dead letters, and ordering.blocked_keys_max is {keys_max}"
     if blocked >= keys_max:
         text += ": the records of a key that should be blocked wait, and what is behind them in their partitions is not committed"
-    advice = f"repair the application, then mpsctl replay-dlq {name}; or skip the records that hold them"
-    if not is_near:
-        return fine(name, text)
-    return warning(name, text, code="blocked_key.full" if blocked >= keys_max else "", advice=advice)
+    if blocked < keys_max * BLOCKED_SHARE:
+        yield fine(name, text)
+    else:
+        advice = f"repair the application, then mpsctl replay-dlq {name}; or skip the records that block them"
+        yield warning(name, text, code="blocked_key.full" if blocked >= keys_max else "", advice=advice)
 
 
 def sort_findings(findings: Iterable[pb.Finding]) -> list[pb.Finding]:
@@ -166,12 +163,6 @@ MANY_SHARE = 0.01
 """The share of recently settled records from which on dead letters are a warning."""
 MOST_SHARE = 0.5
 """From here on they are an error: the application refuses more than it takes."""
-
-
-def failing_findings(pipeline: Pipeline, rates: Rates) -> Iterator[Finding]:
-    """Yield what is found of a subscription's endpoint and of its recent dead letters."""
-    yield from _endpoint(pipeline)
-    yield from _dead_letters(pipeline, rates)
 
 
 def _endpoint(pipeline: Pipeline) -> Iterator[Finding]:
@@ -225,14 +216,9 @@ def _dead_letters(pipeline: Pipeline, rates: Rates) -> Iterator[Finding]:
     text += f"; the last: {last}" if last is not None else ""
     if dead < MANY_RECORDS or dead < settled * MANY_SHARE:
         yield fine(name, text)
-        return
-    yield Finding(
-        ok=False,
-        works=dead < settled * MOST_SHARE,
-        about=name,
-        text=text,
-        advice=f"see why with mpsctl dlq ls {name} --group-by reason; repair the application, then mpsctl replay-dlq {name}",
-    )
+    else:
+        advice = f"see why with mpsctl dlq ls {name} --group-by reason; repair the application, then mpsctl replay-dlq {name}"
+        yield (warning if dead < settled * MOST_SHARE else problem)(name, text, advice=advice)
 
 
 STATE_ADVICE: Mapping[str, str] = {
