@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from mps.admin.v1 import admin_pb2 as pb
-from mpsd.admin.confirmation import confirm
+from mpsd.admin.confirmation import Confirmation
 from mpsd.admin.daemon import Steerable
 from mpsd.admin.fleet import Answers, Fleet, instance_of
 from mpsd.core.blocked_keys import BLOCKED
@@ -230,7 +230,7 @@ class Operators:
                 break
             await asyncio.sleep(0.3 if not daemon.is_gone else ARRIVES_S)
         if confirmed and document is not None:
-            asking = confirm(cast("Steerable", daemon), self._fleet, GROUP, revision, (), CONFIRM_TIMEOUT_S)
+            asking = Confirmation(cast("Steerable", daemon), self._fleet, GROUP, revision, (), CONFIRM_TIMEOUT_S).wait()
             changed = await self._answer(daemon, asking)
             if changed is not None and changed.confirmed:
                 self.happened["pause confirmed"] += 1

@@ -19,91 +19,78 @@ LIST_AGAIN_S = 1.0
 """How old a list of members may become that lacks somebody: who is dead leaves the group, and holds up nothing then."""
 
 
-async def confirm(
-    daemon: Steerable,
-    fleet: Fleet,
-    group: str,
-    revision: int,
-    metadata: Metadata,
-    timeout_s: float,
-) -> pb.Changed:
-    """Wait until all have applied the change, or the time is over.
+class Confirmation(NamedTuple):
+    """A wait until every member of a group has applied the control topic up to a revision.
 
-    Args:
-        metadata: the caller's credentials, for the others.
+    Attributes:
+        credentials: the caller's, for the others.
         timeout_s: 0 or more.
     """
-    loop = asyncio.get_running_loop()
-    deadline_s = loop.time() + timeout_s
-    problem = ""
-    peers: Sequence[Peer] = ()
-    while True:
-        left_s = deadline_s - loop.time()
-        try:
-            async with asyncio.timeout(max(0.1, left_s)):
-                is_stable, peers, _ = await daemon.members(group)
-            problem = "" if is_stable else "the group is rebalancing: who is in it is not known yet"
-        except TimeoutError:
-            problem = problem or "Kafka did not list the group's members in time"
-        except (KafkaUnavailable, KafkaRefused) as error:
-            problem = str(error)
-        if not problem:
-            changed = await _applied(daemon, fleet, peers, revision, metadata, deadline_s, timeout_s)
-            if changed is not None:
-                return changed
-            continue
-        if loop.time() + ASK_AGAIN_S >= deadline_s:
-            return await _not_known(daemon, fleet, group, revision, metadata, problem)
-        await asyncio.sleep(ASK_AGAIN_S)
 
+    daemon: Steerable
+    fleet: Fleet
+    group: str
+    revision: int
+    credentials: Metadata
+    timeout_s: float
 
-async def _applied(
-    daemon: Steerable,
-    fleet: Fleet,
-    peers: Sequence[Peer],
-    revision: int,
-    metadata: Metadata,
-    deadline_s: float,
-    timeout_s: float,
-) -> pb.Changed | None:
-    """Ask the members until all have applied the change, or the time is over; None where they are to be listed again."""
-    loop = asyncio.get_running_loop()
-    listed_s = loop.time()
-    others = sorted(set(peers) - {daemon.peer})
-    wrong = faults({daemon.peer, *others})
-    known = {peer: silent(peer, wrong.get(peer, "")) for peer in others}
-    while True:
-        asked = [(peer, known[peer]) for peer in others if peer not in wrong]
-        missing = [peer for peer, said in asked if not said.answered or said.control_revision < revision]
-        answers = await fleet.ask(missing, ask_instance, metadata, max(0.1, deadline_s - loop.time()), timeout_s)
-        known |= dict(answers.given)
-        said_nothing = {(each.address, each.id): each for each in answers.silent}
-        known |= {p: said_nothing[p.admin, p.instance] for p in missing if (p.admin, p.instance) in said_nothing}
-        instances = [instance_of(daemon, wrong.get(daemon.peer)), *known.values()]
-        needed = [instance_of(daemon), *(known[peer] for peer in others if peer not in wrong)]
-        is_applied = all(instance.answered and instance.control_revision >= revision for instance in needed)
-        if is_applied or loop.time() + ASK_AGAIN_S >= deadline_s:
-            is_confirmed = is_applied and not wrong
-            return pb.Changed(revision=revision, confirmed=is_confirmed, instances=sort_instances(instances))
-        await asyncio.sleep(ASK_AGAIN_S)
-        if loop.time() - listed_s >= LIST_AGAIN_S:
-            return None
+    async def wait(self) -> pb.Changed:
+        """Wait until all have applied the change, or the time is over."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + self.timeout_s
+        problem = ""
+        peers: Sequence[Peer] = ()
+        while True:
+            left_s = deadline_s - loop.time()
+            try:
+                async with asyncio.timeout(max(0.1, left_s)):
+                    is_stable, peers, _ = await self.daemon.members(self.group)
+                problem = "" if is_stable else "the group is rebalancing: who is in it is not known yet"
+            except TimeoutError:
+                problem = problem or "Kafka did not list the group's members in time"
+            except (KafkaUnavailable, KafkaRefused) as error:
+                problem = str(error)
+            if not problem:
+                changed = await self._applied(peers, deadline_s)
+                if changed is not None:
+                    return changed
+                continue
+            if loop.time() + ASK_AGAIN_S >= deadline_s:
+                return await self._not_known(problem)
+            await asyncio.sleep(ASK_AGAIN_S)
 
+    async def _applied(self, peers: Sequence[Peer], deadline_s: float) -> pb.Changed | None:
+        """Ask the members until all have applied the change, or the time is over; None where they are to be listed again."""
+        loop, daemon = asyncio.get_running_loop(), self.daemon
+        listed_s = loop.time()
+        others = sorted(set(peers) - {daemon.peer})
+        wrong = faults({daemon.peer, *others})
+        known = {peer: silent(peer, wrong.get(peer, "")) for peer in others}
+        while True:
+            asked = [(peer, known[peer]) for peer in others if peer not in wrong]
+            missing = [peer for peer, said in asked if not said.answered or said.control_revision < self.revision]
+            left_s = max(0.1, deadline_s - loop.time())
+            answers = await self.fleet.ask(missing, ask_instance, self.credentials, left_s, self.timeout_s)
+            known |= dict(answers.given)
+            said_nothing = {(each.address, each.id): each for each in answers.silent}
+            known |= {p: said_nothing[p.admin, p.instance] for p in missing if (p.admin, p.instance) in said_nothing}
+            instances = [instance_of(daemon, wrong.get(daemon.peer)), *known.values()]
+            needed = [instance_of(daemon), *(known[peer] for peer in others if peer not in wrong)]
+            is_applied = all(instance.answered and instance.control_revision >= self.revision for instance in needed)
+            if is_applied or loop.time() + ASK_AGAIN_S >= deadline_s:
+                is_confirmed = is_applied and not wrong
+                return pb.Changed(revision=self.revision, confirmed=is_confirmed, instances=sort_instances(instances))
+            await asyncio.sleep(ASK_AGAIN_S)
+            if loop.time() - listed_s >= LIST_AGAIN_S:
+                return None
 
-async def _not_known(
-    daemon: Steerable,
-    fleet: Fleet,
-    group: str,
-    revision: int,
-    metadata: Metadata,
-    problem: str,
-) -> pb.Changed:
-    """Ask the last known members once, because the current members are not known; the change is not confirmed."""
-    answers = await fleet.ask(fleet.others(group), ask_instance, metadata, 1.0)
-    own = instance_of(daemon)
-    own.problem = "; ".join(filter(None, (own.problem, problem)))
-    instances = [own, *(said for _, said in answers.given), *answers.silent]
-    return pb.Changed(revision=revision, confirmed=False, instances=sort_instances(instances))
+    async def _not_known(self, problem: str) -> pb.Changed:
+        """Ask the last known members once, because the current members are not known; the change is not confirmed."""
+        answers = await self.fleet.ask(self.fleet.others(self.group), ask_instance, self.credentials, 1.0)
+        own = instance_of(self.daemon)
+        own.problem = "; ".join(filter(None, (own.problem, problem)))
+        instances = [own, *(said for _, said in answers.given), *answers.silent]
+        return pb.Changed(revision=self.revision, confirmed=False, instances=sort_instances(instances))
 
 
 async def ask_instance(stub: Any, timeout_s: float, metadata: Metadata) -> pb.Instance:
@@ -178,6 +165,6 @@ class Changes(Calls):
         """Wait until every member has applied the changes up to the revision, or the time is over."""
         call = CALL.get()
         wait_s = call.within_s(self._settings.confirm_timeout_s)
-        changed = await confirm(self._daemon, self._fleet, group, revision, call.credentials, wait_s)
+        changed = await Confirmation(self._daemon, self._fleet, group, revision, call.credentials, wait_s).wait()
         changed.unchanged = unchanged
         return changed
