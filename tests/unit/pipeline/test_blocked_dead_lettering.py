@@ -15,7 +15,6 @@ from tests.fakes.blocked_keys import Fleet, fed, one_daemon
 from tests.fakes.control import FakeControl
 from tests.fakes.pipeline import Piped
 from tests.fakes.records import POISON
-from tests.virtual_time import in_virtual_time
 
 
 def skip(at: Piped, offset: int) -> asyncio.Task[DlqPosition]:
@@ -30,7 +29,6 @@ async def with_one_blocked(fleet: Fleet, at: Piped, *keys: bytes) -> None:
 
 
 @pytest.mark.parametrize("is_busy", [False, True])
-@in_virtual_time
 async def test_what_is_set_aside_can_be_skipped(is_busy: bool) -> None:
     async with one_daemon() as (fleet, at):
         await with_one_blocked(fleet, at, b"k", b"k")
@@ -56,7 +54,6 @@ async def test_what_is_set_aside_can_be_skipped(is_busy: bool) -> None:
         assert at.committed() == 4
 
 
-@in_virtual_time
 async def test_what_waits_behind_a_replayed_record_of_a_held_key_is_skipped_and_never_delivered() -> None:
     async with one_daemon() as (fleet, at):
         await with_one_blocked(fleet, at, *[b"k"] * 100)
@@ -74,7 +71,6 @@ async def test_what_waits_behind_a_replayed_record_of_a_held_key_is_skipped_and_
         assert fleet.of(b"k") == [0, *range(100), 101]
 
 
-@in_virtual_time
 async def test_what_is_rejected_after_it_was_skipped_holds_no_key() -> None:
     async with one_daemon(poison=()) as (fleet, at):
         at.adapter.answer = lambda _: None
@@ -89,7 +85,6 @@ async def test_what_is_rejected_after_it_was_skipped_holds_no_key() -> None:
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_what_waits_for_room_to_hold_its_key_is_skipped_at_once() -> None:
     async with one_daemon(b"a", b"k", b"k", poison={0, 1}, keys_max=1) as (fleet, at):
         assert at.queues[0].crowded == 1
@@ -100,7 +95,6 @@ async def test_what_waits_for_room_to_hold_its_key_is_skipped_at_once() -> None:
         assert (at.queues[0].crowded, fleet.of(b"k"), at.committed()) == (0, [1, 2], 3)
 
 
-@in_virtual_time
 async def test_what_could_not_be_written_so_far_is_written_as_skipped() -> None:
     async with one_daemon(poison={0}) as (fleet, at):
         at.sink.refuse = lambda _: KafkaUnavailable("down")
@@ -117,7 +111,6 @@ async def test_what_could_not_be_written_so_far_is_written_as_skipped() -> None:
 
 
 @pytest.mark.parametrize("after_s", [0.3, 2.0])
-@in_virtual_time
 async def test_a_skip_that_comes_too_late_says_so(after_s: float) -> None:
     fleet = Fleet()
     fleet.poison = {0}
@@ -137,7 +130,6 @@ async def test_a_skip_that_comes_too_late_says_so(after_s: float) -> None:
         assert fleet.blocked()
 
 
-@in_virtual_time
 async def test_room_that_a_lost_partition_leaves_is_taken() -> None:
     async with one_daemon(keys_max=1) as (fleet, at):
         fleet.topic.down, fleet.poison = True, {0}
@@ -154,7 +146,6 @@ async def test_room_that_a_lost_partition_leaves_is_taken() -> None:
         assert (queue.crowded, list(queue.blocked), at.committed(1)) == (0, [b"b"], 1)
 
 
-@in_virtual_time
 async def test_what_waits_for_room_does_not_keep_its_partition_from_leaving() -> None:
     async with one_daemon(keys_max=1, drain_timeout_s=60.0) as (fleet, at):
         fleet.poison = {0, 1}
@@ -182,7 +173,6 @@ class Grudging:
         return await self._record(items)
 
 
-@in_virtual_time
 async def test_entries_that_cannot_be_written_stop_no_partition_but_their_own() -> None:
     async with one_daemon() as (fleet, at):
         topic = Grudging(fleet, at, {b"p%d" % number for number in range(5)})
@@ -201,7 +191,6 @@ async def test_entries_that_cannot_be_written_stop_no_partition_but_their_own() 
         assert [at.committed(number) for number in range(7)] == [2] * 7
 
 
-@in_virtual_time
 async def test_a_partition_waits_for_the_last_of_its_keys() -> None:
     async with one_daemon() as (fleet, at):
         topic = Grudging(fleet, at, [b"b"])
@@ -214,7 +203,6 @@ async def test_a_partition_waits_for_the_last_of_its_keys() -> None:
         assert (list(queue.blocked), list(queue.causes), at.committed()) == ([b"a", b"b"], [], 2)
 
 
-@in_virtual_time
 async def test_a_key_that_no_control_record_has_room_for_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     async with one_daemon() as (fleet, at):
         largest, too_large = b"x" * BLOCKED_KEY_BYTES_MAX, b"x" * (BLOCKED_KEY_BYTES_MAX + 1)

@@ -16,7 +16,6 @@ from mpsd.pipeline.replay.tasks import Replays
 from tests.fakes.blocked_keys import ONE_KEY, OTHERS, Fleet, fed, one_daemon, state
 from tests.fakes.pipeline import Piped
 from tests.fakes.records import Row
-from tests.virtual_time import in_virtual_time
 
 NOT_QUEUED = RecordNotHere("it is in no queue")
 OF_THE_KEY = DeadLetterFilter(key=b"k")
@@ -51,7 +50,6 @@ async def second_is_dead() -> AsyncIterator[tuple[Fleet, Piped]]:
         yield fleet, at
 
 
-@in_virtual_time
 async def test_the_dead_letter_is_never_delivered_and_the_rest_of_its_key_is() -> None:
     async with second_is_dead() as (fleet, at):
         assert await skipped(at, 2) == DeadHead(b"k", number=0, dead_letter=0, behind=2)
@@ -65,7 +63,6 @@ async def test_the_dead_letter_is_never_delivered_and_the_rest_of_its_key_is() -
         assert state(at) is ReplayState.DONE
 
 
-@in_virtual_time
 async def test_a_key_of_which_nothing_is_left_is_let_go() -> None:
     async with one_daemon(*ONE_KEY[:3]) as (fleet, at):
         assert (await skipped(at, 2)).behind == 0
@@ -75,7 +72,6 @@ async def test_a_key_of_which_nothing_is_left_is_let_go() -> None:
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_in_a_dead_letter_topic_recreated_it_is_found_without_a_replay_before() -> None:
     async with second_is_dead() as (fleet, at):
         (queue,) = at.queues
@@ -87,7 +83,6 @@ async def test_in_a_dead_letter_topic_recreated_it_is_found_without_a_replay_bef
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_of_a_key_that_is_let_go_during_the_look_nothing_is_found() -> None:
     async with second_is_dead() as (fleet, at):
         fleet.poison = ()
@@ -100,7 +95,6 @@ async def test_of_a_key_that_is_let_go_during_the_look_nothing_is_found() -> Non
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_asked_again_it_changes_nothing() -> None:
     async with second_is_dead() as (fleet, at):
         fleet.topic.down = True
@@ -112,7 +106,6 @@ async def test_asked_again_it_changes_nothing() -> None:
         assert fleet.topic.writes == writes
 
 
-@in_virtual_time
 async def test_all_copies_of_one_that_failed_again_are_settled() -> None:
     async with second_is_dead() as (fleet, at):
         await fleet.replay()
@@ -125,7 +118,6 @@ async def test_all_copies_of_one_that_failed_again_are_settled() -> None:
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_what_was_skipped_before_holds_nothing_and_is_not_counted() -> None:
     async with one_daemon() as (fleet, at):
         at.source.produce(*ONE_KEY)
@@ -147,7 +139,6 @@ async def test_what_was_skipped_before_holds_nothing_and_is_not_counted() -> Non
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_what_is_settled_survives_its_daemon() -> None:
     fleet = Fleet()
     async with fleet.daemon() as first:
@@ -161,7 +152,6 @@ async def test_what_is_settled_survives_its_daemon() -> None:
         assert fleet.of(b"k") == [0, 2, 3, 5]
 
 
-@in_virtual_time
 async def test_what_does_not_hold_its_key_is_refused_and_what_does_is_named() -> None:
     async with second_is_dead() as (_, at):
         with pytest.raises(RecordNotHere, match="orders/0@3 does not hold its key: orders/0@2 does"):
@@ -173,7 +163,6 @@ async def test_what_does_not_hold_its_key_is_refused_and_what_does_is_named() ->
         assert (await skipped(at, 3)).behind == 1, "nothing died that is not settled"
 
 
-@in_virtual_time
 async def test_where_nothing_is_held_nothing_is_looked_up() -> None:
     async with one_daemon(*ONE_KEY, poison=()) as (fleet, at):
         with pytest.raises(RecordNotHere, match="in no queue"):
@@ -181,7 +170,6 @@ async def test_where_nothing_is_held_nothing_is_looked_up() -> None:
         assert not fleet.log.fetched
 
 
-@in_virtual_time
 async def test_a_replay_that_is_at_work_on_the_key_is_named() -> None:
     async with second_is_dead() as (fleet, at):
         fleet.poison = ()
@@ -194,7 +182,6 @@ async def test_a_replay_that_is_at_work_on_the_key_is_named() -> None:
         assert fleet.of(b"k") == [0, 2, 2, 3, 5]
 
 
-@in_virtual_time
 async def test_a_replay_of_something_else_that_is_at_work_there_hears_of_it() -> None:
     async with one_daemon(poison={1, 2}) as (fleet, at):
         await asyncio.sleep(0)
@@ -212,7 +199,6 @@ async def test_a_replay_of_something_else_that_is_at_work_there_hears_of_it() ->
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_dead_letters_of_others_and_of_earlier_times_are_not_touched() -> None:
     async with second_is_dead() as (fleet, at):
         rows = fleet.log.rows[0]
@@ -229,7 +215,6 @@ async def test_dead_letters_of_others_and_of_earlier_times_are_not_touched() -> 
         assert (await skipped(at, 6)).behind == 1
 
 
-@in_virtual_time
 async def test_a_member_that_is_not_sure_of_its_partition_changes_nothing() -> None:
     async with second_is_dead() as (fleet, at):
         at.source.lease_s = 0.0
@@ -239,7 +224,6 @@ async def test_a_member_that_is_not_sure_of_its_partition_changes_nothing() -> N
         assert fleet.topic.writes == writes
 
 
-@in_virtual_time
 async def test_a_dead_letter_topic_that_is_gone_is_said_to_be() -> None:
     async with second_is_dead() as (fleet, at):
         fleet.log.rows.clear()
@@ -247,7 +231,6 @@ async def test_a_dead_letter_topic_that_is_gone_is_said_to_be() -> None:
             await skipped(at, 2)
 
 
-@in_virtual_time
 async def test_a_replay_that_begins_during_the_look_is_named_too() -> None:
     async with second_is_dead() as (fleet, at):
         fleet.poison = ()

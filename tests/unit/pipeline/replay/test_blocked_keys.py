@@ -15,11 +15,9 @@ from mpsd.pipeline.control.blocks import UNWRITABLE
 from mpsd.pipeline.inspection import lanes_of
 from mpsd.pipeline.replay import blocked_keys
 from tests.fakes.blocked_keys import ONE_KEY, OTHERS, Fleet, fed, one_daemon, pause_of, state
-from tests.virtual_time import in_virtual_time
 
 
 @pytest.mark.parametrize("echo_s", [0.0, 3.0])
-@in_virtual_time
 async def test_later_records_of_a_key_follow_its_dead_letter_and_others_flow(echo_s: float) -> None:
     fleet = Fleet()
     fleet.topic.echo_s = echo_s
@@ -33,7 +31,6 @@ async def test_later_records_of_a_key_follow_its_dead_letter_and_others_flow(ech
         assert at.pipeline.statistics().blocked_keys == 1
 
 
-@in_virtual_time
 async def test_nothing_is_finished_before_the_key_is_held() -> None:
     fleet = Fleet()
     fleet.topic.down = True
@@ -49,7 +46,6 @@ async def test_nothing_is_finished_before_the_key_is_held() -> None:
         assert at.committed() == 6
 
 
-@in_virtual_time
 async def test_whoever_owns_the_partition_next_holds_the_key_too() -> None:
     fleet = Fleet()
     async with fleet.daemon() as first:
@@ -63,7 +59,6 @@ async def test_whoever_owns_the_partition_next_holds_the_key_too() -> None:
         assert at.committed() == 6
 
 
-@in_virtual_time
 async def test_a_replay_brings_the_key_whole_and_in_order_and_lets_it_go() -> None:
     async with one_daemon(*ONE_KEY) as (fleet, at):
         fleet.poison = ()
@@ -80,7 +75,6 @@ async def test_a_replay_brings_the_key_whole_and_in_order_and_lets_it_go() -> No
 
 
 @pytest.mark.parametrize("echo_s", [0.0, 3.0])
-@in_virtual_time
 async def test_a_replay_reaches_the_live_end_of_a_key_that_goes_on(echo_s: float) -> None:
     fleet = Fleet()
     fleet.topic.echo_s = echo_s
@@ -110,7 +104,6 @@ async def test_a_replay_reaches_the_live_end_of_a_key_that_goes_on(echo_s: float
         assert at.committed() == 500 + 600 * 6
 
 
-@in_virtual_time
 async def test_what_fails_again_leaves_the_key_held_and_comes_first_the_next_time() -> None:
     async with one_daemon(*ONE_KEY) as (fleet, at):
         await fleet.replay()
@@ -128,7 +121,6 @@ async def test_what_fails_again_leaves_the_key_held_and_comes_first_the_next_tim
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_of_two_dead_letters_of_one_record_one_is_delivered() -> None:
     async with one_daemon(*ONE_KEY) as (fleet, _):
         rows = fleet.log.rows[0]  # its owner was killed before it committed, and the next one wrote it again
@@ -141,7 +133,6 @@ async def test_of_two_dead_letters_of_one_record_one_is_delivered() -> None:
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_a_quarantined_dead_letter_leaves_the_key_held() -> None:
     async with one_daemon(*ONE_KEY) as (fleet, _):
         for number in range(4):
@@ -156,7 +147,6 @@ async def test_a_quarantined_dead_letter_leaves_the_key_held() -> None:
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_a_replay_that_means_nothing_of_a_held_key_leaves_it_alone() -> None:
     async with one_daemon(*ONE_KEY) as (fleet, at):
         await fleet.replay(filter=DeadLetterFilter(key=b"another"))
@@ -166,7 +156,6 @@ async def test_a_replay_that_means_nothing_of_a_held_key_leaves_it_alone() -> No
         assert state(at) is ReplayState.DONE
 
 
-@in_virtual_time
 async def test_a_cancelled_replay_leaves_the_key_held_and_the_next_goes_on_where_it_stood() -> None:
     async with one_daemon() as (fleet, at):
         at.adapter.takes_s = 1.0
@@ -191,7 +180,6 @@ async def test_a_cancelled_replay_leaves_the_key_held_and_the_next_goes_on_where
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_the_next_owner_goes_on_with_a_replay_of_a_held_key() -> None:
     fleet = Fleet()
     async with fleet.daemon() as first:
@@ -214,7 +202,6 @@ async def test_the_next_owner_goes_on_with_a_replay_of_a_held_key() -> None:
         assert state(at) is ReplayState.DONE
 
 
-@in_virtual_time
 async def test_a_key_beyond_the_bound_waits_until_there_is_room() -> None:
     async with one_daemon(b"a", b"b", b"a", b"b", *OTHERS, poison={0, 1}, keys_max=1) as (fleet, at):
         assert at.committed() == 1
@@ -234,7 +221,6 @@ async def test_a_key_beyond_the_bound_waits_until_there_is_room() -> None:
         assert at.committed() == 4 + len(OTHERS)
 
 
-@in_virtual_time
 async def test_what_a_former_owner_writes_late_is_written_over() -> None:
     async with one_daemon(*ONE_KEY) as (fleet, at):
         fleet.topic.put(fleet.entity(), None)
@@ -249,7 +235,6 @@ async def test_what_a_former_owner_writes_late_is_written_over() -> None:
         assert fleet.of(b"z") == [7]
 
 
-@in_virtual_time
 async def test_an_operator_who_skips_holds_nothing() -> None:
     async with one_daemon(poison=()) as (fleet, at):
         at.adapter.answer = lambda _: None
@@ -261,7 +246,6 @@ async def test_an_operator_who_skips_holds_nothing() -> None:
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_what_an_operator_skipped_of_a_held_key_is_not_brought_back_with_it() -> None:
     async with one_daemon(b"k", b"k", poison={0}) as (fleet, at):
         at.pipeline.writer.concurrency_max = 0
@@ -279,7 +263,6 @@ async def test_what_an_operator_skipped_of_a_held_key_is_not_brought_back_with_i
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_a_dead_letter_topic_with_more_partitions_than_before_hides_nothing_of_what_it_shows() -> None:
     """The dead letter of one key is said to be in a partition that its records do not go to any more."""
     async with one_daemon(b"k", b"z", poison={0, 1}) as (fleet, at):
@@ -292,7 +275,6 @@ async def test_a_dead_letter_topic_with_more_partitions_than_before_hides_nothin
         assert not queue.blocked
 
 
-@in_virtual_time
 async def test_records_without_a_key_are_never_held() -> None:
     fleet = Fleet()
     fleet.poison = {0}
@@ -303,7 +285,6 @@ async def test_records_without_a_key_are_never_held() -> None:
         assert at.committed() == 2
 
 
-@in_virtual_time
 async def test_a_paused_held_key_waits_and_is_let_go_once_it_is_resumed() -> None:
     async with one_daemon(*ONE_KEY) as (fleet, at):
         fleet.poison = ()
@@ -318,7 +299,6 @@ async def test_a_paused_held_key_waits_and_is_let_go_once_it_is_resumed() -> Non
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_a_silent_broker_delays_a_replay_of_a_held_key_and_nothing_else() -> None:
     async with one_daemon(*ONE_KEY) as (fleet, _):
         fleet.poison = ()
@@ -331,7 +311,6 @@ async def test_a_silent_broker_delays_a_replay_of_a_held_key_and_nothing_else() 
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_expired_dead_letters_of_a_held_key_are_counted_and_the_rest_comes() -> None:
     async with one_daemon(*ONE_KEY) as (fleet, _):
         fleet.poison = ()
@@ -342,7 +321,6 @@ async def test_expired_dead_letters_of_a_held_key_are_counted_and_the_rest_comes
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_more_dead_letters_than_a_round_looks_up_come_in_order_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -364,7 +342,6 @@ async def test_more_dead_letters_than_a_round_looks_up_come_in_order_all_the_sam
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_many_blocked_keys_are_replayed_side_by_side() -> None:
     fleet = Fleet()
     keys = [b"%d" % number for number in range(50)]
@@ -384,7 +361,6 @@ async def test_many_blocked_keys_are_replayed_side_by_side() -> None:
         assert fleet.of(b"7") == [7, 7]
 
 
-@in_virtual_time
 async def test_a_key_is_let_go_when_the_control_topic_is_there_again() -> None:
     async with one_daemon(*ONE_KEY) as (fleet, at):
         fleet.poison = ()
@@ -400,7 +376,6 @@ async def test_a_key_is_let_go_when_the_control_topic_is_there_again() -> None:
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_a_busy_held_key_does_not_hold_up_the_others() -> None:
     """Records of the key follow in runs: with a write of 0.1 s each, one at a time would take 100 s."""
     async with one_daemon(poison={0}, records_max=100) as (fleet, at):
@@ -413,7 +388,6 @@ async def test_a_busy_held_key_does_not_hold_up_the_others() -> None:
         assert fleet.of(b"k") == [0]
 
 
-@in_virtual_time
 async def test_a_kill_right_after_a_key_was_let_go_brings_nothing_old_behind_what_is_live() -> None:
     """Settled work is durable before the key is released, or the next owner would send it as dead letters of a free key."""
     fleet = Fleet()
@@ -436,7 +410,6 @@ async def test_a_kill_right_after_a_key_was_let_go_brings_nothing_old_behind_wha
             assert fleet.of(b"k") in ([0, 2, 2, 3, 5, 6], [0, 2, 2, 3, 5, 6, 6])
 
 
-@in_virtual_time
 async def test_a_dead_letter_that_was_written_twice_before_its_key_was_held_breaks_no_order() -> None:
     """The owner was killed between the dead letter and the entry: the first copy comes before the key's dead letters."""
     async with one_daemon(*ONE_KEY) as (fleet, at):
@@ -453,7 +426,6 @@ async def test_a_dead_letter_that_was_written_twice_before_its_key_was_held_brea
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_a_dead_letter_topic_recreated_keeps_no_key_held_for_ever() -> None:
     async with one_daemon(*ONE_KEY) as (fleet, at):
         (queue,) = at.queues
@@ -470,7 +442,6 @@ async def test_a_dead_letter_topic_recreated_keeps_no_key_held_for_ever() -> Non
         )
 
 
-@in_virtual_time
 async def test_a_key_that_comes_to_be_held_under_a_replay_hides_nothing_that_died_before() -> None:
     """Dead letters before the one that blocks the key are not taken for those of a recreated topic."""
     async with one_daemon(b"z", b"k", b"k", poison={0, 1}) as (fleet, at):
@@ -485,7 +456,6 @@ async def test_a_key_that_comes_to_be_held_under_a_replay_hides_nothing_that_die
 
 
 @pytest.mark.parametrize("dispositions", [frozenset(), frozenset({Disposition.REJECTED})])
-@in_virtual_time
 async def test_a_key_whose_dead_letters_have_all_expired_is_let_go(dispositions: frozenset[Disposition]) -> None:
     async with one_daemon(*ONE_KEY) as (fleet, at):
         fleet.log.rows[0].append(replace(fleet.log.rows[0][-1], offset=3, key=b"another", headers=()))
@@ -498,7 +468,6 @@ async def test_a_key_whose_dead_letters_have_all_expired_is_let_go(dispositions:
         assert fleet.of(b"k") == [0, 2, 6]
 
 
-@in_virtual_time
 async def test_a_removal_whose_answer_is_lost_is_written_over_if_nobody_asks_again() -> None:
     async with one_daemon(*ONE_KEY) as (fleet, at):
         (queue,) = at.queues
@@ -510,7 +479,6 @@ async def test_a_removal_whose_answer_is_lost_is_written_over_if_nobody_asks_aga
         assert fleet.blocked()
 
 
-@in_virtual_time
 async def test_what_a_former_owner_wrote_before_a_write_of_ours_is_seen_although_it_is_read_after() -> None:
     async with one_daemon(*ONE_KEY, poison={2, 7}) as (fleet, at):
         fleet.topic.echo_s = 3.0
@@ -523,7 +491,6 @@ async def test_what_a_former_owner_wrote_before_a_write_of_ours_is_seen_although
         assert fleet.blocked(b"z")
 
 
-@in_virtual_time
 async def test_other_records_of_the_same_offset_are_no_copies() -> None:
     """The source topic was recreated, and the key blocked in both."""
     async with one_daemon(*ONE_KEY) as (fleet, _):
@@ -535,7 +502,6 @@ async def test_other_records_of_the_same_offset_are_no_copies() -> None:
         assert fleet.of(b"k") == [0, 2, 2, 3, 3, 5]
 
 
-@in_virtual_time
 async def test_a_key_that_is_paused_under_its_replay_keeps_no_other_held() -> None:
     async with one_daemon(b"a", b"b", b"a", b"b", poison={0, 1}) as (fleet, at):
         fleet.poison = ()
@@ -554,7 +520,6 @@ async def test_a_key_that_is_paused_under_its_replay_keeps_no_other_held() -> No
         assert (fleet.of(b"a"), fleet.of(b"b")) == ([0, 0, 2], [1, 1, 3])
 
 
-@in_virtual_time
 async def test_a_control_topic_recreated_is_told_what_is_held() -> None:
     async with one_daemon(*ONE_KEY) as (fleet, at):
         (queue,) = at.queues
@@ -565,7 +530,6 @@ async def test_a_control_topic_recreated_is_told_what_is_held() -> None:
         assert b"k" in queue.blocked
 
 
-@in_virtual_time
 async def test_the_lane_of_a_held_key_says_so() -> None:
     async with one_daemon(*ONE_KEY) as (_, at):
         at.pipeline.writer.stop()

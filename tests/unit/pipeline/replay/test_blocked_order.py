@@ -9,7 +9,6 @@ from mpsd.errors import KafkaUnavailable
 from mpsd.ports import DeadLetter
 from tests.fakes.blocked_keys import ONE_KEY, Fleet, fed, one_daemon
 from tests.fakes.pipeline import Piped
-from tests.virtual_time import in_virtual_time
 
 
 def refuse(at: Piped, *offsets: int) -> None:
@@ -21,7 +20,6 @@ def refuse(at: Piped, *offsets: int) -> None:
     at.sink.refuse = why
 
 
-@in_virtual_time
 async def test_a_dead_letter_that_could_not_be_written_in_time_is_waited_for() -> None:
     async with one_daemon() as (fleet, at):
         refuse(at, 3)
@@ -36,7 +34,6 @@ async def test_a_dead_letter_that_could_not_be_written_in_time_is_waited_for() -
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_the_next_owner_reads_what_a_former_one_could_not_write_before_it_sends_what_stands_behind() -> None:
     fleet = Fleet()
     async with fleet.daemon() as first:
@@ -54,7 +51,6 @@ async def test_the_next_owner_reads_what_a_former_one_could_not_write_before_it_
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_dead_letters_of_a_log_that_is_gone_are_not_waited_for() -> None:
     """The recreated topic is far from the positions of the dead letters."""
     fleet = Fleet()
@@ -71,7 +67,6 @@ async def test_dead_letters_of_a_log_that_is_gone_are_not_waited_for() -> None:
         assert not fleet.blocked()
 
 
-@in_virtual_time
 async def test_a_dead_letter_that_was_refused_once_and_waits_for_room_stops_no_partition() -> None:
     """Else nothing of the partition could be replayed, and that alone makes room."""
     fleet = Fleet()

@@ -23,7 +23,6 @@ from tests.fakes.pipeline import Piped, piped
 from tests.fakes.records import FAILED, POISON, Row
 from tests.fakes.replays import SENDER, FakeDeadLetterLog, FakeRepublisher, dead_letter, replaying
 from tests.fakes.stage import policy_rules
-from tests.virtual_time import in_virtual_time
 
 INTERVAL_S = 1.0
 KEYS = [b"%d" % number for number in range(10)]
@@ -87,7 +86,6 @@ def state(at: Piped, task: str = "r1") -> ReplayState:
     return at.pipeline.replays.book.tasks[task].state
 
 
-@in_virtual_time
 async def test_dead_letters_are_delivered_as_they_were_and_nothing_is_committed_of_them() -> None:
     fleet = Fleet(*dead_letters(25))
     async with fleet.daemon() as at:
@@ -106,7 +104,6 @@ async def test_dead_letters_are_delivered_as_they_were_and_nothing_is_committed_
         assert task.document["ended_at_ms"]
 
 
-@in_virtual_time
 async def test_one_of_a_key_at_a_time_and_in_order_also_beside_live_records() -> None:
     fleet = Fleet(*[dead_letter(number, 100 + number, b"k") for number in range(5)])
     async with fleet.daemon() as at:
@@ -119,7 +116,6 @@ async def test_one_of_a_key_at_a_time_and_in_order_also_beside_live_records() ->
         assert [offset for _, key, offset in fleet.seen if key == b"k"] == [100, 101, 102, 103, 104, 0, 1]
 
 
-@in_virtual_time
 async def test_what_does_not_match_is_passed_by() -> None:
     rows = [
         dead_letter(0, 100),
@@ -144,7 +140,6 @@ async def test_what_does_not_match_is_passed_by() -> None:
         assert fleet.offsets("r3") == [100, 101, 106]
 
 
-@in_virtual_time
 async def test_one_that_fails_again_is_dead_once_more_and_its_old_copy_is_settled() -> None:
     fleet = Fleet(dead_letter(0, 100, replays=1))
     fleet.outcome = POISON
@@ -162,7 +157,6 @@ async def test_one_that_fails_again_is_dead_once_more_and_its_old_copy_is_settle
         assert fleet.offsets("r2") == []
 
 
-@in_virtual_time
 async def test_attempts_start_anew_and_age_does_not_matter() -> None:
     fleet = Fleet(dead_letter(0, 100))
     fleet.outcome = FAILED
@@ -173,7 +167,6 @@ async def test_attempts_start_anew_and_age_does_not_matter() -> None:
         assert [started.attempt for started in at.adapter.started] == [1, 2, 3]
 
 
-@in_virtual_time
 @pytest.mark.parametrize("killed_s", [1.5, 2.05, 3.2, 4.999, 6.5])
 async def test_a_kill_repeats_a_commit_interval_s_worth_at_most_and_skips_nothing(killed_s: float) -> None:
     fleet = Fleet(*dead_letters(400))
@@ -201,7 +194,6 @@ async def test_a_kill_repeats_a_commit_interval_s_worth_at_most_and_skips_nothin
             assert firsts == sorted(firsts)
 
 
-@in_virtual_time
 async def test_a_handover_repeats_nothing() -> None:
     fleet = Fleet(*dead_letters(200))
     async with fleet.daemon() as one, fleet.daemon() as other:
@@ -220,7 +212,6 @@ async def test_a_handover_repeats_nothing() -> None:
         assert state(one) is state(other) is ReplayState.DONE
 
 
-@in_virtual_time
 async def test_a_partition_that_may_stay_after_all_goes_on_and_repeats_nothing() -> None:
     fleet = Fleet(*dead_letters(200))
     async with fleet.daemon() as at:
@@ -237,7 +228,6 @@ async def test_a_partition_that_may_stay_after_all_goes_on_and_repeats_nothing()
         assert state(at) is ReplayState.DONE
 
 
-@in_virtual_time
 async def test_the_rate_is_a_total_of_the_fleet() -> None:
     fleet = Fleet(*dead_letters(100))
     async with fleet.daemon() as at:
@@ -251,7 +241,6 @@ async def test_the_rate_is_a_total_of_the_fleet() -> None:
         assert 46 <= len(fleet.offsets()) <= 58
 
 
-@in_virtual_time
 async def test_a_fast_rate_is_kept_in_small_groups_and_nothing_else_wakes_it() -> None:
     fleet = Fleet(*[dead_letter(number, 100 + number, b"%d" % number) for number in range(4_000)])
     async with fleet.daemon() as at:
@@ -265,7 +254,6 @@ async def test_a_fast_rate_is_kept_in_small_groups_and_nothing_else_wakes_it() -
         assert max(later - sooner for sooner, later in pairwise(moments)) < 0.1
 
 
-@in_virtual_time
 async def test_a_paused_replay_sends_nothing_and_goes_on_where_it_was() -> None:
     fleet = Fleet(*dead_letters(100))
     async with fleet.daemon() as at:
@@ -282,7 +270,6 @@ async def test_a_paused_replay_sends_nothing_and_goes_on_where_it_was() -> None:
         assert Counter(fleet.offsets()) == Counter(range(100, 200))
 
 
-@in_virtual_time
 async def test_a_cancelled_replay_settles_what_it_sent_and_gives_way_to_the_next() -> None:
     fleet = Fleet(*dead_letters(100))
     async with fleet.daemon() as at:
@@ -298,7 +285,6 @@ async def test_a_cancelled_replay_settles_what_it_sent_and_gives_way_to_the_next
         assert state(at, "r2") is ReplayState.DONE
 
 
-@in_virtual_time
 async def test_it_never_chases_its_own_tail() -> None:
     fleet = Fleet(*dead_letters(3))
     async with fleet.daemon() as at:
@@ -309,7 +295,6 @@ async def test_it_never_chases_its_own_tail() -> None:
         assert fleet.offsets() == [100, 101, 102]
 
 
-@in_virtual_time
 async def test_what_retention_took_is_counted() -> None:
     fleet = Fleet(*dead_letters(10))
     async with fleet.daemon() as at:
@@ -322,7 +307,6 @@ async def test_what_retention_took_is_counted() -> None:
         assert state(at) is ReplayState.DONE
 
 
-@in_virtual_time
 async def test_what_is_remembered_is_clipped_to_what_the_topic_has() -> None:
     fleet = Fleet(*[dead_letter(2 * number, 100 + number) for number in range(100)])
     key = ("billing", "replayed", "billing", "orders", "0", "0")
@@ -342,7 +326,6 @@ async def test_what_is_remembered_is_clipped_to_what_the_topic_has() -> None:
         assert state(at, "r2") is ReplayState.DONE
 
 
-@in_virtual_time
 async def test_how_fast_it_goes_and_how_long_it_will_take() -> None:
     fleet = Fleet(*dead_letters(200))
     async with fleet.daemon() as at:
@@ -363,7 +346,6 @@ async def test_how_fast_it_goes_and_how_long_it_will_take() -> None:
         assert at.pipeline.replays.speed(task) == (0.0, None)
 
 
-@in_virtual_time
 async def test_a_topic_that_is_gone_fails_the_replay_and_nothing_else() -> None:
     fleet = Fleet(*dead_letters(10))
     async with fleet.daemon() as at:
@@ -378,7 +360,6 @@ async def test_a_topic_that_is_gone_fails_the_replay_and_nothing_else() -> None:
         assert at.pipeline.state == "running"
 
 
-@in_virtual_time
 async def test_a_topic_that_was_recreated_meanwhile_fails_the_replay() -> None:
     """The new topic may have as many dead letters as the old one had, but they are not meant, and none was replayed."""
     fleet = Fleet(*dead_letters(40))
@@ -406,7 +387,6 @@ async def test_a_topic_that_was_recreated_meanwhile_fails_the_replay() -> None:
         assert done.topic_id == "old"
 
 
-@in_virtual_time
 async def test_trouble_with_kafka_is_waited_for() -> None:
     fleet = Fleet(*dead_letters(10))
     async with fleet.daemon() as at:
@@ -424,7 +404,6 @@ async def test_trouble_with_kafka_is_waited_for() -> None:
         assert state(at) is ReplayState.DONE
 
 
-@in_virtual_time
 async def test_no_more_than_a_bound_is_outstanding() -> None:
     fleet = Fleet(*[dead_letter(number, 100 + number, b"k") for number in range(2_000)])
     fleet.outcome = None
@@ -442,7 +421,6 @@ async def test_no_more_than_a_bound_is_outstanding() -> None:
         assert 1 < at.queues[0].bytes <= 10_000
 
 
-@in_virtual_time
 async def test_what_is_remembered_has_a_bound_at_which_the_replay_fails() -> None:
     rows = [dead_letter(2 * number, 100 + number) for number in range(4_000)]
     fleet = Fleet(*rows)
@@ -465,7 +443,6 @@ async def test_what_is_remembered_has_a_bound_at_which_the_replay_fails() -> Non
         assert not set(fleet.offsets("r2")) & set(fleet.offsets()), "what was settled beyond the bound is known too"
 
 
-@in_virtual_time
 async def test_back_into_the_topic_it_counts_once_it_is_acknowledged() -> None:
     fleet = Fleet(*dead_letters(300))
     fleet.republisher.errors = [KafkaUnavailable("away")] * 2
@@ -479,7 +456,6 @@ async def test_back_into_the_topic_it_counts_once_it_is_acknowledged() -> None:
         assert state(at) is ReplayState.DONE
 
 
-@in_virtual_time
 async def test_many_source_partitions_share_a_dead_letter_partition() -> None:
     rows = [dead_letter(n, 100 + n, KEYS[n % 10], partition=n % 3) for n in range(60)]
     fleet = Fleet(*rows)
@@ -494,7 +470,6 @@ async def test_many_source_partitions_share_a_dead_letter_partition() -> None:
         assert counts(one).succeeded == 60
 
 
-@in_virtual_time
 async def test_a_report_of_an_older_owner_changes_nothing_and_is_written_over() -> None:
     fleet = Fleet(*dead_letters(20))
     async with fleet.daemon() as at:
@@ -515,7 +490,6 @@ async def test_a_report_of_an_older_owner_changes_nothing_and_is_written_over() 
         assert at.pipeline.replays.book.report(task.id, TopicPartition("orders", 0)) is not None
 
 
-@in_virtual_time
 async def test_a_handover_that_is_called_off_while_it_halts_a_replay_is_called_off() -> None:
     fleet = Fleet(*dead_letters(25))
     fleet.outcome = None
@@ -532,7 +506,6 @@ async def test_a_handover_that_is_called_off_while_it_halts_a_replay_is_called_o
         assert leaving.cancelled()
 
 
-@in_virtual_time
 async def test_dead_letters_of_partitions_that_exist_no_more_are_given_to_an_owner() -> None:
     """The topic had four partitions, and was made again with one."""
     rows = [dead_letter(0, 100 + number, KEYS[number], partition=number, number=number) for number in range(4)]
@@ -556,7 +529,6 @@ async def test_dead_letters_of_partitions_that_exist_no_more_are_given_to_an_own
         assert state(at, "r3") is ReplayState.RUNNING, "nobody has the other partitions"
 
 
-@in_virtual_time
 async def test_each_stranger_has_one_owner_where_partitions_share_a_dead_letter_partition() -> None:
     rows = [dead_letter(number, 100 + number, KEYS[number], partition=number) for number in range(6)]
     fleet = Fleet(*rows)
@@ -569,7 +541,6 @@ async def test_each_stranger_has_one_owner_where_partitions_share_a_dead_letter_
         assert state(one) is ReplayState.DONE
 
 
-@in_virtual_time
 async def test_a_topic_that_is_not_read_any_more_gets_nothing_back() -> None:
     row = dead_letter(0, 100)
     row.headers = [(name, b"bills" if name == "__dlq.errors.topic" else value) for name, value in row.headers]
