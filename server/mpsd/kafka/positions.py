@@ -196,9 +196,10 @@ async def log_ends(consumer: Any, keys: Collection[Any]) -> dict[Any, LogEnd]:
     """
     if not keys:
         return {}
-    stable = ends = await consumer.end_offsets(keys)
+    ends: dict[Any, int] = {}
     if getattr(consumer._fetcher, "_isolation_level", READ_UNCOMMITTED) != READ_UNCOMMITTED:
         of_all = copy.copy(consumer._fetcher)  # asks over the same client; nothing else is done with it
         of_all._isolation_level = READ_UNCOMMITTED
         ends = await of_all.end_offsets(keys, consumer._request_timeout_ms)
+    stable = await consumer.end_offsets(keys)  # after the other: what is written in between waits for no transaction
     return {key: LogEnd(max(ends.get(key, -1), end), end) for key, end in stable.items()}

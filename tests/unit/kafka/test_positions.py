@@ -1,14 +1,16 @@
 """Offsets that a group has committed, of a coordinator that is not ready."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.errors import GroupLoadInProgressError, NotCoordinatorForGroupError
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.group import HeartbeatRequest
 
-from mpsd.kafka.positions import topics_with_commits, watch_offset_fetches
+from mpsd.kafka.positions import LogEnd, log_ends, topics_with_commits, watch_offset_fetches
 
 
 class Coordinator:
@@ -54,3 +56,23 @@ async def test_only_topics_with_a_commit_are_begun() -> None:
     topics = [("orders", [(0, -1, "", 0), (1, 5, "", 0)]), ("bills", [(0, -1, "", 0)]), ("others", [(0, 7, "", 0)])]
     consumer = SimpleNamespace(_coordinator=Coordinator(0, topics))
     assert await topics_with_commits(consumer, ["orders", "bills"]) == {"orders"}
+
+
+class BusyLog:
+    """A log without transactions that grows with each look at its end, as a fetcher of the library sees it."""
+
+    def __init__(self) -> None:
+        self._isolation_level = READ_COMMITTED
+        self._log = SimpleNamespace(end=0)
+
+    async def end_offsets(self, keys: Sequence[str], _timeout_ms: int) -> dict[str, int]:
+        self._log.end += 8
+        return dict.fromkeys(keys, self._log.end)
+
+
+async def test_a_log_that_grows_between_two_looks_has_no_open_transaction() -> None:
+    fetcher = BusyLog()
+    consumer = SimpleNamespace(
+        _fetcher=fetcher, _request_timeout_ms=1000, end_offsets=lambda keys: fetcher.end_offsets(keys, 1000)
+    )
+    assert await log_ends(consumer, ["orders/0"]) == {"orders/0": LogEnd(16, 16)}
