@@ -224,6 +224,8 @@ def _dead_letters(pipeline: Pipeline, rates: Rates) -> Iterator[Finding]:
 STATE_ADVICE: Mapping[str, str] = {
     DeliveryState.UNKNOWN: "bring the daemon that has it back, or end it: the others take over from its last commit",
     DeliveryState.DLQ_BLOCKED: "repair the dead-letter topic; the write is tried again by itself",
+    DeliveryState.UNREADABLE: "if the batch is too large, raise kafka.batch_bytes_max and restart the daemons; if it is damaged,"
+    " pass over it: mpsctl reset NAME --to TOPIC/PARTITION@OFFSET, the offset behind it",
     DeliveryState.BLOCKED_KEYS_FULL: "replay or skip some blocked keys: mpsctl dlq ls NAME --disposition blocked --group-by key",
     DeliveryState.BLOCKED_KEYS_UNWRITABLE: "repair the control topic; the write is tried again by itself",
     DeliveryState.FAILED: "repair what the reason names, then restart the daemon",

@@ -103,7 +103,7 @@ def partition_of(address: str, part: PartitionStatistics) -> pb.PartitionStatus:
         epoch=max(0, part.epoch),
         state=part.state.value,
         state_severity=SEVERITIES[part.state.severity],
-        state_reason=part.state.reason,
+        state_reason=part.reason,
         flow=pb.Flow(
             lag_records=max(0, part.log_end - part.committed) if part.committed >= 0 else max(0, part.lag_records),
             lag_age=duration(part.lag_s) if has_oldest else None,

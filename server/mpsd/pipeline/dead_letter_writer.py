@@ -338,7 +338,7 @@ class DeadLetterWriter:
         queue, delivery = entry.queue, entry.dead_letter.delivery
         queue.unwritable += not entry.failed
         entry.failed = True
-        queue.stop(DLQ_BLOCKED)
+        queue.stop(DLQ_BLOCKED, str(error))
         log.error(
             "%s: cannot be written to the dead-letter topic: %s; partition %s waits and the write is tried again",
             delivery,

@@ -1,6 +1,6 @@
 """Records read and not yet settled, in lanes."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
@@ -93,7 +93,6 @@ class PartitionQueue:
         "in_flight",
         "in_turn",
         "is_leaving",
-        "is_unreadable",
         "lanes",
         "map_full",
         "paused_keys",
@@ -104,6 +103,7 @@ class PartitionQueue:
         "stable_end",
         "stopped_by",
         "tracker",
+        "unreadable",
         "unwritable",
         "waits_for_transaction",
         "wants_refill",
@@ -124,11 +124,11 @@ class PartitionQueue:
         self.postponed: dict[bytes, list[Delivery]] = {}
         self.crowded = 0
         self.replay, self.replay_end = "", -1
-        self._causes: dict[Cause, None] = {}
+        self._causes: dict[Cause, str] = {}
         self.stopped_by: str = ""
         self.in_turn = False
         self.is_leaving = False
-        self.is_unreadable = False
+        self.unreadable = ""
         self.map_full = False
         self.wants_refill = False
         self.committed = committed
@@ -149,13 +149,17 @@ class PartitionQueue:
         self.stable_end = stable_end
 
     @property
-    def causes(self) -> Collection[Cause]:
-        """Return all causes that were given to `stop` and not taken back."""
-        return self._causes.keys()
+    def causes(self) -> Mapping[Cause, str]:
+        """Return all causes that were given to `stop` and not taken back, each with its reason."""
+        return self._causes
 
-    def stop(self, cause: Cause) -> None:
-        """Deliver nothing of it until each cause that was given is taken back."""
-        self._causes[cause] = None
+    def stop(self, cause: Cause, reason: str = "") -> None:
+        """Deliver nothing of it until each cause that was given is taken back.
+
+        Args:
+            reason: what operators are told beyond the cause; empty: nothing.
+        """
+        self._causes[cause] = reason
         self.stopped_by = next(iter(self._causes))
 
     def go_on(self, cause: Cause) -> bool:

@@ -263,7 +263,7 @@ class Pipeline:
     def on_unreadable(self, assignment: Assignment, offset: int, reason: str) -> None:
         """See `AssignmentListener`."""
         if (queue := self.pending.queues.get(assignment)) is not None:
-            queue.is_unreadable = True
+            queue.unreadable = f"at offset {offset}: {reason}"
             extra = {"code": "kafka.batch_unreadable", "subscription": self.settings.name}
             log.error("%s@%d cannot be read: %s; the partition waits", assignment.tp, offset, reason, extra=extra)
 

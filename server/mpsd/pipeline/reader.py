@@ -92,7 +92,7 @@ class Reader:
             if queue is None:
                 continue
             queue.high_watermark = high_watermark
-            queue.is_unreadable = False
+            queue.unreadable = ""
             self._records += len(records)
             taken = self._pending.add(queue, records, now_s)
             if taken < len(records):

@@ -12,6 +12,9 @@ from mpsd.pipeline.endpoint import EndpointStatistics
 from mpsd.pipeline.failure import Failure
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 
+REASON_CHARACTERS_MAX = 300
+"""Of the reason of a state: it stands in a line of status."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionStatistics:
@@ -20,6 +23,7 @@ class PartitionStatistics:
     Attributes:
         epoch: generation of the group in which it was acquired.
         state: the worst that holds for it, what holds for all partitions of its subscription included.
+        reason: why it is in that state, for people; empty when running.
         lag_records: log end less the offset to be committed; -1 while the log end is unknown.
         lag_s: age of the oldest record that is not finished, in seconds; 0.0 if there is none.
         oldest_unfinished_age_s: how long the oldest unfinished record has been with this daemon, in seconds.
@@ -55,6 +59,7 @@ class PartitionStatistics:
     room_bytes: int = 0
     oldest: int = -1
     log_end: int = -1
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +131,7 @@ class SubscriptionStatistics:
 
     def situation(self) -> Situation:
         """Return the state that operators are told, and why: the worst of the subscription's and its partitions'."""
-        parts = (
-            (f"{part.topic}/{part.partition}", Situation(part.state, part.state.reason)) for part in self.partitions
-        )
+        parts = ((f"{part.topic}/{part.partition}", Situation(part.state, part.reason)) for part in self.partitions)
         return summarize((self.delivery, Situation(self.state, self.reason)), parts)
 
 
@@ -138,17 +141,24 @@ def _age_s(delivery: Delivery, now_s: float, wall_s: float) -> float:
     return max(0.0, wall_s - timestamp / 1000) if timestamp >= 0 else now_s - delivery.read_at_s
 
 
-def _states(queue: PartitionQueue) -> Iterator[DeliveryState]:
+def _situations(queue: PartitionQueue) -> Iterator[Situation]:
     """Yield what holds for a partition."""
-    yield from (cause for cause in queue.causes if isinstance(cause, DeliveryState))
+    for cause, reason in queue.causes.items():
+        if isinstance(cause, DeliveryState):
+            yield _situation(cause, reason)
     if queue.crowded:
-        yield DeliveryState.BLOCKED_KEYS_FULL
-    if queue.is_unreadable:
-        yield DeliveryState.UNREADABLE
+        yield _situation(DeliveryState.BLOCKED_KEYS_FULL)
+    if queue.unreadable:
+        yield _situation(DeliveryState.UNREADABLE, queue.unreadable)
     if queue.map_full:
-        yield DeliveryState.OFFSET_MAP_FULL
+        yield _situation(DeliveryState.OFFSET_MAP_FULL)
     if queue.waits_for_transaction and queue.tracker.end <= queue.stable_end:
-        yield DeliveryState.OPEN_TRANSACTION
+        yield _situation(DeliveryState.OPEN_TRANSACTION)
+
+
+def _situation(state: DeliveryState, reason: str = "") -> Situation:
+    words = f"{state.reason}: {reason}" if reason else state.reason
+    return Situation(state, words[:REASON_CHARACTERS_MAX])
 
 
 def partition_statistics(
@@ -161,11 +171,12 @@ def partition_statistics(
     """
     tracker, oldest = queue.tracker, queue.tracker.oldest()
     behind = queue.high_watermark - tracker.next_offset
+    situation = worst((_situation(delivery.state), *_situations(queue)))
     return PartitionStatistics(
         topic=queue.assignment.tp.topic,
         partition=queue.assignment.tp.partition,
         epoch=queue.assignment.epoch,
-        state=worst((delivery, *map(Situation, _states(queue)))).state,
+        state=situation.state,
         lag_records=max(0, behind) if queue.high_watermark >= 0 else -1,
         lag_s=_age_s(oldest, now_s, wall_s) if oldest is not None else 0.0,
         pending_records=len(tracker.unfinished),
@@ -182,4 +193,5 @@ def partition_statistics(
         room_bytes=max(0, pending.bytes_max - queue.bytes),
         oldest=oldest.record.offset if oldest is not None else -1,
         log_end=queue.high_watermark,
+        reason=situation.reason,
     )

@@ -121,10 +121,25 @@ async def test_while_the_dead_letter_topic_is_down_its_partition_waits_visibly_a
     at.source.produce(*KEYS)
     await asyncio.sleep(30.0)
     assert (at.committed(), at.adapter.offsets) == (0, [0])
-    assert at.pipeline.statistics().partitions[0].state == "dlq-blocked"
+    (part,) = at.pipeline.statistics().partitions
+    assert (part.state, part.reason) == ("dlq-blocked", f"the dead-letter topic cannot be written: {DOWN}")
+    assert at.pipeline.statistics().situation().reason == f"orders/0: {part.reason}"
     at.sink.refuse = lambda _: None
     await asyncio.sleep(10.0)
     assert at.committed() == 22
+
+
+async def test_a_batch_that_cannot_be_read_is_a_state_with_its_reason_until_records_come_again(at: Piped) -> None:
+    assignment = at.feed(b"a")
+    await asyncio.sleep(1.0)
+    at.source.listener.on_unreadable(assignment, 1, "the checksum is wrong")
+    (part,) = at.pipeline.statistics().partitions
+    assert part.state == "unreadable"
+    assert part.reason.endswith("once it is decompressed: at offset 1: the checksum is wrong")
+    at.source.produce(b"a")
+    await asyncio.sleep(1.0)
+    (part,) = at.pipeline.statistics().partitions
+    assert (part.state, part.reason) == ("running", "")
 
 
 # Partitions come and go
