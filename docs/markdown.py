@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 
 WIDTH = 120
 """Characters of a line; `tests/docs/test_prose.py` holds every page to the same width."""
-_WORD = re.compile(r"(?:`[^`]*`|\S)+")
-"""A word of a text; a code span belongs to one word, so that it is never broken."""
+_WORD = re.compile(r"(?:`[^`]*`|\S)+(?: (?:\d+[.)]|[-+*>#]+)(?=\s|$))*")
+"""A word of a text. A code span belongs to one word, so that it is never broken. So does what would begin a list, a title or a
+quotation at the beginning of a line, such as the `0.` at the end of a sentence."""
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
