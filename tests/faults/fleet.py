@@ -23,6 +23,8 @@ QUICK = {"session_timeout_ms": 2_500, "rebalance_timeout_ms": 2_000, "heartbeat_
 SESSION_S = 2.5
 REPEATED_S = 1.0
 """What a kill may undo: the interval of commits, and what a commit takes on a busy machine."""
+ARRIVES_S = 0.8
+"""What a daemon has sent when it is frozen may reach a busy application so much later."""
 REBALANCE_S = 2.0
 """While a join waits for a member that has died, its partners cannot commit: killed then, they repeat that much more."""
 WORK_S = 0.005
@@ -152,7 +154,9 @@ class Fleet:
     def freeze(self, name: str) -> float:
         """SIGSTOP; for the bound on repetition it is a kill, as its successors cannot know what it finished."""
         self[name].signal(signal.SIGSTOP)
-        return self.cut()
+        at_s = self.cut()
+        self.world._seen.append(DaemonKilled(at_s + ARRIVES_S))
+        return at_s
 
     def thaw(self, name: str) -> float:
         at_s = time.monotonic()

@@ -38,7 +38,7 @@ async def test_a_slow_network(guarded: Fleet, proxy: Proxy, figures: Figures) ->
     proxy.bytes_per_s = 30_000
     messages = [Message(f"k{number % 300}".encode(), bytes(200)) for number in range(2_000)]
     await guarded.world.produce(guarded.topic, messages)
-    await guarded.more(1_000)
+    await guarded.more(1_000, 180.0)
     proxy.bytes_per_s = 0
     # On a busy machine the proxy is slower than it should be, and a broker that seems silent is left.
     was_silent = any(daemon.said("is silent") or daemon.said("not confirmed the membership") for daemon in guarded)

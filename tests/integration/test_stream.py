@@ -71,7 +71,7 @@ async def test_a_client_that_stops_cleanly_costs_nothing(world: World) -> None:
 async def test_a_daemon_stopped_in_full_flow_drains_its_streams(world: World) -> None:
     topic = await world.create_topic(4)
     first = await world.start_daemon(streamed(world, topic))
-    workers = [world.stream_worker(first.stream_address)]
+    workers = [world.stream_worker(first.stream_address, work_s=0.2)]
     await world.produce(topic, [keyed(number, KEYS) for number in range(RECORDS)])
     await workers[0].accepts(RECORDS // 6)
     assert await first.stop() == 0
