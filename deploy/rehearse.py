@@ -115,7 +115,8 @@ def _step(name: str, rest: str, image: Image, arguments: dict[str, str]) -> None
         case "HEALTHCHECK":
             image.health = json.loads(rest.partition(" CMD ")[2])
         case "EXPOSE":
-            [int(port) for port in rest.split()]
+            if not all(port.isdigit() for port in rest.split()):
+                raise ValueError("a port is a number")
         case _:
             raise ValueError("this instruction is not rehearsed")
 
