@@ -24,7 +24,7 @@ PYTHONS = [text.rpartition(" ")[2] for text in PROJECT["project"]["classifiers"]
 PLATFORMS = [("linux", "Linux", "x86_64"), ("linux", "Linux", "aarch64"), ("darwin", "Darwin", "arm64")]
 _NOTED = Path(sys.prefix) / ".ready"
 LOCK = ROOT / (_NOTED.read_text().strip() if _NOTED.exists() else "requirements.lock")
-"""What this environment was made of."""
+"""The lock file of which this environment was made."""
 
 
 class Pin(NamedTuple):

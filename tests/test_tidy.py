@@ -69,10 +69,10 @@ def untested(modules: Iterable[str], tests: Iterable[str]) -> list[str]:
 
 
 def badly_opened(text: str) -> list[str]:
-    """Return the first lines of docstrings that begin with a word that names nothing."""
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    docstrings = [ast.get_docstring(node) for node in ast.walk(ast.parse(text)) if isinstance(node, documented)]
-    return [docstring.partition("\n")[0] for docstring in docstrings if docstring and OPENING.match(docstring)]
+    """Return the first lines of docstrings, also beneath constants and fields, that begin with a word that names nothing."""
+    alone = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Expr)]
+    texts = [each.value.strip() for each in alone if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+    return [docstring.partition("\n")[0] for docstring in texts if OPENING.match(docstring)]
 
 
 def overloaded(text: str) -> list[str]:
@@ -163,6 +163,8 @@ def test_a_module_without_a_test_is_named() -> None:
 def test_a_docstring_that_opens_with_a_pronoun_is_found(opening: str) -> None:
     assert badly_opened(f'def story() -> None:\n    """{opening}"""')
     assert badly_opened(f'class Story:\n    async def told(self) -> None:\n        """{opening}"""')
+    assert badly_opened(f'LONG_S = 1.0\n"""{opening}"""')
+    assert badly_opened(f'class Story:\n    name: str\n    """{opening}"""')
     assert not badly_opened('"""Offsets."""\ndef story() -> None:\n    """Return the time."""\n')
 
 

@@ -22,7 +22,7 @@ ADAPTERS: Mapping[str, Callable[[], AdapterHarness]] = {
     "pull": PullHarness,
 }
 LEASING: Mapping[str, Callable[[], LeasingHarness]] = {"stream": StreamHarness, "pull": PullHarness}
-"""Those of them whose deliveries are leases."""
+"""Adapters whose deliveries are leases."""
 
 Staged = Callable[..., AbstractAsyncContextManager[Stage]]
 

@@ -15,7 +15,7 @@ from tests.conformance.http_server import HttpServer, Script
 from tests.fakes import rest_delivery
 
 WALL_S = 1_000_000.0
-"""What the wall clock says in these tests."""
+"""The time of the wall clock in these tests."""
 
 
 @dataclass(slots=True, kw_only=True)

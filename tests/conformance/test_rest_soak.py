@@ -13,7 +13,7 @@ from tests.conformance.http_server import Peer
 from tests.conformance.rest_stage import RestStage, rest
 
 Conduct = Callable[[Peer], Awaitable[bool]]
-"""What becomes of one request; False ends the connection."""
+"""A function that answers one request; False ends the connection."""
 
 
 async def accept(peer: Peer) -> bool:

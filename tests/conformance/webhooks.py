@@ -10,7 +10,7 @@ import jsonschema_rs
 from mpsd.delivery.openapi import document
 
 COMMON = {"host", "content-length", "content-type", "user-agent", "authorization"}
-"""What every request may have."""
+"""Headers that every request may have."""
 
 
 @cache

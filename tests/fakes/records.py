@@ -9,7 +9,7 @@ from mpsd.core.outcome import Outcome, Rejected, Retryable, Unavailable, Undeliv
 from mpsd.core.record import TopicPartition
 
 PRODUCED_MS = 1_700_000_000_000
-"""When a record was produced, unless a test says otherwise."""
+"""Time at which a record was produced, unless a test says otherwise."""
 
 FAILED = Retryable(code="status_500", reason="failed", status=500)
 LOST = Retryable(code="connection_lost", reason="no answer", lost=True)

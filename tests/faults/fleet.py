@@ -17,14 +17,14 @@ from mpsd.demo.guarantees.events import DaemonKilled
 from tests.integration.world import Answer, Daemon, Request, World, keyed, until
 
 SOAK_MINUTES = float(os.environ.get("MINUTES") or 0)
-"""Of `make soak`, where outages are long; 0 in `make test`."""
+"""Length of `make soak`, in which outages are long; 0 in `make test`."""
 QUICK = {"session_timeout_ms": 2_500, "rebalance_timeout_ms": 2_000, "heartbeat_interval_ms": 200}
 """Members that are noticed sooner than in production, so that a test takes seconds."""
 SESSION_S = 2.5
 REPEATED_S = 1.0
-"""What a kill may undo: the interval of commits, and what a commit takes on a busy machine."""
+"""Time that a kill may undo: the interval of commits, and what a commit takes on a busy machine."""
 ARRIVES_S = 0.8
-"""What a daemon has sent when it is frozen may reach a busy application so much later."""
+"""Time in which a busy application receives the last requests of a daemon that is frozen."""
 REBALANCE_S = 2.0
 """While a join waits for a member that has died, its partners cannot commit: killed then, they repeat that much more."""
 WORK_S = 0.005
@@ -32,7 +32,7 @@ PARTITIONS = 8
 KEYS = 10_000
 PER_S = 1_000
 QUIET_CPU = 0.35
-"""Of one core; a busy loop takes all of it."""
+"""Share of one core; a busy loop takes all of it."""
 QUIET_LINES = 60
 """For each ten seconds that a fault lasts: several causes, five lines each, and those of the recovery."""
 

@@ -19,7 +19,7 @@ KILLS = 3
 READY_S = 30.0
 WORK_S = 0.1
 AT_ONCE = 20
-"""Where a daemon had but one in flight, that one would be charged, as a record that kills its worker is."""
+"""Deliveries in flight: a daemon that had but one would be charged for it, as for a record that kills its worker."""
 ANSWER_S = 0.5
 """From the line in the application's log to the answer: killed in between, it is asked once more for what it has done."""
 ORDER = b'{"amount": 1, "warehouse": "near"}'

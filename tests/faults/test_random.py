@@ -22,7 +22,7 @@ DAEMONS = ("a", "b", "c")
 NODES = (1, 2, 3)
 FAULT_S_MAX = 30.0 if SOAK_MINUTES else 6.0
 BEYOND_S = 20.0
-"""What may pass after a fault until commits go through again."""
+"""Time that may pass after a fault until commits go through again."""
 PER_S = 200
 
 

@@ -18,7 +18,7 @@ from tests.integration.world.world import name
 pytestmark = pytest.mark.integration
 
 IDLE_CPU_SHARE_MAX = 0.5
-"""Of one core, while it waits for what is not there: a busy loop takes a whole one."""
+"""Share of one core, while it waits for what is not there: a busy loop takes a whole one."""
 
 
 async def waits_quietly(daemon: Daemon, for_s: float) -> None:

@@ -20,7 +20,7 @@ KEY = b"customer-17"
 HOLD = {"after_dead_letter": "block"}
 RATE = 200
 REPEATED_S = COMMIT_INTERVAL_S + 1.0
-"""What a kill may undo: the interval of reports, and what one takes on a busy machine: it is written, and read back."""
+"""Time that a kill may undo: the interval of reports, and what one takes on a busy machine: it is written, and read back."""
 QUICK = {"session_timeout_ms": 2_500, "rebalance_timeout_ms": 2_500}
 
 

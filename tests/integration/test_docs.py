@@ -17,7 +17,7 @@ from tests.docs.blocks import PAGES, ROOT, Block, blocks, missing
 pytestmark = pytest.mark.integration
 
 PORTS = re.compile(r"\b(?:9092|8000|7070|7071|7072)\b")
-"""What the pages say; each becomes a free one."""
+"""Ports of the pages; each becomes a free one."""
 DEADLINE_S = 30.0
 RUNNING = [page for page in PAGES if any(block.words.keys() & {"run", "poll"} for block in blocks(page.read_text()))]
 

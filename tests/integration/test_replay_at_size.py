@@ -26,10 +26,10 @@ RECORDS = int(os.environ.get("RECORDS") or 2_000)
 RATE = float(os.environ.get("RATE") or 250.0)
 KEYS, PARTITIONS, DAEMONS = 500, 6, 3
 BUSY_S = 0.8
-"""What it may take on a busy machine until progress that is due is in the control topic."""
+"""Time that may pass on a busy machine until progress that is due is in the control topic."""
 LOOK_S = 0.5
 GROWTH_MIB_MAX = 16.0
-"""Of a daemon while it replays, from a tenth on: what a fetch and 500 records of each partition that it takes over need. It
+"""Growth of a daemon that replays, from a tenth on: what a fetch and 500 records of each partition that it takes over need. It
 does not depend on how many are replayed, as nothing is held of a record that is settled."""
 
 

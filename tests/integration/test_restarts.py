@@ -16,7 +16,7 @@ WORK = Answer(after_s=0.01)
 QUICK = {"session_timeout_ms": 2_500, "rebalance_timeout_ms": 2_500}
 """So that a killed member is soon forgotten."""
 REPEATED_S = 1.0
-"""What a kill may undo: the interval of commits, and what a commit takes on a busy machine."""
+"""Time that a kill may undo: the interval of commits, and what a commit takes on a busy machine."""
 
 
 def working(world: World) -> None:

@@ -26,7 +26,7 @@ STEPS_MAX = 30_000
 """Fifty minutes: whatever ends at all has ended by then."""
 
 Endpoint = Callable[[Sequence[Delivery], float], list[Outcome]]
-"""What becomes of deliveries that are in flight together."""
+"""A function that returns the outcomes of deliveries that are in flight together."""
 
 
 class Driver:

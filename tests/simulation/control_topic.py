@@ -16,7 +16,7 @@ from tests.simulation.machine import outside
 
 TIMEOUT_S = 1.0
 READ_MIN_S, READ_MAX_S = 0.005, 0.4
-"""How late a record is read that nobody waits for."""
+"""Time after which a record is read that nobody waits for."""
 REST_S = 0.2
 LATE_MAX_S = 0.9
 NOBODYS = ControlRecord(b'["","begin"]', b'{"version":1}')

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FAULTS_MIN, FAULTS_MAX = 6, 10
 RELEASED_S = 5.0
-"""How long a killer waits for somebody to release a key."""
+"""Time that a killer waits for somebody to release a key."""
 FORGOTTEN_S = 2.0
 """Within this time a member that was forgotten has noticed."""
 

@@ -18,7 +18,7 @@ from tests.simulation.log import PartitionLog, SimulatedRecord
 
 RECORDS = 2_200
 PRODUCE_S = 14.0
-"""How long records arrive; faults fall into this time."""
+"""Time in which records arrive; faults fall into it."""
 WALL_S = 1_700_000_000.0
 SESSION_TIMEOUT_MS, REBALANCE_TIMEOUT_MS, HEARTBEAT_INTERVAL_MS = 3_000, 2_000, 400
 DELIVERY_TIMEOUT_S = 0.8

@@ -34,7 +34,7 @@ from tests.simulation.unrest import Unrest
 from tests.simulation.witness import Witness
 
 HEALING_S = 60.0
-"""How long after the last fault everything may take to settle, in virtual time."""
+"""Time that everything may take to settle after the last fault, in virtual time."""
 
 REPORTED_S = 8.0
 """Within this time of a hindrance, a partition may have been handed on without word of how far its replay was."""

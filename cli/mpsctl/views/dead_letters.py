@@ -106,7 +106,7 @@ class WholeDeadLetter(View):
     dead_letter: DeadLetter
     """The dead letter; if the record was dead-lettered several times, the newest copy."""
     headers: tuple[Header, ...]
-    """Its headers, in order."""
+    """Headers of the record, in order."""
     excerpt: str | None
     """The last answer of the application as text, cut at 1 KiB; null: no answer, or one that is not UTF-8."""
     excerpt_base64: str | None

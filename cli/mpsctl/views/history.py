@@ -47,7 +47,7 @@ class Finding(View):
     message: str
     """The result, for people to read."""
     advice: str
-    """What to do; empty if there is nothing to do."""
+    """The action to take; empty if none is needed."""
     instances: tuple[str, ...]
     """Addresses of the daemons that found it, `host:port`."""
 

@@ -55,7 +55,7 @@ def hide(answer: Message) -> None:
 SERVICE = admin_pb2.DESCRIPTOR.services_by_name["Admin"].full_name
 LOCAL = "local"
 NAME_CHARS_MAX = 100
-"""Of a name from a certificate: it stands in logs and audit records."""
+"""Longest name that is taken from a certificate: it stands in logs and audit records."""
 
 _LARGE = {"Skip", "Reset", "StartReplay", "ControlReplay"}
 """Changes that lose records or deliver many of them again."""

@@ -22,7 +22,7 @@ UNCONFIRMED = "until then no change is confirmed, and status lacks what it has"
 UNSETTLED = "until then other daemons pass no settlement on to it"
 UNTOLD = "until then clients are not told of it"
 DIAGNOSE_S_MAX = 8.0
-"""How long a daemon looks at brokers and endpoints: less than it is waited for by another."""
+"""Time that a daemon has to look at brokers and endpoints: less than another waits for it."""
 BLOCKED_SHARE = 0.8
 """The share of `ordering.blocked_keys_max` from which on blocked keys are a warning."""
 IGNORED = "bring this daemon to the newest version of the fleet, and keep other programs out of the topic"

@@ -16,7 +16,7 @@ from mpsd.ports import Peer
 ASK_AGAIN_S = 0.1
 """Between two looks at members that have not applied the change, or at a group that is rebalancing."""
 LIST_AGAIN_S = 1.0
-"""How old a list of members may become that lacks somebody: who is dead leaves the group, and holds up nothing then."""
+"""Age that a list of members may reach if it lacks somebody: who is dead leaves the group, and holds up nothing then."""
 
 
 class Confirmation(NamedTuple):

@@ -16,7 +16,7 @@ from mps.delivery.v1 import delivery_pb2
 from mpsd.admin.daemon import Daemon
 
 WATCH_S = 1.0
-"""How often a watched status is looked at again."""
+"""Interval at which a watched status is looked at again."""
 WATCHERS_MAX = 100
 
 HEALTH = "grpc.health.v1.Health"

@@ -23,7 +23,7 @@ from mpsd.listeners.rights import Role
 from mpsd.listeners.tokens import Tokens
 
 END = b"# EOF\n"
-"""What OpenMetrics ends with, and nothing else may."""
+"""The line that ends every answer in OpenMetrics, and stands nowhere else."""
 
 
 class Probes:

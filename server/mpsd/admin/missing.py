@@ -18,7 +18,7 @@ from mpsd.ports import NOWHERE, Peer
 LOOKUP_S_MAX = 2.0
 """Beyond the time that the daemons themselves were given."""
 KEPT_S = 5.0
-"""How long an answer is good for: who watches the status asks each second, and a look is a connection to Kafka.
+"""Time for which an answer is good: who watches the status asks each second, and a look is a connection to Kafka.
 
 An answer is good for the same question only: when another daemon is silent or another partition is missing, Kafka is asked again.
 """

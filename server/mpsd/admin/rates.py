@@ -14,7 +14,7 @@ WINDOW = 10
 """Seconds over which a rate is the mean."""
 SAMPLE_S = 1.0
 RECENT_S = 600.0
-"""What counts as recent in the check-up."""
+"""The time that counts as recent in the check-up."""
 RECENT_SAMPLE_S = 60.0
 
 

@@ -93,7 +93,7 @@ STATUS: Mapping[type[MpsError], grpc.StatusCode] = {
     RecordNotHere: grpc.StatusCode.FAILED_PRECONDITION,
     RequestIdReused: grpc.StatusCode.ALREADY_EXISTS,
 }
-"""What an error is to the caller; one that is not here is a bug, and INTERNAL."""
+"""The status of each error for the caller; one that is not here is a bug, and INTERNAL."""
 
 
 async def refuse(context: aio.ServicerContext[Any, Any], error: MpsError) -> NoReturn:

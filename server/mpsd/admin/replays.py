@@ -30,7 +30,7 @@ from mpsd.pipeline.replay.tasks import Replays
 
 GROUPS_MAX = 20
 TRIES_MAX = 3
-"""Of a change that met one of the owners': they write seldom, and only forwards, so the second finds what there is."""
+"""Tries of a change that meets one of the owners': they write seldom, and only forwards, so the second finds what there is."""
 _TARGETS = {
     pb.REPLAY_TARGET_UNSPECIFIED: ReplayTarget.APPLICATION,
     pb.REPLAY_TARGET_APPLICATION: ReplayTarget.APPLICATION,

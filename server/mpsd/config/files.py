@@ -13,7 +13,7 @@ from mpsd.config.secret import FileName, Secret
 from mpsd.errors import ConfigError, Problem
 
 FILE_BYTES_MAX = 4_194_304
-"""What is compared of a file: every authority that a system trusts has a tenth of it."""
+"""Most bytes of a file that are compared: every authority that a system trusts has a tenth of it."""
 CHUNK_BYTES = 65_536
 
 Part = TypeVar("Part")

@@ -15,7 +15,7 @@ from mpsd.errors import Problem
 
 PREFIX = "MPS_"
 SERVICE_LINK = re.compile(r"SERVICE_(HOST|PORT(_.*)?)|PORT(_.*)?")
-"""What Kubernetes sets in every pod for a service that is called, say, mps-http: not meant for us."""
+"""Variables that Kubernetes sets in every pod for a service that is called, say, mps-http: not meant for us."""
 
 Tree = dict[str, object]
 

@@ -12,7 +12,7 @@ from mpsd.errors import Problem
 
 Path = tuple[Step, ...]
 NESTED = ("a table", "a list ")
-"""Where one of these belongs, a text may well be a secret in the wrong place."""
+"""Kinds of values: where one of these belongs, a text may well be a secret in the wrong place."""
 
 
 def dotted(path: Iterable[Step]) -> str:

@@ -9,10 +9,10 @@ from mpsd.config.shapes import Allowed
 from mpsd.config.values import ENV_SCHEMA, TEXT_SCHEMA, TOPIC, DeadLetterTopic, Group, Start, Table, Topic
 
 DELIVERY_BOUND = {"rest": "timeout_s", "stream": "lease_s", "pull": "lease_s"}
-"""Which key says how long a delivery may take, by protocol."""
+"""The key that says how long a delivery may take, by protocol."""
 DELIVERY_BOUND_MAX_S = 3_600.0
 DRAIN_SPARE_S = 5.0
-"""How much longer than a delivery a partition that moves waits, unless somebody says how long."""
+"""Time that a partition that moves waits beyond a delivery, unless somebody says how long."""
 
 
 class Ordering(Table):

@@ -33,7 +33,7 @@ class Table(BaseModel):
 
 
 MASK = "***"
-"""What stands where something is not shown."""
+"""The text that stands where something is not shown."""
 ENV_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"env": {"type": "string"}},

@@ -19,7 +19,7 @@ from typing import Any
 REASON_CHARACTERS_MAX = 200
 """Longest reason that is taken from a body: it stands in one line of a log."""
 BODY_BYTES_MAX = 4_096
-"""As much of a body is looked at; a message further on is not found."""
+"""Bytes of a body that are looked at; a message further on is not found."""
 _DEPTH_MAX = 4
 _LOCATION_PARTS_MAX = 8
 _ITEMS_MAX = 8

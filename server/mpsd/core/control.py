@@ -30,16 +30,16 @@ IGNORED = UNREADABLE_KEY, UNREADABLE_VALUE, OTHER_VERSION, TOO_MANY = (
     "other-version",
     "too-many",
 )
-"""Why a record is ignored."""
+"""Reasons for which a record is ignored."""
 ENTITIES_MAX = 200_000
-"""Of this daemon's groups; above what `blocked_keys_max` of some subscriptions allow, and 200 MiB at 1 KiB each."""
+"""Most entities of this daemon's groups; above what `blocked_keys_max` of some subscriptions allow, and 200 MiB at 1 KiB each."""
 REQUESTS_MAX = 10_000
 """Request ids that are remembered: one every ten seconds for a day."""
 REQUEST_AGE_MAX_MS = 24 * 3_600_000
-"""How long a request id stands for its change."""
+"""Time for which a request id stands for its change."""
 
 SHOWN_CHARS_MAX = 1_024
-"""Of a document, in an error: it travels in the trailer of a call, which has room for 8 KiB."""
+"""Longest part of a document in an error: it travels in the trailer of a call, which has room for 8 KiB."""
 
 EntityKey = tuple[str, ...]
 """Group, kind, and what tells entities of the kind apart."""

@@ -55,7 +55,7 @@ def headers(delivery: Delivery, dead_letter: DeadLetterRequest, sender: Sender) 
 
 REPLAYS_HEADER = "mps-replays"
 REPLAY_HEADER = "mps-replay"
-"""What a record carries that a replay wrote to its source topic: how often it was brought back, and by which replay."""
+"""Headers of a record that a replay wrote to its source topic: how often it was brought back, and by which replay."""
 REPLAYS_DIGITS_MAX = 9
 
 

@@ -6,7 +6,7 @@ from typing_extensions import override
 
 KEPT_MS = 3_600_000
 DEPARTURES_MAX = 100
-"""Of a fleet whose members come and go all the time the latest are kept."""
+"""Most departures that are kept: of a fleet whose members come and go all the time, the latest."""
 
 
 class Departures:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
 EXCERPT_BYTES_MAX = 1024
-"""How much of an answer's body is kept for the dead letter."""
+"""Bytes of an answer's body that are kept for the dead letter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,16 +9,16 @@ VISIBLE = bytes(range(0x21, 0x7F)).replace(b"%", b"")
 """Visible ASCII without the percent sign, so that decoding gives back exactly what was encoded."""
 
 TOKEN = b"!#$&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-"""What the name of an HTTP header may hold (RFC 9110, section 5.6.2), without the percent sign."""
+"""Characters of the name of an HTTP header (RFC 9110, section 5.6.2), without the percent sign."""
 
 CLOUDEVENTS = VISIBLE.replace(b'"', b"")
 """Source: CloudEvents 1.0.2, HTTP protocol binding, section 3.1.3.2."""
 
 JSON_TEXT = VISIBLE.replace(b'"', b"").replace(b"\\", b"")
-"""What may stand in a JSON string as it is: escapes of JSON and percent-encoding do not meet."""
+"""Characters that stand in a JSON string as they are: escapes of JSON and percent-encoding do not meet."""
 
 FORM = b"-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-"""What stands for itself in a list of `name=value` joined by `&` (RFC 3986, section 2.3: unreserved)."""
+"""Characters that stand for themselves in a list of `name=value` joined by `&` (RFC 3986, section 2.3: unreserved)."""
 
 
 def percent_encode(data: bytes, plain: bytes = VISIBLE) -> bytes:

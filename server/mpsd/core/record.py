@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from typing_extensions import override
 
 RECORD_OVERHEAD_BYTES = 600
-"""What a pending record costs beside its key, value and headers: measured with tracemalloc, rounded up."""
+"""Bytes that a pending record costs beside its key, value and headers: measured with tracemalloc, rounded up."""
 
 
 class TopicPartition(NamedTuple):

@@ -17,7 +17,7 @@ from mpsd.core.byte_reader import ByteReader, Malformed, number, rice
 from mpsd.core.offset_tracker import Run, Spread
 
 FIXED_BYTES = 21
-"""What a code takes at most beside the bits that `worst_bits` counts: its tag, three numbers, the rounding to bytes."""
+"""Most bytes of a code beside the bits that `worst_bits` counts: its tag, three numbers, the rounding to bytes."""
 
 
 class Code(IntEnum):

@@ -20,7 +20,7 @@ SERIAL_SHARE = 0.8
 SERIAL_S_MIN = 0.02
 """Answers faster than this say nothing about how many are worked on at once."""
 ATTEMPTS_MAX = Retry.model_fields["attempts_max"].default
-"""As nobody has configured it."""
+"""Attempts where nobody has configured them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any, cast
 from mpsd.delivery.rest.client.endpoint import Endpoint
 
 BYTES_MAX = 262_144
-"""As much of what comes back is read."""
+"""Bytes of an answer that are read."""
 HTTP_2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """The beginning of each HTTP/2 connection and an empty SETTINGS frame (RFC 9113, section 3.4)."""
 REDIS_PING = b"PING\r\n"

@@ -20,14 +20,14 @@ from mpsd.ports import NOWHERE, Peer
 log = logging.getLogger("mpsd.group")
 
 VERSION = 1
-"""Of what members write for each other. Another meaning needs another `NAME`, so that the broker keeps them apart."""
+"""Version of what members write for each other. Another meaning needs another `NAME`, so that the broker keeps them apart."""
 NAME = f"mps-cooperative-{VERSION}"
 PLAIN_BYTES_MAX = 2_048
-"""What members say is read by people too, as long as that is short."""
+"""Longest text that members write without compression, so that people can read it."""
 UNPACKED_BYTES_MAX = 4_194_304
 """Far more than the claims of a member or the names of a thousand; whatever another program packs, no more is held."""
 PACKED = b"x"
-"""What a zlib stream begins with, and JSON does not."""
+"""The first byte of a zlib stream, with which no JSON begins."""
 
 
 class Group(NamedTuple):

@@ -124,7 +124,7 @@ class GroupSettings:
 
 
 Connect = Callable[[GroupSettings, Mapping[str, Any], CooperativeAssignor, Callable[[str], None]], Awaitable[Any]]
-"""What makes a consumer that is connected and outside the group: `connected`, or a test's own."""
+"""A function that makes a consumer that is connected and outside the group: `connected`, or a test's own."""
 
 
 async def connected(

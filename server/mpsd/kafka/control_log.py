@@ -25,13 +25,13 @@ REQUEST_TIMEOUT_MS = 3_000
 """A broker that accepts and never answers is given up soon for the next; partitions that were assigned wait for it."""
 REST_MIN_S, REST_MAX_S = 0.2, 5.0
 LOOK_INTERVAL_S = 1.0
-"""How late it is noticed that the topic is another one, or cannot be reached."""
+"""Time after which a topic that is another one, or cannot be reached, is noticed."""
 MISSED_MAX = 2
 """So many brokers in a row do not know it, and it is gone; one alone may have learnt too little yet."""
 FETCH_WAIT_MS = 500
 RECORDS_PER_TURN_MAX = 500
 MARKER_WAIT_S = 0.02
-"""How often it is looked whether the last of the log is a transaction's marker, which nobody hands out."""
+"""Interval at which the end of the log is looked at for a transaction's marker, which nobody hands out."""
 BEGIN = ControlRecord(b'["","begin"]', b'{"version":1}')
 """The first record of the topic is nobody's, as a revision of 0 stands for an entity that there is not."""
 

@@ -21,7 +21,7 @@ from mpsd.kafka.topic_look import topic_ids
 CONNECT_TIMEOUT_S = 15.0
 REQUEST_TIMEOUT_MS = 10_000
 WAIT_MS = 500
-"""How long a fetch waits for records that the log should have."""
+"""Time that a fetch waits for records that the log should have."""
 FETCH_BYTES_MAX = 1 << 18
 """Some 500 dead letters of small records; a record that is larger is fetched all the same, alone."""
 STOP_TIMEOUT_S = 3.0

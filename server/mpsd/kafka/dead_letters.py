@@ -24,7 +24,7 @@ log = logging.getLogger("mpsd.dead_letters")
 
 
 ADDED_BYTES_MAX = 65_536
-"""What a topic that is made takes beyond its sources, so that no dead letter loses its value to the headers added."""
+"""Bytes that a new topic takes beyond its sources, so that no dead letter loses its value to the headers added."""
 
 
 def wanted_settings(subscription: Subscription, looks: Mapping[str, TopicLook], brokers: int) -> WantedSettings:

@@ -12,7 +12,7 @@ from grpc import aio
 
 DOMAIN = "kafka-mps"
 DETAILS_KEY = "grpc-status-details-bin"
-"""Where clients of every language look for the details; the `-bin` lets it be bytes.
+"""The key under which clients of every language look for the details; the `-bin` lets it be bytes.
 
 Source: google.rpc.Status, and "Richer error model" in gRPC's guide to error handling.
 """

@@ -25,7 +25,7 @@ from mpsd.listeners.callers import CERTIFIED, names_in
 KEEP_ALIVE_S = 75
 """Longer than the usual scrape interval of a minute."""
 CLOSE_S_MAX = 2
-"""How long answers may take that are under way when the listener closes."""
+"""Time that answers may take that are under way when the listener closes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing_extensions import override
 
 LINE_CHARS_MAX = 8192
-"""Of a message, and of a traceback's end."""
+"""Longest message, and longest end of a traceback."""
 
 _NOT_FIELDS = frozenset({*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "message", "asctime", "taskName"})
 _DROPPED = frozenset({"color_message", "key", "value", "headers", "body"})

@@ -13,7 +13,7 @@ WINDOW_S = 60.0
 LINES_MAX = 5
 """Lines of one cause per window: enough to see what differs between them. The same text again is left out at once."""
 FOREIGN_LINES_MAX = 1
-"""The same for other libraries, which repeat themselves: a dead broker is one line a minute."""
+"""Lines of other libraries in a window, as these repeat themselves: a dead broker is one line a minute."""
 CAUSES_MAX = 512
 NEVER_LIMITED = frozenset({"control.changed", "control.audit_failed"})
 """Codes of lines that are all written: each is an operator's change, and no other line says the same."""

@@ -16,9 +16,9 @@ from mpsd.logs.rate_limit import RateLimit
 
 QUEUE_LINES_MAX = 1000
 CLOSE_S = 1.0
-"""How long the end of the daemon waits for its last lines to be taken."""
+"""Time that the end of the daemon waits for its last lines to be taken."""
 TICK_S = 1.0
-"""How often the writer looks for counts that became due while nothing happened."""
+"""Interval at which the writer looks for counts that became due while nothing happened."""
 
 
 class LogWriter(logging.Handler):
@@ -134,7 +134,7 @@ ROUTINE = re.compile(
     r"|OffsetRequest -- unknown topic"
     r"|Failed fetch messages from \S+: .*(?:NotLeaderForPartition|UnknownTopicOrPartition)"
 )
-"""What belongs to a first start, to a rebalance, or to a topic that is to be created; our own lines say what matters of it."""
+"""Lines of a first start, of a rebalance, or of a topic that is to be created; our own lines say what matters of them."""
 
 
 def translated(record: logging.LogRecord) -> logging.LogRecord | None:

@@ -18,7 +18,7 @@ from mpsd.core.states import DeliveryState
 
 GONE: Literal["gone"] = "gone"
 Cause = DeliveryState | Literal["gone"]
-"""Why nothing of a partition may be delivered: a state that it is in, or that it is not ours any more."""
+"""A cause for which nothing of a partition may be delivered: a state that it is in, or that it is not ours any more."""
 REFILL_SHARE = 4
 """A full partition is read again once a quarter of its records has gone, so that reading goes in batches."""
 MAP_REFILL = 15

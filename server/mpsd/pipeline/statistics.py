@@ -13,7 +13,7 @@ from mpsd.pipeline.failure import Failure
 from mpsd.pipeline.pending_queue import PartitionQueue, PendingQueue
 
 REASON_CHARACTERS_MAX = 300
-"""Of the reason of a state: it stands in a line of status."""
+"""Longest reason of a state: it stands in a line of status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ from mpsd.service.reload import Reconfiguration, Reloads, watch_security
 log = logging.getLogger("mpsd.service")
 
 POLL_SILENCE_MAX_S = 60.0
-"""How long a Reader may not have polled until the daemon is taken for stuck."""
+"""Time that a Reader may not have polled until the daemon is taken for stuck."""
 GC_THRESHOLD = 50_000
 """Objects made between two collections of the youngest generation: records are many and hold no cycles.
 

@@ -23,7 +23,7 @@ from mpsd.service.listener_files import watch_http_peers, watch_http_tls, watch_
 from mpsd.service.reload import Reloads
 
 ANSWER_OF_LEASE = 8
-"""How much longer a lease may be as JSON: a byte becomes six characters at most, and names stand around it."""
+"""Factor by which a lease may be longer as JSON: a byte becomes six characters at most, and names stand around it."""
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from mpsd.config import Config, PullDelivery, RestDelivery, StreamDelivery
 from mpsd.listeners.http import Bounds
 
 KAFKA_FILES = 64
-"""Of one subscription: consumer, producer and a reader of dead letters, each connected to some twenty brokers at most."""
+"""Files of one subscription: consumer, producer and a reader of dead letters, each connected to some twenty brokers at most."""
 OTHER_FILES = 128
 """The control and audit topics, listeners, operators, other daemons, name look-ups, and what the interpreter has open."""
 ADVICE = "raise the hard limit of open files (ulimit -Hn, LimitNOFILE= of a systemd unit), or lower the bounds of connections"

@@ -68,7 +68,7 @@ class Application:
         self.events: list[TimedEvent] = []
         self.requests = 0
         self.accepted: dict[RecordPosition, int] = {}
-        """How often each record was accepted."""
+        """Times that each record was accepted."""
         self.in_flight = 0
         self._tls = tls
         self._server: asyncio.Server | None = None

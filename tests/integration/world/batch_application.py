@@ -20,7 +20,7 @@ WORDS: dict[str, Outcome] = {
 }
 
 Says = Callable[[bytes, int], str]
-"""Of a value and an attempt: empty, `retry`, `dead-letter`, or a status that the whole request is answered with."""
+"""A function of a value and an attempt: empty, `retry`, `dead-letter`, or a status that the whole request is answered with."""
 
 
 class BatchApplication:

@@ -71,9 +71,9 @@ class Daemon:
         self.pid = processes.start(name, argv, log=self.log_file)
         self.started_s = time.monotonic()
         self.tls: ssl.SSLContext | None = None
-        """How its HTTP listener is called; None in plain text."""
+        """The context in which its HTTP listener is called; None in plain text."""
         self.token = ""
-        """What callers of its HTTP listener show; empty: nothing."""
+        """The token that callers of its HTTP listener show; empty: none."""
 
     @override
     def __repr__(self) -> str:

@@ -25,7 +25,7 @@ COMMIT_INTERVAL_S = 0.2
 _WATCH_S = 0.05
 _CHUNKS_PER_S = 20
 _ROUNDS = 2
-"""How much longer than our look at the commits, at its longest, a commit may take: it asks the same broker, and is written."""
+"""Looks at the commits, at their longest, that a commit may take beyond one: it asks the same broker, and is written."""
 
 
 class Witness(Protocol):

@@ -266,4 +266,4 @@ ANSWERS: dict[str, Any] = {
     ),
     "GetVersion": pb.GetVersionResponse(version="0.1.0", python_version="3.11.7", address="10.0.0.1:7070"),
 }
-"""What a daemon of a fleet in trouble answers."""
+"""The answers of a daemon of a fleet in trouble."""

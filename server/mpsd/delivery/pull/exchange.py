@@ -19,9 +19,9 @@ from mpsd.delivery.pull.requests import refused
 from mpsd.ports import Peer
 
 READY_S = 0.02
-"""What is ready here is given well within this, so who has nothing by then is tried elsewhere; also the shortest wait."""
+"""Time in which what is ready here is well given, so who has nothing by then is tried elsewhere; also the shortest wait."""
 PEERS_AGAIN_S = 1.0
-"""How often the first in line is tried elsewhere while it waits."""
+"""Interval at which the first in line is tried elsewhere while it waits."""
 RETRY_AFTER = {"retry-after": "1"}
 NOTHING = b'{"records":[]}'
 

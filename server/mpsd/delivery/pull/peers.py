@@ -15,9 +15,9 @@ from mpsd.delivery.pull.peer_request import PeerAnswer, PeerClient, PeerError
 from mpsd.ports import Peer
 
 IDLE_S = 0.2
-"""How long an instance that had nothing is passed over when its turn comes; its records wait for no longer than that."""
+"""Time for which an instance that had nothing is passed over when its turn comes; its records wait for no longer than that."""
 SILENT_S = 10.0
-"""How long one is passed over that did not answer: each time a caller waits for up to `ASK_S_MAX`."""
+"""Time for which one is passed over that did not answer: each time a caller waits for up to `ASK_S_MAX`."""
 PEERS_ASKED_MAX = 3
 """Instances that one request for records is tried at before it waits; the next one goes on with the next."""
 ASK_S_MAX = 1.0
@@ -31,7 +31,7 @@ MEANT = "mps-instance"
 SHARE = "mps-share"
 """The header of a request that is made in turn: how many leases the asking instance gave lately of its own records."""
 AHEAD = 1.25
-"""How far ahead of this one it must be to be given records: where callers come to all alike, none needs another's."""
+"""Lead that it must have over this one to be given records: where callers come to all alike, none needs another's."""
 RECORDS = "mps-records"
 """The header of an answer that says how many records are in it."""
 

@@ -14,7 +14,7 @@ from mpsd.listeners.problem import problem
 ERRORS_SHOWN_MAX = 10
 """Wrong members that are named; who sends a thousand needs no more to see what is wrong."""
 CLOSE = {"connection": "close"}
-"""What was not read of a body shall not be read as the next request."""
+"""The header of an answer to a body that was not read, so that the rest of it is not read as the next request."""
 Request_ = TypeVar("Request_", bound=Message)
 
 

@@ -23,7 +23,7 @@ LEASES = "/v1/subscriptions/{name}/leases"
 SETTLE = LEASES + "/{lease_id}/settle"
 EXTEND = LEASES + "/{lease_id}/extend"
 GIVE_BACK = LEASES + "/{lease_id}/give-back"
-"""Of instances among each other, and no part of the contract."""
+"""The path of calls between instances, which is no part of the contract."""
 RETRY_AFTER = {"retry-after": "1"}
 
 Exchange = Callable[[Request, Receive, Send], Awaitable[None]]

@@ -36,7 +36,7 @@ class AnswerRules:
 
 
 Judge = Callable[[Answer, AnswerRules, float], Outcome]
-"""What decides what an answer means: `judge`, or one that looks on."""
+"""The function that decides what an answer means: `judge`, or one that looks on."""
 
 
 def judge(answer: Answer, rules: AnswerRules, now_s: float) -> Outcome:

@@ -14,7 +14,7 @@ from mpsd.delivery.rest.answer import AnswerRules, printable
 from mpsd.delivery.rest.client.answer_reader import Answer
 
 FAILURE_BYTES_MAX = 1024
-"""What an answer may take for each record of the largest batch, beside `response_body_bytes_max`: an id, an action, a
+"""Bytes of an answer for each record of the largest batch, beside `response_body_bytes_max`: an id, an action, a
 reason of 256 characters and a pause fit well."""
 
 

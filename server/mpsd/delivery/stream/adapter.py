@@ -15,7 +15,7 @@ from mpsd.listeners.reach import reachable
 from mpsd.ports import AdapterStatistics, Demand, Peer
 
 END_S = 1.0
-"""How long streams have at the end to be told that it is the end; one that does not read is cut by the listener."""
+"""Time that streams have at the end to be told that it is the end; one that does not read is cut by the listener."""
 COUNTED = (
     "opened",
     "closed",

@@ -28,9 +28,9 @@ log = logging.getLogger("mpsd.stream")
 
 SERVICE = delivery_pb2.DESCRIPTOR.services_by_name["Delivery"].full_name
 OPEN_WITHIN_S = 10.0
-"""How long a call may last without its first frame; longer than any network takes, and a bound on idle calls."""
+"""Time that a call may last without its first frame; longer than any network takes, and a bound on idle calls."""
 PARTING_S = 1.0
-"""How long a client that has closed its side has to show that it is still there; else the stream counts as lost."""
+"""Time that a client that has closed its side has to show that it is still there; else the stream counts as lost."""
 
 Context = aio.ServicerContext[Any, Any]
 

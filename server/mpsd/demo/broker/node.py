@@ -54,7 +54,7 @@ class Node:
         self._processes = processes
         self._command = distribution.command("kafka.Kafka", [str(self.directory / "server.properties")], options)
         self._log_start = 0
-        """Where the log of the present run begins."""
+        """The place in the log at which the present run begins."""
 
     @override
     def __repr__(self) -> str:

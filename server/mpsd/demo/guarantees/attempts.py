@@ -10,7 +10,7 @@ from mpsd.core.record import Record, TopicPartition
 from mpsd.demo.guarantees.guarantee import Fault, Guarantee, RecordPosition
 
 GIVEN_BACK_S = 0.2
-"""How long before an outage is seen from outside the last delivery may have succeeded."""
+"""Time before an outage is seen from outside in which the last delivery may have succeeded."""
 
 
 class OutageSpendsNoAttempts(Guarantee):

@@ -18,9 +18,9 @@ NOTHING_KNOWN: frozenset[bytes] = frozenset()
 
 
 Item = TypeVar("Item")
-"""What one request carries: a delivery, or several."""
+"""The content of one request: a delivery, or several."""
 Result = TypeVar("Result")
-"""What an answer may come to besides the outcomes of a delivery."""
+"""The meaning of an answer besides the outcomes of a delivery."""
 
 
 class ConnectionOwner(Protocol[Item, Result]):

@@ -13,9 +13,9 @@ from mpsd.delivery.rest.client.endpoint import Endpoint
 from mpsd.delivery.rest.client.handshake import describe_failure
 
 RESOLVE_INTERVAL_S = 5.0
-"""How long resolved addresses serve; new connections then ask again."""
+"""Time for which resolved addresses serve; new connections then ask again."""
 TLS_SHUTDOWN_S = 1.0
-"""How long a peer may take to say goodbye."""
+"""Time that a peer may take to say goodbye."""
 
 
 LookUp = Callable[[str, int], Awaitable[Sequence[str]]]
